@@ -1,0 +1,94 @@
+"""The stable words (states, failures, fallbacks, exit codes) and the one exception tree.
+
+Every word here is part of the contract: it appears in the journal, in JSON, in alerts and in the service's status.
+"""
+
+from enum import IntEnum, StrEnum
+
+
+class State(StrEnum):
+    """Where a start-up is. The values are stable words."""
+
+    INITIALIZING = "initializing"
+    GATEWAY_STARTING = "gateway_starting"
+    GATEWAY_WAITING = "gateway_waiting"
+    GATEWAY_VALIDATED = "gateway_validated"
+    GAMEPLAN_LOADING = "gameplan_loading"
+    BOT_STARTING = "bot_starting"
+    BOT_RUNNING = "bot_running"
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+class FailureWord(StrEnum):
+    """Why a start-up failed. Each one ends in exit code 1."""
+
+    CONFIG_INVALID = "CONFIG_INVALID"
+    HELD = "HELD"
+    ALREADY_STARTING = "ALREADY_STARTING"
+    BOT_ALREADY_RUNNING = "BOT_ALREADY_RUNNING"
+    DOCKER_UNAVAILABLE = "DOCKER_UNAVAILABLE"
+    GATEWAY_START_FAILED = "GATEWAY_START_FAILED"
+    GATEWAY_TIMEOUT = "GATEWAY_TIMEOUT"
+    GATEWAY_UNHEALTHY = "GATEWAY_UNHEALTHY"
+    GATEWAY_SECOND_FACTOR = "GATEWAY_SECOND_FACTOR"
+    GATEWAY_LOGIN_FAILED = "GATEWAY_LOGIN_FAILED"
+    GATEWAY_WRONG_ACCOUNT = "GATEWAY_WRONG_ACCOUNT"
+    STRATEGY_C_FAILED = "STRATEGY_C_FAILED"
+    BOT_START_FAILED = "BOT_START_FAILED"
+    INTERRUPTED = "INTERRUPTED"
+    INTERNAL_ERROR = "INTERNAL_ERROR"
+
+
+class FallbackWord(StrEnum):
+    """Why the emergency plan is in force. None of them is a failure; each one ends in exit code 2."""
+
+    GAMEPLAN_NOT_CONFIGURED = "GAMEPLAN_NOT_CONFIGURED"
+    GAMEPLAN_MISSING = "GAMEPLAN_MISSING"
+    GAMEPLAN_UNREADABLE = "GAMEPLAN_UNREADABLE"
+    GAMEPLAN_INVALID = "GAMEPLAN_INVALID"
+    GAMEPLAN_STALE = "GAMEPLAN_STALE"
+    GAMEPLAN_NOT_YET = "GAMEPLAN_NOT_YET"
+    GAMEPLAN_QUARANTINED = "GAMEPLAN_QUARANTINED"
+    CLOCK_SKEW = "CLOCK_SKEW"
+
+
+class ExitCode(IntEnum):
+    """What `startup` tells the shell. Nothing else leaves it."""
+
+    SUCCESS = 0
+    FAILURE = 1
+    PARTIAL = 2
+
+
+class StartupFailure(Exception):  # noqa: N818 - the field's word; it is an outcome, not a programming error
+    """A start-up, or one step of it, that cannot go on and needs a person.
+
+    Attributes:
+        word: The stable word that names the failure.
+        message: One sentence: what was found.
+        next_action: One sentence: what a person should do next.
+        evidence: Lines that show it (compose's last lines, the container's log, the bot's output). Not redacted yet.
+    """
+
+    def __init__(self, word: FailureWord, message: str, *, next_action: str, evidence: tuple[str, ...] = ()) -> None:
+        super().__init__(word, message)
+        self.word = word
+        self.message = message
+        self.next_action = next_action
+        self.evidence = evidence
+
+    def __str__(self) -> str:
+        return f"{self.word}: {self.message}"
+
+
+class InterruptedBySignal(BaseException):
+    """SIGTERM, SIGINT or SIGHUP arrived. Not an `Exception`, so that no boundary mistakes it for a bug.
+
+    Attributes:
+        signal_name: For example `SIGTERM`.
+    """
+
+    def __init__(self, signal_name: str) -> None:
+        super().__init__(signal_name)
+        self.signal_name = signal_name

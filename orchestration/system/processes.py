@@ -1,0 +1,217 @@
+"""The door for long-lived processes: launch them detached, tell them apart for certain, end them in order.
+
+A pid alone proves nothing: it is used again. A creation time in wall-clock terms proves little: on Linux psutil
+computes it from the boot time, which moves when the clock is set. On Linux a process is therefore known by its pid, its
+start time in clock ticks since boot, and the boot's own id; elsewhere by its pid and its creation time.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_START_TICKS_FIELD = 22  # proc(5): starttime is field 22 of /proc/PID/stat
+_POLL_S = 0.02
+_ON_LINUX: bool = sys.platform == "linux"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessIdentity:
+    """A process that cannot be mistaken for another one.
+
+    Attributes:
+        pid: Its process id.
+        birth: An opaque word that no other process with this pid ever has.
+    """
+
+    pid: int
+    birth: str
+
+
+class LaunchedProcess:
+    """A process that this one launched and may leave behind.
+
+    Attributes:
+        identity: Who it is.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", identity: ProcessIdentity) -> None:
+        self._process = process
+        self.identity = identity
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.identity.pid
+
+    def poll_exit_code(self) -> int | None:
+        """Its exit code (negative: the signal that ended it), or None while it runs."""
+        return self._process.poll()
+
+    def disown(self) -> None:
+        """Say that it is meant to outlive us, so that nothing warns about it."""
+        self._process.returncode = self._process.returncode if self._process.returncode is not None else 0
+
+
+def launch_detached(argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str], output: Path) -> LaunchedProcess:
+    """Start a program in a session of its own: no terminal, standard input closed, both outputs appended to a file.
+
+    Nothing of it depends on this process, which may end at any time.
+
+    Args:
+        argv: Program and arguments.
+        cwd: Working folder.
+        environ: Its whole environment.
+        output: The file for its output; made with mode 600 if it is missing.
+
+    Raises:
+        OSError: It could not be started, or the file not opened.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        if sys.platform == "win32":
+            process = subprocess.Popen(
+                list(argv),
+                cwd=cwd,
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=handle,
+                stderr=handle,
+                creationflags=subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP,
+            )
+        else:
+            process = subprocess.Popen(
+                list(argv),
+                cwd=cwd,
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=handle,
+                stderr=handle,
+                start_new_session=True,
+            )
+    finally:
+        os.close(handle)
+    identity = read_identity(process.pid) or ProcessIdentity(pid=process.pid, birth="ended")
+    return LaunchedProcess(process, identity)
+
+
+def read_identity(pid: int) -> ProcessIdentity | None:
+    """Who has this pid now, or None if nobody (a zombie counts as nobody)."""
+    if _ON_LINUX:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+            boot_id = _BOOT_ID.read_text(encoding="ascii").strip()
+        except OSError:
+            return None
+        # The command's name, in parentheses, may itself hold blanks and parentheses: fields count from the last one.
+        fields = stat[stat.rindex(")") + 2 :].split()
+        if fields[0] in {"Z", "X"}:
+            return None
+        return ProcessIdentity(pid=pid, birth=f"{boot_id}:{fields[_START_TICKS_FIELD - 3]}")
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return ProcessIdentity(pid=pid, birth=f"{process.create_time():.2f}")
+    except psutil.Error:
+        return None
+
+
+def is_running(identity: ProcessIdentity) -> bool:
+    """Whether exactly this process still runs."""
+    return read_identity(identity.pid) == identity
+
+
+def read_uptime_s(identity: ProcessIdentity) -> float | None:
+    """Seconds since the process started, by a clock that nobody sets, or None if it has ended."""
+    if not is_running(identity):
+        return None
+    if _ON_LINUX:
+        ticks = int(identity.birth.rpartition(":")[2])
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+    try:
+        return max(0.0, time.time() - psutil.Process(identity.pid).create_time())
+    except psutil.Error:
+        return None
+
+
+def end_process_tree(identity: ProcessIdentity, *, timeout_s: float) -> bool:
+    """Ask a process to end, and everything it started; after `timeout_s` seconds end them by force.
+
+    The process gets SIGTERM first and alone is given the time to leave in order; what is left of its session (where it
+    leads one) and of its children is then killed.
+
+    Returns:
+        Whether it left by itself in time (True also if it was not running at all).
+    """
+    if not is_running(identity):
+        # Its orphans may live on in its session. While they do, the kernel gives its pid to nobody else; so a pid that
+        # somebody has again means that there are none.
+        if read_identity(identity.pid) is None:
+            _kill_session_of(identity.pid)
+        return True
+    children = _read_children(identity.pid)
+    _send(identity.pid, signal.SIGTERM)
+    deadline_s = time.monotonic() + timeout_s
+    while is_running(identity) and time.monotonic() < deadline_s:
+        _reap(identity.pid)
+        time.sleep(_POLL_S)
+    in_time = not is_running(identity)
+    survivors = [child for child in {*children, *_read_children(identity.pid)} if is_running(child)]
+    if not in_time:
+        _send(identity.pid, _KILL)
+    _kill_session_of(identity.pid)
+    for child in survivors:
+        if is_running(child):
+            _send(child.pid, _KILL)
+    _wait_until_gone([identity, *survivors])
+    return in_time
+
+
+_KILL = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL
+_GONE_TIMEOUT_S = 5.0
+
+
+def _wait_until_gone(identities: Sequence[ProcessIdentity]) -> None:
+    deadline_s = time.monotonic() + _GONE_TIMEOUT_S
+    while any(is_running(one) for one in identities) and time.monotonic() < deadline_s:
+        time.sleep(_POLL_S)
+
+
+def _read_children(pid: int) -> list[ProcessIdentity]:
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
+    return [identity for child in children if (identity := read_identity(child.pid)) is not None]
+
+
+def _send(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def _reap(pid: int) -> None:
+    """Collect the exit code if it is our own child: a zombie is kept by its parent only."""
+    if sys.platform != "win32":
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+
+
+def _kill_session_of(leader_pid: int) -> None:
+    """Kill what is left of the session that `leader_pid` led. A session id is not used again while it has members."""
+    if sys.platform == "win32":
+        return
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
+            if process.pid != os.getpid() and os.getsid(process.pid) == leader_pid:
+                os.kill(process.pid, signal.SIGKILL)
