@@ -1,0 +1,82 @@
+"""The guard of the unit tests: whoever starts a process, opens a socket or really sleeps, fails.
+
+Python announces these acts to audit hooks. The hook below answers with a failure that no `except Exception` in the
+tested code can swallow; and because a thread's failure reaches nobody, each act is also noted and fails the test at its
+end. A hook can never be taken out again, so it is switched on and off around each test.
+"""
+
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from typing import NoReturn
+
+import pytest
+
+_FORBIDDEN = {
+    "subprocess.Popen": "starts a process",
+    "os.posix_spawn": "starts a process",
+    "os.spawn": "starts a process",
+    "os.startfile": "starts a process",
+    "os.system": "starts a process",
+    "os.exec": "starts a process",
+    "os.fork": "starts a process",
+    "os.forkpty": "starts a process",
+    "socket.connect": "opens a socket",
+    "socket.bind": "opens a socket",
+    "socket.sendto": "opens a socket",
+    "socket.sendmsg": "opens a socket",
+    "socket.getaddrinfo": "asks for an address",
+    "socket.gethostbyname": "asks for an address",
+    "socket.gethostbyaddr": "asks for an address",
+}
+_NETWORK = {socket.AF_INET, socket.AF_INET6}
+
+
+class Guard:
+    """Notes and refuses what a unit test may not do.
+
+    Attributes:
+        acts: What was refused during the test that runs now.
+        is_on: Whether a unit test runs now.
+    """
+
+    def __init__(self) -> None:
+        self.acts: list[str] = []
+        self.is_on = False
+
+    def __call__(self, event: str, arguments: tuple[object, ...]) -> None:
+        if not self.is_on:
+            return
+        act = _FORBIDDEN.get(event)
+        if event == "socket.__new__" and arguments[1] in _NETWORK:
+            # A pair of local sockets is how an event loop wakes itself up: only the network's families count.
+            act = "opens a socket"
+        if act is not None:
+            self.refuse(act, event)
+
+    def refuse(self, act: str, event: str) -> NoReturn:
+        self.acts.append(f"{act} ({event})")
+        pytest.fail(f"a unit test {act} ({event}); it belongs in tests/integration, or needs a fake")
+
+    def sleep(self, duration_s: float) -> None:
+        """Stand for `time.sleep`, which older Pythons do not announce."""
+        if duration_s:
+            self.refuse("sleeps", "time.sleep")
+
+
+_guard = Guard()
+sys.addaudithook(_guard)
+
+
+@pytest.fixture(autouse=True)
+def guard(monkeypatch: pytest.MonkeyPatch) -> Iterator[Guard]:
+    _guard.acts.clear()
+    monkeypatch.setattr(time, "sleep", _guard.sleep)
+    _guard.is_on = True
+    try:
+        yield _guard
+    finally:
+        _guard.is_on = False
+    if _guard.acts:
+        pytest.fail(f"this unit test {'; '.join(_guard.acts)}")

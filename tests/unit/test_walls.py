@@ -1,0 +1,265 @@
+"""The walls between the rooms, read from the source: who may import whom, and what nobody imports at module level.
+
+A table says what each room may use. A room that the table does not name (`startup`, `preflight`, `console`, …) is
+a place where rooms come together: it may use every one of them, but not the presentation.
+"""
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+_PROJECT = Path(__file__).resolve().parents[2]
+_PACKAGE = _PROJECT / "orchestration"
+
+_FOUNDATIONS = frozenset({"errors", "settings", "system", "variables", "redaction", "logs"})
+_DOMAIN = frozenset({"gateway", "gameplan", "bot", "alerts", "journal", "simulator"})
+_MAY_USE: dict[str, frozenset[str]] = {
+    "errors": frozenset(),
+    "system": frozenset({"system", "errors"}),
+    "variables": frozenset({"variables", "errors"}),
+    "settings": frozenset({"settings", "variables", "errors"}),
+    "redaction": frozenset({"redaction", "errors", "settings"}),
+    "logs": frozenset({"logs", "redaction", "errors", "settings", "system"}),
+    **{room: _FOUNDATIONS | {room} for room in (*_DOMAIN, "prerequisites")},
+}
+# The reference bot may use what bot authors may: the plan's reader, the gateway's API, and the call that uses both.
+_ALSO_MAY_USE: dict[str, frozenset[str]] = {
+    "orchestration.bot.reference": frozenset({"gameplan", "gateway", "prerequisites"}),
+    "orchestration.prerequisites": frozenset({"gameplan", "gateway"}),
+}
+_ONLY_GATEWAY_MODULE = "orchestration.gateway.api"
+
+_CONSOLE = "orchestration.console"
+_MAY_SHOW = frozenset({"tasks", "fabfile", "orchestration.startup", "orchestration.console"})
+_TASK_RUNNERS = frozenset({"invoke", "fabric"})
+_MAY_RUN_TASKS = frozenset({"tasks", "fabfile"})
+_HEAVY = frozenset({"ib_async", "requests", "jsonschema", "rich", "fabric", "jinja2", "numpy", "dotenv", "eventkit"})
+_POSIX_OR_WINDOWS_ONLY = frozenset({"fcntl", "pwd", "grp", "resource", "termios", "tty", "pty", "msvcrt", "winreg"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import:
+    """One imported module, and where.
+
+    Attributes:
+        module: Its dotted name.
+        name: What is taken from it, or an empty string.
+        line: The line.
+        at_module_level: Whether importing the file imports it too.
+        guarded: Whether an `if` or `try` stands around it.
+    """
+
+    module: str
+    name: str
+    line: int
+    at_module_level: bool
+    guarded: bool
+
+    @property
+    def room(self) -> str:
+        parts = self.whole.split(".")
+        return parts[1] if parts[0] == "orchestration" else ""
+
+    @property
+    def whole(self) -> str:
+        """Module and name with dots between and at the end."""
+        return f"{self.module}.{self.name}.".replace("..", ".")
+
+    @property
+    def top(self) -> str:
+        return self.module.partition(".")[0]
+
+
+def _read_imports(source: str, *, package: str = "") -> list[Import]:
+    return list(_walk(ast.parse(source), package, at_module_level=True, guarded=False))
+
+
+def _walk(node: ast.AST, package: str, *, at_module_level: bool, guarded: bool) -> Iterator[Import]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            for alias in child.names:
+                yield Import(
+                    module=alias.name, name="", line=child.lineno, at_module_level=at_module_level, guarded=guarded
+                )
+        elif isinstance(child, ast.ImportFrom):
+            module = child.module or ""
+            if child.level:
+                above = package.split(".")[: len(package.split(".")) - child.level + 1]
+                module = ".".join([*above, *([module] if module else [])])
+            for alias in child.names:
+                yield Import(
+                    module=module,
+                    name=alias.name,
+                    line=child.lineno,
+                    at_module_level=at_module_level,
+                    guarded=guarded,
+                )
+        elif isinstance(child, ast.If) and ast.unparse(child.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
+            for branch in child.body:  # never executed: for the type checker only, but a wall is a wall
+                yield from _walk(ast.Module([branch], []), package, at_module_level=False, guarded=True)
+            yield from _walk(ast.Module(child.orelse, []), package, at_module_level=at_module_level, guarded=True)
+        else:
+            inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from _walk(
+                child,
+                package,
+                at_module_level=at_module_level and not inside,
+                guarded=guarded or isinstance(child, ast.If | ast.Try | ast.ExceptHandler),
+            )
+
+
+def _module_of(path: Path) -> str:
+    parts = path.relative_to(_PROJECT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _files() -> list[Path]:
+    programs = [path for name in ("tasks.py", "fabfile.py") if (path := _PROJECT / name).is_file()]
+    return [*sorted(_PACKAGE.rglob("*.py")), *programs]
+
+
+def _imports_of(path: Path) -> list[Import]:
+    package = _module_of(path) if path.name == "__init__.py" else _module_of(path).rpartition(".")[0]
+    return _read_imports(path.read_text(encoding="utf-8"), package=package)
+
+
+def _breach(module: str, imported: Import) -> str:
+    """Why `module` may not import that, or an empty string."""
+    room = module.split(".")[1] if module.startswith("orchestration.") else ""
+    if imported.top in _TASK_RUNNERS and module not in _MAY_RUN_TASKS and room != "deploy":
+        return f"only tasks.py and fabfile.py know {imported.top}"
+    if imported.top in {"tasks", "fabfile", "tests", "benchmarks"}:
+        return f"nothing imports {imported.top}"
+    if imported.name.startswith("_") and imported.top == "orchestration":
+        return f"`{imported.name}` is private to {imported.module}"
+    if imported.whole.startswith(f"{_CONSOLE}.") and module not in _MAY_SHOW:
+        return "only the entry points show things to people"
+    return _breach_of_room(room, module, imported) if room in _MAY_USE else ""
+
+
+def _breach_of_room(room: str, module: str, imported: Import) -> str:
+    if not imported.room or imported.room in _MAY_USE[room]:
+        return ""
+    if imported.room not in _ALSO_MAY_USE.get(module, frozenset()):
+        return f"the room `{room}` may use {', '.join(sorted(_MAY_USE[room])) or 'nothing'}"
+    if imported.room == "gateway" and not imported.whole.startswith(f"{_ONLY_GATEWAY_MODULE}."):
+        return f"of the gateway's room only {_ONLY_GATEWAY_MODULE} is for bot authors"
+    return ""
+
+
+@pytest.mark.parametrize("path", _files(), ids=_module_of)
+def test_a_module_keeps_to_the_rooms_it_may_use(path: Path) -> None:
+    module = _module_of(path)
+    found = [
+        f"line {one.line}: {one.module} {one.name}: {why}" for one in _imports_of(path) if (why := _breach(module, one))
+    ]
+    assert not found, found
+
+
+@pytest.mark.parametrize("path", _files(), ids=_module_of)
+def test_no_module_imports_something_heavy_while_it_is_loaded(path: Path) -> None:
+    heavy = _HEAVY - (_TASK_RUNNERS if _module_of(path) in _MAY_RUN_TASKS else frozenset())
+    found = [f"line {one.line}: {one.module}" for one in _imports_of(path) if one.at_module_level and one.top in heavy]
+    assert not found, f"import it inside the function that uses it: {found}"
+
+
+@pytest.mark.parametrize("path", _files(), ids=_module_of)
+def test_a_module_loads_where_an_operating_system_lacks_a_module(path: Path) -> None:
+    found = [
+        f"line {one.line}: {one.module}"
+        for one in _imports_of(path)
+        if one.at_module_level and not one.guarded and one.top in _POSIX_OR_WINDOWS_ONLY
+    ]
+    assert not found, f"guard it with `if sys.platform`, or import it where it is used: {found}"
+
+
+_BREACHES = [
+    ("orchestration.gateway.wait", "from orchestration.bot.process import launch"),
+    ("orchestration.gateway.wait", "import orchestration.journal"),
+    ("orchestration.gateway.wait", "from orchestration import journal"),
+    ("orchestration.gateway.wait", "from .. import journal"),
+    ("orchestration.gateway.wait", "from ..alerts import discord"),
+    ("orchestration.gateway.wait", "def late():\n    from orchestration.bot import process"),
+    ("orchestration.gateway.wait", "from orchestration import startup"),
+    ("orchestration.system.files", "from orchestration.settings import Settings"),
+    ("orchestration.errors", "from orchestration.system import clock"),
+    ("orchestration.startup", "import invoke"),
+    ("orchestration.startup", "from orchestration.gateway.wait import _loop"),
+    ("orchestration.preflight", "from orchestration import console"),
+    ("orchestration.preflight", "import orchestration.console"),
+    ("orchestration.preflight", "from orchestration.console import show"),
+    ("orchestration.prerequisites", "from orchestration.gateway import wait"),
+    ("orchestration.startup", "import tasks"),
+    ("orchestration.startup", "from tests.fakes import clock"),
+    ("orchestration.bot.reference", "from orchestration.gateway.wait import wait"),
+    ("orchestration.bot.reference", "from orchestration.gateway import container"),
+    ("orchestration.bot.process", "from orchestration.gateway import api"),
+]
+_ALLOWED = [
+    ("orchestration.gateway.wait", "from orchestration.gateway import readiness"),
+    ("orchestration.gateway.wait", "from . import readiness"),
+    ("orchestration.gateway.wait", "from orchestration.system.clock import Clock"),
+    ("orchestration.startup", "from orchestration import bot, gateway, gameplan"),
+    ("orchestration.startup", "from orchestration import console"),
+    ("orchestration.bot.reference", "from orchestration.gateway import api"),
+    ("orchestration.bot.reference", "from orchestration.gateway.api import probe"),
+    ("orchestration.prerequisites", "from orchestration.gameplan import check"),
+    ("orchestration.settings", "import os, re"),
+    ("tasks", "from invoke import task"),
+]
+
+
+@pytest.mark.parametrize(("module", "source"), _BREACHES)
+def test_a_hole_in_a_wall_is_seen(module: str, source: str) -> None:
+    package = module.rpartition(".")[0]
+    assert [why for one in _read_imports(source, package=package) if (why := _breach(module, one))]
+
+
+@pytest.mark.parametrize(("module", "source"), _ALLOWED)
+def test_a_door_in_a_wall_is_open(module: str, source: str) -> None:
+    package = module.rpartition(".")[0]
+    assert not [why for one in _read_imports(source, package=package) if (why := _breach(module, one))]
+
+
+def test_where_an_import_stands_is_understood() -> None:
+    source = (
+        "import a\n"
+        "if TYPE_CHECKING:\n    import b\n"
+        "try:\n    import c\nexcept ImportError:\n    c = None\n"
+        "class K:\n    import d\n"
+        "def f():\n    import e\n"
+        "if sys.platform == 'win32':\n    import g\nelse:\n    import h\n"
+    )
+    seen = {one.module: (one.at_module_level, one.guarded) for one in _read_imports(source)}
+    assert seen == {
+        "a": (True, False),
+        "b": (False, True),
+        "c": (True, True),
+        "d": (True, False),
+        "e": (False, False),
+        "g": (True, True),
+        "h": (True, True),
+    }
+
+
+def test_the_linter_bans_what_only_a_door_may_touch() -> None:
+    lint = tomllib.loads((_PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]["lint"]
+    banned = set(lint["flake8-tidy-imports"]["banned-api"])
+    needed = {"subprocess", "time.sleep", "time.monotonic", "os.environ", "os.getenv", "unittest.mock", *_TASK_RUNNERS}
+    assert needed <= banned
+    exempt = {
+        place
+        for place, codes in lint["per-file-ignores"].items()
+        if "TID251" in codes and not place.startswith(("tests/", "benchmarks/"))
+    }
+    assert exempt <= {
+        "orchestration/settings.py",
+        "orchestration/system/*",
+        "orchestration/deploy/*",
+        "tasks.py",
+        "fabfile.py",
+    }
