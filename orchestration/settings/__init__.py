@@ -1,0 +1,27 @@
+"""The configuration: one frozen value, made once from the environment over `.env` over the defaults.
+
+This room is the only reader of the environment. Every variable is declared once, in `variables.py`, with its kind,
+default and help text; `.env.example`, the reference page and `inv config` are made from the same declarations, and
+`Settings` has one typed field for each. All problems are collected and raised as one error.
+"""
+
+from orchestration.settings.kinds import Secret
+from orchestration.settings.settings import PROJECT_DIR, Settings
+from orchestration.settings.sources import find_env_file
+from orchestration.settings.variables import Effective, Variable, variables_by_field
+from orchestration.settings.words import BotArguments, GameplanFreshness, GatewayRecovery, GatewayRuntime, TradingMode
+
+__all__ = [
+    "PROJECT_DIR",
+    "BotArguments",
+    "Effective",
+    "GameplanFreshness",
+    "GatewayRecovery",
+    "GatewayRuntime",
+    "Secret",
+    "Settings",
+    "TradingMode",
+    "Variable",
+    "find_env_file",
+    "variables_by_field",
+]

@@ -1,0 +1,248 @@
+"""The kinds of values: how text becomes a value, and what is allowed, in words for people.
+
+A parser raises `ValueError`, and the message is then "must be" and what its kind allows; or a text of its own where
+that says more. No parser puts the value into its message: it may be a secret.
+"""
+
+import ipaddress
+import re
+import shlex
+import sys
+import unicodedata
+import zoneinfo
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class Secret:
+    """A value that never shows itself by accident. `reveal()` is the only way to it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('********')"
+
+    def __str__(self) -> str:
+        return "********"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+class WrongValueError(Exception):
+    """What is wrong with a value. It holds neither the variable's name nor the value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What values a variable takes.
+
+    Attributes:
+        convert: Text (never empty, without blanks around it) to value. Raises `ValueError`.
+        allowed: What is allowed, for people; it reads on after "must be".
+        lines: Whether the text may hold line breaks and tabs.
+    """
+
+    convert: Callable[[str], Any]
+    allowed: str
+    lines: bool = False
+
+    def parse(self, text: str) -> Any:  # noqa: ANN401 - a table of kinds has no narrower type; `Settings` has
+        """The value of a text.
+
+        Raises:
+            WrongValueError: It is not allowed.
+        """
+        # Undecodable bytes (surrogates) and control characters break terminals, unit files and JSON far from here.
+        if any(unicodedata.category(one) in {"Cc", "Cs"} and not (self.lines and one in "\n\r\t") for one in text):
+            raise WrongValueError("holds control characters, or bytes that are not UTF-8")
+        try:
+            return self.convert(text)
+        except (ValueError, OSError, RuntimeError, zoneinfo.ZoneInfoNotFoundError) as error:
+            own = str(error) if isinstance(error, _OwnWordsError) else ""
+            raise WrongValueError(own or f"must be {self.allowed}") from None
+
+
+class _OwnWordsError(ValueError):
+    pass
+
+
+def _matching(pattern: str, allowed: str, *, flags: re.RegexFlag = re.NOFLAG) -> Kind:
+    compiled = re.compile(pattern, flags | re.ASCII)
+
+    def convert(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise ValueError
+        return text
+
+    return Kind(convert=convert, allowed=allowed)
+
+
+def whole_number(least: int, most: int) -> Kind:
+    """Whole numbers of a range, both ends included."""
+
+    def convert(text: str) -> int:
+        if not re.fullmatch(r"[+-]?[0-9]{1,12}", text) or not least <= int(text) <= most:
+            raise ValueError
+        return int(text)
+
+    return Kind(convert=convert, allowed=f"a whole number from {least} to {most}")
+
+
+def seconds(least: float, most: float) -> Kind:
+    """A duration in seconds, as a float; both ends included. No exponents, no infinity."""
+
+    def convert(text: str) -> float:
+        if not re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", text) or not least <= float(text) <= most:
+            raise ValueError
+        return float(text)
+
+    return Kind(convert=convert, allowed=f"a number of seconds from {least:g} to {most:g}")
+
+
+def one_of(kind: type[StrEnum]) -> Kind:
+    """The words of an enumeration, in any case."""
+    words = [f"`{one}`" for one in kind]
+    return Kind(convert=lambda text: kind(text.lower()), allowed=f"{', '.join(words[:-1])} or {words[-1]}")
+
+
+def word_of(*words: str, fold: Callable[[str], str]) -> Kind:
+    """Some words, brought to one case by `fold`, as plain text."""
+
+    def convert(text: str) -> str:
+        if fold(text) not in words:
+            raise ValueError
+        return fold(text)
+
+    shown = [f"`{word}`" for word in words]
+    return Kind(convert=convert, allowed=f"{', '.join(shown[:-1])} or {shown[-1]}")
+
+
+def _switch(text: str) -> bool:
+    lowered = text.lower()
+    if lowered not in {"yes", "true", "1", "on", "no", "false", "0", "off"}:
+        raise ValueError
+    return lowered in {"yes", "true", "1", "on"}
+
+
+def _host(text: str) -> str:
+    if ":" in text:
+        ipaddress.IPv6Address(text)
+    elif not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9.])?", text):
+        raise ValueError
+    return text
+
+
+def _listed(pattern: str) -> Callable[[str], tuple[str, ...]]:
+    def convert(text: str) -> tuple[str, ...]:
+        words = tuple(word for word in re.split(r"[\s,]+", text) if word)
+        if not words or not all(re.fullmatch(pattern, word) for word in words):
+            raise ValueError
+        return words
+
+    return convert
+
+
+def split_command(text: str, *, backslash_escapes: bool) -> tuple[str, ...]:
+    """A command line's words by the rules of a POSIX shell, without its expansions.
+
+    Args:
+        text: The command line.
+        backslash_escapes: False where it stands between folders.
+
+    Raises:
+        ValueError: Quotes are open, or there is no program.
+    """
+    lexer = shlex.shlex(text, posix=True)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    if not backslash_escapes:
+        lexer.escape = ""
+    try:
+        words = tuple(lexer)
+    except ValueError as error:
+        raise _OwnWordsError(f"cannot be split into words ({error}); quote it as for a shell") from None
+    if not words or not words[0]:
+        raise _OwnWordsError("must name a program")
+    return words
+
+
+def _command(text: str) -> tuple[str, ...]:
+    return split_command(text, backslash_escapes=sys.platform != "win32")
+
+
+def _clock_time(text: str) -> str:
+    match = re.fullmatch(r"(0?[1-9]|1[0-2]):([0-5][0-9]) ?([AaPp][Mm])", text)
+    if match is None:
+        raise ValueError
+    return f"{int(match[1]):02d}:{match[2]} {match[3].upper()}"
+
+
+_HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+_DAY = r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
+_DAILY = re.compile(rf"{_HOUR}-{_HOUR} (?P<zone>\S+)", re.ASCII)
+_WEEKLY = re.compile(rf"{_DAY} {_HOUR}-{_DAY} {_HOUR} (?P<zone>\S+)", re.ASCII)
+
+
+def _windows(*shapes: re.Pattern[str], several: bool) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        parts = [part.strip() for part in text.split(";")] if several else [text]
+        for part in parts:
+            match = next((match for shape in shapes if (match := shape.fullmatch(part))), None)
+            if match is None:
+                raise ValueError
+            zoneinfo.ZoneInfo(match["zone"])
+        return text
+
+    return convert
+
+
+def _bytes(text: str) -> str:
+    match = re.fullmatch(r"([0-9]{1,15})(b|[kmg]b?)?", text.lower())
+    if match is None or int(match[1]) == 0:
+        raise ValueError
+    return text
+
+
+TEXT = Kind(convert=str, allowed="text")
+SECRET = Kind(convert=Secret, allowed="text")
+# A malformed alert address is a warning (S5), never a reason not to start: it is judged where it is used.
+WEB_ADDRESS = Kind(convert=Secret, allowed="an https address (http only to loopback)")
+MENTION = Kind(convert=Secret, allowed="`<@USER>`, `<@&ROLE>`, `@here` or `@everyone`")
+SWITCH = Kind(convert=_switch, allowed="`yes` or `no`")
+# Forty leave room for a socket's path below the state folder: the kernel allows it 107 bytes in all.
+INSTANCE = _matching(
+    r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", "up to 40 letters, digits, `_`, `.` and `-`, a letter or digit first"
+)
+NAME = _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "letters, digits, `_`, `.` and `-`, a letter or digit first")
+HOST = Kind(convert=_host, allowed="a host name or an address, without port or scheme")
+PATH = Kind(convert=lambda text: Path(text).expanduser(), allowed="a path")
+ACCOUNTS = Kind(convert=_listed(r"[A-Za-z0-9]+"), allowed="one account id or several with commas between them")
+VARIABLES = Kind(convert=_listed(r"[A-Za-z_][A-Za-z0-9_]*"), allowed="names of variables with commas between them")
+COMMAND = Kind(convert=_command, allowed="a program and its arguments", lines=True)
+TIME_ZONE = Kind(convert=zoneinfo.ZoneInfo, allowed="a time zone of the tz database, for example `America/New_York`")
+LOG_LEVEL = word_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", fold=str.upper)
+CLOCK_TIME = Kind(convert=_clock_time, allowed="`HH:MM AM` or `HH:MM PM`, for example `11:45 PM`")
+WINDOW = Kind(convert=_windows(_DAILY, several=False), allowed="`HH:MM-HH:MM ZONE`")
+WINDOWS = Kind(
+    convert=_windows(_DAILY, _WEEKLY, several=True),
+    allowed="windows with `;` between them: `HH:MM-HH:MM ZONE` daily, or `Fri HH:MM-Sat HH:MM ZONE`",
+)
+MEMORY = Kind(convert=_bytes, allowed="a size as Compose writes it, for example `2g` or `512m`")
+IMAGE = _matching(
+    r"([a-z0-9.-]+(:[0-9]{1,5})?/)?[a-z0-9]+([._/-]+[a-z0-9]+)*(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?",
+    "an image reference, for example `ghcr.io/gnzsnz/ib-gateway:stable`",
+)

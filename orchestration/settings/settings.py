@@ -1,0 +1,270 @@
+"""`Settings`: one typed field for each variable, and what follows from several of them together."""
+
+import dataclasses
+import re
+import shlex
+import sys
+import zoneinfo
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.settings.kinds import Secret, WrongValueError
+from orchestration.settings.sources import find_env_file, look_up, read_env_file, read_environment
+from orchestration.settings.variables import Effective, Variable, find_near_misses, variables_by_field
+from orchestration.settings.words import BotArguments, GameplanFreshness, GatewayRecovery, GatewayRuntime, TradingMode
+
+PROJECT_DIR = Path(__file__).resolve().parents[2]
+
+_LIVE_PORT, _PAPER_PORT = 4001, 4002
+_SHOWN_CHARACTERS = 60
+# What a variable without a value is, where that is not None.
+_EMPTY: dict[str, Any] = {"gateway_account": (), "bot_pass_env": (), "simulator_faults": "", "bot_command": ()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything the program was told. Paths are absolute; relative ones were taken from the project folder.
+
+    Each field's meaning stands in the table of `variables.py`. Fields that end in `_s` are seconds. Beside them:
+
+    Attributes:
+        project_dir: The folder that holds `tasks.py`.
+        simulated: Whether the run is `--simulate`d.
+        sources: The rows of `inv config`, secrets masked.
+        warnings: Sentences about names that look mistyped, and, when read leniently, about wrong values.
+        environ: The environment as it was, without what `.env` says.
+    """
+
+    instance: str
+    state_dir: Path
+    log_dir: Path
+    log_keep: int
+
+    gateway_runtime: GatewayRuntime
+    gateway_host: str
+    gateway_port: int
+    trading_mode: TradingMode
+    allow_live_trading: bool
+    gateway_account: tuple[str, ...]
+    gateway_recovery: GatewayRecovery
+    gateway_container_name: str
+    gateway_service: str
+    docker_compose_dir: Path
+    docker_start_timeout_s: float
+    docker_pull_timeout_s: float
+    gateway_health_timeout_s: float
+    gateway_health_retry_interval_s: float
+    health_check_timeout_s: float
+    gateway_twofa_timeout_s: float
+    gateway_probe_client_id: int
+    broker_reset_windows: str
+    gateway_restart_window: str
+    simulator_faults: str
+
+    gateway_image: str
+    tws_userid: Secret | None
+    tws_password: Secret | None
+    time_zone: zoneinfo.ZoneInfo
+    twofa_timeout_action: str
+    auto_restart_time: str
+    read_only_api: bool
+    gateway_memory_limit: str
+
+    gameplan_path: Path | None
+    emergency_gameplan_path: Path
+    gameplan_schema: Path | None
+    gameplan_freshness: GameplanFreshness
+    market_timezone: zoneinfo.ZoneInfo
+
+    bot_command: tuple[str, ...]
+    bot_workdir: Path
+    bot_arguments: BotArguments
+    bot_log_level: str
+    bot_start_grace_s: float
+    bot_stop_timeout_s: float
+    bot_pass_env: tuple[str, ...]
+    bot_log_max_mb: int
+
+    discord_webhook_url: Secret | None
+    discord_mention: Secret | None
+    heartbeat_url: Secret | None
+
+    project_dir: Path = PROJECT_DIR
+    simulated: bool = False
+    sources: tuple[Effective, ...] = field(default=(), repr=False)
+    warnings: tuple[str, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret's text, for redaction. Never shown, never logged."""
+        found = (getattr(self, one.name) for one in dataclasses.fields(self))
+        return tuple(value.reveal() for value in found if isinstance(value, Secret) and value.reveal())
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        project_dir: Path = PROJECT_DIR,
+        overrides: Mapping[str, str] | None = None,
+        simulated: bool = False,
+        lenient: bool = False,
+    ) -> "Settings":
+        """Read the process's environment and the `.env` file. The arguments are those of `from_environ`.
+
+        Raises:
+            StartupFailure: `CONFIG_INVALID`, with every problem as evidence.
+        """
+        environ = read_environment()
+        problems: list[str] = []
+        path = find_env_file(environ, project_dir)
+        dotenv = read_env_file(path, problems) if path is not None else {}
+        return cls.from_environ(
+            environ,
+            dotenv=dotenv,
+            project_dir=project_dir,
+            overrides=overrides,
+            simulated=simulated,
+            lenient=lenient,
+            problems=problems,
+        )
+
+    @classmethod
+    def from_environ(
+        cls,
+        environ: Mapping[str, str],
+        *,
+        dotenv: Mapping[str, str] | None = None,
+        project_dir: Path = PROJECT_DIR,
+        overrides: Mapping[str, str] | None = None,
+        simulated: bool = False,
+        lenient: bool = False,
+        problems: Iterable[str] = (),
+    ) -> "Settings":
+        """Make the settings from mappings. Pure, but for reading `NAME_FILE` secrets.
+
+        Args:
+            environ: The environment.
+            dotenv: What the `.env` file says; the environment goes before it.
+            project_dir: What relative paths are relative to.
+            overrides: What switches of the command line say; they go before everything.
+            simulated: Whether the run is `--simulate`d.
+            lenient: Put the default in the place of a wrong value and say so in `warnings`, where a report about the
+                system matters more than a configuration without mistakes. Never for a start.
+            problems: What was already found wrong while the mappings were read.
+
+        Raises:
+            StartupFailure: `CONFIG_INVALID`, with every problem as evidence.
+        """
+        layers = [("command line", overrides or {}), ("environment", environ), (".env", dotenv or {})]
+        if simulated:
+            # The built-in gateway has an account of its own, and is never live whatever the configuration says.
+            layers[1:] = [(source, _without_account(layer)) for source, layer in layers[1:]]
+            layers.insert(0, ("--simulate", {"TRADING_MODE": TradingMode.PAPER}))
+        found = list(problems)
+        values: dict[str, Any] = {}
+        sources: list[Effective] = []
+        for name, variable in variables_by_field().items():
+            text, source = look_up(variable, layers, found, project_dir=project_dir)
+            source = source if text else "default"
+            values[name] = _parse(variable, text or variable.default, found)
+            shown = "********" if variable.secret and text else text or variable.default
+            sources.append(Effective(name=variable.name, value=shown, source=source))
+        _make_absolute(values, project_dir)
+        _complete(values, found)
+        if found and not lenient:
+            raise StartupFailure(
+                FailureWord.CONFIG_INVALID,
+                f"{len(found)} wrong setting{'s' if len(found) > 1 else ''}: " + "; ".join(found),
+                next_action="Correct it in the environment or in .env; `inv config` shows what is in force.",
+                evidence=tuple(found),
+            )
+        return cls(
+            **values,
+            project_dir=project_dir,
+            simulated=simulated,
+            sources=_with_computed(sources, values),
+            warnings=(*found, *find_near_misses(environ, dotenv or {})),
+            environ=dict(environ),
+        )
+
+
+def _without_account(layer: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in layer.items() if name != "GATEWAY_ACCOUNT"}
+
+
+def _parse(variable: Variable, text: str, problems: list[str]) -> object:
+    """The value of a text; the default's, and one problem more, if it is wrong."""
+    if text:
+        try:
+            return variable.parse(text)
+        except WrongValueError as error:
+            shown = "(a secret)" if variable.secret else _quote(text)
+            problems.append(f"{variable.name}: {shown} {error}")
+            if variable.default:
+                return variable.parse(variable.default)
+    return _EMPTY.get(variable.field)
+
+
+def _quote(text: str) -> str:
+    cut = text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
+    return repr(cut)
+
+
+def _make_absolute(values: dict[str, Any], project_dir: Path) -> None:
+    for name in ("state_dir", "log_dir"):
+        values[name] = project_dir / values[name]
+        if values["instance"] != "default":
+            values[name] /= values["instance"]
+    for name in ("docker_compose_dir", "gameplan_path", "gameplan_schema"):
+        values[name] = values[name] and project_dir / values[name]
+    values["bot_workdir"] = project_dir / (values["bot_workdir"] or "")
+    emergency = values["emergency_gameplan_path"] or values["state_dir"] / "emergency_gameplan.json"
+    values["emergency_gameplan_path"] = project_dir / emergency
+
+
+def _complete(values: dict[str, Any], problems: list[str]) -> None:
+    """Fill in what depends on several variables, and check what belongs together."""
+    live = values["trading_mode"] is TradingMode.LIVE
+    values["gateway_port"] = values["gateway_port"] or (_LIVE_PORT if live else _PAPER_PORT)
+    values["gateway_restart_window"] = values["gateway_restart_window"] or _window_around(
+        values["auto_restart_time"], values["time_zone"]
+    )
+    values["bot_command"] = values["bot_command"] or (sys.executable, "-m", "orchestration.bot.reference")
+    wrong = {problem.partition(":")[0] for problem in problems}
+    if live and not values["allow_live_trading"] and "ALLOW_LIVE_TRADING" not in wrong:
+        problems.append("TRADING_MODE: 'live' also needs ALLOW_LIVE_TRADING=yes")
+    if live and not values["gateway_account"] and "GATEWAY_ACCOUNT" not in wrong:
+        problems.append("GATEWAY_ACCOUNT: unset, and live mode requires the account that may be traded")
+    if values["gameplan_path"] == values["emergency_gameplan_path"]:
+        problems.append("GAMEPLAN_PATH: is the same file as EMERGENCY_GAMEPLAN_PATH, which would be written over it")
+
+
+_RESTART_BEFORE_MIN, _RESTART_AFTER_MIN = 5, 14  # around 23:45 that is 23:40 to 23:59
+
+
+def _window_around(restart: str, zone: zoneinfo.ZoneInfo) -> str:
+    """The gateway's nightly restart as a window: `11:45 PM` gives `23:40-23:59` and the zone."""
+    hour, minute, half = re.split("[: ]", restart)
+    at_min = (int(hour) % 12 + (12 if half == "PM" else 0)) * 60 + int(minute)
+    first, last = ((at_min + offset) % 1440 for offset in (-_RESTART_BEFORE_MIN, _RESTART_AFTER_MIN))
+    return f"{first // 60:02d}:{first % 60:02d}-{last // 60:02d}:{last % 60:02d} {zone.key}"
+
+
+def _with_computed(sources: list[Effective], values: Mapping[str, Any]) -> tuple[Effective, ...]:
+    """The rows of `inv config`, with the values that were computed from others."""
+    rows = []
+    for row, (name, variable) in zip(sources, variables_by_field().items(), strict=True):
+        value = values[name]
+        if variable.secret or value in (None, ()):
+            rows.append(row)
+        elif name == "bot_command":
+            rows.append(dataclasses.replace(row, value=shlex.join(value)))
+        elif isinstance(value, Path) or not row.value:
+            rows.append(dataclasses.replace(row, value=str(value)))
+        else:
+            rows.append(row)
+    return tuple(rows)

@@ -1,0 +1,96 @@
+"""Where texts come from: the environment, the `.env` file, and files that hold one secret."""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from orchestration.settings.variables import ENV_FILE, Variable
+
+_MAX_ENV_FILE_BYTES = 1024 * 1024
+_MAX_SECRET_BYTES = 64 * 1024
+
+Layers = Sequence[tuple[str, Mapping[str, str]]]
+
+
+def read_environment() -> dict[str, str]:
+    """A copy of this process's environment."""
+    return dict(os.environ)
+
+
+def find_env_file(environ: Mapping[str, str], project_dir: Path) -> Path | None:
+    """The file that `ENV_FILE` names, or `.env` in the project folder; None if neither is there.
+
+    A named file is returned even if it does not exist: reading it then says so.
+    """
+    named = environ.get(ENV_FILE, "").strip()
+    path = project_dir / Path(named or ".env").expanduser()
+    return path if named or os.path.lexists(path) else None
+
+
+def read_env_file(path: Path, problems: list[str]) -> dict[str, str]:
+    """What a `.env` file says: `NAME=value` lines, quotes, `export`, comments, with or without BOM, any line ends.
+
+    `$` stays as it is: a password may hold one. A line that is none of these is a problem, named by its number only,
+    for it may be half a secret. Names without `=` mean nothing.
+    """
+    try:
+        if not path.is_file():
+            problems.append(f"{ENV_FILE}: {path} is not a file")
+            return {}
+        with path.open("rb") as file:
+            content = file.read(_MAX_ENV_FILE_BYTES + 1)
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        problems.append(f"{ENV_FILE}: {path} is not UTF-8 text")
+        return {}
+    except OSError as error:
+        problems.append(f"{ENV_FILE}: {path} cannot be read ({error.strerror})")
+        return {}
+    if len(content) > _MAX_ENV_FILE_BYTES:
+        problems.append(f"{ENV_FILE}: {path} is larger than 1 MiB")
+        return {}
+    from dotenv.parser import parse_stream
+
+    found: dict[str, str] = {}
+    for binding in parse_stream(io.StringIO(text, newline=None)):
+        if binding.error:
+            problems.append(f"{ENV_FILE}: line {binding.original.line} of {path} is not `NAME=value`")
+        elif binding.key is not None and binding.value is not None:
+            found[binding.key] = binding.value
+    return found
+
+
+def look_up(variable: Variable, layers: Layers, problems: list[str], *, project_dir: Path) -> tuple[str, str]:
+    """The variable's text and where it came from, the first layer that has it; an empty value counts as unset."""
+    for source, layer in layers:
+        text = layer.get(variable.name, "").strip()
+        file = layer.get(f"{variable.name}_FILE", "").strip() if variable.secret else ""
+        if text and file:
+            problems.append(f"{variable.name} and {variable.name}_FILE are both set; only one of them is allowed")
+        if text:
+            return text, source
+        if file:
+            return _read_secret_file(variable, file, problems, project_dir), f"{source} ({variable.name}_FILE)"
+    return "", "default"
+
+
+def _read_secret_file(variable: Variable, file: str, problems: list[str], project_dir: Path) -> str:
+    # The path is not shown: whoever put the password itself here by mistake would find it in every log.
+    name = f"{variable.name}_FILE"
+    try:
+        path = project_dir / Path(file).expanduser()
+        if not path.is_file():
+            problems.append(f"{name}: names no existing file (what it says is not shown: it might be the secret)")
+            return ""
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_SECRET_BYTES + 1)
+        text = content.decode("utf-8-sig").strip()
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        problems.append(f"{name}: the file cannot be read ({reason})")
+        return ""
+    if not text or len(content) > _MAX_SECRET_BYTES:
+        problems.append(f"{name}: the file is {'larger than 64 KiB' if text else 'empty'}")
+        return ""
+    return text

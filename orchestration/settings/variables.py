@@ -1,0 +1,234 @@
+"""Every variable, declared once: a table that reads like the reference page, for that page is made from it."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestration.settings import kinds
+from orchestration.settings.kinds import Kind, one_of, seconds, whole_number
+from orchestration.settings.words import BotArguments, GameplanFreshness, GatewayRecovery, GatewayRuntime, TradingMode
+
+_NEAR_MISS_RATIO = 0.84  # `GATEWAY_PROT` against `GATEWAY_PORT` is 0.92; `BOT_COMMAND` against `BOT_ARGUMENTS` 0.58
+ENV_FILE = "ENV_FILE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variable:
+    """One environment variable as the contract names it.
+
+    Attributes:
+        field: Its field in `Settings`.
+        name: The variable.
+        default: What it is when unset, as text; empty where unset has a meaning of its own or depends on others.
+        kind: What values it takes.
+        help: One line for `.env.example` and the reference.
+        group: The heading it stands under.
+        shown_default: The default as people read it.
+    """
+
+    field: str
+    name: str
+    default: str
+    kind: Kind
+    help: str
+    group: str
+    shown_default: str
+
+    @property
+    def allowed(self) -> str:
+        """What is allowed, for people."""
+        return self.kind.allowed
+
+    @property
+    def secret(self) -> bool:
+        """Whether its value is masked everywhere, and `NAME_FILE` may stand for it."""
+        return self.kind in (kinds.SECRET, kinds.WEB_ADDRESS, kinds.MENTION)
+
+    def parse(self, text: str) -> Any:  # noqa: ANN401 - a table of variables has no narrower type; `Settings` has
+        """Text to value.
+
+        Raises:
+            WrongValueError: It is not allowed.
+        """
+        return self.kind.parse(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effective:
+    """One row of `inv config`.
+
+    Attributes:
+        name: The variable.
+        value: Its effective value as text, masked if it is a secret; empty for unset.
+        source: `environment`, `.env`, `default`, or a switch of the command line.
+    """
+
+    name: str
+    value: str
+    source: str
+
+
+_Row = tuple[str, Kind, str | tuple[str, str], str]
+
+# Each row: the field in `Settings`, the kind, the default, the help text. The variable's name is the field's in
+# capitals, without `_s`. A default in parentheses is (what is parsed, what people are shown).
+_UNSET = ("", "unset")
+# fmt: off
+_TABLE: dict[str, tuple[_Row, ...]] = {
+    "This instance": (
+        ("instance", kinds.INSTANCE, "default",
+         "Name of this system; each instance has its own lock, state, logs, journal and bot"),
+        ("state_dir", kinds.PATH, "state",
+         "Folder for the lock, the journal, plans in force; instances other than `default` use a subfolder"),
+        ("log_dir", kinds.PATH, "logs",
+         "Folder for the logs of start-ups and bots; instances other than `default` use a subfolder"),
+        ("log_keep", whole_number(1, 10000), "30",
+         "How many logs of each kind are kept"),
+    ),
+    "Gateway": (
+        ("gateway_runtime", one_of(GatewayRuntime), "docker",
+         "Who runs the gateway: a container, the built-in simulator, or somebody else"),
+        ("gateway_host", kinds.HOST, "127.0.0.1",
+         "Where the gateway's API is reached"),
+        ("gateway_port", whole_number(1, 65535), ("", "4002 (4001 in live mode)"),
+         "The API port on this host"),
+        ("trading_mode", one_of(TradingMode), "paper",
+         "The kind of account; live also needs ALLOW_LIVE_TRADING=yes and GATEWAY_ACCOUNT"),
+        ("allow_live_trading", kinds.SWITCH, "no",
+         "The second, explicit switch for live trading"),
+        ("gateway_account", kinds.ACCOUNTS, _UNSET,
+         "The account, or accounts with commas, that the gateway may show and no other; required in live mode"),
+        ("gateway_recovery", one_of(GatewayRecovery), "restart",
+         "Restart a gateway that is not ready, once; or only alert, where another monitor does that"),
+        ("gateway_container_name", kinds.NAME, "ibkr-gateway",
+         "Exact name of the gateway's container, and the name of its Compose project"),
+        ("gateway_service", kinds.NAME, "gateway",
+         "The service in the Compose file"),
+        ("docker_compose_dir", kinds.PATH, "docker/gateway",
+         "Folder of the gateway's Compose file"),
+        ("docker_start_timeout_s", seconds(0, 3600), ("0", "0 (180 with --service)"),
+         "How long to wait for the Docker engine to answer"),
+        ("docker_pull_timeout_s", seconds(1, 86400), "600",
+         "How long pulling a missing image may take"),
+        ("gateway_health_timeout_s", seconds(0.1, 86400), "120",
+         "How long the gateway may take to become ready"),
+        ("gateway_health_retry_interval_s", seconds(0.05, 3600), "0.5",
+         "How often it is looked at meanwhile"),
+        ("health_check_timeout_s", seconds(0.1, 3600), "5",
+         "How long one look (one API handshake, one docker command) may take"),
+        ("gateway_twofa_timeout_s", seconds(0, 86400), "180",
+         "Extra wait once a second factor is asked for"),
+        ("gateway_probe_client_id", whole_number(1, 2_000_000_000), "9990",
+         "API client id of the readiness check; the next nine are tried if it is in use"),
+        ("broker_reset_windows", kinds.WINDOWS, "00:15-01:45 America/New_York; Fri 23:00-Sat 03:00 America/New_York",
+         "When the broker resets its servers: a lone failed login then proves nothing"),
+        ("gateway_restart_window", kinds.WINDOW, ("", "from 5 minutes before AUTO_RESTART_TIME to 14 after it"),
+         "When the gateway restarts itself each night"),
+        ("simulator_faults", kinds.TEXT, _UNSET,
+         "Faults of the built-in gateway, to see what they look like (docs/reference/simulator.md)"),
+    ),
+    "Gateway's container": (
+        ("gateway_image", kinds.IMAGE, "ghcr.io/gnzsnz/ib-gateway:stable",
+         "The image of the gateway's container"),
+        ("tws_userid", kinds.SECRET, _UNSET,
+         "The broker's user name"),
+        ("tws_password", kinds.SECRET, _UNSET,
+         "The broker's password; TWS_PASSWORD_FILE may name a file instead"),
+        ("time_zone", kinds.TIME_ZONE, "America/New_York",
+         "The gateway's clock (it keeps the one of its first start in its settings volume)"),
+        ("twofa_timeout_action", kinds.word_of("exit", "restart", fold=str.lower), "restart",
+         "What the gateway's controller does when nobody confirms the second factor"),
+        ("auto_restart_time", kinds.CLOCK_TIME, "11:45 PM",
+         "When the gateway restarts itself each night, in TIME_ZONE"),
+        ("read_only_api", kinds.SWITCH, "no",
+         "Refuse every order at the gateway"),
+        ("gateway_memory_limit", kinds.MEMORY, "2g",
+         "Memory limit of the container"),
+    ),
+    "Gameplan": (
+        ("gameplan_path", kinds.PATH, _UNSET,
+         "The day's plan; without one the bot starts on Strategy C, which trades nothing"),
+        ("emergency_gameplan_path", kinds.PATH, ("", "state/emergency_gameplan.json"),
+         "Where Strategy C is written"),
+        ("gameplan_schema", kinds.PATH, _UNSET,
+         "A further JSON Schema that the plan must satisfy too"),
+        ("gameplan_freshness", one_of(GameplanFreshness), "today",
+         "Whether the plan's date must be today's"),
+        ("market_timezone", kinds.TIME_ZONE, "America/New_York",
+         "The time zone that says what today is"),
+    ),
+    "Bot": (
+        ("bot_command", kinds.COMMAND, ("", "the built-in reference bot"),
+         "The bot's program and arguments, quoted as for a shell (no shell runs it)"),
+        ("bot_workdir", kinds.PATH, ("", "the project folder"),
+         "The bot's working folder"),
+        ("bot_arguments", one_of(BotArguments), "append",
+         "Append --gateway-host, --gateway-port, --gameplan, --log-level (the environment says the same either way)"),
+        ("bot_log_level", kinds.LOG_LEVEL, "INFO",
+         "The level the bot is given"),
+        ("bot_start_grace_s", seconds(0.1, 3600), "5",
+         "How long a bot that says nothing must stay alive to count as up"),
+        ("bot_stop_timeout_s", seconds(0, 3600), "60",
+         "How long the bot has to leave in order before it is killed"),
+        ("bot_pass_env", kinds.VARIABLES, _UNSET,
+         "Those of this program's own secrets that the bot needs too"),
+        ("bot_log_max_mb", whole_number(1, 1_000_000), "100",
+         "Size in megabytes from which the bot's log is cut back"),
+    ),
+    "Alerts": (
+        ("discord_webhook_url", kinds.WEB_ADDRESS, _UNSET,
+         "Where alerts go; without it they are only logged"),
+        ("discord_mention", kinds.MENTION, _UNSET,
+         "Whom a critical alert mentions"),
+        ("heartbeat_url", kinds.WEB_ADDRESS, _UNSET,
+         "A healthchecks.io style address: pinged at start, success and failure"),
+    ),
+}
+# fmt: on
+
+
+def _read_table() -> Iterator[Variable]:
+    for group, rows in _TABLE.items():
+        for field, kind, default, text in rows:
+            parsed, shown = (default, default) if isinstance(default, str) else default
+            name = field.removesuffix("_s").upper()
+            yield Variable(
+                field=field, name=name, default=parsed, kind=kind, help=text, group=group, shown_default=shown
+            )
+
+
+_BY_FIELD = {variable.field: variable for variable in _read_table()}
+
+
+def variables_by_field() -> dict[str, Variable]:
+    """Every declared variable by the name of its field in `Settings`, in the order of declaration."""
+    return dict(_BY_FIELD)
+
+
+def known_names() -> frozenset[str]:
+    """Every name the program reads: the variables, `NAME_FILE` of the secrets, and `ENV_FILE`."""
+    names = {variable.name for variable in _BY_FIELD.values()}
+    return frozenset(names | {f"{one.name}_FILE" for one in _BY_FIELD.values() if one.secret} | {ENV_FILE})
+
+
+def find_near_misses(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> tuple[str, ...]:
+    """One sentence for each name that looks like a mistyped one of ours. Only names are shown, never values.
+
+    The environment belongs to everybody, and lower-case names in it are somebody else's unless they spell one of ours;
+    the `.env` file is ours alone.
+    """
+    known = known_names()
+    warnings = []
+    for name in sorted({*environ, *dotenv} - known):
+        upper = name.upper()
+        if name != upper and name not in dotenv and upper not in known:
+            continue
+        near = difflib.get_close_matches(upper, known, n=1, cutoff=_NEAR_MISS_RATIO)
+        if near and near[0] not in _OTHERS.get(upper, ()):
+            warnings.append(f"{name} is not a variable of this program; did you mean {near[0]}?")
+    return tuple(warnings)
+
+
+# Names that others give a meaning and that look like ours.
+_OTHERS: dict[str, tuple[str, ...]] = {"TWS_PASSWORD_PAPER": ("TWS_PASSWORD",), "TWS_USERID_PAPER": ("TWS_USERID",)}

@@ -1,0 +1,39 @@
+"""The words that some variables take."""
+
+from enum import StrEnum
+
+
+class GatewayRuntime(StrEnum):
+    """Who runs the gateway."""
+
+    DOCKER = "docker"
+    SIMULATOR = "simulator"
+    EXTERNAL = "external"
+
+
+class TradingMode(StrEnum):
+    """Which kind of account the gateway logs in to."""
+
+    PAPER = "paper"
+    LIVE = "live"
+
+
+class GatewayRecovery(StrEnum):
+    """What is done with a gateway that does not become ready."""
+
+    RESTART = "restart"
+    ALERT = "alert"
+
+
+class GameplanFreshness(StrEnum):
+    """Whether the plan must be today's."""
+
+    TODAY = "today"
+    OFF = "off"
+
+
+class BotArguments(StrEnum):
+    """Whether the four arguments are appended to the bot's command."""
+
+    APPEND = "append"
+    NONE = "none"
