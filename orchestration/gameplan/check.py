@@ -1,0 +1,191 @@
+"""The judgement on a plan: readable, JSON, schema, further schema, quarantine, date, in this order."""
+
+from collections.abc import Mapping
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from orchestration.errors import FallbackWord
+from orchestration.gameplan.extra_schema import extra_problems
+from orchestration.gameplan.freshness import expected_dates, is_weekend, judge_date
+from orchestration.gameplan.reader import FileContent, parse_plan, read_content
+from orchestration.gameplan.rules import find_problems, find_warnings, is_quarantined
+from orchestration.gameplan.verdict import GameplanError, GameplanVerdict
+from orchestration.settings import GameplanFreshness, Settings
+from orchestration.system.clock import Clock
+from orchestration.system.commands import Commands, SystemCommands
+
+_STILL_BEING_WRITTEN_S = 5.0
+_PAUSES_S = (0.5, 1.0, 1.5)  # three more looks within the five seconds
+
+
+def check_from_settings(settings: Settings, *, clock: Clock) -> GameplanVerdict:
+    """Judge the configured plan. See `check_gameplan`."""
+    return check_gameplan(
+        settings.gameplan_path,
+        clock=clock,
+        market_timezone=settings.market_timezone,
+        freshness=settings.gameplan_freshness,
+        extra_schema=settings.gameplan_schema,
+    )
+
+
+def check_gameplan(
+    path: Path | None,
+    *,
+    clock: Clock,
+    market_timezone: ZoneInfo,
+    freshness: GameplanFreshness,
+    extra_schema: Path | None,
+    commands: Commands | None = None,
+) -> GameplanVerdict:
+    """Judge a plan. Never raises and never hangs, whatever is on disk; changes nothing.
+
+    An invalid file that was written less than 5 s ago, or that changed while it was read, is read again, up to three
+    times: it may be half written.
+
+    Args:
+        path: The plan; None where none is configured.
+        clock: The time, and the wait between two looks.
+        market_timezone: The zone that says what today is.
+        freshness: Whether the plan's date must be today's.
+        extra_schema: A further schema that the plan must satisfy too.
+        commands: The door through which the further schema is applied; the real one by default.
+    """
+    if path is None:
+        return GameplanVerdict(
+            word=FallbackWord.GAMEPLAN_NOT_CONFIGURED, message="no gameplan is configured (GAMEPLAN_PATH is not set)"
+        )
+    try:
+        path = path.absolute()
+        for pause_s in (*_PAUSES_S, None):
+            verdict, may_be_half_written = _look(
+                path,
+                clock=clock,
+                market_timezone=market_timezone,
+                freshness=freshness,
+                extra_schema=extra_schema,
+                commands=commands or SystemCommands(),
+            )
+            if pause_s is None or not may_be_half_written:
+                break
+            clock.sleep(pause_s)
+    except Exception as error:  # noqa: BLE001 - the specification's rule: any surprise while reading means Strategy C
+        return GameplanVerdict(
+            word=FallbackWord.GAMEPLAN_UNREADABLE,
+            message=f"{path} could not be judged: {type(error).__name__}: {str(error)[:200]}",
+            path=path,
+        )
+    return verdict
+
+
+def _look(
+    path: Path,
+    *,
+    clock: Clock,
+    market_timezone: ZoneInfo,
+    freshness: GameplanFreshness,
+    extra_schema: Path | None,
+    commands: Commands,
+) -> tuple[GameplanVerdict, bool]:
+    """One judgement, and whether the file may be half written."""
+    try:
+        file = read_content(path)
+    except GameplanError as error:
+        return GameplanVerdict(word=error.word, message=error.message, path=path), error.is_unsettled
+    digest = sha256(file.content).hexdigest()
+    try:
+        plan = _parse_valid(path, file.content)
+        if extra_schema is not None:
+            _raise_if_any(path, extra_problems(extra_schema, path, digest, commands=commands))
+    except GameplanError as error:
+        verdict = GameplanVerdict(
+            word=error.word,
+            message=error.message,
+            problems=error.problems,
+            path=path,
+            content=file.content,
+            sha256=digest,
+        )
+        return verdict, _is_recent(file, clock)
+    word, message = _judge_use(path, plan, clock=clock, market_timezone=market_timezone, freshness=freshness)
+    warnings = find_warnings(plan)
+    if freshness is GameplanFreshness.OFF:
+        warnings += (f"the plan's date, {plan['date']}, is not checked (GAMEPLAN_FRESHNESS=off)",)
+    out_of_date = word in {FallbackWord.GAMEPLAN_STALE, FallbackWord.GAMEPLAN_NOT_YET}
+    verdict = GameplanVerdict(
+        word=word,
+        message=message,
+        problems=() if word is None else (message.removeprefix(f"{path}: "),),
+        warnings=warnings,
+        is_information=out_of_date and is_weekend(clock.now(), market_timezone),
+        path=path,
+        content=file.content,
+        sha256=digest,
+        plan=plan,
+    )
+    return verdict, False
+
+
+def _judge_use(
+    path: Path, plan: Mapping[str, Any], *, clock: Clock, market_timezone: ZoneInfo, freshness: GameplanFreshness
+) -> tuple[FallbackWord | None, str]:
+    """What stands against using a plan that keeps the schema, as a word and a sentence."""
+    if is_quarantined(plan):
+        named = [
+            name
+            for name, flag in (
+                ("data_quality.quarantine_active", plan["data_quality"]["quarantine_active"]),
+                ("data_quarantine", plan.get("data_quarantine")),
+            )
+            if flag is True
+        ]
+        return FallbackWord.GAMEPLAN_QUARANTINED, f"{path}: the plan is quarantined ({' and '.join(named)})"
+    now = clock.now()
+    plan_date = date.fromisoformat(plan["date"])
+    word = None if freshness is GameplanFreshness.OFF else judge_date(plan_date, now, market_timezone)
+    if word is None:
+        return None, f"{path}: strategy {plan['strategy']} for {plan_date}"
+    expected = " or ".join(str(one) for one in sorted(expected_dates(now, market_timezone)))
+    relation = "is out of date" if word is FallbackWord.GAMEPLAN_STALE else "is for a later day"
+    return word, f"{path}: the plan {relation}: it is dated {plan_date}, expected is {expected} ({market_timezone.key})"
+
+
+def read_plan_for_bot(path: Path) -> Mapping[str, Any]:
+    """The plan that a bot was given: read as safely as the orchestrator reads it, and held against the schema again.
+
+    The emergency plan passes. Freshness is not judged here.
+
+    Raises:
+        GameplanError: It cannot be read, breaks a rule, or is quarantined and yet not strategy C.
+    """
+    plan = _parse_valid(path, read_content(path).content)
+    if is_quarantined(plan) and plan["strategy"] != "C":
+        raise GameplanError(FallbackWord.GAMEPLAN_QUARANTINED, f"{path}: the plan is quarantined")
+    return plan
+
+
+def _parse_valid(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        plan = parse_plan(content)
+    except ValueError as error:
+        raise GameplanError(
+            FallbackWord.GAMEPLAN_INVALID, f"{path} is not a valid gameplan: {error}", problems=(str(error),)
+        ) from None
+    _raise_if_any(path, find_problems(plan))
+    return plan
+
+
+def _raise_if_any(path: Path, problems: tuple[str, ...]) -> None:
+    if problems:
+        others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise GameplanError(
+            FallbackWord.GAMEPLAN_INVALID, f"{path} is not a valid gameplan: {problems[0]}{others}", problems=problems
+        )
+
+
+def _is_recent(file: FileContent, clock: Clock) -> bool:
+    """Written less than 5 s ago, or, where two clocks differ a little, less than 5 s from now."""
+    return abs(clock.now().timestamp() - file.modified_s) < _STILL_BEING_WRITTEN_S

@@ -1,0 +1,171 @@
+"""What the bot gets: a copy of exactly the bytes that were judged, or Strategy C."""
+
+import os
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from orchestration.errors import FailureWord, FallbackWord, StartupFailure
+from orchestration.gameplan.check import read_plan_for_bot
+from orchestration.gameplan.reader import read_content
+from orchestration.gameplan.strategy_c import build_strategy_c, render_plan
+from orchestration.gameplan.verdict import GameplanError, GameplanVerdict
+from orchestration.settings import Settings
+from orchestration.system.clock import Clock
+from orchestration.system.files import write_atomic
+
+_COPIES = "gameplans"
+_HASH_CHARACTERS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class GameplanInForce:
+    """The plan that the bot is given.
+
+    Attributes:
+        path: The file for the bot, absolute. A copy of a valid plan is never written again.
+        source: What it was copied from; None for the emergency plan.
+        strategy: `A`, `B` or `C`.
+        date: `YYYY-MM-DD`.
+        sha256: Of the file's bytes, in hexadecimal.
+        fallback: Why the emergency plan is in force; None where the configured plan is.
+        message: One sentence: which plan, or which file was refused and why.
+        problems: Every problem of the refused plan, with its place.
+        warnings: What is allowed but worth a look.
+        is_information: The fallback is expected (out of date at a weekend) and no reason for a warning.
+    """
+
+    path: Path
+    source: Path | None
+    strategy: str
+    date: str
+    sha256: str
+    fallback: FallbackWord | None = None
+    message: str = ""
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    is_information: bool = False
+
+    @property
+    def trades(self) -> bool:
+        """Whether this plan allows entries."""
+        return self.fallback is None and self.strategy in {"A", "B"}
+
+
+def put_in_force(verdict: GameplanVerdict, settings: Settings, *, clock: Clock, run_id: str = "") -> GameplanInForce:
+    """Make the file that the bot may be given.
+
+    A valid plan is copied to `gameplans/DATE_HASH.json` in the state folder, where it stays for the audit trail. One
+    that cannot be copied is not given to the bot: the original may change at any time.
+
+    Args:
+        verdict: The judgement of this run.
+        settings: Where to write.
+        clock: Today, for the emergency plan.
+        run_id: Recorded in an emergency plan.
+
+    Raises:
+        StartupFailure: `STRATEGY_C_FAILED`: not even the emergency plan could be written.
+    """
+    if not verdict.is_valid:
+        word = verdict.word or FallbackWord.GAMEPLAN_UNREADABLE
+        return _put_strategy_c(settings, word, verdict.message, clock=clock, run_id=run_id, verdict=verdict)
+    try:
+        copy = _ensure_copy(verdict, settings.state_dir.absolute() / _COPIES)
+    except (OSError, GameplanError) as error:
+        message = f"{verdict.path} is valid, but could not be copied to the state folder: {_reason(error)}"
+        return _put_strategy_c(settings, FallbackWord.GAMEPLAN_UNREADABLE, message, clock=clock, run_id=run_id)
+    return GameplanInForce(
+        path=copy,
+        source=verdict.path,
+        strategy=str(verdict.strategy),
+        date=str(verdict.date),
+        sha256=str(verdict.sha256),
+        message=verdict.message,
+        warnings=verdict.warnings,
+    )
+
+
+def fall_back(settings: Settings, word: FallbackWord, message: str, *, clock: Clock) -> GameplanInForce:
+    """Put Strategy C in force, whatever the configured plan says.
+
+    Raises:
+        StartupFailure: `STRATEGY_C_FAILED`.
+    """
+    return _put_strategy_c(settings, word, message, clock=clock)
+
+
+def _ensure_copy(verdict: GameplanVerdict, folder: Path) -> Path:
+    content = verdict.content or b""
+    digest = sha256(content).hexdigest()
+    if digest != verdict.sha256:
+        raise GameplanError(FallbackWord.GAMEPLAN_UNREADABLE, f"the bytes of {verdict.path} are not those judged")
+    copy = folder / f"{verdict.date}_{digest[:_HASH_CHARACTERS]}.json"
+    if not _holds(copy, content):
+        _write_and_read_back(copy, content)
+    return copy
+
+
+def _write_and_read_back(path: Path, content: bytes) -> None:
+    write_atomic(path, content)
+    if not _holds(path, content):
+        raise GameplanError(FallbackWord.GAMEPLAN_UNREADABLE, f"{path} does not hold what was written to it")
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether a regular file of its own (not a link to something that may change) holds exactly these bytes."""
+    try:
+        return not path.is_symlink() and read_content(path).content == content
+    except (OSError, GameplanError):
+        return False
+
+
+def _put_strategy_c(
+    settings: Settings,
+    word: FallbackWord,
+    message: str,
+    *,
+    clock: Clock,
+    run_id: str = "",
+    verdict: GameplanVerdict | None = None,
+) -> GameplanInForce:
+    path = settings.emergency_gameplan_path.absolute()
+    plan = build_strategy_c(clock.now(), settings.market_timezone, word)
+    if run_id:
+        plan["emergency_run_id"] = run_id
+    content = render_plan(plan)
+    try:
+        _refuse_to_overwrite(path, settings.gameplan_path)
+        _write_and_read_back(path, content)
+        read_plan_for_bot(path)  # it counts only as it stands on disk, and only if a bot would accept it
+    except (OSError, GameplanError) as error:
+        raise StartupFailure(
+            FailureWord.STRATEGY_C_FAILED,
+            f"the emergency plan could not be written to {path}: {_reason(error)}",
+            next_action=f"Free space on the disk, make {path.parent} writable for this user, or set "
+            "EMERGENCY_GAMEPLAN_PATH to a file of its own elsewhere; then start again.",
+            evidence=(f"it was needed because of {word}: {message}",),
+        ) from error
+    return GameplanInForce(
+        path=path,
+        source=None,
+        strategy="C",
+        date=plan["date"],
+        sha256=sha256(content).hexdigest(),
+        fallback=word,
+        message=message,
+        problems=() if verdict is None else verdict.problems,
+        warnings=() if verdict is None else verdict.warnings,
+        is_information=verdict is not None and verdict.is_information,
+    )
+
+
+def _refuse_to_overwrite(emergency: Path, plan: Path | None) -> None:
+    if plan is not None and os.path.realpath(emergency) == os.path.realpath(plan):
+        raise GameplanError(
+            FallbackWord.GAMEPLAN_UNREADABLE, "EMERGENCY_GAMEPLAN_PATH and GAMEPLAN_PATH name the same file"
+        )
+
+
+def _reason(error: OSError | GameplanError) -> str:
+    return error.message if isinstance(error, GameplanError) else error.strerror or str(error)

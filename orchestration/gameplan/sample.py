@@ -1,0 +1,54 @@
+"""A small plan for `inv startup --simulate`, and an example for a plan's author."""
+
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from orchestration.gameplan.strategy_c import render_plan
+from orchestration.system.clock import Clock
+from orchestration.system.files import write_atomic
+
+
+def write_sample_plan(path: Path, *, clock: Clock, market_timezone: ZoneInfo) -> Path:
+    """Write a valid strategy A plan that is dated today, and return its path.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    local = clock.now().astimezone(market_timezone)
+    plan: dict[str, Any] = {
+        "date": local.date().isoformat(),
+        "session_id": f"sample_{local:%Y%m%d_%H%M%S}",
+        "strategy": "A",
+        "regime": "normal",
+        "symbols": ["SPY", "QQQ"],
+        "position_size_multiplier": 0.5,
+        "vix_at_analysis": 16.4,
+        "vix_source_verified": True,
+        "bias": "neutral",
+        "expected_behavior": "trending",
+        "geo_risk": "low",
+        "entry_window_start": "09:45",
+        "entry_window_end": "15:30",
+        "vix_gate": {"check_time": "09:40", "threshold": 25},
+        "catalysts": [],
+        "earnings_blackout": [],
+        "hard_limits": {
+            "max_daily_loss_pct": 0.02,
+            "max_weekly_drawdown_pct": 0.05,
+            "max_single_position": 0.25,
+            "pdt_trades_remaining": 3,
+            "force_close_at_dte": 1,
+            "weekly_drawdown_governor_active": False,
+            "max_intraday_pivots": 2,
+        },
+        "data_quality": {
+            "quarantine_active": False,
+            "stale_fields": [],
+            "last_verified": local.isoformat(timespec="seconds"),
+            "discrepancy_count": 0,
+        },
+        "alert_message": "Sample plan of the simulation: nothing is traded on it.",
+    }
+    write_atomic(path, render_plan(plan))
+    return path

@@ -1,0 +1,267 @@
+"""P1 and the table of fields: what is allowed, what is not, and how a problem reads."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestration.errors import FallbackWord
+from orchestration.gameplan.rules import find_problems, near_miss
+from tests.unit.gameplan.plans import REMOVED, changed, judge, load_plan, write_plan
+
+_LIMITS = "hard_limits."
+_QUALITY = "data_quality."
+
+
+@pytest.mark.parametrize("name", ["full", "least"])
+def test_the_fixture_plans_keep_every_rule(name: str) -> None:
+    assert find_problems(load_plan(name)) == ()
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "problem"),
+    [
+        ("date", REMOVED, "date: is missing"),
+        ("date", "2026-02-30", 'date: "2026-02-30" is not a real date written YYYY-MM-DD'),
+        ("date", "2026-11-18\n", 'date: "2026-11-18\\n" is not a real date written YYYY-MM-DD'),
+        ("date", "20261118", 'date: "20261118" is not a real date written YYYY-MM-DD'),
+        ("date", "2026-W47-3", 'date: "2026-W47-3" is not a real date written YYYY-MM-DD'),
+        ("date", "٢٠٢٦-11-18", 'date: "٢٠٢٦-11-18" is not a real date written YYYY-MM-DD'),
+        ("date", 20261118, "date: 20261118 is not a text"),
+        ("date", None, "date: null is not a text"),
+        ("strategy", REMOVED, "strategy: is missing"),
+        ("strategy", "D", 'strategy: "D" is not one of "A", "B", "C"'),
+        ("strategy", "a", 'strategy: "a" is not one of "A", "B", "C"'),
+        ("strategy", ["A"], 'strategy: a list is not one of "A", "B", "C"'),
+        ("regime", REMOVED, "regime: is missing"),
+        (
+            "regime",
+            "calm",
+            'regime: "calm" is not one of "complacency", "normal", "elevated", "high_volatility", "crisis", "unknown"',
+        ),
+        ("symbols", REMOVED, "symbols: is missing"),
+        ("symbols", [], "symbols: is empty, but strategies A and B need at least one symbol"),
+        ("symbols", "SPY", 'symbols: "SPY" is not a list'),
+        ("symbols", ["SPY", "QQQ", "SPY"], 'symbols: "SPY" stands in the list more than once'),
+        ("symbols", ["SPY", 5], "symbols[1]: 5 is not a text"),
+        ("hard_limits", REMOVED, "hard_limits: is missing"),
+        ("hard_limits", [], "hard_limits: [] is not an object"),
+        (_LIMITS + "max_daily_loss_pct", REMOVED, "hard_limits.max_daily_loss_pct: is missing"),
+        (
+            _LIMITS + "max_daily_loss_pct",
+            1.7,
+            "hard_limits.max_daily_loss_pct: 1.7 is greater than the maximum of 1",
+        ),
+        (_LIMITS + "max_daily_loss_pct", -0.1, "hard_limits.max_daily_loss_pct: -0.1 is less than the minimum of 0"),
+        (_LIMITS + "max_daily_loss_pct", True, "hard_limits.max_daily_loss_pct: true is not a number"),
+        (_LIMITS + "max_daily_loss_pct", "0.02", 'hard_limits.max_daily_loss_pct: "0.02" is not a number'),
+        (_LIMITS + "pdt_trades_remaining", REMOVED, "hard_limits.pdt_trades_remaining: is missing"),
+        (_LIMITS + "pdt_trades_remaining", True, "hard_limits.pdt_trades_remaining: true is not a whole number"),
+        (_LIMITS + "pdt_trades_remaining", 1.5, "hard_limits.pdt_trades_remaining: 1.5 is not a whole number"),
+        (_LIMITS + "pdt_trades_remaining", -1, "hard_limits.pdt_trades_remaining: -1 is less than the minimum of 0"),
+        (
+            _LIMITS + "weekly_drawdown_governor_active",
+            REMOVED,
+            "hard_limits.weekly_drawdown_governor_active: is missing",
+        ),
+        (
+            _LIMITS + "weekly_drawdown_governor_active",
+            1,
+            "hard_limits.weekly_drawdown_governor_active: 1 is not true or false",
+        ),
+        (_LIMITS + "max_intraday_pivots", REMOVED, "hard_limits.max_intraday_pivots: is missing"),
+        (_LIMITS + "max_intraday_pivots", None, "hard_limits.max_intraday_pivots: null is not a whole number"),
+        (_LIMITS + "max_single_position", -1, "hard_limits.max_single_position: -1 is less than the minimum of 0"),
+        (_LIMITS + "force_close_at_dte", 0.5, "hard_limits.force_close_at_dte: 0.5 is not a whole number"),
+        (
+            _LIMITS + "max_weekly_drawdown_pct",
+            5,
+            "hard_limits.max_weekly_drawdown_pct: 5 is greater than the maximum of 1",
+        ),
+        (
+            _LIMITS + "max_daily_los_pct",
+            0.02,
+            "hard_limits.max_daily_los_pct: is not a known limit; did you mean max_daily_loss_pct?",
+        ),
+        ("data_quality", REMOVED, "data_quality: is missing"),
+        (_QUALITY + "quarantine_active", REMOVED, "data_quality.quarantine_active: is missing"),
+        (_QUALITY + "quarantine_active", "no", 'data_quality.quarantine_active: "no" is not true or false'),
+        (_QUALITY + "stale_fields", ["vix", 3], "data_quality.stale_fields[1]: 3 is not a text"),
+        (
+            _QUALITY + "last_verified",
+            "2026-11-18 09:00",
+            'data_quality.last_verified: "2026-11-18 09:00" is not a date and time with its offset, for example '
+            "2026-11-18T09:00:00-05:00",
+        ),
+        (_QUALITY + "discrepancy_count", -1, "data_quality.discrepancy_count: -1 is less than the minimum of 0"),
+        ("session_id", 7, "session_id: 7 is not a text"),
+        ("operator_id", None, "operator_id: null is not a text"),
+        ("data_quarantine", "true", 'data_quarantine: "true" is not true or false'),
+        ("position_size_multiplier", 1.01, "position_size_multiplier: 1.01 is greater than the maximum of 1"),
+        ("vix_at_analysis", -0.5, "vix_at_analysis: -0.5 is less than the minimum of 0"),
+        ("vix_at_analysis", "18", 'vix_at_analysis: "18" is not a number or null'),
+        ("vix_source_verified", 0, "vix_source_verified: 0 is not true or false"),
+        ("bias", "up", 'bias: "up" is not one of "bullish", "bearish", "neutral"'),
+        (
+            "expected_behavior",
+            "flat",
+            'expected_behavior: "flat" is not one of "trending", "mean_reverting", "cash_preservation"',
+        ),
+        ("geo_risk", "none", 'geo_risk: "none" is not one of "low", "medium", "high"'),
+        ("key_levels", ["x"], "key_levels: a list is not an object"),
+        ("catalysts", "CPI", 'catalysts: "CPI" is not a list'),
+        ("earnings_blackout", [None], "earnings_blackout[0]: null is not a text"),
+        ("entry_window_start", "9:45", 'entry_window_start: "9:45" is not a time of day written HH:MM'),
+        ("entry_window_end", "24:00", 'entry_window_end: "24:00" is not a time of day written HH:MM'),
+        ("entry_window_end", "15:30\n", 'entry_window_end: "15:30\\n" is not a time of day written HH:MM'),
+        ("vix_gate", {"check_time": "09:40"}, "vix_gate.threshold: is missing"),
+        ("vix_gate.threshold", -1, "vix_gate.threshold: -1 is less than the minimum of 0"),
+        ("vix_gate.check_time", "09:60", 'vix_gate.check_time: "09:60" is not a time of day written HH:MM'),
+        ("alert_message", [], "alert_message: [] is not a text"),
+        ("scorecard", 1, "scorecard: 1 is not an object"),
+        ("strategy_parameters", None, "strategy_parameters: null is not an object"),
+    ],
+)
+def test_a_wrong_field_is_one_problem_that_names_its_place(
+    tmp_path: Path, place: str, value: object, problem: str
+) -> None:
+    verdict = judge(write_plan(tmp_path, changed({place: value})))
+
+    assert verdict.word is FallbackWord.GAMEPLAN_INVALID
+    assert verdict.problems == (problem,)
+    assert problem in verdict.message
+    assert str(tmp_path / "plan.json") in verdict.message
+    assert (verdict.is_valid, verdict.plan, verdict.strategy) == (False, None, None)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("hard_limits.pdt_trades_remaining", 1.0),  # JSON knows one kind of number: 1.0 is a whole one
+        ("hard_limits.max_daily_loss_pct", 0),
+        ("hard_limits.max_daily_loss_pct", 1),
+        ("hard_limits.max_single_position", 1e9),
+        ("hard_limits.max_weekly_loss_pct", 0.1),  # a name of the author's own
+        ("data_quality.last_verified", None),
+        ("data_quality.last_verified", "2026-11-18T13:55:00.123Z"),
+        ("vix_at_analysis", None),
+        ("position_size_multiplier", 0),
+        ("symbols", ["BRK B", "BRK.B", "BF-B", "EUR/USD", "/ES", "$SPX", ".SPX", "^VIX", "ES=F", "AAPL_US", "0700.HK"]),
+        ("entry_window_start", "00:00"),
+        ("entry_window_end", "23:59"),
+        ("anything_else", {"at": ["all"]}),
+    ],
+)
+def test_what_the_rules_allow_passes(place: str, value: object) -> None:
+    assert find_problems(changed({place: value})) == ()
+
+
+@pytest.mark.parametrize(
+    "ticker", ["", " SPY", "SPY ", "BRK  B", "SPY\n", "SPY;QQQ", "S" * 33, "SPÝ", "-SPY", "A\u0000"]
+)
+def test_a_text_that_is_no_ticker_is_a_problem(ticker: str) -> None:
+    problems = find_problems(changed({"symbols": [ticker]}))
+
+    assert problems
+    assert all(problem.startswith("symbols[0]: ") for problem in problems)
+
+
+def test_strategy_c_needs_no_symbols_and_no_size() -> None:
+    assert find_problems(changed({"strategy": "C", "symbols": [], "position_size_multiplier": 0})) == ()
+    assert find_problems(changed({"strategy": "C", "position_size_multiplier": 0.5})) == (
+        "position_size_multiplier: 0.5 is more than 0, which makes no sense with strategy C",
+    )
+
+
+def test_every_problem_is_listed_in_the_order_of_the_places() -> None:
+    plan = changed({"strategy": "X", "hard_limits.max_daily_loss_pct": 2, "date": REMOVED, "bias": 1})
+
+    assert [problem.split(":")[0] for problem in find_problems(plan)] == [
+        "date",
+        "bias",
+        "hard_limits.max_daily_loss_pct",
+        "strategy",
+    ]
+
+
+def test_hundreds_of_problems_become_fifty_and_a_count() -> None:
+    problems = find_problems(changed({"symbols": [f"bad;{number}" for number in range(200)]}))
+
+    assert len(problems) == 51
+    assert problems[-1] == "and 150 more"
+    assert problems[10].startswith("symbols[10]: ")
+
+
+def test_a_long_value_and_a_hostile_name_are_shown_short_and_on_one_line() -> None:
+    problems = find_problems(changed({"alert_message": REMOVED, "bias": "x" * 5000, "strategy": "\x1b[31m\nred"}))
+
+    assert all(len(problem) < 320 and problem.isprintable() for problem in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("max_daily_los_pct", "max_daily_loss_pct"),
+        ("max_dialy_loss_pct", "max_daily_loss_pct"),
+        ("max_daily_loss", "max_daily_loss_pct"),
+        ("max_daily_loss_percent", "max_daily_loss_pct"),
+        ("Max_Daily_Loss_Pct", "max_daily_loss_pct"),
+        ("maxDailyLossPct", "max_daily_loss_pct"),
+        ("max-daily-loss-pct", "max_daily_loss_pct"),
+        ("maxdailylosspct", "max_daily_loss_pct"),
+        ("daily_max_loss_pct", "max_daily_loss_pct"),
+        ("max_day_loss_pct", "max_daily_loss_pct"),
+        ("pdt_trade_remaining", "pdt_trades_remaining"),
+        ("pdt_trades_remain", "pdt_trades_remaining"),
+        ("max_single_positions", "max_single_position"),
+        ("max_single_pos", "max_single_position"),
+        ("force_close_dte", "force_close_at_dte"),
+        ("max_intraday_pivot", "max_intraday_pivots"),
+        ("weekly_drawdown_governor", "weekly_drawdown_governor_active"),
+        ("max_weekly_drawdown", "max_weekly_drawdown_pct"),
+        ("max_weekly_draw_down_pct", "max_weekly_drawdown_pct"),
+        (" max_single_position ", "max_single_position"),
+        ("max_single_position", None),
+        ("max_weekly_loss_pct", None),
+        ("max_monthly_drawdown_pct", None),
+        ("max_daily_drawdown_pct", None),
+        ("max_daily_loss_usd", None),
+        ("max_daily_profit_pct", None),
+        ("max_daily_trades", None),
+        ("max_open_positions", None),
+        ("max_position", None),
+        ("max_single_position_pct", None),
+        ("max_single_position_usd", None),
+        ("max_single_order", None),
+        ("max_trade_loss_pct", None),
+        ("max_yearly_drawdown_pct", None),
+        ("min_daily_loss_pct", None),
+        ("warn_daily_loss_pct", None),
+        ("daily_drawdown_governor_active", None),
+        ("force_close_at_time", None),
+        ("force_open_at_dte", None),
+        ("max_intraday_trades", None),
+        ("", None),
+        ("x" * 100_000, None),
+    ],
+)
+def test_a_slip_of_a_limits_name_is_told_from_a_name_of_ones_own(name: str, meant: str | None) -> None:
+    assert near_miss(name) == meant
+
+
+def test_a_high_percentage_passes_with_a_warning(tmp_path: Path) -> None:
+    verdict = judge(write_plan(tmp_path, changed({"hard_limits.max_daily_loss_pct": 0.5})))
+
+    assert verdict.is_valid
+    assert verdict.warnings == (
+        "hard_limits.max_daily_loss_pct: 0.5 means 50%; percentages are fractions (0.02 is 2 %)",
+    )
+
+
+def test_exactly_a_fifth_passes_without_a_warning(tmp_path: Path) -> None:
+    assert judge(write_plan(tmp_path, changed({"hard_limits.max_daily_loss_pct": 0.2}))).warnings == ()
+
+
+def test_a_huge_list_of_mixed_values_is_judged_in_linear_time() -> None:
+    values = [item for number in range(20_000) for item in (number, str(number), [number], {"n": number})]
+
+    assert find_problems(changed({"symbols": [*values, [7]]}))[-1] == "and at least 950 more"
