@@ -1,0 +1,123 @@
+"""`python -m orchestration.simulator`: run the stand-in for IB Gateway in the foreground.
+
+Exit codes: 0 ended by a signal; 1 cannot listen, cannot read the password file, or died as a fault told it to; 2 wrong
+usage; 87 nobody confirmed the second factor (with `--second-factor-timeout exit`).
+"""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestration.simulator.faults import FAULT_NAMES, FaultError, parse_faults, split_faults
+from orchestration.simulator.server import Options, PortUnavailableError, Simulator
+
+_MAX_PASSWORD_BYTES = 65536
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the command line, run, and return the exit code."""
+    parser = _build_parser()
+    given = parser.parse_args(arguments)
+    try:
+        faults = parse_faults((*given.fault, *split_faults(given.faults)))
+    except FaultError as error:
+        parser.error(str(error))
+    if given.password_file and not _has_readable_password(Path(given.password_file)):
+        return 1
+    live = given.mode == "live"
+    options = Options(
+        host=given.host,
+        port=given.port if given.port is not None else (4001 if live else 4002),
+        accounts=given.accounts or ("U1234567" if live else "DU1234567"),
+        forwarder=given.forwarder,
+        faults=faults,
+        second_factor_exits=given.second_factor_timeout == "exit",
+    )
+    if given.faults or given.fault:
+        _write(f"SIMULATED gateway with faults: {' '.join((*given.fault, *split_faults(given.faults)))}")
+    simulator = Simulator(options, write=_write)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Not through asyncio: its handlers go with the loop, and a second signal would then kill the process.
+        signal.signal(number, lambda found, _frame: simulator.ask_to_end(f"ends on {signal.Signals(found).name}"))
+    try:
+        return asyncio.run(simulator.run())
+    except PortUnavailableError as error:
+        sys.stderr.write(f"simulator: {error}; another gateway may be running there\n")
+        return 1
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m orchestration.simulator",
+        description="A simulated IB Gateway: it speaks the TWS API, reaches no broker and refuses every order.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address of the API (default: %(default)s)")
+    parser.add_argument("--port", type=_port, help="port of the API, 0 for any free one (default: 4002, live 4001)")
+    parser.add_argument("--mode", choices=("paper", "live"), default="paper", help="kind of account")
+    parser.add_argument("--accounts", default="", help="managed accounts, with commas (default: DU1234567)")
+    parser.add_argument(
+        "--forwarder",
+        type=_address,
+        metavar="HOST:PORT",
+        help="also listen there, from before the login, and forward to the API, as the real image does",
+    )
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help=f"something that goes wrong; may be repeated: {', '.join(FAULT_NAMES)}",
+    )
+    parser.add_argument("--faults", default="", metavar="TEXT", help="the same, with commas or spaces between them")
+    parser.add_argument(
+        "--second-factor-timeout",
+        choices=("restart", "exit"),
+        default="restart",
+        help="what follows when nobody confirms the second factor (default: %(default)s)",
+    )
+    parser.add_argument("--password-file", default="", help="a file that must be readable; its content is not used")
+    return parser
+
+
+def _port(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if 0 <= int(text) <= 65535:  # noqa: PLR2004 - the highest port
+            return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return host.strip("[]"), _port(port)
+
+
+def _has_readable_password(path: Path) -> bool:
+    """Prove that this user can read the secret, and say so; never a word of what it says."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_PASSWORD_BYTES)
+    except OSError as error:
+        sys.stderr.write(f"simulator: the password file {path} cannot be read: {error.strerror}\n")
+        return False
+    if not content.strip():
+        sys.stderr.write(f"simulator: the password file {path} is empty\n")
+        return False
+    _write("SIMULATED gateway: Credentials: read")
+    return True
+
+
+def _write(line: str) -> None:
+    # Whoever started this may be gone: a log that nobody reads must not end the gateway.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

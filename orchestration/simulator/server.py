@@ -1,0 +1,335 @@
+"""The stand-in itself: one process that logs in, opens the API port, and serves clients until it is told to end.
+
+The API's port is bound from the start (so that a port in use is found at once) but listens only after the login, like
+the real gateway's. The forwarder, where one is asked for, listens from the start, accepts and closes at once until the
+API answers behind it, like the real image's.
+"""
+
+import asyncio
+import contextlib
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from orchestration.simulator import protocol
+from orchestration.simulator.faults import ERROR_TEXTS, RESTORED_BY, ConnectionFault, ErrorFault, Faults
+from orchestration.simulator.login import Log, log_in, tell_session_taken
+
+MAX_CLIENTS = 32
+GARBAGE = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"  # as a length, `HTTP` is 1.2 GB
+_FARMS_FINE = (2104, 2106, 2158)
+_CLOSE_TIMEOUT_S = 1.0
+_DIED = 1
+
+
+class PortUnavailableError(Exception):
+    """An address cannot be listened on; the text says which one and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How one run behaves.
+
+    Attributes:
+        host: Address of the API.
+        port: Port of the API; 0 for any free one.
+        accounts: Managed accounts, with commas between them.
+        forwarder: Address of the forwarder, or None.
+        faults: What goes wrong.
+        second_factor_exits: End with 87 when nobody confirms the second factor, instead of starting over.
+    """
+
+    host: str
+    port: int
+    accounts: str
+    forwarder: tuple[str, int] | None = None
+    faults: Faults = Faults()  # noqa: RUF009 - a frozen value
+    second_factor_exits: bool = False
+
+
+class Simulator:
+    """One simulated gateway.
+
+    Args:
+        options: How it behaves.
+        write: Takes one line of its log; must not raise.
+    """
+
+    def __init__(self, options: Options, *, write: Callable[[str], None]) -> None:
+        self._options = options
+        self._faults = options.faults
+        self._accounts = options.faults.accounts if options.faults.accounts is not None else options.accounts
+        self._log = Log(write)
+        self._clients: set[int] = set()
+        self._sessions: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._given: Counter[int] = Counter()
+        self._opened_s = 0.0
+        self._silent = False
+        self._end_asked = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended: asyncio.Future[int] | None = None
+        self._api: asyncio.Server | None = None
+
+    async def run(self) -> int:
+        """Serve until `ask_to_end` or a fault ends it.
+
+        Returns:
+            The exit code: 0 when asked to end, 1 after a fault that ends the process, 87 after a second factor that nobody
+            confirmed (where that ends it).
+
+        Raises:
+            PortUnavailableError: Another program listens there, or the address is not this machine's.
+        """
+        loop = asyncio.get_running_loop()
+        self._loop, self._ended = loop, loop.create_future()
+        if self._end_asked:
+            return 0
+        with contextlib.ExitStack() as sockets:
+            api_socket = sockets.enter_context(_bind(self._options.host, self._options.port))
+            self._address = api_socket.getsockname()[:2]
+            self._log.simulator("IB Gateway stand-in: no broker, no market, and every order is refused")
+            forwarder = None
+            if self._options.forwarder:
+                forwarder_socket = sockets.enter_context(_bind(*self._options.forwarder))
+                forwarder = await asyncio.start_server(self._track(self._forward), sock=forwarder_socket)
+                self._log.simulator(f"forwarder listening on {_shown(forwarder_socket.getsockname())}")
+            if self._faults.dies_after_s is not None:
+                loop.call_later(self._faults.dies_after_s, self._end, _DIED, "dies now, as it was told to")
+            login = asyncio.create_task(self._log_in_and_open(api_socket))
+            login.add_done_callback(self._end_if_failed)
+            try:
+                return await self._ended
+            finally:
+                login.cancel()
+                for server in (forwarder, self._api):
+                    if server is not None:
+                        server.close()
+                await self._close_sessions()
+
+    def ask_to_end(self, why: str) -> None:
+        """Let `run` return 0 soon. For signal handlers: at any time, from any thread, more than once."""
+        self._end_asked = True
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end, 0, why)
+
+    async def _log_in_and_open(self, api_socket: socket.socket) -> None:
+        faults = self._faults
+        code = await log_in(self._log, faults, second_factor_exits=self._options.second_factor_exits)
+        if code:
+            self._end(code, "ends: nobody confirmed the second factor")
+            return
+        if faults.unhealthy:
+            self._log.simulator("the API port stays closed, as it was told to")
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            self._api = await asyncio.start_server(self._track(self._serve), sock=api_socket, backlog=128)
+        except OSError as error:
+            raise PortUnavailableError(_why(self._address, error)) from error
+        self._opened_s = loop.time()
+        self._log.simulator(f"API listening on {_shown(self._address)}, account {self._accounts or '(none)'}")
+        if faults.silent_after_s is not None:
+            loop.call_later(faults.silent_after_s, self._fall_silent)
+        if faults.session_taken_after_s:
+            loop.call_later(faults.session_taken_after_s, self._lose_session)
+
+    def _end_if_failed(self, login: asyncio.Task[None]) -> None:
+        error = None if login.cancelled() else login.exception()  # noqa: LOG004 - a task's, not a logger's
+        if error and self._ended and not self._ended.done():
+            self._ended.set_exception(error)
+
+    def _end(self, code: int, why: str) -> None:
+        if self._ended and not self._ended.done():
+            self._log.simulator(why)
+            self._ended.set_result(code)
+
+    def _fall_silent(self) -> None:
+        self._log.simulator("the API falls silent, as it was told to")
+        self._silent = True
+
+    def _lose_session(self) -> None:
+        tell_session_taken(self._log)
+        if self._api:
+            self._api.close()
+        for writer in self._sessions.values():
+            writer.close()
+
+    async def _close_sessions(self) -> None:
+        for writer in self._sessions.values():
+            writer.close()
+        if self._sessions:
+            _, late = await asyncio.wait(tuple(self._sessions), timeout=_CLOSE_TIMEOUT_S)
+            for task in late:
+                task.cancel()
+
+    def _track(self, serve: "_Serve") -> "_Serve":
+        """Keep a list of who is connected, end each connection in order, and let no broken one end the program."""
+
+        async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 - a coroutine that runs has a task
+            self._sessions[task] = writer
+            try:
+                await serve(reader, writer)
+            except protocol.ProtocolError as error:
+                self._log.simulator(f"client dropped: {error}")
+            except (OSError, asyncio.IncompleteReadError):
+                pass  # the client is gone; that is how most sessions end
+            finally:
+                del self._sessions[task]
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+
+        return tracked
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, port = self._address
+        inner_reader, inner_writer = await asyncio.open_connection(_reachable(host), port)
+        try:
+            await asyncio.wait(
+                (asyncio.ensure_future(_pipe(reader, inner_writer)), asyncio.ensure_future(_pipe(inner_reader, writer)))
+            )
+        finally:
+            inner_writer.close()
+            with contextlib.suppress(OSError):
+                await inner_writer.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One client, from the first byte to the last."""
+        fault = ConnectionFault.SILENT if self._silent else self._faults.connection
+        if fault is ConnectionFault.CLOSES:
+            return
+        if fault in {ConnectionFault.SILENT, ConnectionFault.GARBAGE}:
+            writer.write(GARBAGE if fault is ConnectionFault.GARBAGE else b"")
+            await _drain_client(reader)
+            return
+        if await reader.readexactly(len(protocol.API_PREFIX)) != protocol.API_PREFIX:
+            raise protocol.ProtocolError("it does not speak the TWS API")
+        version = protocol.parse_hello(await _read_frame(reader))
+        greeting = protocol.build_frame(version, f"{datetime.fromtimestamp(self._now_s(), UTC):%Y%m%d %H:%M:%S} UTC")
+        if fault is ConnectionFault.HALF_FRAME:
+            writer.write(greeting[: len(greeting) // 2])
+            await _drain_client(reader)
+            return
+        writer.write(greeting)
+        client_id = protocol.parse_start(protocol.parse_fields(await _read_frame(reader)))
+        if fault is ConnectionFault.DIES:
+            self._end(_DIED, "dies in the middle of a handshake, as it was told to")
+            return
+        if self._refuse(client_id, writer):
+            await writer.drain()
+            return
+        self._clients.add(client_id)
+        try:
+            await self._answer(reader, writer)
+        finally:
+            self._clients.discard(client_id)
+
+    def _refuse(self, client_id: int, writer: asyncio.StreamWriter) -> bool:
+        refusal = next((fault for fault in self._faults.errors if fault.is_refusal and self._is_due(fault)), None)
+        if refusal:
+            self._given[refusal.code] += 1
+            writer.write(protocol.build_error(-1, refusal.code, ERROR_TEXTS[refusal.code]))
+            return True
+        if client_id in self._clients:
+            writer.write(protocol.build_error(-1, 326, ERROR_TEXTS[326]))
+            return True
+        if len(self._clients) >= MAX_CLIENTS:
+            self._log.simulator(f"client {client_id} dropped: {MAX_CLIENTS} clients are connected")
+            return True
+        return False
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(protocol.build_handshake_end(self._view()))
+        self._tell_state(writer)
+        while True:
+            fields = protocol.parse_fields(await _read_frame(reader))
+            if self._silent:
+                continue
+            writer.write(protocol.build_answer(fields, self._view()))
+            await writer.drain()
+
+    def _tell_state(self, writer: asyncio.StreamWriter) -> None:
+        """The notices that follow a handshake: the state of the link and of the farms."""
+        due = [fault for fault in self._faults.errors if not fault.is_refusal and self._is_due(fault)]
+        broken = {RESTORED_BY[fault.code] for fault in due}
+        for code in _FARMS_FINE:
+            if code not in broken and 1102 not in broken:  # noqa: PLR2004 - no link, no farm
+                writer.write(protocol.build_error(-1, code, ERROR_TEXTS[code]))
+        loop = asyncio.get_running_loop()
+        for fault in due:
+            self._given[fault.code] += 1
+            writer.write(protocol.build_error(-1, fault.code, ERROR_TEXTS[fault.code]))
+            if fault.for_s is not None:
+                loop.call_at(self._opened_s + fault.for_s, _tell_restored, writer, RESTORED_BY[fault.code])
+
+    def _is_due(self, fault: ErrorFault) -> bool:
+        if fault.for_s is not None and asyncio.get_running_loop().time() >= self._opened_s + fault.for_s:
+            return False
+        return fault.for_tries is None or self._given[fault.code] < fault.for_tries
+
+    def _view(self) -> protocol.View:
+        return protocol.View(accounts=self._accounts, next_order_id=1, time_s=self._now_s())
+
+    def _now_s(self) -> float:
+        return time.time() + self._faults.clock_skew_s
+
+
+_Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[object, object, None]]
+
+
+def _tell_restored(writer: asyncio.StreamWriter, code: int) -> None:
+    if not writer.is_closing():
+        writer.write(protocol.build_error(-1, code, ERROR_TEXTS[code]))
+
+
+async def _read_frame(reader: asyncio.StreamReader) -> bytes:
+    return await reader.readexactly(protocol.parse_length(await reader.readexactly(4)))
+
+
+async def _drain_client(reader: asyncio.StreamReader) -> None:
+    """Read and forget until the client leaves."""
+    while await reader.read(65536):
+        pass
+
+
+async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, number)
+    except OSError as error:
+        raise PortUnavailableError(_why((host, port), error)) from error
+    try:
+        if sys.platform != "win32":  # there the option means something else: to take a port from its owner
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        bound.close()
+        raise PortUnavailableError(_why((host, port), error)) from error
+    return bound
+
+
+def _why(address: tuple[str, int], error: OSError) -> str:
+    return f"cannot listen on {_shown(address)}: {error.strerror or error}"
+
+
+def _shown(address: tuple[str, int]) -> str:
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reachable(host: str) -> str:
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
