@@ -150,7 +150,8 @@ class Settings:
             environ: The environment.
             dotenv: What the `.env` file says; the environment goes before it.
             project_dir: What relative paths are relative to.
-            overrides: What switches of the command line say; they go before everything.
+            overrides: What switches of the command line say; they go before everything, and an empty one puts the
+                default in force whatever the environment says.
             simulated: Whether the run is `--simulate`d.
             lenient: Put the default in the place of a wrong value and say so in `warnings`, where a report about the
                 system matters more than a configuration without mistakes. Never for a start.
@@ -159,16 +160,15 @@ class Settings:
         Raises:
             StartupFailure: `CONFIG_INVALID`, with every problem as evidence.
         """
-        layers = [("command line", overrides or {}), ("environment", environ), (".env", dotenv or {})]
-        if simulated:
-            # The built-in gateway has an account of its own, and is never live whatever the configuration says.
-            layers[1:] = [(source, _without_account(layer)) for source, layer in layers[1:]]
-            layers.insert(0, ("--simulate", {"TRADING_MODE": TradingMode.PAPER}))
+        layers = (("environment", environ), (".env", dotenv or {}))
         found = list(problems)
         values: dict[str, Any] = {}
         sources: list[Effective] = []
         for name, variable in variables_by_field().items():
-            text, source = look_up(variable, layers, found, project_dir=project_dir)
+            if overrides is not None and variable.name in overrides:
+                text, source = overrides[variable.name].strip(), "command line"
+            else:
+                text, source = look_up(variable, layers, found, project_dir=project_dir)
             source = source if text else "default"
             values[name] = _parse(variable, text or variable.default, found)
             shown = "********" if variable.secret and text else text or variable.default
@@ -190,10 +190,6 @@ class Settings:
             warnings=(*found, *find_near_misses(environ, dotenv or {})),
             environ=dict(environ),
         )
-
-
-def _without_account(layer: Mapping[str, str]) -> dict[str, str]:
-    return {name: text for name, text in layer.items() if name != "GATEWAY_ACCOUNT"}
 
 
 def _parse(variable: Variable, text: str, problems: list[str]) -> object:
