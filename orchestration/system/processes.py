@@ -7,11 +7,12 @@ start time in clock ticks since boot, and the boot's own id; elsewhere by its pi
 
 import contextlib
 import os
+import selectors
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,27 @@ class LaunchedProcess:
     def poll_exit_code(self) -> int | None:
         """Its exit code (negative: the signal that ended it), or None while it runs."""
         return self._process.poll()
+
+    def wait(self, *, timeout_s: float, or_readable: int | None = None) -> None:
+        """Return as soon as it has ended, or there is something to read, or `timeout_s` seconds have passed.
+
+        Args:
+            timeout_s: Seconds to wait at most.
+            or_readable: The descriptor of a socket that is waited for too.
+        """
+        if sys.platform == "win32":
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=max(0.0, timeout_s))
+            return
+        deadline_s = time.monotonic() + timeout_s
+        with selectors.DefaultSelector() as selector, _open_pidfd(self._process) as pidfd:
+            for descriptor in (or_readable, pidfd):
+                if descriptor is not None:
+                    selector.register(descriptor, selectors.EVENT_READ)
+            while self._process.poll() is None and (left_s := deadline_s - time.monotonic()) > 0:
+                # Without a descriptor that tells of its end, its end has to be looked for.
+                if selector.select(left_s if pidfd is not None else min(left_s, _POLL_S)):
+                    return
 
     def disown(self) -> None:
         """Say that it is meant to outlive us, so that nothing warns about it."""
@@ -102,6 +124,20 @@ def launch_detached(argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str
         os.close(handle)
     identity = read_identity(process.pid) or ProcessIdentity(pid=process.pid, birth="ended")
     return LaunchedProcess(process, identity)
+
+
+@contextlib.contextmanager
+def _open_pidfd(process: "subprocess.Popen[bytes]") -> Iterator[int | None]:
+    """A descriptor that becomes readable when our child ends, or None where the system has none."""
+    try:
+        descriptor = os.pidfd_open(process.pid) if sys.platform == "linux" else None
+    except OSError:  # a kernel before 5.3, or a filter that forbids it
+        descriptor = None
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def read_identity(pid: int) -> ProcessIdentity | None:
@@ -208,10 +244,24 @@ def _reap(pid: int) -> None:
 
 
 def _kill_session_of(leader_pid: int) -> None:
-    """Kill what is left of the session that `leader_pid` led. A session id is not used again while it has members."""
+    """Kill what is left of the session that `leader_pid` led. A session id is not used again while it has members.
+
+    Looks until a look finds nobody: a member may have started another one between the look and the kill.
+    """
+    deadline_s = time.monotonic() + _GONE_TIMEOUT_S
+    while (members := _read_session(leader_pid)) and time.monotonic() < deadline_s:
+        for member in members:
+            _send(member.pid, _KILL)
+        time.sleep(_POLL_S)
+
+
+def _read_session(leader_pid: int) -> list[ProcessIdentity]:
+    """The living members of a session, ourselves left out."""
     if sys.platform == "win32":
-        return
-    for process in psutil.process_iter():
-        with contextlib.suppress(ProcessLookupError, PermissionError, psutil.Error):
-            if process.pid != os.getpid() and os.getsid(process.pid) == leader_pid:
-                os.kill(process.pid, signal.SIGKILL)
+        return []
+    members = []
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if pid != os.getpid() and os.getsid(pid) == leader_pid and (identity := read_identity(pid)) is not None:
+                members.append(identity)
+    return members

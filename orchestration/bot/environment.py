@@ -1,0 +1,90 @@
+"""What the bot is given: its arguments and its environment. Pure."""
+
+import os
+from pathlib import Path
+
+from orchestration.bot.record import RECORD_MARKER, build_record_path
+from orchestration.settings import BotArguments, Secret, Settings, variables_by_field
+
+_REFERENCE_BOT = "orchestration.bot.reference"
+# What a service manager tells its service, and only that. Handed down, the bot would answer in our name.
+_SERVICE_VARIABLES = frozenset(
+    {
+        "NOTIFY_SOCKET",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "LISTEN_FDNAMES",
+        "FDSTORE",
+        "MAINPID",
+        "MANAGERPID",
+        "INVOCATION_ID",
+        "JOURNAL_STREAM",
+        "SYSTEMD_EXEC_PID",
+    }
+)
+
+
+def build_bot_argv(settings: Settings, *, gateway_host: str, gateway_port: int, gameplan: Path) -> tuple[str, ...]:
+    """The bot's whole argument list."""
+    if settings.bot_arguments is BotArguments.NONE:
+        return settings.bot_command
+    return (
+        *settings.bot_command,
+        "--gateway-host",
+        gateway_host,
+        "--gateway-port",
+        str(gateway_port),
+        "--gameplan",
+        str(gameplan),
+        "--log-level",
+        settings.bot_log_level,
+    )
+
+
+def build_bot_environ(
+    settings: Settings, *, gateway_host: str, gateway_port: int, gameplan: Path, notify_socket: Path | None
+) -> dict[str, str]:
+    """The bot's whole environment.
+
+    It inherits this program's own environment (what stands in `.env` only is not in it), without this program's secrets
+    and without what a service manager said to this program alone.
+    """
+    withheld = _build_withheld_names() - set(settings.bot_pass_env)
+    environ = {name: value for name, value in settings.environ.items() if name not in withheld | _SERVICE_VARIABLES}
+    environ |= _build_passed_secrets(settings)
+    # Without it Python keeps what a bot prints in a buffer, since its output is no terminal: the log of a bot that
+    # crashes hard would end before what matters.
+    environ.setdefault("PYTHONUNBUFFERED", "1")
+    if _REFERENCE_BOT in settings.bot_command:
+        # It is part of this program, whatever folder it is started in and whether or not that is installed.
+        inherited = environ.get("PYTHONPATH")
+        environ["PYTHONPATH"] = os.pathsep.join([str(settings.project_dir), *([inherited] if inherited else [])])
+    environ |= {
+        "GATEWAY_HOST": gateway_host,
+        "GATEWAY_PORT": str(gateway_port),
+        "GAMEPLAN_PATH": str(gameplan),
+        "LOG_LEVEL": settings.bot_log_level,
+        "INSTANCE": settings.instance,
+        "PWD": str(settings.bot_workdir),
+        RECORD_MARKER: str(build_record_path(settings)),
+    }
+    if notify_socket is not None:
+        environ["NOTIFY_SOCKET"] = str(notify_socket)
+    return environ
+
+
+def _build_withheld_names() -> set[str]:
+    secrets = {variable.name for variable in variables_by_field().values() if variable.secret}
+    return secrets | {f"{name}_FILE" for name in secrets} | {"CREDENTIALS_DIRECTORY"}
+
+
+def _build_passed_secrets(settings: Settings) -> dict[str, str]:
+    """The secrets that `BOT_PASS_ENV` names, wherever they came from: the environment, `.env` or a file."""
+    passed = {}
+    for field, variable in variables_by_field().items():
+        value = getattr(settings, field)
+        if variable.name in settings.bot_pass_env and isinstance(value, Secret):
+            passed[variable.name] = value.reveal()
+    return passed

@@ -1,0 +1,109 @@
+"""Is the bot's program there at all? Asked before the gateway's login, which may need a person's phone."""
+
+import importlib.machinery
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from orchestration.bot.command_line import Interpreter, parse_invocation
+from orchestration.settings import Settings
+from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError, SystemCommands
+
+_MODULE_IS_MISSING = 3
+# Looks for a module as `python -m` does, without running any of it but the packages' own search paths.
+_LOOK_FOR_MODULE = f"""
+import importlib.machinery, importlib.util, sys
+first, *rest = sys.argv[1].split(".")
+spec = importlib.util.find_spec(first)
+name = first
+for part in rest:
+    if spec is None or spec.submodule_search_locations is None:
+        break
+    name += "." + part
+    spec = importlib.machinery.PathFinder.find_spec(name, list(spec.submodule_search_locations))
+sys.exit(0 if spec is not None else {_MODULE_IS_MISSING})
+"""
+_LOOK_TIMEOUT_S = 10.0
+
+
+def command_problem(settings: Settings, *, commands: Commands | None = None) -> str | None:
+    """What keeps the bot's command from being started, in one sentence, or None if nothing is seen.
+
+    Runs nothing of the bot. Another interpreter than our own is asked whether it has the module.
+    """
+    if not settings.bot_workdir.is_dir():
+        return f"BOT_WORKDIR: {settings.bot_workdir} is not a folder"
+    return _find_program_problem(settings) or _find_script_problem(settings, commands or SystemCommands())
+
+
+def _find_program_problem(settings: Settings) -> str | None:
+    program = settings.bot_command[0]
+    if "/" not in program and os.sep not in program:
+        if shutil.which(program, path=settings.environ.get("PATH")) is None:
+            return f"BOT_COMMAND: the program {program} is not on PATH"
+        return None
+    path = settings.bot_workdir / program
+    if not path.is_file():
+        return f"BOT_COMMAND: {path} does not exist" if not path.exists() else f"BOT_COMMAND: {path} is not a file"
+    if not os.access(path, os.X_OK):
+        return f"BOT_COMMAND: {path} is not executable; run `chmod +x` on it, or name its interpreter before it"
+    return None
+
+
+def _find_script_problem(settings: Settings, commands: Commands) -> str | None:
+    invocation = parse_invocation(settings.bot_command)
+    if invocation.interpreter is None:
+        return None
+    if invocation.module:
+        if _has_module(settings, invocation.module, commands):
+            return None
+        return (
+            f"BOT_COMMAND: {settings.bot_command[0]} has no module {invocation.module}, "
+            f"looked for from {settings.bot_workdir} too"
+        )
+    # A shell looks a script without a folder up on PATH as well; Python does not.
+    script = settings.bot_workdir / invocation.program
+    is_on_path = invocation.interpreter is Interpreter.SHELL and shutil.which(
+        invocation.program, path=settings.environ.get("PATH")
+    )
+    if invocation.program and not script.exists() and not is_on_path:
+        return f"BOT_COMMAND: {script} does not exist"
+    return None
+
+
+def _has_module(settings: Settings, module: str, commands: Commands) -> bool:
+    """Whether an interpreter finds a module. True too where that cannot be told: the start will tell."""
+    program = settings.bot_command[0]
+    if program == sys.executable:
+        places = [str(settings.bot_workdir), *settings.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        return _finds_module(module, [place for place in places if place])
+    resolved = shutil.which(program, path=settings.environ.get("PATH")) if "/" not in program else program
+    if parse_invocation((program, "script")).interpreter is not Interpreter.PYTHON or resolved is None:
+        return True  # `env python -m …`: who will be the interpreter is not worth guessing
+    try:
+        looked = commands.run(
+            (str(settings.bot_workdir / resolved), "-c", _LOOK_FOR_MODULE, module),
+            timeout_s=_LOOK_TIMEOUT_S,
+            cwd=settings.bot_workdir,
+        )
+    except (CommandNotFoundError, CommandTimedOutError, OSError):
+        return True
+    return looked.exit_code != _MODULE_IS_MISSING
+
+
+def _finds_module(module: str, places: list[str]) -> bool:
+    """The same question to the interpreter that we run in, which costs no process."""
+    first, *rest = module.split(".")
+    try:
+        spec = importlib.machinery.PathFinder.find_spec(first, places) or importlib.util.find_spec(first)
+    except (ImportError, ValueError):
+        return True
+    name = first
+    for part in rest:
+        if spec is None or spec.submodule_search_locations is None:
+            break
+        name = f"{name}.{part}"
+        spec = importlib.machinery.PathFinder.find_spec(name, [str(Path(p)) for p in spec.submodule_search_locations])
+    return spec is not None

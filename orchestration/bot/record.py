@@ -1,0 +1,152 @@
+"""What is written down about the bot, in `state/bot.json`, so that the next run finds it for certain.
+
+A process cannot be recorded before it exists, and whoever launches it may be killed right after. So the file is written
+twice: before the launch with everything but the pid (`BotLaunch`), and right after it as a `BotRecord`. In between the
+bot can be told by the marker in its environment and by the log that its output goes to (`orchestration.bot.find`).
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from orchestration.settings import Settings
+from orchestration.system.files import write_atomic
+from orchestration.system.processes import ProcessIdentity
+
+RECORD_NAME = "bot.json"
+# Names the record of the bot that a process belongs to. Whatever the bot starts inherits it.
+RECORD_MARKER = "BOT_RECORD"
+_MAX_RECORD_BYTES = 1024 * 1024
+
+
+class ReadyBy(StrEnum):
+    """How the bot was found to be up. The values are part of the contract."""
+
+    NOTIFY = "notify"
+    GRACE = "grace"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BotLaunch:
+    """A bot that is about to be launched: everything that is known before its process exists.
+
+    Attributes:
+        instance: Whose bot it is.
+        argv: Its whole argument list.
+        workdir: Its working folder.
+        log: The file that its output goes to.
+        gameplan: The plan it was given.
+        strategy: What that plan chooses: `A`, `B` or `C`.
+        gameplan_sha256: The hash of that plan's bytes.
+        started_at: When it was launched, aware.
+        run_id: The run that launched it.
+        notify_socket: What it was given as `NOTIFY_SOCKET`; None where there are no such sockets.
+        supervised: Whether a supervisor keeps it as its child.
+    """
+
+    instance: str
+    argv: tuple[str, ...]
+    workdir: Path
+    log: Path
+    gameplan: Path
+    strategy: str
+    gameplan_sha256: str
+    started_at: datetime
+    run_id: str
+    notify_socket: Path | None = None
+    supervised: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class BotRecord(BotLaunch):
+    """A bot that was launched.
+
+    Attributes:
+        pid: The process that was launched.
+        birth: Its `ProcessIdentity.birth`, which no clock change alters.
+        ready_by: How it was found to be up; None while it is not, or if nobody lived to see it.
+    """
+
+    pid: int
+    birth: str
+    ready_by: ReadyBy | None = None
+
+    @property
+    def identity(self) -> ProcessIdentity:
+        """Exactly which process it is."""
+        return ProcessIdentity(pid=self.pid, birth=self.birth)
+
+
+def complete_launch(launch: BotLaunch, identity: ProcessIdentity) -> BotRecord:
+    """The record of a launch whose process is known."""
+    return _complete(launch, identity, None)
+
+
+def build_record_path(settings: Settings) -> Path:
+    """Where this instance's record is, by one name however the state folder was named (through a link, say)."""
+    return Path(os.path.realpath(settings.state_dir)) / RECORD_NAME
+
+
+def write_record(path: Path, record: BotLaunch) -> None:
+    """Write a launch or a record, whole or not at all.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    fields: dict[str, Any] = {"pid": None, "birth": None, "ready_by": None, **dataclasses.asdict(record)}
+    fields["started_at"] = record.started_at.isoformat()
+    # All of it is ASCII: a file name that is no text is escaped, and read back as the bytes it was.
+    write_atomic(path, json.dumps(fields, indent=2, default=str).encode("ascii") + b"\n")
+
+
+def read_record(path: Path) -> BotRecord | BotLaunch | None:
+    """What was written down last: a bot, a launch whose process nobody lived to record, or None.
+
+    A file that is damaged reads as None too: the bot is then found by its marker.
+    """
+    try:
+        with path.open("rb") as file:
+            fields = json.loads(file.read(_MAX_RECORD_BYTES))
+        launch = BotLaunch(
+            instance=str(fields["instance"]),
+            argv=tuple(str(word) for word in fields["argv"]),
+            workdir=Path(fields["workdir"]),
+            log=Path(fields["log"]),
+            gameplan=Path(fields["gameplan"]),
+            strategy=str(fields["strategy"]),
+            gameplan_sha256=str(fields["gameplan_sha256"]),
+            started_at=datetime.fromisoformat(fields["started_at"]),
+            run_id=str(fields["run_id"]),
+            notify_socket=Path(fields["notify_socket"]) if fields["notify_socket"] else None,
+            supervised=fields["supervised"] is True,
+        )
+        if fields["pid"] is None:
+            return launch
+        identity = ProcessIdentity(pid=_read_pid(fields["pid"]), birth=str(fields["birth"]))
+        return _complete(launch, identity, ReadyBy(fields["ready_by"]) if fields["ready_by"] else None)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def remove_record(path: Path) -> None:
+    """Forget the bot. No error if that cannot be: a dead bot's record does no harm."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _complete(launch: BotLaunch, identity: ProcessIdentity, ready_by: ReadyBy | None) -> BotRecord:
+    known = {field.name: getattr(launch, field.name) for field in dataclasses.fields(BotLaunch)}
+    return BotRecord(**known, pid=identity.pid, birth=identity.birth, ready_by=ready_by)
+
+
+def _read_pid(value: object) -> int:
+    # 0 and below mean whole groups of processes to the system's calls: never take one from a file.
+    if not isinstance(value, int) or isinstance(value, bool) or value <= 1:
+        raise ValueError("no process id")
+    return value

@@ -1,0 +1,84 @@
+"""End the bot in order, in bounded time, with everything it started."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestration.bot.find import FoundBot, find_marked_processes
+from orchestration.bot.record import build_record_path, remove_record
+from orchestration.settings import Settings
+from orchestration.system.processes import ProcessIdentity, end_process_tree, is_running
+
+OnProgress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopOutcome:
+    """How the bot went.
+
+    Attributes:
+        was_running: Whether there was one to stop.
+        in_time: Whether it left by itself within its time.
+        is_gone: Whether nothing of it runs any more. False where it belongs to another user.
+        pid: Its process id, or None if there was none.
+    """
+
+    was_running: bool
+    in_time: bool
+    is_gone: bool
+    pid: int | None
+
+
+def stop_bot(
+    settings: Settings, found: FoundBot | None, *, timeout_s: float, on_progress: OnProgress | None = None
+) -> StopOutcome:
+    """Ask the bot to leave, and after `timeout_s` seconds end it and everything it started by force.
+
+    The bot alone is asked (SIGTERM) and given the time. Then what is left of its session, its children, and whatever
+    carries its marker is killed. Its record is removed once nothing of it runs.
+
+    Args:
+        settings: Whose bot it is.
+        found: What `find_bot` found; None does nothing but forget a dead bot's record.
+        timeout_s: Seconds that it has to leave in order (`BOT_STOP_TIMEOUT`).
+        on_progress: Told what is waited for.
+    """
+    path = build_record_path(settings)
+    if found is None:
+        remove_record(path)
+        return StopOutcome(was_running=False, in_time=True, is_gone=True, pid=None)
+    was_running = is_running(found.identity)
+    if on_progress is not None and was_running:
+        on_progress(f"waiting up to {timeout_s:g} s for process {found.pid} to leave")
+    in_time = end_process_tree(found.identity, timeout_s=timeout_s)
+    left_behind = end_marked_processes(settings)
+    is_gone = not any(is_running(one) for one in (found.identity, *left_behind))
+    if is_gone:
+        remove_record(path)
+    return StopOutcome(was_running=was_running, in_time=in_time, is_gone=is_gone, pid=found.pid)
+
+
+def end_marked_processes(settings: Settings, *, log: Path | None = None) -> tuple[ProcessIdentity, ...]:
+    """Kill everything that a bot of this instance started and that still runs, whatever session it went into.
+
+    Args:
+        settings: Whose bot it is.
+        log: Also what writes to this log: a process that is not yet far enough to carry the marker.
+
+    Returns:
+        Who that was.
+    """
+    ended: list[ProcessIdentity] = []
+    # A process that dies may just have started another one: look again until there is none. Bounded, for what cannot
+    # be killed (it sits in the kernel) must not hold us for ever.
+    for _ in range(_ROUNDS):
+        marked = find_marked_processes(build_record_path(settings), log=log)
+        if not marked:
+            break
+        for identity in marked:
+            end_process_tree(identity, timeout_s=0.0)
+        ended += marked
+    return tuple(ended)
+
+
+_ROUNDS = 5
