@@ -89,8 +89,10 @@ def test_the_fixture_plans_keep_every_rule(name: str) -> None:
         (
             _QUALITY + "last_verified",
             "2026-11-18 09:00",
-            'data_quality.last_verified: "2026-11-18 09:00" is not a date and time with its offset, for example '
-            "2026-11-18T09:00:00-05:00",
+            (
+                'data_quality.last_verified: "2026-11-18 09:00" is not a date and time with its offset, for example '
+                "2026-11-18T09:00:00-05:00"
+            ),
         ),
         (_QUALITY + "discrepancy_count", -1, "data_quality.discrepancy_count: -1 is less than the minimum of 0"),
         ("session_id", 7, "session_id: 7 is not a text"),
