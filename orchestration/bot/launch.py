@@ -174,7 +174,8 @@ def _launch_recorded(
         timeout_s = min(settings.bot_stop_timeout_s, _INTERRUPTED_STOP_TIMEOUT_S)
         end_process_tree(process.identity, timeout_s=timeout_s)
         raise
-    process.disown()
+    finally:
+        process.disown()
     return BotRunning(
         pid=process.pid,
         log=launch.log,

@@ -79,8 +79,9 @@ class LaunchedProcess:
                     return
 
     def disown(self) -> None:
-        """Say that it is meant to outlive us, so that nothing warns about it."""
-        self._process.returncode = self._process.returncode if self._process.returncode is not None else 0
+        """Say that nobody here waits for it any more: it may outlive us, and nothing warns about it."""
+        if self._process.poll() is None:
+            self._process.returncode = 0
 
 
 def launch_detached(argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str], output: Path) -> LaunchedProcess:
@@ -178,6 +179,11 @@ def read_uptime_s(identity: ProcessIdentity) -> float | None:
         return max(0.0, time.time() - psutil.Process(identity.pid).create_time())
     except psutil.Error:
         return None
+
+
+def ask_to_end(pid: int) -> None:
+    """Send SIGTERM, or what comes nearest to it on this system. A process that is gone or not ours is no error."""
+    _send(pid, signal.SIGTERM)
 
 
 def end_process_tree(identity: ProcessIdentity, *, timeout_s: float) -> bool:
