@@ -1,0 +1,107 @@
+"""What an alert is: a value that says what happened, where, and what a person should do next."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+# What is kept of the evidence. A phone shows about ten lines; the log has all of them.
+_EVIDENCE_LINES = 40
+_EVIDENCE_LINE_LENGTH = 500
+_TEXT_LENGTH = 8000  # twice the longest text that Discord takes: nothing that could be shown is lost
+
+
+class Severity(StrEnum):
+    """How bad it is. The order of the members is the order of badness."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """0 for the mildest."""
+        return list(Severity).index(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert:
+    """One message to the operator.
+
+    Attributes:
+        severity: How bad it is.
+        title: What happened, in a few words.
+        message: One or two sentences.
+        host: The machine.
+        instance: The instance's name.
+        run_id: The run it belongs to.
+        step: The step, as its task is named; empty where there is none.
+        cause: The stable word (failure or fallback), or empty.
+        next_action: What a person should do; empty where nothing is to be done.
+        evidence: Lines that show it, the most telling ones last.
+        simulated: Whether the gateway is the built-in one.
+        at: When it happened; aware.
+    """
+
+    severity: Severity
+    title: str
+    message: str
+    host: str
+    instance: str
+    run_id: str
+    step: str = ""
+    cause: str = ""
+    next_action: str = ""
+    evidence: tuple[str, ...] = ()
+    simulated: bool = False
+    at: datetime
+
+    def __post_init__(self) -> None:
+        if self.at.tzinfo is None:
+            raise ValueError("an alert's time needs a time zone")
+
+    def to_json(self) -> str:
+        """One line of JSON, for the outbox. `Alert.from_json` reads it."""
+        return json.dumps({**dataclasses.asdict(self), "at": self.at.isoformat()}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Alert":
+        """The alert that `to_json` wrote. Fields that a later version added are ignored.
+
+        Raises:
+            ValueError: It is no such text.
+        """
+        try:
+            fields = json.loads(text)
+            known = {one.name for one in dataclasses.fields(cls)}
+            values = {name: value for name, value in fields.items() if name in known}
+            values["severity"] = Severity(values["severity"])
+            values["at"] = datetime.fromisoformat(values["at"])
+            values["evidence"] = tuple(str(line) for line in values.get("evidence", ()))
+            return cls(**values)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a stored alert: {type(error).__name__}") from None
+
+
+def redact_alert(alert: Alert, redact: Callable[[str], str]) -> Alert:
+    """The same alert without secrets, each text cut to a length that is worth storing (redacted first, then cut)."""
+    lines = [line for text in alert.evidence for line in redact(text).splitlines()]
+
+    def short(text: str) -> str:
+        return redact(text)[:_TEXT_LENGTH]
+
+    return dataclasses.replace(
+        alert,
+        title=short(alert.title),
+        message=short(alert.message),
+        host=short(alert.host),
+        instance=short(alert.instance),
+        run_id=short(alert.run_id),
+        step=short(alert.step),
+        cause=short(alert.cause),
+        next_action=short(alert.next_action),
+        evidence=tuple(line[:_EVIDENCE_LINE_LENGTH] for line in lines[-_EVIDENCE_LINES:]),
+    )

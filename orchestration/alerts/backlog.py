@@ -1,0 +1,66 @@
+"""What to do with alerts that have waited for too long: one summary says more than thirty stale messages. Pure."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TypeVar
+
+from orchestration.alerts.alert import Alert
+from orchestration.alerts.outbox import Waiting
+
+_SPARED = 5  # of a backlog that is long but not old, the newest ones are still news
+_TITLE = "{} could not be sent in time"
+_COUNTED = re.compile(r"(\d+) earlier alerts? could not be sent in time")
+
+
+_W = TypeVar("_W", bound=Waiting)
+
+
+def choose_backlog(waiting: Sequence[_W], *, now: datetime, age_s: float, count: int) -> list[_W]:
+    """Those of the waiting alerts (in order) that one summary shall replace: the old ones, or most of too many."""
+    old = [one for one in waiting if (now - one.at).total_seconds() > age_s]
+    if len(waiting) - len(old) > count:
+        return list(waiting[:-_SPARED])
+    return old
+
+
+def build_summary(backlog: Sequence[Waiting], *, now: datetime) -> Alert | None:
+    """One alert that tells of several: how many, from when to when, and their titles. As severe as the worst of them.
+
+    None if not one of them can be read.
+    """
+    alerts: list[Alert] = []
+    for one in backlog:
+        try:
+            alerts.append(Alert.from_json(one.body))
+        except ValueError:
+            continue
+    if not alerts:
+        return None
+    newest = alerts[-1]
+    number = sum(_count(alert) for alert in alerts) + len(backlog) - len(alerts)
+    lines: list[str] = []
+    for alert in alerts:
+        if _COUNTED.fullmatch(alert.title):
+            lines.extend(alert.evidence)
+        else:
+            cause = f" ({alert.cause})" if alert.cause else ""
+            lines.append(f"{alert.at:%Y-%m-%d %H:%M} UTC {alert.severity}: {alert.title}{cause}")
+    return Alert(
+        severity=max((alert.severity for alert in alerts), key=lambda severity: severity.rank),
+        title=_TITLE.format(f"{number} earlier alert{'s' if number != 1 else ''}"),
+        message=f"The channel could not be reached. The newest of them is from {newest.at:%Y-%m-%d %H:%M} UTC. "
+        "Things may have changed since.",
+        host=newest.host,
+        instance=newest.instance,
+        run_id=newest.run_id,
+        next_action="Look at `inv status` for how things are now, and at `inv history` for what happened.",
+        evidence=tuple(lines[-40:]),
+        simulated=all(alert.simulated for alert in alerts),
+        at=now,
+    )
+
+
+def _count(alert: Alert) -> int:
+    match = _COUNTED.fullmatch(alert.title)
+    return int(match.group(1)) if match else 1

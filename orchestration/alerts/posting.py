@@ -1,0 +1,277 @@
+"""One HTTP request, bounded in every direction, that keeps its address to itself.
+
+The address is a secret (A3), and the HTTP library is generous with it: in exception texts, in the debug lines of its
+logger, in chained tracebacks. So no exception of the library leaves this module, only `NotSentError` with a reason
+made here; and while a request runs, what the library logs in that thread is dropped.
+
+The library's time-outs are for each wait on the socket: a server that sends one byte a second is never late. So each
+request also has a deadline of its own, after which the socket is shut down under it.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import threading
+import urllib.parse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Self
+
+from orchestration import __version__
+from orchestration.alerts.discord import is_loopback
+from orchestration.system.clock import Clock
+
+if TYPE_CHECKING:
+    import requests
+
+_ANSWER_BYTES = 16 * 1024  # the answer to a 429 has some hundred bytes; nothing else of an answer is read
+_LIBRARY_LOGGERS = ("urllib3", "requests", "charset_normalizer")
+_TOO_MANY = 429
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What the other side answered.
+
+    Attributes:
+        status: The HTTP status.
+        retry_after_s: How long it asked to wait, or None.
+    """
+
+    status: int
+    retry_after_s: float | None = None
+
+
+class NotSentError(Exception):
+    """There was no answer.
+
+    Attributes:
+        reason: Why, without the address.
+        is_unsure: Whether the request may have arrived all the same.
+    """
+
+    def __init__(self, reason: str, *, is_unsure: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_unsure = is_unsure
+
+
+class Cutoff:
+    """Ends one request from outside: at its deadline, or when the program leaves. A context manager."""
+
+    def __init__(self, bound_s: float) -> None:
+        self._timer = threading.Timer(max(0.0, bound_s), self.cut)
+        self._timer.daemon = True
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self.is_cut = False
+        self.was_connected = False
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
+
+    def watch(self, connected: socket.socket) -> None:
+        """Take note of the request's connection, through a handle of our own: TLS takes the other one away."""
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+            self._socket = connected.dup()
+            self.was_connected = True
+        if self.is_cut:
+            self.cut()
+
+    def cut(self) -> None:
+        """Shut the connection down: whoever waits on it gets an error at once."""
+        with self._lock:
+            self.is_cut = True
+            if self._socket is not None:
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def send_request(
+    address: str,
+    *,
+    document: dict[str, Any] | None,
+    cutoff: Cutoff,
+    connect_timeout_s: float,
+    read_timeout_s: float,
+    clock: Clock,
+) -> Reply:
+    """Send one request and return the answer's status. `POST` with a JSON document, or `GET` without one.
+
+    Redirects are not followed: they would carry the message to somewhere that nobody configured.
+
+    Args:
+        address: Where to. Checked already (`address_problem`).
+        document: What to post.
+        cutoff: The deadline, entered by the caller.
+        connect_timeout_s: For the connection.
+        read_timeout_s: For each wait on the answer.
+        clock: For an answer that names a date.
+
+    Raises:
+        NotSentError: There was no answer.
+    """
+    import requests
+    import urllib3.exceptions
+
+    known = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
+    try:
+        with _quiet_library(), _open_session(address, cutoff) as session:
+            response = session.request(
+                "GET" if document is None else "POST",
+                address,
+                data=None if document is None else json.dumps(document).encode(),
+                headers=None if document is None else {"Content-Type": "application/json"},
+                timeout=(connect_timeout_s, read_timeout_s),
+                allow_redirects=False,
+                stream=True,
+                auth=_no_auth,
+            )
+            with contextlib.closing(response):
+                return Reply(status=response.status_code, retry_after_s=_read_retry_after_s(response, clock))
+    except known as error:
+        reason, is_certain = _describe(error)
+        if cutoff.is_cut:
+            reason = "no complete answer in time"
+        elif not cutoff.was_connected and reason == _REASONS["TimeoutError"][0]:
+            reason = "no connection in time"
+        is_unsure = cutoff.was_connected and not is_certain
+    # Outside the handler: the library's exception, which holds the address, is not chained to ours.
+    raise NotSentError(reason, is_unsure=is_unsure)
+
+
+def _no_auth(request: "requests.PreparedRequest") -> "requests.PreparedRequest":
+    """Keeps the library from looking for a password in `~/.netrc`."""
+    return request
+
+
+@contextlib.contextmanager
+def _open_session(address: str, cutoff: Cutoff) -> Iterator["requests.Session"]:
+    import requests
+    import requests.adapters
+
+    class WatchedAdapter(requests.adapters.HTTPAdapter):
+        """Lets the cutoff see each connection as soon as there is one, before TLS."""
+
+        def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the library's own signature, passed on whole
+            pool = super().get_connection_with_tls_context(*args, **kwargs)
+
+            class WatchedConnection(pool.ConnectionCls):  # type: ignore[name-defined,misc] # the class is known at run time only
+                def _new_conn(self) -> socket.socket:
+                    connected: socket.socket = super()._new_conn()
+                    cutoff.watch(connected)
+                    return connected
+
+            pool.ConnectionCls = WatchedConnection  # type: ignore[attr-defined] # the stubs do not know this hook
+            return pool
+
+    with requests.Session() as session:
+        # Through a proxy where the environment names one, but never for this machine itself.
+        session.trust_env = not is_loopback(urllib.parse.urlsplit(address).hostname or "")
+        session.headers.update({"User-Agent": f"zero-touch-startup/{__version__}", "Accept-Encoding": "identity"})
+        session.mount("http://", WatchedAdapter())
+        session.mount("https://", WatchedAdapter())
+        yield session
+
+
+def _read_retry_after_s(response: "requests.Response", clock: Clock) -> float | None:
+    """How long a 429 asks to wait. `X-RateLimit-Reset-After` first: it is in seconds in every version of the API."""
+    if response.status_code != _TOO_MANY:
+        return None
+    for header in ("X-RateLimit-Reset-After", "Retry-After"):
+        if (wait_s := parse_wait_s(response.headers.get(header), clock)) is not None:
+            return wait_s
+    try:
+        document = json.loads(response.raw.read(_ANSWER_BYTES))
+        return parse_wait_s(str(document["retry_after"]), clock)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def parse_wait_s(text: str | None, clock: Clock) -> float | None:
+    """Seconds from a header: a number, or a date as HTTP allows it. None if it is neither, or not in the future."""
+    if text is None:
+        return None
+    try:
+        wait_s = float(text)
+    except ValueError:
+        try:
+            wait_s = (parsedate_to_datetime(text) - clock.now()).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return wait_s if 0 <= wait_s < float("inf") else None
+
+
+# By the class's name, so that the HTTP library need not be imported to say it. True: certainly nothing arrived.
+_REASONS = {
+    "SSLCertVerificationError": ("the server's TLS certificate was not accepted", True),
+    "SSLError": ("the TLS connection failed", True),
+    "gaierror": ("the host's name was not found", True),
+    "ConnectionRefusedError": ("the connection was refused", True),
+    "ProxyError": ("the proxy did not answer", True),
+    "InvalidProxyURL": ("the proxy's address is malformed", True),
+    "TimeoutError": ("no answer in time", False),
+    "ConnectTimeout": ("no connection in time", True),
+    "ReadTimeout": ("no answer in time", False),
+    "ConnectionResetError": ("the connection was reset", False),
+    "RemoteDisconnected": ("the connection was closed without an answer", False),
+    "InvalidURL": ("the address is malformed", True),
+    "MissingSchema": ("the address is malformed", True),
+    "LocationParseError": ("the address is malformed", True),
+    "UnicodeError": ("the address is malformed", True),
+}
+
+
+def _describe(error: BaseException) -> tuple[str, bool]:
+    """Why there was no answer, in our own words, and whether it is certain that nothing arrived.
+
+    The library's own texts are never used: they name the address.
+    """
+    links: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in links:
+        links.append(link)
+        link = link.__cause__ or link.__context__
+    for one in reversed(links):  # the root cause says most
+        for kind in type(one).__mro__:
+            if kind.__name__ in _REASONS:
+                return _REASONS[kind.__name__]
+        if isinstance(one, OSError) and type(one) in {OSError, BrokenPipeError, ConnectionAbortedError} and one.errno:
+            return os.strerror(one.errno).lower(), False
+    return f"the connection broke ({type(links[-1]).__name__})", False
+
+
+_sending = threading.local()
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:  # noqa: ARG001 - the signature of a filter
+    return not getattr(_sending, "is_active", False)
+
+
+@contextlib.contextmanager
+def _quiet_library() -> Iterator[None]:
+    """Drop what the HTTP library logs in this thread: its debug lines name host and path.
+
+    A filter works only on the logger that makes the record, so each one gets it; other threads log as before.
+    """
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] in _LIBRARY_LOGGERS:
+            logging.getLogger(name).addFilter(_is_not_ours)  # the same filter twice is once
+    _sending.is_active = True
+    try:
+        yield
+    finally:
+        _sending.is_active = False

@@ -1,0 +1,21 @@
+"""The journal: one SQLite file in the state folder that says what every run did.
+
+* `Journal` writes it (and is the outbox that `alerts` sends from); nothing it does ever fails a start-up;
+* `JournalReader` reads it while others write, and changes nothing, not even on a read-only file system;
+* `RunRecord`, `StepRecord`, `AlertRecord`, `EventRecord` are what one reads.
+"""
+
+from orchestration.journal.journal import Journal
+from orchestration.journal.reading import JournalReader
+from orchestration.journal.records import AlertDelivery, AlertRecord, EventRecord, PendingAlert, RunRecord, StepRecord
+
+__all__ = [
+    "AlertDelivery",
+    "AlertRecord",
+    "EventRecord",
+    "Journal",
+    "JournalReader",
+    "PendingAlert",
+    "RunRecord",
+    "StepRecord",
+]

@@ -1,0 +1,258 @@
+"""What one reads from the journal: frozen values, and the queries that make them."""
+
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class AlertDelivery(StrEnum):
+    """What became of an alert."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"  # the channel refused this one for good; the others went on
+    LOGGED = "logged"  # there was no channel
+    SUMMARISED = "summarised"  # an old one, told of in a summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecord:
+    """One step of a run.
+
+    Attributes:
+        name: As the task is named.
+        state: The state's word.
+        started_at: Wall-clock time, UTC.
+        ended_at: None while it runs, or for ever if the run was killed in it.
+        duration_s: Seconds by a clock that cannot jump.
+        status: How it ended, a word of the runner's; None while it runs; `interrupted` if the run was killed in it.
+        detail: One line for people.
+    """
+
+    name: str
+    state: str
+    started_at: datetime
+    ended_at: datetime | None
+    duration_s: float | None
+    status: str | None
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlertRecord:
+    """One alert of a run.
+
+    Attributes:
+        at: When it happened, UTC.
+        severity: The severity's word.
+        title: What it says in a few words.
+        delivery: What became of it.
+        tries: How many times it was posted.
+        delivered_at: When the channel took it.
+        note: Why it is not delivered, for people.
+    """
+
+    at: datetime
+    severity: str
+    title: str
+    delivery: AlertDelivery
+    tries: int
+    delivered_at: datetime | None
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventRecord:
+    """Something else that happened in a run.
+
+    Attributes:
+        at: When, UTC.
+        kind: A word.
+        detail_json: A JSON document.
+    """
+
+    at: datetime
+    kind: str
+    detail_json: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One run.
+
+    Attributes:
+        run_id: Its id.
+        instance: The instance's name.
+        kind: What it was, for example `startup`.
+        simulated: Whether the gateway was the built-in one.
+        pid: The process that ran it.
+        started_at: Wall-clock time, UTC.
+        ended_at: None while it runs, or if it was killed: nobody knows when that was.
+        duration_s: Seconds by a clock that cannot jump.
+        result: `success`, `partial` or `failure`; None while it runs.
+        exit_code: What the shell was told; None while it runs, or if it was killed.
+        failure: The failure's word.
+        fallback: The fallback's word.
+        message: One sentence.
+        steps: In order.
+        alerts: In order.
+        events: In order.
+    """
+
+    run_id: str
+    instance: str
+    kind: str
+    simulated: bool
+    pid: int
+    started_at: datetime
+    ended_at: datetime | None
+    duration_s: float | None
+    result: str | None
+    exit_code: int | None
+    failure: str | None
+    fallback: str | None
+    message: str
+    steps: tuple[StepRecord, ...] = ()
+    alerts: tuple[AlertRecord, ...] = ()
+    events: tuple[EventRecord, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PendingAlert:
+    """An alert that waits in the outbox.
+
+    Attributes:
+        id: Its number in the journal.
+        run_id: The run it belongs to.
+        body: The alert as JSON.
+        at: When it happened, UTC.
+        tries: How many times it was posted.
+        is_unsure: Whether an earlier try was begun and its outcome is not known: it may have arrived.
+    """
+
+    id: int
+    run_id: str
+    body: str
+    at: datetime
+    tries: int
+    is_unsure: bool
+
+
+def fetch_runs(connection: sqlite3.Connection, limit: int, *, run_id: str | None = None) -> list[RunRecord]:
+    """The newest `limit` runs, newest first; or the one with this id.
+
+    Raises:
+        sqlite3.Error: The file cannot be read.
+    """
+    columns = (
+        "run_id, instance, kind, simulated, pid, started_at, ended_at, duration_s, result, exit_code, failure, "
+        "fallback, message"
+    )
+    rows = connection.execute(
+        f"SELECT {columns} FROM runs WHERE ? IS NULL OR run_id = ? ORDER BY number DESC LIMIT ?",  # noqa: S608 - constants
+        (run_id, run_id, limit),
+    ).fetchall()
+    return [
+        RunRecord(
+            run_id=row[0],
+            instance=row[1],
+            kind=row[2],
+            simulated=bool(row[3]),
+            pid=row[4],
+            started_at=datetime.fromisoformat(row[5]),
+            ended_at=_instant(row[6]),
+            duration_s=row[7],
+            result=row[8],
+            exit_code=row[9],
+            failure=row[10],
+            fallback=row[11],
+            message=row[12],
+            steps=_fetch_steps(connection, row[0]),
+            alerts=_fetch_alerts(connection, row[0]),
+            events=_fetch_events(connection, row[0]),
+        )
+        for row in rows
+    ]
+
+
+def fetch_pending_alerts(connection: sqlite3.Connection) -> list[PendingAlert]:
+    """What waits in the outbox, in the order of sending.
+
+    Raises:
+        sqlite3.Error: The file cannot be read.
+    """
+    rows = connection.execute(
+        "SELECT id, run_id, body, at, tries, claimed_by FROM alerts WHERE delivery = ? ORDER BY place, id",
+        (AlertDelivery.PENDING.value,),
+    ).fetchall()
+    return [
+        PendingAlert(
+            id=row[0],
+            run_id=row[1],
+            body=row[2],
+            at=datetime.fromisoformat(row[3]),
+            tries=row[4],
+            is_unsure=row[5] is not None,
+        )
+        for row in rows
+    ]
+
+
+def fetch_channel_problem(connection: sqlite3.Connection, key: str) -> str | None:
+    """Why the channel with this key is dead, or None.
+
+    Raises:
+        sqlite3.Error: The file cannot be read.
+    """
+    row = connection.execute("SELECT problem FROM dead_channels WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _fetch_steps(connection: sqlite3.Connection, run_id: str) -> tuple[StepRecord, ...]:
+    rows = connection.execute(
+        "SELECT name, state, started_at, ended_at, duration_s, status, detail FROM steps WHERE run_id = ? ORDER BY id",
+        (run_id,),
+    ).fetchall()
+    return tuple(
+        StepRecord(
+            name=row[0],
+            state=row[1],
+            started_at=datetime.fromisoformat(row[2]),
+            ended_at=_instant(row[3]),
+            duration_s=row[4],
+            status=row[5],
+            detail=row[6],
+        )
+        for row in rows
+    )
+
+
+def _fetch_alerts(connection: sqlite3.Connection, run_id: str) -> tuple[AlertRecord, ...]:
+    rows = connection.execute(
+        "SELECT at, severity, title, delivery, tries, delivered_at, note FROM alerts WHERE run_id = ? ORDER BY id",
+        (run_id,),
+    ).fetchall()
+    return tuple(
+        AlertRecord(
+            at=datetime.fromisoformat(row[0]),
+            severity=row[1],
+            title=row[2],
+            delivery=AlertDelivery(row[3]),
+            tries=row[4],
+            delivered_at=_instant(row[5]),
+            note=row[6],
+        )
+        for row in rows
+    )
+
+
+def _fetch_events(connection: sqlite3.Connection, run_id: str) -> tuple[EventRecord, ...]:
+    rows = connection.execute(
+        "SELECT at, kind, detail_json FROM events WHERE run_id = ? ORDER BY id", (run_id,)
+    ).fetchall()
+    return tuple(EventRecord(at=datetime.fromisoformat(row[0]), kind=row[1], detail_json=row[2]) for row in rows)
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,0 +1,97 @@
+"""The journal's tables, and how an older file becomes a newer one.
+
+Migrations only ever add: a table, or a column with a default. So a program that was rolled back can go on with a file
+that a newer release has migrated.
+"""
+
+import sqlite3
+
+# One entry for each version; the file's `user_version` says how many were applied.
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """CREATE TABLE runs (
+            number INTEGER PRIMARY KEY AUTOINCREMENT,
+            run_id TEXT NOT NULL UNIQUE,
+            instance TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            simulated INTEGER NOT NULL,
+            pid INTEGER NOT NULL,
+            birth TEXT NOT NULL,
+            started_at TEXT NOT NULL,
+            ended_at TEXT,
+            duration_s REAL,
+            result TEXT,
+            exit_code INTEGER,
+            failure TEXT,
+            fallback TEXT,
+            message TEXT NOT NULL DEFAULT ''
+        )""",
+        """CREATE TABLE steps (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            run_id TEXT NOT NULL,
+            name TEXT NOT NULL,
+            state TEXT NOT NULL,
+            started_at TEXT NOT NULL,
+            ended_at TEXT,
+            duration_s REAL,
+            status TEXT,
+            detail TEXT NOT NULL DEFAULT ''
+        )""",
+        "CREATE INDEX steps_of_run ON steps (run_id)",
+        """CREATE TABLE events (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            run_id TEXT NOT NULL,
+            at TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            detail_json TEXT NOT NULL
+        )""",
+        "CREATE INDEX events_of_run ON events (run_id)",
+        # `place` is the order of sending: the id, except for a summary, which takes the place of its oldest alert.
+        """CREATE TABLE alerts (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            place INTEGER NOT NULL DEFAULT 0,
+            run_id TEXT NOT NULL,
+            at TEXT NOT NULL,
+            severity TEXT NOT NULL,
+            title TEXT NOT NULL,
+            body TEXT NOT NULL,
+            delivery TEXT NOT NULL,
+            tries INTEGER NOT NULL DEFAULT 0,
+            claimed_by TEXT,
+            delivered_at TEXT,
+            note TEXT NOT NULL DEFAULT ''
+        )""",
+        "CREATE INDEX alerts_of_run ON alerts (run_id)",
+        "CREATE INDEX alerts_by_delivery ON alerts (delivery, place)",
+        "CREATE TABLE dead_channels (key TEXT PRIMARY KEY, problem TEXT NOT NULL, at TEXT NOT NULL)",
+    ),
+)
+VERSION = len(MIGRATIONS)
+
+
+def read_version(connection: sqlite3.Connection) -> int:
+    """How many migrations the file has seen.
+
+    Raises:
+        sqlite3.Error: It cannot be read.
+    """
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Apply what the file has not seen yet, all of it or nothing.
+
+    Raises:
+        sqlite3.Error: It cannot be written.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for version in range(read_version(connection), VERSION):
+            for statement in MIGRATIONS[version]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
