@@ -24,7 +24,7 @@ _DISCLAIMER = 10141
 _NOT_CONNECTED = frozenset({502, 504, 1300})
 
 
-class _FrameGuard:
+class FrameGuard:
     """Cuts what a socket delivers into whole frames, and stops at what no gateway sends."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Attempt:
         self._verdict: asyncio.Future[tuple[ApiOutcome, str]] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._timed: asyncio.Future[None] = self._loop.create_future()
-        self._guard = _FrameGuard()
+        self._guard = FrameGuard()
         make_client: Any = ib_async.Client  # its arguments have no types
         self._client: Any = make_client(self)
         # The client goes on listening to its own event; what the socket delivers goes through the guard first.

@@ -78,8 +78,8 @@ class Simulator:
         """Serve until `ask_to_end` or a fault ends it.
 
         Returns:
-            The exit code: 0 when asked to end, 1 after a fault that ends the process, 87 after a second factor that nobody
-            confirmed (where that ends it).
+            The exit code: 0 when asked to end, 1 after a fault that ends the process, 87 after a second factor that
+            nobody confirmed (where that ends it).
 
         Raises:
             PortUnavailableError: Another program listens there, or the address is not this machine's.
@@ -92,6 +92,7 @@ class Simulator:
             api_socket = sockets.enter_context(_bind(self._options.host, self._options.port))
             self._address = api_socket.getsockname()[:2]
             self._log.simulator("IB Gateway stand-in: no broker, no market, and every order is refused")
+            self._log.simulator(f"API port {_shown(self._address)}, closed until the login is over")
             forwarder = None
             if self._options.forwarder:
                 forwarder_socket = sockets.enter_context(_bind(*self._options.forwarder))
@@ -167,7 +168,7 @@ class Simulator:
                 task.cancel()
 
     def _track(self, serve: "_Serve") -> "_Serve":
-        """Keep a list of who is connected, end each connection in order, and let no broken one end the program."""
+        """Keep a list of who is connected; end each connection in order; let no broken one end the program."""
 
         async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
