@@ -64,7 +64,9 @@ def read_schema(path: Path) -> dict[str, Any]:
         raise GameplanError(FallbackWord.GAMEPLAN_INVALID, f"{path}: {error}") from None
 
 
-def extra_problems(schema_path: Path, plan_path: Path, plan_sha256: str, *, commands: Commands) -> tuple[str, ...]:
+def extra_problems(
+    schema_path: Path, plan_path: Path, plan_sha256: str, *, commands: Commands, timeout_s: float = _TIMEOUT_S
+) -> tuple[str, ...]:
     """Every problem that the further schema finds, judged in a process of its own.
 
     Args:
@@ -72,12 +74,13 @@ def extra_problems(schema_path: Path, plan_path: Path, plan_sha256: str, *, comm
         plan_path: The plan on disk.
         plan_sha256: What it must be: a file that changed meanwhile is a problem.
         commands: The door for running it.
+        timeout_s: Seconds until it is killed; the plan is not cleared then.
     """
     argv = (sys.executable, "-m", __name__, str(schema_path), str(plan_path), plan_sha256)
     try:
-        result = commands.run(argv, timeout_s=_TIMEOUT_S, cwd=PROJECT_DIR)
+        result = commands.run(argv, timeout_s=timeout_s, cwd=PROJECT_DIR)
     except CommandTimedOutError:
-        return (f"GAMEPLAN_SCHEMA: applying {schema_path} took longer than {_TIMEOUT_S:g} s",)
+        return (f"GAMEPLAN_SCHEMA: applying {schema_path} took longer than {timeout_s:g} s",)
     except (CommandNotFoundError, OSError) as error:
         return (f"GAMEPLAN_SCHEMA: {schema_path} could not be applied: {_shorten(str(error))}",)
     try:

@@ -139,15 +139,17 @@ def parse_plan(content: bytes) -> dict[str, Any]:
 
 
 def _decode(content: bytes) -> str:
-    if not content.removeprefix(_BOM_UTF8).strip():
+    unmarked = content.removeprefix(_BOM_UTF8)
+    if not unmarked.strip():
         raise _NotJsonError("not JSON: the file is empty")
     # JSON begins with an ASCII character, so a zero among the first two bytes is UTF-16 (or UTF-32) without a mark.
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content[:2]:
         raise _NotJsonError("not UTF-8 text but UTF-16 or UTF-32; save it as UTF-8")
     try:
-        return content.decode("utf-8-sig")
+        return unmarked.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _NotJsonError(f"not UTF-8 text: byte {error.start + 1} cannot be decoded") from None
+        byte = len(content) - len(unmarked) + error.start + 1
+        raise _NotJsonError(f"not UTF-8 text: byte {byte} cannot be decoded") from None
 
 
 def _check_depth(text: str) -> None:
