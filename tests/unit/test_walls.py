@@ -33,7 +33,9 @@ _ALSO_MAY_USE: dict[str, frozenset[str]] = {
 _ONLY_GATEWAY_MODULE = "orchestration.gateway.api"
 
 _CONSOLE = "orchestration.console"
-_MAY_SHOW = frozenset({"tasks", "fabfile", "orchestration.startup", "orchestration.cli", "orchestration.console"})
+_MAY_SHOW = frozenset(
+    {"tasks", "fabfile", *(f"orchestration.{name}" for name in ("startup", "cli", "views", "console"))}
+)
 _TASK_RUNNERS = frozenset({"invoke", "fabric"})
 _MAY_RUN_TASKS = frozenset({"tasks", "fabfile"})
 _HEAVY = frozenset({"ib_async", "requests", "jsonschema", "rich", "fabric", "jinja2", "numpy", "dotenv", "eventkit"})

@@ -1,0 +1,226 @@
+"""The commands behind the tasks: one function each, which shows something and returns an exit code."""
+
+import dataclasses
+from pathlib import Path
+
+from orchestration import console
+from orchestration.errors import ExitCode, StartupFailure
+from orchestration.mission import Mission, Step
+from orchestration.report import StepStatus, build_json
+from orchestration.run import JOURNAL_FILE, Run
+from orchestration.settings import Settings
+from orchestration.startup import STEPS, load_settings, open_run, run_mission
+from orchestration.system.clock import SystemClock
+from orchestration.system.commands import SystemCommands
+from orchestration.views import load_settings_or_explain
+
+_TEST_ALERT_TIMEOUT_S = 15.0
+
+
+class StepLine:
+    """The steps named on one command line: one run, opened by the first that acts and closed by the last.
+
+    Attributes:
+        names: The steps' names, in the order in which they were typed.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        self._steps = tuple(step for name in names for step in STEPS if step.name == name)
+        self._done = 0
+        self._run: Run | None = None
+        self._as_json = False
+
+    def perform(self, name: str, *, as_json: bool) -> int:
+        """Perform the next step; returns the exit code that the program must end with now, 0 to go on."""
+        self._as_json = self._as_json or as_json
+        if self._run is None:
+            mission = Mission(kind=" ".join(self.names) if self.names != _ALL else "startup", steps=self._steps)
+            self._run = open_run(mission, console.build_display(as_json=self._as_json))
+        self._run.perform(next(step for step in self._steps if step.name == name))
+        self._done += 1
+        if not self._run.failed and self._done < len(self._steps):
+            return 0
+        report = self._run.close()
+        if self._as_json:
+            console.print_json(build_json(report))
+        return int(report.exit_code)
+
+
+_ALL = tuple(step.name for step in STEPS)
+
+
+def preflight(*, as_json: bool) -> int:
+    """`inv preflight`: the table of checks. Changes nothing."""
+    from orchestration.alerts.delivery import channel_problem
+    from orchestration.gateway.runtime import build_runtime
+    from orchestration.journal import JournalReader
+    from orchestration.preflight import Preflight, build_config_failure, run_checks
+
+    instance = ""
+    try:
+        settings = load_settings()
+        instance = settings.instance
+        commands, clock = SystemCommands(), SystemClock()
+        journal = JournalReader(settings.state_dir / JOURNAL_FILE)
+        dead_channel = channel_problem(journal, settings.discord_webhook_url)
+        checks = run_checks(
+            Preflight(
+                settings=settings,
+                runtime=build_runtime(settings, commands=commands, clock=clock),
+                commands=commands,
+                clock=clock,
+                on_progress=console.warn,
+                dead_channel=dead_channel,
+            )
+        )
+    except StartupFailure as failure:
+        checks = build_config_failure(failure)
+    console.print_checks(checks, as_json=as_json, instance=instance)
+    failed = any(check.status is StepStatus.FAIL for check in checks)
+    return int(ExitCode.FAILURE if failed else ExitCode.SUCCESS)
+
+
+def check_gameplan_file(path: str, *, as_json: bool) -> int:
+    """`inv gameplan.check --path FILE`: only judge. 0 valid, 1 not."""
+    from orchestration.gameplan import check_gameplan
+
+    settings = load_settings_or_explain()
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    verdict = check_gameplan(
+        Path(path).expanduser().absolute(),
+        clock=SystemClock(),
+        market_timezone=settings.market_timezone,
+        freshness=settings.gameplan_freshness,
+        extra_schema=settings.gameplan_schema,
+    )
+    if as_json:
+        console.print_json(
+            {
+                "valid": verdict.is_valid,
+                "word": verdict.word,
+                "message": verdict.message,
+                "path": str(verdict.path),
+                "strategy": verdict.strategy,
+                "date": verdict.date,
+                "sha256": verdict.sha256,
+                "problems": list(verdict.problems),
+                "warnings": list(verdict.warnings),
+            }
+        )
+    else:
+        console.print_line(f"{'valid' if verdict.is_valid else verdict.word}: {verdict.message}")
+        for problem in verdict.problems:
+            console.print_line(f"  {problem}")
+        for warning in verdict.warnings:
+            console.print_line(f"  warning: {warning}")
+    return int(ExitCode.SUCCESS if verdict.is_valid else ExitCode.FAILURE)
+
+
+def run_steps(kind: str, steps: tuple[Step, ...], *, as_json: bool, starts: bool = False, follows: bool = True) -> int:
+    """Run other steps than the start-up's five: what takes something down, or restarts it."""
+    mission = Mission(kind=kind, steps=steps, starts=starts, follows_record=follows)
+    report = run_mission(mission, console.build_display(as_json=as_json))
+    if as_json:
+        console.print_json(build_json(report))
+    return int(report.exit_code)
+
+
+def hold(reason: str, *, as_json: bool) -> int:
+    """`inv hold`: say that the system stays down, then take it down."""
+    from orchestration.hold import write_hold
+    from orchestration.shutdown import BOT_STOP, GATEWAY_STOP
+
+    settings = load_settings_or_explain()
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    try:
+        held = write_hold(settings.state_dir, reason=reason, now=SystemClock().now())
+    except OSError as error:
+        console.warn(f"the hold could not be written to {settings.state_dir}: {error.strerror}; nothing was stopped")
+        return int(ExitCode.FAILURE)
+    (console.warn if as_json else console.print_line)(f"The system is {held}. `inv resume` ends it.")
+    return run_steps("hold", (BOT_STOP, GATEWAY_STOP), as_json=as_json)
+
+
+def resume(*, as_json: bool) -> int:
+    """`inv resume`: the system may be started again; this does not start it."""
+    from orchestration.hold import clear_hold
+
+    settings = load_settings_or_explain()
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    try:
+        held = clear_hold(settings.state_dir)
+    except OSError as error:
+        console.warn(f"the hold in {settings.state_dir} could not be removed: {error.strerror}")
+        return int(ExitCode.FAILURE)
+    if as_json:
+        console.print_json(
+            {"instance": settings.instance, "was_held": None if held is None else dataclasses.asdict(held)}
+        )
+    else:
+        console.print_line(f"It was {held}. `inv startup` starts it." if held else "Nobody held the system down.")
+    return int(ExitCode.SUCCESS)
+
+
+def test_alert(*, as_json: bool) -> int:
+    """`inv alert.test`: send one alert and say what became of it. 0 delivered, 1 not."""
+    settings = load_settings_or_explain()
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    problem = _send_test_alert(settings)
+    if as_json:
+        console.print_json({"instance": settings.instance, "delivered": problem is None, "problem": problem})
+    elif problem is None:
+        console.print_line("The test alert was delivered.")
+    else:
+        console.warn(f"The test alert was not delivered: {problem}")
+    return int(ExitCode.SUCCESS if problem is None else ExitCode.FAILURE)
+
+
+def _send_test_alert(settings: Settings) -> str | None:
+    """Send it. Returns why it did not arrive, or None."""
+    import logging
+    import socket
+
+    from orchestration.alerts.alert import Alert, Severity
+    from orchestration.alerts.delivery import Delivery
+    from orchestration.alerts.discord import webhook_problem
+    from orchestration.journal import Journal
+    from orchestration.redaction import Redactor
+
+    problem = webhook_problem(settings.discord_webhook_url)
+    if problem:
+        return problem
+    clock, log = SystemClock(), logging.getLogger("orchestration.alerts")
+    with Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log) as journal:
+        delivery = Delivery(
+            webhook=settings.discord_webhook_url,
+            mention=settings.discord_mention,
+            heartbeat=None,
+            outbox=journal,
+            clock=clock,
+            redact=Redactor(settings.secrets).text,
+            log=log,
+        )
+        delivery.forget_channel_problem()
+        delivery.send(
+            Alert(
+                severity=Severity.INFO,
+                title="Test alert",
+                message="If you can read this, alerts of this instance reach you.",
+                host=socket.gethostname(),
+                instance=settings.instance,
+                run_id="",
+                step="alert.test",
+                cause="",
+                next_action="",
+                at=clock.now(),
+            )
+        )
+        report = delivery.close(timeout_s=_TEST_ALERT_TIMEOUT_S)
+    if report.pending or report.failed or not report.delivered:
+        return report.problem or "no answer in time; it is kept and sent later"
+    return None

@@ -1,0 +1,86 @@
+"""`inv hold` and `inv resume`: the system stays down, across reboots, until somebody says otherwise."""
+
+import contextlib
+import getpass
+import json
+import socket
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.system.files import write_atomic
+
+_FILE = "hold.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """Who holds the system down, since when and why.
+
+    Attributes:
+        by: User and host, for example `ann@rackmount`.
+        since: When, ISO 8601.
+        reason: Why, as the operator put it; may be empty.
+    """
+
+    by: str
+    since: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"held by {self.by} since {self.since}" + (f": {self.reason}" if self.reason else "")
+
+
+def read_hold(state_dir: Path) -> Hold | None:
+    """The hold in force, or None. A file that cannot be understood still holds: somebody meant something by it."""
+    path = state_dir / _FILE
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+        return Hold(by=str(note["by"]), since=str(note["since"]), reason=str(note["reason"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return Hold(by="somebody", since="an unknown time", reason=f"{path} cannot be read")
+
+
+def write_hold(state_dir: Path, *, reason: str, now: datetime) -> Hold:
+    """Hold the system down from now on. A hold that is in force already is replaced.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # no entry for this uid, as in some containers
+        user = "somebody"
+    hold = Hold(by=f"{user}@{socket.gethostname()}", since=now.isoformat(timespec="seconds"), reason=reason.strip())
+    write_atomic(state_dir / _FILE, json.dumps(asdict(hold), indent=2).encode())
+    return hold
+
+
+def clear_hold(state_dir: Path) -> Hold | None:
+    """End the hold. Returns the one that was in force, or None.
+
+    Raises:
+        OSError: It could not be removed.
+    """
+    hold = read_hold(state_dir)
+    with contextlib.suppress(FileNotFoundError):
+        (state_dir / _FILE).unlink()
+    return hold
+
+
+def refuse_if_held(state_dir: Path) -> None:
+    """Raise if the system is held down.
+
+    Raises:
+        StartupFailure: `HELD`, with who, since when and why.
+    """
+    hold = read_hold(state_dir)
+    if hold is not None:
+        raise StartupFailure(
+            FailureWord.HELD,
+            f"The system is {hold}.",
+            next_action="If it may run again: `inv resume`, then `inv startup`.",
+        )

@@ -1,0 +1,66 @@
+"""What a run is for, and who shows it: values and a protocol, without any doing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestration.errors import State
+from orchestration.report import Progress, Report, StepReport
+from orchestration.steps import Desk, Outcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of a start-up: its task's name, the state it puts the run in, and what it does."""
+
+    name: str
+    state: State
+    act: Callable[[Desk, Progress], Outcome]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mission:
+    """What a run is for.
+
+    Attributes:
+        kind: The command, for example `startup`; it stands in the journal and in the lock's note.
+        steps: Its steps, in order.
+        starts: Whether it brings something up. Such a run refuses while the system is held down or another run is
+            under way. One that takes something down goes first: it ends the other run.
+        follows_record: Whether it acts on the gateway that this instance started, whatever the environment says now.
+        replaces_bot: Whether a running bot is to be stopped in order first.
+    """
+
+    kind: str
+    steps: tuple[Step, ...]
+    starts: bool = True
+    follows_record: bool = False
+    replaces_bot: bool = False
+
+
+class Display(Protocol):
+    """What shows a run to a person."""
+
+    def begin(self, *, run_id: str, instance: str, simulated: bool, steps: tuple[Step, ...]) -> None:
+        """The run begins."""
+        ...
+
+    def begin_step(self, step: Step) -> None:
+        """A step begins."""
+        ...
+
+    def show(self, text: str) -> None:
+        """What is being done now."""
+        ...
+
+    def show_wait(self, elapsed_s: float, remaining_s: float, text: str) -> None:
+        """What is being waited for, since when and for how much longer, in seconds."""
+        ...
+
+    def end_step(self, step: StepReport) -> None:
+        """A step has ended."""
+        ...
+
+    def end(self, report: Report) -> None:
+        """The run has ended."""
+        ...

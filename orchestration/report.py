@@ -1,0 +1,228 @@
+"""What a run came to, as values: steps, facts, the result. Shown, journalled and turned into an exit code elsewhere."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from orchestration.errors import ExitCode, FailureWord, FallbackWord, State
+
+if TYPE_CHECKING:
+    from orchestration.bot.launch import BotRunning
+    from orchestration.gameplan import GameplanInForce
+    from orchestration.gateway.wait import GatewayReady
+
+
+class StepStatus(StrEnum):
+    """How a step or a check ended; the same four words everywhere."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+class Result(StrEnum):
+    """How a run ended."""
+
+    SUCCESS = "success"
+    PARTIAL = "partial"
+    FAILURE = "failure"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """One step of a run.
+
+    Attributes:
+        name: The task's name, for example `gateway.wait`.
+        state: The state the run was in.
+        status: How it ended; `skip` for a step that was not reached.
+        started_at: When it began; None if it was not reached.
+        duration_s: How long it took, in seconds; None if it was not reached.
+        detail: One sentence.
+    """
+
+    name: str
+    state: State
+    status: StepStatus
+    started_at: datetime | None = None
+    duration_s: float | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What this run has made sure of so far. Each step returns a new one.
+
+    Attributes:
+        gateway: The gateway as it was validated in this run.
+        gateway_launched: Whether this run started the gateway.
+        plan: The plan as it was put in force in this run.
+        bot: The bot as it was handed over in this run.
+        warnings: What is not as it should be but stops nothing.
+    """
+
+    gateway: "GatewayReady | None" = None
+    gateway_launched: bool = False
+    plan: "GameplanInForce | None" = None
+    bot: "BotRunning | None" = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A finished run.
+
+    Attributes:
+        run_id: Unique id of the run; it starts with its date and time.
+        instance: The instance's name.
+        simulated: Whether it ran on the built-in gateway by `--simulate`.
+        failure: Why it failed, or None.
+        message: One sentence for people.
+        next_action: What a person should do next; empty where there is nothing to do.
+        started_at: When it began.
+        duration_s: How long it took, in seconds.
+        steps: All five, in order.
+        progress: What it made sure of.
+        evidence: Lines that show a failure, redacted.
+        log: The run's log file, or None where none could be written.
+    """
+
+    run_id: str
+    instance: str
+    simulated: bool
+    failure: FailureWord | None
+    message: str
+    next_action: str
+    started_at: datetime
+    duration_s: float
+    steps: tuple[StepReport, ...]
+    progress: Progress
+    evidence: tuple[str, ...] = ()
+    log: str | None = None
+
+    @property
+    def fallback(self) -> FallbackWord | None:
+        """Why the emergency plan is in force, or None."""
+        return self.progress.plan.fallback if self.progress.plan else None
+
+    @property
+    def result(self) -> Result:
+        """Success, partial success, or failure."""
+        if self.failure is not None:
+            return Result.FAILURE
+        # Putting the emergency plan in force is a step's success; only a bot that runs on it makes a partial one.
+        if self.fallback is not None and self.progress.bot is not None:
+            return Result.PARTIAL
+        return Result.SUCCESS
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the shell is told."""
+        return {
+            Result.SUCCESS: ExitCode.SUCCESS,
+            Result.PARTIAL: ExitCode.PARTIAL,
+            Result.FAILURE: ExitCode.FAILURE,
+        }[self.result]
+
+    @property
+    def state(self) -> State:
+        """The state the run ended in."""
+        return State.FAILURE if self.failure is not None else State.SUCCESS
+
+
+def describe_success(report: Report) -> tuple[str, str]:
+    """The message and the next action of a run that did not fail."""
+    plan, bot = report.progress.plan, report.progress.bot
+    if bot is None:
+        done = [step for step in report.steps if step.status is not StepStatus.SKIP]
+        return "; ".join(f"{step.name}: {step.detail}" for step in done), ""
+    if plan is not None and plan.fallback is not None:
+        return (
+            f"The bot runs as process {bot.pid} on Strategy C and trades nothing ({plan.fallback}): {plan.message}",
+            "Put a valid plan for the day in place, then `inv startup --replace`.",
+        )
+    strategy = plan.strategy if plan else "unknown"
+    day = f" for {plan.date}" if plan else ""
+    return f"The bot runs as process {bot.pid} on strategy {strategy}{day}.", ""
+
+
+def mask_account(account: str) -> str:
+    """An account id that its owner recognises and nobody else can use: `DU1234567` becomes `DU****567`."""
+    shown_start, shown_end = 2, 3
+    if len(account) <= shown_start + shown_end:
+        return account[:1] + "****"
+    return f"{account[:shown_start]}****{account[-shown_end:]}"
+
+
+def build_json(report: Report) -> dict[str, Any]:
+    """The report as one JSON document (SPEC section 5). Paths are absolute; what does not apply is null."""
+    return {
+        "run_id": report.run_id,
+        "instance": report.instance,
+        "result": report.result.value,
+        "exit_code": int(report.exit_code),
+        "state": report.state.value,
+        "failure": report.failure,
+        "fallback": report.fallback,
+        "message": report.message,
+        "next_action": report.next_action or None,
+        "started_at": report.started_at.isoformat(),
+        "duration_s": round(report.duration_s, 3),
+        "simulated": report.simulated,
+        "steps": [
+            {
+                "name": step.name,
+                "state": step.state.value,
+                "status": step.status.value,
+                "started_at": step.started_at.isoformat() if step.started_at else None,
+                "duration_s": None if step.duration_s is None else round(step.duration_s, 3),
+                "detail": step.detail or None,
+            }
+            for step in report.steps
+        ],
+        "gateway": build_gateway_json(report.progress.gateway),
+        "gameplan": build_gameplan_json(report.progress.plan),
+        "bot": build_bot_json(report.progress.bot),
+        "warnings": list(report.progress.warnings),
+        "evidence": list(report.evidence),
+        "log": report.log,
+    }
+
+
+def build_gateway_json(gateway: "GatewayReady | None") -> dict[str, Any] | None:
+    """The validated gateway, accounts masked."""
+    if gateway is None:
+        return None
+    return {
+        "runtime": str(gateway.runtime),
+        "container": gateway.container,
+        "server_version": gateway.server_version,
+        "accounts": [mask_account(account) for account in gateway.accounts],
+        "latency_ms": None if gateway.latency_ms is None else round(gateway.latency_ms, 1),
+        "restarted": gateway.restarted,
+        "clock_skew_s": None if gateway.skew_s is None else round(gateway.skew_s, 1),
+    }
+
+
+def build_gameplan_json(plan: "GameplanInForce | None") -> dict[str, Any] | None:
+    """The plan in force."""
+    if plan is None:
+        return None
+    return {
+        "path": str(plan.path),
+        "source": None if plan.source is None else str(plan.source),
+        "strategy": plan.strategy,
+        "date": plan.date,
+        "sha256": plan.sha256,
+        "fallback": plan.fallback,
+        "problems": list(plan.problems),
+    }
+
+
+def build_bot_json(bot: "BotRunning | None") -> dict[str, Any] | None:
+    """The bot that was handed over."""
+    if bot is None:
+        return None
+    return {"pid": bot.pid, "log": str(bot.log), "ready_by": bot.ready_by}

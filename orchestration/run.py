@@ -1,0 +1,404 @@
+"""One run: opened, performed step by step, closed. The one place where exceptions become a report.
+
+A run holds the instance's lock from its opening to its end, writes one log and one journal entry, and sends its alerts
+beside the steps. Whatever happens, it ends in a report.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import secrets
+import socket
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestration.alerts.alert import Alert, Severity
+from orchestration.alerts.delivery import Delivery, channel_problem
+from orchestration.alerts.heartbeat import Ping
+from orchestration.bot.find import find_bot
+from orchestration.bot.record import build_record_path
+from orchestration.bot.record import read_record as read_bot_record
+from orchestration.bot.stop import stop_bot
+from orchestration.errors import FailureWord, InterruptedBySignal, StartupFailure
+from orchestration.gateway.api import probe_api
+from orchestration.gateway.record import read_record
+from orchestration.gateway.runtime import build_runtime
+from orchestration.hold import refuse_if_held
+from orchestration.journal import Journal
+from orchestration.logs import open_run_log, prune_logs
+from orchestration.mission import Display, Mission, Step
+from orchestration.preflight import LOCK_FILE
+from orchestration.redaction import Redactor
+from orchestration.report import Progress, Report, Result, StepReport, StepStatus, describe_success
+from orchestration.settings import GatewayRuntime, Settings
+from orchestration.steps import Desk
+from orchestration.system.clock import Clock
+from orchestration.system.commands import Commands
+from orchestration.system.lock import LockHeldError, hold_lock, read_lock_holder
+from orchestration.system.processes import ask_to_end
+from orchestration.system.signals import Interruption
+
+JOURNAL_FILE = "journal.sqlite3"
+_FLUSH_TIMEOUT_S = 10.0  # SPEC A2: at most this much more at exit
+_CLEANUP_STOP_TIMEOUT_S = 5.0
+_CLEANUP_MARGIN_S = 20.0  # a run that is asked to end stops what it had half started
+_LOCK_LOOK_S = 0.1
+_BENIGN = frozenset(
+    {FailureWord.ALREADY_STARTING, FailureWord.BOT_ALREADY_RUNNING, FailureWord.HELD, FailureWord.INTERRUPTED}
+)
+
+
+class Run:
+    """A run under way. Made by `open_run`; `perform` its steps, then `close` it.
+
+    Attributes:
+        run_id: Its id.
+        failed: Whether it has failed.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        mission: Mission,
+        *,
+        commands: Commands,
+        clock: Clock,
+        display: Display,
+        failure: StartupFailure | None = None,
+    ) -> None:
+        self._settings = settings
+        self._mission = mission
+        self._commands = commands
+        self._clock = clock
+        self._display = display
+        self._started_at = clock.now()
+        self._started_s = clock.monotonic_s()
+        self.run_id = f"{self._started_at.astimezone():%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"
+        self._redactor = Redactor(settings.secrets)
+        self._progress = Progress()
+        self._reports: dict[str, StepReport] = {}
+        self._failure: StartupFailure | None = None
+        self._current: Step | None = None
+        self._held = contextlib.ExitStack()
+        self._interruption = Interruption()
+        self._open(failure)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has failed; no further step is performed then."""
+        return self._failure is not None
+
+    def perform(self, step: Step) -> None:
+        """Perform one step, unless the run has failed. Never raises for what the step meets."""
+        if self.failed:
+            return
+        started_at, started_s = self._clock.now(), self._clock.monotonic_s()
+        self._current = step
+        self._display.begin_step(step)
+        self._log.info("step %s (%s)", step.name, step.state)
+        row = self._journal.start_step(self.run_id, step.name, step.state)
+        detail, status = "", StepStatus.FAIL
+        with self._failures_caught():
+            outcome = step.act(self._desk, self._progress)
+            self._progress = outcome.progress
+            detail, status = outcome.detail, outcome.status
+        if self._failure is not None:
+            detail = self._failure.message
+        report = StepReport(
+            name=step.name,
+            state=step.state,
+            status=status,
+            started_at=started_at,
+            duration_s=self._clock.monotonic_s() - started_s,
+            detail=self._redactor.text(detail),
+        )
+        self._reports[step.name] = report
+        self._journal.end_step(row, report.status, report.detail)
+        self._log.info("step %s: %s after %.3f s: %s", step.name, status, report.duration_s, report.detail)
+        self._display.end_step(report)
+
+    def close(self) -> Report:
+        """End the run: tidy up after a failure, write it down, tell everybody, let go of everything."""
+        self._interruption.ignore()
+        if self._failure is not None:
+            self._tidy_up()
+        report = self._build_report()
+        self._journal.end_run(
+            self.run_id,
+            report.result,
+            int(report.exit_code),
+            failure=report.failure,
+            fallback=report.fallback,
+            message=report.message,
+        )
+        self._log.info("result %s, exit code %d: %s", report.result, report.exit_code, report.message)
+        self._tell_end(report)
+        # Alerts may take some seconds more; the next start need not wait for them.
+        self._lock.close()
+        self._display.end(report)
+        self._held.close()
+        return report
+
+    def _open(self, failure: StartupFailure | None) -> None:
+        settings = self._settings
+        self._lock = contextlib.ExitStack()
+        self._log = logging.getLogger("orchestration.run")
+        run_log = open_run_log(
+            settings.log_dir,
+            clock=self._clock,
+            prefix="startup" if self._mission.starts else "shutdown",
+            run_id=self.run_id,
+            keep=settings.log_keep,
+            redactor=self._redactor,
+        )
+        self._held.callback(run_log.close)
+        prune_logs(settings.log_dir, prefix="bot", keep=settings.log_keep, spare=_bot_logs_in_use(settings))
+        self._log_path = run_log.path
+        self._journal = Journal.open(settings.state_dir / JOURNAL_FILE, clock=self._clock, log=self._log)
+        self._held.callback(self._journal.close)
+        self._journal.mark_interrupted_runs()
+        self._journal.start_run(
+            self.run_id,
+            instance=settings.instance,
+            kind=self._mission.kind,
+            simulated=settings.simulated,
+            pid=os.getpid(),
+        )
+        self._delivery = Delivery(
+            webhook=settings.discord_webhook_url,
+            mention=settings.discord_mention,
+            heartbeat=settings.heartbeat_url,
+            outbox=self._journal,
+            clock=self._clock,
+            redact=self._redactor.text,
+            log=logging.getLogger("orchestration.alerts"),
+        )
+        self._held.callback(self._flush)
+        self._held.enter_context(self._interruption)
+        self._display.begin(
+            run_id=self.run_id, instance=settings.instance, simulated=settings.simulated, steps=self._mission.steps
+        )
+        self._log.info("instance %s, command %s", settings.instance, self._mission.kind)
+        for warning in settings.warnings:
+            self._log.warning("%s", warning)
+        self._desk = Desk(
+            settings=settings,
+            clock=self._clock,
+            commands=self._commands,
+            runtime=build_runtime(
+                settings,
+                commands=self._commands,
+                clock=self._clock,
+                record=read_record(settings.state_dir) if self._mission.follows_record else None,
+            ),
+            probe=probe_api,
+            run_id=self.run_id,
+            tell=self._tell,
+            show=self._show,
+            show_wait=self._display.show_wait,
+            log=self._log,
+            replaces_bot=self._mission.replaces_bot,
+            dead_channel=channel_problem(self._journal, settings.discord_webhook_url),
+        )
+        with self._failures_caught():
+            if failure is not None:
+                raise failure
+            if self._mission.starts:
+                self._take_lock()
+                refuse_if_held(settings.state_dir)
+                self._tell_begin()
+            else:
+                self._end_other_run()
+                self._take_lock()
+
+    def _take_lock(self) -> None:
+        path = self._settings.state_dir / LOCK_FILE
+        try:
+            self._lock.enter_context(
+                hold_lock(path, purpose=self._mission.kind, since=self._started_at.isoformat(timespec="seconds"))
+            )
+        except LockHeldError as error:
+            raise StartupFailure(
+                FailureWord.ALREADY_STARTING,
+                f"Another run of instance {self._settings.instance} is under way: {error.holder}.",
+                next_action="Wait for it; `inv status` and `inv logs --of startup -f` show where it is.",
+            ) from error
+        except OSError as error:
+            raise StartupFailure(
+                FailureWord.CONFIG_INVALID,
+                f"STATE_DIR: the lock {path} cannot be opened ({error.strerror}).",
+                next_action=f"Let this user write to {path.parent}, or set STATE_DIR to another folder.",
+            ) from error
+
+    def _end_other_run(self) -> None:
+        """Ask a run that is under way to end, and wait until it has tidied up. A person who says stop goes first."""
+        path = self._settings.state_dir / LOCK_FILE
+        holder = read_lock_holder(path)
+        if holder is None or holder.pid is None:
+            return
+        self._show(f"ending the run that is under way ({holder})")
+        ask_to_end(holder.pid)
+        deadline_s = self._clock.monotonic_s() + self._settings.bot_stop_timeout_s + _CLEANUP_MARGIN_S
+        while read_lock_holder(path) is not None and self._clock.monotonic_s() < deadline_s:
+            self._clock.sleep(_LOCK_LOOK_S)
+
+    @contextlib.contextmanager
+    def _failures_caught(self) -> Iterator[None]:
+        """The boundary: whatever comes out of a step becomes the run's failure."""
+        try:
+            yield
+        except StartupFailure as failure:
+            self._fail(failure)
+        except InterruptedBySignal as interrupted:
+            self._fail(
+                StartupFailure(
+                    FailureWord.INTERRUPTED,
+                    f"{interrupted.signal_name} arrived during {self._current.name if self._current else 'opening'}.",
+                    next_action="Nothing half-started is left behind; `inv startup` starts anew.",
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - the one boundary: a bug must still end in a known state and an alert
+            self._log.error("internal error\n%s", traceback.format_exc())
+            self._fail(
+                StartupFailure(
+                    FailureWord.INTERNAL_ERROR,
+                    f"{type(error).__name__}: {error}",
+                    next_action=f"Report it with the log{f' {self._log_path}' if self._log_path else ''}.",
+                )
+            )
+
+    def _fail(self, failure: StartupFailure) -> None:
+        if self._failure is not None:  # tidying up met another one: the first is the cause
+            self._log.error("while tidying up: %s: %s", failure.word, failure.message)
+            return
+        self._failure = failure
+        self._log.error("%s: %s", failure.word, failure.message)
+        for line in failure.evidence:
+            self._log.error("  %s", line)
+        self._tell(
+            Severity.WARNING if failure.word in _BENIGN else Severity.CRITICAL,
+            f"Start-up failed: {failure.word}" if failure.word not in _BENIGN else f"Start-up stopped: {failure.word}",
+            failure.message,
+            cause=failure.word,
+            next_action=failure.next_action,
+            evidence=failure.evidence,
+        )
+
+    def _tidy_up(self) -> None:
+        """Leave nothing half-started: no bot of this run, no simulated gateway that nobody uses."""
+        if not self._mission.starts or self._current is None:
+            return  # nothing was started, and what runs is not this run's
+        with self._failures_caught():
+            presence = find_bot(self._settings)
+            record = presence.found.record if presence.found else None
+            if presence.found is not None and record is not None and record.run_id == self.run_id:
+                stop_bot(self._settings, presence.found, timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=self._show)
+                presence = find_bot(self._settings)
+            unused = presence.found is None and not presence.is_unknown
+            if unused and self._settings.gateway_runtime is GatewayRuntime.SIMULATOR:
+                self._desk.runtime.stop(timeout_s=_CLEANUP_STOP_TIMEOUT_S)
+
+    def _build_report(self) -> Report:
+        failure = self._failure
+        skipped = {
+            step.name: StepReport(name=step.name, state=step.state, status=StepStatus.SKIP)
+            for step in self._mission.steps
+        }
+        if failure is not None and not self._reports and self._mission.steps:
+            first = self._mission.steps[0]  # the run failed at its opening, which is the first step's business
+            skipped[first.name] = StepReport(
+                name=first.name,
+                state=first.state,
+                status=StepStatus.FAIL,
+                started_at=self._started_at,
+                duration_s=self._clock.monotonic_s() - self._started_s,
+                detail=self._redactor.text(failure.message),
+            )
+        report = Report(
+            run_id=self.run_id,
+            instance=self._settings.instance,
+            simulated=self._settings.simulated,
+            failure=failure.word if failure else None,
+            message="",
+            next_action="",
+            started_at=self._started_at,
+            duration_s=self._clock.monotonic_s() - self._started_s,
+            steps=tuple((skipped | self._reports).values()),
+            progress=self._progress,
+            evidence=tuple(self._redactor.text(line) for line in failure.evidence) if failure else (),
+            log=str(self._log_path) if self._log_path else None,
+        )
+        message, next_action = (failure.message, failure.next_action) if failure else describe_success(report)
+        return dataclasses.replace(
+            report, message=self._redactor.text(message), next_action=self._redactor.text(next_action)
+        )
+
+    def _tell_begin(self) -> None:
+        if self._mission.kind == "startup":
+            self._delivery.ping(Ping.START)
+            self._tell(Severity.INFO, "Start-up begun", f"Starting {self._settings.trading_mode} trading system.")
+
+    def _tell_end(self, report: Report) -> None:
+        if not self._mission.starts:
+            return
+        if report.failure is not None:
+            if report.failure not in _BENIGN:
+                self._delivery.ping(Ping.FAIL, exit_code=int(report.exit_code))
+            return
+        if report.progress.bot is None:
+            return  # a step run alone: the system is not up yet
+        self._delivery.ping(Ping.SUCCESS, exit_code=int(report.exit_code))
+        partial = report.result is Result.PARTIAL
+        self._tell(
+            Severity.WARNING if partial else Severity.INFO,
+            "Operational, on the emergency plan" if partial else "Operational",
+            report.message,
+            cause=report.fallback or "",
+            next_action=report.next_action,
+        )
+
+    def _tell(
+        self,
+        severity: Severity,
+        title: str,
+        message: str,
+        *,
+        cause: str = "",
+        next_action: str = "",
+        evidence: tuple[str, ...] = (),
+    ) -> None:
+        redact = self._redactor.text
+        self._delivery.send(
+            Alert(
+                severity=severity,
+                title=title,
+                message=redact(message),
+                host=socket.gethostname(),
+                instance=self._settings.instance,
+                run_id=self.run_id,
+                step=self._current.name if self._current else "",
+                cause=cause,
+                next_action=redact(next_action),
+                evidence=tuple(redact(line) for line in evidence),
+                simulated=self._settings.gateway_runtime is GatewayRuntime.SIMULATOR,
+                at=self._clock.now(),
+            )
+        )
+
+    def _show(self, text: str) -> None:
+        text = self._redactor.text(text)
+        self._log.debug("%s", text)
+        self._display.show(text)
+
+    def _flush(self) -> None:
+        with contextlib.suppress(InterruptedBySignal):  # a second Ctrl-C: what is left goes with the next run
+            self._interruption.allow()
+            self._delivery.close(timeout_s=_FLUSH_TIMEOUT_S)
+
+
+def _bot_logs_in_use(settings: Settings) -> tuple[Path, ...]:
+    """The log of the bot that was launched last: it may still be written, or be wanted after a crash."""
+    record = read_bot_record(build_record_path(settings))
+    return () if record is None else (record.log,)

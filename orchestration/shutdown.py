@@ -1,0 +1,102 @@
+"""Taking the system down, in order and bounded: the bot first, then the gateway that this instance owns.
+
+These steps act on what this instance started, as its records say, whatever the environment says now.
+"""
+
+import dataclasses
+
+from orchestration.alerts.alert import Severity
+from orchestration.bot.find import find_bot
+from orchestration.bot.stop import stop_bot
+from orchestration.errors import FailureWord, StartupFailure, State
+from orchestration.gateway.container import ContainerState
+from orchestration.mission import Step
+from orchestration.preflight import format_duration
+from orchestration.report import Progress, StepStatus
+from orchestration.settings import GatewayRuntime
+from orchestration.steps import Desk, Outcome
+
+_GATEWAY_STOP_TIMEOUT_S = 30.0  # Docker's own default is 10 s; the gateway's Java program takes longer to say goodbye
+
+
+def _stop_the_bot(desk: Desk, progress: Progress) -> Outcome:
+    presence = find_bot(desk.settings)
+    if presence.is_unknown:
+        raise StartupFailure(
+            FailureWord.BOT_ALREADY_RUNNING,
+            f"It cannot be told whether the bot runs: {presence.detail}",
+            next_action="Look at that process as its owner; end it if it is this instance's bot.",
+        )
+    if presence.found is None:
+        return Outcome(progress=progress, detail="no bot was running")
+    pid, uptime = presence.found.pid, format_duration(presence.found.uptime_s)
+    desk.show(f"asking process {pid} to end (at most {desk.settings.bot_stop_timeout_s:g} s)")
+    outcome = stop_bot(desk.settings, presence.found, timeout_s=desk.settings.bot_stop_timeout_s, on_progress=desk.show)
+    if find_bot(desk.settings).found is not None:
+        raise StartupFailure(
+            FailureWord.INTERNAL_ERROR,
+            f"The bot, process {pid}, still runs after it was killed.",
+            next_action=f"Look at process {pid}: it may be stuck in the kernel, or belong to another user.",
+        )
+    how = "left in order" if outcome.in_time else "did not leave in time and was killed"
+    desk.tell(
+        Severity.INFO if outcome.in_time else Severity.WARNING,
+        "Bot stopped",
+        f"The bot, process {pid}, {how} after {uptime}.",
+    )
+    return Outcome(
+        progress=progress,
+        detail=f"process {pid} {how}",
+        status=StepStatus.OK if outcome.in_time else StepStatus.WARN,
+    )
+
+
+def _stop_the_gateway(desk: Desk, progress: Progress) -> Outcome:
+    runtime = desk.runtime
+    if runtime.kind is GatewayRuntime.EXTERNAL:
+        return Outcome(progress=progress, detail="somebody else runs the gateway; left alone", status=StepStatus.SKIP)
+    if runtime.probe().state in {ContainerState.MISSING, ContainerState.EXITED, ContainerState.CREATED}:
+        return Outcome(progress=progress, detail="the gateway was not running")
+    name = runtime.container_name or f"the {runtime.kind} gateway"
+    desk.show(f"stopping {name}")
+    in_time = runtime.stop(timeout_s=_GATEWAY_STOP_TIMEOUT_S)
+    after = runtime.probe().state
+    if after is ContainerState.RUNNING:
+        raise StartupFailure(
+            FailureWord.INTERNAL_ERROR,
+            f"{name} still runs after it was stopped.",
+            next_action="Look at it with `inv logs --of gateway`; stop it by hand.",
+        )
+    return Outcome(progress=progress, detail=f"{name} stopped" + ("" if in_time else " (by force)"))
+
+
+def _refuse_external(desk: Desk) -> None:
+    if desk.runtime.kind is GatewayRuntime.EXTERNAL:
+        raise StartupFailure(
+            FailureWord.CONFIG_INVALID,
+            "GATEWAY_RUNTIME is `external`: somebody else runs the gateway, and this program never touches it.",
+            next_action="Stop or restart it where it is run.",
+        )
+
+
+def _gateway_down(desk: Desk, progress: Progress) -> Outcome:
+    _refuse_external(desk)
+    return _stop_the_gateway(desk, progress)
+
+
+def _gateway_restart(desk: Desk, progress: Progress) -> Outcome:
+    _refuse_external(desk)
+    name = desk.runtime.container_name or f"the {desk.runtime.kind} gateway"
+    if desk.runtime.probe().state is not ContainerState.RUNNING:
+        desk.runtime.ensure_started(on_progress=desk.show)
+        return Outcome(progress=progress, detail=f"{name} was not running and has been started")
+    desk.tell(Severity.WARNING, "Gateway restarted by hand", f"{name} is being restarted; it may ask for a new login.")
+    desk.show(f"restarting {name}")
+    desk.runtime.restart()
+    return Outcome(progress=dataclasses.replace(progress, gateway_launched=True), detail=f"{name} restarted")
+
+
+BOT_STOP = Step(name="bot.stop", state=State.INITIALIZING, act=_stop_the_bot)
+GATEWAY_STOP = Step(name="gateway.stop", state=State.INITIALIZING, act=_stop_the_gateway)
+GATEWAY_DOWN = Step(name="gateway.down", state=State.INITIALIZING, act=_gateway_down)
+GATEWAY_RESTART = Step(name="gateway.restart", state=State.GATEWAY_STARTING, act=_gateway_restart)

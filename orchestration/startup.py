@@ -1,0 +1,156 @@
+"""The start-up: five steps in order, and the command `python -m orchestration.startup`.
+
+`STEPS` is the order; nothing else decides it. `tasks.py` exposes each step and the whole.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from orchestration import steps as act
+from orchestration.errors import ExitCode, StartupFailure, State
+from orchestration.mission import Display, Mission, Step
+from orchestration.report import Report, build_json
+from orchestration.run import Run
+from orchestration.settings import Settings
+from orchestration.system.clock import SystemClock
+from orchestration.system.commands import SystemCommands
+
+STEPS = (
+    Step(name="preflight", state=State.INITIALIZING, act=act.preflight),
+    Step(name="gateway.up", state=State.GATEWAY_STARTING, act=act.gateway_up),
+    Step(name="gateway.wait", state=State.GATEWAY_WAITING, act=act.gateway_wait),
+    Step(name="gameplan.check", state=State.GAMEPLAN_LOADING, act=act.gameplan_check),
+    Step(name="bot.start", state=State.BOT_STARTING, act=act.bot_start),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `startup` was asked for.
+
+    Attributes:
+        simulate: The whole sequence on the built-in gateway, a sample plan and the reference bot.
+        dry_run: Only say what would be done.
+        replace: Stop a running bot in order first.
+        as_json: One JSON document on standard output, everything else on standard error.
+    """
+
+    simulate: bool = False
+    dry_run: bool = False
+    replace: bool = False
+    as_json: bool = False
+
+
+def open_run(mission: Mission, display: Display, *, simulate: bool = False) -> Run:
+    """Open a run on the real world. A wrong configuration opens it too: as a failed one, recorded and alerted."""
+    commands, clock = SystemCommands(), SystemClock()
+    failure: StartupFailure | None = None
+    try:
+        settings = load_settings(simulate=simulate)
+    except StartupFailure as wrong:
+        failure = wrong
+        settings = Settings.load(lenient=True)
+    return Run(
+        settings,
+        mission,
+        commands=commands,
+        clock=clock,
+        display=display,
+        failure=failure,
+    )
+
+
+def load_settings(*, simulate: bool = False) -> Settings:
+    """The configuration; for `--simulate` with the built-in gateway, a sample plan of today and the reference bot.
+
+    Raises:
+        StartupFailure: `CONFIG_INVALID`.
+    """
+    if not simulate:
+        return Settings.load()
+    from orchestration.simulation import build_overrides
+
+    return Settings.load(overrides=build_overrides(Settings.load(lenient=True)), simulated=True)
+
+
+def run_startup(options: Options, display: Display) -> Report:
+    """Run the whole sequence. Never raises for what it meets."""
+    if options.simulate:
+        from orchestration.simulation import ensure_sample_plan
+
+        # Where even this cannot be written, the run itself finds no plan and says so.
+        with contextlib.suppress(OSError):
+            ensure_sample_plan(Settings.load(lenient=True), clock=SystemClock())
+    mission = Mission(kind="startup", steps=STEPS, replaces_bot=options.replace)
+    return run_mission(mission, display, simulate=options.simulate)
+
+
+def run_mission(mission: Mission, display: Display, *, simulate: bool = False) -> Report:
+    """Open a run, perform its steps in order, close it."""
+    run = open_run(mission, display, simulate=simulate)
+    for step in mission.steps:
+        run.perform(step)
+    return run.close()
+
+
+def start(options: Options) -> int:
+    """`inv startup`: run, show, and return the exit code."""
+    from orchestration import console
+
+    if options.dry_run:
+        return _show_dry_run(options)
+    display = console.build_display(as_json=options.as_json)
+    report = run_startup(options, display)
+    if options.as_json:
+        console.print_json(build_json(report))
+    return int(report.exit_code)
+
+
+def _show_dry_run(options: Options) -> int:
+    from orchestration import console
+    from orchestration.dry_run import plan_startup
+
+    try:
+        settings: Settings | StartupFailure = load_settings(simulate=options.simulate)
+    except StartupFailure as failure:
+        settings = failure
+    planned = plan_startup(settings, replaces_bot=options.replace)
+    if options.as_json:
+        console.print_json(dataclasses.asdict(planned))
+    else:
+        console.print_table(("step", "would"), [(step.name, step.would) for step in planned.steps])
+        for problem in planned.problems:
+            console.print_line(problem)
+        console.print_line(f"expected exit code: {int(planned.expected_exit_code)}; nothing was changed")
+    return int(planned.expected_exit_code)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # argparse's own code, 2, would say "partial success" here.
+        self.print_usage(sys.stderr)
+        self.exit(int(ExitCode.FAILURE), f"{self.prog}: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m orchestration.startup`: the same as `inv startup`, for hosts and scripts without Invoke."""
+    parser = _Parser(
+        prog="python -m orchestration.startup",
+        description="Start the trading system: preflight, gateway, wait, gameplan, bot.",
+        epilog="Exit codes: 0 success; 1 failure, a person is needed; 2 the system runs, on the emergency plan.",
+    )
+    parser.add_argument("--simulate", action="store_true", help="built-in gateway, sample plan, reference bot")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done; change nothing")
+    parser.add_argument("--replace", action="store_true", help="stop a running bot in order first")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    given = parser.parse_args(argv)
+    return start(Options(simulate=given.simulate, dry_run=given.dry_run, replace=given.replace, as_json=given.json))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

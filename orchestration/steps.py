@@ -1,0 +1,309 @@
+"""The five steps of a start-up. Each one converges: look, decide, act only if needed, look again.
+
+A step gets the desk it works at and what the run has made sure of so far, and returns what it is made sure of now.
+It raises `StartupFailure` where it cannot go on, and knows nothing of the steps before and after it: what its safety
+needs and nobody has made sure of in this run, it makes sure of itself.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestration.alerts.alert import Severity
+from orchestration.bot.find import find_bot
+from orchestration.bot.launch import launch_bot
+from orchestration.bot.stop import stop_bot
+from orchestration.errors import FallbackWord
+from orchestration.gateway.container import ContainerState
+from orchestration.gateway.eyes import Probe
+from orchestration.gateway.record import read_record, write_record
+from orchestration.gateway.runtime import Runtime, build_runtime
+from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
+from orchestration.preflight import Preflight, check_bot_absent, raise_first_failure, run_checks
+from orchestration.report import Progress, StepStatus, mask_account
+from orchestration.settings import GatewayRuntime, Settings
+from orchestration.system.clock import Clock
+from orchestration.system.commands import Commands
+
+SKEW_WARNING_S = 5.0  # SPEC G7
+SKEW_LIMIT_S = 60.0  # SPEC G7: beyond it "today" is in doubt
+
+
+class Tell(Protocol):
+    """Sends one alert about the current step. Returns at once."""
+
+    def __call__(
+        self,
+        severity: Severity,
+        title: str,
+        message: str,
+        *,
+        cause: str = "",
+        next_action: str = "",
+        evidence: tuple[str, ...] = (),
+    ) -> None:
+        """Send it."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """What a step works with.
+
+    Attributes:
+        settings: The configuration.
+        clock: The door for time.
+        commands: The door for programs.
+        runtime: Who runs the gateway.
+        probe: One look at the gateway's API.
+        run_id: The run's id.
+        tell: Sends an alert.
+        show: Shows a person what is being done now.
+        show_wait: Shows a wait: elapsed and remaining seconds, and what is waited for.
+        log: The run's log.
+        replaces_bot: Whether a running bot is to be stopped in order first.
+        dead_channel: What is known against the alert channel, or None.
+    """
+
+    settings: Settings
+    clock: Clock
+    commands: Commands
+    runtime: Runtime
+    probe: Probe
+    run_id: str
+    tell: Tell
+    show: Callable[[str], None]
+    show_wait: Callable[[float, float, str], None]
+    log: logging.Logger
+    replaces_bot: bool = False
+    dead_channel: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a step came to.
+
+    Attributes:
+        progress: What the run has made sure of now.
+        detail: One sentence for people.
+        status: ok, or warn where something is not as it should be.
+    """
+
+    progress: Progress
+    detail: str
+    status: StepStatus = StepStatus.OK
+
+
+def preflight(desk: Desk, progress: Progress) -> Outcome:
+    """S: look at everything before anything is touched."""
+    checks = run_checks(
+        Preflight(
+            settings=desk.settings,
+            runtime=desk.runtime,
+            commands=desk.commands,
+            clock=desk.clock,
+            holds_lock=True,
+            replaces_bot=desk.replaces_bot,
+            on_progress=desk.show,
+            dead_channel=desk.dead_channel,
+        )
+    )
+    for check in checks:
+        desk.log.info("check %s: %s: %s", check.name, check.status, check.detail)
+    raise_first_failure(checks)
+    if desk.replaces_bot:
+        _stop_running_bot(desk)
+    warnings = tuple(f"{check.name}: {check.detail}" for check in checks if check.status is StepStatus.WARN)
+    counted = f"{len(checks)} checks, {len(warnings)} warning{'' if len(warnings) == 1 else 's'}"
+    return Outcome(
+        progress=dataclasses.replace(progress, warnings=(*progress.warnings, *warnings)),
+        detail=counted,
+        status=StepStatus.WARN if warnings else StepStatus.OK,
+    )
+
+
+def gateway_up(desk: Desk, progress: Progress) -> Outcome:
+    """G1, G2: make sure that the gateway runs; leave it alone if it does."""
+    _leave_other_runtime(desk)
+    before = desk.runtime.probe()
+    if before.state is not ContainerState.RUNNING and desk.runtime.kind is not GatewayRuntime.EXTERNAL:
+        desk.tell(
+            Severity.INFO,
+            "Gateway starting",
+            f"The gateway ({desk.runtime.container_name or desk.runtime.kind}) was {before.state}; starting it.",
+        )
+    started = desk.runtime.ensure_started(on_progress=desk.show)
+    _record_runtime(desk)
+    after = desk.runtime.probe()
+    name = desk.runtime.container_name or f"the {desk.runtime.kind} gateway"
+    detail = f"{name} was {before.state} and has been started" if started else f"{name} is {after.state}; left alone"
+    return Outcome(progress=dataclasses.replace(progress, gateway_launched=started), detail=detail)
+
+
+def gateway_wait(desk: Desk, progress: Progress) -> Outcome:
+    """G3 to G7: wait until the gateway is truly logged in, and is the one that was meant."""
+    gateway = wait_until_ready(
+        desk.runtime,
+        desk.settings,
+        clock=desk.clock,
+        probe=desk.probe,
+        on_event=lambda event: _tell_event(desk, event),
+        on_progress=desk.show_wait,
+    )
+    return _judge_gateway(desk, progress, gateway)
+
+
+def gameplan_check(desk: Desk, progress: Progress) -> Outcome:
+    """P, C: put today's valid plan in force, or the emergency plan. A bad plan is never a failure."""
+    from orchestration.gameplan import check_from_settings, fall_back, put_in_force
+
+    skew_s = progress.gateway.skew_s if progress.gateway else None
+    if skew_s is not None and abs(skew_s) > SKEW_LIMIT_S:
+        plan = fall_back(
+            desk.settings,
+            FallbackWord.CLOCK_SKEW,
+            f"The gateway's clock is {skew_s:+.0f} s from this host's (limit {SKEW_LIMIT_S:.0f} s): "
+            "what day it is, is in doubt.",
+            clock=desk.clock,
+        )
+    else:
+        plan = put_in_force(
+            check_from_settings(desk.settings, clock=desk.clock), desk.settings, clock=desk.clock, run_id=desk.run_id
+        )
+    warnings = tuple(f"gameplan: {warning}" for warning in plan.warnings)
+    progress = dataclasses.replace(progress, plan=plan, warnings=(*progress.warnings, *warnings))
+    if plan.fallback is None:
+        return Outcome(
+            progress=progress,
+            detail=f"strategy {plan.strategy} for {plan.date}, from {plan.source}",
+            status=StepStatus.WARN if warnings else StepStatus.OK,
+        )
+    desk.tell(
+        Severity.INFO if plan.is_information else Severity.WARNING,
+        "Strategy C: no trading",
+        f"The emergency plan is in force. {plan.message}",
+        cause=plan.fallback,
+        next_action="Put a valid plan for the day in place, then `inv startup --replace`.",
+        evidence=plan.problems,
+    )
+    return Outcome(progress=progress, detail=f"Strategy C ({plan.fallback}): {plan.message}", status=StepStatus.WARN)
+
+
+def bot_start(desk: Desk, progress: Progress) -> Outcome:
+    """B: start the bot on the plan in force, and see that it is up."""
+    if desk.replaces_bot:
+        _stop_running_bot(desk)
+    # Looked at again, right before the launch, whatever was found minutes ago.
+    raise_first_failure((check_bot_absent(find_bot(desk.settings)),))
+    if progress.gateway is None:
+        desk.show("validating the gateway")
+        _record_runtime(desk)
+        gateway = check_ready_now(desk.runtime, desk.settings, clock=desk.clock, probe=desk.probe)
+        progress = _judge_gateway(desk, progress, gateway).progress
+    if progress.plan is None:
+        progress = gameplan_check(desk, progress).progress
+    plan = progress.plan
+    if plan is None or progress.gateway is None:  # both were made sure of above
+        raise AssertionError("no bot without a validated gateway and a plan in force")
+    bot = launch_bot(
+        desk.settings,
+        clock=desk.clock,
+        run_id=desk.run_id,
+        gateway_host=desk.settings.gateway_host,
+        gateway_port=desk.settings.gateway_port,
+        gameplan=plan.path,
+        strategy=plan.strategy,
+        sha256=plan.sha256,
+        on_progress=desk.show,
+    )
+    said = "said READY" if bot.ready_by == "notify" else f"stayed alive for {desk.settings.bot_start_grace_s:g} s"
+    desk.tell(
+        Severity.INFO,
+        "Bot started",
+        f"The bot runs as process {bot.pid} on strategy {plan.strategy} and {said}.",
+    )
+    return Outcome(
+        progress=dataclasses.replace(progress, bot=bot),
+        detail=f"process {bot.pid}, strategy {plan.strategy}, {said}",
+    )
+
+
+def _judge_gateway(desk: Desk, progress: Progress, gateway: GatewayReady) -> Outcome:
+    warnings = list(gateway.warnings)
+    if gateway.skew_s is not None and abs(gateway.skew_s) > SKEW_WARNING_S:
+        warnings.append(f"the gateway's clock is {gateway.skew_s:+.0f} s from this host's; check the host's time")
+    if warnings:
+        desk.tell(Severity.WARNING, "Gateway ready, with warnings", "; ".join(warnings))
+    accounts = ", ".join(mask_account(account) for account in gateway.accounts)
+    latency = "" if gateway.latency_ms is None else f", latency {gateway.latency_ms:.0f} ms"
+    return Outcome(
+        progress=dataclasses.replace(
+            progress, gateway=gateway, warnings=(*progress.warnings, *(f"gateway: {text}" for text in warnings))
+        ),
+        detail=f"logged in: account {accounts}, server version {gateway.server_version}{latency}",
+        status=StepStatus.WARN if warnings else StepStatus.OK,
+    )
+
+
+_EVENT_SEVERITY = {
+    WaitEventKind.SECOND_FACTOR_NEEDED: Severity.CRITICAL,  # somebody must take a phone in hand now
+    WaitEventKind.SESSION_TAKEN: Severity.ERROR,
+    WaitEventKind.RESTARTING: Severity.WARNING,
+    WaitEventKind.LINK_DOWN: Severity.WARNING,
+    WaitEventKind.FARMS_BROKEN: Severity.WARNING,
+}
+
+_EVENT_TITLE = {
+    WaitEventKind.SECOND_FACTOR_NEEDED: "Second factor needed",
+    WaitEventKind.SESSION_TAKEN: "Session taken over elsewhere",
+    WaitEventKind.RESTARTING: "Gateway restart attempted",
+    WaitEventKind.LINK_DOWN: "Gateway has no link to the broker",
+    WaitEventKind.FARMS_BROKEN: "Data farms broken",
+}
+
+
+def _tell_event(desk: Desk, event: WaitEvent) -> None:
+    desk.log.info("%s: %s", event.kind, event.message)
+    severity = _EVENT_SEVERITY.get(event.kind)
+    if severity is None:
+        desk.show(event.message)
+        return
+    desk.tell(
+        severity,
+        _EVENT_TITLE[event.kind],
+        event.message,
+        cause=event.kind,
+        next_action=event.next_action,
+        evidence=event.evidence,
+    )
+
+
+def _stop_running_bot(desk: Desk) -> None:
+    presence = find_bot(desk.settings)
+    if presence.found is None:
+        return
+    desk.show(f"stopping the running bot (process {presence.found.pid})")
+    outcome = stop_bot(desk.settings, presence.found, timeout_s=desk.settings.bot_stop_timeout_s, on_progress=desk.show)
+    how = "left in order" if outcome.in_time else "had to be killed"
+    desk.log.info("the running bot, process %s, %s", presence.found.pid, how)
+
+
+def _leave_other_runtime(desk: Desk) -> None:
+    """End a simulated gateway that this instance started before: it must not hold the real one's port."""
+    record = read_record(desk.settings.state_dir)
+    if record is None or record.runtime is desk.runtime.kind or record.runtime is not GatewayRuntime.SIMULATOR:
+        return
+    other = build_runtime(desk.settings, commands=desk.commands, clock=desk.clock, record=record)
+    if other.probe().state is ContainerState.RUNNING and find_bot(desk.settings).found is None:
+        desk.show("ending the simulated gateway of an earlier run")
+        other.stop(timeout_s=10.0)
+
+
+def _record_runtime(desk: Desk) -> None:
+    try:
+        write_record(desk.settings.state_dir, desk.runtime.build_record())
+    except OSError as error:
+        # A full disk is judged where it matters: no plan can be put in force on it.
+        desk.log.warning("the gateway's record could not be written: %s", error)

@@ -1,0 +1,225 @@
+"""The commands that only look: status, history, logs, config. One function each, which returns an exit code."""
+
+import contextlib
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestration import console
+from orchestration.errors import ExitCode, StartupFailure
+from orchestration.report import mask_account
+from orchestration.run import JOURNAL_FILE
+from orchestration.settings import Settings
+from orchestration.startup import load_settings
+from orchestration.system.clock import SystemClock
+from orchestration.system.commands import SystemCommands
+
+if TYPE_CHECKING:
+    from orchestration.gateway.api import ApiProbe
+    from orchestration.status import GatewayLook, Status
+
+_FOLLOW_LOOK_S = 0.25
+
+
+def config(*, as_json: bool) -> int:
+    """`inv config`: the effective values, where each came from, secrets masked."""
+    settings = load_settings_or_explain()
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    if as_json:
+        console.print_json(
+            {
+                "instance": settings.instance,
+                "values": {row.name: {"value": row.value or None, "source": row.source} for row in settings.sources},
+                "warnings": list(settings.warnings),
+            }
+        )
+        return int(ExitCode.SUCCESS)
+    console.print_table(
+        ("variable", "value", "from"), [(row.name, row.value or "(unset)", row.source) for row in settings.sources]
+    )
+    for warning in settings.warnings:
+        console.print_line(f"warning: {warning}")
+    return int(ExitCode.SUCCESS)
+
+
+def status(*, as_json: bool) -> int:
+    """`inv status`: 0 all well; 1 the bot runs, something is not well; 3 it does not run; 4 cannot tell."""
+    from orchestration import status as look
+
+    settings = load_settings_or_explain()
+    if settings is None:
+        return int(look.StatusCode.UNKNOWN)
+    found = look.read_status(settings, commands=SystemCommands(), clock=SystemClock())
+    if as_json:
+        console.print_json(look.build_json(found))
+    else:
+        console.print_table(("", ""), build_status_rows(found))
+        console.print_line(look.describe(found))
+    return int(found.code)
+
+
+def build_status_rows(found: "Status") -> list[tuple[str, str]]:
+    """The rows of the status table."""
+    bot, plan, last = found.bot.found, found.plan, found.last_run
+    rows = [("instance", found.instance), *_build_gateway_rows(found.gateway), ("bot", describe_bot(found))]
+    record = bot.record if bot else None
+    if record is not None:
+        rows.append(("  log", str(record.log)))
+    if plan is not None:
+        reason = f", emergency plan: {plan.emergency_reason}" if plan.emergency_reason else ""
+        rows.append(("gameplan", f"strategy {plan.strategy} of {plan.date}{reason}"))
+        rows.append(("  problem", plan.problem or ""))
+    rows.append(("hold", str(found.hold or "")))
+    rows.append(("under way", str(found.under_way or "")))
+    rows.append(("alerts", found.alert_problem or ""))
+    if last is not None:
+        outcome = last.result or "not ended"
+        word = f" ({last.failure or last.fallback})" if last.failure or last.fallback else ""
+        rows.append(("last run", f"{last.kind} of {console.describe_moment(last.started_at)}: {outcome}{word}"))
+    return [row for row in rows if row[1]]
+
+
+def _build_gateway_rows(gateway: "GatewayLook") -> list[tuple[str, str]]:
+    marked = "SIMULATED, " if gateway.simulated else ""
+    where = f"{marked}{gateway.kind}" + (f", container {gateway.container}" if gateway.container else "")
+    rows = [("gateway", f"{where}, {gateway.host}:{gateway.port}")]
+    if gateway.status is not None:
+        health = "" if gateway.status.health == "none" else f", {gateway.status.health}"
+        rows.append(("  state", f"{gateway.status.state}{health}"))
+    if gateway.api is not None:
+        rows.append(("  API", describe_api(gateway.api)))
+    rows.append(("  problem", gateway.problem or ""))
+    return rows
+
+
+def describe_api(look: "ApiProbe") -> str:
+    """What the API said, in one line."""
+    if not look.is_ready:
+        return f"{look.outcome}: {look.detail}"
+    accounts = ", ".join(mask_account(account) for account in look.accounts)
+    latency = "" if look.latency_ms is None else f", latency {look.latency_ms:.0f} ms"
+    return f"ready: account {accounts}, server version {look.server_version}{latency}"
+
+
+def describe_bot(found: "Status") -> str:
+    """The bot in one line."""
+    if found.bot.is_unknown:
+        return f"cannot tell: {found.bot.detail}"
+    bot = found.bot.found
+    if bot is None:
+        return "not running"
+    record = bot.record
+    ready = "" if record is None else (", ready" if record.ready_by else ", never became ready")
+    watched = "supervised" if record is not None and record.supervised else "unsupervised: nothing watches it"
+    return f"process {bot.pid}, up {console.describe_duration(bot.uptime_s)}{ready}, {watched}"
+
+
+def history(*, limit: int, as_json: bool) -> int:
+    """`inv history`: the runs of this instance, the newest first."""
+    from orchestration.journal import JournalReader
+
+    settings = load_settings_or_explain()
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    journal = JournalReader(settings.state_dir / JOURNAL_FILE)
+    runs = journal.read_runs(limit)
+    if journal.problem:
+        console.warn(journal.problem)
+    if as_json:
+        console.print_json({"instance": settings.instance, "runs": [dataclasses.asdict(run) for run in runs]})
+        return int(ExitCode.SUCCESS)
+    if not runs:
+        console.print_line("no runs yet")
+        return int(ExitCode.SUCCESS)
+    rows = []
+    for run in runs:
+        word = run.failure or run.fallback or ""
+        waiting = sum(alert.delivery == "pending" for alert in run.alerts)
+        alerts = f"{len(run.alerts)}" + (f" ({waiting} not sent yet)" if waiting else "")
+        rows.append(
+            (
+                console.describe_moment(run.started_at),
+                run.kind,
+                f"{run.result or 'not ended'} {word}".strip(),
+                "" if run.exit_code is None else str(run.exit_code),
+                "" if run.duration_s is None else f"{run.duration_s:.1f} s",
+                alerts,
+                run.message or "",
+            )
+        )
+    console.print_table(("started", "command", "result", "code", "took", "alerts", ""), rows)
+    return int(ExitCode.SUCCESS)
+
+
+def logs(of: str, *, follow: bool, lines: int) -> int:
+    """`inv logs --of startup|bot|gateway [-f]`."""
+    if of not in {"startup", "bot", "gateway"}:
+        console.warn(f"--of: {of!r} is not a log; allowed are startup, bot and gateway")
+        return int(ExitCode.FAILURE)
+    settings = load_settings_or_explain()
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    if of == "gateway":
+        return _show_gateway_log(settings, follow=follow, lines=lines)
+    found = sorted(settings.log_dir.glob(f"{of}_*.log"), key=lambda path: (path.stat().st_mtime, path.name))
+    if not found:
+        console.warn(f"there is no log of {of} in {settings.log_dir}")
+        return int(ExitCode.FAILURE)
+    from orchestration.bot.launch import read_last_lines
+
+    console.warn(f"==> {found[-1]}")
+    for line in read_last_lines(found[-1], lines):
+        console.print_line(line)
+    if follow:
+        _follow_file(found[-1])
+    return int(ExitCode.SUCCESS)
+
+
+def _show_gateway_log(settings: Settings, *, follow: bool, lines: int) -> int:
+    from orchestration.gateway.record import read_record
+    from orchestration.gateway.runtime import build_runtime
+
+    clock = SystemClock()
+    runtime = build_runtime(settings, commands=SystemCommands(), clock=clock, record=read_record(settings.state_dir))
+    try:
+        for line in runtime.read_log(lines=lines):
+            console.print_line(line)
+        if follow:
+            with (
+                contextlib.suppress(KeyboardInterrupt),
+                contextlib.closing(runtime.follow_log(_print_now)) as following,
+            ):
+                while following.is_running:
+                    clock.sleep(_FOLLOW_LOOK_S)
+    except StartupFailure as failure:
+        console.warn(f"{failure.message} {failure.next_action}")
+        return int(ExitCode.FAILURE)
+    return int(ExitCode.SUCCESS)
+
+
+def _print_now(line: str) -> None:
+    console.print_line(line)
+    sys.stdout.flush()
+
+
+def _follow_file(path: Path) -> None:
+    clock = SystemClock()
+    with contextlib.suppress(KeyboardInterrupt), path.open(encoding="utf-8", errors="replace") as file:
+        file.seek(0, 2)
+        while True:
+            for line in file:
+                _print_now(line.rstrip("\n"))
+            clock.sleep(_FOLLOW_LOOK_S)
+
+
+def load_settings_or_explain() -> Settings | None:
+    """The configuration, or None after its problems were shown."""
+    try:
+        return load_settings()
+    except StartupFailure as failure:
+        for problem in failure.evidence or (failure.message,):
+            console.warn(f"{failure.word}: {problem}")
+        console.warn(f"next: {failure.next_action}")
+        return None

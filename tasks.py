@@ -1,0 +1,206 @@
+"""The commands of the zero-touch start-up: `inv --list` shows them, `inv --help TASK` explains one.
+
+Signature, help, one call each. What is behind them is imported only when it is called, so that listing and
+completion stay as quick as Invoke itself.
+"""
+
+import sys
+from typing import TYPE_CHECKING
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+if TYPE_CHECKING:
+    from orchestration.cli import StepLine
+
+# Invoke keeps Python from writing byte code; ours is worth keeping, unless the user said otherwise.
+sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
+
+_STEPS = ("preflight", "gateway.up", "gateway.wait", "gameplan.check", "bot.start")
+_JSON = "One JSON document on standard output, everything else on standard error"
+_lines: list["StepLine"] = []
+
+
+def _end(code: int) -> None:
+    """End the program with this code, unless it is 0: then further tasks may follow."""
+    if code:
+        raise Exit(code=code)
+
+
+def _perform(name: str, *, as_json: bool) -> None:
+    """Perform one step. The steps of one command line are one run."""
+    from orchestration.cli import StepLine
+
+    if not _lines:
+        _lines.append(StepLine(tuple(word for word in sys.argv[1:] if word in _STEPS) or (name,)))
+    _end(_lines[0].perform(name, as_json=as_json))
+
+
+@task(help={"json": _JSON})
+def preflight(_: Context, json: bool = False) -> None:
+    """Check everything before anything is touched; changes nothing."""
+    if sum(word in _STEPS for word in sys.argv[1:]) > 1:
+        _perform("preflight", as_json=json)
+        return
+    from orchestration import cli
+
+    _end(cli.preflight(as_json=json))
+
+
+@task(name="up", help={"json": _JSON})
+def gateway_up(_: Context, json: bool = False) -> None:
+    """Make sure that the gateway runs; a healthy one is left alone."""
+    _perform("gateway.up", as_json=json)
+
+
+@task(name="wait", help={"json": _JSON})
+def gateway_wait(_: Context, json: bool = False) -> None:
+    """Wait until the gateway is truly logged in to the right account."""
+    _perform("gateway.wait", as_json=json)
+
+
+@task(name="restart", help={"json": _JSON})
+def gateway_restart(_: Context, json: bool = False) -> None:
+    """Restart the gateway and wait until it is logged in again."""
+    from orchestration import cli
+    from orchestration.shutdown import GATEWAY_RESTART
+    from orchestration.startup import STEPS
+
+    wait = next(step for step in STEPS if step.name == "gateway.wait")
+    _end(cli.run_steps("gateway.restart", (GATEWAY_RESTART, wait), as_json=json, starts=True))
+
+
+@task(name="down", help={"json": _JSON})
+def gateway_down(_: Context, json: bool = False) -> None:
+    """Stop the gateway that this instance owns; the bot is not touched."""
+    from orchestration import cli
+    from orchestration.shutdown import GATEWAY_DOWN
+
+    _end(cli.run_steps("gateway.down", (GATEWAY_DOWN,), as_json=json))
+
+
+@task(
+    name="check",
+    help={"path": "Only judge this file: exit code 0 valid, 1 not; nothing is put in force", "json": _JSON},
+)
+def gameplan_check(_: Context, path: str = "", json: bool = False) -> None:
+    """Put today's valid plan in force, or Strategy C; with --path only judge a file."""
+    if not path:
+        _perform("gameplan.check", as_json=json)
+        return
+    from orchestration import cli
+
+    _end(cli.check_gameplan_file(path, as_json=json))
+
+
+@task(name="start", help={"json": _JSON})
+def bot_start(_: Context, json: bool = False) -> None:
+    """Start the bot on the plan in force; validates gateway and plan first."""
+    _perform("bot.start", as_json=json)
+
+
+@task(name="stop", help={"json": _JSON})
+def bot_stop(_: Context, json: bool = False) -> None:
+    """Stop the bot in order: SIGTERM, BOT_STOP_TIMEOUT, then by force."""
+    from orchestration import cli
+    from orchestration.shutdown import BOT_STOP
+
+    _end(cli.run_steps("bot.stop", (BOT_STOP,), as_json=json))
+
+
+@task(
+    help={
+        "simulate": "On the built-in gateway, a sample plan and the reference bot: no Docker, no account",
+        "dry_run": "Say what would be done, from what is there now; change nothing",
+        "replace": "Stop a running bot in order first",
+        "json": _JSON,
+    }
+)
+def startup(
+    _: Context, simulate: bool = False, dry_run: bool = False, replace: bool = False, json: bool = False
+) -> None:
+    """Run the whole sequence. Exit code 0: up; 1: a person is needed; 2: up, on Strategy C."""
+    from orchestration.startup import Options, start
+
+    _end(start(Options(simulate=simulate, dry_run=dry_run, replace=replace, as_json=json)))
+
+
+@task(help={"keep_gateway": "Leave the gateway running", "json": _JSON})
+def shutdown(_: Context, keep_gateway: bool = False, json: bool = False) -> None:
+    """Stop the system in order: the bot first, then the gateway of this instance."""
+    from orchestration import cli
+    from orchestration.shutdown import BOT_STOP, GATEWAY_STOP
+
+    steps = (BOT_STOP,) if keep_gateway else (BOT_STOP, GATEWAY_STOP)
+    _end(cli.run_steps("shutdown", steps, as_json=json))
+
+
+@task(help={"reason": "Why; shown to whoever tries to start it", "json": _JSON})
+def hold(_: Context, reason: str = "", json: bool = False) -> None:
+    """Stop the system in order and keep it down, across reboots, until `inv resume`."""
+    from orchestration import cli
+
+    _end(cli.hold(reason, as_json=json))
+
+
+@task(help={"json": _JSON})
+def resume(_: Context, json: bool = False) -> None:
+    """End a hold; does not start the system."""
+    from orchestration import cli
+
+    _end(cli.resume(as_json=json))
+
+
+@task(help={"json": _JSON})
+def status(_: Context, json: bool = False) -> None:
+    """Show gateway, plan and bot. Exit code 0: all well; 1: not all; 3: no bot; 4: cannot tell."""
+    from orchestration import views
+
+    _end(views.status(as_json=json))
+
+
+@task(help={"limit": "How many runs", "json": _JSON})
+def history(_: Context, limit: int = 20, json: bool = False) -> None:
+    """Show past runs with their outcomes and alerts, the newest first."""
+    from orchestration import views
+
+    _end(views.history(limit=limit, as_json=json))
+
+
+@task(
+    help={
+        "of": "Whose log: startup, bot or gateway",
+        "follow": "Go on with new lines as they come, until Ctrl-C",
+        "lines": "How many lines of the end",
+    }
+)
+def logs(_: Context, of: str = "startup", follow: bool = False, lines: int = 50) -> None:
+    """Show the newest log of a start-up, the bot or the gateway."""
+    from orchestration import views
+
+    _end(views.logs(of, follow=follow, lines=lines))
+
+
+@task(help={"json": _JSON})
+def config(_: Context, json: bool = False) -> None:
+    """Show the effective settings and where each came from, secrets masked."""
+    from orchestration import views
+
+    _end(views.config(as_json=json))
+
+
+@task(name="test", help={"json": _JSON})
+def alert_test(_: Context, json: bool = False) -> None:
+    """Send one test alert and say whether it arrived."""
+    from orchestration import cli
+
+    _end(cli.test_alert(as_json=json))
+
+
+namespace = Collection(preflight, startup, shutdown, hold, resume, status, history, logs, config)
+namespace.add_collection(Collection("gateway", gateway_up, gateway_wait, gateway_restart, gateway_down))
+namespace.add_collection(Collection("gameplan", gameplan_check))
+namespace.add_collection(Collection("bot", bot_start, bot_stop))
+namespace.add_collection(Collection("alert", alert_test))

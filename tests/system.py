@@ -1,0 +1,240 @@
+"""A whole system in a folder of its own: run its commands as a person would, and see what is left of it."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import psutil
+
+PROJECT = Path(__file__).resolve().parent.parent
+PATIENCE_S = 60.0
+_T = TypeVar("_T")
+
+# A bot of ten lines: writes down its environment's plan, says READY if it is asked to, and works until SIGTERM.
+SMALL_BOT = """
+import os, signal, socket, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print("small bot", sys.argv[1:], flush=True)
+if "--ready" in sys.argv and "NOTIFY_SOCKET" in os.environ:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as talk:
+        talk.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+while True:
+    print("alive", time.time(), flush=True)
+    time.sleep(0.05)
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:  # noqa: ANN401 - a JSON document
+        """Its JSON document; fails unless standard output is exactly one."""
+        return json.loads(self.out)
+
+
+@dataclass
+class System:
+    """One instance with its own folders, port and environment."""
+
+    root: Path
+    environ: dict[str, str] = field(default_factory=dict)
+    started: list["subprocess.Popen[str]"] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        inherited = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "PYTHONDONTWRITEBYTECODE", "COVERAGE_PROCESS_START")
+        self.environ = {name: os.environ[name] for name in inherited if name in os.environ} | {
+            "STATE_DIR": str(self.state),
+            "LOG_DIR": str(self.logs),
+            "ENV_FILE": str(self.root / "settings.env"),
+            "GATEWAY_PORT": str(find_free_port()),
+            "GATEWAY_RUNTIME": "simulator",
+            "BOT_START_GRACE": "1",
+            "BOT_STOP_TIMEOUT": "10",
+            "GATEWAY_HEALTH_TIMEOUT": "30",
+        }
+        self.root.mkdir(parents=True, exist_ok=True)
+        (self.root / "settings.env").touch(mode=0o600)
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
+    def port(self) -> int:
+        return int(self.environ["GATEWAY_PORT"])
+
+    def use_small_bot(self, *arguments: str, code: str = SMALL_BOT) -> Path:
+        """Run this instead of the reference bot."""
+        script = self.root / "small_bot.py"
+        script.write_text(code, encoding="utf-8")
+        self.environ["BOT_COMMAND"] = " ".join([f"'{sys.executable}'", f"'{script}'", *arguments])
+        self.environ["BOT_WORKDIR"] = str(self.root)
+        return script
+
+    def use_plan(self, **changes: object) -> Path:
+        """Put a valid plan of today in place, with these changes."""
+        path = self.root / "gameplan.json"
+        path.write_text(json.dumps(build_plan(**changes)), encoding="utf-8")
+        self.environ["GAMEPLAN_PATH"] = str(path)
+        return path
+
+    def inv(self, *arguments: str, timeout_s: float = PATIENCE_S, environ: Mapping[str, str] | None = None) -> Ended:
+        """Run `inv` in the project's folder."""
+        return self.run([sys.executable, "-m", "invoke", *arguments], timeout_s=timeout_s, environ=environ)
+
+    def startup(self, *arguments: str, environ: Mapping[str, str] | None = None) -> Ended:
+        """Run `python -m orchestration.startup --json`."""
+        return self.run([sys.executable, "-m", "orchestration.startup", "--json", *arguments], environ=environ)
+
+    def run(self, argv: list[str], *, timeout_s: float = PATIENCE_S, environ: Mapping[str, str] | None = None) -> Ended:
+        ended = subprocess.run(
+            argv,
+            cwd=PROJECT,
+            env={**self.environ, **(environ or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+    def begin(self, *arguments: str, environ: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
+        """Begin `python -m orchestration.startup --json` and do not wait for it."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orchestration.startup", "--json", *arguments],
+            cwd=PROJECT,
+            env={**self.environ, **(environ or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def startup_log(self) -> str:
+        """What all logs of start-ups say."""
+        return "".join(path.read_text(encoding="utf-8") for path in sorted(self.logs.glob("startup_*.log")))
+
+    def wait_for_log(self, text: str) -> None:
+        """Wait until a log of a start-up says this."""
+        wait_until(lambda: text in self.startup_log(), f"a log that says {text!r}")
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that still runs of this system: whatever has its state folder in its environment."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("STATE_DIR") == str(self.state) and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def bots(self) -> list[psutil.Process]:
+        """The bots that run: processes of this system that were given a plan, without what they started."""
+        found = []
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                if "GAMEPLAN_PATH" in process.environ() and "BOT_RECORD" in process.environ():
+                    found.append(process)
+        pids = {process.pid for process in found}
+        return [process for process in found if process.ppid() not in pids]
+
+    def close(self) -> None:
+        """End everything by force."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+        for left in self.processes():
+            with contextlib.suppress(psutil.Error):
+                left.kill()
+
+
+def build_plan(**changes: object) -> dict[str, object]:
+    """A valid plan of today that trades."""
+    today = datetime.now(ZoneInfo("America/New_York")).date()
+    plan: dict[str, object] = {
+        "date": today.isoformat(),
+        "strategy": "A",
+        "regime": "normal",
+        "symbols": ["SPY", "QQQ"],
+        "hard_limits": {
+            "max_daily_loss_pct": 0.02,
+            "pdt_trades_remaining": 2,
+            "weekly_drawdown_governor_active": False,
+            "max_intraday_pivots": 1,
+        },
+        "data_quality": {"quarantine_active": False},
+    }
+    return plan | changes
+
+
+def day_from_today(days: int) -> str:
+    """A date relative to today in New York."""
+    return (datetime.now(ZoneInfo("America/New_York")).date() + timedelta(days=days)).isoformat()
+
+
+def find_free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_port_free(port: int) -> bool:
+    """Whether nobody listens on this port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def wait_until(condition: Callable[[], _T], what: str, timeout_s: float = PATIENCE_S) -> _T:
+    """Wait for a condition, with a generous deadline, and return what it returned."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"no {what} within {timeout_s:g} s")
+
+
+@contextlib.contextmanager
+def system_in(root: Path) -> Iterator[System]:
+    """A system that leaves nothing behind, whatever a test did to it."""
+    system = System(root)
+    try:
+        yield system
+    finally:
+        system.close()
+
+
+def end_and_read(process: "subprocess.Popen[str]", number: int) -> Ended:
+    """Send a signal, and wait for the end."""
+    process.send_signal(number)
+    out, err = process.communicate(timeout=PATIENCE_S)
+    return Ended(process.returncode, out, err)
+
+
+SIGKILL, SIGTERM, SIGINT = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
