@@ -1,17 +1,30 @@
-"""The door for running command-line programs: argument lists in, results out; never a shell."""
+"""The door for running command-line programs: argument lists in, results out; never a shell.
+
+Each program gets a session of its own, so that all of it can be ended, its children included. A process id is used
+again once its process has been waited for; a session is therefore killed first and waited for afterwards.
+"""
 
 import contextlib
+import errno
 import os
 import queue
+import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
 OnLine = Callable[[str], None]
+
+_LAST_LINES = 10
+_DRAIN_S = 0.5  # for output that is still in the pipe when the program has ended
+_OUTPUT, _ERRORS, _EXIT = "stdout", "stderr", "exit"
+# What the kernel says of a file that is there and is no program.
+_NOT_A_PROGRAM = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC, errno.ELOOP, errno.EISDIR}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +113,8 @@ class Commands(Protocol):
     ) -> CommandResult:
         """Run a program to its end.
 
+        A child that it leaves behind in the background is not waited for, even if it keeps the output open.
+
         Args:
             argv: Program and arguments.
             timeout_s: Seconds until it is killed.
@@ -109,7 +124,8 @@ class Commands(Protocol):
 
         Raises:
             CommandNotFoundError: There is no such program.
-            CommandTimedOutError: It ran too long; it and its children in its session have been killed.
+            CommandTimedOutError: It ran too long; it and its whole session have been killed.
+            NotADirectoryError: There is no such working folder.
         """
         ...
 
@@ -120,6 +136,7 @@ class Commands(Protocol):
 
         Raises:
             CommandNotFoundError: There is no such program.
+            NotADirectoryError: There is no such working folder.
         """
         ...
 
@@ -139,36 +156,25 @@ class SystemCommands:
         """See `Commands.run`."""
         started_s = time.monotonic()
         process = _start(argv, cwd=cwd, environ=environ, stderr=subprocess.PIPE)
-        lines: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
-        readers = [
-            _read_in_thread(stream, lambda line, name=name: lines.put((name, line)), lambda: lines.put(None))  # type: ignore[misc]
-            for name, stream in (("stdout", process.stdout), ("stderr", process.stderr))
-        ]
-        texts: dict[str, list[str]] = {"stdout": [], "stderr": []}
-        open_streams = len(readers)
+        heard: dict[str, list[str]] = {_OUTPUT: [], _ERRORS: []}
         try:
-            while open_streams:
-                left_s = timeout_s - (time.monotonic() - started_s)
-                item = lines.get(timeout=max(0.0, left_s))
-                if item is None:
-                    open_streams -= 1
-                    continue
-                texts[item[0]].append(item[1])
+            for name, line in _listen(process, deadline_s=started_s + timeout_s):
+                heard[name].append(line)
                 if on_line is not None:
-                    on_line(item[1].rstrip("\r\n"))
-            process.wait(timeout=max(0.001, timeout_s - (time.monotonic() - started_s)))
-        except (queue.Empty, subprocess.TimeoutExpired):
+                    on_line(line.rstrip("\r\n"))
+        except _DeadlineError:
             _kill_session(process)
-            heard = "".join(texts["stdout"] + texts["stderr"]).splitlines()
-            raise CommandTimedOutError(argv, timeout_s, tuple(line for line in heard if line.strip())[-10:]) from None
+            lines = "".join(heard[_OUTPUT] + heard[_ERRORS]).splitlines()
+            last = tuple([line.rstrip() for line in lines if line.strip()][-_LAST_LINES:])
+            raise CommandTimedOutError(argv, timeout_s, last) from None
         except BaseException:
             _kill_session(process)
             raise
         return CommandResult(
             argv=tuple(argv),
-            exit_code=process.returncode,
-            stdout="".join(texts["stdout"]),
-            stderr="".join(texts["stderr"]),
+            exit_code=process.wait(),
+            stdout="".join(heard[_OUTPUT]),
+            stderr="".join(heard[_ERRORS]),
             duration_s=time.monotonic() - started_s,
         )
 
@@ -177,8 +183,17 @@ class SystemCommands:
     ) -> Following:
         """See `Commands.follow`. Both streams arrive as one."""
         process = _start(argv, cwd=cwd, environ=environ, stderr=subprocess.STDOUT)
-        _read_in_thread(process.stdout, lambda line: on_line(line.rstrip("\r\n")), lambda: None)
+
+        def read() -> None:
+            for line in _lines_of(process.stdout):
+                on_line(line.rstrip("\r\n"))
+
+        _in_thread(read)
         return _SystemFollowing(process)
+
+
+class _DeadlineError(Exception):
+    pass
 
 
 class _SystemFollowing:
@@ -187,15 +202,18 @@ class _SystemFollowing:
 
     @property
     def is_running(self) -> bool:
-        return self._process.poll() is None
+        return not _has_ended(self._process, wait=False)
 
     def close(self) -> None:
-        _kill_session(self._process)
+        if self._process.returncode is None:
+            _kill_session(self._process)
 
 
 def _start(
     argv: Sequence[str], *, cwd: Path | None, environ: Mapping[str, str] | None, stderr: int
 ) -> "subprocess.Popen[str]":
+    if cwd is not None and not cwd.is_dir():
+        raise NotADirectoryError(f"working folder {cwd} does not exist")
     try:
         return subprocess.Popen(
             list(argv),
@@ -210,30 +228,88 @@ def _start(
             # A session of its own: Ctrl-C in the terminal reaches us, and we decide what becomes of the child.
             start_new_session=True,
         )
-    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        if cwd is not None and not cwd.is_dir():
-            raise NotADirectoryError(f"working folder {cwd} does not exist") from error
+    except OSError as error:
+        if error.errno not in _NOT_A_PROGRAM:
+            raise
         raise CommandNotFoundError(argv) from error
 
 
-def _read_in_thread(stream: IO[str] | None, on_line: OnLine, on_end: Callable[[], None]) -> threading.Thread:
-    def read() -> None:
-        if stream is not None:
-            with stream:
-                for line in stream:
-                    on_line(line)
-        on_end()
+def _listen(process: "subprocess.Popen[str]", *, deadline_s: float) -> Iterator[tuple[str, str]]:
+    """Each line with its stream's name, until the program has ended and its output with it, or soon after.
 
-    thread = threading.Thread(target=read, name="command-output", daemon=True)
-    thread.start()
-    return thread
+    Raises:
+        _DeadlineError: It had not ended by the deadline.
+    """
+    arrived: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
+
+    def read(name: str, stream: IO[str] | None) -> None:
+        for line in _lines_of(stream):
+            arrived.put((name, line))
+        arrived.put((name, None))
+
+    def wait() -> None:
+        _has_ended(process, wait=True)
+        arrived.put((_EXIT, None))
+
+    _in_thread(read, _OUTPUT, process.stdout)
+    _in_thread(read, _ERRORS, process.stderr)
+    _in_thread(wait)
+    awaited = {_OUTPUT, _ERRORS, _EXIT}
+    while awaited:
+        try:
+            name, line = arrived.get(timeout=max(0.0, deadline_s - time.monotonic()))
+        except queue.Empty:
+            if _EXIT in awaited:
+                raise _DeadlineError from None
+            return  # a child in the background still holds the output
+        if line is not None:
+            yield name, line
+            continue
+        awaited.discard(name)
+        if name == _EXIT:
+            deadline_s = time.monotonic() + _DRAIN_S
 
 
-def _kill_session(process: "subprocess.Popen[str]") -> None:
-    if process.poll() is None:
-        if os.name == "posix":
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, 9)
-        else:
-            process.kill()
+def _lines_of(stream: IO[str] | None) -> Iterator[str]:
+    if stream is not None:
+        with stream:
+            yield from stream
+
+
+def _in_thread(work: Callable[..., None], *arguments: object) -> None:
+    threading.Thread(target=work, args=arguments, name="command", daemon=True).start()
+
+
+if sys.platform == "win32":
+
+    def _has_ended(process: "subprocess.Popen[str]", *, wait: bool) -> bool:
+        if wait:
+            process.wait()
+        return process.poll() is not None
+
+    def _kill_session(process: "subprocess.Popen[str]") -> None:
+        process.kill()
+        process.wait()
+
+else:
+
+    def _has_ended(process: "subprocess.Popen[str]", *, wait: bool) -> bool:
+        """Whether it has ended, without collecting it: until then its process id belongs to it and its session."""
+        if process.returncode is not None:
+            return True
+        options = os.WEXITED | os.WNOWAIT | (0 if wait else os.WNOHANG)
+        with contextlib.suppress(ChildProcessError):
+            return os.waitid(os.P_PID, process.pid, options) is not None
+        return True
+
+    def _kill_session(process: "subprocess.Popen[str]") -> None:
+        import psutil
+
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        # Whoever made a process group of its own in this session is still there.
+        for other in psutil.pids():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if os.getsid(other) == process.pid:
+                    os.kill(other, signal.SIGKILL)
         process.wait()

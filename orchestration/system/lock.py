@@ -57,7 +57,7 @@ def hold_lock(path: Path, *, purpose: str, since: str) -> Iterator[None]:
 
     Raises:
         LockHeldError: Another process holds it.
-        OSError: The file could not be opened.
+        OSError: The file could not be opened, or lies on a file system that knows no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)  # not inheritable: no child keeps the lock alive
@@ -77,6 +77,9 @@ def hold_lock(path: Path, *, purpose: str, since: str) -> Iterator[None]:
         try:
             yield
         finally:
+            # The next holder must not be taken for this one before it has written its own note.
+            with contextlib.suppress(OSError):
+                os.ftruncate(handle, 0)
             _unlock(handle)
     finally:
         os.close(handle)
@@ -89,10 +92,12 @@ def read_lock_holder(path: Path) -> LockHolder | None:
     except OSError:
         return None
     try:
-        if _try_lock(handle):
+        if _try_lock(handle, shared=True):  # two that only look do not take each other for a holder
             _unlock(handle)
             return None
         return _read_holder(path)
+    except OSError:  # a file system without locks: whoever tries to hold one will be told
+        return None
     finally:
         os.close(handle)
 
@@ -111,11 +116,12 @@ if sys.platform == "win32":
     # Far beyond the note, which other processes must be able to read while the lock is held.
     _LOCKED_BYTE = 1 << 30
 
-    def _try_lock(handle: int) -> bool:
+    def _try_lock(handle: int, *, shared: bool = False) -> bool:
+        del shared  # Windows knows only exclusive ones here
         os.lseek(handle, _LOCKED_BYTE, os.SEEK_SET)
         try:
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        except OSError:
+        except PermissionError:
             return False
         finally:
             os.lseek(handle, 0, os.SEEK_SET)
@@ -128,10 +134,10 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _try_lock(handle: int) -> bool:
+    def _try_lock(handle: int, *, shared: bool = False) -> bool:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
             return False
         return True
 

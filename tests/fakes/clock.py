@@ -48,11 +48,12 @@ class FakeClock:
         self._planned.append((self._monotonic_s + after_s, happening))
 
     def _advance_to(self, target_s: float) -> None:
-        for at_s, happening in sorted(self._planned, key=lambda planned: planned[0]):
-            if at_s <= target_s:
-                self._planned.remove((at_s, happening))
-                self._move(at_s)
-                happening()
+        # A happening may plan another one: look again after each.
+        while due := [planned for planned in self._planned if planned[0] <= target_s]:
+            first = min(due, key=lambda planned: planned[0])
+            self._planned.remove(first)
+            self._move(first[0])
+            first[1]()
         self._move(target_s)
 
     def _move(self, target_s: float) -> None:

@@ -70,7 +70,7 @@ class FakeCommands:
             raise answer
         result = answer() if callable(answer) else answer
         if on_line is not None:
-            for line in result.stdout.splitlines():
+            for line in (result.stdout + result.stderr).splitlines():
                 on_line(line)
         return result
 
