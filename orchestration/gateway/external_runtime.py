@@ -1,0 +1,90 @@
+"""A gateway, or TWS, that somebody else runs: waited for and validated, never started, stopped or restarted."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway.container import ContainerState, GatewayStatus
+from orchestration.gateway.engine import EngineProbe
+from orchestration.gateway.record import GatewayRecord
+from orchestration.settings import GatewayRuntime, Settings
+from orchestration.system.commands import Following
+
+
+class NothingToFollow:
+    """A `Following` of nothing."""
+
+    is_running = True
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class ExternalRuntime:
+    """See `runtime.Runtime`. What it knows of the gateway is nothing: only the API says whether it is there."""
+
+    kind = GatewayRuntime.EXTERNAL
+    container_name: str | None = None
+    can_control = False
+    has_events = False
+
+    def __init__(self, settings: Settings, *, record: GatewayRecord | None = None) -> None:
+        self._record = record or GatewayRecord(
+            runtime=self.kind, host=settings.gateway_host, port=settings.gateway_port
+        )
+
+    def build_record(self) -> GatewayRecord:
+        """See `Runtime.build_record`."""
+        return self._record
+
+    def probe_engine(self) -> EngineProbe:
+        """No engine is needed."""
+        return EngineProbe(detail="not needed: somebody else runs the gateway")
+
+    def wait_for_engine(self, timeout_s: float, on_progress: Callable[[str], None]) -> EngineProbe:
+        """No engine is needed."""
+        del timeout_s, on_progress
+        return self.probe_engine()
+
+    def probe(self) -> GatewayStatus:
+        """Unknown, always."""
+        return GatewayStatus(state=ContainerState.UNKNOWN)
+
+    def ensure_started(self, *, on_progress: Callable[[str], None]) -> bool:
+        """Start nothing."""
+        on_progress("somebody else runs this gateway; nothing is started")
+        return False
+
+    def restart(self) -> None:
+        """Refuse."""
+        raise _refusal("restarted")
+
+    def stop(self, *, timeout_s: float) -> bool:
+        """Refuse."""
+        del timeout_s
+        raise _refusal("stopped")
+
+    def read_log(self, *, since: datetime | None = None, lines: int = 200) -> tuple[str, ...]:
+        """There is no log to read."""
+        del since, lines
+        return ()
+
+    def follow_log(
+        self, on_line: Callable[[str], None], *, since: datetime | None = None, lines: int = 2000
+    ) -> Following:
+        """There is no log to follow."""
+        del on_line, since, lines
+        return NothingToFollow()
+
+    def watch(self, on_change: Callable[[], None]) -> Following:
+        """Nothing tells of changes."""
+        del on_change
+        return NothingToFollow()
+
+
+def _refusal(done: str) -> StartupFailure:
+    return StartupFailure(
+        FailureWord.CONFIG_INVALID,
+        f"GATEWAY_RUNTIME is `external`: somebody else runs this gateway, so it is not {done} from here",
+        next_action="Do it where the gateway runs, or set GATEWAY_RUNTIME=docker to let this program run one.",
+    )

@@ -1,0 +1,70 @@
+"""Which gateway a run used: `status`, `logs` and `shutdown` act on that one, whatever the environment says later."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestration.settings import GatewayRuntime
+from orchestration.system.files import write_atomic
+
+RECORD_NAME = "gateway.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayRecord:
+    """The gateway of a run.
+
+    Attributes:
+        runtime: Who runs it.
+        host: Where its API is reached.
+        port: Likewise.
+        container: The container's name; empty where there is none.
+        project: The Compose project; empty where there is none.
+        service: The Compose service; empty where there is none.
+        compose_dir: The folder of its Compose file; empty where there is none.
+        pid: A simulator's process; None where there is none.
+        birth: What tells that process from a later one with its pid.
+        log: The log file of a simulator's process; empty where there is none.
+        simulated: Whether it is the built-in simulator.
+    """
+
+    runtime: GatewayRuntime
+    host: str
+    port: int
+    container: str = ""
+    project: str = ""
+    service: str = ""
+    compose_dir: str = ""
+    pid: int | None = None
+    birth: str = ""
+    log: str = ""
+    simulated: bool = False
+
+
+def write_record(state_dir: Path, record: GatewayRecord) -> None:
+    """Put the record into the state folder.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    fields = {**dataclasses.asdict(record), "runtime": record.runtime.value}
+    write_atomic(state_dir / RECORD_NAME, json.dumps(fields, indent=2).encode())
+
+
+def read_record(state_dir: Path) -> GatewayRecord | None:
+    """The record in the state folder, or None if there is none that can be understood."""
+    try:
+        fields = json.loads((state_dir / RECORD_NAME).read_text(encoding="utf-8"))
+        known = {field.name for field in dataclasses.fields(GatewayRecord)}
+        values = {name: value for name, value in fields.items() if name in known}
+        return GatewayRecord(
+            **{**values, "runtime": GatewayRuntime(values["runtime"]), "port": int(values["port"])},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def remove_record(state_dir: Path) -> None:
+    """Forget the record: its gateway was stopped."""
+    (state_dir / RECORD_NAME).unlink(missing_ok=True)

@@ -1,0 +1,257 @@
+"""The built-in simulator as the gateway: a process of its own, left running like a container would be."""
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway.container import ContainerState, GatewayStatus
+from orchestration.gateway.engine import EngineProbe
+from orchestration.gateway.evidence import last_lines, redact
+from orchestration.gateway.external_runtime import NothingToFollow
+from orchestration.gateway.record import GatewayRecord, read_record, write_record
+from orchestration.settings import GatewayRuntime, Settings, TradingMode
+from orchestration.system.clock import Clock
+from orchestration.system.commands import Following
+from orchestration.system.processes import (
+    LaunchedProcess,
+    ProcessIdentity,
+    end_process_tree,
+    is_running,
+    launch_detached,
+    read_uptime_s,
+)
+
+_STOP_TIMEOUT_S = 10.0
+_LISTEN_TIMEOUT_S = 15.0
+_LOOK_S = 0.02
+_EVIDENCE_LINES = 15
+_FOLLOW_LOOK_S = 0.1  # a look is one read of an open file
+
+_BOUND_LINE = "closed until the login is over"  # the simulator has its port; its login follows
+
+
+class SimulatorRuntime:
+    """See `runtime.Runtime`. The process is known by the instance's gateway record."""
+
+    kind = GatewayRuntime.SIMULATOR
+    container_name: str | None = None
+    can_control = True
+    has_events = False
+
+    def __init__(self, settings: Settings, *, clock: Clock, record: GatewayRecord | None = None) -> None:
+        self._settings = settings
+        self._clock = clock
+        found = record if record is not None else read_record(settings.state_dir)
+        self._record = found if found is not None and found.runtime is GatewayRuntime.SIMULATOR else None
+
+    def build_record(self) -> GatewayRecord:
+        """What later commands need to find this gateway again."""
+        settings = self._settings
+        return self._record or GatewayRecord(
+            runtime=self.kind, host=settings.gateway_host, port=settings.gateway_port, simulated=True
+        )
+
+    def probe_engine(self) -> EngineProbe:
+        """No engine is needed."""
+        return EngineProbe(detail="not needed: the gateway is simulated")
+
+    def wait_for_engine(self, timeout_s: float, on_progress: Callable[[str], None]) -> EngineProbe:
+        """No engine is needed."""
+        del timeout_s, on_progress
+        return self.probe_engine()
+
+    def probe(self) -> GatewayStatus:
+        """See `Runtime.probe`."""
+        record, identity = self._record, self._identity()
+        if record is None or identity is None:
+            return GatewayStatus(state=ContainerState.MISSING, is_simulated=True)
+        uptime_s = read_uptime_s(identity)
+        running = uptime_s is not None
+        return GatewayStatus(
+            state=ContainerState.RUNNING if running else ContainerState.EXITED,
+            id=f"{identity.pid}:{identity.birth}",
+            name=f"simulator, process {identity.pid}",
+            image="orchestration.simulator",
+            # Rounded, so that one start has one time: a look takes some microseconds more or less.
+            started_at=None if uptime_s is None else _round(self._clock.now() - timedelta(seconds=uptime_s)),
+            published_ports=(record.port,),
+            is_simulated=True,
+        )
+
+    def ensure_started(self, *, on_progress: Callable[[str], None]) -> bool:
+        """See `Runtime.ensure_started`."""
+        identity = self._identity()
+        if identity is not None and is_running(identity):
+            if self._record is not None and self._record.port == self._settings.gateway_port:
+                on_progress(f"the simulator runs, process {identity.pid}")
+                return False
+            on_progress("the simulator runs on another port: it is started anew")
+            end_process_tree(identity, timeout_s=_STOP_TIMEOUT_S)
+        self._launch()
+        on_progress(f"the simulator was started, process {self.build_record().pid}")
+        return True
+
+    def restart(self) -> None:
+        """See `Runtime.restart`."""
+        self.stop(timeout_s=_STOP_TIMEOUT_S)
+        self._launch()
+
+    def stop(self, *, timeout_s: float) -> bool:
+        """See `Runtime.stop`."""
+        identity = self._identity()
+        return True if identity is None else end_process_tree(identity, timeout_s=timeout_s)
+
+    def read_log(self, *, since: datetime | None = None, lines: int = 200) -> tuple[str, ...]:
+        """See `Runtime.read_log`. Each start has a log of its own, so `since` changes nothing."""
+        del since
+        record = self._record
+        if record is None or not record.log:
+            return ()
+        try:
+            text = Path(record.log).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ()
+        return redact(last_lines(text.splitlines(), lines), self._settings.secrets)
+
+    def follow_log(
+        self, on_line: Callable[[str], None], *, since: datetime | None = None, lines: int = 2000
+    ) -> Following:
+        """See `Runtime.follow_log`."""
+        if self._record is None or not self._record.log:
+            return NothingToFollow()
+        del since, lines
+        return FileFollowing(Path(self._record.log), on_line)
+
+    def watch(self, on_change: Callable[[], None]) -> Following:
+        """Nothing tells of changes: looking costs next to nothing here."""
+        del on_change
+        return NothingToFollow()
+
+    def _identity(self) -> ProcessIdentity | None:
+        record = self._record
+        if record is None or record.pid is None:
+            return None
+        return ProcessIdentity(pid=record.pid, birth=record.birth)
+
+    def _launch(self) -> None:
+        settings = self._settings
+        log = settings.log_dir / f"gateway_{self._clock.now().astimezone():%Y%m%d_%H%M%S_%f}.log"
+        argv = build_simulator_argv(settings)
+        try:
+            launched = launch_detached(argv, cwd=settings.project_dir, environ=settings.environ, output=log)
+        except OSError as error:
+            raise _start_failure(f"the simulator could not be started: {error}", "Read the error above.", ()) from error
+        self._record = GatewayRecord(
+            runtime=self.kind,
+            host=settings.gateway_host,
+            port=settings.gateway_port,
+            pid=launched.identity.pid,
+            birth=launched.identity.birth,
+            log=str(log),
+            simulated=True,
+        )
+        # Recorded at once: whatever becomes of this program, the next one finds the process.
+        try:
+            write_record(settings.state_dir, self._record)
+        except OSError as error:
+            end_process_tree(launched.identity, timeout_s=_STOP_TIMEOUT_S)
+            raise _start_failure(
+                f"the simulator's record could not be written: {error}", "Make STATE_DIR writable.", ()
+            ) from error
+        self._wait_until_bound(launched)
+
+    def _wait_until_bound(self, launched: LaunchedProcess) -> None:
+        deadline_s = self._clock.monotonic_s() + _LISTEN_TIMEOUT_S
+        while self._clock.monotonic_s() < deadline_s:
+            if any(_BOUND_LINE in line for line in self.read_log()):
+                launched.disown()
+                return
+            if launched.poll_exit_code() is not None:
+                break
+            self._clock.sleep(_LOOK_S)
+        code = launched.poll_exit_code()
+        end_process_tree(launched.identity, timeout_s=_STOP_TIMEOUT_S)
+        evidence = self.read_log(lines=_EVIDENCE_LINES)
+        holder = describe_port_holder(self._settings.gateway_port)
+        if any("cannot listen" in line for line in evidence):
+            raise _start_failure(
+                f"port {self._settings.gateway_port} is held by {holder}, so the simulator cannot listen there",
+                "End that program, or set GATEWAY_PORT to a free port.",
+                evidence,
+            )
+        raise _start_failure(
+            f"the simulator ended at once, with code {code}",
+            "Read its words above; SIMULATOR_FAULTS may name a fault that does not exist.",
+            evidence,
+        )
+
+
+class FileFollowing:
+    """A `Following` of a file that grows."""
+
+    def __init__(self, path: Path, on_line: Callable[[str], None]) -> None:
+        self._path = path
+        self._on_line = on_line
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log-follower", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it still follows."""
+        return not self._ended.is_set()
+
+    def close(self) -> None:
+        """Stop."""
+        self._ended.set()
+        self._thread.join(timeout=1.0)
+
+    def _run(self) -> None:
+        try:
+            with self._path.open(encoding="utf-8", errors="replace") as file:
+                part = ""
+                while not self._ended.is_set():
+                    part += file.readline()
+                    if part.endswith("\n"):
+                        self._on_line(part.rstrip("\r\n"))
+                        part = ""
+                    else:
+                        self._ended.wait(_FOLLOW_LOOK_S)
+        except OSError:
+            self._ended.set()
+
+
+def build_simulator_argv(settings: Settings) -> tuple[str, ...]:
+    """How the simulator is started. Pure."""
+    argv = [sys.executable, "-m", "orchestration.simulator", "--host", settings.gateway_host]
+    argv += ["--port", str(settings.gateway_port)]
+    if settings.trading_mode is TradingMode.LIVE:
+        argv += ["--mode", "live"]
+    if settings.simulator_faults:
+        argv += ["--faults", settings.simulator_faults]
+    return tuple(argv)
+
+
+def describe_port_holder(port: int) -> str:
+    """Which program listens on a port, as far as this user may know it."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections(kind="tcp"):
+            is_listening = connection.status == psutil.CONN_LISTEN and bool(connection.laddr)
+            if is_listening and connection.laddr[1] == port and connection.pid:
+                with contextlib.suppress(psutil.Error):
+                    return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    return "another program"
+
+
+def _round(instant: datetime) -> datetime:
+    return instant.replace(microsecond=0)
+
+
+def _start_failure(message: str, next_action: str, evidence: Sequence[str]) -> StartupFailure:
+    return StartupFailure(FailureWord.GATEWAY_START_FAILED, message, next_action=next_action, evidence=tuple(evidence))

@@ -1,0 +1,295 @@
+"""The wait until the gateway is ready: the loop that feeds the pure machine in `readiness` and does what it decides."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway import readiness, words
+from orchestration.gateway.accounts import validate_accounts
+from orchestration.gateway.evidence import redact
+from orchestration.gateway.eyes import Eyes, Probe
+from orchestration.gateway.login import read_login
+from orchestration.gateway.readiness import Action, Decision, Memory, Observation, Rules, Sight, WaitEventKind
+from orchestration.gateway.runtime import Runtime
+from orchestration.gateway.windows import Window, parse_windows
+from orchestration.settings import GatewayRecovery, GatewayRuntime, Settings
+from orchestration.system.clock import Clock
+
+__all__ = ["GatewayReady", "WaitEvent", "WaitEventKind", "check_ready_now", "wait_until_ready"]
+
+_TICK_S = 1.0  # how often a person sees the seconds move; costs nothing
+_STOP_TIMEOUT_S = 30.0
+_EVIDENCE_LINES = 15
+_TOLD_BY_LOG = frozenset(
+    {
+        WaitEventKind.SECOND_FACTOR_NEEDED,
+        WaitEventKind.SECOND_FACTOR_GRANTED,
+        WaitEventKind.LOGIN_SEEN,
+        WaitEventKind.LOGIN_FAILED_ONCE,
+        WaitEventKind.SESSION_TAKEN,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaitEvent:
+    """Something worth telling the operator while waiting.
+
+    Attributes:
+        kind: What.
+        message: One sentence: what was found.
+        next_action: One sentence: what a person should do; empty if nothing.
+        evidence: Lines that show it, without secrets.
+    """
+
+    kind: WaitEventKind
+    message: str
+    next_action: str = ""
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayReady:
+    """A gateway that has proved itself through its API, with the right account.
+
+    Attributes:
+        runtime: Who runs it.
+        container: The container's name; None where there is none.
+        server_version: The API's version.
+        accounts: The accounts it named, unmasked; no empty ids.
+        latency_ms: How long the API took to answer, in milliseconds; None if not measured.
+        skew_s: The gateway's clock minus this host's, in seconds; None if not known.
+        server_time: The gateway's clock, aware; None if not known.
+        restarted: Whether this wait restarted it.
+        warnings: What is not as it should be, yet no reason to fail (broken data farms).
+        container_started_at: When its latest start was; None if not known.
+        is_simulated: Whether it is the built-in simulator.
+    """
+
+    runtime: GatewayRuntime
+    container: str | None
+    server_version: int | None
+    accounts: tuple[str, ...]
+    latency_ms: float | None
+    skew_s: float | None
+    server_time: datetime | None
+    restarted: bool
+    warnings: tuple[str, ...]
+    container_started_at: datetime | None
+    is_simulated: bool
+
+
+OnEvent = Callable[[WaitEvent], None]
+OnProgress = Callable[[float, float, str], None]
+
+
+def wait_until_ready(
+    runtime: Runtime,
+    settings: Settings,
+    *,
+    clock: Clock,
+    probe: Probe,
+    on_event: OnEvent,
+    on_progress: OnProgress,
+) -> GatewayReady:
+    """Wait until the gateway is ready and its accounts are the right ones; restart it once if that may help.
+
+    Args:
+        runtime: Who runs the gateway.
+        settings: The configuration.
+        clock: The clock; its `wait` is what a signal interrupts.
+        probe: One look at the API, `api.probe_api`.
+        on_event: Told what an operator should know at once; must be quick.
+        on_progress: Told elapsed seconds, seconds left, and what is being waited for, about once a second.
+
+    Raises:
+        StartupFailure: One of the `GATEWAY_` words, or `DOCKER_UNAVAILABLE`; with the evidence. A person is needed.
+    """
+    windows = _parse_reset_windows(settings)
+    with Eyes(runtime, settings, clock=clock, probe=probe, windows=windows) as eyes:
+        return _Wait(runtime, settings, clock=clock, eyes=eyes, on_event=on_event, on_progress=on_progress).run()
+
+
+def check_ready_now(runtime: Runtime, settings: Settings, *, clock: Clock, probe: Probe) -> GatewayReady:
+    """Look once: the gateway is ready now, with the right accounts, or this fails at once. Changes nothing.
+
+    Raises:
+        StartupFailure: One of the `GATEWAY_` words, or `DOCKER_UNAVAILABLE`.
+    """
+    windows = _parse_reset_windows(settings)
+    status = runtime.probe()
+    api = None
+    if readiness.is_handshake_due(status):
+        api = probe(
+            settings.gateway_host,
+            settings.gateway_port,
+            client_id=settings.gateway_probe_client_id,
+            timeout_s=settings.health_check_timeout_s,
+            now=clock.now,
+        )
+    memory = Memory(deadline_s=float("-inf"))
+    observation = Observation(status=status, api=api)
+    sight = readiness.see(observation, memory)
+    if sight is Sight.READY:
+        return _build_ready(runtime, settings, observation, memory)
+    log = runtime.read_log(since=status.log_since, lines=200)
+    observation = replace(
+        observation,
+        login=read_login(log),
+        in_reset_window=any(window.contains(clock.now()) for window in windows),
+    )
+    # No restart, no extension: the machine is asked what a wait that ends now would end with.
+    rules = Rules(timeout_s=0.0, twofa_timeout_s=0.0, may_restart=False)
+    _, decision = readiness.decide(memory, observation, 0.0, rules)
+    said = words.describe_sight(decision.sight, observation, port=settings.gateway_port)
+    failure = words.describe_failure(
+        decision.word or FailureWord.GATEWAY_TIMEOUT,
+        decision.sight,
+        observation,
+        memory,
+        waited_s=0.0,
+        port=settings.gateway_port,
+    )
+    raise StartupFailure(
+        decision.word or FailureWord.GATEWAY_TIMEOUT,
+        f"the gateway is not ready: {said}",
+        next_action=failure.next_action,
+        evidence=redact((*status.health_log[-1:], *log[-_EVIDENCE_LINES:]), settings.secrets),
+    )
+
+
+class _Wait:
+    """One wait. It lives for one call of `wait_until_ready`."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        settings: Settings,
+        *,
+        clock: Clock,
+        eyes: Eyes,
+        on_event: OnEvent,
+        on_progress: OnProgress,
+    ) -> None:
+        self._runtime = runtime
+        self._settings = settings
+        self._clock = clock
+        self._eyes = eyes
+        self._on_event = on_event
+        self._on_progress = on_progress
+        self._rules = Rules(
+            timeout_s=settings.gateway_health_timeout_s,
+            twofa_timeout_s=settings.gateway_twofa_timeout_s,
+            may_restart=runtime.can_control and settings.gateway_recovery is GatewayRecovery.RESTART,
+        )
+        self._begun_s = clock.monotonic_s()
+        self._memory = readiness.begin(self._begun_s, self._rules)
+
+    def run(self) -> GatewayReady:
+        fresh = True
+        while True:
+            self._eyes.wake.clear()
+            # The look counts for the time at which it began: one that began before the deadline is not the last.
+            now_s = self._clock.monotonic_s()
+            observation = self._eyes.look(left_s=self._memory.deadline_s - now_s, fresh=fresh)
+            self._memory, decision = readiness.decide(self._memory, observation, now_s, self._rules)
+            self._tell(decision, observation)
+            match decision.action:
+                case Action.READY:
+                    return _build_ready(self._runtime, self._settings, observation, self._memory)
+                case Action.RESTART:
+                    self._restart()
+                case Action.STOP_AND_FAIL | Action.FAIL:
+                    raise self._fail(decision, observation)
+                case Action.WAIT:
+                    self._pause(decision.sight, observation)
+            fresh = decision.sight in {Sight.GONE, Sight.ENGINE_GONE, Sight.PAUSED}
+
+    def _tell(self, decision: Decision, observation: Observation) -> None:
+        for kind in decision.tell:
+            said = words.describe_event(
+                kind, observation, self._memory, twofa_timeout_s=self._settings.gateway_twofa_timeout_s
+            )
+            message = said.message
+            evidence: tuple[str, ...] = (observation.login.evidence,) if kind in _TOLD_BY_LOG else ()
+            if kind is WaitEventKind.RESTARTING:
+                message += ": " + words.describe_sight(decision.sight, observation, port=self._settings.gateway_port)
+                evidence = self._eyes.read_evidence(_EVIDENCE_LINES)
+            event = WaitEvent(kind=kind, message=message, next_action=said.next_action, evidence=self._redact(evidence))
+            self._on_event(event)
+
+    def _pause(self, sight: Sight, observation: Observation) -> None:
+        now_s = self._clock.monotonic_s()
+        left_s = max(0.0, self._memory.deadline_s - now_s)
+        text = words.describe_sight(sight, observation, port=self._settings.gateway_port)
+        self._on_progress(now_s - self._begun_s, left_s, text)
+        # What nobody tells us about is asked at the interval that the settings name.
+        asks = observation.api is not None or not self._runtime.has_events
+        tick_s = self._settings.gateway_health_retry_interval_s if asks else _TICK_S
+        self._clock.wait(self._eyes.wake, min(tick_s, left_s))
+
+    def _restart(self) -> None:
+        self._runtime.restart()
+        self._eyes.forget()
+        self._memory = readiness.note_restarted(self._memory, self._clock.monotonic_s(), self._rules)
+
+    def _fail(self, decision: Decision, observation: Observation) -> StartupFailure:
+        word = decision.word or FailureWord.GATEWAY_TIMEOUT
+        evidence = self._redact(self._eyes.read_evidence(_EVIDENCE_LINES))
+        said = words.describe_failure(
+            word,
+            decision.sight,
+            observation,
+            self._memory,
+            waited_s=self._clock.monotonic_s() - self._begun_s,
+            port=self._settings.gateway_port,
+        )
+        message = said.message
+        if decision.action is Action.STOP_AND_FAIL:
+            message += self._stop()
+        return StartupFailure(word, self._redact((message,))[0], next_action=said.next_action, evidence=evidence)
+
+    def _stop(self) -> str:
+        if not self._runtime.can_control:
+            return "; it is not ours to stop: stop it before the account is locked"
+        try:
+            self._runtime.stop(timeout_s=_STOP_TIMEOUT_S)
+        except StartupFailure as failure:
+            return f"; it could NOT be stopped ({failure.message}): stop it by hand before the account is locked"
+        return "; it was stopped, so that the account is not locked"
+
+    def _redact(self, lines: Sequence[str]) -> tuple[str, ...]:
+        return redact([line for line in lines if line], self._settings.secrets)
+
+
+def _build_ready(runtime: Runtime, settings: Settings, observation: Observation, memory: Memory) -> GatewayReady:
+    status, api = observation.status, observation.api
+    if api is None or status is None:
+        raise AssertionError("ready without an answer")  # the machine cannot decide so
+    accounts = validate_accounts(api.accounts, settings, is_simulated=settings.simulated)
+    farms = words.list_farms(observation)
+    return GatewayReady(
+        runtime=runtime.kind,
+        container=runtime.container_name,
+        server_version=api.server_version,
+        accounts=accounts,
+        latency_ms=api.latency_ms,
+        skew_s=api.skew_s,
+        server_time=api.server_time,
+        restarted=memory.is_restarted,
+        warnings=(f"data farms are broken: {farms}",) if farms else (),
+        container_started_at=status.started_at,
+        is_simulated=status.is_simulated,
+    )
+
+
+def _parse_reset_windows(settings: Settings) -> tuple[Window, ...]:
+    try:
+        return parse_windows(settings.broker_reset_windows)
+    except ValueError as error:
+        raise StartupFailure(
+            FailureWord.CONFIG_INVALID,
+            f"BROKER_RESET_WINDOWS: {error}",
+            next_action="Correct it in the environment or in .env.",
+        ) from error

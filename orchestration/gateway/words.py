@@ -1,0 +1,168 @@
+"""What is said to the operator about a gateway that is not ready: what was seen, and what to do about it. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from orchestration.errors import FailureWord
+from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.login import LoginPhase
+from orchestration.gateway.readiness import Memory, Observation, Sight, WaitEventKind
+
+_CRASH_LOOP_STARTS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """Something said.
+
+    Attributes:
+        message: One sentence: what was found.
+        next_action: One sentence: what a person should do; empty if nothing.
+    """
+
+    message: str
+    next_action: str = ""
+
+
+_READ_THE_LOG = "Read the gateway's log: `inv logs --of gateway`."
+
+
+def describe_sight(sight: Sight, observation: Observation, *, port: int) -> str:
+    """What was seen last, as the end of a sentence that says the gateway is not ready."""
+    status, login = observation.status, observation.login
+    text = _PLAIN_SIGHTS.get(sight, "")
+    if sight is Sight.REJECTED:
+        text = f"the broker refuses user or password ({login.evidence})"
+    elif sight is Sight.GONE:
+        text = "there is no container" if status is None or not status.id else f"the container is {status}"
+    elif sight is Sight.STARTING:
+        text += _describe_login(login.phase)
+    elif sight is Sight.API_NOT_READY:
+        text = _describe_api(observation, port)
+    if status is not None and status.published_ports and port not in status.published_ports:
+        published = ", ".join(str(one) for one in status.published_ports)
+        text += f"; the container publishes port {published}, not GATEWAY_PORT {port}"
+    return text
+
+
+_PLAIN_SIGHTS: Mapping[Sight, str] = {
+    Sight.ENGINE_GONE: "the Docker engine does not answer",
+    Sight.READY: "the gateway is ready",
+    Sight.LINK_DOWN: "the API answers, but the gateway has lost its link to the broker",
+    Sight.PAUSED: "the container is paused",
+    Sight.RESTARTING: "the container ends again and again, and Docker is about to start it once more",
+    Sight.SECOND_FACTOR: "the login waits for the second factor on the phone",
+    Sight.SESSION_TAKEN: "the same user is logged in elsewhere, and that session was left in charge",
+    Sight.UNHEALTHY: "the container says that it is unhealthy",
+    Sight.STARTING: "the container runs and is not healthy yet",
+    Sight.CLIENT_IDS_IN_USE: "the gateway runs, but all ten API client ids of the check are in use",
+}
+
+
+def _describe_login(phase: LoginPhase) -> str:
+    return {
+        LoginPhase.LOGGING_IN: ", the login is under way",
+        LoginPhase.LOGGED_IN: ", though its log says that it is logged in",
+        LoginPhase.FAILED: ", and a login failed",
+    }.get(phase, "")
+
+
+def _describe_api(observation: Observation, port: int) -> str:
+    api = observation.api
+    if api is None:
+        return "the API was not asked yet"
+    text = {
+        ApiOutcome.REFUSED: f"nothing answers on port {port}",
+        ApiOutcome.CLOSED: f"port {port} accepts and hangs up at once, as it does before the login",
+        ApiOutcome.SILENT: f"port {port} accepts, but the API is silent",
+        ApiOutcome.GARBAGE: f"what answers on port {port} is not the gateway's API",
+        ApiOutcome.NOT_CONNECTED: "the API answers that it is not connected",
+        ApiOutcome.DISCLAIMER: "the paper trading disclaimer is not accepted yet",
+    }.get(api.outcome, "the API is not ready")
+    return text + _describe_login(observation.login.phase)
+
+
+def describe_failure(
+    word: FailureWord, sight: Sight, observation: Observation, memory: Memory, *, waited_s: float, port: int
+) -> Words:
+    """What is said when the wait has failed."""
+    seen = describe_sight(sight, observation, port=port)
+    tail = ", also after one restart" if memory.is_restarted else ""
+    status = observation.status
+    if memory.other_restarts >= _CRASH_LOOP_STARTS and sight is not Sight.REJECTED:
+        tail += f"; Docker started the container {memory.other_restarts} more times meanwhile: it crashes"
+    if status is not None and status.out_of_memory:
+        tail += "; it was ended for lack of memory (GATEWAY_MEMORY_LIMIT)"
+    match word:
+        case FailureWord.GATEWAY_SECOND_FACTOR:
+            message = f"nobody confirmed the second factor within {waited_s:.0f} s{tail}"
+        case FailureWord.GATEWAY_LOGIN_FAILED:
+            message = seen
+        case FailureWord.DOCKER_UNAVAILABLE:
+            message = f"the Docker engine has not answered for the last part of a wait of {waited_s:.0f} s"
+        case _:
+            message = f"the gateway is not ready after {waited_s:.0f} s{tail}: {seen}"
+    return Words(message=message, next_action=_FAILURE_ADVICE.get(word) or _SIGHT_ADVICE.get(sight, _READ_THE_LOG))
+
+
+_FAILURE_ADVICE: Mapping[FailureWord, str] = {
+    FailureWord.GATEWAY_SECOND_FACTOR: "Have the phone at hand, then start again: `inv gateway.restart`, "
+    "`inv startup`; a new push is sent then.",
+    FailureWord.GATEWAY_LOGIN_FAILED: "Correct TWS_USERID and TWS_PASSWORD (try them on the broker's website first: "
+    "too many tries lock the account), then `inv startup`.",
+    FailureWord.DOCKER_UNAVAILABLE: "Start Docker: `sudo systemctl start docker`, or Docker Desktop.",
+}
+_SIGHT_ADVICE: Mapping[Sight, str] = {
+    Sight.LINK_DOWN: "Check this machine's connection and the broker's system status page; the gateway "
+    "reconnects by itself; then `inv startup`.",
+    Sight.SESSION_TAKEN: "Log the other session out (TWS, the phone's app, the website), then "
+    "`inv gateway.restart` and `inv startup`.",
+    Sight.CLIENT_IDS_IN_USE: "Set GATEWAY_PROBE_CLIENT_ID to ids that no other client uses.",
+    Sight.PAUSED: "Somebody paused the container: `docker unpause`.",
+}
+
+
+def describe_event(kind: WaitEventKind, observation: Observation, memory: Memory, *, twofa_timeout_s: float) -> Words:
+    """What is told to the operator while waiting."""
+    match kind:
+        case WaitEventKind.SECOND_FACTOR_NEEDED:
+            return Words(
+                message="the gateway's login waits for the second factor",
+                next_action=f"Confirm it on the phone now; it is waited for {twofa_timeout_s:.0f} s longer.",
+            )
+        case WaitEventKind.SESSION_TAKEN:
+            return Words(
+                message="the same user is logged in elsewhere, and that session was left in charge",
+                next_action=_SIGHT_ADVICE[Sight.SESSION_TAKEN],
+            )
+        case WaitEventKind.LINK_DOWN:
+            return Words(
+                message="the gateway has lost its link to the broker",
+                next_action="Nothing yet: it reconnects by itself, and is waited for.",
+            )
+        case WaitEventKind.FARMS_BROKEN:
+            return Words(message=f"the gateway is up, but data farms are broken: {list_farms(observation)}")
+        case WaitEventKind.CONTAINER_RESTARTED:
+            status = observation.status
+            times = f", {status.restart_count} times so far" if status is not None and status.restart_count else ""
+            return Words(
+                message=f"the container ended and was started again, not by this program{times}",
+                next_action=_READ_THE_LOG if memory.other_restarts >= _CRASH_LOOP_STARTS else "",
+            )
+        case _:
+            return Words(message=_PLAIN_EVENTS[kind])
+
+
+_PLAIN_EVENTS: Mapping[WaitEventKind, str] = {
+    WaitEventKind.SECOND_FACTOR_GRANTED: "the second factor was confirmed",
+    WaitEventKind.LOGIN_SEEN: "the gateway's log says that the login is complete",
+    WaitEventKind.LOGIN_FAILED_ONCE: "a login failed; one failure proves nothing yet, the gateway tries again",
+    WaitEventKind.ENGINE_LOST: "the Docker engine does not answer; waiting for it",
+    WaitEventKind.RESTARTING: "the gateway is not ready and is restarted, once",
+}
+
+
+def list_farms(observation: Observation) -> str:
+    """The broken data farms, in the gateway's own words."""
+    broken = observation.api.broken_farms if observation.api is not None else ()
+    return "; ".join(f"{said.code} {said.text}" for said in broken)
