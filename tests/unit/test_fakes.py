@@ -13,7 +13,7 @@ from tests.fakes.commands import FakeCommands
 def test_an_unforeseen_command_fails_and_names_those_that_were_foreseen() -> None:
     commands = FakeCommands()
     commands.expect(["docker", "version"], stdout="26")
-    with pytest.raises(AssertionError, match="unexpected command.*'info'.*'version'"):
+    with pytest.raises(AssertionError, match=r"unexpected command.*'info'.*'version'"):
         commands.run(["docker", "info"], timeout_s=1)
     with pytest.raises(AssertionError, match="unexpected command to follow"):
         commands.follow(["docker", "version"], on_line=print)
