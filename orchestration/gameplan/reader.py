@@ -6,6 +6,7 @@ JSON reader lets pass (NaN, duplicate keys, numbers that overflow, half surrogat
 """
 
 import json
+import math
 import os
 import re
 import stat
@@ -19,7 +20,7 @@ from orchestration.gameplan.verdict import GameplanError
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64  # a plan needs four; Python's own limit differs between versions and is met as RecursionError
-_MAX_DIGITS = 308  # whole numbers beyond this do not fit a double, which is what most JSON readers make of them
+_MAX_DIGITS = 309  # the largest double, which is what most JSON readers make of any number, has as many
 _SHOWN_CHARACTERS = 60
 
 _BOM_UTF8 = b"\xef\xbb\xbf"
@@ -170,13 +171,13 @@ def _refuse_constant(name: str) -> float:
 
 def _parse_float(text: str) -> float:
     value = float(text)
-    if value in (float("inf"), float("-inf")):
+    if math.isinf(value):
         raise _NotJsonError(f"not JSON here: the number {_cut(text)} is too large")
     return value
 
 
 def _parse_int(text: str) -> int:
-    if len(text.lstrip("-")) > _MAX_DIGITS:
+    if len(text.lstrip("-")) > _MAX_DIGITS or math.isinf(float(text)):
         raise _NotJsonError(f"not JSON here: the number {_cut(text)} is too large")
     return int(text)
 
