@@ -34,8 +34,10 @@ def _perform(name: str, *, as_json: bool) -> None:
     from orchestration.cli import StepLine
 
     if not _lines:
-        _lines.append(StepLine(tuple(word for word in sys.argv[1:] if word in _STEPS) or (name,)))
-    _end(_lines[0].perform(name, as_json=as_json))
+        # The whole line is one run with one document, whichever of its tasks was given the flag.
+        as_json = as_json or not {"--json", "-j"}.isdisjoint(sys.argv)
+        _lines.append(StepLine(tuple(word for word in sys.argv[1:] if word in _STEPS) or (name,), as_json=as_json))
+    _end(_lines[0].perform(name))
 
 
 @task(help={"json": _JSON})

@@ -24,16 +24,15 @@ class StepLine:
         names: The steps' names, in the order in which they were typed.
     """
 
-    def __init__(self, names: tuple[str, ...]) -> None:
+    def __init__(self, names: tuple[str, ...], *, as_json: bool) -> None:
         self.names = names
         self._steps = tuple(step for name in names for step in STEPS if step.name == name)
         self._done = 0
         self._run: Run | None = None
-        self._as_json = False
+        self._as_json = as_json
 
-    def perform(self, name: str, *, as_json: bool) -> int:
+    def perform(self, name: str) -> int:
         """Perform the next step; returns the exit code that the program must end with now, 0 to go on."""
-        self._as_json = self._as_json or as_json
         if self._run is None:
             mission = Mission(kind=" ".join(self.names) if self.names != _ALL else "startup", steps=self._steps)
             self._run = open_run(mission, console.build_display(as_json=self._as_json))

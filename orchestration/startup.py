@@ -7,12 +7,15 @@ import argparse
 import contextlib
 import dataclasses
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from orchestration import gameplan
 from orchestration import steps as act
 from orchestration.errors import ExitCode, StartupFailure, State
+from orchestration.gateway import api
 from orchestration.mission import Display, Mission, Step
 from orchestration.report import Report, build_json
 from orchestration.run import Run
@@ -27,6 +30,9 @@ STEPS = (
     Step(name="gameplan.check", state=State.GAMEPLAN_LOADING, act=act.gameplan_check),
     Step(name="bot.start", state=State.BOT_STARTING, act=act.bot_start),
 )
+
+
+_NEEDS_LIBRARIES = frozenset({"gateway.wait", "gameplan.check", "bot.start"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,8 @@ class Options:
 
 def open_run(mission: Mission, display: Display, *, simulate: bool = False) -> Run:
     """Open a run on the real world. A wrong configuration opens it too: as a failed one, recorded and alerted."""
+    if any(step.name in _NEEDS_LIBRARIES for step in mission.steps):
+        threading.Thread(target=_preload, name="preload").start()
     commands, clock = SystemCommands(), SystemClock()
     failure: StartupFailure | None = None
     try:
@@ -96,6 +104,12 @@ def run_mission(mission: Mission, display: Display, *, simulate: bool = False) -
     for step in mission.steps:
         run.perform(step)
     return run.close()
+
+
+def _preload() -> None:
+    """Import the two heavy libraries (half a second) while Docker is being asked and the gateway waited for."""
+    api.preload()
+    gameplan.preload()
 
 
 def start(options: Options) -> int:

@@ -1,0 +1,272 @@
+"""The whole sequence as its users meet it: real processes, real sockets, the built-in gateway."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.system import PROJECT, System, day_from_today, is_port_free
+
+STEPS = ["preflight", "gateway.up", "gateway.wait", "gameplan.check", "bot.start"]
+KEYS = {
+    "run_id",
+    "instance",
+    "result",
+    "exit_code",
+    "state",
+    "failure",
+    "fallback",
+    "message",
+    "next_action",
+    "started_at",
+    "duration_s",
+    "steps",
+    "gateway",
+    "gameplan",
+    "bot",
+}
+
+
+def test_simulate_brings_everything_up_and_shutdown_leaves_nothing_behind(system: System) -> None:
+    started = system.inv("startup", "--simulate", "--json")
+    assert started.code == 0, started.err
+    report = started.document
+    assert report.keys() >= KEYS
+    assert (report["result"], report["state"], report["failure"], report["fallback"]) == (
+        "success",
+        "success",
+        None,
+        None,
+    )
+    assert [step["name"] for step in report["steps"]] == STEPS
+    assert report["gateway"]["runtime"] == "simulator"
+    assert all("*" in account for account in report["gateway"]["accounts"])
+    assert report["gameplan"]["strategy"] == "A"
+    assert Path(report["gameplan"]["path"]).is_absolute()
+    assert report["bot"]["ready_by"] == "notify"
+    assert [bot.pid for bot in system.bots()] == [report["bot"]["pid"]]
+
+    status = system.inv("status", "--json")
+    assert status.code == 0, status.out
+    assert status.document["gateway"]["simulated"] is True
+    assert status.document["bot"]["pid"] == report["bot"]["pid"]
+
+    stopped = system.inv("shutdown")
+    assert stopped.code == 0, stopped.out
+    assert system.processes() == []
+    assert is_port_free(system.port)
+    assert system.inv("status").code == 3
+
+
+def test_a_bot_without_a_plan_runs_on_the_emergency_plan_and_the_code_is_two(system: System) -> None:
+    system.use_small_bot("--ready")
+    started = system.startup()
+    assert started.code == 2, started.err
+    report = started.document
+    assert (report["result"], report["fallback"]) == ("partial", "GAMEPLAN_NOT_CONFIGURED")
+    assert report["gameplan"]["strategy"] == "C"
+    plan = json.loads(Path(report["gameplan"]["path"]).read_text(encoding="utf-8"))
+    assert plan["emergency_reason"] == "GAMEPLAN_NOT_CONFIGURED"
+    assert plan["symbols"] == []
+    assert system.inv("status").code == 0  # all well, whichever plan
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"date": day_from_today(-7)}, "GAMEPLAN_STALE"),
+        ({"date": day_from_today(7)}, "GAMEPLAN_NOT_YET"),
+        ({"strategy": "Z"}, "GAMEPLAN_INVALID"),
+        ({"data_quality": {"quarantine_active": True}}, "GAMEPLAN_QUARANTINED"),
+        ({"data_quarantine": True}, "GAMEPLAN_QUARANTINED"),
+    ],
+)
+def test_a_bad_plan_leads_to_the_emergency_plan(system: System, changes: dict[str, object], word: str) -> None:
+    system.use_small_bot("--ready")
+    system.use_plan(**changes)
+    started = system.startup()
+    assert started.code == 2, started.err
+    assert started.document["fallback"] == word
+    bot = system.bots()[0]
+    assert bot.environ()["GAMEPLAN_PATH"] == started.document["gameplan"]["path"]
+    assert bot.environ()["GAMEPLAN_PATH"] == str(system.state / "emergency_gameplan.json")
+
+
+def test_a_valid_plan_that_chooses_c_itself_is_a_full_success(system: System) -> None:
+    system.use_small_bot("--ready")
+    system.use_plan(strategy="C", symbols=[])
+    assert system.startup().code == 0
+
+
+def test_the_bot_gets_a_copy_of_the_bytes_that_were_checked(system: System) -> None:
+    system.use_small_bot("--ready")
+    source = system.use_plan()
+    report = system.startup().document
+    copy = Path(report["gameplan"]["path"])
+    assert copy != source
+    assert copy.read_bytes() == source.read_bytes()
+    source.write_text("{}", encoding="utf-8")
+    assert json.loads(copy.read_text(encoding="utf-8"))["strategy"] == "A"
+
+
+def test_a_bot_that_says_nothing_is_up_after_the_grace_time(system: System) -> None:
+    system.use_small_bot()
+    system.use_plan()
+    started = system.startup()
+    assert started.code == 0, started.err
+    assert started.document["bot"]["ready_by"] == "grace"
+
+
+def test_a_bot_that_dies_at_once_is_a_failure_with_its_last_lines(system: System) -> None:
+    system.use_small_bot(code="import sys; print('cannot find my strategy file'); sys.exit(7)")
+    system.use_plan()
+    started = system.startup()
+    assert started.code == 1
+    assert started.document["failure"] == "BOT_START_FAILED"
+    assert "7" in started.document["message"]
+    assert any("cannot find my strategy file" in line for line in started.document["evidence"])
+    assert system.bots() == []
+
+
+def test_a_running_bot_is_named_and_left_alone(system: System) -> None:
+    system.use_small_bot("--ready")
+    system.use_plan()
+    pid = system.startup().document["bot"]["pid"]
+    again = system.startup()
+    assert again.code == 1
+    assert again.document["failure"] == "BOT_ALREADY_RUNNING"
+    assert str(pid) in again.document["message"]
+    assert [bot.pid for bot in system.bots()] == [pid]
+    assert system.inv("status").code == 0
+
+
+def test_replace_stops_the_running_bot_in_order_first(system: System) -> None:
+    system.use_small_bot("--ready")
+    system.use_plan()
+    first = system.startup().document["bot"]["pid"]
+    second = system.startup("--replace").document["bot"]["pid"]
+    assert first != second
+    assert [bot.pid for bot in system.bots()] == [second]
+
+
+def test_the_five_tasks_on_one_line_are_one_run_that_does_what_startup_does(system: System) -> None:
+    system.use_small_bot("--ready")
+    ended = system.inv("preflight", "gateway.up", "gateway.wait", "gameplan.check", "bot.start", "--json")
+    assert ended.code == 2, ended.err
+    report = ended.document
+    assert [step["name"] for step in report["steps"]] == STEPS
+    assert report["fallback"] == "GAMEPLAN_NOT_CONFIGURED"
+    runs = system.inv("history", "--json").document["runs"]
+    assert [(run["kind"], run["exit_code"]) for run in runs] == [("startup", 2)]
+
+
+def test_a_failed_step_ends_the_line(system: System) -> None:
+    system.environ["SIMULATOR_FAULTS"] = "wrong_account"
+    system.use_small_bot("--ready")
+    ended = system.inv("gateway.up", "gateway.wait", "gameplan.check", "bot.start", "--json")
+    assert ended.code == 1
+    assert ended.document["failure"] == "GATEWAY_WRONG_ACCOUNT"
+    assert [step["status"] for step in ended.document["steps"]][-2:] == ["skip", "skip"]
+    assert system.bots() == []
+
+
+def test_gameplan_check_alone_puts_the_plan_in_force_and_ends_with_zero_either_way(system: System) -> None:
+    bad = system.inv("gameplan.check", "--json")
+    assert bad.code == 0, bad.err
+    assert bad.document["gameplan"]["strategy"] == "C"
+    system.use_plan()
+    good = system.inv("gameplan.check", "--json")
+    assert good.code == 0
+    assert good.document["gameplan"]["strategy"] == "A"
+
+
+def test_gameplan_check_with_a_path_only_judges(system: System) -> None:
+    plan = system.use_plan(strategy="Z")
+    judged = system.inv("gameplan.check", "--path", str(plan), "--json")
+    assert judged.code == 1
+    assert judged.document["word"] == "GAMEPLAN_INVALID"
+    assert any("strategy" in problem for problem in judged.document["problems"])
+    assert not system.state.exists()
+    assert system.inv("gameplan.check", "--path", str(system.use_plan())).code == 0
+
+
+def test_bot_start_alone_validates_the_gateway_and_does_not_start_it(system: System) -> None:
+    system.use_small_bot("--ready")
+    system.use_plan()
+    ended = system.inv("bot.start", "--json")
+    assert ended.code == 1
+    assert ended.document["failure"].startswith("GATEWAY_")
+    assert system.processes() == []
+    assert system.inv("gateway.up", "gateway.wait").code == 0
+    assert system.inv("bot.start").code == 0
+    assert len(system.bots()) == 1
+
+
+def test_preflight_and_a_dry_run_change_nothing(system: System) -> None:
+    system.use_small_bot("--ready")
+    checks = system.inv("preflight", "--json")
+    assert checks.code == 0, checks.out
+    assert {check["status"] for check in checks.document["checks"]} <= {"ok", "warn", "skip"}
+    dry = system.inv("startup", "--dry-run")
+    assert dry.code == 2, dry.out
+    assert not system.state.exists()
+    assert not system.logs.exists()
+    assert system.processes() == []
+
+
+def test_every_configuration_problem_stands_in_one_message(system: System) -> None:
+    system.environ |= {"GATEWAY_PORT": "zero", "TRADING_MODE": "lvie", "BOT_START_GRACE": "-1"}
+    started = system.startup()
+    assert started.code == 1
+    report = started.document
+    assert report["failure"] == "CONFIG_INVALID"
+    assert all(name in report["message"] for name in ("GATEWAY_PORT", "TRADING_MODE", "BOT_START_GRACE"))
+    assert system.inv("history", "--json").code == 1  # the same problems, said again
+    checks = system.inv("preflight", "--json")
+    assert checks.code == 1
+    assert len([check for check in checks.document["checks"] if check["status"] == "fail"]) == 3
+
+
+@pytest.mark.parametrize("arguments", [["--no-such-flag"], ["startup", "now"]])
+def test_a_usage_error_never_looks_like_a_partial_success(system: System, arguments: list[str]) -> None:
+    assert system.startup(*arguments).code == 1
+
+
+def test_a_held_system_stays_down_and_says_who_holds_it(system: System) -> None:
+    system.use_small_bot("--ready")
+    system.startup()
+    assert system.inv("hold", "--reason", "maintenance of the host").code == 0
+    assert system.processes() == []
+    refused = system.startup()
+    assert refused.code == 1
+    assert refused.document["failure"] == "HELD"
+    assert "maintenance of the host" in refused.document["message"]
+    assert system.inv("resume").code == 0
+    assert system.startup().code == 2
+
+
+def test_the_wrapper_keeps_the_exit_code_from_any_folder_and_through_a_link(system: System, tmp_path: Path) -> None:
+    wrapper = PROJECT / "docker/gateway/scripts/production-startup.sh"
+    link = tmp_path / "a link with spaces"
+    link.symlink_to(wrapper)
+    system.use_small_bot("--ready")
+    system.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{system.environ['PATH']}"
+    assert system.run(["bash", "-c", f"cd / && '{link}'"]).code == 2
+    assert system.run([str(link)]).code == 1  # the bot runs already
+    system.use_plan()
+    assert system.run([str(link), "--replace"]).code == 0
+    assert len(list(system.logs.glob("startup_*.log"))) == 3
+
+
+def test_a_simulated_gateway_refuses_a_port_that_somebody_else_holds(system: System) -> None:
+    import socket
+
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", system.port))
+        holder.listen()
+        started = system.inv("startup", "--simulate", "--json")
+    assert started.code == 1
+    assert started.document["failure"] == "GATEWAY_START_FAILED"
+    assert system.processes() == []

@@ -1,0 +1,121 @@
+"""Run twice, at the same moment, killed and interrupted in every state: never two bots, and always a known end."""
+
+import json
+import random
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.system import PATIENCE_S, SIGINT, SIGKILL, SIGTERM, System, end_and_read, is_port_free, wait_until
+
+if TYPE_CHECKING:
+    import subprocess
+
+# How to make the sequence stay in a state, and what its log says then.
+SLOW = {
+    "gateway_waiting": ("slow_login=60", "step gateway.wait"),
+    "gameplan_loading": ("", "step gameplan.check"),
+    "bot_starting": ("", "step bot.start"),
+}
+
+
+def prepare(system: System, state: str) -> str:
+    """Make the sequence stay in this state; returns what the log says when it is there."""
+    faults, sign = SLOW[state]
+    system.environ["SIMULATOR_FAULTS"] = faults
+    system.use_small_bot()
+    if state == "gameplan_loading":
+        # An invalid file that is still being written is read again, for some seconds.
+        (system.use_plan()).write_text("{", encoding="utf-8")
+    if state == "bot_starting":
+        system.environ["BOT_START_GRACE"] = "60"
+    return sign
+
+
+def test_twenty_at_the_same_instant_start_exactly_one_bot(system: System) -> None:
+    system.use_small_bot("--ready")
+    system.use_plan()
+    running = [system.begin() for _ in range(20)]
+    ended = [(process.communicate(timeout=PATIENCE_S)[0], process.returncode) for process in running]
+    assert sorted(code for _, code in ended) == [0] + [1] * 19
+    assert len(system.bots()) == 1
+    reports = [json.loads(out) for out, _ in ended]
+    assert {report["failure"] for report in reports} <= {None, "ALREADY_STARTING", "BOT_ALREADY_RUNNING"}
+    assert len({report["log"] for report in reports}) == 20
+    assert len(system.inv("history", "--json").document["runs"]) == 20
+
+
+@pytest.mark.parametrize("number", [SIGTERM, SIGINT])
+@pytest.mark.parametrize("state", list(SLOW))
+def test_a_signal_in_any_state_leaves_nothing_half_started(system: System, state: str, number: int) -> None:
+    sign = prepare(system, state)
+    process = system.begin()
+    system.wait_for_log(sign)
+    if state == "bot_starting":
+        wait_until(system.bots, "bot")
+    ended = end_and_read(process, number)
+    assert ended.code == 1, ended.err
+    assert ended.document["failure"] == "INTERRUPTED"
+    assert system.processes() == []
+    assert is_port_free(system.port)
+    last = system.inv("history", "--json").document["runs"][0]
+    assert (last["result"], last["failure"], last["exit_code"]) == ("failure", "INTERRUPTED", 1)
+
+
+@pytest.mark.parametrize("state", list(SLOW))
+def test_after_a_kill_in_any_state_the_next_run_converges_on_one_bot(system: System, state: str) -> None:
+    sign = prepare(system, state)
+    process = system.begin()
+    system.wait_for_log(sign)
+    if state == "bot_starting":
+        wait_until(system.bots, "bot")
+    end_and_read_killed(process)
+    before = system.bots()
+
+    system.environ |= {"SIMULATOR_FAULTS": "", "BOT_START_GRACE": "1"}
+    if state == "gateway_waiting":
+        assert system.inv("gateway.down").code == 0  # the simulated gateway would log in after a minute
+    system.use_plan()
+    again = system.startup()
+    if before:
+        assert again.document["failure"] == "BOT_ALREADY_RUNNING"
+    else:
+        assert again.code == 0, again.err
+    assert len(system.bots()) == 1
+    runs = system.inv("history", "--json").document["runs"]
+    assert runs[-1]["failure"] == "INTERRUPTED"
+
+
+def test_kills_at_random_instants_never_leave_two_bots_or_a_broken_journal(system: System) -> None:
+    seed = 20261121
+    chance = random.Random(seed)  # noqa: S311 - a seeded choice of instants, not a secret
+    system.use_small_bot("--ready")
+    system.use_plan()
+    for _ in range(12):
+        process = system.begin()
+        time.sleep(chance.uniform(0.05, 0.9))  # any instant will do: it is the kill that is tested
+        end_and_read_killed(process)
+        assert len(system.bots()) <= 1, seed
+    system.startup()
+    assert len(system.bots()) == 1
+    runs = system.inv("history", "--json").document["runs"]
+    assert all(run["result"] is not None for run in runs)
+
+
+def test_shutdown_ends_a_start_that_is_under_way(system: System) -> None:
+    system.use_small_bot("--ready")
+    system.environ["SIMULATOR_FAULTS"] = "slow_login=60"
+    process = system.begin()
+    system.wait_for_log("step gateway.wait")
+    assert system.inv("shutdown").code == 0
+    out, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1
+    assert json.loads(out)["failure"] == "INTERRUPTED"
+    assert system.processes() == []
+
+
+def end_and_read_killed(process: "subprocess.Popen[str]") -> None:
+    """Kill it and collect it."""
+    process.send_signal(SIGKILL)
+    process.communicate(timeout=PATIENCE_S)
