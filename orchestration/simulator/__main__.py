@@ -16,6 +16,7 @@ from orchestration.simulator.faults import FAULT_NAMES, FaultError, parse_faults
 from orchestration.simulator.server import Options, PortUnavailableError, Simulator
 
 _MAX_PASSWORD_BYTES = 65536
+_END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.faults or given.fault:
         _write(f"SIMULATED gateway with faults: {' '.join((*given.fault, *split_faults(given.faults)))}")
     simulator = Simulator(options, write=_write)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _END_SIGNALS:
         # Not through asyncio: its handlers go with the loop, and a second signal would then kill the process.
         signal.signal(number, lambda found, _frame: simulator.ask_to_end(f"ends on {signal.Signals(found).name}"))
     try:
@@ -48,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PortUnavailableError as error:
         sys.stderr.write(f"simulator: {error}; another gateway may be running there\n")
         return 1
+    finally:
+        for number in _END_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # else one that comes while Python shuts down would still kill
 
 
 def _build_parser() -> argparse.ArgumentParser:

@@ -1,0 +1,113 @@
+"""What a look at the API means, and the pure parts of looking."""
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestration.gateway.api import ApiCode, ApiOutcome, ApiProbe
+from orchestration.gateway.handshake import FrameGuard, compute_skew_s
+
+
+def probe(*codes: int | tuple[int, str], outcome: ApiOutcome = ApiOutcome.READY) -> ApiProbe:
+    said = [(code, "") if isinstance(code, int) else code for code in codes]
+    return ApiProbe(outcome=outcome, codes=tuple(ApiCode(code=code, text=text) for code, text in said))
+
+
+@pytest.mark.parametrize("outcome", ApiOutcome)
+def test_only_a_completed_handshake_is_ready(outcome: ApiOutcome) -> None:
+    assert probe(outcome=outcome).is_ready is (outcome is ApiOutcome.READY)
+
+
+def test_the_words_of_the_outcomes_are_stable() -> None:
+    assert [str(outcome) for outcome in ApiOutcome] == [
+        "ready",
+        "refused",
+        "closed",
+        "silent",
+        "garbage",
+        "client_id_in_use",
+        "not_connected",
+        "disclaimer",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("codes", "is_down"),
+    [
+        ((), False),
+        ((2104, 2106, 2158), False),
+        ((1100,), True),
+        ((2110,), True),
+        ((1100, 2104), True),
+        ((1100, 1101), False),
+        ((1100, 1102), False),
+        ((2110, 1102), False),
+        ((1102, 1100), True),
+        ((1100, 1102, 2110), True),
+        ((2103,), False),
+    ],
+)
+def test_the_link_is_down_when_the_last_word_on_it_says_so(codes: tuple[int, ...], is_down: object) -> None:
+    assert probe(*codes).is_link_down is is_down
+
+
+def test_a_broken_farm_stays_broken_until_that_farm_is_reported_fine() -> None:
+    usfarm, ushmds = (2103, "Market data farm connection is broken:usfarm"), (2105, "HMDS is broken:ushmds")
+    assert [said.code for said in probe(usfarm, ushmds, (2106, "HMDS is OK:ushmds")).broken_farms] == [2103]
+    assert [said.code for said in probe((2104, "is OK:usfarm"), usfarm, 2157).broken_farms] == [2103, 2157]
+    assert probe(2104, 2107, 2108, 2158, 1100).broken_farms == ()
+
+
+@pytest.mark.parametrize(
+    ("server", "host", "skew"),
+    [
+        (100, 100.0, 0.0),
+        (100, 100.9, 0.0),
+        (100, 101.0, 0.0),
+        (100, 101.25, -0.25),
+        (100, 99.75, 0.25),
+        (190, 100.5, 89.5),
+        (10, 100.5, -89.5),
+    ],
+)
+def test_the_skew_is_the_least_that_whole_seconds_allow(server: int, host: float, skew: float) -> None:
+    assert compute_skew_s(server, host) == pytest.approx(skew)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e9, 2e9))
+def test_the_skew_never_overstates_and_is_at_most_a_second_short(true_skew: float, host: float) -> None:
+    found = compute_skew_s(int(host + true_skew), host)
+    assert abs(found) <= abs(true_skew) + 1e-6
+    assert abs(found - true_skew) <= 1 + 1e-6
+
+
+def frame(body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + body
+
+
+@given(st.lists(st.binary(min_size=1, max_size=30), max_size=8), st.data())
+def test_frames_come_out_whole_however_the_network_cuts_them(bodies: list[bytes], data: st.DataObject) -> None:
+    stream = b"".join(frame(body) for body in bodies)
+    guard, found = FrameGuard(), []
+    while stream:
+        size = data.draw(st.integers(1, len(stream)))
+        found += list(guard.feed(stream[:size]))
+        stream = stream[size:]
+    assert found == [frame(body) for body in bodies]
+    assert guard.problem == ""
+
+
+@pytest.mark.parametrize("prefix", [b"HTTP", b"\0\0\0\0", b"\xff\xff\xff\xff"])
+def test_an_absurd_length_stops_the_reading(prefix: bytes) -> None:
+    guard = FrameGuard()
+    assert list(guard.feed(frame(b"fine") + prefix + frame(b"never seen"))) == [frame(b"fine")]
+    assert guard.problem
+    assert list(guard.feed(frame(b"never seen"))) == []
+
+
+def test_a_flood_stops_the_reading() -> None:
+    guard = FrameGuard()
+    assert 0 < len(list(guard.feed(frame(b"x") * 50_000))) < 5_000
+    assert "unasked" in guard.problem
