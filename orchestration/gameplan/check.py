@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from orchestration.errors import FallbackWord
-from orchestration.gameplan.extra_schema import extra_problems
+from orchestration.gameplan.extra_schema import extra_problems, is_schemas_own_fault
 from orchestration.gameplan.freshness import expected_dates, is_weekend, judge_date
 from orchestration.gameplan.reader import FileContent, parse_plan, read_content
 from orchestration.gameplan.rules import find_problems, find_warnings, is_quarantined
@@ -109,7 +109,7 @@ def _look(
             content=file.content,
             sha256=digest,
         )
-        return verdict, _is_recent(file, clock)
+        return verdict, _is_recent(file, clock) and not is_schemas_own_fault(error.problems)
     word, message = _judge_use(path, plan, clock=clock, market_timezone=market_timezone, freshness=freshness)
     warnings = find_warnings(plan)
     if freshness is GameplanFreshness.OFF:

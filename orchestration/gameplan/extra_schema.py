@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 15.0  # a plan takes milliseconds, the process 0.3 s; a busy machine at boot can be twenty times slower
 _MAX_SHOWN = 200
+_VARIABLE = "GAMEPLAN_SCHEMA"
 
 
 def schema_problem(path: Path | None) -> str | None:
@@ -40,14 +41,14 @@ def schema_problem(path: Path | None) -> str | None:
             type(validator).check_schema(schema)
         except SchemaError as error:
             place = "".join(f"[{part!r}]" for part in error.absolute_path)
-            return f"GAMEPLAN_SCHEMA: {path} is not a valid JSON Schema{_at(place)}: {_shorten(error.message)}"
+            return f"{_VARIABLE}: {path} is not a valid JSON Schema{_at(place)}: {_shorten(error.message)}"
         unknown = next(_unknown_references(schema), None)
     except GameplanError as error:
-        return f"GAMEPLAN_SCHEMA: {error.message}"
+        return f"{_VARIABLE}: {error.message}"
     except Exception as error:  # noqa: BLE001 - a schema is a program of somebody else's; no list of what it raises ends
-        return f"GAMEPLAN_SCHEMA: {path} cannot be used: {_shorten(repr(error))}"
+        return f"{_VARIABLE}: {path} cannot be used: {_shorten(repr(error))}"
     if unknown is not None:
-        return f"GAMEPLAN_SCHEMA: {path} refers to {_shorten(unknown)}, which is not in it (nothing is fetched)"
+        return f"{_VARIABLE}: {path} refers to {_shorten(unknown)}, which is not in it (nothing is fetched)"
     return None
 
 
@@ -80,17 +81,22 @@ def extra_problems(
     try:
         result = commands.run(argv, timeout_s=timeout_s, cwd=PROJECT_DIR)
     except CommandTimedOutError:
-        return (f"GAMEPLAN_SCHEMA: applying {schema_path} took longer than {timeout_s:g} s",)
+        return (f"{_VARIABLE}: applying {schema_path} took longer than {timeout_s:g} s",)
     except (CommandNotFoundError, OSError) as error:
-        return (f"GAMEPLAN_SCHEMA: {schema_path} could not be applied: {_shorten(str(error))}",)
+        return (f"{_VARIABLE}: {schema_path} could not be applied: {_shorten(str(error))}",)
     try:
         problems = json.loads(result.stdout) if result.ok else None
     except ValueError:
         problems = None
     if not isinstance(problems, list):
         last = "; ".join(result.last_lines(1)) or "no output"
-        return (f"GAMEPLAN_SCHEMA: {schema_path} could not be applied: {_shorten(last)}",)
+        return (f"{_VARIABLE}: {schema_path} could not be applied: {_shorten(last)}",)
     return tuple(str(problem) for problem in problems)
+
+
+def is_schemas_own_fault(problems: tuple[str, ...]) -> bool:
+    """Whether it was the further schema that could not be used: looking at the plan once more would not help."""
+    return any(problem.startswith(f"{_VARIABLE}: ") for problem in problems)
 
 
 def judge(schema_path: Path, plan_path: Path, plan_sha256: str) -> tuple[str, ...]:
@@ -107,7 +113,7 @@ def judge(schema_path: Path, plan_path: Path, plan_sha256: str) -> tuple[str, ..
     try:
         return cap(schema_problems(build_validator(read_schema(schema_path)), parse_plan(content)))
     except Exception as error:  # noqa: BLE001 - as above: whatever a schema raises means that the plan is not cleared
-        return (f"GAMEPLAN_SCHEMA: {schema_path} could not be applied: {_shorten(repr(error))}",)
+        return (f"{_VARIABLE}: {schema_path} could not be applied: {_shorten(repr(error))}",)
 
 
 def _unknown_references(schema: dict[str, Any]) -> Iterator[str]:

@@ -24,6 +24,7 @@ _MAX_COLLECTED = 1000
 _MAX_SHOWN = 50
 _MAX_PROBLEM_CHARACTERS = 300
 _HIGH_PERCENTAGE = 0.2  # 20 % in a day or a week is more often 0.2 % or 2 % mistyped than meant
+_MAX_LIMITS = 200  # as in the schema: comparing names takes time, and nobody has more limits
 _OWN_MESSAGE = "x-problem"
 
 # A name is a near miss from this likeness on, and only if each of its words has a counterpart: `max_daily_los_pct` has
@@ -170,7 +171,7 @@ def _describe(error: "ValidationError") -> str:
     allowed: Any = error.validator_value
     own = error.schema.get(_OWN_MESSAGE) if isinstance(error.schema, dict) else None
     if isinstance(own, str) and error.validator != "type":
-        return own if isinstance(error.instance, list) else f"{value} {own}"
+        return own if isinstance(error.instance, list | dict) else f"{value} {own}"
     describe: dict[str, Callable[[], str]] = {
         "type": lambda: f"{value} is not {_type_names(allowed)}",
         "enum": lambda: f"{value} is not one of {', '.join(show(one) for one in allowed)}",
@@ -201,7 +202,7 @@ def _known_limits() -> tuple[str, ...]:
 
 def _near_misses(plan: Mapping[str, Any]) -> Iterator[str]:
     limits = plan.get("hard_limits")
-    for name in limits if isinstance(limits, dict) else ():
+    for name in islice(limits if isinstance(limits, dict) else (), _MAX_LIMITS):
         meant = near_miss(name)
         if meant is not None:
             yield f"{_place(('hard_limits', name))}: is not a known limit; did you mean {meant}?"

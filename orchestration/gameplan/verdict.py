@@ -1,7 +1,7 @@
 """What is known about a gameplan once it has been looked at."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,9 @@ class GameplanVerdict:
     warnings: tuple[str, ...] = ()
     is_information: bool = False
     path: Path | None = None
-    content: bytes | None = None
+    content: bytes | None = field(default=None, repr=False)
     sha256: str | None = None
-    plan: Mapping[str, Any] | None = None
+    plan: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def is_valid(self) -> bool:

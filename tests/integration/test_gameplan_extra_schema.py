@@ -162,3 +162,15 @@ def test_a_plan_that_changes_while_it_is_judged_is_not_cleared(tmp_path: Path) -
         CommandTimedOutError(("python",), 15),
     )
     assert "took longer" in extra_problems(schema, plan, digest, commands=commands)[0]
+
+
+def test_a_fresh_plan_is_not_read_again_because_of_the_schemas_own_fault(tmp_path: Path) -> None:
+    schema = _write_schema(tmp_path, {"type": "strnig"})
+    clock = FakeClock()
+    plan = write_plan(tmp_path, load_plan(), written=clock.now())
+    verdict = check_gameplan(
+        plan, clock=clock, market_timezone=NEW_YORK, freshness=GameplanFreshness.TODAY, extra_schema=schema
+    )
+
+    assert verdict.word is FallbackWord.GAMEPLAN_INVALID
+    assert clock.waits_s == []

@@ -267,3 +267,10 @@ def test_a_huge_list_of_mixed_values_is_judged_in_linear_time() -> None:
     values = [item for number in range(20_000) for item in (number, str(number), [number], {"n": number})]
 
     assert find_problems(changed({"symbols": [*values, [7]]}))[-1] == "and at least 950 more"
+
+
+def test_a_flood_of_limits_is_refused_without_comparing_all_their_names() -> None:
+    flood = {f"max_daily_loss_pct_{number}": 0 for number in range(30_000)}
+    problems = find_problems(changed({"hard_limits": {**load_plan()["hard_limits"], **flood}}))
+
+    assert problems == ("hard_limits: has more than 200 fields",)
