@@ -53,7 +53,8 @@ def build_bot_environ(
     """
     withheld = _build_withheld_names() - set(settings.bot_pass_env)
     environ = {name: value for name, value in settings.environ.items() if name not in withheld | _SERVICE_VARIABLES}
-    environ |= _build_passed_secrets(settings)
+    # Both forms of one secret would be a contradiction: the file, where it is passed too, is enough.
+    environ |= {name: value for name, value in _build_passed_secrets(settings).items() if f"{name}_FILE" not in environ}
     # Without it Python keeps what a bot prints in a buffer, since its output is no terminal: the log of a bot that
     # crashes hard would end before what matters.
     environ.setdefault("PYTHONUNBUFFERED", "1")

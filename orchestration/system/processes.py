@@ -146,7 +146,7 @@ def read_identity(pid: int) -> ProcessIdentity | None:
     if _ON_LINUX:
         try:
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-            boot_id = _BOOT_ID.read_text(encoding="ascii").strip()
+            boot_id = _BOOT_ID.read_text(encoding="utf-8").strip()
         except OSError:
             return None
         # The command's name, in parentheses, may itself hold blanks and parentheses: fields count from the last one.

@@ -1,0 +1,237 @@
+"""Which process is this instance's bot, and which is not: real processes."""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from orchestration.bot.find import FoundBy, find_bot
+from orchestration.bot.record import BotLaunch, ReadyBy, build_record_path, complete_launch, write_record
+from orchestration.bot.stop import stop_bot
+from orchestration.settings import Settings
+from orchestration.system.processes import ProcessIdentity, is_running, read_identity
+from tests.integration.bot_scene import BOT, NOW, build_scene, launch, read_children, read_log, wait_until
+
+
+@contextlib.contextmanager
+def _started(argv: Sequence[str], *, cwd: Path, **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that somebody else started; it is known by its arguments from here on, and ended afterwards."""
+    environ = {name: value for name, value in os.environ.items() if name not in {"INSTANCE", "BOT_RECORD"}}
+    with subprocess.Popen(
+        list(argv), cwd=cwd, env={**environ, **variables}, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            # Popen returns once the program was executed: from here on its own arguments are seen.
+            yield process
+        finally:
+            process.kill()
+
+
+def _forge_record(settings: Settings, identity: ProcessIdentity) -> None:
+    launched = BotLaunch(
+        instance=settings.instance, argv=settings.bot_command, workdir=settings.bot_workdir,
+        log=settings.log_dir / "bot.log", gameplan=settings.state_dir / "plan.json", strategy="A",
+        gameplan_sha256="0" * 64, started_at=NOW, run_id="run-0",
+    )  # fmt: skip
+    record = dataclasses.replace(complete_launch(launched, identity), ready_by=ReadyBy.GRACE)
+    write_record(build_record_path(settings), record)
+
+
+def test_a_bot_started_by_hand_is_found_by_its_command_folder_and_instance(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path, "--print", "hello")
+    python = str(Path(sys.executable).with_name("python3"))
+    argv = [python, "-u", os.path.relpath(BOT, settings.bot_workdir), "--print", "hello", "--more"]
+    with _started(argv, cwd=settings.bot_workdir) as process:
+        found = find_bot(settings).found
+        assert found is not None
+        assert (found.pid, found.how, found.record) == (process.pid, FoundBy.BY_COMMAND, None)
+        assert 0 <= found.uptime_s < 60
+        outcome = stop_bot(settings, found, timeout_s=30)
+        assert outcome.was_running
+        assert outcome.is_gone
+    assert find_bot(settings).found is None
+
+
+def test_a_bot_of_another_instance_or_another_checkout_is_not_this_one(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path)
+    elsewhere = tmp_path / "another checkout"
+    elsewhere.mkdir()
+    with (
+        _started(settings.bot_command, cwd=settings.bot_workdir, INSTANCE="paper2"),
+        _started(settings.bot_command, cwd=elsewhere),
+    ):
+        assert find_bot(settings).found is None
+        with _started(settings.bot_command, cwd=settings.bot_workdir, INSTANCE="default") as process:
+            found = find_bot(settings).found
+            assert found is not None
+            assert found.pid == process.pid
+
+
+def test_a_bot_by_hand_without_an_instance_belongs_to_the_default_instance_only(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path, INSTANCE="paper2")
+    with _started(settings.bot_command, cwd=settings.bot_workdir):
+        assert find_bot(settings).found is None
+    with _started(settings.bot_command, cwd=settings.bot_workdir, INSTANCE="paper2") as process:
+        found = find_bot(settings).found
+        assert found is not None
+        assert found.pid == process.pid
+
+
+def test_what_merely_mentions_the_bot_is_not_the_bot(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path)
+    script = settings.bot_workdir / "bot.py"
+    script.write_text("import time; time.sleep(300)")
+    log = settings.bot_workdir / "bot.log"
+    log.touch()
+    settings = dataclasses.replace(settings, bot_command=(sys.executable, "bot.py"))
+    others = [
+        ("tail", "-f", "bot.py"),
+        ("grep", "-r", "bot.py", "-"),
+        ("sh", "-c", f"sleep 300; {sys.executable} bot.py"),
+        (sys.executable, "-c", "import time; time.sleep(300)", "bot.py"),
+        (sys.executable, "-m", "http.server", "0", "--bind", "127.0.0.1", "bot.py"),
+        ("sleep", "300", "bot.py"),
+    ]
+    if editor := shutil.which("vim.tiny") or shutil.which("vi"):
+        others.append((editor, "bot.py"))
+    with contextlib.ExitStack() as stack:
+        for argv in others:
+            stack.enter_context(_started(argv, cwd=settings.bot_workdir))
+        assert find_bot(settings).found is None
+        process = stack.enter_context(_started(settings.bot_command, cwd=settings.bot_workdir))
+        found = find_bot(settings).found
+        assert found is not None
+        assert found.pid == process.pid
+
+
+def test_a_script_that_is_run_by_its_first_line_is_the_same_bot(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path, command="./bot")
+    script = settings.bot_workdir / "bot"
+    script.write_text(f"#!{sys.executable} -u\nimport time; time.sleep(300)\n")
+    script.chmod(0o755)
+    with _started(["./bot"], cwd=settings.bot_workdir) as process:
+        found = find_bot(settings).found
+        assert found is not None
+        assert found.pid == process.pid
+
+
+def test_a_pid_that_somebody_else_has_now_is_not_the_bot(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path)
+    with _started(["sleep", "300"], cwd=tmp_path) as stranger:
+        identity = read_identity(stranger.pid)
+        assert identity is not None
+        boot, _, ticks = identity.birth.rpartition(":")
+        for birth in (f"{boot}:{int(ticks) - 1}", f"another-boot:{ticks}"):
+            _forge_record(settings, ProcessIdentity(pid=stranger.pid, birth=birth))
+            assert find_bot(settings).found is None
+        _forge_record(settings, identity)
+        found = find_bot(settings).found
+        assert found is not None
+        assert found.how is FoundBy.RECORDED
+
+
+def test_a_bot_that_has_ended_but_was_not_collected_does_not_run(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", ""]) as zombie:
+        wait_until(lambda: " Z " in Path(f"/proc/{zombie.pid}/stat").read_text(), "it is a zombie")
+        ticks = Path(f"/proc/{zombie.pid}/stat").read_text().rpartition(")")[2].split()[19]
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        _forge_record(settings, ProcessIdentity(pid=zombie.pid, birth=f"{boot}:{ticks}"))
+        assert find_bot(settings).found is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"pid": 0}', b"\xff\xfe", None])
+def test_a_bot_whose_record_is_lost_or_damaged_is_found_by_its_marker(tmp_path: Path, damage: bytes | None) -> None:
+    settings = build_scene(tmp_path, "--notify", "READY=1")
+    bot = launch(settings)
+    path = build_record_path(settings)
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage)
+    found = find_bot(settings).found
+    assert found is not None
+    assert (found.pid, found.how) == (bot.pid, FoundBy.MARKED)
+    assert stop_bot(settings, found, timeout_s=30).is_gone
+
+
+def test_what_a_dead_bot_left_behind_counts_as_running_and_is_ended_by_a_stop(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path, "--spawn", "--spawn-daemon", "--notify", "READY=1")
+    bot = launch(settings)
+    os.kill(bot.pid, 9)
+    wait_until(lambda: not is_running(bot.record.identity), "the bot is dead")
+    presence = find_bot(settings)
+    children = read_children(settings)
+    assert presence.found is not None
+    assert presence.found.pid in children
+    assert presence.found.how is FoundBy.MARKED
+    assert presence.found.record == bot.record
+    assert str(bot.pid) in presence.detail
+    stop_bot(settings, presence.found, timeout_s=5)
+    assert [pid for pid in children if read_identity(pid) is not None] == []
+    assert find_bot(settings).found is None
+
+
+def test_the_state_folder_may_be_named_through_a_link(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path, "--notify", "READY=1")
+    bot = launch(settings)
+    try:
+        (tmp_path / "link").symlink_to(settings.state_dir)
+        build_record_path(settings).unlink()
+        found = find_bot(dataclasses.replace(settings, state_dir=tmp_path / "link")).found
+        assert found is not None
+        assert found.pid == bot.pid
+    finally:
+        assert stop_bot(settings, find_bot(settings).found, timeout_s=30).is_gone
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start another user's process")
+def test_another_users_process_with_the_bots_command_leaves_it_unknown(tmp_path: Path) -> None:
+    # Asked by a user that may not look at root's processes.
+    settings = build_scene(tmp_path)
+    command = ("sleep", "301")
+    ask = (
+        "import dataclasses, os, sys; from pathlib import Path\n"
+        "from tests.integration.bot_scene import build_scene\n"
+        "from orchestration.bot.find import find_bot\n"
+        f"settings = dataclasses.replace(build_scene(Path({str(tmp_path)!r})), bot_command={command!r})\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "presence = find_bot(settings); print(presence.found, presence.is_unknown, presence.detail)\n"
+    )
+    project = Path(__file__).parents[2]
+    with _started(command, cwd=settings.bot_workdir) as process:
+        asked = subprocess.run(
+            [sys.executable, "-c", ask], cwd=project, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert asked.stdout.startswith("None True"), asked.stderr
+        assert str(process.pid) in asked.stdout
+
+
+def test_a_bot_that_ignores_sigterm_is_killed_after_its_time_with_all_it_started(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path, "--ignore-sigterm", "--spawn", "--spawn-daemon", "--notify", "READY=1")
+    bot = launch(settings)
+    started_s = time.monotonic()
+    said: list[str] = []
+    outcome = stop_bot(settings, find_bot(settings).found, timeout_s=0.5, on_progress=said.append)
+    assert time.monotonic() - started_s >= 0.5
+    assert (outcome.was_running, outcome.in_time, outcome.is_gone, outcome.pid) == (True, False, True, bot.pid)
+    assert said
+    assert not is_running(bot.record.identity)
+    assert [pid for pid in read_children(settings) if read_identity(pid) is not None] == []
+    assert "leaving" not in read_log(settings)
+
+
+def test_stopping_what_does_not_run_forgets_a_dead_bots_record(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path)
+    _forge_record(settings, ProcessIdentity(pid=99999999, birth="another-boot:1"))
+    outcome = stop_bot(settings, find_bot(settings).found, timeout_s=5)
+    assert (outcome.was_running, outcome.in_time, outcome.is_gone, outcome.pid) == (False, True, True, None)
+    assert not build_record_path(settings).exists()
