@@ -102,8 +102,14 @@ def _is_date(value: Any) -> bool:  # noqa: ANN401
 
 
 def _is_instant(value: Any) -> bool:  # noqa: ANN401
+    # Python's own reader takes more than RFC 3339 allows ("08:55:000", "24:00"), so the shape is checked first.
+    shape = r"\d{4}-\d\d-\d\dT(?!24)\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
     try:
-        return type(value) is str and "T" in value and dt.datetime.fromisoformat(value).tzinfo is not None
+        return (
+            type(value) is str
+            and re.fullmatch(shape, value, re.ASCII) is not None
+            and dt.datetime.fromisoformat(value).tzinfo is not None
+        )
     except ValueError:
         return False
 
