@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
+from orchestration.checks import Check
 from orchestration.mission import Display, Step
-from orchestration.preflight import Check, format_duration
-from orchestration.report import Report, Result, StepReport, StepStatus
+from orchestration.report import Report, Result, StepReport, StepStatus, format_duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

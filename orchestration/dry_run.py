@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+from orchestration.checks import Check
 from orchestration.errors import ExitCode, StartupFailure
 from orchestration.gateway.container import ContainerState, GatewayStatus, Health
 from orchestration.gateway.runtime import Runtime, build_runtime
-from orchestration.preflight import Check, Preflight, build_config_failure, run_checks
+from orchestration.preflight import Preflight, build_config_failure, run_checks
 from orchestration.report import StepStatus
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import SystemClock

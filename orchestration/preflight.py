@@ -3,50 +3,25 @@
 A failed check stops a start-up and carries the command or setting that mends it; a warning stops nothing.
 """
 
-import os
-import shutil
-import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
-from orchestration import settings as configuration
 from orchestration.alerts.discord import webhook_problem
 from orchestration.bot.find import BotPresence, find_bot
 from orchestration.bot.launch import command_problem
+from orchestration.checks import Check, check_clock, check_disk, check_env_file, check_state_folder, check_wsl
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.docker_runtime import needs_credentials
 from orchestration.gateway.runtime import Runtime
 from orchestration.hold import refuse_if_held
-from orchestration.report import StepStatus
+from orchestration.report import StepStatus, format_duration
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import Clock
-from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError
+from orchestration.system.commands import Commands
 from orchestration.system.lock import read_lock_holder
 
 LOCK_FILE = "startup.lock"
-_LOW_DISK_BYTES = 500 * 1024 * 1024  # some days of bot logs (BOT_LOG_MAX_MB) and an image layer
-_CLOCK_CHECK_TIMEOUT_S = 2.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One row of the table.
-
-    Attributes:
-        name: What was looked at.
-        status: ok, warn, fail or skip.
-        detail: What was found.
-        fix: The command or setting that mends it; empty where nothing is to be mended.
-        failure: The word a start-up fails with, for a failed check.
-    """
-
-    name: str
-    status: StepStatus
-    detail: str
-    fix: str = ""
-    failure: FailureWord | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +58,7 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
     """
     with ThreadPoolExecutor(max_workers=2, thread_name_prefix="preflight") as pool:
         engine = pool.submit(lambda: tuple(_check_engine(preflight)))
-        clock_sync = pool.submit(_check_clock, preflight)
+        clock_sync = pool.submit(check_clock, preflight.commands)
         rows = [
             Check(name="configuration", status=StepStatus.OK, detail=_describe_mode(preflight.settings)),
             *_check_names(preflight.settings),
@@ -91,12 +66,12 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             _check_lock(preflight),
             check_bot_absent(find_bot(preflight.settings), replaces_bot=preflight.replaces_bot),
             _check_bot_command(preflight.settings),
-            _check_state_folder(preflight.settings),
+            check_state_folder(preflight.settings),
             *_check_gameplan(preflight),
             _check_alerts(preflight),
-            _check_env_file(preflight.settings),
-            _check_disk(preflight.settings),
-            *_check_wsl(preflight),
+            check_env_file(preflight.settings),
+            check_disk(preflight.settings),
+            *check_wsl(hands_over=preflight.hands_over),
         ]
         return (*rows[:1], *engine.result(), *rows[1:], clock_sync.result())
 
@@ -155,21 +130,6 @@ def check_bot_absent(presence: BotPresence, *, replaces_bot: bool = False) -> Ch
             failure=FailureWord.BOT_ALREADY_RUNNING,
         )
     return Check(name="bot not running", status=StepStatus.OK, detail="no bot of this instance runs")
-
-
-def format_duration(duration_s: float | None) -> str:
-    """Seconds for people: `42 s`, `5 min 3 s`, `3 h 12 min`, `2 d 4 h`."""
-    if duration_s is None:
-        return "an unknown time"
-    minute, hour, day = 60, 3600, 86400
-    seconds = int(duration_s)
-    if seconds < minute:
-        return f"{seconds} s"
-    if seconds < hour:
-        return f"{seconds // minute} min {seconds % minute} s"
-    if seconds < day:
-        return f"{seconds // hour} h {seconds % hour // minute} min"
-    return f"{seconds // day} d {seconds % day // hour} h"
 
 
 def _describe_mode(settings: Settings) -> str:
@@ -267,21 +227,6 @@ def _check_engine(preflight: Preflight) -> Iterator[Check]:
         )
 
 
-def _check_state_folder(settings: Settings) -> Check:
-    folder = settings.state_dir
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
-        return Check(name="state folder", status=StepStatus.OK, detail=str(settings.state_dir))
-    return Check(
-        name="state folder",
-        status=StepStatus.FAIL,
-        detail=f"STATE_DIR: {settings.state_dir} cannot be written by this user.",
-        fix=f"Make {folder} a folder that this user may write to, or set STATE_DIR to another one.",
-        failure=FailureWord.CONFIG_INVALID,
-    )
-
-
 def _check_gameplan(preflight: Preflight) -> Iterator[Check]:
     settings = preflight.settings
     if settings.gameplan_schema is not None:
@@ -296,6 +241,14 @@ def _check_gameplan(preflight: Preflight) -> Iterator[Check]:
                 fix="Correct the file or the variable.",
                 failure=FailureWord.CONFIG_INVALID,
             )
+    if settings.gameplan_path == settings.emergency_gameplan_path:
+        yield Check(
+            name="gameplan",
+            status=StepStatus.FAIL,
+            detail="GAMEPLAN_PATH: is the same file as EMERGENCY_GAMEPLAN_PATH, which would be written over it",
+            fix="Give the day's plan a file of its own.",
+            failure=FailureWord.CONFIG_INVALID,
+        )
     if settings.gameplan_path is None:
         yield Check(
             name="gameplan",
@@ -335,65 +288,3 @@ def _check_alerts(preflight: Preflight) -> Check:
             fix="Set DISCORD_WEBHOOK_URL, then `inv alert.test`.",
         )
     return Check(name="alert channel", status=StepStatus.OK, detail="configured; `inv alert.test` tries it")
-
-
-def _check_env_file(settings: Settings) -> Check:
-    path = configuration.find_env_file(settings.environ, settings.project_dir)
-    if path is None or not path.exists():
-        return Check(name=".env file", status=StepStatus.SKIP, detail="there is none")
-    if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
-        return Check(
-            name=".env file",
-            status=StepStatus.WARN,
-            detail=f"{path} can be read by other users, and secrets live there",
-            fix=f"chmod 600 '{path}'",
-        )
-    return Check(name=".env file", status=StepStatus.OK, detail=str(path))
-
-
-def _check_disk(settings: Settings) -> Check:
-    folder = settings.state_dir
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    text = f"{free / 1024**3:.1f} GiB free at {folder}"
-    if free < _LOW_DISK_BYTES:
-        return Check(name="disk", status=StepStatus.WARN, detail=f"only {text}", fix="Free some space.")
-    return Check(name="disk", status=StepStatus.OK, detail=text)
-
-
-def _check_wsl(preflight: Preflight) -> Iterator[Check]:
-    release = Path("/proc/sys/kernel/osrelease")
-    try:
-        inside_wsl = "microsoft" in release.read_text(encoding="ascii", errors="replace").lower()
-    except OSError:
-        return
-    if inside_wsl and preflight.hands_over:
-        yield Check(
-            name="WSL",
-            status=StepStatus.WARN,
-            detail="an idle WSL distribution is ended, and a detached bot with it",
-            fix="Keep a terminal of this distribution open.",
-        )
-
-
-def _check_clock(preflight: Preflight) -> Check:
-    """Is the host's clock synchronised? The gateway's own time is compared later, over its API."""
-    name = "clock"
-    try:
-        result = preflight.commands.run(
-            ["timedatectl", "show", "--property=NTPSynchronized", "--value"], timeout_s=_CLOCK_CHECK_TIMEOUT_S
-        )
-    except (CommandNotFoundError, CommandTimedOutError):
-        return Check(name=name, status=StepStatus.SKIP, detail="this host cannot say whether it is synchronised")
-    answer = result.stdout.strip()
-    if not result.ok or answer not in {"yes", "no"}:
-        return Check(name=name, status=StepStatus.SKIP, detail="this host cannot say whether it is synchronised")
-    if answer == "no":
-        return Check(
-            name=name,
-            status=StepStatus.WARN,
-            detail="the host's clock is not synchronised; over 60 s of skew lead to Strategy C",
-            fix="sudo timedatectl set-ntp true",
-        )
-    return Check(name=name, status=StepStatus.OK, detail="synchronised")

@@ -148,6 +148,21 @@ def describe_success(report: Report) -> tuple[str, str]:
     return f"The bot runs as process {bot.pid} on strategy {strategy}{day}.", ""
 
 
+def format_duration(duration_s: float | None) -> str:
+    """Seconds for people: `42 s`, `5 min 3 s`, `3 h 12 min`, `2 d 4 h`."""
+    if duration_s is None:
+        return "an unknown time"
+    minute, hour, day = 60, 3600, 86400
+    seconds = int(duration_s)
+    if seconds < minute:
+        return f"{seconds} s"
+    if seconds < hour:
+        return f"{seconds // minute} min {seconds % minute} s"
+    if seconds < day:
+        return f"{seconds // hour} h {seconds % hour // minute} min"
+    return f"{seconds // day} d {seconds % day // hour} h"
+
+
 def mask_account(account: str) -> str:
     """An account id that its owner recognises and nobody else can use: `DU1234567` becomes `DU****567`."""
     shown_start, shown_end = 2, 3

@@ -11,8 +11,7 @@ from orchestration.bot.stop import stop_bot
 from orchestration.errors import FailureWord, StartupFailure, State
 from orchestration.gateway.container import ContainerState
 from orchestration.mission import Step
-from orchestration.preflight import format_duration
-from orchestration.report import Progress, StepStatus
+from orchestration.report import Progress, StepStatus, format_duration
 from orchestration.settings import GatewayRuntime
 from orchestration.steps import Desk, Outcome
 

@@ -235,8 +235,6 @@ def _complete(values: dict[str, Any], problems: list[str]) -> None:
         problems.append("TRADING_MODE: 'live' also needs ALLOW_LIVE_TRADING=yes")
     if live and not values["gateway_account"] and "GATEWAY_ACCOUNT" not in wrong:
         problems.append("GATEWAY_ACCOUNT: unset, and live mode requires the account that may be traded")
-    if values["gameplan_path"] == values["emergency_gameplan_path"]:
-        problems.append("GAMEPLAN_PATH: is the same file as EMERGENCY_GAMEPLAN_PATH, which would be written over it")
 
 
 _RESTART_BEFORE_MIN, _RESTART_AFTER_MIN = 5, 14  # around 23:45 that is 23:40 to 23:59

@@ -229,6 +229,14 @@ def test_every_configuration_problem_stands_in_one_message(system: System) -> No
     assert len([check for check in checks.document["checks"] if check["status"] == "fail"]) == 3
 
 
+def test_a_plan_that_the_emergency_plan_would_be_written_over_is_refused(system: System) -> None:
+    system.use_small_bot("--ready")
+    system.environ["GAMEPLAN_PATH"] = str(system.state / "emergency_gameplan.json")
+    started = system.startup()
+    assert (started.code, started.document["failure"]) == (1, "CONFIG_INVALID")
+    assert "EMERGENCY_GAMEPLAN_PATH" in started.document["message"]
+
+
 @pytest.mark.parametrize("arguments", [["--no-such-flag"], ["startup", "now"]])
 def test_a_usage_error_never_looks_like_a_partial_success(system: System, arguments: list[str]) -> None:
     assert system.startup(*arguments).code == 1

@@ -164,11 +164,6 @@ def test_live_trading_needs_the_second_switch_and_the_account(change: dict[str, 
         assert Settings.from_environ(_LIVE).gateway_port == 4001
 
 
-def test_a_plan_that_the_emergency_plan_would_be_written_over_is_refused() -> None:
-    (problem,) = _problems({"GAMEPLAN_PATH": "state/emergency_gameplan.json"})
-    assert "EMERGENCY_GAMEPLAN_PATH" in problem
-
-
 def test_relative_paths_start_at_the_project_and_instances_have_folders_of_their_own(tmp_path: Path) -> None:
     environ = {"INSTANCE": "two", "GAMEPLAN_PATH": "plans/today.json", "LOG_DIR": str(tmp_path / "elsewhere")}
     settings = Settings.from_environ(environ, project_dir=tmp_path)
