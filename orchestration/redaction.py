@@ -53,7 +53,7 @@ class Redactor:
             if len(secret) >= _SHORT:
                 forms.update(form for form in _forms(secret) if len(form) >= _SHORT)
         # The longest first: a part of an address must not hide that the whole address stood there.
-        patterns = [re.escape(form) for form in sorted(forms, key=lambda form: (-len(form), form))]
+        patterns = [_pattern(form) for form in sorted(forms, key=lambda form: (-len(form), form))]
         patterns += [rf"(?<!\w){re.escape(short)}(?!\w)" for short in sorted(alone)]
         self._known = re.compile("|".join(patterns)) if patterns else None
 
@@ -87,6 +87,11 @@ class RedactingFormatter(logging.Formatter):
         return self._redactor.text(super().format(record))
 
 
+def _pattern(form: str) -> str:
+    """The form literally, but for URL-quoted characters, whose digits may be written either way."""
+    return re.sub(r"%([0-9A-Fa-f]{2})", r"%(?i:\1)", re.escape(form))
+
+
 def _forms(secret: str) -> Iterator[str]:
     for plain in {secret, secret.strip(), *secret.splitlines(), *_telling_parts(secret)}:
         if len(plain) < _SHORT:
@@ -98,7 +103,6 @@ def _forms(secret: str) -> Iterator[str]:
             urllib.parse.quote_plus(plain),
         ):
             yield quoted
-            yield re.sub(r"%[0-9A-F]{2}", lambda match: match.group().lower(), quoted)
         yield json.dumps(plain)[1:-1]
         yield json.dumps(plain, ensure_ascii=False)[1:-1]
         yield json.dumps(plain).replace("/", "\\/")[1:-1]

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from orchestration import __version__
 from orchestration.alerts.discord import is_loopback
 from orchestration.system.clock import Clock
 
@@ -181,7 +180,7 @@ def _open_session(address: str, cutoff: Cutoff) -> Iterator["requests.Session"]:
     with requests.Session() as session:
         # Through a proxy where the environment names one, but never for this machine itself.
         session.trust_env = not is_loopback(urllib.parse.urlsplit(address).hostname or "")
-        session.headers.update({"User-Agent": f"zero-touch-startup/{__version__}", "Accept-Encoding": "identity"})
+        session.headers.update({"User-Agent": "zero-touch-startup", "Accept-Encoding": "identity"})
         session.mount("http://", WatchedAdapter())
         session.mount("https://", WatchedAdapter())
         yield session

@@ -23,6 +23,7 @@ from orchestration.system.lock import LockHeldError, hold_lock
 _T = TypeVar("_T")
 
 _BUSY_TIMEOUT_S = 2.0  # another writer holds the file for milliseconds; this long only if it is stopped or stuck
+_BUSY_AGAIN_MS = 50
 _SET_UP_TIMEOUT_S = 5.0  # for twenty processes that make a new file at the same instant
 _SET_UP_RETRY_S = 0.05
 _CHECKED_BYTES = 32 * 1024 * 1024  # larger files are opened without reading all of them first (some 100 ms)
@@ -114,7 +115,7 @@ class Store:
                 answer = work(self._connection)
                 self._connection.execute("COMMIT")
             except sqlite3.Error as error:
-                self._give_up(error)
+                self._give_up(self._connection, error)
                 return otherwise
             except BaseException:
                 # A signal's exception may arrive between any two lines; the transaction must not stay open.
@@ -132,8 +133,12 @@ class Store:
                 self._tell(error)
                 return otherwise
 
-    def _give_up(self, error: sqlite3.Error) -> None:
+    def _give_up(self, connection: sqlite3.Connection, error: sqlite3.Error) -> None:
         self._roll_back()
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            # Somebody who holds the file this long is stuck: a start-up waits for that once, not at every fact.
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute(f"PRAGMA busy_timeout = {_BUSY_AGAIN_MS}")
         self._tell(error)
 
     def _roll_back(self) -> None:
