@@ -1,0 +1,38 @@
+"""Tests that need a Docker Engine skip with a reason where there is none, and fail there in CI."""
+
+import functools
+import os
+import shutil
+import subprocess
+
+import pytest
+
+_LOOK_TIMEOUT_S = 20
+_LEAST_ENGINE = 25  # fast health checks while a container starts
+
+
+@functools.cache
+def _what_the_engine_lacks() -> str:
+    """Why the end-to-end tests cannot run here, or an empty string."""
+    if shutil.which("docker") is None:
+        return "there is no docker program"
+    for argv in (["docker", "version", "--format", "{{.Server.Version}}"], ["docker", "compose", "version", "--short"]):
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=_LOOK_TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired:
+            return f"`{' '.join(argv[:3])}` does not answer"
+        if done.returncode != 0:
+            return f"`{' '.join(argv[:3])}` fails: {(done.stderr or done.stdout).strip()}"
+        if argv[1] == "version" and int(done.stdout.partition(".")[0]) < _LEAST_ENGINE:
+            return f"engine {done.stdout.strip()} is older than {_LEAST_ENGINE}"
+    return ""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("docker") is None:
+        return
+    reason = _what_the_engine_lacks()
+    if reason and os.environ.get("CI"):
+        pytest.fail(f"CI must have a Docker Engine: {reason}", pytrace=False)
+    if reason:
+        pytest.skip(f"{reason}; .ci/engine starts one")

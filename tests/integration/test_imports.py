@@ -1,0 +1,47 @@
+"""Loading the program: every module, on every system, at little cost."""
+
+import json
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import orchestration
+
+_PROJECT = Path(__file__).resolve().parents[2]
+_HEAVY = {"ib_async", "requests", "jsonschema", "rich", "fabric", "invoke", "jinja2", "numpy"}
+
+_LOAD = """
+import importlib, json, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+def _modules() -> list[str]:
+    found = [one.name for one in pkgutil.walk_packages(orchestration.__path__, "orchestration.")]
+    return [name for name in found if not name.endswith(".__main__")]
+
+
+def test_every_module_loads_quietly_and_brings_nothing_heavy_along() -> None:
+    argv = [sys.executable, "-W", "error", "-c", _LOAD, *_modules()]
+    done = subprocess.run(argv, cwd=_PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    loaded = set(json.loads(done.stdout))
+    assert "orchestration" in loaded
+    assert loaded & _HEAVY == set()
+
+
+def test_each_module_loads_as_the_first_one() -> None:
+    # A circle of imports works or breaks depending on where it is entered.
+    load_each = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    for loaded in [one for one in sys.modules if one.partition('.')[0] == 'orchestration']:\n"
+        "        del sys.modules[loaded]\n"
+        "    importlib.import_module(name)\n"
+    )
+    argv = [sys.executable, "-c", load_each, *_modules()]
+    done = subprocess.run(argv, cwd=_PROJECT, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
