@@ -123,6 +123,7 @@ def build_compose_environ(settings: Settings) -> dict[str, str]:
         "TIME_ZONE": settings.time_zone.key,
         "TWOFA_TIMEOUT_ACTION": settings.twofa_timeout_action,
         "AUTO_RESTART_TIME": settings.auto_restart_time,
+        "SIMULATOR_FAULTS": settings.simulator_faults,
         "READ_ONLY_API": "yes" if settings.read_only_api else "no",
     }
 

@@ -18,6 +18,8 @@ ONE_OFF_LABEL = "com.docker.compose.oneoff"
 SIMULATED_LABEL = "zero-touch.simulated"
 
 # An output that a container wrote just before the engine stamped its start still belongs to that start.
+# Measured: up to 1 ms before. Docker's own restarts wait at least 100 ms, so 50 ms is never the life before's.
+_BEFORE_START_LEAST = timedelta(milliseconds=50)
 _BEFORE_START_MOST = timedelta(milliseconds=250)
 _NEVER_YEAR = 1  # Docker writes 0001-01-01 for "never"
 
@@ -101,8 +103,10 @@ class GatewayStatus:
         The engine stamps a start some milliseconds after the program may have written its first line, and the last
         line of the life before may be stamped some milliseconds after its end: the cut lies between the two.
         """
-        if self.started_at is None or self.finished_at is None or self.finished_at >= self.started_at:
-            return None if self.finished_at is None else self.started_at
+        if self.started_at is None or self.finished_at is None:
+            return None
+        if self.finished_at >= self.started_at:
+            return self.started_at - _BEFORE_START_LEAST
         return self.started_at - min(_BEFORE_START_MOST, (self.started_at - self.finished_at) / 2)
 
     def __str__(self) -> str:
@@ -156,13 +160,17 @@ def remove_argv(container_id: str) -> tuple[str, ...]:
     return ("docker", "rm", "--force", container_id)
 
 
-def logs_argv(name: str, *, lines: int, since: datetime | None = None, follow: bool = False) -> tuple[str, ...]:
+def logs_argv(
+    name: str, *, lines: int, since: datetime | None = None, follow: bool = False, timestamps: bool = False
+) -> tuple[str, ...]:
     """The last lines of a container's log, from `since` on."""
     argv = ["docker", "logs", "--tail", str(lines)]
     if since is not None:
         argv += ["--since", render_instant(since)]
     if follow:
         argv.append("--follow")
+    if timestamps:
+        argv.append("--timestamps")
     return (*argv, name)
 
 
@@ -204,6 +212,18 @@ def parse_instant(text: str) -> datetime | None:
     except ValueError:
         return None
     return None if instant.year == _NEVER_YEAR else instant
+
+
+def merge_streams(*streams: str) -> tuple[str, ...]:
+    """The lines of streams whose lines begin with Docker's time stamps, in the order of time, without the stamps."""
+    stamped = []
+    for stream in streams:
+        for line in stream.splitlines():
+            stamp, _, text = line.partition(" ")
+            stamped.append((parse_instant(stamp), text) if parse_instant(stamp) else (None, line))
+    # Two lines of one microsecond, and any that bear no stamp, keep the order in which they came.
+    early = datetime.min.replace(tzinfo=UTC)
+    return tuple(text for _, text in sorted(stamped, key=lambda pair: pair[0] or early))
 
 
 def parse_inspect(text: str) -> tuple[GatewayStatus, ...]:

@@ -5,23 +5,17 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway import compose, container, engine
+from orchestration.errors import StartupFailure
+from orchestration.gateway import compose, container
 from orchestration.gateway.container import ContainerState, GatewayStatus
-from orchestration.gateway.engine import EngineProbe, EngineProblem
+from orchestration.gateway.docker_cli import CHANGE_TIMEOUT_S, DockerCli, build_engine_failure
+from orchestration.gateway.engine import EngineProbe
 from orchestration.gateway.evidence import last_lines, redact
 from orchestration.gateway.record import GatewayRecord
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import Clock
-from orchestration.system.commands import (
-    CommandNotFoundError,
-    CommandResult,
-    Commands,
-    CommandTimedOutError,
-    Following,
-)
+from orchestration.system.commands import CommandResult, Commands, Following
 
-_UP_TIMEOUT_S = 120.0  # making and starting one container; the image is there by then
 _COMPOSE_READ_TIMEOUT_S = 30.0
 _STOP_GRACE_S = 30.0  # the gateway saves its settings on the way out
 _KILL_MARGIN_S = 30.0  # what the engine may need after the grace time
@@ -38,7 +32,6 @@ class StartAction(StrEnum):
     UP = "up"
     REMOVE_AND_UP = "remove_and_up"
     START = "start"
-    REMOVE_AND_START = "remove_and_start"
     UNPAUSE = "unpause"
 
 
@@ -82,13 +75,16 @@ class DockerRuntime:
         self, settings: Settings, *, commands: Commands, clock: Clock, record: GatewayRecord | None = None
     ) -> None:
         self._settings = settings
-        self._commands = commands
         self._clock = clock
         self.container_name: str = (record and record.container) or settings.gateway_container_name
         self._project = (record and record.project) or compose.build_project_name(self.container_name)
         self._service = (record and record.service) or settings.gateway_service
         self._compose_dir = Path(record.compose_dir) if record and record.compose_dir else settings.docker_compose_dir
-        self._read_timeout_s = max(settings.health_check_timeout_s, 1.0)
+        self._docker = DockerCli(
+            commands, read_timeout_s=max(settings.health_check_timeout_s, 1.0), secrets=settings.secrets
+        )
+        # A Compose file of somebody else's need not name its container: then it is known by its labels.
+        self._reference = self.container_name
 
     def build_record(self) -> GatewayRecord:
         """What later commands need to find this gateway again."""
@@ -104,7 +100,7 @@ class DockerRuntime:
 
     def probe_engine(self) -> EngineProbe:
         """See `Runtime.probe_engine`."""
-        return engine.probe_engine(self._commands, timeout_s=self._read_timeout_s)
+        return self._docker.probe_engine()
 
     def wait_for_engine(self, timeout_s: float, on_progress: Callable[[str], None]) -> EngineProbe:
         """See `Runtime.wait_for_engine`."""
@@ -115,25 +111,15 @@ class DockerRuntime:
                 return found
             left_s = deadline_s - self._clock.monotonic_s()
             if left_s <= 0 or not found.is_waitable:
-                raise _engine_failure(found)
+                raise build_engine_failure(found)
             on_progress(f"waiting for the Docker engine, {left_s:.0f} s left: {found.detail}")
             self._clock.sleep(min(_BETWEEN_ENGINE_LOOKS_S, left_s))
 
     def probe(self) -> GatewayStatus:
         """See `Runtime.probe`."""
-        # `inspect` also takes the beginning of an id, so a name that looks like one needs the comparison.
-        for status in self._inspect(self.container_name):
-            if status.name == self.container_name:
-                return status
-        found = self._run(
-            container.find_by_labels_argv(project=self._project, service=self._service), timeout_s=self._read_timeout_s
-        )
-        self._raise_if_engine_failed(found)
-        for container_id in found.stdout.split():
-            statuses = self._inspect(container_id)
-            if statuses:
-                return statuses[0]
-        return container.MISSING
+        status = self._docker.find(self.container_name, project=self._project, service=self._service)
+        self._reference = status.name or self.container_name
+        return status
 
     def ensure_started(self, *, on_progress: Callable[[str], None]) -> bool:
         """See `Runtime.ensure_started`."""
@@ -147,7 +133,7 @@ class DockerRuntime:
         after = self.probe()
         if after.state not in {ContainerState.RUNNING, ContainerState.RESTARTING}:
             reason = f": {after.error}" if after.error else ""
-            raise self._start_failure(
+            raise self._docker.build_start_failure(
                 f"container {self.container_name} was started and is {after} now{reason}",
                 evidence=(*after.health_log, *self.read_log(since=after.log_since, lines=_EVIDENCE_LINES)),
                 next_action=f"Read its log: `docker logs {self.container_name}`.",
@@ -179,27 +165,28 @@ class DockerRuntime:
 
     def read_log(self, *, since: datetime | None = None, lines: int = 200) -> tuple[str, ...]:
         """See `Runtime.read_log`."""
-        argv = container.logs_argv(self.container_name, lines=lines, since=since)
+        argv = container.logs_argv(self._reference, lines=lines, since=since, timestamps=True)
         try:
-            result = self._commands.run(argv, timeout_s=self._read_timeout_s)
-        except (CommandNotFoundError, CommandTimedOutError):
-            return ()
+            result = self._docker.look(argv)
+        except StartupFailure:
+            return ()  # evidence, where there is some; the engine's absence is found by whoever needs the engine
         if not result.ok:
             return ()
-        # The two streams come apart; the gateway's controller and its wrapper both write to the first.
-        return redact(last_lines((result.stderr + result.stdout).splitlines(), lines), self._settings.secrets)
+        merged = container.merge_streams(result.stdout, result.stderr)
+        return redact(last_lines(merged, lines), self._settings.secrets)
 
     def follow_log(
         self, on_line: Callable[[str], None], *, since: datetime | None = None, lines: int = 2000
     ) -> Following:
         """See `Runtime.follow_log`."""
-        argv = container.logs_argv(self.container_name, lines=lines, since=since, follow=True)
+        argv = container.logs_argv(self._reference, lines=lines, since=since, follow=True)
         secrets = self._settings.secrets
-        return self._follow(argv, lambda line: on_line(redact((line,), secrets)[0]))
+        return self._docker.follow(argv, lambda line: on_line(redact((line,), secrets)[0]))
 
     def watch(self, on_change: Callable[[], None]) -> Following:
         """See `Runtime.watch`."""
-        return self._follow(container.events_argv(self.container_name, since_s=_LOOK_BACK_S), lambda _: on_change())
+        argv = container.events_argv(self._reference, since_s=_LOOK_BACK_S)
+        return self._docker.follow(argv, lambda _: on_change())
 
     def _act(self, action: StartAction, status: GatewayStatus, on_progress: Callable[[str], None]) -> None:
         match action:
@@ -219,7 +206,7 @@ class DockerRuntime:
             files=compose.find_compose_files(self._compose_dir), project=self._project, service=self._service
         )
         if not target.files:
-            raise self._start_failure(
+            raise self._docker.build_start_failure(
                 f"there is no Compose file in {self._compose_dir}",
                 next_action="Set DOCKER_COMPOSE_DIR to the folder that holds it.",
             )
@@ -228,13 +215,13 @@ class DockerRuntime:
             self._ensure_image(image.image, target, on_progress)
         on_progress(f"starting container {self.container_name}")
         argv = compose.build_up_argv(target) if image.is_built else compose.up_argv(target)
-        up_timeout_s = self._settings.docker_pull_timeout_s if image.is_built else _UP_TIMEOUT_S
-        result = self._compose(argv, target, timeout_s=up_timeout_s)
+        up_timeout_s = self._settings.docker_pull_timeout_s if image.is_built else CHANGE_TIMEOUT_S
+        result = self._compose(argv, timeout_s=up_timeout_s)
         if not result.ok:
             raise self._compose_failure("`docker compose up` failed", result.last_lines(_EVIDENCE_LINES), target)
 
     def _read_service_image(self, target: compose.ComposeTarget) -> compose.ServiceImage:
-        result = self._compose(compose.config_argv(target), target, timeout_s=_COMPOSE_READ_TIMEOUT_S)
+        result = self._compose(compose.config_argv(target), timeout_s=_COMPOSE_READ_TIMEOUT_S)
         if not result.ok:
             raise self._compose_failure(f"{target.files[0]} is not valid", result.last_lines(_EVIDENCE_LINES), target)
         image = compose.parse_service_image(result.stdout, target.service)
@@ -245,13 +232,11 @@ class DockerRuntime:
         return image
 
     def _ensure_image(self, image: str, target: compose.ComposeTarget, on_progress: Callable[[str], None]) -> None:
-        found = self._run(container.image_exists_argv(image), timeout_s=self._read_timeout_s)
-        self._raise_if_engine_failed(found)
-        if found.ok:
+        if self._docker.look(container.image_exists_argv(image)).ok:
             return
         on_progress(f"fetching image {image}")
         pulled = self._compose(
-            compose.pull_argv(target), target, timeout_s=self._settings.docker_pull_timeout_s, on_line=on_progress
+            compose.pull_argv(target), timeout_s=self._settings.docker_pull_timeout_s, on_line=on_progress
         )
         if not pulled.ok:
             raise self._compose_failure(
@@ -263,103 +248,39 @@ class DockerRuntime:
     def _compose(
         self,
         argv: Sequence[str],
-        target: compose.ComposeTarget,
         *,
         timeout_s: float,
         on_line: Callable[[str], None] | None = None,
     ) -> CommandResult:
-        environ = compose.build_compose_environ(self._settings)
-        try:
-            result = self._commands.run(
-                argv, timeout_s=timeout_s, cwd=self._compose_dir, environ=environ, on_line=on_line
-            )
-        except CommandNotFoundError as error:
-            raise _cli_missing() from error
-        except CommandTimedOutError as error:
-            raise self._compose_failure(
-                f"`docker compose {argv[-2]} {argv[-1]}` did not end within {timeout_s:g} s", error.last_lines, target
-            ) from error
-        self._raise_if_engine_failed(result)
-        return result
-
-    def _restart(self, status: GatewayStatus) -> None:
-        self._change(
-            container.restart_argv(status.id, timeout_s=_STOP_GRACE_S), timeout_s=_STOP_GRACE_S + _UP_TIMEOUT_S
+        return self._docker.change(
+            argv,
+            timeout_s=timeout_s,
+            cwd=self._compose_dir,
+            environ=compose.build_compose_environ(self._settings),
+            on_line=on_line,
         )
 
-    def _change(self, argv: Sequence[str], *, timeout_s: float = _UP_TIMEOUT_S) -> None:
-        """Run a docker command that changes something; once."""
-        try:
-            result = self._commands.run(argv, timeout_s=timeout_s)
-        except CommandNotFoundError as error:
-            raise _cli_missing() from error
-        except CommandTimedOutError as error:
-            raise self._start_failure(str(error), evidence=error.last_lines) from error
-        self._raise_if_engine_failed(result)
+    def _restart(self, status: GatewayStatus) -> None:
+        argv = container.restart_argv(status.id, timeout_s=_STOP_GRACE_S)
+        self._change(argv, timeout_s=_STOP_GRACE_S + CHANGE_TIMEOUT_S)
+
+    def _change(self, argv: Sequence[str], *, timeout_s: float = CHANGE_TIMEOUT_S) -> None:
+        result = self._docker.change(argv, timeout_s=timeout_s)
         if not result.ok:
-            raise self._start_failure(
-                f"`docker {argv[1]}` of container {self.container_name} failed", evidence=result.last_lines()
+            lines = result.last_lines(_EVIDENCE_LINES)
+            raise self._docker.build_start_failure(
+                f"`docker {argv[1]}` of container {self.container_name} failed",
+                evidence=lines,
+                next_action=compose.advise_on_failure(lines, settings=self._settings, files=()),
             )
 
-    def _inspect(self, reference: str) -> tuple[GatewayStatus, ...]:
-        result = self._run(container.inspect_argv(reference), timeout_s=self._read_timeout_s)
-        self._raise_if_engine_failed(result)
-        if not result.ok:
-            return ()
-        try:
-            return container.parse_inspect(result.stdout)
-        except ValueError as error:
-            raise _engine_failure(engine.describe_problem(EngineProblem.ENGINE_DOWN, str(error))) from error
-
-    def _run(self, argv: Sequence[str], *, timeout_s: float) -> CommandResult:
-        """Run a docker command that only looks."""
-        try:
-            return self._commands.run(argv, timeout_s=timeout_s)
-        except CommandNotFoundError as error:
-            raise _cli_missing() from error
-        except CommandTimedOutError as error:
-            detail = f"the Docker engine did not answer within {timeout_s:g} s"
-            raise _engine_failure(engine.describe_problem(EngineProblem.ENGINE_DOWN, detail)) from error
-
-    def _follow(self, argv: Sequence[str], on_line: Callable[[str], None]) -> Following:
-        try:
-            return self._commands.follow(argv, on_line=on_line)
-        except CommandNotFoundError as error:
-            raise _cli_missing() from error
-
-    def _raise_if_engine_failed(self, result: CommandResult) -> None:
-        if engine.is_engine_error(result):
-            lines = result.last_lines(1)
-            problem = engine.classify_engine_error(result)
-            raise _engine_failure(engine.describe_problem(problem, lines[0] if lines else ""))
-
     def _compose_failure(self, message: str, lines: Sequence[str], target: compose.ComposeTarget) -> StartupFailure:
-        return self._start_failure(
+        return self._docker.build_start_failure(
             message,
             evidence=lines,
             next_action=compose.advise_on_failure(lines, settings=self._settings, files=target.files),
         )
 
-    def _start_failure(self, message: str, *, evidence: Sequence[str] = (), next_action: str = "") -> StartupFailure:
-        secrets = self._settings.secrets
-        return StartupFailure(
-            FailureWord.GATEWAY_START_FAILED,
-            redact((message,), secrets)[0],
-            next_action=next_action or "Read Docker's own words; `docker ps -a` shows the container.",
-            evidence=redact(evidence, secrets),
-        )
-
 
 def _no_progress(text: str) -> None:
     del text
-
-
-def _cli_missing() -> StartupFailure:
-    detail = "there is no `docker` program on PATH"
-    return _engine_failure(engine.describe_problem(EngineProblem.CLI_MISSING, detail))
-
-
-def _engine_failure(found: EngineProbe) -> StartupFailure:
-    return StartupFailure(
-        FailureWord.DOCKER_UNAVAILABLE, f"Docker cannot be used: {found.detail}", next_action=found.next_action
-    )

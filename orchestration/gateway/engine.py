@@ -125,10 +125,8 @@ def is_engine_error(result: CommandResult) -> bool:
         or "error during connect" in text
         or "is the docker daemon running" in text
         or "failed to connect to the docker api" in text
-        or "connection refused" in text
         or "permission denied while trying to connect" in text
         or "unable to resolve docker endpoint" in text
-        or "unexpected eof" in text
     )
 
 

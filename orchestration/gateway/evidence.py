@@ -1,22 +1,17 @@
 """Lines that show what happened, fit to be shown: the last of them, and no secret in them. Pure."""
 
+import functools
 from collections.abc import Iterable, Sequence
 
-_MASK = "********"
+from orchestration.redaction import Redactor
+
 _LONGEST_LINE = 400
 
 
 def redact(lines: Iterable[str], secrets: Sequence[str]) -> tuple[str, ...]:
     """The lines with every secret masked and overlong ones cut."""
-    # The longest first: one secret may hold another.
-    ordered = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
-    redacted = []
-    for line in lines:
-        text = line
-        for secret in ordered:
-            text = text.replace(secret, _MASK)
-        redacted.append(text if len(text) <= _LONGEST_LINE else text[:_LONGEST_LINE] + " …")
-    return tuple(redacted)
+    redactor = _build_redactor(tuple(secrets))
+    return tuple(_cut(redactor.text(line)) for line in lines)
 
 
 def last_lines(lines: Sequence[str], count: int) -> tuple[str, ...]:
@@ -32,3 +27,12 @@ def mask_account(account: str) -> str:
         return account[:1] + "*" * (len(account) - 1)
     hidden = len(account) - shown_head - shown_tail
     return account[:shown_head] + "*" * hidden + account[-shown_tail:]
+
+
+@functools.lru_cache(maxsize=1)
+def _build_redactor(secrets: tuple[str, ...]) -> Redactor:
+    return Redactor(secrets)
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _LONGEST_LINE else line[:_LONGEST_LINE] + " …"

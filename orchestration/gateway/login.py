@@ -5,10 +5,10 @@ script. Only lines of the container's latest start may be given here: a log surv
 has completed" says nothing about today.
 
 Some lines mislead. Each dialog is reported several times as it opens and gets the focus ("detected dialog entitled:
-Login failed; event=Opened"); only the controller's own lines count, and a failure counts once for each attempt. The bare line
-"Login failed" also comes when the broker's server hung up, so one alone proves nothing. "Unrecognized Username or
-Password" has been seen after an automatic restart with the right password, so it counts as one failure too. Once a
-second factor is asked for, the password was right.
+Login failed; event=Opened"); only the controller's own lines count, and a failure counts once for each attempt. The
+bare line "Login failed" also comes when the broker's server hung up, so one alone proves nothing. "Unrecognized
+Username or Password" has been seen after an automatic restart with the right password, so it counts as one failure
+too. Once a second factor is asked for, the password was right.
 """
 
 import re

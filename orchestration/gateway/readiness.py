@@ -1,9 +1,8 @@
 """The machine that decides when the gateway is ready. Pure: no I/O, no clock, no sleep.
 
-Observations and the time go in, a decision comes out. What one observation amounts to is its `Sight`; what the machine
-remembers from look to look is its `Memory`; `decide` is the table of the two. docs/explanation/readiness.md draws it.
-
-The rules, in order of precedence:
+Observations and the time go in, a decision comes out. What one observation amounts to is its `Sight`; what is
+remembered from look to look is `Memory`; `decide` is the table of the two. docs/explanation/readiness.md draws it. The
+rules, in order of precedence:
 
 * Ready is an API handshake that completed on the container's latest start, with the link to the broker up. It counts
   whenever it is seen, also in the very last look.
@@ -24,8 +23,7 @@ from orchestration.gateway.container import ContainerState, GatewayStatus, Healt
 from orchestration.gateway.login import NOTHING_READ, LoginPhase, LoginReading
 
 _FAILURES_THAT_PROVE = 2
-# Somebody else's `docker restart` shows the container as exited for some tenths of a second.
-GONE_GRACE_S = 2.0
+GONE_GRACE_S = 2.0  # somebody else's `docker restart` shows it as exited for some tenths of a second
 
 
 class Sight(StrEnum):
@@ -57,7 +55,7 @@ class Action(StrEnum):
 
 
 class WaitEventKind(StrEnum):
-    """What is worth telling the operator while waiting. Each is told once for each time it becomes so."""
+    """What is worth telling the operator while waiting; told when it becomes so."""
 
     SECOND_FACTOR_NEEDED = "second_factor_needed"
     SECOND_FACTOR_GRANTED = "second_factor_granted"
@@ -248,7 +246,7 @@ def decide(memory: Memory, observation: Observation, now_s: float, rules: Rules)
 
 
 def _note_start(memory: Memory, observation: Observation) -> Memory:
-    """Take note of a start that is not the one seen last: what its predecessor said no longer counts."""
+    """Note a start that is not the one seen last: what its predecessor said no longer counts."""
     status = observation.status
     if status is None or status.start == memory.start:
         return memory
@@ -280,7 +278,7 @@ def _note_sight(
     is_asked = sight is Sight.SECOND_FACTOR
     was_asked = memory.second_factor is SecondFactor.PENDING
     login = observation.login
-    is_granted = was_asked and (sight is Sight.READY or login.phase is LoginPhase.LOGGED_IN)
+    is_granted = was_asked and (sight in {Sight.READY, Sight.LINK_DOWN} or login.phase is LoginPhase.LOGGED_IN)
     now_so = {
         WaitEventKind.CONTAINER_RESTARTED: memory.other_restarts > 0,
         WaitEventKind.SECOND_FACTOR_NEEDED: is_asked or (was_asked and not is_granted),

@@ -47,6 +47,8 @@ class SimulatorRuntime:
         self._clock = clock
         found = record if record is not None else read_record(settings.state_dir)
         self._record = found if found is not None and found.runtime is GatewayRuntime.SIMULATOR else None
+        # One start has one time, whatever the wall clock does later.
+        self._started_at: dict[ProcessIdentity, datetime] = {}
 
     def build_record(self) -> GatewayRecord:
         """What later commands need to find this gateway again."""
@@ -70,14 +72,14 @@ class SimulatorRuntime:
         if record is None or identity is None:
             return GatewayStatus(state=ContainerState.MISSING, is_simulated=True)
         uptime_s = read_uptime_s(identity)
-        running = uptime_s is not None
+        if uptime_s is not None:
+            self._started_at.setdefault(identity, self._clock.now() - timedelta(seconds=uptime_s))
         return GatewayStatus(
-            state=ContainerState.RUNNING if running else ContainerState.EXITED,
+            state=ContainerState.EXITED if uptime_s is None else ContainerState.RUNNING,
             id=f"{identity.pid}:{identity.birth}",
             name=f"simulator, process {identity.pid}",
             image="orchestration.simulator",
-            # Rounded, so that one start has one time: a look takes some microseconds more or less.
-            started_at=None if uptime_s is None else _round(self._clock.now() - timedelta(seconds=uptime_s)),
+            started_at=self._started_at.get(identity),
             published_ports=(record.port,),
             is_simulated=True,
         )
@@ -242,15 +244,10 @@ def describe_port_holder(port: int) -> str:
 
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections(kind="tcp"):
-            is_listening = connection.status == psutil.CONN_LISTEN and bool(connection.laddr)
-            if is_listening and connection.laddr[1] == port and connection.pid:
-                with contextlib.suppress(psutil.Error):
-                    return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
+            # The local address of a listening socket is a pair, never the empty tuple of an unconnected one.
+            if connection.status == psutil.CONN_LISTEN and connection.pid and connection.laddr[1:] == (port,):
+                return f"process {connection.pid} ({psutil.Process(connection.pid).name()})"
     return "another program"
-
-
-def _round(instant: datetime) -> datetime:
-    return instant.replace(microsecond=0)
 
 
 def _start_failure(message: str, next_action: str, evidence: Sequence[str]) -> StartupFailure:

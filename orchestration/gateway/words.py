@@ -89,8 +89,9 @@ def describe_failure(
     seen = describe_sight(sight, observation, port=port)
     tail = ", also after one restart" if memory.is_restarted else ""
     status = observation.status
-    if memory.other_restarts >= _CRASH_LOOP_STARTS and sight is not Sight.REJECTED:
-        tail += f"; Docker started the container {memory.other_restarts} more times meanwhile: it crashes"
+    starts = max(memory.other_restarts, status.restart_count if status is not None else 0)
+    if starts >= _CRASH_LOOP_STARTS:
+        tail += f"; the container crashes again and again (Docker has started it {starts} more times)"
     if status is not None and status.out_of_memory:
         tail += "; it was ended for lack of memory (GATEWAY_MEMORY_LIMIT)"
     match word:

@@ -1,0 +1,167 @@
+"""The door to Docker's command line: commands that look, commands that change something, and what their failures mean.
+
+A look that fails because no engine answers is `DOCKER_UNAVAILABLE`; looking again may help. A change is made once and
+never tried again.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway import container, engine
+from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.engine import EngineProbe, EngineProblem
+from orchestration.gateway.evidence import redact
+from orchestration.system.commands import (
+    CommandNotFoundError,
+    CommandResult,
+    Commands,
+    CommandTimedOutError,
+    Following,
+)
+
+CHANGE_TIMEOUT_S = 120.0  # making and starting one container; the image is there by then
+
+
+class DockerCli:
+    """Runs docker commands.
+
+    Args:
+        commands: The door for programs.
+        read_timeout_s: Seconds that a look may take.
+        secrets: What must not be shown of their output.
+    """
+
+    def __init__(self, commands: Commands, *, read_timeout_s: float, secrets: Sequence[str]) -> None:
+        self._commands = commands
+        self._read_timeout_s = read_timeout_s
+        self._secrets = tuple(secrets)
+
+    def probe_engine(self) -> EngineProbe:
+        """Look at the engine and Compose. Raises nothing."""
+        return engine.probe_engine(self._commands, timeout_s=self._read_timeout_s)
+
+    def find(self, name: str, *, project: str, service: str) -> GatewayStatus:
+        """Look at the container of exactly this name, or else of this Compose service.
+
+        Raises:
+            StartupFailure: `DOCKER_UNAVAILABLE`.
+        """
+        # `inspect` also takes the beginning of an id, so a name that looks like one needs the comparison.
+        for status in self._inspect(name):
+            if status.name == name:
+                return status
+        found = self.look(container.find_by_labels_argv(project=project, service=service))
+        if not found.ok:
+            raise build_engine_failure(describe(found))
+        for container_id in found.stdout.split():
+            statuses = self._inspect(container_id)
+            if statuses:
+                return statuses[0]
+        return container.MISSING
+
+    def look(self, argv: Sequence[str]) -> CommandResult:
+        """Run a command that only looks.
+
+        Raises:
+            StartupFailure: `DOCKER_UNAVAILABLE`.
+        """
+        try:
+            result = self._commands.run(argv, timeout_s=self._read_timeout_s)
+        except CommandNotFoundError as error:
+            raise _cli_missing() from error
+        except CommandTimedOutError as error:
+            detail = f"the Docker engine did not answer within {self._read_timeout_s:g} s"
+            raise build_engine_failure(engine.describe_problem(EngineProblem.ENGINE_DOWN, detail)) from error
+        _raise_if_engine_failed(result)
+        return result
+
+    def change(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float = CHANGE_TIMEOUT_S,
+        cwd: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> CommandResult:
+        """Run a command that changes something, once. What it complains of is for the caller to judge.
+
+        Raises:
+            StartupFailure: `DOCKER_UNAVAILABLE`; `GATEWAY_START_FAILED`: it did not end in time.
+        """
+        try:
+            result = self._commands.run(argv, timeout_s=timeout_s, cwd=cwd, environ=environ, on_line=on_line)
+        except CommandNotFoundError as error:
+            raise _cli_missing() from error
+        except CommandTimedOutError as error:
+            raise self.build_start_failure(
+                f"`{_shorten(argv)}` did not end within {timeout_s:g} s",
+                evidence=error.last_lines,
+                next_action="Look at `docker ps -a` and at the connection, then try again.",
+            ) from error
+        _raise_if_engine_failed(result)
+        return result
+
+    def follow(self, argv: Sequence[str], on_line: Callable[[str], None]) -> Following:
+        """Start a command that goes on, and hand on its lines.
+
+        Raises:
+            StartupFailure: `DOCKER_UNAVAILABLE`.
+        """
+        try:
+            return self._commands.follow(argv, on_line=on_line)
+        except CommandNotFoundError as error:
+            raise _cli_missing() from error
+
+    def build_start_failure(
+        self, message: str, *, evidence: Sequence[str] = (), next_action: str = ""
+    ) -> StartupFailure:
+        """A `GATEWAY_START_FAILED` without secrets."""
+        return StartupFailure(
+            FailureWord.GATEWAY_START_FAILED,
+            redact((message,), self._secrets)[0],
+            next_action=next_action or "Read Docker's own words; `docker ps -a` shows the container.",
+            evidence=redact(evidence, self._secrets),
+        )
+
+    def _inspect(self, reference: str) -> tuple[GatewayStatus, ...]:
+        result = self.look(container.inspect_argv(reference))
+        if not result.ok:
+            # Any other complaint (an engine that is going down) must not be taken for "there is none".
+            if "no such container" in (result.stderr + result.stdout).lower():
+                return ()
+            raise build_engine_failure(describe(result))
+        try:
+            return container.parse_inspect(result.stdout)
+        except ValueError as error:
+            raise build_engine_failure(engine.describe_problem(EngineProblem.ENGINE_DOWN, str(error))) from error
+
+
+def build_engine_failure(found: EngineProbe) -> StartupFailure:
+    """A `DOCKER_UNAVAILABLE` that says what was found."""
+    return StartupFailure(
+        FailureWord.DOCKER_UNAVAILABLE, f"Docker cannot be used: {found.detail}", next_action=found.next_action
+    )
+
+
+def describe(result: CommandResult) -> EngineProbe:
+    """What a failed look says about the engine."""
+    lines = result.last_lines(1)
+    return engine.describe_problem(engine.classify_engine_error(result), lines[0] if lines else "no words")
+
+
+def _raise_if_engine_failed(result: CommandResult) -> None:
+    if engine.is_engine_error(result):
+        raise build_engine_failure(describe(result))
+
+
+def _cli_missing() -> StartupFailure:
+    detail = "there is no `docker` program on PATH"
+    return build_engine_failure(engine.describe_problem(EngineProblem.CLI_MISSING, detail))
+
+
+def _shorten(argv: Sequence[str]) -> str:
+    """Program and verb, without the options between them."""
+    verbs = [word for word in argv[1:] if word in {"up", "pull", "config", "start", "stop", "restart", "rm", "unpause"}]
+    return " ".join([argv[0], *(["compose"] if "compose" in argv else []), *verbs[:1]])

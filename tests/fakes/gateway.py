@@ -1,0 +1,163 @@
+"""A gateway that is what the test says, and answers to its API that the test has prepared."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+from orchestration.errors import StartupFailure
+from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe
+from orchestration.gateway.container import ContainerState, GatewayStatus, Health
+from orchestration.gateway.engine import EngineProbe
+from orchestration.gateway.eyes import Now
+from orchestration.gateway.record import GatewayRecord
+from orchestration.settings import GatewayRuntime
+
+STARTED = datetime(2026, 11, 18, 13, 59, tzinfo=UTC)
+RUNNING = GatewayStatus(
+    state=ContainerState.RUNNING, health=Health.STARTING, id="c0ffee", name="ibkr-gateway", started_at=STARTED
+)
+HEALTHY = replace(RUNNING, health=Health.HEALTHY)
+UNHEALTHY = replace(RUNNING, health=Health.UNHEALTHY)
+READY = ApiProbe(
+    outcome=ApiOutcome.READY,
+    server_version=178,
+    accounts=("DU1234567",),
+    next_valid_id=1,
+    skew_s=0.0,
+    latency_ms=2.0,
+    client_id=9990,
+)
+LINK_DOWN = replace(READY, codes=(ApiCode(code=1100, text="Connectivity has been lost"),))
+FARMS_BROKEN = replace(READY, codes=(ApiCode(code=2103, text="Market data farm connection is broken:usfarm"),))
+
+
+def api(outcome: ApiOutcome) -> ApiProbe:
+    """A look at the API that ended like this."""
+    return ApiProbe(outcome=outcome)
+
+
+@dataclass
+class FakeFollowing:
+    """A `Following` that ends when it is closed."""
+
+    is_running: bool = True
+
+    def close(self) -> None:
+        self.is_running = False
+
+
+@dataclass
+class FakeRuntime:
+    """`orchestration.gateway.runtime.Runtime`, in the state that the test gives it."""
+
+    status: GatewayStatus | StartupFailure = RUNNING
+    kind: GatewayRuntime = GatewayRuntime.DOCKER
+    container_name: str | None = "ibkr-gateway"
+    can_control: bool = True
+    has_events: bool = True
+    log: list[str] = field(default_factory=list)
+    restarts: int = 0
+    stops: int = 0
+    looks: int = 0
+    after_restart: Callable[[], None] = lambda: None
+    stop_failure: StartupFailure | None = None
+    followings: list[FakeFollowing] = field(default_factory=list)
+    _watchers: list[tuple[FakeFollowing, Callable[[], None]]] = field(default_factory=list)
+    _readers: list[tuple[FakeFollowing, Callable[[str], None]]] = field(default_factory=list)
+
+    def become(self, status: GatewayStatus | StartupFailure, *, silently: bool = False) -> None:
+        """Change, and tell who watches."""
+        self.status = status
+        for following, on_change in self._watchers if not silently else ():
+            if following.is_running:
+                on_change()
+
+    def say(self, *lines: str) -> None:
+        """Write to the log of the present start."""
+        self.log.extend(lines)
+        for following, on_line in self._readers:
+            for line in lines if following.is_running else ():
+                on_line(line)
+
+    def start_anew(self, status: GatewayStatus = RUNNING, *, after_s: float = 60.0) -> None:
+        """A new start of the same container: an empty log, a later time."""
+        self.log.clear()
+        for following, _ in self._readers:
+            following.is_running = False
+        assert isinstance(self.status, GatewayStatus)
+        before = self.status.started_at or STARTED
+        self.become(replace(status, started_at=before + timedelta(seconds=after_s)))
+
+    def build_record(self) -> GatewayRecord:
+        return GatewayRecord(runtime=self.kind, host="127.0.0.1", port=4002)
+
+    def probe_engine(self) -> EngineProbe:
+        return EngineProbe(detail="fake")
+
+    def wait_for_engine(self, timeout_s: float, on_progress: Callable[[str], None]) -> EngineProbe:
+        del timeout_s, on_progress
+        return self.probe_engine()
+
+    def probe(self) -> GatewayStatus:
+        self.looks += 1
+        if isinstance(self.status, StartupFailure):
+            raise self.status
+        return self.status
+
+    def ensure_started(self, *, on_progress: Callable[[str], None]) -> bool:
+        del on_progress
+        return False
+
+    def restart(self) -> None:
+        assert self.can_control, "not ours to restart"
+        self.restarts += 1
+        self.start_anew()
+        self.after_restart()
+
+    def stop(self, *, timeout_s: float) -> bool:
+        assert self.can_control, "not ours to stop"
+        assert timeout_s > 0
+        self.stops += 1
+        if self.stop_failure is not None:
+            raise self.stop_failure
+        return True
+
+    def read_log(self, *, since: datetime | None = None, lines: int = 200) -> tuple[str, ...]:
+        del since
+        return tuple(self.log[-lines:])
+
+    def follow_log(
+        self, on_line: Callable[[str], None], *, since: datetime | None = None, lines: int = 2000
+    ) -> FakeFollowing:
+        del since
+        following = FakeFollowing()
+        self.followings.append(following)
+        self._readers.append((following, on_line))
+        for line in self.log[-lines:]:
+            on_line(line)
+        return following
+
+    def watch(self, on_change: Callable[[], None]) -> FakeFollowing:
+        following = FakeFollowing()
+        self.followings.append(following)
+        self._watchers.append((following, on_change))
+        return following
+
+
+@dataclass
+class FakeProbe:
+    """`orchestration.gateway.api.probe_api`: gives the answer that the test has set; the last one stays."""
+
+    answers: list[ApiProbe] = field(default_factory=lambda: [READY])
+    calls: int = 0
+    before: Callable[[], None] = lambda: None
+
+    def __call__(self, host: str, port: int, *, client_id: int, timeout_s: float, now: Now) -> ApiProbe:
+        assert host
+        assert port > 0
+        assert client_id > 0
+        assert timeout_s > 0
+        assert now().tzinfo is not None
+        self.calls += 1
+        self.before()
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
