@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from orchestration.bot.record import RECORD_MARKER, build_record_path
-from orchestration.settings import BotArguments, Secret, Settings, variables_by_field
+from orchestration.settings import PROJECT_DIR, BotArguments, Secret, Settings, variables_by_field
 
 _REFERENCE_BOT = "orchestration.bot.reference"
 # What a service manager tells its service, and only that. Handed down, the bot would answer in our name.
@@ -61,7 +61,7 @@ def build_bot_environ(
     if _REFERENCE_BOT in settings.bot_command:
         # It is part of this program, whatever folder it is started in and whether or not that is installed.
         inherited = environ.get("PYTHONPATH")
-        environ["PYTHONPATH"] = os.pathsep.join([str(settings.project_dir), *([inherited] if inherited else [])])
+        environ["PYTHONPATH"] = os.pathsep.join([str(PROJECT_DIR), *([inherited] if inherited else [])])
     environ |= {
         "GATEWAY_HOST": gateway_host,
         "GATEWAY_PORT": str(gateway_port),

@@ -38,6 +38,7 @@ _LOG = logging.getLogger("reference-bot")
 _CLIENT_ID_IN_USE = 326
 _CLIENT_IDS_TRIED = 10
 _ATTEMPT_TIMEOUT_S = 10.0  # a handshake on the same host takes 0.1 s
+_SHORTEST_ATTEMPT_S = 1.0
 _ANSWER_TIMEOUT_S = 10.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
 
@@ -151,7 +152,7 @@ class _ReferenceBot:
             while not self._stopping.is_set():
                 # Kept beside what it stands for: one connection, from its first byte to its last.
                 connection = _Connection()
-                if await self._connect(connection):
+                if await self._connect(connection, until_s=give_up_s):
                     pause_s = _FIRST_PAUSE_S
                     await self._stay(connection)
                 await connection.close()
@@ -191,10 +192,15 @@ class _ReferenceBot:
             self._notifier.say(WATCHDOG="1")
             await asyncio.sleep(self._orders.watchdog_s)
 
-    async def _connect(self, connection: "_Connection") -> bool:
+    async def _connect(self, connection: "_Connection", *, until_s: float) -> bool:
         """Connect with the first free client id. Returns whether it is connected."""
+        timeout_s = _ATTEMPT_TIMEOUT_S
+        if not self._was_connected:  # one silent gateway must not make the whole wait longer
+            timeout_s = min(timeout_s, max(_SHORTEST_ATTEMPT_S, until_s - self._clock.monotonic_s()))
         for client_id in range(self._orders.client_id, self._orders.client_id + _CLIENT_IDS_TRIED):
-            problem = await connection.open(self._orders.host, self._orders.port, client_id, stop=self._stopping)
+            problem = await connection.open(
+                self._orders.host, self._orders.port, client_id, timeout_s=timeout_s, stop=self._stopping
+            )
             if problem is None:
                 _LOG.info("connected to %s:%d as client %d", self._orders.host, self._orders.port, client_id)
                 self._was_connected = True
@@ -239,7 +245,7 @@ class _Connection:
     def position_count(self) -> int:
         return len(self._ib.positions()) if self._ib is not None else 0
 
-    async def open(self, host: str, port: int, client_id: int, *, stop: asyncio.Event) -> str | None:
+    async def open(self, host: str, port: int, client_id: int, *, timeout_s: float, stop: asyncio.Event) -> str | None:
         """Connect. Returns None, or why that was not possible."""
         from ib_async import IB, StartupFetchNONE
 
@@ -249,16 +255,14 @@ class _Connection:
         self._ib.errorEvent += self._on_error
         self._ib.client.conn.disconnected += self._on_end
         connecting = asyncio.ensure_future(
-            self._ib.connectAsync(
-                host, port, client_id, timeout=_ATTEMPT_TIMEOUT_S, readonly=True, fetchFields=StartupFetchNONE
-            )
+            self._ib.connectAsync(host, port, client_id, timeout=timeout_s, readonly=True, fetchFields=StartupFetchNONE)
         )
-        # The library waits out its whole time-out when the other side closes: the end is raced against it.
+        # The library waits out its time-out, once for each of its steps, even when the other side closes.
         watches = [asyncio.ensure_future(event.wait()) for event in (self._ended, stop)]
         try:
-            await asyncio.wait({connecting, *watches}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({connecting, *watches}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if not connecting.done():
-                return "it closed the connection"
+                return "it closed the connection" if self._ended.is_set() else "no answer in time"
             await connecting
         except (OSError, TimeoutError) as error:
             return str(error) or "no answer in time"
