@@ -1,5 +1,7 @@
 """The lock of an instance, held by real processes."""
 
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -176,7 +178,7 @@ def test_a_child_that_outlives_the_holder_does_not_keep_the_lock(tmp_path: Path)
             pass
     finally:
         following.close()
-        subprocess.run(["kill", "-9", str(launched.pid)], check=True)
+        os.kill(launched.pid, signal.SIGKILL)
         _wait_until(lambda: launched.poll_exit_code() is not None)
 
 
