@@ -22,7 +22,7 @@ from orchestration.settings import GameplanFreshness, Settings
 from tests.fakes.clock import FakeClock
 from tests.unit.gameplan.plans import NEW_YORK, load_plan, write_plan
 
-_EXAMPLES: Final = 1500  # for each of the three: 4,500 plans
+_EXAMPLES: Final = 1000  # for each of the three generators: 3,000 plans, besides 1,700 from a table
 _PLANS: Final = (load_plan("full"), load_plan("least"))
 _TODAY: Final = "2026-11-18"
 _many = hypothesis.settings(
@@ -232,26 +232,30 @@ _values = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(_texts, inner, max_size=4)),
     max_leaves=8,
 )
-_names = st.one_of(
-    st.sampled_from(sorted({name for plan in _PLANS for name in plan})),
-    st.sampled_from(sorted(_PLANS[0]["hard_limits"])),
-    st.sampled_from(sorted(_PLANS[0]["data_quality"])),
-    _texts,
+# What fits one field and is wrong in another: most of what it takes to break one rule and keep all others.
+_LIKELY_VALUES: Final[tuple[object, ...]] = (
+    *(True, False, None, 0, 1, -1, 0.3, 1.0, 1.5, 1.7, 20, 10**18, 10**400, math.nan, math.inf),
+    *("", "A", "B", "C", "a", "crisis", "calm", "bullish", "trending", "low", "09:30", "9:30", "24:00", "09:30\n"),
+    *(_TODAY, "2026-11-17", "2026-11-19", "2026-02-30", "2026-11-18T09:00:00Z", "2026-11-18T25:00:00Z"),
+    *([], [""], ["SPY"], ["SPY", "SPY"], ["SPY", 1], ["SPY "], {}, {"check_time": "09:30", "threshold": -1}),
 )
 
 
 @st.composite
 def _changed_plans(draw: st.DrawFn) -> bytes:
-    """A valid plan with one to four fields set, added or removed, at the top or one level down."""
+    """A valid plan with one to four fields set, added or removed, at the top or one level down; mostly one."""
     plan = json.loads(json.dumps(draw(st.sampled_from(_PLANS))))
-    for _ in range(draw(st.integers(1, 4))):
-        below = [plan, *(value for value in plan.values() if isinstance(value, dict))]
-        target = draw(st.sampled_from(below))
-        name = draw(st.one_of(_names, st.sampled_from(sorted(target) or ["x"])))
-        if draw(st.integers(0, 4)) == 0:
-            target.pop(name, None)
+    for _ in range(draw(st.sampled_from([1, 1, 1, 2, 4]))):
+        part = draw(st.sampled_from(["", "", "hard_limits", "data_quality", "vix_gate", "scorecard"]))
+        known = sorted(_PLANS[0][part] if part else _PLANS[0])
+        target = plan.get(part) if part else plan
+        if not isinstance(target, dict):
+            target = plan
+        name = draw(st.sampled_from(known)) if draw(st.integers(0, 9)) else draw(_texts)
+        if draw(st.integers(0, 9)):
+            target[name] = draw(st.sampled_from(_LIKELY_VALUES) if draw(st.integers(0, 2)) else _values)
         else:
-            target[name] = draw(_values)
+            target.pop(name, None)
     return json.dumps(plan, ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass")
 
 
@@ -345,3 +349,17 @@ def test_the_oracle_lets_the_unchanged_plans_trade(folder: Path, plan: dict[str,
 
     assert _may_trade(content)
     _check_against_the_oracle(folder, content)
+
+
+@pytest.mark.parametrize("part", ["", "hard_limits", "data_quality", "vix_gate"])
+def test_every_likely_value_in_every_field_trades_exactly_if_it_may(folder: Path, part: str) -> None:
+    traded = set()
+    for name in _PLANS[0][part] if part else _PLANS[0]:
+        for value in _LIKELY_VALUES:
+            plan = load_plan("full")
+            (plan[part] if part else plan)[name] = value
+            content = json.dumps(plan).encode()
+            _check_against_the_oracle(folder, content)
+            traded.add(_may_trade(content))
+
+    assert traded == {True, False}
