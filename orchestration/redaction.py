@@ -97,12 +97,9 @@ def _forms(secret: str) -> Iterator[str]:
         if len(plain) < _SHORT:
             continue
         yield plain
-        for quoted in (
-            urllib.parse.quote(plain, safe=""),
-            urllib.parse.quote(plain),
-            urllib.parse.quote_plus(plain),
-        ):
-            yield quoted
+        yield urllib.parse.quote(plain, safe="")
+        yield urllib.parse.quote(plain)
+        yield urllib.parse.quote_plus(plain)
         yield json.dumps(plain)[1:-1]
         yield json.dumps(plain, ensure_ascii=False)[1:-1]
         yield json.dumps(plain).replace("/", "\\/")[1:-1]

@@ -1,4 +1,4 @@
-"""What to do with alerts that have waited for too long: one summary says more than thirty stale messages. Pure."""
+"""What to do with alerts that have waited for too long: one summary says more than thirty stale messages."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import TypeVar
 
 from orchestration.alerts.alert import Alert
-from orchestration.alerts.outbox import Waiting
+from orchestration.alerts.channel import DeliveryLimits
+from orchestration.alerts.outbox import Outbox, Waiting
 
 _SPARED = 5  # of a backlog that is long but not old, the newest ones are still news
 _TITLE = "{} could not be sent in time"
@@ -14,6 +15,20 @@ _COUNTED = re.compile(r"(\d+) earlier alerts? could not be sent in time")
 
 
 _W = TypeVar("_W", bound=Waiting)
+
+
+def fold_backlog(outbox: Outbox, waiting: Sequence[Waiting], *, now: datetime, limits: DeliveryLimits) -> bool:
+    """Put a summary in the place of a backlog, where there is one. Whether the outbox was changed."""
+    backlog = choose_backlog(waiting, now=now, age_s=limits.backlog_age_s, count=limits.backlog_count)
+    summary = build_summary(backlog, now=now) if backlog else None
+    return summary is not None and outbox.replace_by_summary(
+        [one.id for one in backlog],
+        run_id=summary.run_id,
+        severity=summary.severity.value,
+        title=summary.title,
+        body=summary.to_json(),
+        at=summary.at,
+    )
 
 
 def choose_backlog(waiting: Sequence[_W], *, now: datetime, age_s: float, count: int) -> list[_W]:

@@ -15,10 +15,10 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from orchestration.alerts.alert import Alert, Severity, redact_alert
-from orchestration.alerts.backlog import build_summary, choose_backlog
+from orchestration.alerts.backlog import fold_backlog
 from orchestration.alerts.channel import (
     ChannelProblems,
     DeliveryLimits,
@@ -159,11 +159,10 @@ class Delivery:
             if cutoff is not None:
                 cutoff.cut()
             self._thread.join(_LAST_MOMENT_S)
-        waiting = [one for one in self._outbox.read_pending_alerts() if one.id not in self._done]
         return DeliveryReport(
             delivered=self._delivered,
             failed=self._failed,
-            pending=len(waiting) + len(self._unsaved),
+            pending=len(self._read_waiting()) + len(self._unsaved),
             problem=self._problem,
         )
 
@@ -224,8 +223,9 @@ class Delivery:
                 return
             with self._lock:
                 self._has_work = False  # before looking: an alert that comes now sets it again
-            waiting = [one for one in self._outbox.read_pending_alerts() if one.id not in self._done]
-            waiting = self._fold_backlog(waiting)
+            waiting = self._read_waiting()
+            if fold_backlog(self._outbox, waiting, now=self._clock.now(), limits=self._limits):
+                waiting = self._read_waiting()
             if waiting:
                 self._has_work = True
                 self._send_stored(waiting[0])
@@ -233,22 +233,7 @@ class Delivery:
                 self._has_work = True
                 self._send_unsaved(self._unsaved[0])
 
-    def _fold_backlog(self, waiting: Sequence[Waiting]) -> list[Waiting]:
-        limits = self._limits
-        backlog = choose_backlog(waiting, now=self._clock.now(), age_s=limits.backlog_age_s, count=limits.backlog_count)
-        summary = build_summary(backlog, now=self._clock.now()) if backlog else None
-        if summary is None:
-            return list(waiting)
-        folded = self._outbox.replace_by_summary(
-            [one.id for one in backlog],
-            run_id=summary.run_id,
-            severity=summary.severity.value,
-            title=summary.title,
-            body=summary.to_json(),
-            at=summary.at,
-        )
-        if not folded:
-            return list(waiting)
+    def _read_waiting(self) -> list[Waiting]:
         return [one for one in self._outbox.read_pending_alerts() if one.id not in self._done]
 
     def _send_stored(self, waiting: Waiting) -> None:

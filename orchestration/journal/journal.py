@@ -9,6 +9,7 @@ from orchestration.errors import FailureWord
 from orchestration.journal.outbox import OutboxStore
 from orchestration.journal.reading import JournalReader
 from orchestration.journal.records import AlertDelivery, RunRecord, fetch_runs
+from orchestration.journal.store import storable
 from orchestration.system.processes import ProcessIdentity, is_running, read_identity
 
 RUNS_KEPT = 1000  # about four years of trading days; the file stays at a few megabytes
@@ -36,7 +37,7 @@ class Journal(OutboxStore):
             connection.execute(
                 "INSERT INTO runs (run_id, instance, kind, simulated, pid, birth, started_at) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (self._text(run_id), self._text(instance), self._text(kind), simulated, pid, birth, self._now()),
+                (storable(run_id), storable(instance), storable(kind), simulated, pid, birth, self._now()),
             )
             _forget_old_runs(connection)
 
@@ -48,7 +49,7 @@ class Journal(OutboxStore):
         def work(connection: sqlite3.Connection) -> int:
             cursor = connection.execute(
                 "INSERT INTO steps (run_id, name, state, started_at) VALUES (?, ?, ?, ?)",
-                (self._text(run_id), self._text(name), self._text(state), self._now()),
+                (storable(run_id), storable(name), storable(state), self._now()),
             )
             return cursor.lastrowid or 0
 
@@ -70,7 +71,7 @@ class Journal(OutboxStore):
         self._write(
             lambda connection: connection.execute(
                 "UPDATE steps SET ended_at = ?, duration_s = ?, status = ?, detail = ? WHERE id = ?",
-                (self._now(), duration_s, self._text(status), self._text(detail), step_id),
+                (self._now(), duration_s, storable(status), self._text(detail), step_id),
             ),
             None,
         )
@@ -94,25 +95,25 @@ class Journal(OutboxStore):
                 (
                     self._now(),
                     duration_s,
-                    self._text(result),
+                    storable(result),
                     int(exit_code),
-                    None if failure is None else self._text(failure),
-                    None if fallback is None else self._text(fallback),
+                    None if failure is None else storable(failure),
+                    None if fallback is None else storable(fallback),
                     self._text(message),
-                    self._text(run_id),
+                    storable(run_id),
                 ),
             )
-            _close_open_steps(connection, self._text(run_id))
+            _close_open_steps(connection, storable(run_id))
 
         self._write(work, None)
 
     def add_event(self, run_id: str, kind: str, detail_json: str | dict[str, Any] = "{}") -> None:
         """Note something else that happened: a word, and a JSON document (or what becomes one)."""
-        detail = detail_json if isinstance(detail_json, str) else json.dumps(detail_json, default=str)
+        detail = json.dumps(self._document(_parse(detail_json)), default=str)
         self._write(
             lambda connection: connection.execute(
                 "INSERT INTO events (run_id, at, kind, detail_json) VALUES (?, ?, ?, ?)",
-                (self._text(run_id), self._now(), self._text(kind), self._text(detail)),
+                (storable(run_id), self._now(), storable(kind), storable(detail)),
             ),
             None,
         )
@@ -166,9 +167,28 @@ class Journal(OutboxStore):
         runs: list[RunRecord] = self._read(lambda connection: fetch_runs(connection, 1, run_id=run_id), [])
         return runs[0] if runs else None
 
+    def _document(self, value: Any) -> Any:  # noqa: ANN401 - a JSON document has no narrower type
+        """The document with each text in it redacted: as one text, a mask might break it."""
+        if isinstance(value, str):
+            return self._text(value)
+        if isinstance(value, dict):
+            return {str(key): self._document(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._document(one) for one in value]
+        return value if value is None or isinstance(value, bool | int | float) else self._text(str(value))
+
     def _passed_s(self, key: str | int) -> float | None:
         started_s = self._started_s.pop(key, None)
         return None if started_s is None else round(self._clock.monotonic_s() - started_s, 3)
+
+
+def _parse(detail_json: str | dict[str, Any]) -> Any:  # noqa: ANN401 - a JSON document has no narrower type
+    if not isinstance(detail_json, str):
+        return detail_json
+    try:
+        return json.loads(detail_json)
+    except ValueError:
+        return detail_json  # becomes a JSON text
 
 
 def _close_open_steps(connection: sqlite3.Connection, run_id: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from orchestration.journal.records import AlertDelivery, PendingAlert, fetch_channel_problem, fetch_pending_alerts
-from orchestration.journal.store import Store
+from orchestration.journal.store import Store, storable
 from orchestration.system.lock import LockHeldError, hold_lock
 
 
@@ -19,6 +19,7 @@ class OutboxStore(Store):
         """Store an alert, committed when this returns.
 
         Args:
+            body: The alert as JSON, redacted field by field: to redact the document as one text could break it.
             is_for_sending: False if there is no channel: it is then only a record.
 
         Returns:
@@ -30,11 +31,11 @@ class OutboxStore(Store):
             cursor = connection.execute(
                 "INSERT INTO alerts (run_id, at, severity, title, body, delivery) VALUES (?, ?, ?, ?, ?, ?)",
                 (
-                    self._text(run_id),
+                    storable(run_id),
                     at.isoformat(),
-                    self._text(severity),
+                    storable(severity),
                     self._text(title),
-                    self._text(body),
+                    storable(body),
                     delivery.value,
                 ),
             )
@@ -117,11 +118,11 @@ class OutboxStore(Store):
                 "INSERT INTO alerts (place, run_id, at, severity, title, body, delivery) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     min(places),
-                    self._text(run_id),
+                    storable(run_id),
                     at.isoformat(),
-                    self._text(severity),
+                    storable(severity),
                     self._text(title),
-                    self._text(body),
+                    storable(body),
                     AlertDelivery.PENDING.value,
                 ),
             )

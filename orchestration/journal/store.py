@@ -59,7 +59,7 @@ class Store:
         self._log = log
         self._redact = redact
         self._lock = threading.RLock()
-        self._told: set[int | None] = set()
+        self._told: set[int] = set()
         self._started_s: dict[str | int, float] = {}  # of what is open: runs by id, steps by number
 
     @classmethod
@@ -74,7 +74,7 @@ class Store:
             path: The file. Its folder is made.
             clock: For the times in it.
             log: For what goes wrong.
-            redact: Applied to every text that is written.
+            redact: Applied to every text for people that is written; stable words stay as they are.
         """
         problem: str | None = None
         connection: sqlite3.Connection | None = None
@@ -135,7 +135,7 @@ class Store:
 
     def _give_up(self, connection: sqlite3.Connection, error: sqlite3.Error) -> None:
         self._roll_back()
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+        if _code(error) == sqlite3.SQLITE_BUSY:
             # Somebody who holds the file this long is stuck: a start-up waits for that once, not at every fact.
             with contextlib.suppress(sqlite3.Error):
                 connection.execute(f"PRAGMA busy_timeout = {_BUSY_AGAIN_MS}")
@@ -148,19 +148,29 @@ class Store:
 
     def _tell(self, error: Exception) -> None:
         """Warn once for each kind of trouble: a full disk would otherwise fill the log's disk as well."""
-        kind = getattr(error, "sqlite_errorcode", None)
+        kind = _code(error)
         self.problem = f"the journal cannot be kept: {error}"
         if kind not in self._told:
             self._told.add(kind)
             self._log.warning("%s (%s); the run goes on without it", self.problem, self.path)
 
     def _text(self, text: str) -> str:
-        """The text as it may be stored: redacted, and without lone surrogates, which SQLite refuses."""
-        redacted = self._redact(str(text)) if self._redact is not None else str(text)
-        return redacted.encode("utf-8", "replace").decode("utf-8")
+        """A text for people, as it may be stored."""
+        return storable(self._redact(str(text)) if self._redact is not None else str(text))
 
     def _now(self) -> str:
         return self._clock.now().isoformat()
+
+
+def _code(error: Exception) -> int:
+    """SQLite's own code without its details, or -1: errors of Python's side (a closed connection) have none."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return -1 if code is None else int(code) & 0xFF
+
+
+def storable(text: str) -> str:
+    """The text without lone surrogates, which SQLite refuses. Enough for stable words, which programs rely on."""
+    return str(text).encode("utf-8", "replace").decode("utf-8")
 
 
 def _open_or_replace(path: Path, clock: Clock, log: logging.Logger) -> sqlite3.Connection:
@@ -202,7 +212,7 @@ def _connect(path: Path, *, set_up: bool = False) -> sqlite3.Connection | None:
             _check(connection)
     except sqlite3.Error as error:
         connection.close()
-        if (error.sqlite_errorcode & 0xFF) in _CORRUPT:
+        if _code(error) in _CORRUPT:
             raise _CorruptError(str(error)) from None
         raise
     except BaseException:

@@ -74,13 +74,13 @@ def test_runs_come_newest_first_and_no_more_than_asked_for(tmp_path: Path) -> No
 def test_no_secret_is_written(tmp_path: Path) -> None:
     with _open(tmp_path) as journal:
         _start(journal)
-        journal.end_step(journal.start_step("run-1", "s hunter2", "x"), "failed", "login with hunter2 failed")
-        journal.add_event("run-1", "hunter2", {"password": "hunter2"})
+        journal.end_step(journal.start_step("run-1", "preflight", "x"), "failed", "login with hunter2 failed")
+        journal.add_event("run-1", "login", {"password": "hunter2"})
         journal.add_alert(
             run_id="run-1",
             severity="info",
             title="hunter2",
-            body='"hunter2"',
+            body="{}",
             at=WEDNESDAY_MORNING,
             is_for_sending=True,
         )
@@ -88,6 +88,18 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
         content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert b"login with" in content
     assert b"hunter2" not in content
+
+
+def test_a_secret_that_is_a_common_word_leaves_stable_words_alone(tmp_path: Path) -> None:
+    redact = Redactor(["default", "success", "preflight", "info"]).text
+    with Journal.open(tmp_path / "journal.sqlite3", clock=FakeClock(), log=_LOG, redact=redact) as journal:
+        _start(journal)
+        journal.end_step(journal.start_step("run-1", "preflight", "initializing"), "success", "preflight is done")
+        journal.end_run("run-1", "success", 0)
+        run = journal.read_last_run()
+    assert run is not None
+    assert (run.instance, run.result) == ("default", "success")
+    assert [(one.name, one.status, one.detail) for one in run.steps] == [("preflight", "success", "******** is done")]
 
 
 def test_text_that_is_no_unicode_is_kept_as_well_as_it_can_be(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from orchestration.redaction import MASK, RedactingFormatter, Redactor
 
-_SECRET = "p@ss \"w<o>rd\"/\\ü&'1'"
+_SECRET = "p@ss \"w<o>rd\"/\\ü&'1'"  # noqa: S105 - planted
 _WEBHOOK = "https://discord.com/api/webhooks/123456789012345678/AbC-dEf_ghIJKLmnopQRSTUV0123456789"
 _TOKEN = "AbC-dEf_ghIJKLmnopQRSTUV0123456789"  # noqa: S105 - planted
 
@@ -154,7 +154,7 @@ def test_a_log_line_is_redacted_with_arguments_and_traceback() -> None:
     redactor = Redactor(["hunter2"])
     try:
         try:
-            raise ValueError("inner hunter2")
+            raise ValueError("inner hunter2")  # noqa: TRY301 - a chain is what is tested
         except ValueError as inner:
             raise RuntimeError("outer hunter2") from inner
     except RuntimeError as error:
