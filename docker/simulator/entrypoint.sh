@@ -19,5 +19,6 @@ fi
 exec python3 -m orchestration.simulator \
   --host 127.0.0.1 --port "$api_port" --forwarder "0.0.0.0:$forwarder_port" --mode "$mode" \
   --second-factor-timeout "${TWOFA_TIMEOUT_ACTION:-restart}" \
+  --start-marker /tmp/simulator.started \
   --password-file "${TWS_PASSWORD_FILE:-}" \
   --faults "${SIMULATOR_FAULTS:-}"

@@ -77,11 +77,9 @@ def _look(host: str, port: int, client_id: int, timeout_s: float, now: Callable[
     for name in _LIBRARY_LOGGERS:
         logging.getLogger(name).addFilter(_OUTSIDE_PROBES)
     loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)  # parts of the library ask the thread for its loop
     try:
         return loop.run_until_complete(_try_client_ids(host, port, client_id, loop.time() + timeout_s, now))
     finally:
-        asyncio.set_event_loop(None)
         loop.close()
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestration.simulator.faults import FAULT_NAMES, FaultError, parse_faults, split_faults
+from orchestration.simulator.faults import FAULT_NAMES, FaultError, Faults, parse_faults, split_faults
 from orchestration.simulator.server import Options, PortUnavailableError, Simulator
 
 _MAX_PASSWORD_BYTES = 65536
@@ -29,6 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     if given.password_file and not _has_readable_password(Path(given.password_file)):
         return 1
+    marker = Path(given.start_marker) if given.start_marker else None
+    if faults.first_start_only and marker is None:
+        parser.error("first_start_only needs --start-marker, a file that tells a later start from the first")
+    if given.faults or given.fault:
+        _write(f"SIMULATED gateway with faults: {' '.join((*given.fault, *split_faults(given.faults)))}")
+    if marker and _has_started_before(marker) and faults.first_start_only:
+        _write("SIMULATED gateway: this is not its first start, so the faults are over")
+        faults = Faults()
     live = given.mode == "live"
     options = Options(
         host=given.host,
@@ -38,8 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         faults=faults,
         second_factor_exits=given.second_factor_timeout == "exit",
     )
-    if given.faults or given.fault:
-        _write(f"SIMULATED gateway with faults: {' '.join((*given.fault, *split_faults(given.faults)))}")
     simulator = Simulator(options, write=_write)
     for number in _END_SIGNALS:
         # Not through asyncio: its handlers go with the loop, and a second signal would then kill the process.
@@ -84,7 +90,19 @@ def _build_parser() -> argparse.ArgumentParser:
         help="what follows when nobody confirms the second factor (default: %(default)s)",
     )
     parser.add_argument("--password-file", default="", help="a file that must be readable; its content is not used")
+    parser.add_argument("--start-marker", default="", metavar="FILE", help="made at the first start: first_start_only")
     return parser
+
+
+def _has_started_before(marker: Path) -> bool:
+    """Whether the marker is there already; from now on it is. One that cannot be made counts as missing."""
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return True
+    except OSError as error:
+        sys.stderr.write(f"simulator: the start marker {marker} cannot be made: {error.strerror}\n")
+    return False
 
 
 def _port(text: str) -> int:

@@ -74,6 +74,7 @@ class Faults:
     silent_after_s: float | None = None
     dies_after_s: float | None = None
     clock_skew_s: float = 0.0
+    first_start_only: bool = False
 
 
 ERROR_TEXTS: dict[int, str] = {
@@ -186,6 +187,11 @@ def _unhealthy(name: str, value: str) -> dict[str, object]:
     return {"unhealthy": True}
 
 
+def _first_start_only(name: str, value: str) -> dict[str, object]:
+    _flag(name, value)
+    return {"first_start_only": True}
+
+
 def _accounts(_name: str, value: str) -> dict[str, object]:
     # `+` stands for a comma where commas already stand between faults.
     return {"accounts": value.replace("+", ",")}
@@ -200,6 +206,7 @@ _PARSERS: dict[str, Callable[[str, str], dict[str, object]]] = {
     "accounts": _accounts,
     "wrong_account": _wrong_account,
     "unhealthy": _unhealthy,
+    "first_start_only": _first_start_only,
     "silent_after": lambda name, value: {"silent_after_s": _seconds(name, value)},
     "dies_after": lambda name, value: {"dies_after_s": _seconds(name, value)},
     "clock_skew": lambda name, value: {"clock_skew_s": _seconds(name, value, negative=True)},

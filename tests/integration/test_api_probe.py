@@ -314,6 +314,50 @@ def test_what_a_stranger_sends_before_it_closes_is_judged(sent: bytes, outcome: 
         assert look(port).outcome is outcome
 
 
+def drip(client: socket.socket) -> None:
+    """A message of a sane size that never ends."""
+    client.sendall(struct.pack(">I", 100_000))
+    while True:
+        client.sendall(b"1")
+        time.sleep(0.005)
+
+
+def chatter(client: socket.socket) -> None:
+    """A completed handshake, and then notices without end."""
+    client.sendall(VERSION + ACCOUNTS + NEXT_ID)
+    while True:
+        client.sendall(frame(4, 2, -1, 2104, "fine:usfarm", "") * 50)
+
+
+def deaf(client: socket.socket) -> None:
+    """A version, and not one byte read or sent any more."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+    client.sendall(VERSION)
+    time.sleep(1)
+
+
+def reset(client: socket.socket) -> None:
+    """A reset instead of an orderly end."""
+    client.recv(4096)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("serve", "outcome"),
+    [
+        (drip, ApiOutcome.SILENT),
+        (chatter, ApiOutcome.GARBAGE),
+        (deaf, ApiOutcome.SILENT),
+        (reset, ApiOutcome.CLOSED),
+    ],
+)
+def test_a_server_that_never_comes_to_an_end_is_left(
+    serve: Callable[[socket.socket], None], outcome: ApiOutcome
+) -> None:
+    with scripted_gateway(serve) as port:
+        assert look(port, timeout_s=0.5).outcome is outcome
+
+
 def pieces() -> st.SearchStrategy[bytes]:
     """Bytes of every kind: noise, frames of noise, and the real messages, whole, cut or with a byte changed."""
     fields = st.lists(st.sampled_from(["", "1", "2", "4", "9", "15", "49", "-1", "326", "1100", "DU1", "é", "9" * 40]))

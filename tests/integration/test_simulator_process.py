@@ -254,3 +254,17 @@ def test_two_of_them_on_one_port_never_both_serve() -> None:
             gateway.close()
     assert sum("API listening" in line for gateway in both for line in gateway.lines) == 1
     assert any("cannot listen" in line for gateway in both for line in gateway.lines)
+
+
+def test_faults_of_the_first_start_are_over_at_the_second(tmp_path: Path) -> None:
+    arguments = ["--start-marker", str(tmp_path / "started"), "--fault", "first_start_only", "--fault", "unhealthy"]
+    with simulated_gateway(*arguments, is_open=False) as gateway:
+        gateway.wait_for_line("stays closed")
+    with simulated_gateway(*arguments) as gateway:
+        assert is_kept(gateway.port)
+
+
+def test_faults_of_the_first_start_need_a_marker() -> None:
+    code, output = run_to_end("--fault", "first_start_only")
+    assert code == 2
+    assert "--start-marker" in output

@@ -50,6 +50,7 @@ REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "simulator.md"
         ("accounts=", Faults(accounts="")),
         ("unhealthy", Faults(unhealthy=True)),
         ("silent_after=1", Faults(silent_after_s=1)),
+        ("unhealthy first_start_only", Faults(unhealthy=True, first_start_only=True)),
         ("dies_after=1", Faults(dies_after_s=1)),
         ("clock_skew=-90", Faults(clock_skew_s=-90)),
         (" slow_login=1,,clock_skew=2\n wrong_account ", Faults(slow_login_s=1, clock_skew_s=2, accounts=LIVE_ACCOUNT)),
