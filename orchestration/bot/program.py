@@ -5,7 +5,6 @@ import importlib.util
 import os
 import shutil
 import sys
-from pathlib import Path
 
 from orchestration.bot.command_line import Interpreter, parse_invocation
 from orchestration.settings import Settings
@@ -17,12 +16,10 @@ _LOOK_FOR_MODULE = f"""
 import importlib.machinery, importlib.util, sys
 first, *rest = sys.argv[1].split(".")
 spec = importlib.util.find_spec(first)
-name = first
 for part in rest:
     if spec is None or spec.submodule_search_locations is None:
         break
-    name += "." + part
-    spec = importlib.machinery.PathFinder.find_spec(name, list(spec.submodule_search_locations))
+    spec = importlib.machinery.PathFinder.find_spec(part, list(spec.submodule_search_locations))
 sys.exit(0 if spec is not None else {_MODULE_IS_MISSING})
 """
 _LOOK_TIMEOUT_S = 10.0
@@ -100,10 +97,9 @@ def _finds_module(module: str, places: list[str]) -> bool:
         spec = importlib.machinery.PathFinder.find_spec(first, places) or importlib.util.find_spec(first)
     except (ImportError, ValueError):
         return True
-    name = first
     for part in rest:
         if spec is None or spec.submodule_search_locations is None:
             break
-        name = f"{name}.{part}"
-        spec = importlib.machinery.PathFinder.find_spec(name, [str(Path(p)) for p in spec.submodule_search_locations])
+        # By its last name alone: by its whole one a namespace package would want its parent to be imported.
+        spec = importlib.machinery.PathFinder.find_spec(part, list(spec.submodule_search_locations))
     return spec is not None

@@ -130,7 +130,7 @@ def read_record(path: Path) -> BotRecord | BotLaunch | None:
             return launch
         identity = ProcessIdentity(pid=_read_pid(fields["pid"]), birth=str(fields["birth"]))
         return _complete(launch, identity, ReadyBy(fields["ready_by"]) if fields["ready_by"] else None)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
