@@ -156,14 +156,10 @@ class SimulatorRuntime:
             log=str(log),
             simulated=True,
         )
-        # Recorded at once: whatever becomes of this program, the next one finds the process.
-        try:
+        # Recorded at once: whatever becomes of this program, the next one finds the process. Where that is not possible
+        # (disk full), no plan can be put in force either: the run ends there, and ends this process with it.
+        with contextlib.suppress(OSError):
             write_record(settings.state_dir, self._record)
-        except OSError as error:
-            end_process_tree(launched.identity, timeout_s=_STOP_TIMEOUT_S)
-            raise _start_failure(
-                f"the simulator's record could not be written: {error}", "Make STATE_DIR writable.", ()
-            ) from error
         self._wait_until_bound(launched)
 
     def _wait_until_bound(self, launched: LaunchedProcess) -> None:
@@ -183,6 +179,12 @@ class SimulatorRuntime:
             raise _start_failure(
                 f"port {self._settings.gateway_port} is held by {holder}, so the simulator cannot listen there",
                 "End that program, or set GATEWAY_PORT to a free port.",
+                evidence,
+            )
+        if code is None:
+            raise _start_failure(
+                f"the simulator did not say within {_LISTEN_TIMEOUT_S:g} s that it has its port",
+                f"Read its words above; where there are none, {self._settings.log_dir} may be full.",
                 evidence,
             )
         raise _start_failure(

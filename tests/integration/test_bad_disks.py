@@ -1,0 +1,76 @@
+"""A disk that is full, or may not be written to: a known end, no bot, and the alert still leaves."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.alerts_scene import run_channel
+from tests.integration.simulated_gateway import simulated_gateway
+from tests.system import System
+
+needs_root = pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="mounting a file system needs root")
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, *, free_bytes: int) -> Iterator[Path]:
+    """A file system of 256 KiB with only this much free."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", str(folder)], check=True)
+    try:
+        filler = folder / "filler"
+        filler.write_bytes(b"\0" * (256 * 1024 - free_bytes))
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@needs_root
+def test_a_full_state_disk_ends_in_strategy_c_failed_without_a_bot_and_is_alerted(system: System) -> None:
+    system.use_small_bot("--ready")
+    with small_disk(system.state, free_bytes=0), run_channel() as channel:
+        system.environ["DISCORD_WEBHOOK_URL"] = channel.address
+        started = system.startup()
+        assert started.code == 1, started.err
+        assert started.document["failure"] == "STRATEGY_C_FAILED"
+        assert system.bots() == []
+        assert [title for title in channel.titles if "STRATEGY_C_FAILED" in title]
+
+
+@needs_root
+def test_a_full_state_disk_does_not_let_an_unchecked_plan_through(system: System) -> None:
+    system.use_small_bot("--ready")
+    system.use_plan()
+    with small_disk(system.state, free_bytes=0):
+        started = system.startup()
+        assert started.code == 1, started.err
+        assert system.bots() == []
+
+
+@needs_root
+def test_a_full_log_disk_stops_no_start(system: System) -> None:
+    system.use_small_bot(code="import time; time.sleep(600)")
+    system.use_plan()
+    with simulated_gateway() as gateway, small_disk(system.logs, free_bytes=0):
+        system.environ |= {"GATEWAY_RUNTIME": "external", "GATEWAY_PORT": str(gateway.port)}
+        started = system.startup()
+        assert started.code == 0, started.err  # what the bot writes is lost, and so are our own lines
+        assert len(system.bots()) == 1
+        assert system.inv("shutdown").code == 0
+
+
+@needs_root
+def test_a_state_folder_that_may_not_be_written_is_said_at_once(system: System) -> None:
+    system.use_small_bot("--ready")
+    system.state.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=64k", "tmpfs", str(system.state)], check=True)
+    try:
+        started = system.startup()
+        assert started.code == 1, started.err
+        assert started.document["failure"] == "CONFIG_INVALID"
+        assert "STATE_DIR" in started.document["message"]
+    finally:
+        subprocess.run(["umount", "-l", str(system.state)], check=True)
