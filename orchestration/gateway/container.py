@@ -246,7 +246,7 @@ def _parse_container(raw: Mapping[str, Any]) -> GatewayStatus:
     word = _parse_state(str(state["Status"]))
     return GatewayStatus(
         state=word,
-        health=_parse_health(str(health.get("Status", ""))),
+        health=_parse_health(health),
         id=str(raw["Id"]),
         name=str(raw["Name"]).removeprefix("/"),
         image=str(config.get("Image", "")),
@@ -273,11 +273,16 @@ def _parse_state(word: str) -> ContainerState:
         return ContainerState.UNKNOWN
 
 
-def _parse_health(word: str) -> Health:
+def _parse_health(health: Mapping[str, Any]) -> Health:
     try:
-        return Health(word)
+        word = Health(str(health.get("Status", "")))
     except ValueError:
         return Health.NONE
+    # While a container is paused its checks stop, and the engine calls it unhealthy until the next one has passed.
+    # No check has failed then: it is not known yet.
+    if word is Health.UNHEALTHY and not int(health.get("FailingStreak", 1)):
+        return Health.STARTING
+    return word
 
 
 def _health_line(entry: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 Observations and the time go in, a decision comes out. What one observation amounts to is its `Sight`; what is
 remembered from look to look is `Memory`; `decide` is the table of the two. docs/explanation/readiness.md draws it. The
-rules, in order of precedence:
+rules, in order:
 
 * Ready is an API handshake that completed on the container's latest start, with the link to the broker up. It counts
   whenever it is seen, also in the very last look.

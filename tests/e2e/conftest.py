@@ -1,0 +1,69 @@
+"""The end-to-end tests' engine and images. Without an engine they are skipped, with the reason; in CI they fail."""
+
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.gateway_scene import GatewayScene
+
+PROJECT = Path(__file__).resolve().parents[2]
+BASE_IMAGE = os.environ.get("TEST_BASE_IMAGE", "zero-touch/base:bookworm")
+
+
+def _why_no_engine() -> str | None:
+    try:
+        engine = subprocess.run(
+            ["docker", "info", "--format", "{{.ServerVersion}}"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        compose = subprocess.run(
+            ["docker", "compose", "version"], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"no Docker: {error}"
+    if engine.returncode or not engine.stdout.strip():
+        return f"no Docker engine: {engine.stderr.strip()}"
+    return f"no Compose: {compose.stderr.strip()}" if compose.returncode else None
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """A real engine with Compose."""
+    reason = _why_no_engine()
+    if reason is None:
+        return
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(f"{reason}; in CI the end-to-end tests must run (.ci/engine)")
+    pytest.skip(f"{reason}; `.ci/engine` starts one")
+
+
+@pytest.fixture(scope="session")
+def simulator_image(engine: None) -> Iterator[str]:
+    """The built-in gateway as an image of this session's own."""
+    del engine
+    tag = f"zero-touch-test/simulator:{uuid.uuid4().hex[:12]}"
+    build = ("docker", "build", "--quiet", "--file", "docker/simulator/Dockerfile", "--tag", tag)
+    subprocess.run(
+        [*build, "--build-arg", f"BASE_IMAGE={BASE_IMAGE}", "."],
+        cwd=PROJECT,
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    yield tag
+    subprocess.run(["docker", "image", "rm", "--force", tag], check=False, capture_output=True, timeout=60)
+
+
+@pytest.fixture
+def scene(simulator_image: str, tmp_path: Path) -> Iterator[GatewayScene]:
+    """A gateway's container of this test's own, gone afterwards."""
+    scene = GatewayScene.build(image=simulator_image, folder=tmp_path)
+    yield scene
+    scene.remove()
