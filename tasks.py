@@ -42,7 +42,7 @@ def _perform(name: str, *, as_json: bool) -> None:
 
 @task(help={"json": _JSON})
 def preflight(_: Context, json: bool = False) -> None:
-    """Check everything before anything is touched; changes nothing."""
+    """Check everything before anything is touched."""
     if sum(word in _STEPS for word in sys.argv[1:]) > 1:
         _perform("preflight", as_json=json)
         return
@@ -53,19 +53,19 @@ def preflight(_: Context, json: bool = False) -> None:
 
 @task(name="up", help={"json": _JSON})
 def gateway_up(_: Context, json: bool = False) -> None:
-    """Make sure that the gateway runs; a healthy one is left alone."""
+    """Make the gateway run; a healthy one is left alone."""
     _perform("gateway.up", as_json=json)
 
 
 @task(name="wait", help={"json": _JSON})
 def gateway_wait(_: Context, json: bool = False) -> None:
-    """Wait until the gateway is truly logged in to the right account."""
+    """Wait until the gateway is truly logged in."""
     _perform("gateway.wait", as_json=json)
 
 
 @task(name="restart", help={"json": _JSON})
 def gateway_restart(_: Context, json: bool = False) -> None:
-    """Restart the gateway and wait until it is logged in again."""
+    """Restart the gateway and wait for its login."""
     from orchestration import cli
     from orchestration.shutdown import GATEWAY_RESTART
     from orchestration.startup import STEPS
@@ -76,7 +76,7 @@ def gateway_restart(_: Context, json: bool = False) -> None:
 
 @task(name="down", help={"json": _JSON})
 def gateway_down(_: Context, json: bool = False) -> None:
-    """Stop the gateway that this instance owns; the bot is not touched."""
+    """Stop this instance's gateway, not the bot."""
     from orchestration import cli
     from orchestration.shutdown import GATEWAY_DOWN
 
@@ -88,7 +88,10 @@ def gateway_down(_: Context, json: bool = False) -> None:
     help={"path": "Only judge this file: exit code 0 valid, 1 not; nothing is put in force", "json": _JSON},
 )
 def gameplan_check(_: Context, path: str = "", json: bool = False) -> None:
-    """Put today's valid plan in force, or Strategy C; with --path only judge a file."""
+    """Put the plan in force, or Strategy C; --path judges.
+
+    Without --path the exit code is 0 either way, and the output says which plan is in force.
+    """
     if not path:
         _perform("gameplan.check", as_json=json)
         return
@@ -99,13 +102,16 @@ def gameplan_check(_: Context, path: str = "", json: bool = False) -> None:
 
 @task(name="start", help={"json": _JSON})
 def bot_start(_: Context, json: bool = False) -> None:
-    """Start the bot on the plan in force; validates gateway and plan first."""
+    """Validate gateway and plan, then start the bot."""
     _perform("bot.start", as_json=json)
 
 
 @task(name="stop", help={"json": _JSON})
 def bot_stop(_: Context, json: bool = False) -> None:
-    """Stop the bot in order: SIGTERM, BOT_STOP_TIMEOUT, then by force."""
+    """Stop the bot in order, and by force after a while.
+
+    It gets SIGTERM first; after BOT_STOP_TIMEOUT it and all it started are killed.
+    """
     from orchestration import cli
     from orchestration.shutdown import BOT_STOP
 
@@ -123,7 +129,10 @@ def bot_stop(_: Context, json: bool = False) -> None:
 def startup(
     _: Context, simulate: bool = False, dry_run: bool = False, replace: bool = False, json: bool = False
 ) -> None:
-    """Run the whole sequence. Exit code 0: up; 1: a person is needed; 2: up, on Strategy C."""
+    """Run the whole sequence: from nothing to a running bot.
+
+    Exit code 0: up; 1: a person is needed; 2: up, on the emergency plan, which trades nothing.
+    """
     from orchestration.startup import Options, start
 
     _end(start(Options(simulate=simulate, dry_run=dry_run, replace=replace, as_json=json)))
@@ -131,7 +140,7 @@ def startup(
 
 @task(help={"keep_gateway": "Leave the gateway running", "json": _JSON})
 def shutdown(_: Context, keep_gateway: bool = False, json: bool = False) -> None:
-    """Stop the system in order: the bot first, then the gateway of this instance."""
+    """Stop the bot, then this instance's gateway."""
     from orchestration import cli
     from orchestration.shutdown import BOT_STOP, GATEWAY_STOP
 
@@ -141,7 +150,10 @@ def shutdown(_: Context, keep_gateway: bool = False, json: bool = False) -> None
 
 @task(help={"reason": "Why; shown to whoever tries to start it", "json": _JSON})
 def hold(_: Context, reason: str = "", json: bool = False) -> None:
-    """Stop the system in order and keep it down, across reboots, until `inv resume`."""
+    """Stop everything and keep it down until `inv resume`.
+
+    It outlives reboots; whoever tries to start the system is told who holds it, since when and why.
+    """
     from orchestration import cli
 
     _end(cli.hold(reason, as_json=json))
@@ -149,7 +161,7 @@ def hold(_: Context, reason: str = "", json: bool = False) -> None:
 
 @task(help={"json": _JSON})
 def resume(_: Context, json: bool = False) -> None:
-    """End a hold; does not start the system."""
+    """End a hold; starts nothing."""
     from orchestration import cli
 
     _end(cli.resume(as_json=json))
@@ -157,7 +169,11 @@ def resume(_: Context, json: bool = False) -> None:
 
 @task(help={"json": _JSON})
 def status(_: Context, json: bool = False) -> None:
-    """Show gateway, plan and bot. Exit code 0: all well; 1: not all; 3: no bot; 4: cannot tell."""
+    """Show gateway, plan, bot and the last run.
+
+    Exit code 0: the bot runs and the gateway is ready, whichever plan; 1: the bot runs, something it needs is not as it
+    should be; 3: the bot does not run; 4: it cannot be told whether it runs.
+    """
     from orchestration import views
 
     _end(views.status(as_json=json))
@@ -165,7 +181,7 @@ def status(_: Context, json: bool = False) -> None:
 
 @task(help={"limit": "How many runs", "json": _JSON})
 def history(_: Context, limit: int = 20, json: bool = False) -> None:
-    """Show past runs with their outcomes and alerts, the newest first."""
+    """Show past runs and their outcomes, the newest first."""
     from orchestration import views
 
     _end(views.history(limit=limit, as_json=json))
@@ -179,7 +195,7 @@ def history(_: Context, limit: int = 20, json: bool = False) -> None:
     }
 )
 def logs(_: Context, of: str = "startup", follow: bool = False, lines: int = 50) -> None:
-    """Show the newest log of a start-up, the bot or the gateway."""
+    """Show the log of the last start-up, bot or gateway."""
     from orchestration import views
 
     _end(views.logs(of, follow=follow, lines=lines))
@@ -187,7 +203,7 @@ def logs(_: Context, of: str = "startup", follow: bool = False, lines: int = 50)
 
 @task(help={"json": _JSON})
 def config(_: Context, json: bool = False) -> None:
-    """Show the effective settings and where each came from, secrets masked."""
+    """Show the settings in force and where each came from."""
     from orchestration import views
 
     _end(views.config(as_json=json))

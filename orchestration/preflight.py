@@ -282,9 +282,9 @@ def _check_alerts(preflight: Preflight) -> Check:
     problem = webhook_problem(preflight.settings.discord_webhook_url) or preflight.dead_channel
     if problem:
         return Check(
-            name="alert channel",
+            name="alerts",
             status=StepStatus.WARN,
             detail=problem,
             fix="Set DISCORD_WEBHOOK_URL, then `inv alert.test`.",
         )
-    return Check(name="alert channel", status=StepStatus.OK, detail="configured; `inv alert.test` tries it")
+    return Check(name="alerts", status=StepStatus.OK, detail="configured; `inv alert.test` tries it")

@@ -140,7 +140,7 @@ def test_alert_test_says_whether_it_arrived(alerted: System, channel: Channel) -
     assert gone.document["delivered"] is False
     assert TOKEN not in gone.out
     checks = alerted.inv("preflight", "--json").document["checks"]
-    assert next(check for check in checks if check["name"] == "alert channel")["status"] == "warn"
+    assert next(check for check in checks if check["name"] == "alerts")["status"] == "warn"
 
 
 def _all_argument_lists() -> str:
