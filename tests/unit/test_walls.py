@@ -5,6 +5,7 @@ a place where rooms come together: it may use every one of them, but not the pre
 """
 
 import ast
+import functools
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -123,6 +124,7 @@ def _files() -> list[Path]:
     return [*sorted(_PACKAGE.rglob("*.py")), *programs]
 
 
+@functools.cache
 def _imports_of(path: Path) -> list[Import]:
     package = _module_of(path) if path.name == "__init__.py" else _module_of(path).rpartition(".")[0]
     return _read_imports(path.read_text(encoding="utf-8"), package=package)
