@@ -1,0 +1,43 @@
+"""The simulator's log, read by what reads the real controller's log: each fault of the login is told apart."""
+
+import pytest
+
+from orchestration.gateway.login import LoginPhase, LoginReading, read_login
+from tests.integration.simulated_gateway import simulated_gateway
+
+
+def read_after(faults: str, line: str, *, times: int = 1) -> LoginReading:
+    """What is read from the log of a gateway with these faults, once a line has come."""
+    with simulated_gateway(faults=faults, is_open=False) as gateway:
+        gateway.wait_for_line(line, times=times)
+        return read_login(list(gateway.lines))
+
+
+@pytest.mark.parametrize(
+    ("faults", "line", "times", "phase"),
+    [
+        ("", "API listening", 1, LoginPhase.LOGGED_IN),
+        ("slow_login=60", "Login attempt", 1, LoginPhase.LOGGING_IN),
+        ("second_factor", "Second Factor Authentication initiated", 1, LoginPhase.SECOND_FACTOR),
+        ("second_factor=never:0.05", "Second Factor Authentication initiated", 2, LoginPhase.SECOND_FACTOR),
+        ("second_factor=0.05", "API listening", 1, LoginPhase.LOGGED_IN),
+        ("wrong_password=60", "IBC: Login failed", 1, LoginPhase.FAILED),
+        ("session_taken", "User must choose", 1, LoginPhase.SESSION_TAKEN),
+        ("session_taken=0.05", "User must choose", 1, LoginPhase.SESSION_TAKEN),
+        ("unhealthy", "stays closed", 1, LoginPhase.LOGGED_IN),
+    ],
+)
+def test_how_far_the_login_has_come_is_read(faults: str, line: str, times: int, phase: LoginPhase) -> None:
+    assert read_after(faults, line, times=times).phase is phase
+
+
+def test_a_second_factor_that_timed_out_is_read() -> None:
+    reading = read_after("second_factor=never:0.05", "Second Factor Authentication initiated", times=2)
+    assert reading.second_factor_timed_out
+
+
+def test_a_wrong_password_is_read_as_failures_in_a_row_and_then_as_the_brokers_plain_word() -> None:
+    assert read_after("wrong_password=60", "IBC: Login failed").failures_in_a_row == 1
+    reading = read_after("wrong_password=0.05", "Too many failed login attempts")
+    assert reading.failures_in_a_row >= 3
+    assert reading.is_rejected
