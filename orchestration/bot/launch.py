@@ -4,7 +4,7 @@ Up is what said `READY=1`, or stayed alive for `BOT_START_GRACE`. What ends befo
 failed start, and nothing of it is left behind. The bot is recorded before its process exists
 (`orchestration.bot.record`), so that a kill of this process at any instant leaves no bot that the next run cannot find.
 
-The caller holds the instance's lock and has looked (`find_bot`) that no bot runs.
+The caller holds the instance's lock. That no bot runs is looked at here once more, right before the launch.
 """
 
 import dataclasses
@@ -14,10 +14,11 @@ import shlex
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from orchestration.bot.environment import build_bot_argv, build_bot_environ
+from orchestration.bot.find import find_bot
+from orchestration.bot.log import create_log, read_last_lines
 from orchestration.bot.notify import NotifyReceiver, open_notify_receiver
 from orchestration.bot.program import command_problem
 from orchestration.bot.record import (
@@ -50,8 +51,6 @@ __all__ = [
 OnProgress = Callable[[str], None]
 
 _EVIDENCE_LINES = 20
-_TAIL_BYTES = 64 * 1024  # far more than twenty lines; a log may be huge, or one endless line
-_MAX_LINE_CHARACTERS = 2000
 # An interrupted start ends within this, whatever the bot does: who interrupts (systemd, a person) waits for it.
 _INTERRUPTED_STOP_TIMEOUT_S = 10.0
 
@@ -103,8 +102,10 @@ def launch_bot(
         on_progress: Told what is waited for, and what the bot says of itself.
 
     Raises:
-        StartupFailure: `BOT_START_FAILED`, with the exit code or the signal and the last lines of its output.
+        StartupFailure: `BOT_START_FAILED`, with the exit code or the signal and the last lines of its output;
+            `BOT_ALREADY_RUNNING`, if a bot runs or it cannot be told.
     """
+    _refuse_second_bot(settings)
     receiver = open_notify_receiver(settings.state_dir)
     try:
         environ = build_bot_environ(
@@ -121,7 +122,7 @@ def launch_bot(
                 instance=settings.instance,
                 argv=argv,
                 workdir=settings.bot_workdir,
-                log=_create_log(settings.log_dir, now),
+                log=create_log(settings.log_dir, now),
                 gameplan=gameplan,
                 strategy=strategy,
                 gameplan_sha256=sha256,
@@ -139,6 +140,18 @@ def launch_bot(
     finally:
         if receiver is not None:
             receiver.close()
+
+
+def _refuse_second_bot(settings: Settings) -> None:
+    presence = find_bot(settings)  # a few milliseconds; whoever asked earlier may have waited for a gateway since
+    if presence.found is None and not presence.is_unknown:
+        return
+    who = f"process {presence.found.pid}" if presence.found is not None else "it cannot be told"
+    raise StartupFailure(
+        FailureWord.BOT_ALREADY_RUNNING,
+        f"No second bot is started: a bot of this instance runs already ({who}: {presence.detail}).",
+        next_action="Leave it alone, or stop it with `inv bot.stop`.",
+    )
 
 
 def _launch_recorded(
@@ -248,41 +261,6 @@ def _leave_nothing(settings: Settings, launch: BotLaunch) -> None:
     """After a failed or interrupted start: no process of it, and no record."""
     end_marked_processes(settings, log=launch.log)
     remove_record(build_record_path(settings))
-
-
-def _create_log(folder: Path, now: datetime) -> Path:
-    """Make the bot's log, which no other bot's ever is.
-
-    Raises:
-        OSError: It could not be made.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    # The name under which /proc shows it, whatever link leads there: a launch that is cut short is told by it.
-    stem = Path(os.path.realpath(folder)) / f"bot_{now.astimezone():%Y%m%d_%H%M%S}"
-    for number in range(1, 1000):
-        path = stem.with_name(f"{stem.name}{f'_{number}' if number > 1 else ''}.log")
-        try:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:
-            continue
-        return path
-    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(stem))
-
-
-def read_last_lines(path: Path, count: int) -> tuple[str, ...]:
-    """The last lines of a file that may be huge or be written to; empty if it cannot be read.
-
-    Reads no more than the last 64 KiB. Blank lines at the end are left out, long lines are cut.
-    """
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL_BYTES))
-            content = file.read(_TAIL_BYTES)
-    except OSError:
-        return ()
-    lines = content.decode("utf-8", "replace").rstrip().splitlines()
-    return tuple(line.rstrip()[:_MAX_LINE_CHARACTERS] for line in lines[-count:]) if count > 0 else ()
 
 
 def _explain_early_end(

@@ -35,12 +35,18 @@ def _started(argv: Sequence[str], *, cwd: Path, **variables: str) -> Iterator["s
             process.kill()
 
 
-def _forge_record(settings: Settings, identity: ProcessIdentity) -> None:
+def _write_launch(settings: Settings, log: Path) -> BotLaunch:
     launched = BotLaunch(
         instance=settings.instance, argv=settings.bot_command, workdir=settings.bot_workdir,
-        log=settings.log_dir / "bot.log", gameplan=settings.state_dir / "plan.json", strategy="A",
+        log=log, gameplan=settings.state_dir / "plan.json", strategy="A",
         gameplan_sha256="0" * 64, started_at=NOW, run_id="run-0",
     )  # fmt: skip
+    write_record(build_record_path(settings), launched)
+    return launched
+
+
+def _forge_record(settings: Settings, identity: ProcessIdentity) -> None:
+    launched = _write_launch(settings, settings.log_dir / "bot.log")
     record = dataclasses.replace(complete_launch(launched, identity), ready_by=ReadyBy.GRACE)
     write_record(build_record_path(settings), record)
 
@@ -161,6 +167,36 @@ def test_a_bot_whose_record_is_lost_or_damaged_is_found_by_its_marker(tmp_path: 
     assert found is not None
     assert (found.pid, found.how) == (bot.pid, FoundBy.MARKED)
     assert stop_bot(settings, found, timeout_s=30).is_gone
+
+
+def test_a_launch_that_was_cut_short_between_fork_and_exec_is_found_by_its_log(tmp_path: Path) -> None:
+    # At that instant a process has neither the bot's arguments nor its environment, only its output.
+    settings = build_scene(tmp_path)
+    settings.log_dir.mkdir()
+    log = settings.log_dir / "bot_20261118_090000.log"
+    with log.open("wb") as output, subprocess.Popen(["sleep", "300"], stdout=output) as unfinished:
+        try:
+            assert find_bot(settings).found is None
+            _write_launch(settings, log)
+            found = find_bot(settings).found
+            assert found is not None
+            assert (found.pid, found.how) == (unfinished.pid, FoundBy.RECORDED)
+            assert found.record is not None
+            assert (found.record.pid, found.record.ready_by) == (unfinished.pid, None)
+            stop_bot(settings, found, timeout_s=30)
+        finally:
+            unfinished.kill()
+    assert find_bot(settings).found is None
+
+
+def test_who_merely_reads_the_log_of_a_launch_that_was_cut_short_is_not_the_bot(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path)
+    settings.log_dir.mkdir()
+    log = settings.log_dir / "bot_20261118_090000.log"
+    log.touch()
+    _write_launch(settings, log)
+    with _started(["tail", "-f", str(log)], cwd=tmp_path):
+        assert find_bot(settings).found is None
 
 
 def test_what_a_dead_bot_left_behind_counts_as_running_and_is_ended_by_a_stop(tmp_path: Path) -> None:

@@ -181,6 +181,20 @@ def test_an_interrupted_launch_ends_the_bot_and_forgets_it(tmp_path: Path) -> No
     assert [pid for pid in read_children(settings) if read_identity(pid) is not None] == []
 
 
+def test_no_second_bot_is_launched(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path, "--notify", "READY=1")
+    bot = launch(settings)
+    try:
+        with pytest.raises(StartupFailure) as caught:
+            launch(settings)
+        assert caught.value.word is FailureWord.BOT_ALREADY_RUNNING
+        assert str(bot.pid) in caught.value.message
+        assert read_record(build_record_path(settings)) == bot.record
+        assert is_running(bot.record.identity)
+    finally:
+        _stop(settings)
+
+
 _LAUNCHER = """
 import sys
 from pathlib import Path
@@ -210,6 +224,31 @@ def test_the_bot_lives_on_and_writes_megabytes_after_its_launcher_has_gone(tmp_p
     finally:
         _stop(settings)
     assert not is_running(found.identity)
+
+
+def test_a_bot_whose_launcher_dies_before_it_is_recorded_is_found(tmp_path: Path) -> None:
+    # The bot's first act is to kill its launcher, which has not yet written down who the bot is.
+    command = "sh -c 'kill -9 $PPID; exec sleep 300'"
+    code = (
+        "import sys; from pathlib import Path; from tests.integration.bot_scene import build_scene, launch\n"
+        f"launch(build_scene(Path(sys.argv[1]), command={command!r}, BOT_ARGUMENTS='none'))"
+    )
+    unrecorded = 0
+    for number in range(5):
+        folder = tmp_path / str(number)
+        launcher = subprocess.run([sys.executable, "-c", code, str(folder)], cwd=PROJECT, check=False, timeout=60)
+        assert launcher.returncode == -9
+        settings = build_scene(folder, command=command, BOT_ARGUMENTS="none")
+        record = read_record(build_record_path(settings))
+        unrecorded += not isinstance(record, BotRecord)
+        found = find_bot(settings).found
+        assert found is not None
+        assert found.how is FoundBy.RECORDED
+        assert found.record is not None
+        assert found.record.pid == found.pid
+        _stop(settings)
+        assert not is_running(found.identity)
+    assert unrecorded, "the launcher was always quicker: nothing was shown"
 
 
 def test_a_launcher_that_is_killed_at_any_instant_leaves_no_bot_that_cannot_be_found(tmp_path: Path) -> None:
