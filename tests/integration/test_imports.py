@@ -45,3 +45,34 @@ def test_each_module_loads_as_the_first_one() -> None:
     argv = [sys.executable, "-c", load_each, *_modules()]
     done = subprocess.run(argv, cwd=_PROJECT, capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# What native Windows lacks, taken away after the standard library has been loaded; `msvcrt` it has, here only in name.
+_ON_WINDOWS = """
+import asyncio, concurrent.futures, importlib, logging, os, psutil, signal, socket, sqlite3, subprocess, sys
+import http.client, json, multiprocessing, tempfile, types, urllib.request, zoneinfo
+
+for name in ("fcntl", "pwd", "grp", "resource", "termios", "tty", "pty", "posix", "syslog", "_posixsubprocess"):
+    sys.modules[name] = None
+sys.modules["msvcrt"] = types.ModuleType("msvcrt")
+posix_only = {
+    os: "fork forkpty getsid setsid getpgid killpg waitid geteuid getuid getgid chown fchmod fchown sysconf uname "
+        "mkfifo pread pwrite WNOHANG WNOWAIT WEXITED P_PID O_NOFOLLOW O_NONBLOCK O_DIRECTORY O_CLOEXEC statvfs "
+        "getloadavg",
+    signal: "SIGKILL SIGHUP SIGUSR1 SIGUSR2 SIGCHLD SIGPIPE SIGQUIT pthread_sigmask sigwait set_wakeup_fd pause alarm",
+    socket: "AF_UNIX SCM_CREDENTIALS SCM_RIGHTS SO_PASSCRED",
+}
+for module, names in posix_only.items():
+    for name in names.split():
+        if hasattr(module, name):
+            delattr(module, name)
+sys.platform = "win32"
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+"""
+
+
+def test_every_module_loads_where_there_is_nothing_of_posix() -> None:
+    argv = [sys.executable, "-c", _ON_WINDOWS, *_modules()]
+    done = subprocess.run(argv, cwd=_PROJECT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
