@@ -282,6 +282,37 @@ def test_a_gateway_that_never_tells_the_time_is_ready_without_one() -> None:
     assert "was not answered" in probe.detail
 
 
+def test_a_notice_that_comes_a_moment_after_the_handshake_is_heard() -> None:
+    def serve(client: socket.socket) -> None:
+        client.recv(4096)
+        client.sendall(VERSION)
+        client.recv(4096)
+        client.sendall(ACCOUNTS + NEXT_ID)
+        client.recv(4096)
+        client.sendall(TIME)
+        time.sleep(0.02)
+        client.sendall(frame(4, 2, -1, 1100, "lost", ""))
+        wait_for_the_end(client)
+
+    with scripted_gateway(serve) as port:
+        # A busy machine may be late once, but not each time.
+        assert any(look(port).is_link_down for _ in range(10))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how a full queue looks differs elsewhere")
+def test_a_port_that_does_not_even_accept_is_refused_at_the_time_out() -> None:
+    with socket.socket() as server, contextlib.ExitStack() as queue:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(3):
+            waiting = queue.enter_context(socket.socket())
+            waiting.setblocking(False)  # noqa: FBT003 - the socket's own signature
+            waiting.connect_ex(server.getsockname())
+        probe = look(server.getsockname()[1], timeout_s=0.3)
+    assert probe.outcome is ApiOutcome.REFUSED
+    assert "in time" in probe.detail
+
+
 @pytest.mark.parametrize(
     ("sent", "outcome"),
     [
