@@ -156,7 +156,9 @@ class Run:
         self._held.callback(run_log.close)
         prune_logs(settings.log_dir, prefix="bot", keep=settings.log_keep, spare=_bot_logs_in_use(settings))
         self._log_path = run_log.path
-        self._journal = Journal.open(settings.state_dir / JOURNAL_FILE, clock=self._clock, log=self._log)
+        self._journal = Journal.open(
+            settings.state_dir / JOURNAL_FILE, clock=self._clock, log=self._log, redact=self._redactor.text
+        )
         self._held.callback(self._journal.close)
         self._journal.mark_interrupted_runs()
         self._journal.start_run(

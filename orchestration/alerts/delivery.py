@@ -28,7 +28,7 @@ from orchestration.alerts.channel import (
     channel_problem,
     judge_status,
 )
-from orchestration.alerts.discord import build_payload, webhook_problem
+from orchestration.alerts.discord import build_payload, build_post_address, webhook_problem
 from orchestration.alerts.heartbeat import Ping, PingQueue, heartbeat_problem
 from orchestration.alerts.outbox import Outbox, Waiting
 from orchestration.alerts.posting import Cutoff, NotSentError, Reply, send_request
@@ -317,7 +317,7 @@ class Delivery:
             raise NotSentError("there is no channel", is_unsure=False)
         mention = self._mention.reveal() if self._mention is not None else None
         payload = build_payload(alert, mention=mention, may_be_repeat=may_be_repeat)
-        return self._request(self._webhook.reveal().strip(), payload)
+        return self._request(build_post_address(self._webhook.reveal()), payload)
 
     def _request(self, address: str, document: dict[str, object] | None) -> Reply:
         limits = self._limits

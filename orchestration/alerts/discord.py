@@ -71,6 +71,18 @@ def build_payload(alert: Alert, *, mention: str | None = None, may_be_repeat: bo
     return payload
 
 
+def build_post_address(url: str) -> str:
+    """The address that is posted to. Discord answers only once the message is stored if it is asked to (`wait=true`).
+
+    Other services get the address as it was configured.
+    """
+    parts = urllib.parse.urlsplit(url.strip())
+    if not _DISCORD_HOST.fullmatch(parts.hostname or ""):
+        return url.strip()
+    query = [pair for pair in urllib.parse.parse_qsl(parts.query) if pair[0] != "wait"]
+    return urllib.parse.urlunsplit(parts._replace(query=urllib.parse.urlencode([*query, ("wait", "true")])))
+
+
 def mention_problem(mention: Secret | None) -> str | None:
     """What is wrong with `DISCORD_MENTION`, or None. Never contains its value."""
     if mention is None or _parse_mention(mention.reveal()) is not None:

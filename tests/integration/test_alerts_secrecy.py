@@ -17,9 +17,11 @@ from orchestration.alerts.delivery import channel_problem
 from orchestration.alerts.discord import webhook_problem
 from orchestration.alerts.heartbeat import Ping
 from orchestration.alerts.posting import Cutoff, NotSentError, send_request
+from orchestration.journal import Journal, PendingAlert
 from orchestration.settings import Secret
 from tests.integration.alerts_scene import (
     CLOCK,
+    LOG,
     TOKEN,
     Behaviour,
     answer,
@@ -228,3 +230,47 @@ def test_the_library_of_other_threads_logs_as_before(tmp_path: Path) -> None:
         assert "urllib3.connectionpool" in sys.modules
         logging.getLogger("urllib3.connectionpool").debug("somebody else's line")
     assert "somebody else's line" in logged.getvalue()
+
+
+def test_a_server_that_stretches_the_tls_handshake_is_cut_off() -> None:
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connected, _ = server.accept()
+            with connected, contextlib.suppress(OSError):
+                connected.sendall(b"\x16\x03\x03\x40\x00")  # a handshake record of 16 KiB, which never ends
+                while not over.wait(0.02):
+                    connected.sendall(b"\x02")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address = f"https://127.0.0.1:{server.getsockname()[1]}/api/webhooks/42/{TOKEN}"
+        with _everything_logged() as logged, Cutoff(0.4) as cutoff, pytest.raises(NotSentError) as caught:
+            send_request(address, document={}, cutoff=cutoff, connect_timeout_s=600, read_timeout_s=600, clock=CLOCK)
+        over.set()
+        thread.join()
+    assert caught.value.reason == "no complete answer in time"
+    _assert_clean("".join(traceback.format_exception(caught.value)), logged.getvalue())
+
+
+class _BrokenJournal(Journal):
+    """Has a mistake in it, whose text holds what it should not."""
+
+    def read_pending_alerts(self) -> list[PendingAlert]:
+        if threading.current_thread().name == "alerts":
+            raise RuntimeError(f"unexpected {TOKEN}")
+        return super().read_pending_alerts()
+
+
+def test_a_mistake_in_the_sender_is_told_without_its_text(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with (
+        _everything_logged() as logged,
+        _BrokenJournal.open(tmp_path / "journal.sqlite3", clock=CLOCK, log=LOG) as journal,
+    ):
+        delivery = make_delivery(journal, Secret(f"http://127.0.0.1:1/hook/{TOKEN}"))
+        delivery.send(make_alert("one"))
+        report = delivery.close()
+    assert report.pending == 1
+    assert report.problem == "sending stopped (RuntimeError)"
+    _assert_clean(logged.getvalue(), *capfd.readouterr())

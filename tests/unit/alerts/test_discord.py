@@ -18,6 +18,7 @@ from orchestration.alerts.discord import (
     FIELDS_LIMIT,
     TITLE_LIMIT,
     build_payload,
+    build_post_address,
     clean,
     cut,
     length,
@@ -296,3 +297,19 @@ def test_an_unusable_webhook_says_why(address: str, part: str) -> None:
 
 def test_no_webhook_at_all_is_a_problem_too() -> None:
     assert (webhook_problem(None) or "").startswith("no alert channel")
+
+
+@pytest.mark.parametrize(
+    ("address", "posted"),
+    [
+        ("https://discord.com/api/webhooks/1/t", "https://discord.com/api/webhooks/1/t?wait=true"),
+        (
+            "https://discord.com/api/webhooks/1/t?wait=false&thread_id=5",
+            "https://discord.com/api/webhooks/1/t?thread_id=5&wait=true",
+        ),
+        ("https://alerts.example.org/hook/abc?x=1", "https://alerts.example.org/hook/abc?x=1"),
+        (" http://127.0.0.1:80/api/webhooks/1/t\n", "http://127.0.0.1:80/api/webhooks/1/t"),
+    ],
+)
+def test_discord_is_asked_to_answer_when_the_message_is_stored(address: str, posted: str) -> None:
+    assert build_post_address(address) == posted
