@@ -192,9 +192,11 @@ def _clock_time(text: str) -> str:
 
 
 _HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
-_DAY = r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
-_DAILY = re.compile(rf"{_HOUR}-{_HOUR} (?P<zone>\S+)", re.ASCII)
-_WEEKLY = re.compile(rf"{_DAY} {_HOUR}-{_DAY} {_HOUR} (?P<zone>\S+)", re.ASCII)
+_DAY = r"(mon|tue|wed|thu|fri|sat|sun)"
+_DAILY = re.compile(rf"(?P<from>{_HOUR})\s*-\s*(?P<to>{_HOUR})\s+(?P<zone>\S+)", re.ASCII)
+_WEEKLY = re.compile(
+    rf"(?P<from>{_DAY}\s+{_HOUR})\s*-\s*(?P<to>{_DAY}\s+{_HOUR})\s+(?P<zone>\S+)", re.ASCII | re.IGNORECASE
+)
 
 
 def _windows(*shapes: re.Pattern[str], several: bool) -> Callable[[str], str]:
@@ -202,7 +204,8 @@ def _windows(*shapes: re.Pattern[str], several: bool) -> Callable[[str], str]:
         parts = [part.strip() for part in text.split(";")] if several else [text]
         for part in parts:
             match = next((match for shape in shapes if (match := shape.fullmatch(part))), None)
-            if match is None:
+            # From an instant to the same one is nothing, or everything: nobody means either.
+            if match is None or match["from"].lower().split() == match["to"].lower().split():
                 raise ValueError
             zoneinfo.ZoneInfo(match["zone"])
         return text

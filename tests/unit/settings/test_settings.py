@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway.windows import parse_windows
 from orchestration.settings import Secret, Settings, TradingMode, find_env_file, variables_by_field
 from orchestration.settings.kinds import split_command
 from orchestration.settings.sources import read_env_file
@@ -83,6 +84,7 @@ _GOOD = [
     ("GATEWAY_IMAGE", "localhost:5000/a/b:v1", "gateway_image", "localhost:5000/a/b:v1"),
     ("GATEWAY_IMAGE", f"gateway@sha256:{'0' * 64}", "gateway_image", f"gateway@sha256:{'0' * 64}"),
     ("BROKER_RESET_WINDOWS", "06:25-07:45 Europe/Berlin", "broker_reset_windows", "06:25-07:45 Europe/Berlin"),
+    ("BROKER_RESET_WINDOWS", "fri 23:00 - SAT 03:00  UTC", "broker_reset_windows", "fri 23:00 - SAT 03:00  UTC"),
     ("GATEWAY_RESTART_WINDOW", "23:50-00:10 UTC", "gateway_restart_window", "23:50-00:10 UTC"),
     ("BOT_PASS_ENV", "TWS_USERID HEARTBEAT_URL", "bot_pass_env", ("TWS_USERID", "HEARTBEAT_URL")),
 ]
@@ -106,7 +108,10 @@ _BAD = [
     *[("MARKET_TIMEZONE", text) for text in ("Mars", "../../etc/passwd", "America", "/etc/localtime", "New York")],
     *[("TWOFA_TIMEOUT_ACTION", text) for text in ("stop", "exit restart")],
     *[("AUTO_RESTART_TIME", text) for text in ("23:45", "13:00 PM", "0:10 AM", "11:60 PM", "midnight")],
-    *[("GATEWAY_RESTART_WINDOW", text) for text in ("23:40", "24:00-01:00 UTC", "23:40-23:59", "23:40-23:59 Mars")],
+    *[
+        ("GATEWAY_RESTART_WINDOW", text)
+        for text in ("23:40", "24:00-01:00 UTC", "23:40-23:59", "23:40-23:59 Mars", "9:00-9:30 UTC", "09:00-09:00 UTC")
+    ],
     *[("BROKER_RESET_WINDOWS", text) for text in (";", "Fri 23:00-03:00 UTC", "00:15-01:45 UTC;", "Fry 1:00-2:00 UTC")],
     *[("GATEWAY_MEMORY_LIMIT", text) for text in ("0", "lots", "2t", "-1g", "1.5g", "2 g")],
     *[("GATEWAY_IMAGE", text) for text in ("a b", "-x", "Upper/Case", "x:", "http://x/y", "x@sha256:1", "$(id)")],
@@ -131,6 +136,20 @@ def test_a_wrong_value_is_named_with_its_problem_and_what_is_allowed(name: str, 
 def test_the_home_of_nobody_is_a_wrong_path() -> None:
     (problem,) = _problems({"GAMEPLAN_PATH": "~nobody-of-this-name/plan.json"})
     assert "must be a path" in problem
+
+
+_WINDOW_NAMES = {"BROKER_RESET_WINDOWS", "GATEWAY_RESTART_WINDOW"}
+
+
+@pytest.mark.parametrize("text", [text for name, text, _, _ in _GOOD if name in _WINDOW_NAMES])
+def test_a_window_that_is_taken_here_is_understood_where_it_is_used(text: str) -> None:
+    assert len(parse_windows(text)) == 1
+
+
+def test_the_default_windows_are_understood_where_they_are_used() -> None:
+    settings = Settings.from_environ({})
+    assert len(parse_windows(settings.broker_reset_windows)) == 2
+    assert len(parse_windows(settings.gateway_restart_window)) == 1
 
 
 def test_all_problems_come_in_one_message() -> None:
