@@ -11,6 +11,18 @@ from orchestration.settings.words import BotArguments, GameplanFreshness, Gatewa
 
 _NEAR_MISS_RATIO = 0.84  # `GATEWAY_PROT` against `GATEWAY_PORT` is 0.92; `BOT_COMMAND` against `BOT_ARGUMENTS` 0.58
 ENV_FILE = "ENV_FILE"
+# Further variables of the vendor's image, which an operator may give it through a Compose file of their own. Some look
+# like ours.
+_OF_THE_IMAGE = frozenset(
+    {
+        "ALLOW_BLIND_TRADING",
+        "AUTO_LOGOFF_TIME",
+        "TWS_PASSWORD_PAPER",
+        "TWS_PASSWORD_PAPER_FILE",
+        "TWS_USERID_PAPER",
+        "VNC_SERVER_PASSWORD_FILE",
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,15 +232,11 @@ def find_near_misses(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> t
     """
     known = known_names()
     warnings = []
-    for name in sorted({*environ, *dotenv} - known):
+    for name in sorted({*environ, *dotenv} - known - _OF_THE_IMAGE):
         upper = name.upper()
         if name != upper and name not in dotenv and upper not in known:
             continue
         near = difflib.get_close_matches(upper, known, n=1, cutoff=_NEAR_MISS_RATIO)
-        if near and near[0] not in _OTHERS.get(upper, ()):
+        if near:
             warnings.append(f"{name} is not a variable of this program; did you mean {near[0]}?")
     return tuple(warnings)
-
-
-# Names that others give a meaning and that look like ours.
-_OTHERS: dict[str, tuple[str, ...]] = {"TWS_PASSWORD_PAPER": ("TWS_PASSWORD",), "TWS_USERID_PAPER": ("TWS_USERID",)}

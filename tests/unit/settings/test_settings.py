@@ -259,6 +259,14 @@ def test_names_of_others_are_left_alone() -> None:
     others = ["PATH", "HOME", "LOG_LEVEL", "http_proxy", "COMPOSE_PROJECT_NAME", "DOCKER_HOST", "TZ", "JAVA_HEAP_SIZE"]
     others += ["gateway_prot", "MARKET_DATA_KEY", "TWS_PASSWORD_PAPER", "AUTO_LOGOFF_TIME", "VNC_SERVER_PASSWORD"]
     others += ["NOTIFY_SOCKET", "INVOCATION_ID", "TWOFA_EXIT_INTERVAL", "TWS_SETTINGS_PATH", "STATE_DIRECTORY"]
+    others += [
+        "ALLOW_BLIND_TRADING",
+        "TWS_PASSWORD_PAPER_FILE",
+        "TWS_ACCEPT_INCOMING",
+        "TWOFA_DEVICE",
+        "GATEWAY_OR_TWS",
+    ]
+    others += ["BYPASS_WARNING", "RELOGIN_AFTER_TWOFA_TIMEOUT", "VNC_SERVER_PASSWORD_FILE", "TWS_COLD_RESTART"]
     assert Settings.from_environ(dict.fromkeys(others, "x")).warnings == ()
 
 
