@@ -147,12 +147,12 @@ def unpause_argv(name: str) -> tuple[str, ...]:
 
 def restart_argv(name: str, *, timeout_s: float) -> tuple[str, ...]:
     """Stop a container, by force after `timeout_s` seconds, and start it again."""
-    return ("docker", "restart", "--time", str(round(timeout_s)), name)
+    return ("docker", "restart", "-t", str(round(timeout_s)), name)
 
 
 def stop_argv(name: str, *, timeout_s: float) -> tuple[str, ...]:
     """Stop a container, by force after `timeout_s` seconds; its restart policy then leaves it stopped."""
-    return ("docker", "stop", "--time", str(round(timeout_s)), name)
+    return ("docker", "stop", "-t", str(round(timeout_s)), name)
 
 
 def remove_argv(container_id: str) -> tuple[str, ...]:

@@ -1,0 +1,378 @@
+"""What the Docker runtime does in each state of the container, without an engine."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway import compose, container, engine
+from orchestration.gateway.container import ContainerState, GatewayStatus
+from orchestration.gateway.docker_runtime import DockerRuntime, StartAction, choose_action, needs_credentials
+from orchestration.settings import Settings
+from orchestration.system.commands import CommandNotFoundError, CommandResult, CommandTimedOutError
+from tests.fakes.clock import FakeClock
+from tests.fakes.commands import Answer, FakeCommands
+from tests.unit.gateway.test_container import raw
+
+NAME = "ibkr-gateway"
+INSPECT = container.inspect_argv(NAME)
+BY_LABELS = container.find_by_labels_argv(project=NAME, service="gateway")
+IMAGE = "ghcr.io/gnzsnz/ib-gateway:stable"
+PASSWORD = "planted-password"  # noqa: S105 - planted, looked for in everything that is shown
+DOWN = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
+
+
+@pytest.mark.parametrize(
+    ("state", "ours", "foreign"),
+    [
+        (ContainerState.MISSING, StartAction.UP, StartAction.UP),
+        (ContainerState.CREATED, StartAction.UP, StartAction.START),
+        (ContainerState.EXITED, StartAction.UP, StartAction.START),
+        (ContainerState.DEAD, StartAction.REMOVE_AND_UP, StartAction.START),
+        (ContainerState.PAUSED, StartAction.UNPAUSE, StartAction.UNPAUSE),
+        (ContainerState.RUNNING, StartAction.NOTHING, StartAction.NOTHING),
+        (ContainerState.RESTARTING, StartAction.NOTHING, StartAction.NOTHING),
+        (ContainerState.UNKNOWN, StartAction.NOTHING, StartAction.NOTHING),
+    ],
+)
+def test_each_state_has_its_action(state: ContainerState, ours: StartAction, foreign: StartAction) -> None:
+    assert choose_action(GatewayStatus(state=state, compose_project=NAME), project=NAME) is ours
+    if state is not ContainerState.MISSING:
+        assert choose_action(GatewayStatus(state=state, compose_project="other"), project=NAME) is foreign
+        assert choose_action(GatewayStatus(state=state), project=NAME) is foreign
+
+
+@pytest.mark.parametrize(
+    ("environ", "state", "needs"),
+    [
+        ({}, ContainerState.MISSING, True),
+        ({}, ContainerState.EXITED, False),
+        ({}, ContainerState.DEAD, True),
+        ({}, ContainerState.RUNNING, False),
+        ({}, ContainerState.PAUSED, False),
+        ({"GATEWAY_IMAGE": "zero-touch/simulator"}, ContainerState.MISSING, False),
+        ({"GATEWAY_RUNTIME": "external"}, ContainerState.MISSING, False),
+        ({"GATEWAY_RUNTIME": "simulator"}, ContainerState.MISSING, False),
+    ],
+)
+def test_credentials_matter_only_where_a_container_of_the_vendors_image_must_be_made(
+    environ: dict[str, str], state: ContainerState, *, needs: bool
+) -> None:
+    assert needs_credentials(Settings.from_environ(environ), GatewayStatus(state=state, compose_project=NAME)) is needs
+
+
+@dataclass
+class Desk:
+    """A Docker runtime on strict fake commands, with a Compose file of its own."""
+
+    folder: Path
+    commands: FakeCommands = field(default_factory=FakeCommands)
+    clock: FakeClock = field(default_factory=FakeClock)
+    progress: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        (self.folder / "compose.yml").touch()
+        self.target = compose.ComposeTarget(files=(self.folder / "compose.yml",), project=NAME, service="gateway")
+        self.settings = Settings.from_environ({"DOCKER_COMPOSE_DIR": str(self.folder), "TWS_PASSWORD": PASSWORD})
+        self.runtime = DockerRuntime(self.settings, commands=self.commands, clock=self.clock)
+
+    def expect_states(self, *states: str | None, **changes: Any) -> None:  # noqa: ANN401 - a JSON document's fields
+        for state in states:
+            if state is None:
+                missing = CommandResult(
+                    argv=INSPECT, exit_code=1, stdout="[]\n", stderr=f"Error: No such container: {NAME}\n"
+                )
+                self.commands.expect(INSPECT, missing)
+                self.commands.expect(BY_LABELS, stdout="")
+            else:
+                self.commands.expect(INSPECT, stdout=json.dumps([raw(Status=state) | changes]))
+
+    def expect_compose(self, *, image: Answer | None = None, up: Answer | None = None) -> None:
+        described = json.dumps({"services": {"gateway": {"image": IMAGE}}})
+        self.commands.expect(compose.config_argv(self.target), stdout=described)
+        self.commands.expect(container.image_exists_argv(IMAGE), image, stdout="sha256:1")
+        self.commands.expect(compose.up_argv(self.target), up)
+
+    def start(self) -> bool:
+        return self.runtime.ensure_started(on_progress=self.progress.append)
+
+    def fail_to_start(self) -> StartupFailure:
+        with pytest.raises(StartupFailure) as failed:
+            self.start()
+        return failed.value
+
+    def ran(self, argv: Sequence[str]) -> bool:
+        return tuple(argv) in self.commands.calls
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def failing(argv: Sequence[str], *lines: str) -> CommandResult:
+    return CommandResult(argv=tuple(argv), exit_code=1, stderr="\n".join(lines))
+
+
+@pytest.mark.parametrize("state", ["running", "restarting"])
+def test_a_container_that_runs_is_only_looked_at(desk: Desk, state: str) -> None:
+    desk.expect_states(state)
+    assert not desk.start()
+    assert desk.commands.calls == [INSPECT]
+
+
+@pytest.mark.parametrize("state", [None, "created", "exited"])
+def test_a_container_that_does_not_run_is_made_by_compose(desk: Desk, state: str | None) -> None:
+    desk.expect_states(state, "running")
+    desk.expect_compose()
+    assert desk.start()
+    assert desk.ran(compose.up_argv(desk.target))
+    environ = desk.commands.environs[desk.commands.calls.index(compose.up_argv(desk.target))]
+    assert environ["TWS_PASSWORD"] == PASSWORD, "the password goes by the environment"
+    assert not any(PASSWORD in word for call in desk.commands.calls for word in call)
+
+
+def test_a_dead_container_is_removed_first(desk: Desk) -> None:
+    desk.expect_states("dead", "running")
+    desk.expect_compose()
+    desk.commands.expect(container.remove_argv("f7ee363fb71b"))
+    assert desk.start()
+    calls = desk.commands.calls
+    assert calls.index(container.remove_argv("f7ee363fb71b")) < calls.index(compose.up_argv(desk.target))
+
+
+def test_a_paused_container_is_let_run_on(desk: Desk) -> None:
+    desk.expect_states("paused", "running")
+    desk.commands.expect(container.unpause_argv("f7ee363fb71b"))
+    assert desk.start()
+
+
+def test_a_container_that_compose_did_not_make_is_started_as_it_is(desk: Desk) -> None:
+    foreign = {"Config": {"Image": "x", "Labels": {}}}
+    desk.expect_states("exited", **foreign)
+    desk.expect_states("running", **foreign)
+    desk.commands.expect(container.start_argv("f7ee363fb71b"))
+    assert desk.start()
+
+
+def test_a_container_whose_id_begins_with_the_name_is_not_the_gateway(desk: Desk) -> None:
+    # `docker container inspect cafe` also answers for the container whose id begins with "cafe".
+    desk.commands.expect(INSPECT, stdout=json.dumps([raw() | {"Name": "/somebody-else"}]))
+    desk.commands.expect(BY_LABELS, stdout="")
+    assert desk.runtime.probe().state is ContainerState.MISSING
+
+
+def test_a_container_without_the_name_is_found_by_its_labels(desk: Desk) -> None:
+    desk.expect_states(None)
+    desk.commands.answers[BY_LABELS].clear()
+    desk.commands.expect(BY_LABELS, stdout="abc123\n")
+    desk.commands.expect(container.inspect_argv("abc123"), stdout=json.dumps([raw() | {"Name": "/project-gateway-1"}]))
+    assert desk.runtime.probe().name == "project-gateway-1"
+    argv = container.logs_argv("project-gateway-1", lines=5, timestamps=True)
+    desk.commands.expect(argv, stdout="2026-11-21T03:00:01.5Z hello\n")
+    assert desk.runtime.read_log(lines=5) == ("hello",)
+
+
+def test_a_missing_image_is_fetched_first_and_its_progress_shown(desk: Desk) -> None:
+    desk.expect_states(None, "running")
+    desk.expect_compose(image=failing(("docker",), "Error: No such image"))
+    desk.commands.expect(compose.pull_argv(desk.target), stdout=" gateway Pulling\n")
+    assert desk.start()
+    assert " gateway Pulling" in desk.progress
+
+
+@pytest.mark.parametrize(
+    ("complaint", "advice"),
+    [
+        ("Bind for 127.0.0.1:4002 failed: port is already allocated", "Another program holds port 4002"),
+        ('The container name "/ibkr-gateway" is already in use by container "1"', "is called ibkr-gateway"),
+    ],
+)
+def test_composes_last_lines_are_the_evidence(desk: Desk, complaint: str, advice: str) -> None:
+    desk.expect_states(None)
+    desk.expect_compose(up=failing(("docker",), "Container ibkr-gateway  Creating", f"{complaint} {PASSWORD}"))
+    failure = desk.fail_to_start()
+    assert failure.word is FailureWord.GATEWAY_START_FAILED
+    assert advice in failure.next_action
+    assert failure.evidence == ("Container ibkr-gateway  Creating", f"{complaint} ********")
+
+
+def test_a_compose_file_that_is_not_valid_is_named(desk: Desk) -> None:
+    desk.expect_states(None)
+    desk.commands.expect(compose.config_argv(desk.target), failing(("docker",), "yaml: line 3: mapping values"))
+    failure = desk.fail_to_start()
+    assert failure.word is FailureWord.GATEWAY_START_FAILED
+    assert "compose.yml" in failure.next_action
+
+
+def test_a_service_that_is_not_in_the_file_is_named(desk: Desk) -> None:
+    desk.expect_states(None)
+    desk.commands.expect(compose.config_argv(desk.target), stdout='{"services": {}}')
+    assert "GATEWAY_SERVICE" in desk.fail_to_start().next_action
+
+
+def test_a_folder_without_a_compose_file_is_named(desk: Desk) -> None:
+    (desk.folder / "compose.yml").unlink()
+    desk.expect_states(None)
+    assert "DOCKER_COMPOSE_DIR" in desk.fail_to_start().next_action
+
+
+def test_an_image_that_cannot_be_fetched_is_named(desk: Desk) -> None:
+    desk.expect_states(None)
+    desk.expect_compose(image=failing(("docker",), "Error: No such image"))
+    desk.commands.expect(compose.pull_argv(desk.target), failing(("docker",), "dial tcp: connection refused"))
+    failure = desk.fail_to_start()
+    assert failure.word is FailureWord.GATEWAY_START_FAILED
+    assert "GATEWAY_IMAGE" in failure.next_action
+
+
+def test_a_fetch_that_takes_too_long_is_ended(desk: Desk) -> None:
+    desk.expect_states(None)
+    desk.expect_compose(image=failing(("docker",), "Error: No such image"))
+    argv = compose.pull_argv(desk.target)
+    desk.commands.expect(argv, CommandTimedOutError(argv, 600.0, ("gateway Pulling",)))
+    failure = desk.fail_to_start()
+    assert failure.message == "`docker compose pull` did not end within 600 s"
+    assert failure.evidence == ("gateway Pulling",)
+
+
+def test_a_container_that_ends_at_once_is_a_failed_start_with_its_last_lines(desk: Desk) -> None:
+    desk.expect_states(None)
+    desk.expect_compose()
+    desk.commands.expect(INSPECT, stdout=json.dumps([raw(Status="exited", ExitCode=1, Error="exec failed")]))
+    logs = container.logs_argv(NAME, lines=15, timestamps=True)
+    desk.commands.expect(logs, stdout="2026-11-21T03:00:01.5Z both passwords are set\n")
+    failure = desk.fail_to_start()
+    assert failure.word is FailureWord.GATEWAY_START_FAILED
+    assert "exited with code 1 now: exec failed" in failure.message
+    assert failure.evidence == ("both passwords are set",)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        CommandResult(argv=INSPECT, exit_code=1, stderr=DOWN),
+        CommandResult(argv=INSPECT, exit_code=1, stderr="unexpected EOF"),
+        CommandResult(argv=INSPECT, exit_code=0, stdout="nonsense"),
+        CommandTimedOutError(INSPECT, 5.0),
+        CommandNotFoundError(INSPECT),
+    ],
+)
+def test_an_engine_that_does_not_answer_is_never_taken_for_a_missing_container(desk: Desk, answer: Answer) -> None:
+    desk.commands.expect(INSPECT, answer)
+    with pytest.raises(StartupFailure) as failed:
+        desk.runtime.probe()
+    assert failed.value.word is FailureWord.DOCKER_UNAVAILABLE
+    assert failed.value.next_action
+
+
+def test_an_engine_that_is_starting_is_waited_for(desk: Desk) -> None:
+    down = CommandResult(argv=engine.VERSION_ARGV, exit_code=1, stderr=DOWN)
+    for _ in range(3):
+        desk.commands.expect(engine.VERSION_ARGV, down)
+    desk.commands.expect(engine.VERSION_ARGV, stdout="26.1.5")
+    desk.commands.expect(engine.COMPOSE_VERSION_ARGV, stdout="2.26.1")
+    assert desk.runtime.wait_for_engine(60.0, desk.progress.append).problem is None
+    assert desk.clock.waits_s == [1.0, 1.0, 1.0]
+    assert len(desk.progress) == 3
+
+
+@pytest.mark.parametrize(("timeout_s", "looks"), [(0.0, 1), (2.5, 4)])
+def test_an_engine_that_does_not_come_is_a_failure_at_the_deadline(desk: Desk, timeout_s: float, looks: int) -> None:
+    desk.commands.expect(engine.VERSION_ARGV, CommandResult(argv=engine.VERSION_ARGV, exit_code=1, stderr=DOWN))
+    with pytest.raises(StartupFailure) as failed:
+        desk.runtime.wait_for_engine(timeout_s, desk.progress.append)
+    assert failed.value.word is FailureWord.DOCKER_UNAVAILABLE
+    assert len(desk.commands.calls) == looks
+
+
+def test_a_missing_docker_program_is_not_waited_for(desk: Desk) -> None:
+    desk.commands.expect(engine.VERSION_ARGV, CommandNotFoundError(engine.VERSION_ARGV))
+    with pytest.raises(StartupFailure):
+        desk.runtime.wait_for_engine(60.0, desk.progress.append)
+    assert desk.clock.waits_s == []
+
+
+RESTART = container.restart_argv("f7ee363fb71b", timeout_s=30.0)
+STOP = container.stop_argv("f7ee363fb71b", timeout_s=10.0)
+UNPAUSE = container.unpause_argv("f7ee363fb71b")
+
+
+def prepare_nothing(_desk: Desk) -> None:
+    return
+
+
+@pytest.mark.parametrize(
+    ("state", "prepare", "changes"),
+    [
+        ("running", prepare_nothing, [RESTART]),
+        ("exited", prepare_nothing, [RESTART]),
+        ("restarting", prepare_nothing, [RESTART]),
+        ("paused", prepare_nothing, [UNPAUSE, RESTART]),
+        (None, Desk.expect_compose, ["up"]),
+        ("created", Desk.expect_compose, ["up"]),
+    ],
+)
+def test_a_restart_makes_it_run_from_every_state(
+    desk: Desk, state: str | None, prepare: Callable[[Desk], None], changes: list[Any]
+) -> None:
+    desk.expect_states(state)
+    prepare(desk)
+    desk.commands.expect(RESTART)
+    desk.commands.expect(UNPAUSE)
+    desk.runtime.restart()
+    expected = [compose.up_argv(desk.target) if change == "up" else change for change in changes]
+    acting = {RESTART, UNPAUSE, compose.up_argv(desk.target)}
+    assert [call for call in desk.commands.calls if call in acting] == expected
+
+
+def test_a_restart_that_the_engine_refuses_is_a_failed_start(desk: Desk) -> None:
+    desk.expect_states("running")
+    desk.commands.expect(RESTART, failing(RESTART, "Error response from daemon: OCI runtime create failed"))
+    with pytest.raises(StartupFailure) as failed:
+        desk.runtime.restart()
+    assert failed.value.word is FailureWord.GATEWAY_START_FAILED
+    assert "OCI runtime create failed" in failed.value.evidence[0]
+
+
+@pytest.mark.parametrize(("code", "in_time"), [(0, True), (143, True), (137, False)])
+def test_a_stop_says_whether_force_was_needed(desk: Desk, code: int, *, in_time: bool) -> None:
+    desk.expect_states("running")
+    desk.commands.expect(STOP)
+    desk.commands.expect(INSPECT, stdout=json.dumps([raw(Status="exited", ExitCode=code)]))
+    assert desk.runtime.stop(timeout_s=10.0) is in_time
+
+
+@pytest.mark.parametrize("state", [None, "created", "dead"])
+def test_stopping_what_does_not_run_does_nothing(desk: Desk, state: str | None) -> None:
+    desk.expect_states(state)
+    assert desk.runtime.stop(timeout_s=10.0)
+    assert STOP not in desk.commands.calls
+
+
+def test_what_is_followed_is_handed_on_without_secrets(desk: Desk) -> None:
+    heard: list[str] = []
+    argv = container.logs_argv(NAME, lines=2000, follow=True)
+    desk.commands.expect_follow(argv)
+    desk.runtime.follow_log(heard.append)
+    desk.commands.followed[0].say("IBC: Login attempt: 1", f"oops {PASSWORD}")
+    assert heard == ["IBC: Login attempt: 1", "oops ********"]
+    changes: list[str] = []
+    desk.commands.expect_follow(container.events_argv(NAME, since_s=5))
+    following = desk.runtime.watch(lambda: changes.append("changed"))
+    desk.commands.followed[1].say("health_status: healthy")
+    following.close()
+    assert changes == ["changed"]
+    assert not desk.commands.followed[1].is_running
+
+
+def test_a_log_that_cannot_be_read_is_empty(desk: Desk) -> None:
+    argv = container.logs_argv(NAME, lines=5, timestamps=True)
+    desk.commands.expect(argv, failing(argv, "No such container"))
+    desk.commands.expect(argv, failing(argv, DOWN))
+    assert desk.runtime.read_log(lines=5) == ()
+    assert desk.runtime.read_log(lines=5) == ()
