@@ -17,6 +17,7 @@ _OF_THE_IMAGE = frozenset(
     {
         "ALLOW_BLIND_TRADING",
         "AUTO_LOGOFF_TIME",
+        "GATEWAY_OR_TWS",
         "TWS_PASSWORD_PAPER",
         "TWS_PASSWORD_PAPER_FILE",
         "TWS_USERID_PAPER",
