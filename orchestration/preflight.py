@@ -12,6 +12,7 @@ from orchestration.bot.find import BotPresence, find_bot
 from orchestration.bot.launch import command_problem
 from orchestration.checks import Check, check_clock, check_disk, check_env_file, check_state_folder, check_wsl
 from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.docker_runtime import needs_credentials
 from orchestration.gateway.runtime import Runtime
 from orchestration.hold import refuse_if_held
@@ -147,9 +148,7 @@ def _check_hold(settings: Settings) -> Check:
     try:
         refuse_if_held(settings.state_dir)
     except StartupFailure as held:
-        return Check(
-            name="not held", status=StepStatus.FAIL, detail=held.message, fix=held.next_action, failure=held.word
-        )
+        return _build_failed_check("not held", held)
     return Check(name="not held", status=StepStatus.OK, detail="nobody holds the system down")
 
 
@@ -186,15 +185,10 @@ def _check_engine(preflight: Preflight) -> Iterator[Check]:
     if settings.gateway_runtime is not GatewayRuntime.DOCKER:
         yield Check(name="Docker engine", status=StepStatus.SKIP, detail=f"not used ({settings.gateway_runtime})")
         return
-    engine = preflight.runtime.wait_for_engine(settings.docker_start_timeout_s, preflight.on_progress)
-    if engine.problem is not None:
-        yield Check(
-            name="Docker engine",
-            status=StepStatus.FAIL,
-            detail=engine.detail,
-            fix=engine.next_action,
-            failure=FailureWord.DOCKER_UNAVAILABLE,
-        )
+    try:
+        engine = preflight.runtime.wait_for_engine(settings.docker_start_timeout_s, preflight.on_progress)
+    except StartupFailure as failure:
+        yield _build_failed_check("Docker engine", failure)
         return
     versions = f"engine {engine.engine_version}, Compose {engine.compose_version}"
     if engine.supports_fast_health_checks:
@@ -207,24 +201,39 @@ def _check_engine(preflight: Preflight) -> Iterator[Check]:
             fix="Upgrade Docker to 25 or newer.",
         )
     try:
-        lacks = needs_credentials(settings, preflight.runtime.probe())
+        refuse_without_credentials(settings, preflight.runtime.probe())
     except StartupFailure as failure:
-        yield Check(
-            name="credentials",
-            status=StepStatus.FAIL,
-            detail=failure.message,
-            fix=failure.next_action,
-            failure=failure.word,
+        yield _build_failed_check("credentials", failure)
+
+
+def refuse_without_credentials(settings: Settings, status: GatewayStatus) -> None:
+    """S1: user and password matter only if a container of the vendor's image must be made now.
+
+    Raises:
+        StartupFailure: `CONFIG_INVALID`: one must be made, and they are not set.
+    """
+    unset = [
+        name
+        for name, value in (("TWS_USERID", settings.tws_userid), ("TWS_PASSWORD", settings.tws_password))
+        if value is None
+    ]
+    if unset and needs_credentials(settings, status):
+        raise StartupFailure(
+            FailureWord.CONFIG_INVALID,
+            f"{' and '.join(unset)}: unset, and the gateway's container must be created with the broker's login.",
+            next_action="Set TWS_USERID and TWS_PASSWORD (or TWS_PASSWORD_FILE) in .env; "
+            "`inv startup --simulate` needs none.",
         )
-        return
-    if lacks:
-        yield Check(
-            name="credentials",
-            status=StepStatus.FAIL,
-            detail="TWS_USERID and TWS_PASSWORD: unset, and the gateway's container must be created with them.",
-            fix="Set TWS_USERID and TWS_PASSWORD (or TWS_PASSWORD_FILE) in .env; `inv startup --simulate` needs none.",
-            failure=FailureWord.CONFIG_INVALID,
-        )
+
+
+def _build_failed_check(name: str, failure: StartupFailure) -> Check:
+    return Check(
+        name=name,
+        status=StepStatus.FAIL,
+        detail=failure.message,
+        fix=failure.next_action,
+        failure=failure.word,
+    )
 
 
 def _check_gameplan(preflight: Preflight) -> Iterator[Check]:

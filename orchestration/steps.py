@@ -21,7 +21,13 @@ from orchestration.gateway.eyes import Probe
 from orchestration.gateway.record import read_record, write_record
 from orchestration.gateway.runtime import Runtime, build_runtime
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
-from orchestration.preflight import Preflight, check_bot_absent, raise_first_failure, run_checks
+from orchestration.preflight import (
+    Preflight,
+    check_bot_absent,
+    raise_first_failure,
+    refuse_without_credentials,
+    run_checks,
+)
 from orchestration.report import Progress, StepStatus, mask_account
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import Clock
@@ -128,6 +134,7 @@ def gateway_up(desk: Desk, progress: Progress) -> Outcome:
     """G1, G2: make sure that the gateway runs; leave it alone if it does."""
     _leave_other_runtime(desk)
     before = desk.runtime.probe()
+    refuse_without_credentials(desk.settings, before)
     if before.state is not ContainerState.RUNNING and desk.runtime.kind is not GatewayRuntime.EXTERNAL:
         desk.tell(
             Severity.INFO,

@@ -35,20 +35,21 @@ class StartAction(StrEnum):
     UNPAUSE = "unpause"
 
 
-def choose_action(status: GatewayStatus, *, project: str) -> StartAction:
+def choose_action(status: GatewayStatus, *, project: str, can_make: bool = True) -> StartAction:
     """What makes this container run. Pure.
 
     A container that this project did not make is never given to Compose, which would refuse it or make it anew: it is
-    started as it is.
+    started as it is. So is a stopped one where a new one could not log in (`can_make`, see `can_make_one`): it was made
+    with a login of its own.
     """
-    is_ours = status.compose_project == project
+    is_ours = status.compose_project == project and can_make
     match status.state:
         case ContainerState.MISSING:
             return StartAction.UP
         case ContainerState.CREATED | ContainerState.EXITED:
             return StartAction.UP if is_ours else StartAction.START
         case ContainerState.DEAD:
-            return StartAction.REMOVE_AND_UP if is_ours else StartAction.START
+            return StartAction.REMOVE_AND_UP if status.compose_project == project else StartAction.START
         case ContainerState.PAUSED:
             return StartAction.UNPAUSE
         case _:  # running; or restarting, which the engine does, with a growing pause between tries
@@ -60,8 +61,18 @@ def needs_credentials(settings: Settings, status: GatewayStatus) -> bool:
     if settings.gateway_runtime is not GatewayRuntime.DOCKER:
         return False
     project = compose.build_project_name(settings.gateway_container_name)
-    makes_one = choose_action(status, project=project) in {StartAction.UP, StartAction.REMOVE_AND_UP}
-    return makes_one and "ib-gateway" in settings.gateway_image.rpartition("/")[2]
+    action = choose_action(status, project=project, can_make=False)
+    return action in {StartAction.UP, StartAction.REMOVE_AND_UP} and _is_vendors(settings.gateway_image)
+
+
+def can_make_one(settings: Settings) -> bool:
+    """Whether a container made now could log in: the vendor's image needs user and password. Pure."""
+    has_login = settings.tws_userid is not None and settings.tws_password is not None
+    return has_login or not _is_vendors(settings.gateway_image)
+
+
+def _is_vendors(image: str) -> bool:
+    return "ib-gateway" in image.rpartition("/")[2]
 
 
 class DockerRuntime:
@@ -124,7 +135,7 @@ class DockerRuntime:
     def ensure_started(self, *, on_progress: Callable[[str], None]) -> bool:
         """See `Runtime.ensure_started`."""
         before = self.probe()
-        action = choose_action(before, project=self._project)
+        action = choose_action(before, project=self._project, can_make=can_make_one(self._settings))
         if action is StartAction.NOTHING:
             on_progress(f"container {self.container_name} is {before}")
             return False
