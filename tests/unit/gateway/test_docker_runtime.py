@@ -11,7 +11,13 @@ import pytest
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway import compose, container, engine
 from orchestration.gateway.container import ContainerState, GatewayStatus
-from orchestration.gateway.docker_runtime import DockerRuntime, StartAction, choose_action, needs_credentials
+from orchestration.gateway.docker_runtime import (
+    DockerRuntime,
+    StartAction,
+    can_make_one,
+    choose_action,
+    needs_credentials,
+)
 from orchestration.settings import Settings
 from orchestration.system.commands import CommandNotFoundError, CommandResult, CommandTimedOutError
 from tests.fakes.clock import FakeClock
@@ -46,6 +52,25 @@ def test_each_state_has_its_action(state: ContainerState, ours: StartAction, for
         assert choose_action(GatewayStatus(state=state), project=NAME) is foreign
 
 
+@pytest.mark.parametrize("state", [ContainerState.CREATED, ContainerState.EXITED])
+def test_a_stopped_container_is_started_as_it_is_where_a_new_one_could_not_log_in(state: ContainerState) -> None:
+    status = GatewayStatus(state=state, compose_project=NAME)
+    assert choose_action(status, project=NAME, can_make=False) is StartAction.START
+
+
+@pytest.mark.parametrize(
+    ("environ", "can"),
+    [
+        ({}, False),
+        ({"TWS_USERID": "ann"}, False),
+        ({"TWS_USERID": "ann", "TWS_PASSWORD": "x"}, True),
+        ({"GATEWAY_IMAGE": "zero-touch/simulator"}, True),
+    ],
+)
+def test_only_the_vendors_image_needs_a_login_to_be_made(environ: dict[str, str], *, can: bool) -> None:
+    assert can_make_one(Settings.from_environ(environ)) is can
+
+
 @pytest.mark.parametrize(
     ("environ", "state", "needs"),
     [
@@ -77,7 +102,9 @@ class Desk:
     def __post_init__(self) -> None:
         (self.folder / "compose.yml").touch()
         self.target = compose.ComposeTarget(files=(self.folder / "compose.yml",), project=NAME, service="gateway")
-        self.settings = Settings.from_environ({"DOCKER_COMPOSE_DIR": str(self.folder), "TWS_PASSWORD": PASSWORD})
+        self.settings = Settings.from_environ(
+            {"DOCKER_COMPOSE_DIR": str(self.folder), "TWS_USERID": "ann", "TWS_PASSWORD": PASSWORD}
+        )
         self.runtime = DockerRuntime(self.settings, commands=self.commands, clock=self.clock)
 
     def expect_states(self, *states: str | None, **changes: Any) -> None:  # noqa: ANN401 - a JSON document's fields
