@@ -97,11 +97,14 @@ class PingQueue:
             self._jobs.append(_Job(kind=kind, exit_code=exit_code))
 
     def send_first(self) -> None:
-        """Try the first one. After `ping_tries` failures it is given up, so that it does not hold up the next."""
+        """Try the first one. One that fails is given up after `ping_tries`, or at once if a newer one waits.
+
+        What happened last is what the watching service must hear.
+        """
         job = self._jobs[0]
         job.tries += 1
         reason = self._try(job)
-        is_last = job.tries >= self._limits.ping_tries
+        is_last = job.tries >= self._limits.ping_tries or len(self._jobs) > 1
         if reason is not None and is_last:
             self._log.warning("The heartbeat `%s` could not be sent (%s)", job.kind, reason)
         if reason is None or is_last:

@@ -31,7 +31,7 @@ QUICK = DeliveryLimits(
     other_sender_wait_s=0.01,
 )
 
-Behaviour = Callable[["_Exchange"], None]
+Behaviour = Callable[["Exchange"], None]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,9 @@ class Received:
         return str(self.document["embeds"][0]["footer"]["text"])
 
 
-class _Exchange(BaseHTTPRequestHandler):
+class Exchange(BaseHTTPRequestHandler):
+    """One request and the means to answer it."""
+
     channel: "Channel"
 
     def do_POST(self) -> None:
@@ -102,7 +104,7 @@ class Channel:
 
 
 def answer(status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> Behaviour:
-    def behave(exchange: _Exchange) -> None:
+    def behave(exchange: Exchange) -> None:
         exchange.send_response(status)
         for name, value in (headers or {}).items():
             exchange.send_header(name, value)
@@ -113,32 +115,32 @@ def answer(status: int, headers: dict[str, str] | None = None, body: bytes = b""
     return behave
 
 
-def hang(exchange: _Exchange) -> None:
+def hang(exchange: Exchange) -> None:
     """Never answer."""
     exchange.channel.over.wait(PATIENCE_S)
 
 
-def close(exchange: _Exchange) -> None:
+def close(exchange: Exchange) -> None:
     """Close without an answer."""
     exchange.connection.shutdown(socket.SHUT_RDWR)
 
 
-def garbage(exchange: _Exchange) -> None:
+def garbage(exchange: Exchange) -> None:
     """Answer with something that is not HTTP."""
     exchange.wfile.write(b"\x15\x03\x01 this is not HTTP\r\n\r\n")
 
 
-def trickle(exchange: _Exchange) -> None:
+def trickle(exchange: Exchange) -> None:
     """Send headers for ever, a byte at a time: no single wait of the client is ever long."""
     _trickle(exchange, b"HTTP/1.1 503 Service Unavailable\r\nX-Slow: ")
 
 
-def trickle_after_success(exchange: _Exchange) -> None:
+def trickle_after_success(exchange: Exchange) -> None:
     """The same, after a status that says that the message was taken."""
     _trickle(exchange, b"HTTP/1.1 204 No Content\r\nX-Slow: ")
 
 
-def _trickle(exchange: _Exchange, beginning: bytes) -> None:
+def _trickle(exchange: Exchange, beginning: bytes) -> None:
     exchange.wfile.write(beginning)
     while not exchange.channel.over.wait(0.02):
         exchange.wfile.write(b"z")
@@ -149,11 +151,11 @@ def run_channel(*script: Behaviour) -> Iterator[Channel]:
     """A channel that does these things in order, then answers 204."""
     channel = Channel(script=list(script))
 
-    class Exchange(_Exchange):
+    class BoundExchange(Exchange):
         pass
 
-    Exchange.channel = channel
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Exchange)
+    BoundExchange.channel = channel
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BoundExchange)
     server.daemon_threads = False
     channel.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

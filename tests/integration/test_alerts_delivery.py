@@ -23,6 +23,7 @@ from tests.integration.alerts_scene import (
     QUICK,
     TOKEN,
     Behaviour,
+    Exchange,
     answer,
     close,
     garbage,
@@ -373,13 +374,30 @@ def test_heartbeats_arrive_in_order_and_carry_the_exit_code(tmp_path: Path) -> N
         assert paths == ["/ping/uuid-1/start", "/ping/uuid-1/1", "/ping/uuid-1/fail", "/ping/uuid-1"]
 
 
-def test_a_heartbeat_is_given_up_after_some_tries_and_the_next_one_goes(tmp_path: Path) -> None:
-    with run_channel(*[answer(500)] * 3) as channel, open_journal(tmp_path) as journal:
+def test_a_heartbeat_is_given_up_after_some_tries(tmp_path: Path) -> None:
+    with run_channel(*[answer(500)] * 9) as channel, open_journal(tmp_path) as journal:
         delivery = make_delivery(journal, None, heartbeat=Secret(f"http://127.0.0.1:{channel.port}/uuid"))
         delivery.ping(Ping.START)
-        delivery.ping(Ping.SUCCESS)
         delivery.close()
-        assert [one.path for one in channel.received] == [*["/uuid/start"] * 3, "/uuid"]
+        assert [one.path for one in channel.received] == ["/uuid/start"] * QUICK.ping_tries
+
+
+def test_a_heartbeat_that_fails_makes_way_for_a_newer_one(tmp_path: Path) -> None:
+    newer = threading.Event()
+
+    def fail_once_there_is_a_newer_one(exchange: Exchange) -> None:
+        newer.wait(10)
+        answer(500)(exchange)
+
+    patient = dataclasses.replace(QUICK, read_timeout_s=20.0, try_timeout_s=20.0)
+    with run_channel(fail_once_there_is_a_newer_one) as channel, open_journal(tmp_path) as journal:
+        watcher = Secret(f"http://127.0.0.1:{channel.port}/uuid")
+        delivery = make_delivery(journal, None, heartbeat=watcher, limits=patient)
+        delivery.ping(Ping.START)
+        delivery.ping(Ping.FAIL, 1)
+        newer.set()
+        delivery.close()
+        assert [one.path for one in channel.received] == ["/uuid/start", "/uuid/1"]
 
 
 def test_a_channel_that_asked_for_quiet_does_not_hold_up_heartbeats(tmp_path: Path) -> None:
