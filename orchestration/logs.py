@@ -31,7 +31,7 @@ class _LogFileHandler(logging.StreamHandler[TextIO]):
         super().__init__(stream)
         self._is_broken = False
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - as in the base class
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name in the base class
         """See `logging.Handler.handleError`, which would print the record unredacted."""
         error = sys.exc_info()[1]
         if not self._is_broken:
