@@ -7,6 +7,7 @@ from pathlib import Path
 from orchestration.bot.find import FoundBot, find_marked_processes
 from orchestration.bot.record import build_record_path, remove_record
 from orchestration.settings import Settings
+from orchestration.system.clock import SystemClock
 from orchestration.system.processes import ProcessIdentity, end_process_tree, is_running
 
 OnProgress = Callable[[str], None]
@@ -18,7 +19,7 @@ class StopOutcome:
 
     Attributes:
         was_running: Whether there was one to stop.
-        in_time: Whether it left by itself within its time.
+        in_time: Whether the bot and its session left by themselves within their time.
         is_gone: Whether nothing of it runs any more. False where it belongs to another user.
         pid: Its process id, or None if there was none.
     """
@@ -34,8 +35,8 @@ def stop_bot(
 ) -> StopOutcome:
     """Ask the bot to leave, and after `timeout_s` seconds end it and everything it started by force.
 
-    The bot alone is asked (SIGTERM) and given the time. Then what is left of its session, its children, and whatever
-    carries its marker is killed. Its record is removed once nothing of it runs.
+    The bot is asked first (SIGTERM); once it has ended, what is left of its session, its children, and whatever carries
+    its marker. What still runs when the time is over is killed. The record is removed once nothing of it runs.
 
     Args:
         settings: Whose bot it is.
@@ -50,24 +51,31 @@ def stop_bot(
     was_running = is_running(found.identity)
     if on_progress is not None and was_running:
         on_progress(f"waiting up to {timeout_s:g} s for process {found.pid} to leave")
+    clock = SystemClock()
+    deadline_s = clock.monotonic_s() + timeout_s
     in_time = end_process_tree(found.identity, timeout_s=timeout_s)
-    left_behind = end_marked_processes(settings)
+    left_behind = end_marked_processes(settings, timeout_s=max(0.0, deadline_s - clock.monotonic_s()))
     is_gone = not any(is_running(one) for one in (found.identity, *left_behind))
     if is_gone:
         remove_record(path)
     return StopOutcome(was_running=was_running, in_time=in_time, is_gone=is_gone, pid=found.pid)
 
 
-def end_marked_processes(settings: Settings, *, log: Path | None = None) -> tuple[ProcessIdentity, ...]:
-    """Kill everything that a bot of this instance started and that still runs, whatever session it went into.
+def end_marked_processes(
+    settings: Settings, *, timeout_s: float = 0.0, log: Path | None = None
+) -> tuple[ProcessIdentity, ...]:
+    """End everything that a bot of this instance started and that still runs, whatever session it went into.
 
     Args:
         settings: Whose bot it is.
+        timeout_s: Seconds that all of them together have to leave in order.
         log: Also what writes to this log: a process that is not yet far enough to carry the marker.
 
     Returns:
         Who that was.
     """
+    clock = SystemClock()
+    deadline_s = clock.monotonic_s() + timeout_s
     ended: list[ProcessIdentity] = []
     # A process that dies may just have started another one: look again until there is none. Bounded, for what cannot
     # be killed (it sits in the kernel) must not hold us for ever.
@@ -76,7 +84,7 @@ def end_marked_processes(settings: Settings, *, log: Path | None = None) -> tupl
         if not marked:
             break
         for identity in marked:
-            end_process_tree(identity, timeout_s=0.0)
+            end_process_tree(identity, timeout_s=max(0.0, deadline_s - clock.monotonic_s()))
         ended += marked
     return tuple(ended)
 

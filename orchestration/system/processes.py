@@ -189,44 +189,59 @@ def ask_to_end(pid: int) -> None:
 def end_process_tree(identity: ProcessIdentity, *, timeout_s: float) -> bool:
     """Ask a process to end, and everything it started; after `timeout_s` seconds end them by force.
 
-    The process gets SIGTERM first and alone is given the time to leave in order; what is left of its session (where it
-    leads one) and of its children is then killed.
+    The process alone is asked first (SIGTERM), for it may want to end its own children in order. What is left of its
+    session (where it leads one) and of its children once it has ended is asked next: a shell that started the real
+    program dies of the signal and does not pass it on. What still runs when the time is over is killed.
 
     Returns:
-        Whether it left by itself in time (True also if it was not running at all).
+        Whether all of them left by themselves in time (True also if nothing of them was running).
     """
-    if not is_running(identity):
-        # Its orphans may live on in its session. While they do, the kernel gives its pid to nobody else; so a pid that
-        # somebody has again means that there are none.
-        if read_identity(identity.pid) is None:
-            _kill_session_of(identity.pid)
-        return True
-    children = _read_children(identity.pid)
-    _send(identity.pid, signal.SIGTERM)
     deadline_s = time.monotonic() + timeout_s
-    while is_running(identity) and time.monotonic() < deadline_s:
-        _reap(identity.pid)
-        time.sleep(_POLL_S)
-    in_time = not is_running(identity)
-    survivors = [child for child in {*children, *_read_children(identity.pid)} if is_running(child)]
-    if not in_time:
-        _send(identity.pid, _KILL)
-    _kill_session_of(identity.pid)
-    for child in survivors:
-        if is_running(child):
-            _send(child.pid, _KILL)
-    _wait_until_gone([identity, *survivors])
+    children = _read_children(identity.pid) if is_running(identity) else []
+    if is_running(identity):
+        _send(identity.pid, signal.SIGTERM)
+        _wait_until_gone([identity], deadline_s)
+        children += _read_children(identity.pid) if is_running(identity) else []
+    survivors = _read_survivors(identity, children)
+    if not is_running(identity) and survivors and time.monotonic() < deadline_s:
+        for survivor in survivors:
+            _send(survivor.pid, signal.SIGTERM)
+        _wait_until_gone(survivors, deadline_s)
+        survivors = _read_survivors(identity, survivors)
+    in_time = not is_running(identity) and not survivors
+    # Until a look finds nobody: a member may have started another one between the look and the kill. Bounded, for what
+    # cannot be killed (another user's, or stuck in the kernel) must not hold us for ever.
+    give_up_s = time.monotonic() + _GONE_TIMEOUT_S
+    while left := [one for one in (identity, *_read_survivors(identity, survivors)) if is_running(one)]:
+        for one in left:
+            _send(one.pid, _KILL)
+        _wait_until_gone(left, min(give_up_s, time.monotonic() + _KILL_ROUND_S))
+        if time.monotonic() >= give_up_s:
+            break
     return in_time
 
 
 _KILL = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL
 _GONE_TIMEOUT_S = 5.0
+_KILL_ROUND_S = 0.5
 
 
-def _wait_until_gone(identities: Sequence[ProcessIdentity]) -> None:
-    deadline_s = time.monotonic() + _GONE_TIMEOUT_S
+def _wait_until_gone(identities: Sequence[ProcessIdentity], deadline_s: float) -> None:
     while any(is_running(one) for one in identities) and time.monotonic() < deadline_s:
+        for one in identities:
+            _reap(one.pid)
         time.sleep(_POLL_S)
+
+
+def _read_survivors(leader: ProcessIdentity, known: Sequence[ProcessIdentity]) -> list[ProcessIdentity]:
+    """Who of its session, and of those already known, still runs; the leader itself left out.
+
+    A session's id is not used again while the session has members. So if somebody else has the leader's pid now, there
+    are none.
+    """
+    owner = read_identity(leader.pid)
+    members = _read_session(leader.pid) if owner in {None, leader} else []
+    return [one for one in {*members, *known} if one != leader and is_running(one)]
 
 
 def _read_children(pid: int) -> list[ProcessIdentity]:
@@ -247,18 +262,6 @@ def _reap(pid: int) -> None:
     if sys.platform != "win32":
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
-
-
-def _kill_session_of(leader_pid: int) -> None:
-    """Kill what is left of the session that `leader_pid` led. A session id is not used again while it has members.
-
-    Looks until a look finds nobody: a member may have started another one between the look and the kill.
-    """
-    deadline_s = time.monotonic() + _GONE_TIMEOUT_S
-    while (members := _read_session(leader_pid)) and time.monotonic() < deadline_s:
-        for member in members:
-            _send(member.pid, _KILL)
-        time.sleep(_POLL_S)
 
 
 def _read_session(leader_pid: int) -> list[ProcessIdentity]:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -32,7 +33,7 @@ def _started(argv: Sequence[str], *, cwd: Path, **variables: str) -> Iterator["s
             # Popen returns once the program was executed: from here on its own arguments are seen.
             yield process
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # with what it started
 
 
 def _write_launch(settings: Settings, log: Path) -> BotLaunch:

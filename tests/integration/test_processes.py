@@ -113,6 +113,24 @@ print(child.pid, flush=True)
     assert left == []
 
 
+def test_a_shells_child_is_asked_too_and_has_its_time_to_leave_in_order(tmp_path: Path) -> None:
+    # The shell dies of the signal, and does not pass it on to the program that it waits for.
+    code = (
+        "import os, signal, sys, time\n"
+        "def leave(*_):\n    time.sleep(0.3)\n    open('left', 'w').close()\n    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, leave)\nprint(os.getpid(), flush=True)\ntime.sleep(300)"
+    )
+    (tmp_path / "bot.py").write_text(code)
+    (tmp_path / "run.sh").write_text(f"{sys.executable} bot.py\necho over\n")
+    process = launch_detached(["sh", "run.sh"], cwd=tmp_path, environ=os.environ, output=tmp_path / "out.log")
+    (child,) = _read_pids(tmp_path, 1)
+    assert child != process.pid
+    assert end_process_tree(process.identity, timeout_s=60)
+    process.disown()
+    assert (tmp_path / "left").exists()
+    assert read_identity(child) is None
+
+
 def test_orphans_of_a_leader_that_has_ended_are_ended_too(tmp_path: Path) -> None:
     code = "import os, subprocess; print(subprocess.Popen(['sleep', '300']).pid, flush=True); os._exit(1)"
     process = _launch(tmp_path, code)
