@@ -31,6 +31,7 @@ _LOOK_S = 0.02
 _EVIDENCE_LINES = 15
 _FOLLOW_LOOK_S = 0.1  # a look is one read of an open file
 
+_MARKER_NAME = "simulator_started"  # lets a fault hold for the first start only
 _BOUND_LINE = "closed until the login is over"  # the simulator has its port; its login follows
 
 
@@ -93,6 +94,7 @@ class SimulatorRuntime:
                 return False
             on_progress("the simulator runs on another port: it is started anew")
             end_process_tree(identity, timeout_s=_STOP_TIMEOUT_S)
+        self._marker.unlink(missing_ok=True)
         self._launch()
         on_progress(f"the simulator was started, process {self.build_record().pid}")
         return True
@@ -133,6 +135,10 @@ class SimulatorRuntime:
         del on_change
         return NothingToFollow()
 
+    @property
+    def _marker(self) -> Path:
+        return self._settings.state_dir / _MARKER_NAME
+
     def _identity(self) -> ProcessIdentity | None:
         record = self._record
         if record is None or record.pid is None:
@@ -142,7 +148,7 @@ class SimulatorRuntime:
     def _launch(self) -> None:
         settings = self._settings
         log = settings.log_dir / f"gateway_{self._clock.now().astimezone():%Y%m%d_%H%M%S_%f}.log"
-        argv = build_simulator_argv(settings)
+        argv = build_simulator_argv(settings, marker=self._marker)
         try:
             launched = launch_detached(argv, cwd=settings.project_dir, environ=settings.environ, output=log)
         except OSError as error:
@@ -229,10 +235,11 @@ class FileFollowing:
             self._ended.set()
 
 
-def build_simulator_argv(settings: Settings) -> tuple[str, ...]:
-    """How the simulator is started. Pure."""
+def build_simulator_argv(settings: Settings, *, marker: Path) -> tuple[str, ...]:
+    """How the simulator is started; `marker` is the file that tells a restart from a first start. Pure."""
     argv = [sys.executable, "-m", "orchestration.simulator", "--host", settings.gateway_host]
     argv += ["--port", str(settings.gateway_port)]
+    argv += ["--start-marker", str(marker)]
     if settings.trading_mode is TradingMode.LIVE:
         argv += ["--mode", "live"]
     if settings.simulator_faults:

@@ -14,6 +14,7 @@ TARGET = compose.ComposeTarget(
     project="ibkr-gateway",
     service="gateway",
 )
+SIMULATED = Settings.from_environ({"SIMULATOR_FAULTS": "slow_login=3"})
 ARGV = {
     "engine": engine.VERSION_ARGV,
     "compose version": engine.COMPOSE_VERSION_ARGV,
@@ -33,14 +34,14 @@ ARGV = {
     "compose pull": compose.pull_argv(TARGET),
     "compose up": compose.up_argv(TARGET),
     "compose up and build": compose.build_up_argv(TARGET),
-    "simulator": ("PYTHON", *build_simulator_argv(Settings.from_environ({"SIMULATOR_FAULTS": "slow_login=3"}))[1:]),
+    "simulator": ("PYTHON", *build_simulator_argv(SIMULATED, marker=Path("/srv/simulator_started"))[1:]),
 }
 
 
 def render() -> str:
     lines = []
     for name, argv in ARGV.items():
-        shown = [PurePosixPath(word).as_posix() if "docker-compose" in word else word for word in argv]
+        shown = [PurePosixPath(word).as_posix() if "/srv/" in word or "\\srv\\" in word else word for word in argv]
         lines.append(f"{name}: {shown!r}\n")
     return "".join(lines)
 
@@ -54,4 +55,4 @@ def test_no_command_line_can_carry_a_secret() -> None:
     environ = compose.build_compose_environ(settings)
     assert environ["TWS_PASSWORD"] == "planted-password"  # noqa: S105 - planted
     assert "planted" not in render()
-    assert not any("planted" in word for word in build_simulator_argv(settings))
+    assert not any("planted" in word for word in build_simulator_argv(settings, marker=Path("/srv/simulator_started")))
