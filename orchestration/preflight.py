@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from orchestration.alerts.discord import webhook_problem
+from orchestration.alerts.discord import mention_problem, webhook_problem
+from orchestration.alerts.heartbeat import heartbeat_problem
 from orchestration.bot.find import BotPresence, find_bot
 from orchestration.bot.launch import command_problem
 from orchestration.checks import Check, check_clock, check_disk, check_env_file, check_state_folder, check_wsl
@@ -69,7 +70,7 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             _check_bot_command(preflight.settings),
             check_state_folder(preflight.settings),
             *_check_gameplan(preflight),
-            _check_alerts(preflight),
+            *_check_alerts(preflight),
             check_env_file(preflight.settings),
             check_disk(preflight.settings),
             *check_wsl(hands_over=preflight.hands_over),
@@ -287,13 +288,21 @@ def _check_gameplan(preflight: Preflight) -> Iterator[Check]:
     )
 
 
-def _check_alerts(preflight: Preflight) -> Check:
-    problem = webhook_problem(preflight.settings.discord_webhook_url) or preflight.dead_channel
+def _check_alerts(preflight: Preflight) -> Iterator[Check]:
+    settings = preflight.settings
+    problem = webhook_problem(settings.discord_webhook_url) or preflight.dead_channel
     if problem:
-        return Check(
+        yield Check(
             name="alerts",
             status=StepStatus.WARN,
             detail=problem,
             fix="Set DISCORD_WEBHOOK_URL, then `inv alert.test`.",
         )
-    return Check(name="alerts", status=StepStatus.OK, detail="configured; `inv alert.test` tries it")
+    else:
+        yield Check(name="alerts", status=StepStatus.OK, detail="configured; `inv alert.test` tries it")
+    for name, problem in (
+        ("DISCORD_MENTION", mention_problem(settings.discord_mention)),
+        ("HEARTBEAT_URL", heartbeat_problem(settings.heartbeat_url)),
+    ):
+        if problem:
+            yield Check(name="alerts", status=StepStatus.WARN, detail=problem, fix=f"Correct {name}.")
