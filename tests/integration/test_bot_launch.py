@@ -203,6 +203,39 @@ launch(build_scene(Path(sys.argv[1]), *sys.argv[2:]))
 """
 
 
+_INTERRUPTIBLE_LAUNCHER = """
+import signal, sys
+from pathlib import Path
+from orchestration.errors import InterruptedBySignal
+from tests.integration.bot_scene import build_scene, launch
+def stop(number, frame):
+    raise InterruptedBySignal(signal.Signals(number).name)
+scene = build_scene(Path(sys.argv[1]), *sys.argv[2:])
+signal.signal(signal.SIGTERM, stop)
+print("armed", flush=True)
+try:
+    launch(scene)
+except InterruptedBySignal:
+    sys.exit(3)
+"""
+
+
+def test_a_sigterm_at_any_instant_of_the_launch_leaves_nothing_of_the_bot(tmp_path: Path) -> None:
+    for number in range(10):
+        folder = tmp_path / str(number)
+        argv = [sys.executable, "-c", _INTERRUPTIBLE_LAUNCHER, str(folder), "--spawn", "--spawn-daemon"]
+        with subprocess.Popen(argv, cwd=PROJECT, stdout=subprocess.PIPE) as launcher:
+            assert launcher.stdout is not None
+            launcher.stdout.readline()
+            time.sleep(0.008 * number)
+            launcher.terminate()
+            assert launcher.wait(timeout=60) == 3
+        settings = build_scene(folder)
+        assert find_bot(settings).found is None
+        assert read_record(build_record_path(settings)) is None
+        assert [pid for pid in read_children(settings) if read_identity(pid) is not None] == []
+
+
 def _start_launcher(*words: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", _LAUNCHER, *words], cwd=PROJECT, start_new_session=True)
 
