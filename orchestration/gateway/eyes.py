@@ -64,6 +64,7 @@ class Eyes:
         self._is_stale = threading.Event()
         self._watch: Following | None = None
         self._status: GatewayStatus | None = None
+        self._is_engine_lost = False
         self._looked_s = float("-inf")
         self._log: _LogTail | None = None
 
@@ -107,9 +108,9 @@ class Eyes:
     def read_evidence(self, lines: int) -> tuple[str, ...]:
         """The last health checks and the last lines of the log of the latest start."""
         status = self._status
-        if status is None:
-            return ()
         tail = self._log.lines(lines) if self._log is not None else ()
+        if status is None:
+            return tail
         if not tail:
             tail = self._runtime.read_log(since=status.log_since, lines=lines)
         return (*status.health_log[-1:], *tail)
@@ -130,16 +131,21 @@ class Eyes:
         is_recent = now_s - self._looked_s < _SAFETY_NET_S
         if is_watched and is_recent and not fresh and not self._is_stale.is_set() and self._status is not None:
             return self._status
-        # First the subscription, then the look: what happens in between is not missed.
         self._is_stale.clear()
         self._looked_s = now_s
         try:
+            # First the subscription, then the look: what happens in between is not missed. (An engine that did not
+            # answer is only asked whether it does now; the second look follows the subscription.)
+            if self._is_engine_lost:
+                self._runtime.probe()
             self._subscribe()
             self._status = self._runtime.probe()
+            self._is_engine_lost = False
         except StartupFailure as failure:
             if failure.word is not FailureWord.DOCKER_UNAVAILABLE:
                 raise
             self._status = None
+            self._is_engine_lost = True
         return self._status
 
     def _read_login(self, status: GatewayStatus | None) -> LoginReading:
