@@ -1,0 +1,42 @@
+"""Every scene, in the order in which they are measured."""
+
+from benchmarks.cost import measure_size, measure_waiting
+from benchmarks.scenes import Scene, measure_list, measure_reaction, measure_status, measure_warm_start
+
+SCENES = (
+    Scene(
+        name="warm-docker",
+        title="the gateway's container is up and healthy; the whole command until the bot said READY",
+        measure=measure_warm_start,
+        needs_engine=True,
+    ),
+    Scene(
+        name="warm-external",
+        title="the same with a gateway that somebody else runs",
+        measure=measure_warm_start,
+    ),
+    Scene(
+        name="reaction-docker",
+        title="a late login in a container; from healthy to the bot launched",
+        measure=measure_reaction,
+        needs_engine=True,
+    ),
+    Scene(
+        name="reaction-external",
+        title="a late login of a gateway that somebody else runs; from the API open to the bot launched",
+        measure=measure_reaction,
+    ),
+    Scene(name="list", title="what the shell's completion and a look at the commands cost", measure=measure_list),
+    Scene(
+        name="status-docker", title="`inv status`, gateway in a container", measure=measure_status, needs_engine=True
+    ),
+    Scene(name="status-simulator", title="`inv status`, built-in gateway", measure=measure_status),
+    Scene(
+        name="waiting-docker",
+        title="what waiting for a container's login costs",
+        measure=measure_waiting,
+        needs_engine=True,
+    ),
+    Scene(name="waiting-external", title="what asking an API again and again costs", measure=measure_waiting),
+    Scene(name="size", title="what an installation takes on disk", measure=measure_size),
+)
