@@ -121,7 +121,6 @@ class Run:
 
     def close(self) -> Report:
         """End the run: tidy up after a failure, write it down, tell everybody, let go of everything."""
-        self._interruption.ignore()
         if self._failure is not None:
             self._tidy_up()
         report = self._build_report()
@@ -144,6 +143,7 @@ class Run:
     def _open(self, failure: StartupFailure | None) -> None:
         settings = self._settings
         self._lock = contextlib.ExitStack()
+        self._held.enter_context(self._interruption)
         self._log = logging.getLogger("orchestration.run")
         run_log = open_run_log(
             settings.log_dir,
@@ -178,7 +178,6 @@ class Run:
             log=logging.getLogger("orchestration.alerts"),
         )
         self._held.callback(self._flush)
-        self._held.enter_context(self._interruption)
         self._display.begin(
             run_id=self.run_id, instance=settings.instance, simulated=settings.simulated, steps=self._mission.steps
         )
@@ -250,7 +249,8 @@ class Run:
     def _failures_caught(self) -> Iterator[None]:
         """The boundary: whatever comes out of a step becomes the run's failure."""
         try:
-            yield
+            with self._interruption.allowed():
+                yield
         except StartupFailure as failure:
             self._fail(failure)
         except InterruptedBySignal as interrupted:
@@ -395,8 +395,9 @@ class Run:
         self._display.show(text)
 
     def _flush(self) -> None:
-        with contextlib.suppress(InterruptedBySignal):  # a second Ctrl-C: what is left goes with the next run
-            self._interruption.allow()
+        self._interruption.renew()
+        # Interrupted here, the outcome stands; what is not sent yet goes with the next run.
+        with contextlib.suppress(InterruptedBySignal), self._interruption.allowed():
             self._delivery.close(timeout_s=_FLUSH_TIMEOUT_S)
 
 

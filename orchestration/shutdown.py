@@ -15,6 +15,7 @@ from orchestration.report import Progress, StepStatus, format_duration
 from orchestration.settings import GatewayRuntime
 from orchestration.steps import Desk, Outcome
 
+_MOST_BOTS = 10  # whoever starts them faster than they can be stopped must be stopped first
 _GATEWAY_STOP_TIMEOUT_S = 30.0  # Docker's own default is 10 s; the gateway's Java program takes longer to say goodbye
 
 
@@ -26,27 +27,36 @@ def _stop_the_bot(desk: Desk, progress: Progress) -> Outcome:
             f"It cannot be told whether the bot runs: {presence.detail}",
             next_action="Look at that process as its owner; end it if it is this instance's bot.",
         )
-    if presence.found is None:
-        return Outcome(progress=progress, detail="no bot was running")
-    pid, uptime = presence.found.pid, format_duration(presence.found.uptime_s)
-    desk.show(f"asking process {pid} to end (at most {desk.settings.bot_stop_timeout_s:g} s)")
-    outcome = stop_bot(desk.settings, presence.found, timeout_s=desk.settings.bot_stop_timeout_s, on_progress=desk.show)
-    if find_bot(desk.settings).found is not None:
+    stopped: list[str] = []
+    all_in_time = True
+    # One, as a rule; several where somebody started more by hand.
+    while presence.found is not None and len(stopped) < _MOST_BOTS:
+        pid, uptime = presence.found.pid, format_duration(presence.found.uptime_s)
+        desk.show(f"asking process {pid} to end (at most {desk.settings.bot_stop_timeout_s:g} s)")
+        outcome = stop_bot(
+            desk.settings, presence.found, timeout_s=desk.settings.bot_stop_timeout_s, on_progress=desk.show
+        )
+        if not outcome.is_gone:
+            break
+        how = "left in order" if outcome.in_time else "did not leave in time and was killed"
+        desk.tell(
+            Severity.INFO if outcome.in_time else Severity.WARNING,
+            "Bot stopped",
+            f"The bot, process {pid}, {how} after {uptime}.",
+        )
+        stopped.append(f"process {pid} {how}")
+        all_in_time = all_in_time and outcome.in_time
+        presence = find_bot(desk.settings)
+    if presence.found is not None:
         raise StartupFailure(
             FailureWord.INTERNAL_ERROR,
-            f"The bot, process {pid}, still runs after it was killed.",
-            next_action=f"Look at process {pid}: it may be stuck in the kernel, or belong to another user.",
+            f"The bot, process {presence.found.pid}, still runs after it was stopped.",
+            next_action="Look at that process: it may be stuck in the kernel, another user's, or started anew by something.",
         )
-    how = "left in order" if outcome.in_time else "did not leave in time and was killed"
-    desk.tell(
-        Severity.INFO if outcome.in_time else Severity.WARNING,
-        "Bot stopped",
-        f"The bot, process {pid}, {how} after {uptime}.",
-    )
     return Outcome(
         progress=progress,
-        detail=f"process {pid} {how}",
-        status=StepStatus.OK if outcome.in_time else StepStatus.WARN,
+        detail="; ".join(stopped) or "no bot was running",
+        status=StepStatus.OK if all_in_time else StepStatus.WARN,
     )
 
 

@@ -1,7 +1,9 @@
-"""The door for signals: the first one that asks us to end becomes an exception in the main thread."""
+"""The door for signals: the first one that asks us to end becomes an exception, where one may be raised."""
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -11,24 +13,38 @@ _NAMES = ("SIGTERM", "SIGINT", "SIGHUP")  # Windows has the first two only
 
 
 class Interruption:
-    """While entered, SIGTERM, SIGINT and SIGHUP raise `InterruptedBySignal` once; further ones are ignored.
+    """While entered, the first SIGTERM, SIGINT or SIGHUP raises `InterruptedBySignal` inside `allowed()`.
 
-    Whoever tidies up after the first signal must not be interrupted by the second. `ignore` says that nothing may be
-    interrupted from now on, `allow` that one signal may again. Outside the main thread it does nothing: Python hands
-    signals to the main thread only.
+    One that arrives outside of it is kept until `allowed()` is entered the next time. Once one has been raised, further
+    ones are ignored: whoever tidies up after the first must not be interrupted by the second. `renew` lets one more
+    through. Outside the main thread it does nothing: Python hands signals to the main thread only.
     """
 
     def __init__(self) -> None:
-        self._is_ignored = False
+        self._is_allowed = False
+        self._is_spent = False
+        self._pending: int | None = None
         self._before: dict[int, object] = {}
 
-    def ignore(self) -> None:
-        """From now on signals are ignored."""
-        self._is_ignored = True
+    @contextlib.contextmanager
+    def allowed(self) -> Iterator[None]:
+        """A signal may interrupt this block.
 
-    def allow(self) -> None:
-        """From now on one signal raises."""
-        self._is_ignored = False
+        Raises:
+            InterruptedBySignal: One arrived, now or since the last block.
+        """
+        self._is_allowed = True
+        try:
+            if self._pending is not None:
+                self._raise(self._pending)
+            yield
+        finally:
+            self._is_allowed = False
+
+    def renew(self) -> None:
+        """Forget what came so far; one more signal may interrupt."""
+        self._pending = None
+        self._is_spent = False
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
@@ -36,7 +52,7 @@ class Interruption:
                 number = getattr(signal, name, None)
                 if number is not None:
                     # A handler of Python's, never SIG_IGN: the programs that we start would inherit that.
-                    self._before[number] = signal.signal(number, self._raise_once)
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -46,7 +62,14 @@ class Interruption:
             signal.signal(number, handler)  # type: ignore[arg-type]  # what `signal.signal` returned, it takes back
         self._before.clear()
 
-    def _raise_once(self, number: int, _: FrameType | None) -> None:
-        if not self._is_ignored:
-            self._is_ignored = True
-            raise InterruptedBySignal(signal.Signals(number).name)
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self._is_spent:
+            return
+        if self._is_allowed:
+            self._raise(number)
+        self._pending = number
+
+    def _raise(self, number: int) -> None:
+        self._is_spent = True
+        self._pending = None
+        raise InterruptedBySignal(signal.Signals(number).name)
