@@ -4,6 +4,7 @@ A parser raises `ValueError`, and the message is then "must be" and what its kin
 that says more. No parser puts the value into its message: it may be a secret.
 """
 
+import datetime as dt
 import ipaddress
 import re
 import shlex
@@ -191,6 +192,13 @@ def _clock_time(text: str) -> str:
     return f"{int(match[1]):02d}:{match[2]} {match[3].upper()}"
 
 
+def _day_time(text: str) -> dt.time:
+    if not re.fullmatch(r"([01]?[0-9]|2[0-3]):[0-5][0-9]", text):
+        raise ValueError
+    hour, minute = text.split(":")
+    return dt.time(int(hour), int(minute))
+
+
 _HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
 _DAY = r"(mon|tue|wed|thu|fri|sat|sun)"
 _DAILY = re.compile(rf"(?P<from>{_HOUR})\s*-\s*(?P<to>{_HOUR})\s+(?P<zone>\S+)", re.ASCII)
@@ -239,6 +247,7 @@ COMMAND = Kind(convert=_command, allowed="a program and its arguments", lines=Tr
 TIME_ZONE = Kind(convert=zoneinfo.ZoneInfo, allowed="a time zone of the tz database, for example `America/New_York`")
 LOG_LEVEL = word_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", fold=str.upper)
 CLOCK_TIME = Kind(convert=_clock_time, allowed="`HH:MM AM` or `HH:MM PM`, for example `11:45 PM`")
+DAY_TIME = Kind(convert=_day_time, allowed="`HH:MM`, 24 hours, for example `09:15`")
 WINDOW = Kind(convert=_windows(_DAILY, several=False), allowed="`HH:MM-HH:MM ZONE`")
 WINDOWS = Kind(
     convert=_windows(_DAILY, _WEEKLY, several=True),

@@ -1,6 +1,7 @@
 """`Settings`: one typed field for each variable, and what follows from several of them together."""
 
 import dataclasses
+import datetime as dt
 import re
 import shlex
 import sys
@@ -87,6 +88,11 @@ class Settings:
     bot_stop_timeout_s: float
     bot_pass_env: tuple[str, ...]
     bot_log_max_mb: int
+
+    monitor_interval_s: float
+    gameplan_due: dt.time
+    startup_max_attempts: int
+    startup_attempt_window_s: float
 
     discord_webhook_url: Secret | None
     discord_mention: Secret | None

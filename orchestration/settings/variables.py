@@ -189,6 +189,16 @@ _TABLE: dict[str, tuple[_Row, ...]] = {
         ("bot_log_max_mb", whole_number(1, 1_000_000), "100",
          "Size in megabytes from which the bot's log is cut back"),
     ),
+    "Supervision": (
+        ("monitor_interval_s", seconds(1, 3600), "60",
+         "How often a supervisor looks at everything; Docker's events and the bot's end are seen at once"),
+        ("gameplan_due", kinds.DAY_TIME, "09:15",
+         "When, on weekdays in MARKET_TIMEZONE, the bot is put on Strategy C if there is no valid plan for the day"),
+        ("startup_max_attempts", whole_number(1, 100), "3",
+         "How many failed starts and unplanned ends within STARTUP_ATTEMPT_WINDOW end a boot service's tries"),
+        ("startup_attempt_window_s", seconds(1, 86400), "3600",
+         "How long a failed start or an unplanned end counts"),
+    ),
     "Alerts": (
         ("discord_webhook_url", kinds.WEB_ADDRESS, _UNSET,
          "Where alerts go; without it they are only logged"),

@@ -1,6 +1,7 @@
 """The configuration as an operator, and a hostile one, may write it."""
 
 import dataclasses
+import datetime as dt
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -86,6 +87,7 @@ _GOOD = [
     ("BROKER_RESET_WINDOWS", "06:25-07:45 Europe/Berlin", "broker_reset_windows", "06:25-07:45 Europe/Berlin"),
     ("BROKER_RESET_WINDOWS", "fri 23:00 - SAT 03:00  UTC", "broker_reset_windows", "fri 23:00 - SAT 03:00  UTC"),
     ("GATEWAY_RESTART_WINDOW", "23:50-00:10 UTC", "gateway_restart_window", "23:50-00:10 UTC"),
+    ("GAMEPLAN_DUE", "9:05", "gameplan_due", dt.time(9, 5)),
     ("BOT_PASS_ENV", "TWS_USERID HEARTBEAT_URL", "bot_pass_env", ("TWS_USERID", "HEARTBEAT_URL")),
 ]
 
@@ -107,6 +109,8 @@ _BAD = [
     *[("BOT_COMMAND", text) for text in ("python 'open", '"', "''", "bot\x1b[2J")],
     *[("MARKET_TIMEZONE", text) for text in ("Mars", "../../etc/passwd", "America", "/etc/localtime", "New York")],
     *[("TWOFA_TIMEOUT_ACTION", text) for text in ("stop", "exit restart")],
+    *[("GAMEPLAN_DUE", text) for text in ("9", "09:60", "24:00", "09:15 AM", "09:15:00", "0915")],
+    *[("STARTUP_MAX_ATTEMPTS", text) for text in ("0", "101", "three")],
     *[("AUTO_RESTART_TIME", text) for text in ("23:45", "13:00 PM", "0:10 AM", "11:60 PM", "midnight")],
     *[
         ("GATEWAY_RESTART_WINDOW", text)
