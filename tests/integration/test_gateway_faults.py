@@ -39,6 +39,8 @@ def quick(system: System) -> System:
 )
 def test_a_gateway_that_is_not_ready_never_gets_a_bot(quick: System, faults: str, word: str) -> None:
     quick.environ["SIMULATOR_FAULTS"] = faults
+    if word == "GATEWAY_LOGIN_FAILED":
+        quick.environ["GATEWAY_HEALTH_TIMEOUT"] = "30"  # it takes a second failed login to be sure
     started = quick.startup()
     assert started.code == 1, started.err
     assert started.document["failure"] == word
