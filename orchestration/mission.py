@@ -29,6 +29,8 @@ class Mission:
             under way. One that takes something down goes first: it ends the other run.
         follows_record: Whether it acts on the gateway that this instance started, whatever the environment says now.
         replaces_bot: Whether a running bot is to be stopped in order first.
+        supervises: Whether this process stays with the bot. It then adopts the bot that this instance recorded, or
+            stops it and starts it anew.
     """
 
     kind: str
@@ -36,6 +38,7 @@ class Mission:
     starts: bool = True
     follows_record: bool = False
     replaces_bot: bool = False
+    supervises: bool = False
 
 
 class Display(Protocol):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from orchestration.alerts.discord import mention_problem, webhook_problem
 from orchestration.alerts.heartbeat import heartbeat_problem
-from orchestration.bot.find import BotPresence, find_bot
+from orchestration.bot.find import BotPresence, FoundBy, find_bot
 from orchestration.bot.launch import command_problem
 from orchestration.checks import Check, check_clock, check_disk, check_env_file, check_state_folder, check_wsl
 from orchestration.errors import FailureWord, StartupFailure
@@ -38,6 +38,7 @@ class Preflight:
         holds_lock: Whether this process holds the instance's lock itself.
         hands_over: Whether the bot is to live on without us (then WSL may end it).
         replaces_bot: Whether a running bot is to be stopped first, which makes it no failure.
+        adopts_bot: Whether a recorded bot may be adopted, which makes it no failure either.
         on_progress: Told what is being waited for.
         dead_channel: What the journal knows against the alert channel, or None.
     """
@@ -49,6 +50,7 @@ class Preflight:
     holds_lock: bool = False
     hands_over: bool = True
     replaces_bot: bool = False
+    adopts_bot: bool = False
     on_progress: Callable[[str], None] = lambda _: None
     dead_channel: str | None = None
 
@@ -66,7 +68,11 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             *_check_names(preflight.settings),
             _check_hold(preflight.settings),
             _check_lock(preflight),
-            check_bot_absent(find_bot(preflight.settings), replaces_bot=preflight.replaces_bot),
+            check_bot_absent(
+                find_bot(preflight.settings),
+                replaces_bot=preflight.replaces_bot,
+                adopts_bot=preflight.adopts_bot,
+            ),
             _check_bot_command(preflight.settings),
             check_state_folder(preflight.settings),
             *_check_gameplan(preflight),
@@ -112,8 +118,14 @@ def raise_first_failure(checks: tuple[Check, ...]) -> None:
     )
 
 
-def check_bot_absent(presence: BotPresence, *, replaces_bot: bool = False) -> Check:
+def check_bot_absent(presence: BotPresence, *, replaces_bot: bool = False, adopts_bot: bool = False) -> Check:
     """S3: is this instance's bot running already?"""
+    if adopts_bot and presence.found is not None and presence.found.how is not FoundBy.BY_COMMAND:
+        return Check(
+            name="bot not running",
+            status=StepStatus.OK,
+            detail=f"the bot of an earlier run, process {presence.found.pid}, is adopted if nothing has changed",
+        )
     if presence.found is not None:
         return Check(
             name="bot not running",

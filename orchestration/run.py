@@ -201,6 +201,7 @@ class Run:
             show_wait=self._display.show_wait,
             log=self._log,
             replaces_bot=self._mission.replaces_bot,
+            supervises=self._mission.supervises,
             dead_channel=channel_problem(self._journal, settings.discord_webhook_url),
         )
         with self._failures_caught():

@@ -51,7 +51,7 @@ def _stop_the_bot(desk: Desk, progress: Progress) -> Outcome:
         raise StartupFailure(
             FailureWord.INTERNAL_ERROR,
             f"The bot, process {presence.found.pid}, still runs after it was stopped.",
-            next_action="Look at that process: it may be stuck in the kernel, another user's, or started anew by something.",
+            next_action="Look at that process: it may be stuck, another user's, or started anew by something else.",
         )
     return Outcome(
         progress=progress,

@@ -9,11 +9,12 @@ import dataclasses
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestration.alerts.alert import Severity
-from orchestration.bot.find import find_bot
-from orchestration.bot.launch import launch_bot
+from orchestration.bot.adopt import adopt_bot, why_not_adopted
+from orchestration.bot.find import FoundBot, find_bot
+from orchestration.bot.launch import BotRunning, launch_bot
 from orchestration.bot.stop import stop_bot
 from orchestration.errors import FallbackWord
 from orchestration.gateway.container import ContainerState
@@ -32,6 +33,9 @@ from orchestration.report import Progress, StepStatus, mask_account
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
+
+if TYPE_CHECKING:
+    from orchestration.gameplan import GameplanInForce
 
 SKEW_WARNING_S = 5.0  # SPEC G7
 SKEW_LIMIT_S = 60.0  # SPEC G7: beyond it "today" is in doubt
@@ -70,6 +74,7 @@ class Desk:
         show_wait: Shows a wait: elapsed and remaining seconds, and what is waited for.
         log: The run's log.
         replaces_bot: Whether a running bot is to be stopped in order first.
+        supervises: Whether this process stays with the bot; then a recorded one is adopted.
         dead_channel: What is known against the alert channel, or None.
     """
 
@@ -84,6 +89,7 @@ class Desk:
     show_wait: Callable[[float, float, str], None]
     log: logging.Logger
     replaces_bot: bool = False
+    supervises: bool = False
     dead_channel: str | None = None
 
 
@@ -112,6 +118,8 @@ def preflight(desk: Desk, progress: Progress) -> Outcome:
             clock=desk.clock,
             holds_lock=True,
             replaces_bot=desk.replaces_bot,
+            adopts_bot=desk.supervises,
+            hands_over=not desk.supervises,
             on_progress=desk.show,
             dead_channel=desk.dead_channel,
         )
@@ -203,7 +211,8 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
     if desk.replaces_bot:
         _stop_running_bot(desk)
     # Looked at again, right before the launch, whatever was found minutes ago.
-    raise_first_failure((check_bot_absent(find_bot(desk.settings)),))
+    presence = find_bot(desk.settings)
+    raise_first_failure((check_bot_absent(presence, adopts_bot=desk.supervises),))
     if progress.gateway is None:
         desk.show("validating the gateway")
         _record_runtime(desk)
@@ -214,6 +223,13 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
     plan = progress.plan
     if plan is None or progress.gateway is None:  # both were made sure of above
         raise AssertionError("no bot without a validated gateway and a plan in force")
+    if presence.found is not None:
+        adopted = _adopt_or_stop(desk, presence.found, plan)
+        if adopted is not None:
+            return Outcome(
+                progress=dataclasses.replace(progress, bot=adopted),
+                detail=f"process {adopted.pid}, strategy {plan.strategy}, adopted: it ran already, and nothing changed",
+            )
     bot = launch_bot(
         desk.settings,
         clock=desk.clock,
@@ -223,6 +239,7 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
         gameplan=plan.path,
         strategy=plan.strategy,
         sha256=plan.sha256,
+        supervised=desk.supervises,
         on_progress=desk.show,
     )
     said = "said READY" if bot.ready_by == "notify" else f"stayed alive for {desk.settings.bot_start_grace_s:g} s"
@@ -235,6 +252,29 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
         progress=dataclasses.replace(progress, bot=bot),
         detail=f"process {bot.pid}, strategy {plan.strategy}, {said}",
     )
+
+
+def _adopt_or_stop(desk: Desk, found: FoundBot, plan: "GameplanInForce") -> BotRunning | None:
+    """W4: keep the bot that runs if it is just the one that would be started; otherwise stop it in order."""
+    reason = why_not_adopted(
+        found,
+        desk.settings,
+        gateway_host=desk.settings.gateway_host,
+        gateway_port=desk.settings.gateway_port,
+        gameplan=plan.path,
+        strategy=plan.strategy,
+        sha256=plan.sha256,
+    )
+    if reason is None and found.record is not None:
+        desk.tell(
+            Severity.INFO,
+            "Bot adopted",
+            f"The bot of an earlier run, process {found.pid}, runs on strategy {plan.strategy} and is kept.",
+        )
+        return adopt_bot(found.record, desk.settings)
+    desk.show(f"the bot of an earlier run, process {found.pid}, is started anew: {reason}")
+    _stop_running_bot(desk)
+    return None
 
 
 def _judge_gateway(desk: Desk, progress: Progress, gateway: GatewayReady) -> Outcome:

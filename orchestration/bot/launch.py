@@ -86,6 +86,7 @@ def launch_bot(
     gameplan: Path,
     strategy: str,
     sha256: str,
+    supervised: bool = False,
     on_progress: OnProgress | None = None,
 ) -> BotRunning:
     """Start the bot detached, and return once it is up.
@@ -99,6 +100,7 @@ def launch_bot(
         gameplan: The validated copy of the plan, by absolute path.
         strategy: What that plan chooses.
         sha256: The hash of that plan's bytes.
+        supervised: Whether this process stays with it.
         on_progress: Told what is waited for, and what the bot says of itself.
 
     Raises:
@@ -129,6 +131,7 @@ def launch_bot(
                 started_at=now,
                 run_id=run_id,
                 notify_socket=receiver.path if receiver is not None else None,
+                supervised=supervised,
             )
         except OSError as error:
             raise _cannot_write("The bot's log", settings.log_dir, error) from error
@@ -228,7 +231,7 @@ def _wait_until_up(
         # What was said is read before it is asked whether it lives: READY as its last word is no readiness.
         if receiver is not None:
             receiver.receive(
-                is_from_bot=lambda pid: _speaks_for_bot(pid, process.pid, marker), now_s=clock.monotonic_s()
+                is_from_bot=lambda pid: speaks_for_bot(pid, process.pid, marker), now_s=clock.monotonic_s()
             )
             if receiver.status != status and on_progress is not None:
                 on_progress(f"the bot says: {receiver.status}")
@@ -247,7 +250,7 @@ def _wait_until_up(
         )
 
 
-def _speaks_for_bot(sender_pid: int, bot_pid: int, marker: str) -> bool:
+def speaks_for_bot(sender_pid: int, bot_pid: int, marker: str) -> bool:
     """Whether a sender is the bot, one of its session, or carries its marker; one that has ended is believed."""
     if sender_pid == bot_pid or read_session_id(sender_pid) in {bot_pid, None}:
         return True

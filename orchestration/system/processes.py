@@ -69,7 +69,7 @@ class LaunchedProcess:
                 self._process.wait(timeout=max(0.0, timeout_s))
             return
         deadline_s = time.monotonic() + timeout_s
-        with selectors.DefaultSelector() as selector, _open_pidfd(self._process) as pidfd:
+        with selectors.DefaultSelector() as selector, open_end_descriptor(self._process.pid) as pidfd:
             for descriptor in (or_readable, pidfd):
                 if descriptor is not None:
                     selector.register(descriptor, selectors.EVENT_READ)
@@ -128,10 +128,10 @@ def launch_detached(argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str
 
 
 @contextlib.contextmanager
-def _open_pidfd(process: "subprocess.Popen[bytes]") -> Iterator[int | None]:
-    """A descriptor that becomes readable when our child ends, or None where the system has none."""
+def open_end_descriptor(pid: int) -> Iterator[int | None]:
+    """A descriptor that becomes readable when the process ends, or None where the system has none."""
     try:
-        descriptor = os.pidfd_open(process.pid) if sys.platform == "linux" else None
+        descriptor = os.pidfd_open(pid) if sys.platform == "linux" else None
     except OSError:  # a kernel before 5.3, or a filter that forbids it
         descriptor = None
     try:
@@ -179,6 +179,17 @@ def read_uptime_s(identity: ProcessIdentity) -> float | None:
         return max(0.0, time.time() - psutil.Process(identity.pid).create_time())
     except psutil.Error:
         return None
+
+
+def collect_exit_code(pid: int) -> int | None:
+    """The exit code (negative: a signal) of our own child that has ended; None for somebody else's, or if it runs."""
+    if sys.platform == "win32":
+        return None
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def ask_to_end(pid: int) -> None:

@@ -1,0 +1,60 @@
+"""Take over a bot that an earlier supervisor left behind, if it is just the one that would be started now."""
+
+import dataclasses
+from pathlib import Path
+
+from orchestration.bot.environment import build_bot_argv
+from orchestration.bot.find import FoundBot, FoundBy
+from orchestration.bot.launch import BotRunning
+from orchestration.bot.record import BotRecord, ReadyBy, build_record_path, write_record
+from orchestration.settings import Settings
+
+_NO_TRADING = "C"
+
+
+def why_not_adopted(
+    found: FoundBot,
+    settings: Settings,
+    *,
+    gateway_host: str,
+    gateway_port: int,
+    gameplan: Path,
+    strategy: str,
+    sha256: str,
+) -> str | None:
+    """Why this bot is not just the one that would be started now, or None if it is. Pure.
+
+    Two emergency plans differ only in the moment at which they were written, so a bot on Strategy C stays on it.
+    """
+    record = found.record
+    if record is None or found.how is not FoundBy.RECORDED or found.pid != record.pid:
+        return "it is not the process that was recorded"
+    if record.ready_by is None:
+        return "it was never seen to be up"
+    if record.workdir != settings.bot_workdir:
+        return "its working folder has changed"
+    both_idle = record.strategy == strategy == _NO_TRADING
+    if not both_idle and (record.gameplan_sha256 != sha256 or record.gameplan != gameplan):
+        return "its plan is not the one that is in force now"
+    wanted = build_bot_argv(settings, gateway_host=gateway_host, gateway_port=gateway_port, gameplan=record.gameplan)
+    if record.argv != tuple(wanted):
+        return "its command has changed"
+    return None
+
+
+def adopt_bot(record: BotRecord, settings: Settings) -> BotRunning:
+    """Take it over: from now on it counts as supervised.
+
+    Raises:
+        OSError: Its record could not be written.
+    """
+    adopted = dataclasses.replace(record, supervised=True)
+    write_record(build_record_path(settings), adopted)
+    return BotRunning(
+        pid=record.pid,
+        log=record.log,
+        ready_by=record.ready_by or ReadyBy.GRACE,
+        status_text="",
+        watchdog_at_s=None,
+        record=adopted,
+    )

@@ -1,0 +1,117 @@
+"""Watches a bot that runs: its end is known at once (with its exit code, if it is our child); what it says is heard."""
+
+import os
+import selectors
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestration.bot.launch import speaks_for_bot
+from orchestration.bot.notify import NotifyReceiver, open_notify_receiver
+from orchestration.bot.record import BotRecord, build_record_path
+from orchestration.settings import Settings
+from orchestration.system.clock import Clock
+from orchestration.system.processes import (
+    ProcessIdentity,
+    collect_exit_code,
+    is_running,
+    open_end_descriptor,
+)
+
+_POLL_S = 1.0  # where the system has no descriptor that tells of a process's end
+_MOST_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BotSight:
+    """What is known of a bot now.
+
+    Attributes:
+        is_running: Whether its process runs.
+        exit_code: Its exit code, negative for a signal; None while it runs, or if it was not our child.
+        status: Its last `STATUS=`; empty if it sent none.
+        is_stopping: Whether it said `STOPPING=1`.
+        watchdog_age_s: Seconds since its last `WATCHDOG=1`; None if it never sent one.
+    """
+
+    is_running: bool
+    exit_code: int | None
+    status: str
+    is_stopping: bool
+    watchdog_age_s: float | None
+
+
+class BotWatch:
+    """Watches one bot from a thread of its own, and listens on its `NOTIFY_SOCKET` in its starter's place.
+
+    Args:
+        settings: The configuration.
+        record: The bot.
+        clock: Tells the time.
+        on_change: Called from the thread when the bot has ended.
+    """
+
+    def __init__(self, settings: Settings, record: BotRecord, *, clock: Clock, on_change: Callable[[], None]) -> None:
+        self.record = record
+        self._identity = ProcessIdentity(pid=record.pid, birth=record.birth)
+        self._clock = clock
+        self._on_change = on_change
+        self._marker = str(build_record_path(settings))
+        self._receiver: NotifyReceiver | None = open_notify_receiver(settings.state_dir)
+        self._began_s = clock.monotonic_s()
+        self._lock = threading.Lock()
+        self._exit_code: int | None = None
+        self._has_ended = False
+        self._ask_end, self._tell_end = os.pipe()
+        self._thread = threading.Thread(target=self._watch, name="bot-watch", daemon=True)
+        self._thread.start()
+
+    def look(self) -> BotSight:
+        """What is known now."""
+        with self._lock:
+            receiver = self._receiver
+            heard_s = receiver.watchdog_at_s if receiver is not None else None
+            return BotSight(
+                is_running=not self._has_ended and is_running(self._identity),
+                exit_code=self._exit_code,
+                status=receiver.status if receiver is not None else "",
+                is_stopping=receiver.is_stopping if receiver is not None else False,
+                watchdog_age_s=None if heard_s is None else self._clock.monotonic_s() - heard_s,
+            )
+
+    def close(self) -> None:
+        """Stop watching; the bot is not touched. Safe to call twice."""
+        if self._tell_end >= 0:
+            os.close(self._tell_end)
+            self._tell_end = -1
+            self._thread.join()
+            os.close(self._ask_end)
+            if self._receiver is not None:
+                self._receiver.close()
+
+    def _watch(self) -> None:
+        with selectors.DefaultSelector() as selector, open_end_descriptor(self._identity.pid) as pidfd:
+            selector.register(self._ask_end, selectors.EVENT_READ)
+            if self._receiver is not None:
+                selector.register(self._receiver.fileno(), selectors.EVENT_READ)
+            if pidfd is not None:
+                selector.register(pidfd, selectors.EVENT_READ)
+            while True:
+                ready = {key.fd for key, _ in selector.select(_POLL_S if pidfd is None else _MOST_S)}
+                if self._ask_end in ready:
+                    return
+                self._listen()
+                if not is_running(self._identity):
+                    with self._lock:
+                        self._exit_code = collect_exit_code(self._identity.pid)
+                        self._has_ended = True
+                    self._on_change()
+                    return
+
+    def _listen(self) -> None:
+        if self._receiver is not None:
+            with self._lock:
+                self._receiver.receive(
+                    is_from_bot=lambda pid: speaks_for_bot(pid, self._identity.pid, self._marker),
+                    now_s=self._clock.monotonic_s(),
+                )
