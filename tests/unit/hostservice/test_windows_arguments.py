@@ -17,7 +17,7 @@ from tests.unit.hostservice.windows_rules import (
     split_as_command_line_to_argv,
 )
 
-_VARIABLES = {"PATH": r"C:\Windows;C:\Program Files", "USERNAME": "ann", "x": "y", "B": '"', "": "nothing"}
+_VARIABLES = {"PATH": r"C:\Windows;C:\Program Files", "USERNAME": "ann", "x": "y", "B": '"'}
 
 # From the reference page of CommandLineToArgvW and the pages that it leads to; program first.
 _PUBLISHED = [
