@@ -14,20 +14,18 @@ one whose event loop is running.
 """
 
 import asyncio
-import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
 
 from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe
-from orchestration.gateway.handshake import Attempt
+from orchestration.gateway.connection import PROBE_THREAD, silence_library
+from orchestration.gateway.handshake import attempt
 
 __all__ = ["CLIENT_IDS_TRIED", "ApiCode", "ApiOutcome", "ApiProbe", "preload", "probe_api"]
 
 CLIENT_IDS_TRIED = 10
-_THREAD_NAME = "api-probe"
-_LIBRARY_LOGGERS = ("ib_async.client", "ib_async.Decoder", "eventkit.event")
 
 
 def preload() -> None:
@@ -59,23 +57,12 @@ def probe_api(host: str, port: int, *, client_id: int, timeout_s: float, now: Ca
             seen.set_exception(error)
 
     # A daemon: an interrupted program need not wait for the look to end.
-    threading.Thread(target=look, name=_THREAD_NAME, daemon=True).start()
+    threading.Thread(target=look, name=PROBE_THREAD, daemon=True).start()
     return seen.result()
 
 
-class _OutsideProbes(logging.Filter):
-    """Lets the library's records pass but for those of a look: a bot in the same process keeps its log."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.threadName != _THREAD_NAME
-
-
-_OUTSIDE_PROBES = _OutsideProbes()
-
-
 def _look(host: str, port: int, client_id: int, timeout_s: float, now: Callable[[], datetime]) -> ApiProbe:
-    for name in _LIBRARY_LOGGERS:
-        logging.getLogger(name).addFilter(_OUTSIDE_PROBES)
+    silence_library()
     loop = asyncio.new_event_loop()
     try:
         return loop.run_until_complete(_try_client_ids(host, port, client_id, loop.time() + timeout_s, now))
@@ -88,7 +75,7 @@ async def _try_client_ids(
 ) -> ApiProbe:
     probe = ApiProbe(outcome=ApiOutcome.SILENT)
     for client_id in range(first_id, first_id + CLIENT_IDS_TRIED):
-        probe = await Attempt(host, port, client_id, deadline_s, now).run()
+        probe = await attempt(host, port, client_id, deadline_s=deadline_s, now=now)
         if probe.outcome is not ApiOutcome.CLIENT_ID_IN_USE:
             break
     return probe

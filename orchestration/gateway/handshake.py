@@ -1,265 +1,41 @@
-"""One connection to the gateway's API: connect, complete the handshake, listen for a moment, leave.
+"""One look through one connection: complete the handshake, listen for a moment, leave.
 
 `orchestration.gateway.api` says why it is done this way.
 """
 
 import asyncio
-import contextlib
-import struct
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable
+from datetime import datetime
 
-from orchestration.gateway.api_values import NOTICES, ApiCode, ApiOutcome, ApiProbe, is_link_down
+from orchestration.gateway.api_values import ApiProbe
+from orchestration.gateway.connection import SETTLE_S, ApiConnection
 
-_SETTLE_S = 0.12  # the notices that follow a handshake come within 0.01 s of it on one machine; ten times that
 _TIME_ANSWER_S = 1.0  # a gateway that answers the handshake answers the time at once, or has lost its link
-_CLOSE_S = 0.05
-_MAX_FRAME_BYTES = 1 << 20  # the longest answer here, 50 accounts of an advisor, has 600 bytes
-_MAX_FRAMES = 2000  # a handshake has about ten; a flood must not keep the processor busy past the time-out
-_LENGTH = struct.Struct(">I")
-
-_CLIENT_ID_IN_USE = 326
-_DISCLAIMER = 10141
-_NOT_CONNECTED = frozenset({502, 504, 1300})
 
 
-class FrameGuard:
-    """Cuts what a socket delivers into whole frames, and stops at what no gateway sends."""
+async def attempt(host: str, port: int, client_id: int, *, deadline_s: float, now: Callable[[], datetime]) -> ApiProbe:
+    """Connect with one client id, listen, leave.
 
-    def __init__(self) -> None:
-        self.problem = ""
-        self._buffer = bytearray()
-        self._frames = 0
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The frames that are complete now, each with its length before it."""
-        self._buffer += data
-        while not self.problem and len(self._buffer) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer)
-            self._frames += 1
-            if not 0 < length <= _MAX_FRAME_BYTES:
-                self.problem = f"it announces a message of {length} bytes"
-            elif self._frames > _MAX_FRAMES:
-                self.problem = f"it sent more than {_MAX_FRAMES} messages unasked"
-            elif len(self._buffer) < _LENGTH.size + length:
-                self._frames -= 1
-                return
-            else:
-                end = _LENGTH.size + length
-                frame = bytes(self._buffer[:end])
-                del self._buffer[:end]
-                yield frame
+    Args:
+        host: Where the API is.
+        port: Its port.
+        client_id: The client id to use.
+        deadline_s: The instant, on the running loop's clock, by which it has been seen.
+        now: This host's clock, aware.
+    """
+    connection = ApiConnection(host, port, client_id, now=now)
+    try:
+        if await connection.open(until_s=deadline_s):
+            await _settle(connection, deadline_s)
+        return connection.seen
+    finally:
+        await connection.leave()
 
 
-class Attempt:
-    """One connection with one client id. It is also the wrapper that the library's client reports to."""
-
-    def __init__(self, host: str, port: int, client_id: int, deadline_s: float, now: Callable[[], datetime]) -> None:
-        import ib_async
-
-        self._host, self._port = host, port
-        self._client_id = client_id
-        self._deadline_s = deadline_s
-        self._now = now
-        self._loop = asyncio.get_running_loop()
-        self._codes: list[ApiCode] = []
-        self._server_version: int | None = None
-        self._accounts: tuple[str, ...] | None = None
-        self._next_valid_id: int | None = None
-        self._asked_s = 0.0
-        self._server_time: datetime | None = None
-        self._skew_s: float | None = None
-        self._latency_ms: float | None = None
-        self._verdict: asyncio.Future[tuple[ApiOutcome, str]] = self._loop.create_future()
-        self._gone: asyncio.Future[None] = self._loop.create_future()
-        self._timed: asyncio.Future[None] = self._loop.create_future()
-        self._guard = FrameGuard()
-        make_client: Any = ib_async.Client  # its arguments have no types
-        self._client: Any = make_client(self)
-        # The client goes on listening to its own event; what the socket delivers goes through the guard first.
-        connection = self._client.conn
-        self._frames = connection.hasData
-        self._frames.error_event += self._on_unreadable
-        connection.hasData = type(self._frames)("hasData")
-        connection.hasData += self._on_bytes
-        connection.disconnected += self._on_gone
-
-    async def run(self) -> ApiProbe:
-        """Connect, listen, leave."""
-        # No time-out of the library's: it would not end an attempt earlier than the deadline below.
-        connecting = asyncio.ensure_future(self._client.connectAsync(self._host, self._port, self._client_id, 0))
-        try:
-            await self._wait_for(connecting, until_s=self._deadline_s)
-            if not self._verdict.done() and connecting.done():
-                if error := connecting.exception():
-                    self._conclude(*_judge_error(error, self._shown))
-                else:
-                    await self._settle()
-            outcome, detail = self._judge()
-        finally:
-            await self._leave(connecting)
-        return ApiProbe(
-            outcome=outcome,
-            server_version=self._server_version,
-            accounts=self._accounts or (),
-            next_valid_id=self._next_valid_id,
-            server_time=self._server_time,
-            skew_s=self._skew_s,
-            latency_ms=self._latency_ms,
-            client_id=self._client_id,
-            codes=tuple(self._codes),
-            detail=detail,
-        )
-
-    async def _settle(self) -> None:
-        """Ask for the time, and listen for what follows a handshake."""
-        if self._gone.done():
-            return
-        self._asked_s = self._loop.time()
-        self._client.reqCurrentTime()
-        await self._wait_for(until_s=min(self._deadline_s, self._asked_s + _SETTLE_S))
-        if not self._timed.done() and not is_link_down(self._codes):
-            await self._wait_for(self._timed, until_s=min(self._deadline_s, self._asked_s + _TIME_ANSWER_S))
-
-    async def _wait_for(self, *more: asyncio.Future[Any], until_s: float) -> None:
-        """Return at the first of: a verdict, the connection's end, one of `more`, the given instant."""
-        left_s = max(0.0, until_s - self._loop.time())
-        waited: set[asyncio.Future[Any]] = {self._verdict, self._gone, *more}
-        await asyncio.wait(waited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-
-    async def _leave(self, connecting: asyncio.Future[Any]) -> None:
-        """Disconnect, whatever happened, and leave no socket and no task behind."""
-        connecting.cancel()
-        await asyncio.wait({connecting})
-        if not connecting.cancelled():
-            connecting.exception()  # it was judged already, or the deadline came first
-        connection = self._client.conn
-        if connection.isConnected():
-            with contextlib.suppress(OSError):  # the other side may have reset the connection this very moment
-                self._client.disconnect()
-            await asyncio.wait({self._gone}, timeout=_CLOSE_S)
-        if connection.isConnected():
-            connection.transport.abort()
-        await asyncio.sleep(0)  # a transport closes its socket in the loop's next round
-        await asyncio.sleep(0)
-
-    def _judge(self) -> tuple[ApiOutcome, str]:
-        if self._verdict.done():
-            return self._verdict.result()
-        is_complete = self._server_version is not None and self._accounts and self._next_valid_id is not None
-        bad = [said for said in self._codes if said.code not in NOTICES]
-        if not is_complete and bad:
-            return ApiOutcome.NOT_CONNECTED, f"the gateway at {self._shown} said {bad[-1].code}: {bad[-1].text}"
-        if self._gone.done():
-            return ApiOutcome.CLOSED, f"{self._shown} accepted the connection and closed it {self._describe_stage()}"
-        if is_complete:
-            return ApiOutcome.READY, self._describe_ready()
-        if self._client.conn.isConnected():
-            return (
-                ApiOutcome.SILENT,
-                f"{self._shown} accepted the connection and then said nothing {self._describe_stage()}",
-            )
-        return ApiOutcome.REFUSED, f"no connection to {self._shown} came about in time"
-
-    def _describe_stage(self) -> str:
-        if self._server_version is None:
-            return "before the handshake began"
-        if self._accounts and self._next_valid_id is not None:
-            return "right after the handshake"
-        missing = [
-            *(["the managed accounts"] if self._accounts is None else []),
-            *(["any account in its list of accounts"] if self._accounts == () else []),
-            *(["the next valid order id"] if self._next_valid_id is None else []),
-        ]
-        return f"in the middle of the handshake, without {' and '.join(missing)}"
-
-    def _describe_ready(self) -> str:
-        said = f"the handshake with {self._shown} completed (server version {self._server_version})"
-        if is_link_down(self._codes):
-            return f"{said}, but the gateway has lost its link to the broker"
-        return said if self._timed.done() else f"{said}, but a request for the time was not answered"
-
-    @property
-    def _shown(self) -> str:
-        return f"{self._host}:{self._port}"
-
-    def _conclude(self, outcome: ApiOutcome, detail: str) -> None:
-        if not self._verdict.done():
-            self._verdict.set_result((outcome, detail))
-
-    # What the connection tells.
-
-    def _on_bytes(self, data: bytes) -> None:
-        for frame in self._guard.feed(data):
-            if self._verdict.done():
-                return
-            self._frames.emit(frame)
-        if self._guard.problem:
-            self._conclude(ApiOutcome.GARBAGE, f"{self._shown} does not speak the TWS API: {self._guard.problem}")
-
-    def _on_unreadable(self, _event: object, error: Exception) -> None:
-        self._conclude(ApiOutcome.GARBAGE, f"{self._shown} does not speak the TWS API: unreadable message ({error})")
-
-    def _on_gone(self, _message: str) -> None:
-        if not self._gone.done():
-            self._gone.set_result(None)
-
-    # What the library's client and decoder call, by the names that they know.
-
-    def connectAck(self) -> None:  # noqa: N802
-        """The gateway has told its version."""
-        self._server_version = self._client.serverVersion()
-
-    def managedAccounts(self, accounts: str) -> None:  # noqa: N802
-        """The list of accounts; an advisor's can end in a comma."""
-        self._accounts = tuple(account.strip() for account in accounts.split(",") if account.strip())
-
-    def nextValidId(self, order_id: int) -> None:  # noqa: N802
-        """The last of the three things that make a handshake, in either order with the accounts."""
-        self._next_valid_id = order_id
-
-    def error(self, _request_id: int, code: int, text: str, _json: str = "") -> None:
-        """An error or a notice."""
-        self._codes.append(ApiCode(code=code, text=text))
-        if code == _CLIENT_ID_IN_USE:
-            last = self._client_id
-            self._conclude(ApiOutcome.CLIENT_ID_IN_USE, f"the client ids up to {last} are in use at {self._shown}")
-        elif code == _DISCLAIMER:
-            self._conclude(ApiOutcome.DISCLAIMER, f"the gateway at {self._shown} is not ready yet: {text}")
-        elif code in _NOT_CONNECTED:
-            self._conclude(ApiOutcome.NOT_CONNECTED, f"the gateway at {self._shown} said {code}: {text}")
-
-    def currentTime(self, epoch_s: int) -> None:  # noqa: N802
-        """The gateway's clock."""
-        if self._timed.done():
-            return
-        latency_s = self._loop.time() - self._asked_s
-        self._latency_ms = latency_s * 1000
-        with contextlib.suppress(OverflowError, ValueError, OSError):  # a time that no calendar knows
-            self._server_time = datetime.fromtimestamp(epoch_s, UTC)
-            self._skew_s = compute_skew_s(epoch_s, self._now().timestamp() - latency_s / 2)
-        self._timed.set_result(None)
-
-    def setEventsDone(self) -> None:  # noqa: N802
-        """The client gave up: the connection ended, or the server's version is one that it does not speak."""
-        if self._client.conn.isConnected():
-            self._conclude(ApiOutcome.GARBAGE, f"{self._shown} speaks a version of the TWS API that is too old")
-
-    def connectionClosed(self) -> None:  # noqa: N802
-        """The connection ended after the handshake; `_on_gone` has seen it too."""
-
-
-def compute_skew_s(server_epoch_s: int, host_epoch_s: float) -> float:
-    """The least skew that whole seconds allow: see `ApiProbe.skew_s`."""
-    least, most = server_epoch_s - host_epoch_s, server_epoch_s + 1 - host_epoch_s
-    return least if least > 0 else min(most, 0.0)
-
-
-def _judge_error(error: BaseException, shown: str) -> tuple[ApiOutcome, str]:
-    """What the end of a connection attempt means that no connection came of."""
-    if isinstance(error, ConnectionRefusedError):
-        return ApiOutcome.REFUSED, f"nothing listens on {shown}"
-    if isinstance(error, (OSError, ValueError, OverflowError)):  # unreachable; no such host name; no such port
-        return ApiOutcome.REFUSED, f"{shown} cannot be reached: {error}"
-    raise error
+async def _settle(connection: ApiConnection, deadline_s: float) -> None:
+    """Ask for the time, and listen for what follows a handshake."""
+    asked_s = asyncio.get_running_loop().time()
+    timed = connection.ask_time()
+    await connection.wait_for(until_s=min(deadline_s, asked_s + SETTLE_S))
+    if not timed.done() and not connection.seen.is_link_down:
+        await connection.wait_for(timed, until_s=min(deadline_s, asked_s + _TIME_ANSWER_S))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestration.gateway.api import ApiCode, ApiOutcome, ApiProbe
-from orchestration.gateway.handshake import FrameGuard, compute_skew_s
+from orchestration.gateway.connection import FrameGuard, compute_skew_s
 
 
 def probe(*codes: int | tuple[int, str], outcome: ApiOutcome = ApiOutcome.READY) -> ApiProbe:
