@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway.compose import ComposeTarget, build_compose_environ, up_argv
 from orchestration.gateway.container import ContainerState, Health
 from orchestration.gateway.readiness import WaitEventKind
 from tests.e2e.gateway_scene import PASSWORD, GatewayScene, docker, shown, wait_for
@@ -41,8 +42,6 @@ def test_a_container_that_was_only_created_is_started(scene: GatewayScene) -> No
     scene.start()
     docker("rm", "--force", scene.name)
     file = PROJECT / "docker" / "gateway" / "docker-compose.yml"
-    from orchestration.gateway.compose import build_compose_environ
-
     subprocess.run(
         ["docker", "compose", "-p", scene.name, "-f", str(file), "create"],
         env={**scene.settings().environ, "PATH": "/usr/bin:/bin", **build_compose_environ(scene.settings())},
@@ -326,10 +325,7 @@ def test_a_container_known_only_by_its_compose_labels_is_found(scene: GatewaySce
 
 def test_the_compose_file_is_valid_with_nothing_but_the_example_environment(engine: None, tmp_path: Path) -> None:
     del engine
-    example = PROJECT / ".env.example"
-    if not example.is_file():
-        pytest.skip(".env.example is not there yet")
-    (tmp_path / ".env").write_bytes(example.read_bytes())
+    (tmp_path / ".env").write_bytes((PROJECT / ".env.example").read_bytes())
     (tmp_path / "docker-compose.yml").write_bytes((PROJECT / "docker/gateway/docker-compose.yml").read_bytes())
     checked = subprocess.run(
         ["docker", "compose", "config"],
@@ -341,8 +337,53 @@ def test_the_compose_file_is_valid_with_nothing_but_the_example_environment(engi
         check=False,
     )
     assert checked.returncode == 0, checked.stderr
+    assert not checked.stderr.strip()
     assert "ghcr.io/gnzsnz/ib-gateway:stable" in checked.stdout
     assert "target: 4004" in checked.stdout
+
+
+def test_a_person_can_start_it_by_hand_with_the_environment_file_alone(scene: GatewayScene) -> None:
+    file = scene.folder / "by-hand.env"
+    lines = {
+        "GATEWAY_CONTAINER_NAME": scene.name,
+        "GATEWAY_IMAGE": scene.image,
+        "GATEWAY_PORT": scene.port,
+        "TWS_PASSWORD": PASSWORD,
+    }
+    file.write_text("".join(f"{name}={value}\n" for name, value in lines.items()), encoding="utf-8")
+    subprocess.run(
+        ["docker", "compose", "--env-file", str(file), "-f", "docker/gateway/docker-compose.yml", "up", "-d"],
+        cwd=PROJECT,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(scene.folder)},
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    assert not scene.start(), "it is this program's own container then, and runs"
+    scene.wait()
+    assert _read_secret(scene) == PASSWORD
+
+
+def test_an_interrupted_recreation_is_mended_by_the_next_start(scene: GatewayScene) -> None:
+    scene.start()
+    docker("stop", "-t", "5", scene.name)
+    # What Compose leaves behind if it is killed between making the new container and removing the old one.
+    broken = scene.settings()
+    environ = {**build_compose_environ(broken), "PATH": "/usr/bin:/bin", "HOME": str(scene.folder)}
+    del environ["TWS_PASSWORD"]
+    target = ComposeTarget(
+        files=(PROJECT / "docker/gateway/docker-compose.yml",), project=scene.name, service="gateway"
+    )
+    failed = subprocess.run(up_argv(target), env=environ, capture_output=True, timeout=60, check=False)
+    assert failed.returncode
+    assert len(_names_like(scene)) == 2
+    assert scene.start()
+    scene.wait()
+    assert _names_like(scene) == [scene.name]
+
+
+def _names_like(scene: GatewayScene) -> list[str]:
+    return docker("ps", "-a", "--filter", f"name={scene.name}", "--format", "{{.Names}}").split()
 
 
 def _far_from_now() -> str:

@@ -60,6 +60,8 @@ class FakeRuntime:
     stops: int = 0
     looks: int = 0
     after_restart: Callable[[], None] = lambda: None
+    tells_of_starts: bool = True
+    ends_logs: bool = True
     stop_failure: StartupFailure | None = None
     followings: list[FakeFollowing] = field(default_factory=list)
     _watchers: list[tuple[FakeFollowing, Callable[[], None]]] = field(default_factory=list)
@@ -82,11 +84,11 @@ class FakeRuntime:
     def start_anew(self, status: GatewayStatus = RUNNING, *, after_s: float = 60.0) -> None:
         """A new start of the same container: an empty log, a later time."""
         self.log.clear()
-        for following, _ in self._readers:
+        for following, _ in self._readers if self.ends_logs else ():
             following.is_running = False
         assert isinstance(self.status, GatewayStatus)
         before = self.status.started_at or STARTED
-        self.become(replace(status, started_at=before + timedelta(seconds=after_s)))
+        self.become(replace(status, started_at=before + timedelta(seconds=after_s)), silently=not self.tells_of_starts)
 
     def build_record(self) -> GatewayRecord:
         return GatewayRecord(runtime=self.kind, host="127.0.0.1", port=4002)

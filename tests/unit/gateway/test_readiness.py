@@ -272,6 +272,26 @@ def test_a_failure_before_a_login_that_got_further_does_not_count_with_one_after
     assert decision.action is Action.WAIT
 
 
+def test_failures_of_two_starts_with_a_login_that_succeeded_between_them_do_not_count_together() -> None:
+    second, third = (replace(RUNNING, started_at=STARTED.replace(second=second)) for second in (20, 40))
+    _, decision = run(
+        begin(0.0, RULES),
+        Observation(status=RUNNING, login=FAILED_ONCE),
+        Observation(status=second, login=LOGGED_IN),
+        Observation(status=third, login=FAILED_ONCE),
+    )
+    assert decision.action is Action.WAIT
+
+
+def test_one_failure_in_each_of_several_starts_is_excused_while_the_broker_resets_its_servers() -> None:
+    starts = [replace(RUNNING, started_at=STARTED.replace(second=second)) for second in range(4)]
+    _, decision = run(
+        begin(0.0, RULES),
+        *(Observation(status=start, login=FAILED_ONCE, in_reset_window=True) for start in starts),
+    )
+    assert decision.action is Action.WAIT
+
+
 def test_broken_farms_are_ready_with_a_warning() -> None:
     _, decision = run(begin(0.0, RULES), Observation(status=HEALTHY, api=FARMS_BROKEN))
     assert decision.action is Action.READY

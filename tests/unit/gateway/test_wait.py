@@ -132,10 +132,11 @@ def test_a_gateway_that_somebody_else_runs_is_never_restarted() -> None:
 
 def test_ready_exactly_at_the_deadline_is_success() -> None:
     scene = Scene()
-    scene.environ["GATEWAY_RECOVERY"] = "alert"
-    scene.at(120.0, lambda: scene.runtime.become(HEALTHY, silently=True))
+    # Between two looks of the safety net, so that only the last look can see it.
+    scene.environ |= {"GATEWAY_RECOVERY": "alert", "GATEWAY_HEALTH_TIMEOUT": "122"}
+    scene.at(122.0, lambda: scene.runtime.become(HEALTHY, silently=True))
     scene.wait()
-    assert scene.took_s == pytest.approx(120.0)
+    assert scene.took_s == pytest.approx(122.0)
 
 
 def test_a_clock_that_is_set_changes_no_deadline() -> None:
@@ -398,6 +399,20 @@ def test_a_subscription_that_ended_is_taken_up_again() -> None:
     scene.at(20.3, lambda: scene.runtime.become(HEALTHY))
     scene.wait()
     assert scene.took_s == pytest.approx(20.3)
+
+
+def test_what_an_earlier_start_said_is_forgotten_even_while_its_log_is_still_read() -> None:
+    scene = Scene(FakeRuntime(log=["IBC: End this session and let the other session proceed"], ends_logs=False))
+    scene.at(10.0, lambda: scene.runtime.start_anew(RUNNING))
+    scene.fail()
+    assert scene.runtime.restarts == 1, "a session that was taken over is never restarted; this start's was not"
+
+
+def test_our_own_restart_is_looked_at_anew_even_if_nobody_tells_of_it() -> None:
+    scene = Scene(FakeRuntime(status=UNHEALTHY, tells_of_starts=False))
+    scene.runtime.after_restart = lambda: scene.runtime.become(_healthy(scene.runtime), silently=True)
+    scene.wait()
+    assert scene.took_s < 1.0
 
 
 def test_an_interruption_leaves_no_follower_behind() -> None:
