@@ -4,7 +4,9 @@ Signature, help, one call each. What is behind them is imported only when it is 
 completion stay as quick as Invoke itself.
 """
 
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
@@ -15,8 +17,10 @@ from invoke.tasks import task
 if TYPE_CHECKING:
     from orchestration.cli import StepLine
 
-# Invoke keeps Python from writing byte code; ours is worth keeping, unless the user said otherwise.
-sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
+# Invoke keeps Python from writing byte code; ours is worth keeping, unless the user said otherwise. `sudo inv install`
+# leaves nothing behind in a folder that is not root's.
+_IS_OWN = not hasattr(os, "geteuid") or os.geteuid() == Path(__file__).stat().st_uid
+sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode) or not _IS_OWN
 
 _STEPS = ("preflight", "gateway.up", "gateway.wait", "gameplan.check", "bot.start")
 _JSON = "One JSON document on standard output, everything else on standard error"
@@ -167,6 +171,47 @@ def resume(_: Context, json: bool = False) -> None:
     _end(cli.resume(as_json=json))
 
 
+@task(
+    help={
+        "target": "linux (systemd), windows (Task Scheduler), or auto",
+        "user": "A service of your own, not of the machine (Linux; needs no root)",
+        "dry_run": "Check, show what differs, change nothing",
+        "output": "Write the file to this folder, register nothing; on any operating system",
+        "start": "Start it now, too; else it starts at the next boot",
+        "json": _JSON,
+    }
+)
+def install(
+    _: Context,
+    target: str = "auto",
+    user: bool = False,
+    dry_run: bool = False,
+    output: str = "",
+    start: bool = False,
+    json: bool = False,
+) -> None:
+    """Register the start-up with the host's boot.
+
+    Shows what differs from what is installed; running it again changes nothing. For the machine's own service on Linux:
+    sudo .venv/bin/inv install. Exit code 0: it is registered as it should be; 1: it is not.
+    """
+    from orchestration.hostservice.cli import InstallOptions, run_install
+
+    _end(
+        run_install(
+            InstallOptions(target=target, user=user, dry_run=dry_run, output=output, starts=start, as_json=json)
+        )
+    )
+
+
+@task(help={"target": "linux (systemd), windows (Task Scheduler), or auto", "json": _JSON})
+def uninstall(_: Context, target: str = "auto", json: bool = False) -> None:
+    """Stop the boot service and remove it; keep state and logs."""
+    from orchestration.hostservice.cli import run_uninstall
+
+    _end(run_uninstall(target=target, as_json=json))
+
+
 @task(help={"json": _JSON})
 def status(_: Context, json: bool = False) -> None:
     """Show gateway, plan, bot and the last run.
@@ -217,7 +262,7 @@ def alert_test(_: Context, json: bool = False) -> None:
     _end(cli.test_alert(as_json=json))
 
 
-namespace = Collection(preflight, startup, shutdown, hold, resume, status, history, logs, config)
+namespace = Collection(preflight, startup, shutdown, hold, resume, install, uninstall, status, history, logs, config)
 namespace.add_collection(Collection("gateway", gateway_up, gateway_wait, gateway_restart, gateway_down))
 namespace.add_collection(Collection("gameplan", gameplan_check))
 namespace.add_collection(Collection("bot", bot_start, bot_stop))

@@ -218,6 +218,13 @@ def print_checks(checks: Sequence[Check], *, as_json: bool, instance: str) -> No
             }
         )
         return
+    print_check_table(checks)
+    warned = sum(check.status is StepStatus.WARN for check in checks)
+    print_line(f"{len(checks)} checks: {len(failed)} failed, {warned} warned")
+
+
+def print_check_table(checks: Sequence[Check]) -> None:
+    """Checks as a table for people."""
     print_table(
         ("", "check", "found", "what mends it"),
         [
@@ -226,8 +233,6 @@ def print_checks(checks: Sequence[Check], *, as_json: bool, instance: str) -> No
         ],
         styles=[_COLOUR[check.status] for check in checks],
     )
-    warned = sum(check.status is StepStatus.WARN for check in checks)
-    print_line(f"{len(checks)} checks: {len(failed)} failed, {warned} warned")
 
 
 def _needs_fix(check: Check) -> bool:

@@ -35,7 +35,11 @@ _ONLY_GATEWAY_MODULE = "orchestration.gateway.api"
 
 _CONSOLE = "orchestration.console"
 _MAY_SHOW = frozenset(
-    {"tasks", "fabfile", *(f"orchestration.{name}" for name in ("startup", "cli", "views", "console"))}
+    {
+        "tasks",
+        "fabfile",
+        *(f"orchestration.{name}" for name in ("startup", "cli", "views", "console", "hostservice.cli")),
+    }
 )
 _TASK_RUNNERS = frozenset({"invoke", "fabric"})
 _MAY_RUN_TASKS = frozenset({"tasks", "fabfile"})

@@ -1,0 +1,163 @@
+"""`inv install` and `inv uninstall`: one function each, which shows what came of it and returns an exit code."""
+
+import dataclasses
+from pathlib import Path
+
+from orchestration import console
+from orchestration.errors import ExitCode
+from orchestration.hostservice.install import Outcome, install, uninstall, write_files
+from orchestration.hostservice.registrars import build_registrar, build_registrars, choose_target
+from orchestration.hostservice.service import HostServiceError, HostServiceStatus, Scope, build_name
+from orchestration.settings import Settings
+from orchestration.system.clock import SystemClock
+from orchestration.system.commands import SystemCommands
+from orchestration.views import load_settings_or_explain
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InstallOptions:
+    """What `install` was asked for.
+
+    Attributes:
+        target: `linux`, `windows` or `auto`.
+        user: A service of one user's own, not of the machine.
+        dry_run: Only look and say.
+        output: Write the file to this folder and register nothing; empty to register.
+        starts: Start it now, too.
+        as_json: One JSON document on standard output.
+    """
+
+    target: str = "auto"
+    user: bool = False
+    dry_run: bool = False
+    output: str = ""
+    starts: bool = False
+    as_json: bool = False
+
+
+def run_install(options: InstallOptions) -> int:
+    """`inv install`. 0: it is registered as it should be (or written, or would be); 1: it is not."""
+    settings = load_settings_or_explain()
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    commands, clock = SystemCommands(), SystemClock()
+    try:
+        scope = Scope.USER if options.user else Scope.SYSTEM
+        registrar = build_registrar(choose_target(options.target), scope, settings, commands=commands, clock=clock)
+        if options.output:
+            outcome = write_files(registrar, Path(options.output).expanduser().absolute())
+        else:
+            outcome = install(registrar, settings, dry_run=options.dry_run, starts=options.starts)
+    except HostServiceError as error:
+        return _show_error(error, settings, command="install", as_json=options.as_json)
+    return _show(outcome, settings, as_json=options.as_json)
+
+
+def run_uninstall(*, target: str, as_json: bool) -> int:
+    """`inv uninstall`. 0: nothing is registered any more; 1: something is."""
+    settings = load_settings_or_explain()
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    try:
+        found = build_registrars(choose_target(target), settings, commands=SystemCommands(), clock=SystemClock())
+        outcome = uninstall(found)
+    except HostServiceError as error:
+        return _show_error(error, settings, command="uninstall", as_json=as_json)
+    return _show(outcome, settings, as_json=as_json)
+
+
+def build_status_json(status: HostServiceStatus | None) -> dict[str, object] | None:
+    """The key `service` of a JSON document."""
+    if status is None or not status.installed:
+        return None
+    return {
+        "name": status.name,
+        "scope": status.scope.value,
+        "installed": status.installed,
+        "enabled": status.enabled,
+        "active": status.active,
+        "state": status.state or None,
+        "status_text": status.status_text or None,
+        "differs": status.differs,
+        "detail": status.detail or None,
+        "lacks": list(status.lacks),
+    }
+
+
+def _show(outcome: Outcome, settings: Settings, *, as_json: bool) -> int:
+    code = ExitCode.SUCCESS if outcome.ok else ExitCode.FAILURE
+    if as_json:
+        console.print_json(_build_json(outcome, settings.instance, code))
+        return int(code)
+    if outcome.checks:
+        console.print_check_table(outcome.checks)
+    for line in outcome.difference:
+        console.print_line(f"  {line}")
+    for line in outcome.done:
+        console.print_line(f"{line}.")
+    for line in outcome.evidence:
+        console.warn(f"  | {line}")
+    console.print_line(describe(outcome))
+    if outcome.next_action:
+        console.print_line(f"next: {outcome.next_action}")
+    return int(code)
+
+
+def describe(outcome: Outcome) -> str:
+    """The outcome in one sentence."""
+    if outcome.problem:
+        return f"FAILURE: {outcome.problem}"
+    if outcome.command == "uninstall":
+        removed = f"{outcome.name} is removed. State and logs are where they were."
+        return removed if outcome.changed else f"Nothing of {outcome.name} was installed; nothing was changed."
+    if outcome.files:
+        return f"{outcome.files[0]} is written; nothing was registered."
+    if outcome.dry_run:
+        return f"{outcome.name} would be installed." if outcome.changed else f"{outcome.name} is as it should be."
+    if outcome.changed:
+        return f"{outcome.name} is installed and starts at boot."
+    return f"{outcome.name} was installed already, as it should be; nothing was changed."
+
+
+def _show_error(error: HostServiceError, settings: Settings, *, command: str, as_json: bool) -> int:
+    if as_json:
+        document = {
+            "command": command,
+            "instance": settings.instance,
+            "name": build_name(settings.instance),
+            "exit_code": int(ExitCode.FAILURE),
+            "changed": None,
+            "problem": error.message,
+            "next_action": error.next_action,
+            "evidence": list(error.evidence),
+        }
+        console.print_json(document)
+    for line in error.evidence:
+        console.warn(f"  | {line}")
+    console.warn(f"FAILURE: {error.message}")
+    console.warn(f"next: {error.next_action}")
+    return int(ExitCode.FAILURE)
+
+
+def _build_json(outcome: Outcome, instance: str, code: ExitCode) -> dict[str, object]:
+    return {
+        "command": outcome.command,
+        "instance": instance,
+        "target": outcome.target.value,
+        "name": outcome.name,
+        "scope": outcome.scope.value,
+        "exit_code": int(code),
+        "changed": outcome.changed,
+        "dry_run": outcome.dry_run,
+        "done": list(outcome.done),
+        "difference": list(outcome.difference),
+        "checks": [
+            {"name": check.name, "status": check.status.value, "detail": check.detail, "fix": check.fix or None}
+            for check in outcome.checks
+        ],
+        "files": [str(path) for path in outcome.files],
+        "service": build_status_json(outcome.status),
+        "problem": outcome.problem or None,
+        "next_action": outcome.next_action or None,
+        "evidence": list(outcome.evidence),
+    }

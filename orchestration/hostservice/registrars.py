@@ -1,0 +1,85 @@
+"""Which operating system's part is meant, and how it is made from the settings."""
+
+import os
+
+from orchestration.hostservice.service import (
+    HostServiceError,
+    HostServiceStatus,
+    Registrar,
+    Scope,
+    Target,
+    build_host_service,
+    read_service_settings,
+)
+from orchestration.settings import Settings
+from orchestration.system.clock import Clock
+from orchestration.system.commands import Commands
+
+
+def choose_target(word: str) -> Target:
+    """The target that a word of the command line means: on Windows and in WSL `auto` is Windows.
+
+    Raises:
+        HostServiceError: It means none.
+    """
+    if word == "auto":
+        from orchestration.hostservice.linux_host import is_wsl
+
+        return Target.WINDOWS if os.name == "nt" or is_wsl() else Target.LINUX
+    try:
+        return Target(word)
+    except ValueError:
+        raise HostServiceError(
+            f"--target: {word!r} is no target", next_action="Allowed are linux, windows and auto."
+        ) from None
+
+
+def build_registrar(target: Target, scope: Scope, settings: Settings, *, commands: Commands, clock: Clock) -> Registrar:
+    """The operating system's part for this project.
+
+    Args:
+        target: Whose boot.
+        scope: The machine's service or one user's.
+        settings: As this shell sees them; the service is made from what it will see itself.
+        commands: The door to the operating system's own programs.
+        clock: For what takes a moment.
+
+    Raises:
+        HostServiceError: There is no such part here.
+    """
+    if target is Target.WINDOWS:
+        raise HostServiceError("the scheduled task is not there yet", next_action="Use --target=linux.")
+    from orchestration.hostservice.linux_host import read_linux_host, read_owner
+    from orchestration.hostservice.systemd import SystemdRegistrar
+
+    seen = read_service_settings(settings)
+    host = read_linux_host()
+    account = host.caller if scope is Scope.USER else read_owner(seen.project_dir)
+    return SystemdRegistrar(
+        service=build_host_service(seen, scope=scope, user=account.name, home=account.home),
+        account=account,
+        host=host,
+        commands=commands,
+        clock=clock,
+        state_dir=seen.state_dir,
+        own_folders=(seen.state_dir, seen.log_dir, seen.emergency_gameplan_path.parent),
+    )
+
+
+def build_registrars(target: Target, settings: Settings, *, commands: Commands, clock: Clock) -> tuple[Registrar, ...]:
+    """One for each place where the service of this instance may be registered; the arguments are `build_registrar`'s.
+
+    Raises:
+        HostServiceError: There is no such part here.
+    """
+    scopes = (Scope.SYSTEM, Scope.USER) if target is Target.LINUX else (Scope.SYSTEM,)
+    return tuple(build_registrar(target, scope, settings, commands=commands, clock=clock) for scope in scopes)
+
+
+def read_service_status(settings: Settings, *, commands: Commands, clock: Clock) -> HostServiceStatus | None:
+    """What `inv status` shows: the registered service of this instance, or None. Changes nothing, raises nothing."""
+    try:
+        registrars = build_registrars(choose_target("auto"), settings, commands=commands, clock=clock)
+    except (HostServiceError, OSError):
+        return None
+    return next((status for one in registrars if (status := one.probe()).installed), None)

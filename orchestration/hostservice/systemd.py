@@ -1,0 +1,343 @@
+"""systemd's part: look at the unit, and bring it to what it should be.
+
+One `systemctl show` answers everything that a look needs, in some 10 ms. A unit that systemd does not know is no error
+to it, so nothing here depends on an exit code of a look.
+"""
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestration.checks import Check
+from orchestration.hostservice.linux_host import Account, LinuxHost
+from orchestration.hostservice.service import (
+    HostService,
+    HostServiceError,
+    HostServiceStatus,
+    Rendered,
+    Scope,
+    Target,
+)
+from orchestration.hostservice.unit import render_unit
+from orchestration.system.clock import Clock
+from orchestration.system.commands import CommandNotFoundError, CommandResult, Commands, CommandTimedOutError
+from orchestration.system.files import write_atomic
+
+_UNIT_MODE = 0o644
+_LOOK_TIMEOUT_S = 10.0
+_ACT_TIMEOUT_S = 60.0  # a daemon-reload on a small machine with many units
+_STOP_MARGIN_S = 30.0  # beyond the unit's own stop time-out and the kill after it
+_USER_MANAGER_WAIT_S = 30.0
+_USER_MANAGER_LOOK_S = 0.2
+_STAMP = "linger_enabled_by_install.json"
+_PROPERTIES = (
+    "LoadState",
+    "UnitFileState",
+    "ActiveState",
+    "SubState",
+    "Result",
+    "StatusText",
+    "NeedDaemonReload",
+    "DropInPaths",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemdRegistrar:
+    """See `Registrar`.
+
+    Attributes:
+        service: What it is about.
+        account: The user the service runs as.
+        host: This host.
+        commands: The door to `systemctl`.
+        clock: For waiting until a user's service manager is up.
+        state_dir: Where it is noted that linger was switched on here.
+        own_folders: The folders that the system itself writes to.
+    """
+
+    service: HostService
+    account: Account
+    host: LinuxHost
+    commands: Commands
+    clock: Clock
+    state_dir: Path
+    own_folders: tuple[Path, ...]
+
+    @property
+    def target(self) -> Target:
+        """See `Registrar.target`."""
+        return Target.LINUX
+
+    @property
+    def unit(self) -> str:
+        """The unit's name."""
+        return f"{self.service.name}.service"
+
+    @property
+    def path(self) -> Path:
+        """Where the unit lies when it is installed."""
+        return self.folder / self.unit
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the units of this scope."""
+        if self.service.scope is Scope.SYSTEM:
+            return self.host.system_units
+        return self.account.home / ".config/systemd/user"
+
+    @property
+    def start_command(self) -> str:
+        """See `Registrar.start_command`."""
+        return " ".join(self._systemctl("start", self.unit) if self._is_user else ("sudo", *self._start_argv))
+
+    def in_other_scope(self) -> "SystemdRegistrar":
+        """The same service, looked for in the other scope."""
+        other = Scope.USER if self.service.scope is Scope.SYSTEM else Scope.SYSTEM
+        return dataclasses.replace(self, service=dataclasses.replace(self.service, scope=other))
+
+    def render(self) -> Rendered:
+        """See `Registrar.render`."""
+        return render_unit(self.service)
+
+    def check_rendered(self, rendered: Rendered) -> tuple[Check, ...]:
+        """See `Registrar.check_rendered`."""
+        from orchestration.hostservice.systemd_checks import check_unit
+
+        return check_unit(rendered, scope=self.service.scope, commands=self.commands)
+
+    def check_host(self) -> tuple[Check, ...]:
+        """See `Registrar.check_host`."""
+        from orchestration.hostservice.systemd_checks import check_host
+
+        return check_host(self)
+
+    def read_installed(self) -> str | None:
+        """The installed unit's text, or None."""
+        try:
+            return self.path.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
+
+    def diff(self, rendered: Rendered) -> tuple[str, ...]:
+        """See `Registrar.diff`."""
+        installed = self.read_installed()
+        wanted = rendered.content.decode()
+        if installed == wanted:
+            return ()
+        lines = difflib.unified_diff(
+            (installed or "").splitlines(),
+            wanted.splitlines(),
+            str(self.path) if installed is not None else "nothing installed",
+            "as it should be",
+            lineterm="",
+            n=1,
+        )
+        return tuple(lines) or ("the end of the file differs",)
+
+    def probe(self) -> HostServiceStatus:
+        """See `Registrar.probe`."""
+        installed = self.path.is_file()
+        try:
+            shown = self._run("show", self.unit, f"--property={','.join(_PROPERTIES)}", timeout_s=_LOOK_TIMEOUT_S)
+            found = parse_properties(shown.stdout) if shown.ok else {}
+            problem = "" if shown.ok else (shown.last_lines(1) or ("systemctl does not answer",))[0]
+        except (CommandNotFoundError, CommandTimedOutError) as error:
+            found, problem = {}, str(error)
+        return HostServiceStatus(
+            name=self.service.name,
+            scope=self.service.scope,
+            installed=installed,
+            enabled=installed and found.get("UnitFileState") == "enabled" and not self._lacks_linger,
+            active=found.get("ActiveState") in {"active", "reloading"},
+            state=f"{found['ActiveState']} ({found['SubState']})" if found.get("SubState") else "",
+            status_text=found.get("StatusText", ""),
+            differs=installed and self._differs(),
+            detail="; ".join(_describe(found)),
+            lacks=tuple(_lacks(found, problem, installed=installed, lacks_linger=self._lacks_linger)),
+        )
+
+    def register(self, rendered: Rendered) -> tuple[str, ...]:
+        """See `Registrar.register`."""
+        done: list[str] = []
+        if self._lacks_linger:
+            done.append(self._enable_linger())
+        written = self.read_installed() != rendered.content.decode()
+        if written:
+            self._write(rendered.content)
+            done.append(f"wrote {self.path}")
+        found = parse_properties(self._act("show", self.unit, f"--property={','.join(_PROPERTIES)}").stdout)
+        if written or found.get("NeedDaemonReload") == "yes":
+            self._act("daemon-reload")
+            done.append("systemd has read its units again")
+        if found.get("UnitFileState") != "enabled":
+            self._act("enable", self.unit)
+            done.append(f"enabled {self.unit}")
+        return tuple(done)
+
+    def start(self) -> tuple[str, ...]:
+        """See `Registrar.start`."""
+        if self.probe().active:
+            return ()
+        self._run("reset-failed", self.unit, timeout_s=_ACT_TIMEOUT_S)  # a start by hand ends earlier failures' count
+        self._act("start", "--no-block", self.unit)
+        return (f"started {self.unit}",)
+
+    def unregister(self) -> tuple[str, ...]:
+        """See `Registrar.unregister`."""
+        done: list[str] = []
+        status = self.probe()
+        if status.state and not status.state.startswith(("inactive", "failed")):
+            self._act("stop", self.unit, timeout_s=self.service.stop_timeout_s + _STOP_MARGIN_S)
+            done.append(f"stopped {self.unit}")
+        if status.installed:
+            self._refuse_without_root()
+            self._act("disable", self.unit)
+            try:
+                self.path.unlink()
+            except OSError as error:
+                raise HostServiceError(
+                    f"{self.path} cannot be removed ({error.strerror})", next_action=f"sudo rm '{self.path}'"
+                ) from error
+            done.append(f"disabled {self.unit} and removed {self.path}")
+            self._act("daemon-reload")
+            self._run("reset-failed", self.unit, timeout_s=_ACT_TIMEOUT_S)
+        return (*done, *self._restore_linger())
+
+    @property
+    def _is_user(self) -> bool:
+        return self.service.scope is Scope.USER
+
+    @property
+    def _lacks_linger(self) -> bool:
+        return self._is_user and not self.host.lingers(self.account)
+
+    @property
+    def _start_argv(self) -> tuple[str, ...]:
+        return self._systemctl("start", self.unit)
+
+    @property
+    def _environ(self) -> Mapping[str, str]:
+        # After `su` or in a service there is no such variable, and systemctl would not find the user's manager.
+        return {"XDG_RUNTIME_DIR": f"/run/user/{self.account.uid}"} if self._is_user else {}
+
+    def _systemctl(self, *arguments: str) -> tuple[str, ...]:
+        return ("systemctl", *(("--user",) if self._is_user else ()), *arguments)
+
+    def _run(self, *arguments: str, timeout_s: float) -> CommandResult:
+        return self.commands.run(self._systemctl(*arguments), timeout_s=timeout_s, environ=self._environ)
+
+    def _act(self, *arguments: str, timeout_s: float = _ACT_TIMEOUT_S) -> CommandResult:
+        try:
+            result = self._run(*arguments, timeout_s=timeout_s)
+        except (CommandNotFoundError, CommandTimedOutError) as error:
+            raise HostServiceError(str(error), next_action="Look at `systemctl status` on this host.") from error
+        if not result.ok:
+            command = " ".join(result.argv)
+            raise HostServiceError(
+                f"`{command}` ended with {result.exit_code}",
+                next_action=f"sudo {command}" if not self._is_user else command,
+                evidence=result.last_lines(),
+            )
+        return result
+
+    def _differs(self) -> bool:
+        try:
+            return self.read_installed() != self.render().content.decode()
+        except ValueError:
+            return True
+
+    def _write(self, content: bytes) -> None:
+        try:
+            write_atomic(self.path, content, mode=_UNIT_MODE)
+        except OSError as error:
+            raise HostServiceError(
+                f"{self.path} cannot be written ({error.strerror})", next_action=self._install_command
+            ) from error
+
+    def _refuse_without_root(self) -> None:
+        if not self._is_user and not self.host.is_root:
+            raise HostServiceError(
+                f"removing {self.path} needs root",
+                next_action=f"sudo {self.service.project_dir}/.venv/bin/inv uninstall",
+            )
+
+    @property
+    def _install_command(self) -> str:
+        switches = " --user" if self._is_user else ""
+        return f"{'' if self._is_user else 'sudo '}.venv/bin/inv install --target=linux{switches}"
+
+    @property
+    def _stamp(self) -> Path:
+        return self.state_dir / _STAMP
+
+    def _enable_linger(self) -> str:
+        """Let this user's services start at boot, and wait until there is a manager to talk to."""
+        argv = ("loginctl", "enable-linger", self.account.name)
+        try:
+            result = self.commands.run(argv, timeout_s=_ACT_TIMEOUT_S)
+        except (CommandNotFoundError, CommandTimedOutError) as error:
+            raise HostServiceError(str(error), next_action=f"sudo {' '.join(argv)}") from error
+        if not result.ok:
+            raise HostServiceError(
+                f"services of {self.account.name} may not start without a log-in, and that could not be changed",
+                next_action=f"sudo {' '.join(argv)}, then run this again",
+                evidence=result.last_lines(),
+            )
+        write_atomic(self._stamp, json.dumps({"user": self.account.name}).encode())
+        deadline_s = self.clock.monotonic_s() + _USER_MANAGER_WAIT_S
+        while not self._run("show-environment", timeout_s=_LOOK_TIMEOUT_S).ok:
+            if self.clock.monotonic_s() >= deadline_s:
+                raise HostServiceError(
+                    f"the service manager of {self.account.name} does not come up",
+                    next_action=f"Look at `systemctl status user@{self.account.uid}`.",
+                )
+            self.clock.sleep(_USER_MANAGER_LOOK_S)
+        return f"{self.account.name}'s services start at boot (linger)"
+
+    def _restore_linger(self) -> tuple[str, ...]:
+        """Switch linger off again, if it was switched on here and nothing else of this user's depends on it."""
+        if not self._is_user or not self._stamp.is_file():
+            return ()
+        self._stamp.unlink()
+        others = self.folder.glob("*.wants/*")
+        if self._lacks_linger or any(others):
+            return ()
+        result = self.commands.run(("loginctl", "disable-linger", self.account.name), timeout_s=_ACT_TIMEOUT_S)
+        return (f"{self.account.name}'s services no longer start at boot (linger)",) if result.ok else ()
+
+
+def parse_properties(text: str) -> dict[str, str]:
+    """What `systemctl show` printed, by name."""
+    pairs = (line.partition("=") for line in text.splitlines())
+    return {name: value for name, separator, value in pairs if separator}
+
+
+def _describe(found: Mapping[str, str]) -> list[str]:
+    """What else is worth telling."""
+    lines = []
+    if found.get("ActiveState") == "failed":
+        lines.append(f"failed: {found.get('Result', 'unknown')}")
+    if found.get("DropInPaths"):
+        lines.append(f"with {found['DropInPaths']}")
+    if found.get("NeedDaemonReload") == "yes":
+        lines.append("changed on disk since systemd read it")
+    return lines
+
+
+def _lacks(found: Mapping[str, str], problem: str, *, installed: bool, lacks_linger: bool) -> list[str]:
+    if not installed:
+        return []
+    if problem:
+        return [problem]
+    lacks = []
+    if found.get("LoadState") not in {"loaded", None}:
+        lacks.append(f"systemd cannot use it: {found['LoadState']}")
+    if found.get("UnitFileState") != "enabled":
+        lacks.append("it is not enabled: it does not start at boot")
+    if lacks_linger:
+        lacks.append("its user does not linger: it starts only when the user logs in")
+    return lacks
