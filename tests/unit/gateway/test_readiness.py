@@ -292,6 +292,16 @@ def test_one_failure_in_each_of_several_starts_is_excused_while_the_broker_reset
     assert decision.action is Action.WAIT
 
 
+def test_failures_before_and_after_our_own_restart_are_each_excused_while_the_broker_resets_its_servers() -> None:
+    failed = Observation(status=RUNNING, login=FAILED_ONCE, in_reset_window=True)
+    memory, _ = run(begin(0.0, RULES), failed)
+    memory = note_restarted(memory, 10.0, RULES)
+    anew = replace(failed, status=replace(RUNNING, started_at=STARTED.replace(second=30)))
+    memory, decision = run(memory, anew, at_s=11.0)
+    assert decision.action is Action.WAIT
+    assert memory.excused == 2
+
+
 def test_broken_farms_are_ready_with_a_warning() -> None:
     _, decision = run(begin(0.0, RULES), Observation(status=HEALTHY, api=FARMS_BROKEN))
     assert decision.action is Action.READY
