@@ -7,6 +7,7 @@ this code page lacks, or that was read as UTF-8, is lost.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
@@ -14,7 +15,6 @@ from xml.etree import ElementTree as ET
 from orchestration.hostservice.task_xml import NAMESPACE, read_duration_s
 
 _TAG = f"{{{NAMESPACE}}}"
-_DECLARATION = re.compile(r"^[^<]*<\?xml[^>]*\?>")
 # What Windows or people may write here without changing what the task does.
 _FREE = frozenset({"RegistrationInfo"})
 # The schema's defaults: an element that is absent says this. From [MS-TSCH] 2.5 and the settings' own pages.
@@ -51,7 +51,8 @@ _IGNORED = frozenset(
         "Actions/@Context",
     }
 )
-_LOST = re.compile("[\ufffd?]+")
+_LOST = re.compile("[\ufffd?]")
+_OUTSIDE_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 class UnreadableTaskError(ValueError):
@@ -80,28 +81,18 @@ def _show(value: str | None) -> str:
     return "nothing" if value is None else repr(value)
 
 
-def decode_printed_xml(printed: str | bytes) -> str:
-    r"""The XML in what `schtasks.exe` printed, without its declaration, which is rarely true by then.
+def find_definition(printed: str) -> str:
+    """The definition in what `schtasks.exe` printed, without its declaration, which is rarely true by then.
 
-    Bytes are UTF-16 if they say or look so, else UTF-8, else the letters are lost but not the structure. Text that
-    was UTF-16 and read as UTF-8 has a NUL beside each letter.
+    UTF-16 that was read as UTF-8 has a NUL beside each letter.
 
     Raises:
-        UnreadableTaskError: There is no task in it.
+        UnreadableTaskError: There is none in it.
     """
-    if isinstance(printed, bytes):
-        if printed.startswith((b"\xff\xfe", b"\xfe\xff")):
-            text = printed.decode("utf-16", errors="replace")
-        elif b"\0" in printed[:8]:
-            text = printed.decode("utf-16-le", errors="replace")
-        else:
-            text = printed.decode("utf-8", errors="replace")
-    else:
-        text = printed
-    text = _DECLARATION.sub("", text.replace("\0", ""), count=1)
+    text = printed.replace("\0", "")
     start, end = text.find("<Task"), text.rfind("</Task>")
     if start < 0 or end < 0:
-        raise UnreadableTaskError("no task's definition in what schtasks.exe printed")
+        raise UnreadableTaskError("schtasks.exe printed no task's definition")
     return text[start : end + len("</Task>")]
 
 
@@ -114,7 +105,7 @@ def read_fields(text: str) -> dict[str, str]:
         UnreadableTaskError: It is not a task's definition.
     """
     try:
-        root = ET.fromstring(text)  # noqa: S314 - from this machine's own Task Scheduler
+        root = ET.fromstring(find_definition(text))  # noqa: S314 - from this machine's own Task Scheduler
     except ET.ParseError as error:
         raise UnreadableTaskError(f"the task's definition cannot be read: {error}") from error
     if root.tag != f"{_TAG}Task":
@@ -151,8 +142,7 @@ def _normalise(text: str) -> str:
 def compare_fields(installed: str, wanted: str, *, accounts: Iterable[str] = ()) -> tuple[FieldDifference, ...]:
     """Where the task that Windows has differs from the one it should have; empty if nowhere.
 
-    A letter that came back as `?` or as the replacement character is taken for the one it should be: it was lost on
-    the way, and what surrounds it still tells.
+    A letter outside ASCII that was lost on the way is taken for the one it should be; what surrounds it still tells.
 
     Args:
         installed: The registered definition, as text.
@@ -162,7 +152,7 @@ def compare_fields(installed: str, wanted: str, *, accounts: Iterable[str] = ())
     Raises:
         UnreadableTaskError: One of them is not a task's definition.
     """
-    have, want = read_fields(_without_declaration(installed)), read_fields(_without_declaration(wanted))
+    have, want = read_fields(installed), read_fields(wanted)
     same_user = {account.casefold() for account in accounts}
     found = []
     for field in sorted({*have, *want}):
@@ -173,10 +163,6 @@ def compare_fields(installed: str, wanted: str, *, accounts: Iterable[str] = ())
             continue
         found.append(FieldDifference(field=field, installed=theirs, wanted=mine))
     return tuple(found)
-
-
-def _without_declaration(text: str) -> str:
-    return _DECLARATION.sub("", text, count=1)
 
 
 def _is_same(field: str, installed: str | None, wanted: str | None, same_user: set[str]) -> bool:
@@ -191,6 +177,16 @@ def _is_same(field: str, installed: str | None, wanted: str | None, same_user: s
 
 
 def _is_alike(installed: str, wanted: str) -> bool:
-    """Whether they are equal but for letters that were lost."""
-    pieces = [re.escape(piece) for piece in _LOST.split(installed)]
-    return len(pieces) > 1 and re.fullmatch(".+?".join(pieces), wanted) is not None
+    """Whether they are equal but for letters outside ASCII that were lost on the way.
+
+    What stands between those letters must be there, in order and from end to end. In their place stands whatever the
+    code page made of them: a mark, a letter without its accent, in East Asian ones also half a letter.
+    """
+    if wanted.isascii() or not (_LOST.search(installed) or _fold(installed) == _fold(wanted)):
+        return False
+    pieces = [re.escape(piece) for piece in _OUTSIDE_ASCII.split(wanted)]
+    return re.fullmatch(".+?".join(pieces), installed) is not None
+
+
+def _fold(text: str) -> str:
+    return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")

@@ -54,6 +54,7 @@ class ScheduledTask:
         distribution: The WSL distribution that holds the project.
         wrapper: `production-startup.sh`, absolute, inside the distribution.
         environment: Variables for the wrapper. No secrets.
+        arguments: The wrapper's own.
     """
 
     name: str
@@ -62,6 +63,7 @@ class ScheduledTask:
     distribution: str
     wrapper: PurePosixPath
     environment: tuple[tuple[str, str], ...] = ()
+    arguments: tuple[str, ...] = ("--service",)
 
     @property
     def path(self) -> str:
@@ -69,9 +71,14 @@ class ScheduledTask:
         return f"{FOLDER}\\{self.name}"
 
     @property
-    def arguments(self) -> str:
+    def argument_line(self) -> str:
         """What `wsl.exe` is started with."""
-        return build_wsl_arguments(distribution=self.distribution, wrapper=self.wrapper, environment=self.environment)
+        return build_wsl_arguments(
+            distribution=self.distribution,
+            wrapper=self.wrapper,
+            environment=self.environment,
+            arguments=self.arguments,
+        )
 
 
 def find_task_problems(task: ScheduledTask) -> tuple[str, ...]:
@@ -123,7 +130,7 @@ def render_task_xml(task: ScheduledTask, *, templates: Path) -> str:
         restart_interval=_RESTART_INTERVAL,
         restart_count=_RESTART_COUNT,
         command=WSL_EXE,
-        arguments=task.arguments,
+        arguments=task.argument_line,
     )
 
 
