@@ -5,7 +5,6 @@ and nothing else.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from orchestration.checks import Check
 from orchestration.mission import Display, Step
 from orchestration.report import Report, Result, StepReport, StepStatus, format_duration
+from orchestration.system.streams import steady_stderr, steady_stdout
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -32,7 +32,7 @@ _PLAIN_WAIT_EVERY_S = 10.0
 
 def build_display(*, as_json: bool) -> Display:
     """The display that fits where the output goes."""
-    stream = sys.stderr if as_json else sys.stdout
+    stream = steady_stderr() if as_json else steady_stdout()
     if stream.isatty():
         return LiveDisplay(stream)
     return PlainDisplay(stream)
@@ -40,8 +40,7 @@ def build_display(*, as_json: bool) -> Display:
 
 def print_json(document: object) -> None:
     """Print one JSON document on standard output."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
-    sys.stdout.flush()
+    steady_stdout().write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 class PlainDisplay:
@@ -88,7 +87,6 @@ class PlainDisplay:
 
     def _line(self, text: str) -> None:
         self._stream.write(text + "\n")
-        self._stream.flush()
 
 
 class LiveDisplay:
@@ -243,7 +241,7 @@ def print_table(
     headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, styles: Sequence[str] | None = None
 ) -> None:
     """A table: drawn in a terminal, tab-aligned plain text elsewhere."""
-    if not sys.stdout.isatty():
+    if not steady_stdout().isatty():
         widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
         for row in (headings, *rows) if any(headings) else rows:
             cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
@@ -260,17 +258,22 @@ def print_table(
     for number, row in enumerate(rows):
         style = styles[number] if styles else ""
         table.add_row(*(Text(cell, style if column == 0 else "") for column, cell in enumerate(row)))
-    Console(highlight=False).print(table)
+    Console(file=steady_stdout(), highlight=False).print(table)
 
 
 def print_line(text: str) -> None:
     """One line for people on standard output."""
-    sys.stdout.write(text + "\n")
+    steady_stdout().write(text + "\n")
+
+
+def has_reader() -> bool:
+    """Whether standard output still leads somewhere: who follows a log need not go on when nobody reads."""
+    return not steady_stdout().is_lost
 
 
 def warn(text: str) -> None:
     """One line for people on standard error."""
-    sys.stderr.write(text + "\n")
+    steady_stderr().write(text + "\n")
 
 
 def describe_moment(moment: datetime | str | None) -> str:

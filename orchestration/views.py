@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -191,7 +190,7 @@ def _show_gateway_log(settings: Settings, *, follow: bool, lines: int) -> int:
                 contextlib.suppress(KeyboardInterrupt),
                 contextlib.closing(runtime.follow_log(_print_now)) as following,
             ):
-                while following.is_running:
+                while following.is_running and console.has_reader():
                     clock.sleep(_FOLLOW_LOOK_S)
     except StartupFailure as failure:
         console.warn(f"{failure.message} {failure.next_action}")
@@ -201,14 +200,13 @@ def _show_gateway_log(settings: Settings, *, follow: bool, lines: int) -> int:
 
 def _print_now(line: str) -> None:
     console.print_line(line)
-    sys.stdout.flush()
 
 
 def _follow_file(path: Path) -> None:
     clock = SystemClock()
     with contextlib.suppress(KeyboardInterrupt), path.open(encoding="utf-8", errors="replace") as file:
         file.seek(0, 2)
-        while True:
+        while console.has_reader():
             for line in file:
                 _print_now(line.rstrip("\n"))
             clock.sleep(_FOLLOW_LOOK_S)

@@ -1,0 +1,92 @@
+"""What becomes of a command when nobody can read what it says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.system import PATIENCE_S, PROJECT, System
+
+
+def run_in_shell(system: System, line: str, **changes: str) -> "subprocess.CompletedProcess[str]":
+    """Run this line of Bash, in which `inv` and `startup` stand for the commands. The exit code is the command's."""
+    script = (
+        'set -o pipefail; inv() { "$PYTHON" -m invoke "$@"; }; '
+        'startup() { "$PYTHON" -m orchestration.startup "$@"; }; ' + line
+    )
+    return subprocess.run(
+        ["bash", "-c", script],
+        cwd=PROJECT,
+        env={**system.environ, "PYTHON": sys.executable, **changes},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "| true",
+        "| head -1",
+        ">&-",
+        ">&- 2>&- <&-",
+        "--json >&-",
+        ">/dev/full 2>&1",
+        "--json >/dev/full",
+        "--json 2>&1 >/dev/null | true",
+    ],
+)
+def test_a_start_goes_on_when_its_output_is_lost_and_its_exit_code_stays(system: System, where: str) -> None:
+    system.use_small_bot("--ready")
+    system.use_plan()
+    started = run_in_shell(system, f"startup {where}")
+    assert started.returncode == 0, started.stderr
+    assert "Traceback" not in started.stderr
+    assert "Exception ignored" not in started.stderr
+    assert len(system.bots()) == 1
+    runs = json.loads(system.inv("history", "--json").out)["runs"]
+    assert [run["result"] for run in runs] == ["success"]
+
+
+def test_a_shutdown_whose_output_is_lost_stops_the_bot(system: System) -> None:
+    system.use_small_bot("--ready")
+    system.use_plan()
+    assert system.startup().code == 0
+    assert run_in_shell(system, "inv shutdown | true").returncode == 0
+    assert system.bots() == []
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "status --json", "preflight", "config", "history", "logs", "startup --dry-run"]
+)
+def test_a_look_whose_reader_leaves_ends_without_a_traceback(system: System, command: str) -> None:
+    looked = run_in_shell(system, f"inv {command} | true")
+    assert "Traceback" not in looked.stderr
+    assert "Exception ignored" not in looked.stderr
+    code = run_in_shell(system, f"inv {command} >&-").returncode
+    assert code == looked.returncode == system.inv(*command.split()).code
+
+
+def test_a_document_that_could_not_be_written_is_told(system: System) -> None:
+    looked = run_in_shell(system, "inv config --json >/dev/full")
+    assert "standard output cannot be written" in looked.stderr
+
+
+def test_an_encoding_without_arrows_loses_the_arrows_only(system: System, tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    started = run_in_shell(system, f"startup --simulate >'{said}'", PYTHONIOENCODING="ascii")
+    assert started.returncode == 0, started.stderr
+    assert "preflight ? gateway.up" in said.read_text(encoding="ascii")
+
+
+def test_following_a_log_ends_when_its_reader_leaves(system: System) -> None:
+    system.use_small_bot("--ready")
+    system.use_plan()
+    assert system.startup().code == 0
+    followed = run_in_shell(system, "inv logs --of bot -f | head -60")
+    assert "Traceback" not in followed.stderr
