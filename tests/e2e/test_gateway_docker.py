@@ -12,6 +12,7 @@ from orchestration.gateway.compose import ComposeTarget, build_compose_environ, 
 from orchestration.gateway.container import ContainerState, Health
 from orchestration.gateway.readiness import WaitEventKind
 from tests.e2e.gateway_scene import PASSWORD, GatewayScene, docker, shown, wait_for
+from tests.runtime_contract import check_following, check_restarting, check_starting, check_stopping
 
 pytestmark = pytest.mark.docker
 PROJECT = Path(__file__).resolve().parents[2]
@@ -340,6 +341,14 @@ def test_the_compose_file_is_valid_with_nothing_but_the_example_environment(engi
     assert not checked.stderr.strip()
     assert "ghcr.io/gnzsnz/ib-gateway:stable" in checked.stdout
     assert "target: 4004" in checked.stdout
+
+
+def test_the_runtimes_contract_is_kept(scene: GatewayScene) -> None:
+    check_starting(scene.runtime())
+    check_restarting(scene.runtime())
+    check_following(scene.runtime(), lambda: None)
+    scene.wait()
+    check_stopping(scene.runtime())
 
 
 def test_a_person_can_start_it_by_hand_with_the_environment_file_alone(scene: GatewayScene) -> None:

@@ -107,8 +107,11 @@ class FakeRuntime:
         return self.status
 
     def ensure_started(self, *, on_progress: Callable[[str], None]) -> bool:
-        del on_progress
-        return False
+        on_progress("fake")
+        if isinstance(self.status, GatewayStatus) and self.status.is_up:
+            return False
+        self.start_anew()
+        return True
 
     def restart(self) -> None:
         assert self.can_control, "not ours to restart"
@@ -122,6 +125,8 @@ class FakeRuntime:
         self.stops += 1
         if self.stop_failure is not None:
             raise self.stop_failure
+        assert isinstance(self.status, GatewayStatus)
+        self.become(replace(self.status, state=ContainerState.EXITED, exit_code=0))
         return True
 
     def read_log(self, *, since: datetime | None = None, lines: int = 200) -> tuple[str, ...]:
