@@ -29,6 +29,8 @@ def main() -> int:
     given = parser.parse_args()
     if given.runs < 1:
         parser.error("--runs must be at least 1")
+    if given.publish and given.only:
+        parser.error("--publish takes the figures of a whole run: leave --only out")
 
     machine = describe_machine()
     print(machine, flush=True)

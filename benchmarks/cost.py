@@ -65,11 +65,13 @@ def _watch(place: Place, argv: tuple[str, ...], runs: int, result: SceneResult) 
         claim_at_most("mean processor use", mean, 2, "%"),
         claim_at_most("peak memory", peak_mb, 80, "MB"),
     )
+    follows = any(memory)
+    of_commands = f", of the docker commands {sum(commands) / len(commands):.2f} %" if follows else ""
     notes = (
-        f"mean processor use {mean:.2f} %, of the docker commands {sum(commands) / len(commands):.2f} %",
+        f"mean processor use {mean:.2f} %{of_commands}",
         f"windows of {_INTERVAL_S:g} s in a login of {_LOGIN_S:g} s; the kernel counts in hundredths of a second",
     )
-    if not any(commands) and not any(memory):
+    if not follows:
         series = (series[0], series[2])
     return dataclasses.replace(result, series=series, claims=claims, notes=notes)
 

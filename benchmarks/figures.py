@@ -81,7 +81,7 @@ class SceneResult:
 
 def claim_at_most(what: str, value: float, limit: float, unit: str) -> Claim:
     """A claim with an upper bound."""
-    return Claim(text=f"{what} at most {limit:g} {unit}", found=f"{value:.3g} {unit}", held=value <= limit)
+    return Claim(text=f"{what} at most {limit:g} {unit}", found=render_value(value, unit), held=value <= limit)
 
 
 def claim_ratio(what: str, slower: Series, faster: Series, least: float) -> Claim:
@@ -129,4 +129,5 @@ def render_markdown(results: tuple[SceneResult, ...]) -> str:
         for result in results
         for claim in result.claims
     ]
-    return "\n".join(lines)
+    notes = [f"* `{result.name}`: {note}" for result in results for note in result.notes]
+    return "\n".join([*lines, "", *notes] if notes else lines)
