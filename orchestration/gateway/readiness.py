@@ -4,8 +4,7 @@ Observations and the time go in, a decision comes out. What one observation amou
 remembered from look to look is `Memory`; `decide` is the table of the two. docs/explanation/readiness.md draws it. The
 rules, in order:
 
-* Ready is an API handshake that completed on the container's latest start, with the link to the broker up. It counts
-  whenever it is seen, also in the very last look.
+* Ready is an API handshake that completed on the latest start, the link to the broker up; also in the very last look.
 * A rejected password stops the container: a login loop can lock the account.
 * A second factor is waited for, once `twofa_timeout_s` longer, and nothing is restarted, which would send a new push.
 * A container that is gone, paused or unhealthy is restarted at once; anything else that is not ready, at the deadline.
@@ -98,9 +97,9 @@ class Observation:
 
     Attributes:
         status: The container or process; None if the engine did not answer.
-        login: What the log of its latest start says.
+        login: What its log says.
         api: What the API said, on this same start; None if it was not asked.
-        in_reset_window: Whether the broker is resetting its servers now: a failed login then proves nothing.
+        in_reset_window: Whether the broker resets its servers now: a failed login then proves nothing.
     """
 
     status: GatewayStatus | None
