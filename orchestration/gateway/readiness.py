@@ -7,8 +7,8 @@ rules, in order:
 * Ready is an API handshake that completed on the latest start, the link to the broker up; also in the very last look.
 * A rejected password stops the container: a login loop can lock the account.
 * A second factor is waited for, once `twofa_timeout_s` longer, and nothing is restarted, which would send a new push.
-* A container that is gone, paused or unhealthy is restarted at once; anything else that is not ready, at the deadline.
-  All of that once in a run. Docker's own restarts neither count as ours nor move the deadline.
+* A container that is gone, paused or unhealthy is restarted at once; anything else not ready, at the deadline. Once in
+  a run, all in all. Docker's own restarts neither count as ours nor move the deadline.
 * Restarting mends no session that was taken over, no lost link to the broker and no lack of client ids: none is done.
 """
 
@@ -110,7 +110,7 @@ class Observation:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """What is remembered from look to look.
+    """What is remembered.
 
     Attributes:
         deadline_s: Monotonic seconds at which the present wait ends.
