@@ -19,6 +19,8 @@ from orchestration.gateway.container import ContainerState, GatewayStatus, Healt
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime import Runtime, build_runtime
 from orchestration.hold import Hold, read_hold
+from orchestration.hostservice.registrars import read_service_status
+from orchestration.hostservice.service import HostServiceStatus, build_status_json
 from orchestration.journal import JournalReader, RunRecord
 from orchestration.preflight import LOCK_FILE
 from orchestration.report import mask_account
@@ -97,6 +99,7 @@ class Status:
     gateway: GatewayLook
     plan: PlanLook | None
     bot: BotPresence
+    service: HostServiceStatus | None
     hold: Hold | None
     under_way: LockHolder | None
     last_run: RunRecord | None
@@ -123,8 +126,9 @@ def read_status(settings: Settings, *, commands: Commands, clock: Clock) -> Stat
     record = read_record(settings.state_dir)
     runtime = build_runtime(settings, commands=commands, clock=clock, record=record)
     host, port = (record.host, record.port) if record else (settings.gateway_host, settings.gateway_port)
-    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="status") as pool:
+    with ThreadPoolExecutor(max_workers=3, thread_name_prefix="status") as pool:
         pool.submit(api.preload)  # a third of a second, while Docker is being asked
+        service = pool.submit(read_service_status, settings, commands=commands, clock=clock)
         gateway = pool.submit(_look_at_gateway, runtime, host, port, settings, clock)
         bot = find_bot(settings)
         journal = JournalReader(settings.state_dir / JOURNAL_FILE)
@@ -135,6 +139,7 @@ def read_status(settings: Settings, *, commands: Commands, clock: Clock) -> Stat
             gateway=gateway.result(),
             plan=_look_at_plan(bot, settings, clock),
             bot=bot,
+            service=service.result(),
             hold=read_hold(settings.state_dir),
             under_way=read_lock_holder(settings.state_dir / LOCK_FILE),
             last_run=last_run,
@@ -177,7 +182,7 @@ def build_json(status: Status) -> dict[str, Any]:
             "problem": status.plan.problem,
         },
         "bot": _build_bot_json(bot),
-        "service": None,
+        "service": build_status_json(status.service),
         "hold": None if status.hold is None else dataclasses.asdict(status.hold),
         "under_way": None if status.under_way is None else dataclasses.asdict(status.under_way),
         "alerts": {"problem": status.alert_problem},

@@ -16,6 +16,7 @@ from orchestration.system.commands import SystemCommands
 
 if TYPE_CHECKING:
     from orchestration.gateway.api import ApiProbe
+    from orchestration.hostservice.service import HostServiceStatus
     from orchestration.status import GatewayLook, Status
 
 _FOLLOW_LOOK_S = 0.25
@@ -70,6 +71,7 @@ def build_status_rows(found: "Status") -> list[tuple[str, str]]:
         reason = f", emergency plan: {plan.emergency_reason}" if plan.emergency_reason else ""
         rows.append(("gameplan", f"strategy {plan.strategy} of {plan.date}{reason}"))
         rows.append(("  problem", plan.problem or ""))
+    rows += _build_service_rows(found.service)
     rows.append(("hold", str(found.hold or "")))
     rows.append(("under way", str(found.under_way or "")))
     rows.append(("alerts", found.alert_problem or ""))
@@ -90,6 +92,19 @@ def _build_gateway_rows(gateway: "GatewayLook") -> list[tuple[str, str]]:
     if gateway.api is not None:
         rows.append(("  API", describe_api(gateway.api)))
     rows.append(("  problem", gateway.problem or ""))
+    return rows
+
+
+def _build_service_rows(service: "HostServiceStatus | None") -> list[tuple[str, str]]:
+    if service is None:
+        return [("service", "none installed: nothing starts the system at boot")]
+    enabled = "starts at boot" if service.enabled else "does not start at boot"
+    rows = [("service", f"{service.name} ({service.scope} scope), {enabled}, {service.state or 'state unknown'}")]
+    rows.append(("  says", service.status_text))
+    rows += [("  problem", lack) for lack in service.lacks]
+    if service.differs:
+        rows.append(("  differs", "from what `inv install` would write; `inv install --dry-run` shows how"))
+    rows.append(("  note", service.detail))
     return rows
 
 

@@ -7,7 +7,7 @@ from orchestration import console
 from orchestration.errors import ExitCode
 from orchestration.hostservice.install import Outcome, install, uninstall, write_files
 from orchestration.hostservice.registrars import build_registrar, build_registrars, choose_target
-from orchestration.hostservice.service import HostServiceError, HostServiceStatus, Scope, build_name
+from orchestration.hostservice.service import HostServiceError, Scope, build_name, build_status_json
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
@@ -64,24 +64,6 @@ def run_uninstall(*, target: str, as_json: bool) -> int:
     except HostServiceError as error:
         return _show_error(error, settings, command="uninstall", as_json=as_json)
     return _show(outcome, settings, as_json=as_json)
-
-
-def build_status_json(status: HostServiceStatus | None) -> dict[str, object] | None:
-    """The key `service` of a JSON document."""
-    if status is None or not status.installed:
-        return None
-    return {
-        "name": status.name,
-        "scope": status.scope.value,
-        "installed": status.installed,
-        "enabled": status.enabled,
-        "active": status.active,
-        "state": status.state or None,
-        "status_text": status.status_text or None,
-        "differs": status.differs,
-        "detail": status.detail or None,
-        "lacks": list(status.lacks),
-    }
 
 
 def _show(outcome: Outcome, settings: Settings, *, as_json: bool) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePath
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestration.checks import Check
 from orchestration.settings import PROJECT_DIR, GatewayRuntime, Settings
@@ -196,6 +196,24 @@ class Registrar(Protocol):
             HostServiceError: It was refused.
         """
         ...
+
+
+def build_status_json(status: HostServiceStatus | None) -> dict[str, Any] | None:
+    """The key `service` of a JSON document."""
+    if status is None or not status.installed:
+        return None
+    return {
+        "name": status.name,
+        "scope": status.scope.value,
+        "installed": status.installed,
+        "enabled": status.enabled,
+        "active": status.active,
+        "state": status.state or None,
+        "status_text": status.status_text or None,
+        "differs": status.differs,
+        "detail": status.detail or None,
+        "lacks": list(status.lacks),
+    }
 
 
 def build_name(instance: str) -> str:
