@@ -8,6 +8,7 @@ from orchestration.errors import ExitCode
 from orchestration.hostservice.install import Outcome, install, uninstall, write_files
 from orchestration.hostservice.registrars import build_registrar, build_registrars, choose_target
 from orchestration.hostservice.service import HostServiceError, Scope, build_name, build_status_json
+from orchestration.hostservice.windows import read_choices
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
@@ -25,6 +26,9 @@ class InstallOptions:
         output: Write the file to this folder and register nothing; empty to register.
         starts: Start it now, too.
         as_json: One JSON document on standard output.
+        trigger: Windows: `logon` or `boot`; empty to keep what is registered, else `logon`.
+        distribution: Windows: the WSL distribution; empty to find it out.
+        windows_user: Windows: whom the task runs as; empty for the present user.
     """
 
     target: str = "auto"
@@ -33,6 +37,9 @@ class InstallOptions:
     output: str = ""
     starts: bool = False
     as_json: bool = False
+    trigger: str = ""
+    distribution: str = ""
+    windows_user: str = ""
 
 
 def run_install(options: InstallOptions) -> int:
@@ -43,7 +50,14 @@ def run_install(options: InstallOptions) -> int:
     commands, clock = SystemCommands(), SystemClock()
     try:
         scope = Scope.USER if options.user else Scope.SYSTEM
-        registrar = build_registrar(choose_target(options.target), scope, settings, commands=commands, clock=clock)
+        registrar = build_registrar(
+            choose_target(options.target),
+            scope,
+            settings,
+            commands=commands,
+            clock=clock,
+            windows=read_choices(options.trigger, options.distribution, options.windows_user),
+        )
         if options.output:
             outcome = write_files(registrar, Path(options.output).expanduser().absolute())
         else:

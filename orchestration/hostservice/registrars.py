@@ -1,6 +1,7 @@
 """Which operating system's part is meant, and how it is made from the settings."""
 
 import os
+from typing import TYPE_CHECKING
 
 from orchestration.hostservice.service import (
     HostServiceError,
@@ -14,6 +15,9 @@ from orchestration.hostservice.service import (
 from orchestration.settings import Settings
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
+
+if TYPE_CHECKING:
+    from orchestration.hostservice.windows import WindowsChoices
 
 
 def choose_target(word: str) -> Target:
@@ -34,7 +38,15 @@ def choose_target(word: str) -> Target:
         ) from None
 
 
-def build_registrar(target: Target, scope: Scope, settings: Settings, *, commands: Commands, clock: Clock) -> Registrar:
+def build_registrar(
+    target: Target,
+    scope: Scope,
+    settings: Settings,
+    *,
+    commands: Commands,
+    clock: Clock,
+    windows: "WindowsChoices | None" = None,
+) -> Registrar:
     """The operating system's part for this project.
 
     Args:
@@ -43,12 +55,15 @@ def build_registrar(target: Target, scope: Scope, settings: Settings, *, command
         settings: As this shell sees them; the service is made from what it will see itself.
         commands: The door to the operating system's own programs.
         clock: For what takes a moment.
+        windows: What the operator said about a scheduled task. Its trigger says whose it is; the scope does not.
 
     Raises:
         HostServiceError: There is no such part here.
     """
     if target is Target.WINDOWS:
-        raise HostServiceError("the scheduled task is not there yet", next_action="Use --target=linux.")
+        from orchestration.hostservice.windows import build_task_scheduler
+
+        return build_task_scheduler(settings, commands=commands, choices=windows)
     from orchestration.hostservice.linux_host import read_linux_host, read_owner
     from orchestration.hostservice.systemd import SystemdRegistrar
 

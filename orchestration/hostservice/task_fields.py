@@ -91,7 +91,7 @@ def find_definition(printed: str) -> str:
     """
     text = printed.replace("\0", "")
     start, end = text.find("<Task"), text.rfind("</Task>")
-    if start < 0 or end < 0:
+    if not 0 <= start < end:
         raise UnreadableTaskError("schtasks.exe printed no task's definition")
     return text[start : end + len("</Task>")]
 

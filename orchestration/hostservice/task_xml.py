@@ -68,7 +68,7 @@ class ScheduledTask:
     @property
     def path(self) -> str:
         """Its full name, as `schtasks.exe /TN` takes it."""
-        return f"{FOLDER}\\{self.name}"
+        return build_task_path(self.name)
 
     @property
     def argument_line(self) -> str:
@@ -79,6 +79,11 @@ class ScheduledTask:
             environment=self.environment,
             arguments=self.arguments,
         )
+
+
+def build_task_path(name: str) -> str:
+    """The full name of a task of this project."""
+    return f"{FOLDER}\\{name}"
 
 
 def find_task_problems(task: ScheduledTask) -> tuple[str, ...]:

@@ -39,10 +39,12 @@ class Lack:
     Attributes:
         what: One sentence part: what is missing.
         fix: The command or setting that mends it.
+        about_distribution: Whether it is the distribution that is not known.
     """
 
     what: str
     fix: str
+    about_distribution: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +139,9 @@ _NO_PROGRAMS = Lack(
     "`wsl.exe --shutdown` on Windows.",
 )
 _NO_NAME = Lack(
-    what="the WSL distribution is not known", fix="Name it with --distribution (`wsl.exe -l -q` lists them)."
+    what="the WSL distribution is not known",
+    fix="Name it with --distribution (`wsl.exe -l -q` lists them).",
+    about_distribution=True,
 )
 _NO_DISTRIBUTION = Lack(
     what="there is no WSL distribution, and the system runs in one", fix="wsl --install -d Ubuntu, then again."
