@@ -175,7 +175,6 @@ class ApiConnection:
         await asyncio.sleep(0)  # a transport closes its socket in the loop's next round
         await asyncio.sleep(0)
 
-    @property
     def has_ended(self) -> bool:
         """Whether nothing more is to be expected of it."""
         return self._verdict.done() or self._gone.done()

@@ -1,0 +1,512 @@
+"""The kept connection over real sockets: with the simulator, its deaths and faults, and with strangers."""
+
+import contextlib
+import gc
+import os
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from orchestration.gateway.kept_api import KeptApi
+from orchestration.gateway.kept_look import KeptLook, KeptState
+from tests.integration.simulated_gateway import PATIENCE_S, SimulatedGateway, simulated_gateway
+
+CLIENT_ID = 9990
+
+
+class Watcher:
+    """Takes note of what the kept connection shows at each change."""
+
+    def __init__(self) -> None:
+        self.api: KeptApi | None = None
+        self.looks: list[KeptLook] = []
+        self._news = threading.Condition()
+
+    def on_change(self) -> None:
+        assert self.api
+        with self._news:
+            self.looks.append(self.api.read())
+            self._news.notify_all()
+
+    def wait_for(self, wanted: Callable[[KeptLook], object]) -> KeptLook:
+        """The look that is as wanted; asked for at each change and, for what tells no change, each moment."""
+        assert self.api
+        deadline_s = time.monotonic() + PATIENCE_S
+        with self._news:
+            while not wanted(look := self.api.read()):
+                assert time.monotonic() < deadline_s, f"never came; last: {look}"
+                self._news.wait(0.05)
+        return look
+
+    def wait_for_state(self, state: KeptState) -> KeptLook:
+        return self.wait_for(lambda look: look.state is state)
+
+    @property
+    def states(self) -> list[KeptState]:
+        """The states in their order, each change once."""
+        found = [look.state for look in self.looks]
+        return [state for before, state in zip([None, *found], found, strict=False) if state is not before]
+
+
+@contextlib.contextmanager
+def kept(
+    port: int, *, interval_s: float = 60.0, timeout_s: float = PATIENCE_S, host: str = "127.0.0.1"
+) -> Iterator[tuple[KeptApi, Watcher]]:
+    watcher = Watcher()
+    api = KeptApi(
+        host,
+        port,
+        client_id=CLIENT_ID,
+        timeout_s=timeout_s,
+        interval_s=interval_s,
+        now=lambda: datetime.now(UTC),
+        monotonic_s=time.monotonic,
+        on_change=watcher.on_change,
+    )
+    watcher.api = api
+    api.start()
+    try:
+        yield api, watcher
+    finally:
+        api.close()
+
+
+def frame(*fields: object) -> bytes:
+    body = "".join(f"{field}\0" for field in fields).encode()
+    return struct.pack(">I", len(body)) + body
+
+
+VERSION = frame(178, "20261118 14:00:00 UTC")
+HANDSHAKE_END = frame(15, 1, "DU1") + frame(9, 1, 5)
+TIME = frame(49, 1, 1_800_000_000)
+
+
+def code(number: int, text: str) -> bytes:
+    return frame(4, 2, -1, number, text, "")
+
+
+def shake_hands(client: socket.socket) -> None:
+    client.recv(4096)
+    client.sendall(VERSION)
+    client.recv(4096)
+    client.sendall(HANDSHAKE_END)
+
+
+def wait_for_the_end(client: socket.socket) -> None:
+    while client.recv(4096):
+        pass
+
+
+@contextlib.contextmanager
+def scripted_gateway(*scripts: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A server that lets each script treat one connection, the last one all that follow, and then closes it."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+
+        def accept() -> None:
+            served = 0
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                with client, contextlib.suppress(OSError):
+                    scripts[min(served, len(scripts) - 1)](client)
+                served += 1
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            server.close()
+            thread.join()
+
+
+def count_open_files() -> int:
+    return len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0  # noqa: PTH208 - only how many
+
+
+def test_a_ready_gateway_is_connected_and_tells_everything() -> None:
+    with simulated_gateway() as gateway, kept(gateway.port) as (_, watcher):
+        look = watcher.wait_for_state(KeptState.CONNECTED)
+        assert (look.connections, look.accounts, look.server_version) == (1, ("DU1234567",), 178)
+        assert look.latency_ms is not None
+        assert look.latency_ms > 0
+        assert look.skew_s == 0.0
+        assert look.server_time is not None
+        assert look.server_time.tzinfo is UTC
+        assert look.last_answer_age_s is not None
+        assert look.last_answer_age_s >= 0
+        assert not look.is_link_down
+        assert look.broken_farms == ()
+        assert [said.code for said in look.codes] == [2104, 2106, 2158]
+    assert watcher.states == [KeptState.CONNECTING, KeptState.CONNECTED, KeptState.IDLE]
+
+
+def test_a_gateway_that_dies_is_lost_and_one_that_is_back_is_found_with_its_new_accounts() -> None:
+    with simulated_gateway() as first, kept(first.port) as (api, watcher):
+        port = first.port
+        before = watcher.wait_for_state(KeptState.CONNECTED)
+        first.process.kill()
+        lost = watcher.wait_for(lambda look: look.state is not KeptState.CONNECTED)
+        assert lost.state in {KeptState.CLOSED, KeptState.REFUSED}
+        watcher.wait_for_state(KeptState.REFUSED)
+        second = SimulatedGateway("--port", str(port), "--accounts", "DU7,DU8")
+        try:
+            second.wait_for_line("API listening on")
+            api.look_now()
+            after = watcher.wait_for_state(KeptState.CONNECTED)
+        finally:
+            api.close()
+            second.close()
+    assert (before.connections, before.accounts) == (1, ("DU1234567",))
+    assert (after.connections, after.accounts) == (2, ("DU7", "DU8"))
+    assert KeptState.CLOSED in watcher.states
+    assert after.since_s > before.since_s
+
+
+def test_it_finds_the_gateway_again_by_itself() -> None:
+    with scripted_gateway(answer_once, answer_times) as port, kept(port) as (_, watcher):
+        assert watcher.wait_for_state(KeptState.CONNECTED).connections == 2
+
+
+def test_a_gateway_that_falls_silent_is_found_by_the_next_time_request_and_stays_silent() -> None:
+    with (
+        simulated_gateway(faults="silent_after=1") as gateway,
+        kept(gateway.port, interval_s=0.1, timeout_s=0.5) as (_, watcher),
+    ):
+        gateway.wait_for_line("falls silent")
+        first = watcher.wait_for_state(KeptState.SILENT)
+        changes = len(watcher.looks)
+        # It is tried again, and is as silent as before: no news.
+        later = watcher.wait_for(lambda look: "before the handshake" in look.detail)
+        assert later.since_s == first.since_s
+        assert len(watcher.looks) == changes
+
+
+def answer_once(client: socket.socket) -> None:
+    """A gateway that closes once it has told the time."""
+    shake_hands(client)
+    client.recv(4096)
+    client.sendall(TIME)
+
+
+def answer_times(client: socket.socket) -> None:
+    """A gateway in order."""
+    shake_hands(client)
+    while client.recv(4096):
+        client.sendall(TIME)
+
+
+def test_time_requests_go_on_over_the_one_connection() -> None:
+    asked: list[bytes] = []
+
+    def serve(client: socket.socket) -> None:
+        shake_hands(client)
+        while request := client.recv(4096):
+            asked.append(request)
+            client.sendall(TIME)
+
+    with scripted_gateway(serve) as port, kept(port, interval_s=0.02) as (_, watcher):
+        watcher.wait_for(lambda _: len(asked) > 20)
+        assert watcher.api
+        assert watcher.api.read().connections == 1
+    assert set(asked) == {frame(49, 1)}
+
+
+def test_it_does_not_ask_before_the_interval_unless_it_is_told_to() -> None:
+    asked: list[bytes] = []
+
+    def serve(client: socket.socket) -> None:
+        shake_hands(client)
+        while request := client.recv(4096):
+            asked.append(request)
+            client.sendall(TIME)
+
+    with scripted_gateway(serve) as port, kept(port, interval_s=3600) as (api, watcher):
+        watcher.wait_for_state(KeptState.CONNECTED)
+        assert len(asked) == 1
+        api.look_now()
+        watcher.wait_for(lambda _: len(asked) == 2)
+
+
+@pytest.mark.parametrize("number", [1100, 2110])
+def test_a_lost_link_is_connected_and_down_and_a_restored_one_is_told(number: int) -> None:
+    with simulated_gateway(faults=f"error={number}:1.5") as gateway, kept(gateway.port) as (_, watcher):
+        down = watcher.wait_for(lambda look: look.is_link_down and look.state is KeptState.CONNECTED)
+        assert down.link_down_since_s is not None
+        assert "link" in down.detail
+        up = watcher.wait_for(lambda look: not look.is_link_down)
+        assert up.state is KeptState.CONNECTED
+        assert up.connections == 1
+        assert [said.code for said in up.codes][-1] == 1102
+
+
+@pytest.mark.parametrize(("number", "farm"), [(2103, "usfarm"), (2105, "ushmds"), (2157, "secdefil")])
+def test_a_broken_farm_is_named_and_a_mended_one_is_told(number: int, farm: str) -> None:
+    with simulated_gateway(faults=f"error={number}:1.5") as gateway, kept(gateway.port) as (_, watcher):
+        broken = watcher.wait_for(lambda look: look.broken_farms)
+        assert broken.broken_farms == (farm,)
+        assert not broken.is_link_down
+        watcher.wait_for(lambda look: look.state is KeptState.CONNECTED and not look.broken_farms)
+
+
+def test_a_code_in_the_middle_of_nothing_is_told_at_once() -> None:
+    lose = threading.Event()
+    restore = threading.Event()
+
+    def serve(client: socket.socket) -> None:
+        shake_hands(client)
+        client.recv(4096)
+        client.sendall(TIME)
+        assert lose.wait(PATIENCE_S)
+        client.sendall(code(1100, "lost") + code(2103, "Market data farm connection is broken:usfarm.nj"))
+        assert restore.wait(PATIENCE_S)
+        client.sendall(code(1102, "restored - data maintained. All data farms are connected: usfarm.nj; ushmds."))
+        wait_for_the_end(client)
+
+    with scripted_gateway(serve) as port, kept(port, interval_s=3600) as (_, watcher):
+        watcher.wait_for_state(KeptState.CONNECTED)
+        lose.set()
+        down = watcher.wait_for(lambda look: look.is_link_down and look.broken_farms)
+        assert down.broken_farms == ("usfarm.nj",)
+        restore.set()
+        watcher.wait_for(lambda look: not look.is_link_down and not look.broken_farms)
+
+
+def test_without_its_link_a_gateway_that_tells_no_time_is_not_called_silent() -> None:
+    asked: list[bytes] = []
+
+    def serve(client: socket.socket) -> None:
+        shake_hands(client)
+        client.sendall(code(1100, "lost"))
+        while request := client.recv(4096):
+            asked.append(request)
+
+    with scripted_gateway(serve) as port, kept(port, interval_s=0.05, timeout_s=0.2) as (_, watcher):
+        watcher.wait_for(lambda _: len(asked) >= 4)
+        assert watcher.api
+        look = watcher.api.read()
+        assert (look.state, look.connections, look.is_link_down) == (KeptState.CONNECTED, 1, True)
+        assert look.last_answer_age_s is None
+    assert KeptState.SILENT not in watcher.states
+
+
+def test_a_link_that_is_still_down_on_the_next_connection_was_never_up() -> None:
+    def lose_and_close(client: socket.socket) -> None:
+        shake_hands(client)
+        client.sendall(code(1100, "lost"))
+        client.recv(4096)
+        client.sendall(TIME)
+
+    def still_lost(client: socket.socket) -> None:
+        shake_hands(client)
+        client.sendall(code(1100, "lost"))
+        while client.recv(4096):
+            client.sendall(TIME)
+
+    with scripted_gateway(lose_and_close, still_lost) as port, kept(port) as (_, watcher):
+        first = watcher.wait_for(lambda look: look.is_link_down)
+        second = watcher.wait_for(lambda look: look.state is KeptState.CONNECTED and look.connections == 2)
+        assert second.is_link_down
+        assert second.link_down_since_s == first.link_down_since_s
+    down = [look.is_link_down for look in watcher.looks]
+    assert False not in down[down.index(True) :]
+
+
+def test_a_link_that_the_next_connection_does_not_call_down_is_up() -> None:
+    def lose_and_close(client: socket.socket) -> None:
+        shake_hands(client)
+        client.sendall(code(1100, "lost") + code(2105, "HMDS data farm connection is broken:ushmds"))
+        client.recv(4096)
+        client.sendall(TIME)
+
+    with scripted_gateway(lose_and_close, answer_times) as port, kept(port) as (_, watcher):
+        watcher.wait_for(lambda look: look.is_link_down and look.broken_farms)
+        look = watcher.wait_for(lambda look: look.state is KeptState.CONNECTED and look.connections == 2)
+        assert (look.is_link_down, look.link_down_since_s, look.broken_farms) == (False, None, ())
+
+
+@pytest.mark.parametrize(
+    ("faults", "state"),
+    [
+        ("accepts_closes", KeptState.CLOSED),
+        ("accepts_silent", KeptState.SILENT),
+        ("half_frame", KeptState.SILENT),
+        ("garbage", KeptState.GARBAGE),
+        ("error=326", KeptState.CLIENT_ID_IN_USE),
+        ("error=502", KeptState.NOT_CONNECTED),
+        ("error=504", KeptState.NOT_CONNECTED),
+        ("error=10141", KeptState.DISCLAIMER),
+    ],
+)
+def test_what_stands_in_the_way_is_told_by_its_name(faults: str, state: KeptState) -> None:
+    timeout_s = 0.5 if state is KeptState.SILENT else PATIENCE_S
+    with simulated_gateway(faults=faults) as gateway, kept(gateway.port, timeout_s=timeout_s) as (_, watcher):
+        look = watcher.wait_for(lambda look: look.state not in {KeptState.IDLE, KeptState.CONNECTING})
+        assert look.state is state
+        assert look.connections == 0
+        assert look.detail
+
+
+def test_the_next_nine_client_ids_are_tried() -> None:
+    with simulated_gateway(faults="error=326:9x") as gateway, kept(gateway.port) as (_, watcher):
+        watcher.wait_for_state(KeptState.CONNECTED)
+    assert KeptState.CLIENT_ID_IN_USE not in watcher.states
+
+
+def test_a_second_one_takes_the_next_client_id_and_the_first_one_keeps_its_own() -> None:
+    with simulated_gateway() as gateway, kept(gateway.port) as (_, first), kept(gateway.port) as (_, second):
+        first.wait_for_state(KeptState.CONNECTED)
+        second.wait_for_state(KeptState.CONNECTED)
+        assert first.wait_for_state(KeptState.CONNECTED).connections == 1
+
+
+def test_the_disclaimer_passes() -> None:
+    with simulated_gateway(faults="error=10141:2x") as gateway, kept(gateway.port) as (_, watcher):
+        watcher.wait_for_state(KeptState.CONNECTED)
+    assert watcher.states[:3] == [KeptState.CONNECTING, KeptState.DISCLAIMER, KeptState.CONNECTED]
+
+
+def test_a_gateway_that_drops_everybody_is_not_connected() -> None:
+    def drop(client: socket.socket) -> None:
+        shake_hands(client)
+        client.recv(4096)
+        client.sendall(TIME + code(1300, "The socket port has been reset and this connection is being dropped."))
+        wait_for_the_end(client)
+
+    with scripted_gateway(drop) as port, kept(port) as (_, watcher):
+        assert "1300" in watcher.wait_for_state(KeptState.NOT_CONNECTED).detail
+
+
+def noise(client: socket.socket) -> None:
+    client.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+    wait_for_the_end(client)
+
+
+def noise_later(client: socket.socket) -> None:
+    shake_hands(client)
+    client.recv(4096)
+    client.sendall(TIME + b"\x7f\xff\xff\xff" + b"x" * 1_000_000)
+    wait_for_the_end(client)
+
+
+def flood(client: socket.socket) -> None:
+    shake_hands(client)
+    while True:
+        client.sendall(code(2104, "Market data farm connection is OK:usfarm") * 50)
+
+
+@pytest.mark.parametrize("serve", [noise, noise_later, flood])
+def test_a_stranger_is_called_garbage_and_is_left(serve: Callable[[socket.socket], None]) -> None:
+    with scripted_gateway(serve) as port, kept(port) as (_, watcher):
+        look = watcher.wait_for_state(KeptState.GARBAGE)
+        assert len(look.codes) <= 50
+
+
+def test_unreadable_messages_between_good_ones_do_no_harm() -> None:
+    def serve(client: socket.socket) -> None:
+        shake_hands(client)
+        client.sendall(frame("x", "y") + frame(4, 2, "not a number") + frame(9999) + frame(49, 1, "noon"))
+        while client.recv(4096):
+            client.sendall(TIME)
+
+    with scripted_gateway(serve) as port, kept(port) as (_, watcher):
+        watcher.wait_for_state(KeptState.CONNECTED)
+
+
+def test_a_pause_disconnects_and_ends_with_a_new_connection() -> None:
+    came: list[str] = []
+
+    def serve(client: socket.socket) -> None:
+        came.append("client")
+        answer_times(client)
+        came.append("left")
+
+    with scripted_gateway(serve) as port, kept(port) as (api, watcher):
+        watcher.wait_for_state(KeptState.CONNECTED)
+        api.pause()
+        watcher.wait_for_state(KeptState.PAUSED)
+        watcher.wait_for(lambda _: came == ["client", "left"])
+        api.look_now()
+        api.pause()
+        assert api.read().state is KeptState.PAUSED
+        api.resume()
+        assert watcher.wait_for_state(KeptState.CONNECTED).connections == 2
+    assert watcher.states == [
+        KeptState.CONNECTING,
+        KeptState.CONNECTED,
+        KeptState.PAUSED,
+        KeptState.CONNECTING,
+        KeptState.CONNECTED,
+        KeptState.IDLE,
+    ]
+
+
+def test_a_pause_cuts_off_an_attempt_and_one_before_the_start_prevents_it() -> None:
+    with scripted_gateway(wait_for_the_end) as port, kept(port) as (api, watcher):
+        watcher.wait_for_state(KeptState.CONNECTING)
+        api.pause()
+        watcher.wait_for_state(KeptState.PAUSED)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        api = KeptApi(
+            "127.0.0.1", nobody.getsockname()[1], client_id=1, timeout_s=1, interval_s=1,
+            now=lambda: datetime.now(UTC), monotonic_s=time.monotonic, on_change=lambda: None,
+        )  # fmt: skip
+        api.pause()
+        api.start()
+        watcher.api = api
+        watcher.wait_for_state(KeptState.PAUSED)
+        api.close()
+        assert api.read().state is KeptState.IDLE
+
+
+@pytest.mark.parametrize("serve", [answer_times, wait_for_the_end, noise, shake_hands])
+def test_it_leaves_nothing_behind_whenever_it_is_closed(serve: Callable[[socket.socket], None]) -> None:
+    with scripted_gateway(serve) as port:
+        with kept(port) as (_, watcher):
+            watcher.wait_for(lambda look: look.state is not KeptState.IDLE)
+        gc.collect()
+        threads, files = threading.active_count(), count_open_files()
+        for delay_s in (0.0, 0.001, 0.01, 0.05, 0.2):
+            with kept(port):
+                time.sleep(delay_s)
+        gc.collect()
+        assert threading.active_count() == threads
+        # The server is in this process too, and may be a moment behind in closing its side.
+        watcher.wait_for(lambda _: count_open_files() <= files)
+
+
+def test_it_may_be_closed_from_its_own_thread_and_more_than_once() -> None:
+    done = threading.Event()
+
+    def on_change() -> None:
+        if api.read().state is KeptState.CONNECTED:
+            api.close()
+            done.set()
+
+    with simulated_gateway() as gateway:
+        api = KeptApi(
+            "127.0.0.1", gateway.port, client_id=1, timeout_s=PATIENCE_S, interval_s=60,
+            now=lambda: datetime.now(UTC), monotonic_s=time.monotonic, on_change=on_change,
+        )  # fmt: skip
+        api.start()
+        assert done.wait(PATIENCE_S)
+        api.close()
+        api.close()
+    assert api.read().state is KeptState.IDLE
+    api.start()
+    api.look_now()
+    api.pause()
+    api.resume()
+    assert api.read().state is KeptState.IDLE
