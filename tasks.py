@@ -178,6 +178,9 @@ def resume(_: Context, json: bool = False) -> None:
         "dry_run": "Check, show what differs, change nothing",
         "output": "Write the file to this folder, register nothing; on any operating system",
         "start": "Start it now, too; else it starts at the next boot",
+        "trigger": "Windows: logon (Docker Desktop) or boot (Docker Engine in WSL; needs an administrator)",
+        "distribution": "Windows: the WSL distribution; else this one, or the only one",
+        "windows_user": "Windows: whom the task runs as, DOMAIN\\name; else the present user",
         "json": _JSON,
     }
 )
@@ -188,6 +191,9 @@ def install(
     dry_run: bool = False,
     output: str = "",
     start: bool = False,
+    trigger: str = "",
+    distribution: str = "",
+    windows_user: str = "",
     json: bool = False,
 ) -> None:
     """Register the start-up with the host's boot.
@@ -197,11 +203,18 @@ def install(
     """
     from orchestration.hostservice.cli import InstallOptions, run_install
 
-    _end(
-        run_install(
-            InstallOptions(target=target, user=user, dry_run=dry_run, output=output, starts=start, as_json=json)
-        )
+    options = InstallOptions(
+        target=target,
+        user=user,
+        dry_run=dry_run,
+        output=output,
+        starts=start,
+        as_json=json,
+        trigger=trigger,
+        distribution=distribution,
+        windows_user=windows_user,
     )
+    _end(run_install(options))
 
 
 @task(help={"target": "linux (systemd), windows (Task Scheduler), or auto", "json": _JSON})
