@@ -1,0 +1,36 @@
+"""What a supervisor decides: pure logic, without I/O, clock or sleep.
+
+`observation` holds what one look sees, `machine.decide` turns it into what is said and what is done, `attempts` counts
+failed starts. docs/explanation/supervision.md has the table. The loop around it is `orchestration.supervisor`.
+"""
+
+from orchestration.supervision.incidents import IncidentKind, Notice, Stage
+from orchestration.supervision.machine import Action, Decision, Memory, decide
+from orchestration.supervision.observation import (
+    ApiLook,
+    BotLook,
+    MarketLook,
+    Observation,
+    PlanCandidate,
+    PlanLook,
+    judge_accounts,
+)
+from orchestration.supervision.rules import Rules
+
+__all__ = [
+    "Action",
+    "ApiLook",
+    "BotLook",
+    "Decision",
+    "IncidentKind",
+    "MarketLook",
+    "Memory",
+    "Notice",
+    "Observation",
+    "PlanCandidate",
+    "PlanLook",
+    "Rules",
+    "Stage",
+    "decide",
+    "judge_accounts",
+]

@@ -1,0 +1,185 @@
+"""How often a boot service has failed lately, and whether it is tried again.
+
+Pure counting, and a small file in the state folder that outlives the process and a reboot. Failed starts and unplanned
+ends count; ordered stops, reboots and waiting for a second factor do not. What only a person can mend ends the tries at
+once. A start by hand clears the record.
+
+Times are the wall clock's, for nothing else outlives a reboot. A clock that was set back makes a failure lie in the
+future: it is taken for one of now, so that it neither counts for ever nor is forgotten at once.
+"""
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from orchestration.errors import FailureWord
+from orchestration.settings import Settings
+from orchestration.system.files import write_atomic
+
+RECORD_NAME = "attempts.json"
+_MAX_RECORD_BYTES = 64 * 1024
+_UNPLANNED_END = "the bot ended, or had to be ended"
+# Trying again mends none of these: the configuration is wrong, or the broker says no.
+_FOR_A_PERSON = frozenset(
+    {FailureWord.CONFIG_INVALID, FailureWord.GATEWAY_LOGIN_FAILED, FailureWord.GATEWAY_WRONG_ACCOUNT}
+)
+# Somebody meant it (a hold, a stop), the system runs already, or a phone has not been looked at.
+_NOT_COUNTED = frozenset(
+    {
+        FailureWord.HELD,
+        FailureWord.ALREADY_STARTING,
+        FailureWord.BOT_ALREADY_RUNNING,
+        FailureWord.INTERRUPTED,
+        FailureWord.GATEWAY_SECOND_FACTOR,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempts:
+    """What is on record.
+
+    Attributes:
+        failed_at: When starts failed and bots ended, oldest first, aware, ISO 8601; never more than are allowed.
+        given_up: Why there are no more tries, as a sentence; empty while there are.
+        given_up_at: Since when, likewise.
+    """
+
+    failed_at: tuple[str, ...] = ()
+    given_up: str = ""
+    given_up_at: str = ""
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether only a start by hand begins again."""
+        return bool(self.given_up)
+
+
+NONE = Attempts()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What follows from a failure.
+
+    Attributes:
+        gives_up: Whether the supervisor is to end with 78.
+        is_news: Whether that is to be told: it is said once.
+        reason: Why, as a sentence; empty if it goes on.
+        failures: How many failures count now.
+    """
+
+    gives_up: bool
+    is_news: bool = False
+    reason: str = ""
+    failures: int = 0
+
+
+def count_failure(
+    attempts: Attempts, word: FailureWord | None, *, now: datetime, most: int, window_s: float
+) -> tuple[Attempts, Outcome]:
+    """Count one failure. Pure.
+
+    Args:
+        attempts: What is on record.
+        word: Why the start failed; None for a bot's unplanned end.
+        now: The wall clock's time, aware.
+        most: How many failures within the window end the tries.
+        window_s: For how long a failure counts, in seconds.
+    """
+    kept = _drop_old(attempts.failed_at, now, window_s)
+    if attempts.has_given_up:
+        return attempts, Outcome(gives_up=True, reason=attempts.given_up, failures=len(kept))
+    if word in _NOT_COUNTED:
+        return replace(attempts, failed_at=kept), Outcome(gives_up=False, failures=len(kept))
+    failed_at = (*kept, now.isoformat())[-most:]
+    reason = ""
+    if word in _FOR_A_PERSON:
+        reason = f"{word}: trying again does not mend it"
+    elif len(failed_at) >= most:
+        reason = f"{len(failed_at)} failures within {_render(window_s)}, the last one: {word or _UNPLANNED_END}"
+    attempts = Attempts(failed_at=failed_at, given_up=reason, given_up_at=now.isoformat() if reason else "")
+    return attempts, Outcome(gives_up=bool(reason), is_news=bool(reason), reason=reason, failures=len(failed_at))
+
+
+def give_up(attempts: Attempts, reason: str, *, now: datetime) -> tuple[Attempts, Outcome]:
+    """Try no more, for what only a person can mend was found while the system ran. Pure."""
+    if attempts.has_given_up:
+        return attempts, Outcome(gives_up=True, reason=attempts.given_up, failures=len(attempts.failed_at))
+    attempts = replace(attempts, given_up=reason, given_up_at=now.isoformat())
+    return attempts, Outcome(gives_up=True, is_news=True, reason=reason, failures=len(attempts.failed_at))
+
+
+def _drop_old(failed_at: tuple[str, ...], now: datetime, window_s: float) -> tuple[str, ...]:
+    instants = (min(datetime.fromisoformat(one), now) for one in failed_at)
+    return tuple(one.isoformat() for one in sorted(instants) if now - one < timedelta(seconds=window_s))
+
+
+def _render(window_s: float) -> str:
+    minutes = window_s / 60
+    return f"{minutes:.0f} minutes" if minutes >= 1 else f"{window_s:.0f} s"
+
+
+def note_failed_start(settings: Settings, word: FailureWord | None, *, now: datetime) -> Outcome:
+    """Write down that a start has failed. Where that cannot be written there are no more tries: nothing is for ever."""
+    return _note(settings, word or FailureWord.INTERNAL_ERROR, now=now)
+
+
+def note_unplanned_end(settings: Settings, *, now: datetime) -> Outcome:
+    """Write down that the bot has ended, and nobody told it to."""
+    return _note(settings, None, now=now)
+
+
+def note_given_up(settings: Settings, reason: str, *, now: datetime) -> Outcome:
+    """Write down that only a person can help."""
+    attempts, outcome = give_up(read(settings.state_dir), reason, now=now)
+    return _write(settings.state_dir, attempts, outcome)
+
+
+def _note(settings: Settings, word: FailureWord | None, *, now: datetime) -> Outcome:
+    attempts, outcome = count_failure(
+        read(settings.state_dir),
+        word,
+        now=now,
+        most=settings.startup_max_attempts,
+        window_s=settings.startup_attempt_window_s,
+    )
+    return _write(settings.state_dir, attempts, outcome)
+
+
+def _write(state_dir: Path, attempts: Attempts, outcome: Outcome) -> Outcome:
+    try:
+        write_atomic(state_dir / RECORD_NAME, json.dumps(asdict(attempts), indent=2).encode() + b"\n")
+    except OSError as error:
+        if outcome.gives_up:
+            return outcome
+        # What cannot be counted could be tried for ever.
+        reason = f"failures cannot be counted: {state_dir / RECORD_NAME} cannot be written ({error.strerror or error})"
+        return replace(outcome, gives_up=True, is_news=True, reason=reason)
+    return outcome
+
+
+def read(state_dir: Path) -> Attempts:
+    """What is on record; nothing where there is no record, or none that can be understood."""
+    try:
+        with (state_dir / RECORD_NAME).open("rb") as file:
+            fields = json.loads(file.read(_MAX_RECORD_BYTES))
+        failed_at = tuple(str(one) for one in fields["failed_at"])
+        if any(datetime.fromisoformat(one).tzinfo is None for one in failed_at):
+            return NONE
+        return Attempts(failed_at=failed_at, given_up=str(fields["given_up"]), given_up_at=str(fields["given_up_at"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return NONE
+
+
+def clear(state_dir: Path) -> bool:
+    """Forget it all: a person has started the system. Returns whether there was anything.
+
+    A record that cannot be removed stays; nobody is helped by a start that fails for it.
+    """
+    had = read(state_dir) != NONE
+    with contextlib.suppress(OSError):
+        (state_dir / RECORD_NAME).unlink()
+    return had

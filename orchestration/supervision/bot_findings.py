@@ -1,0 +1,116 @@
+"""What a look says about the bot's process, and about the host it runs on. Pure."""
+
+from orchestration.alerts.alert import Severity
+from orchestration.gateway.readiness import Sight
+from orchestration.supervision.incidents import Finding, IncidentKind, Verdict, Words
+from orchestration.supervision.observation import BotLook, Observation
+from orchestration.supervision.rules import CONNECT_GRACE_S, DISK_FINE_BYTES, DISK_LOW_BYTES, Rules
+
+_READ_THE_LOG = "Read the bot's log: `inv logs --of bot`."
+_GIB = 1024**3
+
+
+def judge_bot(observation: Observation, sight: Sight, rules: Rules, *, jumped_s: float | None) -> tuple[Finding, ...]:
+    """Every kind of trouble with the bot.
+
+    Args:
+        observation: The look.
+        sight: What it says about the gateway.
+        rules: What may be done.
+        jumped_s: When the clock last jumped, as it does after sleep; None if it never did.
+    """
+    return (
+        _judge_end(observation.bot, rules),
+        _judge_watchdog(observation, rules, jumped_s),
+        _judge_connection(observation, sight, rules),
+    )
+
+
+def has_ended_unplanned(bot: BotLook) -> bool:
+    """Whether it is gone, nobody told it to leave, and it did not say 0."""
+    return not bot.is_running and not bot.is_stopping and not bot.is_finished
+
+
+def _judge_end(bot: BotLook, rules: Rules) -> Finding:
+    if bot.signal_name:
+        how = f"was ended by {bot.signal_name}"
+    elif bot.exit_code is not None:
+        how = f"ended with exit code {bot.exit_code}"
+    else:
+        how = "is gone"
+    then = (
+        "The whole sequence is run again by the host's service manager, where there is one." if rules.owns_bot else ""
+    )
+    return Finding(
+        kind=IncidentKind.BOT_ENDED,
+        verdict=Verdict.FINE if bot.is_running else Verdict.BAD if has_ended_unplanned(bot) else Verdict.UNKNOWN,
+        severity=Severity.CRITICAL,
+        words=Words(
+            title="Bot ended",
+            message=f"The bot {how}, and nobody told it to. {then}".strip(),
+            next_action=_READ_THE_LOG if rules.owns_bot else f"{_READ_THE_LOG} Then `inv startup`.",
+        ),
+        over=Words(title="Bot runs again", message="The bot runs again."),
+        key=bot.key,
+    )
+
+
+def _judge_watchdog(observation: Observation, rules: Rules, jumped_s: float | None) -> Finding:
+    bot = observation.bot
+    age_s, limit_s = bot.watchdog_age_s, bot.watchdog_limit_s
+    verdict = Verdict.UNKNOWN
+    if bot.is_running and not bot.is_stopping and age_s is not None and limit_s is not None:
+        verdict = Verdict.BAD if age_s > limit_s else Verdict.FINE
+        # A machine that slept owes its bot one whole limit.
+        if verdict is Verdict.BAD and jumped_s is not None and observation.at_s - jumped_s < limit_s:
+            verdict = Verdict.UNKNOWN
+    then = " It is ended and started anew." if rules.owns_bot else ""
+    return Finding(
+        kind=IncidentKind.BOT_SILENT,
+        verdict=verdict,
+        severity=Severity.CRITICAL,
+        words=Words(
+            title="Bot does not answer",
+            message=f"The bot has not kept its watchdog for {age_s or 0:.0f} s (limit {limit_s or 0:.0f} s).{then}",
+            next_action=_READ_THE_LOG,
+        ),
+        over=Words(title="Bot answers again", message="The bot keeps its watchdog again."),
+    )
+
+
+def _judge_connection(observation: Observation, sight: Sight, rules: Rules) -> Finding:
+    bot = observation.bot
+    verdict = Verdict.UNKNOWN
+    if bot.is_running and not bot.is_stopping and sight is Sight.READY and bot.has_gateway_connection is not None:
+        verdict = Verdict.FINE if bot.has_gateway_connection else Verdict.BAD
+    then = " It is restarted once." if rules.owns_bot else ""
+    return Finding(
+        kind=IncidentKind.BOT_UNCONNECTED,
+        verdict=verdict,
+        severity=Severity.ERROR,
+        words=Words(
+            title="Bot is not connected to the gateway",
+            message=f"The gateway has been ready for {CONNECT_GRACE_S:.0f} s, and the bot holds no connection to it."
+            + then,
+            next_action=_READ_THE_LOG if rules.owns_bot else f"{_READ_THE_LOG} Then `inv startup --replace`.",
+        ),
+        over=Words(title="Bot is connected", message="The bot holds a connection to the gateway again."),
+        grace_s=CONNECT_GRACE_S,
+        is_muted=observation.in_window,
+    )
+
+
+def judge_disk(observation: Observation) -> Finding:
+    """Whether there is room for plans, journal and logs."""
+    free = observation.disk_free_bytes
+    return Finding(
+        kind=IncidentKind.DISK_LOW,
+        verdict=Verdict.BAD if free < DISK_LOW_BYTES else Verdict.FINE if free >= DISK_FINE_BYTES else Verdict.UNKNOWN,
+        severity=Severity.WARNING,
+        words=Words(
+            title="Disk nearly full",
+            message=f"Only {free / _GIB:.2f} GiB are free at the state folder.",
+            next_action="Free some space: without it no plan can be put in force.",
+        ),
+        over=Words(title="Disk has room again", message=f"{free / _GIB:.2f} GiB are free at the state folder."),
+    )

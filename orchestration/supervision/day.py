@@ -1,0 +1,267 @@
+"""A new day: on which plan the bot is to run now. Pure.
+
+A bot must never trade one day on another day's plan. When a valid plan for the current date is there and the bot's is
+out of date, or the emergency one, the bot is restarted onto it. When none is there by `GAMEPLAN_DUE`, on weekdays, it
+is restarted on Strategy C. A plan that is in force for its day is never changed under a running bot: a change of the
+file is only told.
+
+A file that is not valid may be half written. It counts only once it has stayed the same for some seconds.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import date
+from enum import StrEnum
+
+from orchestration.alerts.alert import Severity
+from orchestration.errors import FallbackWord
+from orchestration.supervision.incidents import Finding, IncidentKind, Verdict, Words
+from orchestration.supervision.observation import Observation, PlanCandidate
+from orchestration.supervision.rules import SETTLE_MOST_S, SETTLE_S, Rules
+
+_UNUSABLE = frozenset(
+    {FallbackWord.GAMEPLAN_INVALID, FallbackWord.GAMEPLAN_UNREADABLE, FallbackWord.GAMEPLAN_QUARANTINED}
+)
+_WHOLE = frozenset({FallbackWord.GAMEPLAN_STALE, FallbackWord.GAMEPLAN_NOT_YET})
+_NO_TRADING = "C"
+
+
+class Switch(StrEnum):
+    """What the bot is to be put on."""
+
+    NONE = "none"
+    NEW_PLAN = "new_plan"
+    STRATEGY_C = "strategy_c"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DayMemory:
+    """What is remembered of plans.
+
+    Attributes:
+        key: Which content the file had at the last look; empty before the first.
+        key_since_s: Since when.
+        unsettled_since_s: Since when one content that is not valid has followed another.
+        known_bad: The content that the start-up itself has refused and told.
+        switched: What the bot was last put on by us: a plan's hash, or Strategy C and the day.
+        finished_plan: The date of the plan that the bot has finished with 0; None while it has not.
+        finished_day: The market's date at which it did.
+        finished_emergency: Whether that plan was the emergency one.
+    """
+
+    key: str = ""
+    key_since_s: float = 0.0
+    unsettled_since_s: float = 0.0
+    known_bad: str = ""
+    switched: str = ""
+    finished_plan: date | None = None
+    finished_day: date | None = None
+    finished_emergency: bool = False
+
+
+NO_DAY = DayMemory()
+
+
+def note_candidate(memory: DayMemory, observation: Observation) -> DayMemory:
+    """Remember which content the file has, and since when."""
+    plan, at_s = observation.plan, observation.at_s
+    key = plan.candidate.key
+    if key == memory.key:
+        return memory
+    was_settled = not memory.key or is_valid_key(memory.key) or at_s - memory.key_since_s >= SETTLE_S
+    is_first = not memory.key
+    return replace(
+        memory,
+        key=key,
+        key_since_s=at_s,
+        unsettled_since_s=at_s if was_settled else memory.unsettled_since_s,
+        known_bad=key if is_first and plan.is_emergency else "",
+    )
+
+
+def is_valid_key(key: str) -> bool:
+    """Whether this content was valid when it was looked at."""
+    return key.startswith("valid:")
+
+
+def is_settled(memory: DayMemory, observation: Observation) -> bool:
+    """Whether the content counts: it is valid, or has stayed the same for long enough."""
+    at_s = observation.at_s
+    return (
+        observation.plan.candidate.word is None
+        or at_s - memory.key_since_s >= SETTLE_S
+        or at_s - memory.unsettled_since_s >= SETTLE_MOST_S
+    )
+
+
+def is_out_of_date(observation: Observation, rules: Rules) -> bool:
+    """Whether the bot's plan is of an earlier day."""
+    plan = observation.plan
+    return rules.judges_dates and plan.date is not None and plan.date < observation.market.today
+
+
+def has_plan_for_today(observation: Observation, rules: Rules) -> bool:
+    """Whether the file holds a valid plan for the current date (a plan that is early waits for its day)."""
+    candidate = observation.plan.candidate
+    is_of_today = candidate.date == observation.market.today or not rules.judges_dates
+    return candidate.word is None and is_of_today
+
+
+def note_finished(memory: DayMemory, observation: Observation) -> DayMemory:
+    """The bot has ended with 0: it is done with its plan."""
+    plan, today = observation.plan, observation.market.today
+    return replace(
+        memory,
+        finished_plan=plan.date or today,
+        finished_day=today,
+        finished_emergency=plan.is_emergency,
+    )
+
+
+def note_running(memory: DayMemory) -> DayMemory:
+    """A bot runs."""
+    return replace(memory, finished_plan=None, finished_day=None, finished_emergency=False)
+
+
+def choose_switch(memory: DayMemory, observation: Observation, rules: Rules) -> Switch:
+    """What the bot, running or finished, is to be put on now."""
+    plan, market = observation.plan, observation.market
+    if has_plan_for_today(observation, rules):
+        wants = (
+            _is_open_for(memory, observation, rules)
+            if memory.finished_day is not None
+            else plan.is_emergency or is_out_of_date(observation, rules)
+        )
+        return _unless_done(memory, Switch.NEW_PLAN, observation) if wants else Switch.NONE
+    is_due = rules.judges_dates and market.is_weekday and market.is_past_due and is_settled(memory, observation)
+    if not is_due:
+        return Switch.NONE
+    if memory.finished_day is not None:
+        is_done = memory.finished_plan is not None and memory.finished_plan >= market.today
+        return Switch.NONE if is_done else _unless_done(memory, Switch.STRATEGY_C, observation)
+    trades = plan.strategy != _NO_TRADING and not plan.is_emergency
+    if is_out_of_date(observation, rules) and trades:
+        return _unless_done(memory, Switch.STRATEGY_C, observation)
+    return Switch.NONE
+
+
+def _is_open_for(memory: DayMemory, observation: Observation, rules: Rules) -> bool:
+    """Whether a finished bot has something to do on today's plan."""
+    today = observation.market.today
+    if not rules.judges_dates:
+        return memory.finished_day is not None and memory.finished_day < today
+    if memory.finished_emergency:
+        return True
+    return memory.finished_plan is not None and memory.finished_plan < today
+
+
+def _unless_done(memory: DayMemory, switch: Switch, observation: Observation) -> Switch:
+    return Switch.NONE if build_switch_key(switch, observation) == memory.switched else switch
+
+
+def build_switch_key(switch: Switch, observation: Observation) -> str:
+    """What tells this switch from another one: each is made once."""
+    today = observation.market.today.isoformat()
+    content = observation.plan.candidate.sha256 if switch is Switch.NEW_PLAN else ""
+    return f"{switch}:{today}:{content or ''}"
+
+
+def must_not_trade(memory: DayMemory, observation: Observation, rules: Rules) -> bool:
+    """Whether the running bot's plan is another day's, at a time at which it must not be traded on."""
+    market, plan = observation.market, observation.plan
+    return (
+        market.is_weekday
+        and market.is_past_due
+        and is_out_of_date(observation, rules)
+        and plan.strategy != _NO_TRADING
+        and (plan.candidate.word is None or is_settled(memory, observation))
+    )
+
+
+def judge_plan(memory: DayMemory, observation: Observation, rules: Rules) -> tuple[Finding, ...]:
+    """Every kind of trouble with the plan."""
+    return (
+        _judge_missing(memory, observation, rules),
+        _judge_unusable(memory, observation),
+        _judge_changed(memory, observation, rules),
+    )
+
+
+def _judge_missing(memory: DayMemory, observation: Observation, rules: Rules) -> Finding:
+    plan, market, candidate = observation.plan, observation.market, observation.plan.candidate
+    is_due = rules.judges_dates and market.is_weekday and market.is_past_due
+    has_none = not has_plan_for_today(observation, rules) and is_settled(memory, observation)
+    is_done = memory.finished_plan is not None and memory.finished_plan >= market.today
+    needs_one = is_out_of_date(observation, rules) and not is_done
+    is_wanted = candidate.word is not FallbackWord.GAMEPLAN_NOT_CONFIGURED
+    verdict = Verdict.UNKNOWN
+    if is_due and has_none and needs_one and is_wanted:
+        verdict = Verdict.BAD
+    elif plan.date is not None and not plan.is_emergency and not is_out_of_date(observation, rules):
+        verdict = Verdict.FINE
+    then = "The bot goes on Strategy C: no trading." if rules.owns_bot else "The bot runs on another day's plan."
+    return Finding(
+        kind=IncidentKind.PLAN_MISSING,
+        verdict=verdict,
+        severity=Severity.ERROR,
+        words=Words(
+            title="No plan for today",
+            message=f"No valid plan for {market.today} by the time it is due ({_why(candidate)}). {then}",
+            next_action="Put a valid plan for the day in place: the bot is restarted onto it."
+            if rules.owns_bot
+            else "Put a valid plan for the day in place, then `inv startup --replace`.",
+        ),
+        over=Words(title="Plan for today in force", message=f"The bot runs on the plan of {plan.date}."),
+        key=market.today.isoformat(),
+    )
+
+
+def _judge_unusable(memory: DayMemory, observation: Observation) -> Finding:
+    candidate = observation.plan.candidate
+    is_bad = candidate.word in _UNUSABLE and is_settled(memory, observation) and candidate.key != memory.known_bad
+    is_fine = candidate.word is None or candidate.word in _WHOLE
+    return Finding(
+        kind=IncidentKind.PLAN_UNUSABLE,
+        verdict=Verdict.BAD if is_bad else Verdict.FINE if is_fine else Verdict.UNKNOWN,
+        severity=Severity.WARNING,
+        words=Words(
+            title="Plan file is not usable",
+            message=f"The plan file has changed and cannot be used: {_why(candidate)}. The bot keeps its own plan.",
+            next_action="Correct it; `inv gameplan.check --path FILE` judges it.",
+        ),
+        over=Words(title="Plan file is usable", message="The plan file holds a plan that can be used again."),
+        key=candidate.key,
+    )
+
+
+def _judge_changed(memory: DayMemory, observation: Observation, rules: Rules) -> Finding:
+    plan, candidate = observation.plan, observation.plan.candidate
+    verdict = Verdict.UNKNOWN
+    if candidate.word is None and plan.sha256:
+        is_other = candidate.sha256 != plan.sha256
+        is_same_day = candidate.date == plan.date or not rules.judges_dates
+        verdict = Verdict.BAD if is_other and is_same_day and not plan.is_emergency else Verdict.FINE
+    elif candidate.word in _WHOLE:
+        verdict = Verdict.FINE
+    done = " The bot has finished for that day." if memory.finished_day is not None else ""
+    return Finding(
+        kind=IncidentKind.PLAN_CHANGED,
+        verdict=verdict,
+        severity=Severity.WARNING,
+        words=Words(
+            title="Plan file changed during its day",
+            message=f"The plan file of {plan.date} has changed (strategy {candidate.strategy}). The bot keeps the plan "
+            f"that is in force (strategy {plan.strategy}).{done}",
+            next_action="If the change is to be taken: `inv bot.restart`.",
+        ),
+        over=Words(
+            title="Plan file and bot agree",
+            message="The plan file no longer differs from the plan that is in force for its day.",
+        ),
+        key=candidate.key,
+    )
+
+
+def _why(candidate: PlanCandidate) -> str:
+    if candidate.word is None:
+        return f"the file's plan is for {candidate.date}"
+    return f"{candidate.word}: {candidate.message}".rstrip(".: ")

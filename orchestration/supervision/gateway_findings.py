@@ -1,0 +1,273 @@
+"""What a look says about the gateway: engine, container, API, login, link, farms, accounts. Pure.
+
+What a look amounts to is judged by the machine that also waits for the gateway at a start
+(`orchestration.gateway.readiness`): it counts failed logins over the container's starts, excuses those of the broker's
+reset windows, and remembers a second factor that was asked for.
+"""
+
+from dataclasses import replace
+
+from orchestration.alerts.alert import Severity
+from orchestration.gateway import readiness
+from orchestration.gateway.api_values import ApiOutcome, ApiProbe
+from orchestration.gateway.readiness import SecondFactor, Sight
+from orchestration.gateway.words import describe_sight
+from orchestration.supervision.incidents import Finding, IncidentKind, Verdict, Words
+from orchestration.supervision.observation import Observation
+from orchestration.supervision.rules import (
+    API_GRACE_S,
+    ENGINE_GRACE_S,
+    FARMS_GRACE_S,
+    FARMS_HOLD_S,
+    GONE_IN_WINDOW_GRACE_S,
+    HOLD_S,
+    LINK_GRACE_S,
+    SECOND_FACTOR_REPEAT_S,
+    Rules,
+)
+
+BEGIN = readiness.Memory(deadline_s=float("inf"))
+CONNECTED = frozenset({Sight.READY, Sight.LINK_DOWN})
+LOST = frozenset(
+    {
+        Sight.GONE,
+        Sight.PAUSED,
+        Sight.RESTARTING,
+        Sight.UNHEALTHY,
+        Sight.STARTING,
+        Sight.API_NOT_READY,
+        Sight.CLIENT_IDS_IN_USE,
+    }
+)
+SAID_AT_ONCE = frozenset({Sight.GONE, Sight.PAUSED, Sight.RESTARTING, Sight.UNHEALTHY})
+_READ_THE_LOG = "Read the gateway's log: `inv logs --of gateway`."
+_WATCHED = "Nothing yet: it reconnects by itself, and is watched."
+
+
+def see(memory: readiness.Memory, observation: Observation, rules: Rules) -> tuple[readiness.Memory, Sight]:
+    """What the look amounts to, and what is remembered of it."""
+    seen = build_readiness_look(observation)
+    waiting = readiness.Rules(timeout_s=rules.restart_after_s, twofa_timeout_s=0.0, may_restart=False)
+    memory, decision = readiness.decide(memory, seen, observation.at_s, waiting)
+    sight = decision.sight
+    if sight is Sight.ENGINE_GONE and observation.api.is_connected:
+        return memory, Sight.LINK_DOWN if observation.api.is_link_down else Sight.READY
+    if sight is Sight.READY and observation.api.is_link_down:
+        return memory, Sight.LINK_DOWN
+    if sight not in LOST or not is_second_factor_pending(memory):
+        return memory, sight
+    # A login that waits for a phone goes through several starts; only one that stays dead is no longer waited for.
+    is_dead = sight is Sight.GONE and is_gone_for(memory, observation.at_s, GONE_IN_WINDOW_GRACE_S)
+    return memory, sight if is_dead else Sight.SECOND_FACTOR
+
+
+def build_readiness_look(observation: Observation) -> readiness.Observation:
+    """The part of a look that readiness is judged by."""
+    api = observation.api
+    outcome = ApiOutcome.SILENT if api.outcome is ApiOutcome.READY and not api.is_connected else api.outcome
+    return readiness.Observation(
+        status=observation.gateway if observation.engine_reachable else None,
+        login=observation.login,
+        api=None if outcome is None else ApiProbe(outcome=outcome, accounts=api.accounts or ()),
+        in_reset_window=observation.in_reset_window,
+    )
+
+
+def is_second_factor_pending(memory: readiness.Memory) -> bool:
+    """Whether the login waits for a phone."""
+    return memory.second_factor is SecondFactor.PENDING
+
+
+def is_gone_for(memory: readiness.Memory, at_s: float, least_s: float) -> bool:
+    """Whether the container has been dead for so long."""
+    return memory.gone_since_s is not None and at_s - memory.gone_since_s >= least_s
+
+
+def judge_gateway(
+    memory: readiness.Memory,
+    observation: Observation,
+    sight: Sight,
+    rules: Rules,
+    *,
+    was_started: bool,
+    grace_until_s: float,
+) -> tuple[Finding, ...]:
+    """Every kind of trouble with the gateway.
+
+    Args:
+        memory: What `see` remembers.
+        observation: The look.
+        sight: What `see` says.
+        rules: What may be done.
+        was_started: Whether the container has been started since the last look, not by us.
+        grace_until_s: Until when our own restart explains that it is not ready.
+    """
+    return (
+        _judge_engine(observation),
+        _judge_rejected(observation, sight),
+        _judge_account(observation, sight),
+        _judge_second_factor(memory, sight),
+        _judge_session(sight),
+        _judge_lost(memory, observation, sight, rules, was_started=was_started, grace_until_s=grace_until_s),
+        _judge_link(observation, sight),
+        _judge_farms(observation, sight),
+    )
+
+
+def _judge_engine(observation: Observation) -> Finding:
+    return Finding(
+        kind=IncidentKind.ENGINE_GONE,
+        verdict=Verdict.FINE if observation.engine_reachable else Verdict.BAD,
+        severity=Severity.ERROR,
+        words=Words(
+            title="Docker does not answer",
+            message="The Docker engine does not answer, so nothing is known of the gateway's container and nothing can "
+            "be done about it.",
+            next_action="Start Docker: `sudo systemctl start docker`, or Docker Desktop.",
+        ),
+        over=Words(title="Docker answers again", message="The Docker engine answers again."),
+        grace_s=ENGINE_GRACE_S,
+        hold_s=HOLD_S,
+    )
+
+
+def _judge_rejected(observation: Observation, sight: Sight) -> Finding:
+    return Finding(
+        kind=IncidentKind.LOGIN_REJECTED,
+        verdict=_verdict(is_bad=sight is Sight.REJECTED, is_fine=sight in CONNECTED),
+        severity=Severity.CRITICAL,
+        words=Words(
+            title="Broker refuses user or password",
+            message=f"The broker refuses user or password ({observation.login.evidence}). The gateway is stopped, for "
+            "a login loop can lock the account.",
+            next_action="Correct TWS_USERID and TWS_PASSWORD (try them on the broker's website first: too many tries "
+            "lock the account), then `inv startup`.",
+        ),
+        over=Words(title="Login accepted", message="The gateway is logged in again."),
+    )
+
+
+def _judge_account(observation: Observation, sight: Sight) -> Finding:
+    problem = observation.api.account_problem
+    return Finding(
+        kind=IncidentKind.WRONG_ACCOUNT,
+        verdict=_verdict(is_bad=sight in CONNECTED and bool(problem), is_fine=sight in CONNECTED),
+        severity=Severity.CRITICAL,
+        words=Words(
+            title="Gateway shows a wrong account",
+            message=f"After a login {problem}. The bot must not run on this gateway.",
+            next_action="Log in with the right user (TWS_USERID), or correct GATEWAY_ACCOUNT and TRADING_MODE, then "
+            "`inv startup`.",
+        ),
+        over=Words(title="Right account", message="The gateway shows the right account again."),
+    )
+
+
+def _judge_second_factor(memory: readiness.Memory, sight: Sight) -> Finding:
+    is_bad = sight is Sight.SECOND_FACTOR
+    return Finding(
+        kind=IncidentKind.SECOND_FACTOR,
+        verdict=_verdict(is_bad=is_bad, is_fine=sight in CONNECTED and not is_second_factor_pending(memory)),
+        severity=Severity.CRITICAL,
+        words=Words(
+            title="Second factor needed",
+            message="The gateway's login waits for the second factor. It is waited for without end; nothing is "
+            "restarted meanwhile.",
+            next_action="Confirm it on the phone. If no push is there, `inv gateway.restart` sends a new one.",
+        ),
+        over=Words(title="Second factor confirmed", message="The gateway is logged in again."),
+        repeat_s=SECOND_FACTOR_REPEAT_S,
+    )
+
+
+def _judge_session(sight: Sight) -> Finding:
+    return Finding(
+        kind=IncidentKind.SESSION_TAKEN,
+        verdict=_verdict(is_bad=sight is Sight.SESSION_TAKEN, is_fine=sight in CONNECTED),
+        severity=Severity.ERROR,
+        words=Words(
+            title="Session taken over elsewhere",
+            message="The same user is logged in elsewhere, and that session was left in charge. The gateway is not "
+            "restarted.",
+            next_action="Log the other session out (TWS, the phone's app, the website), then `inv gateway.restart`.",
+        ),
+        over=Words(title="Session is back", message="The gateway is logged in again."),
+    )
+
+
+def _judge_lost(
+    memory: readiness.Memory,
+    observation: Observation,
+    sight: Sight,
+    rules: Rules,
+    *,
+    was_started: bool,
+    grace_until_s: float,
+) -> Finding:
+    grace_s = 0.0 if sight in SAID_AT_ONCE or was_started else API_GRACE_S
+    if observation.at_s < grace_until_s:
+        grace_s = grace_until_s - observation.at_s
+    if observation.in_restart_window:
+        is_muted = not is_gone_for(memory, observation.at_s, GONE_IN_WINDOW_GRACE_S)
+    else:
+        is_muted = observation.in_reset_window and sight is not Sight.GONE
+    seen = describe_sight(sight, build_readiness_look(observation), port=rules.port)
+    then = "It is restarted once if it does not come back." if rules.may_restart_gateway else "It is not restarted."
+    return Finding(
+        kind=IncidentKind.GATEWAY_LOST,
+        verdict=_verdict(is_bad=sight in LOST, is_fine=sight in CONNECTED and not observation.api.account_problem),
+        severity=Severity.ERROR,
+        words=Words(
+            title="Gateway lost", message=f"The gateway is not usable: {seen}. {then}", next_action=_READ_THE_LOG
+        ),
+        over=Words(title="Gateway is back", message="The gateway's API answers again, with the right account."),
+        grace_s=grace_s,
+        hold_s=HOLD_S,
+        is_muted=is_muted,
+    )
+
+
+def _judge_link(observation: Observation, sight: Sight) -> Finding:
+    return Finding(
+        kind=IncidentKind.LINK_DOWN,
+        verdict=_verdict(is_bad=sight is Sight.LINK_DOWN, is_fine=sight is Sight.READY),
+        severity=Severity.ERROR,
+        words=Words(
+            title="Gateway has no link to the broker",
+            message="The gateway's API answers, but its link to the broker is lost (1100, 2110).",
+            next_action=_WATCHED,
+        ),
+        over=Words(title="Link to the broker is back", message="The gateway has its link to the broker again."),
+        grace_s=LINK_GRACE_S,
+        hold_s=HOLD_S,
+        is_muted=observation.in_window,
+    )
+
+
+def _judge_farms(observation: Observation, sight: Sight) -> Finding:
+    farms = ", ".join(observation.api.broken_farms)
+    return Finding(
+        kind=IncidentKind.FARMS_BROKEN,
+        verdict=_verdict(is_bad=sight is Sight.READY and bool(farms), is_fine=sight is Sight.READY),
+        severity=Severity.WARNING,
+        words=Words(
+            title="Data farms broken",
+            message=f"The gateway is up, but data farms are broken: {farms}.",
+            next_action="Look at the broker's system status page.",
+        ),
+        over=Words(title="Data farms are back", message="No data farm is broken any more."),
+        grace_s=FARMS_GRACE_S,
+        hold_s=FARMS_HOLD_S,
+        is_muted=observation.in_window,
+    )
+
+
+def _verdict(*, is_bad: bool, is_fine: bool) -> Verdict:
+    return Verdict.BAD if is_bad else Verdict.FINE if is_fine else Verdict.UNKNOWN
+
+
+def note_own_restart(memory: readiness.Memory, observation: Observation, rules: Rules) -> readiness.Memory:
+    """Our restart is done: the next start that is seen is ours."""
+    waiting = readiness.Rules(timeout_s=rules.restart_after_s, twofa_timeout_s=0.0, may_restart=False)
+    memory = readiness.note_restarted(memory, observation.at_s, waiting)
+    return replace(memory, deadline_s=float("inf"))

@@ -1,0 +1,179 @@
+"""What one look of a supervisor sees, as values; `orchestration.supervisor` looks."""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+from orchestration.errors import FallbackWord, StartupFailure
+from orchestration.gateway.accounts import validate_accounts
+from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.login import NOTHING_READ, LoginReading
+from orchestration.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiLook:
+    """The kept connection to the gateway's API.
+
+    Attributes:
+        outcome: `READY` while it is connected and answers; else how the last try ended; None where it was not tried.
+        is_link_down: Whether the gateway has lost its link to the broker (1100, 2110), as last heard.
+        broken_farms: The data farms that are broken (2103, 2105, 2157), as last heard.
+        accounts: The accounts that the gateway named on the present connection; None before it did.
+        account_problem: Why these accounts may not be traded (`judge_accounts`); empty where they may.
+        latency_ms: The round trip of the last time request.
+        logins: How many connections there have been; each one may be a new login.
+    """
+
+    outcome: ApiOutcome | None = None
+    is_link_down: bool = False
+    broken_farms: tuple[str, ...] = ()
+    accounts: tuple[str, ...] | None = None
+    account_problem: str = ""
+    latency_ms: float | None = None
+    logins: int = 0
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the API answers and has named its accounts: without them nobody knows whose gateway it is."""
+        return self.outcome is ApiOutcome.READY and self.accounts is not None
+
+
+NOT_TRIED = ApiLook()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BotLook:
+    """The bot's process.
+
+    Attributes:
+        is_running: Whether it runs.
+        key: What tells this bot from one launched before or after it, for example its pid and birth.
+        exit_code: Of one that has ended; None while it runs, after a signal, and where nobody knows.
+        signal_name: The signal that ended it, for example `SIGKILL`; empty otherwise.
+        is_stopping: Whether it was told to leave, or said that it leaves: its end is then planned.
+        watchdog_age_s: Seconds since its last `WATCHDOG=1`; None if it never sent one.
+        watchdog_limit_s: After how many seconds of silence it counts as hung; None if that is not watched.
+        has_gateway_connection: Whether it holds a connection to the gateway's port; None where that cannot be seen.
+    """
+
+    is_running: bool
+    key: str = ""
+    exit_code: int | None = None
+    signal_name: str = ""
+    is_stopping: bool = False
+    watchdog_age_s: float | None = None
+    watchdog_limit_s: float | None = None
+    has_gateway_connection: bool | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it ended by itself with 0: its work for the plan's date is done."""
+        return not self.is_running and self.exit_code == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanCandidate:
+    """What the configured plan file would be if the bot were started now.
+
+    Attributes:
+        word: Why it may not be used; None for a plan that is valid now.
+        message: One sentence about that.
+        sha256: Of its bytes; None where they could not be read.
+        date: Its date, where it satisfies the schema.
+        strategy: `A`, `B` or `C`, likewise.
+    """
+
+    word: FallbackWord | None
+    message: str = ""
+    sha256: str | None = None
+    date: date | None = None
+    strategy: str = ""
+
+    @property
+    def key(self) -> str:
+        """What tells this content from another one."""
+        return f"{self.word or 'valid'}:{self.sha256 or ''}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanLook:
+    """The plan that the bot runs on, or ran on last, and the one that it could run on.
+
+    Attributes:
+        date: Its date; None where nobody knows: then it is not judged.
+        strategy: `A`, `B` or `C`.
+        is_emergency: Whether it is Strategy C for want of a valid plan.
+        sha256: Of its bytes.
+        candidate: What the configured file holds now.
+    """
+
+    date: date | None
+    strategy: str
+    is_emergency: bool
+    sha256: str
+    candidate: PlanCandidate
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarketLook:
+    """What day it is for the market.
+
+    Attributes:
+        today: The date in `MARKET_TIMEZONE`.
+        is_weekday: Whether that is no Saturday or Sunday.
+        is_past_due: Whether `GAMEPLAN_DUE` has passed today.
+    """
+
+    today: date
+    is_weekday: bool
+    is_past_due: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """One look at everything.
+
+    Attributes:
+        at_s: Monotonic seconds.
+        now: Wall-clock time, aware.
+        wall_jump_s: How far the wall clock moved against the monotonic one since the last look.
+        engine_reachable: Whether the Docker engine answered; always true where there is no engine to be asked.
+        gateway: The gateway's container or process; None if the engine did not answer.
+        api: Its API.
+        login: What the log of its latest start says.
+        bot: The bot.
+        plan: Its plan.
+        market: The market's day.
+        disk_free_bytes: Free space at the state folder.
+        in_reset_window: Whether the broker is resetting its servers now (`BROKER_RESET_WINDOWS`).
+        in_restart_window: Whether the gateway restarts itself about now (`GATEWAY_RESTART_WINDOW`).
+    """
+
+    at_s: float
+    now: datetime
+    wall_jump_s: float = 0.0
+    engine_reachable: bool = True
+    gateway: GatewayStatus | None
+    api: ApiLook = NOT_TRIED
+    login: LoginReading = field(default=NOTHING_READ)
+    bot: BotLook
+    plan: PlanLook
+    market: MarketLook
+    disk_free_bytes: int
+    in_reset_window: bool = False
+    in_restart_window: bool = False
+
+    @property
+    def in_window(self) -> bool:
+        """Whether a gateway that is not ready is expected now."""
+        return self.in_reset_window or self.in_restart_window
+
+
+def judge_accounts(accounts: tuple[str, ...], settings: Settings, *, is_simulated: bool = False) -> str:
+    """Why these accounts may not be traded, as one sentence; empty where they may."""
+    try:
+        validate_accounts(accounts, settings, is_simulated=is_simulated)
+    except StartupFailure as failure:
+        return failure.message
+    return ""

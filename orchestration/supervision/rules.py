@@ -1,0 +1,71 @@
+"""What a supervisor may do, and after how long it says or does something."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from orchestration.settings import GameplanFreshness, GatewayRecovery, GatewayRuntime, Settings
+
+GONE_GRACE_S = 2.0  # somebody else's `docker restart` shows the container as exited for some tenths of a second
+GONE_IN_WINDOW_GRACE_S = 60.0  # Docker's restart policy backs off up to 60 s; the nightly restart may end the container
+API_GRACE_S = 15.0  # one answer that is late, on a busy machine, is no loss
+ENGINE_GRACE_S = 15.0  # an upgrade of Docker restarts its daemon
+LINK_GRACE_S = 10.0  # 1100 and 1102 often follow each other within seconds
+LINK_RESTART_AFTER_S = 900.0  # SPEC W2: 1100 or 2110 alone restarts nothing before 15 minutes
+FARMS_GRACE_S = 300.0  # farms go and come with the broker's own maintenance
+SECOND_FACTOR_REPEAT_S = 3600.0  # SPEC W2: said again each hour
+CONNECT_GRACE_S = 60.0  # SPEC W2: so long after the gateway is back the bot must hold a connection
+HOLD_S = 10.0  # how long it must be fine before it is said to be over
+FARMS_HOLD_S = 60.0
+CLOCK_JUMP_S = 30.0  # no time synchronisation steps so far while it works
+DISK_LOW_BYTES = 500 * 1024 * 1024  # the figure of preflight
+DISK_FINE_BYTES = 600 * 1024 * 1024
+SETTLE_S = 5.0  # SPEC P3: a file written less than 5 s ago may be half written
+SETTLE_MOST_S = 15.0  # and is looked at three times
+RESTART_SPACING_S = 900.0  # an incident right after one that a restart ended is the same trouble
+RESTARTS_A_DAY = 6  # a gateway that crashes again and again needs a person, and each login may need a phone
+DAY_S = 86400.0
+FAST_LOOK_S = 10.0  # how often it is looked at while something is wrong
+LEAST_LOOK_S = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What the settings say about supervision.
+
+    Attributes:
+        interval_s: How often everything is looked at.
+        restart_after_s: How long a running gateway may take to become ready before it is restarted, and again after.
+        may_restart_gateway: Whether a restart of the gateway is ours to do.
+        may_stop_gateway: Whether the gateway is ours to stop.
+        owns_bot: Whether the bot is ours: to restart, and to end with. A monitor only watches it.
+        judges_dates: Whether a plan must be of the day.
+        port: Where the gateway's API is, for what is said.
+    """
+
+    interval_s: float = 60.0
+    restart_after_s: float = 120.0
+    may_restart_gateway: bool = True
+    may_stop_gateway: bool = True
+    owns_bot: bool = True
+    judges_dates: bool = True
+    port: int = 4002
+
+    @classmethod
+    def from_settings(cls, settings: Settings, *, owns_bot: bool = True, may_restart: bool = True) -> Self:
+        """What the settings say.
+
+        Args:
+            settings: The configuration.
+            owns_bot: False for a monitor.
+            may_restart: False where the command line says that nothing is to be restarted.
+        """
+        is_ours = settings.gateway_runtime is not GatewayRuntime.EXTERNAL
+        return cls(
+            interval_s=settings.monitor_interval_s,
+            restart_after_s=settings.gateway_health_timeout_s,
+            may_restart_gateway=is_ours and may_restart and settings.gateway_recovery is GatewayRecovery.RESTART,
+            may_stop_gateway=is_ours,
+            owns_bot=owns_bot,
+            judges_dates=settings.gameplan_freshness is GameplanFreshness.TODAY,
+            port=settings.gateway_port,
+        )
