@@ -1,7 +1,7 @@
 """What one look of a supervisor sees, as values; `orchestration.supervisor` looks."""
 
+import datetime as dt
 from dataclasses import dataclass, field
-from datetime import date, datetime
 
 from orchestration.errors import FallbackWord, StartupFailure
 from orchestration.gateway.accounts import validate_accounts
@@ -87,7 +87,7 @@ class PlanCandidate:
     word: FallbackWord | None
     message: str = ""
     sha256: str | None = None
-    date: date | None = None
+    date: dt.date | None = None
     strategy: str = ""
 
     @property
@@ -108,7 +108,7 @@ class PlanLook:
         candidate: What the configured file holds now.
     """
 
-    date: date | None
+    date: dt.date | None
     strategy: str
     is_emergency: bool
     sha256: str
@@ -125,7 +125,7 @@ class MarketLook:
         is_past_due: Whether `GAMEPLAN_DUE` has passed today.
     """
 
-    today: date
+    today: dt.date
     is_weekday: bool
     is_past_due: bool
 
@@ -151,7 +151,7 @@ class Observation:
     """
 
     at_s: float
-    now: datetime
+    now: dt.datetime
     wall_jump_s: float = 0.0
     engine_reachable: bool = True
     gateway: GatewayStatus | None

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestration.errors import FallbackWord
 from orchestration.gateway.api_values import ApiOutcome
-from orchestration.gateway.container import ContainerState, Health
+from orchestration.gateway.container import ContainerState
 from orchestration.gateway.login import LoginPhase, LoginReading
 from orchestration.supervision import (
     Action,
