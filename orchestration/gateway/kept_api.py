@@ -24,6 +24,7 @@ CLIENT_IDS_TRIED = 10  # SPEC G6
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 15.0  # a gateway that is back is found within this, and its log gets four lines a minute
 _LEAST_WAIT_S = 0.25  # between two attempts however often somebody asks for one
+_LEAST_ASK_S = 0.05  # between two time requests, likewise: the library holds back what exceeds 45 a second
 _CLOSE_EXTRA_S = 5.0  # beyond the time-out: for the library's import, should it be under way, on a slow machine
 
 _STATE_OF = {
@@ -223,7 +224,9 @@ class KeptApi:
         while await self._is_in_order(connection, is_new=began_s is None):
             began_s = loop.time() if began_s is None else began_s
             self._settle_account()
-            await connection.wait_for(self._nudge, until_s=loop.time() + self._interval_s)
+            settled_s = loop.time()
+            await connection.wait_for(until_s=settled_s + min(_LEAST_ASK_S, self._interval_s))
+            await connection.wait_for(self._nudge, until_s=settled_s + self._interval_s)
             self._renew_nudge()
         return 0.0 if began_s is None else loop.time() - began_s
 
