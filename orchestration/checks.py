@@ -12,6 +12,7 @@ from orchestration.errors import FailureWord
 from orchestration.report import StepStatus
 from orchestration.settings import Settings
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError
+from orchestration.system.files import is_folder_there, is_there
 
 _LOW_DISK_BYTES = 500 * 1024 * 1024  # some days of bot logs (BOT_LOG_MAX_MB) and an image layer
 _CLOCK_CHECK_TIMEOUT_S = 2.0
@@ -39,9 +40,9 @@ class Check:
 def check_state_folder(settings: Settings) -> Check:
     """Can the state folder be written, or made?"""
     folder = settings.state_dir
-    while not folder.exists() and folder != folder.parent:
+    while not is_there(folder) and folder != folder.parent:
         folder = folder.parent
-    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+    if is_folder_there(folder) and os.access(folder, os.W_OK | os.X_OK):
         return Check(name="state folder", status=StepStatus.OK, detail=str(settings.state_dir))
     return Check(
         name="state folder",
@@ -55,7 +56,7 @@ def check_state_folder(settings: Settings) -> Check:
 def check_env_file(settings: Settings) -> Check:
     """S5: secrets live in `.env`; who can read it?"""
     path = configuration.find_env_file(settings.environ, settings.project_dir)
-    if path is None or not path.exists():
+    if path is None or not is_there(path):
         return Check(name=".env file", status=StepStatus.SKIP, detail="there is none")
     if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
         return Check(
@@ -70,7 +71,7 @@ def check_env_file(settings: Settings) -> Check:
 def check_disk(settings: Settings) -> Check:
     """S5: is there room for plans, journal and logs?"""
     folder = settings.state_dir
-    while not folder.exists() and folder != folder.parent:
+    while not is_there(folder) and folder != folder.parent:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
     text = f"{free / 1024**3:.1f} GiB free at {folder}"

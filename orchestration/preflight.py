@@ -21,6 +21,7 @@ from orchestration.report import StepStatus, format_duration
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
+from orchestration.system.files import is_there
 from orchestration.system.lock import read_lock_holder
 
 LOCK_FILE = "startup.lock"
@@ -291,7 +292,7 @@ def _check_gameplan(preflight: Preflight) -> Iterator[Check]:
                 fix="Set READ_ONLY_API=no, or use a plan with strategy C.",
             )
             return
-    exists = settings.gameplan_path.exists()
+    exists = is_there(settings.gameplan_path)
     yield Check(
         name="gameplan",
         status=StepStatus.OK if exists else StepStatus.WARN,

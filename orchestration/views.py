@@ -177,7 +177,11 @@ def logs(of: str, *, follow: bool, lines: int) -> int:
         return int(ExitCode.FAILURE)
     if of == "gateway":
         return _show_gateway_log(settings, follow=follow, lines=lines)
-    found = sorted(settings.log_dir.glob(f"{of}_*.log"), key=lambda path: (path.stat().st_mtime, path.name))
+    try:
+        found = sorted(settings.log_dir.glob(f"{of}_*.log"), key=lambda path: (path.stat().st_mtime, path.name))
+    except OSError as error:
+        console.warn(f"the logs in {settings.log_dir} cannot be read: {error.strerror}")
+        return int(ExitCode.FAILURE)
     if not found:
         console.warn(f"there is no log of {of} in {settings.log_dir}")
         return int(ExitCode.FAILURE)

@@ -28,6 +28,7 @@ from orchestration.bot.record import (
     BotRecord,
     build_record_path,
     complete_launch,
+    is_record_hidden,
     read_record,
 )
 from orchestration.settings import Settings
@@ -111,6 +112,8 @@ def find_bot(settings: Settings) -> BotPresence:
             is_unknown=True,
             detail=f"the bot's command runs as {_list_pids(look.unknown)}, which may not be looked at more closely",
         )
+    if is_record_hidden(path):
+        return BotPresence(is_unknown=True, detail=f"{path}, where it would be recorded, may not be read by this user")
     return BotPresence(detail="not running")
 
 

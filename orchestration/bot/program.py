@@ -9,6 +9,7 @@ import sys
 from orchestration.bot.command_line import Interpreter, parse_invocation
 from orchestration.settings import Settings
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError, SystemCommands
+from orchestration.system.files import is_file_there, is_folder_there, is_there
 
 _MODULE_IS_MISSING = 3
 # Looks for a module as `python -m` does, without running any of it but the packages' own search paths.
@@ -23,6 +24,7 @@ for part in rest:
 sys.exit(0 if spec is not None else {_MODULE_IS_MISSING})
 """
 _LOOK_TIMEOUT_S = 10.0
+_ABSENT = "does not exist, or is hidden from this user"
 
 
 def command_problem(settings: Settings, *, commands: Commands | None = None) -> str | None:
@@ -30,7 +32,7 @@ def command_problem(settings: Settings, *, commands: Commands | None = None) -> 
 
     Runs nothing of the bot. Another interpreter than our own is asked whether it has the module.
     """
-    if not settings.bot_workdir.is_dir():
+    if not is_folder_there(settings.bot_workdir):
         return f"BOT_WORKDIR: {settings.bot_workdir} is not a folder"
     return _find_program_problem(settings) or _find_script_problem(settings, commands or SystemCommands())
 
@@ -42,8 +44,8 @@ def _find_program_problem(settings: Settings) -> str | None:
             return f"BOT_COMMAND: the program {program} is not on PATH"
         return None
     path = settings.bot_workdir / program
-    if not path.is_file():
-        return f"BOT_COMMAND: {path} does not exist" if not path.exists() else f"BOT_COMMAND: {path} is not a file"
+    if not is_file_there(path):
+        return f"BOT_COMMAND: {path} {'is not a file' if is_there(path) else _ABSENT}"
     if not os.access(path, os.X_OK):
         return f"BOT_COMMAND: {path} is not executable; run `chmod +x` on it, or name its interpreter before it"
     return None
@@ -65,8 +67,8 @@ def _find_script_problem(settings: Settings, commands: Commands) -> str | None:
     is_on_path = invocation.interpreter is Interpreter.SHELL and shutil.which(
         invocation.program, path=settings.environ.get("PATH")
     )
-    if invocation.program and not script.exists() and not is_on_path:
-        return f"BOT_COMMAND: {script} does not exist"
+    if invocation.program and not is_there(script) and not is_on_path:
+        return f"BOT_COMMAND: {script} {_ABSENT}"
     return None
 
 

@@ -134,6 +134,17 @@ def read_record(path: Path) -> BotRecord | BotLaunch | None:
         return None
 
 
+def is_record_hidden(path: Path) -> bool:
+    """Whether this user may not even look: a bot may have been recorded there by somebody else."""
+    try:
+        path.open("rb").close()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def remove_record(path: Path) -> None:
     """Forget the bot. No error if that cannot be: a dead bot's record does no harm."""
     with contextlib.suppress(OSError):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration.settings import Settings, TradingMode
+from orchestration.system.files import is_file_there
 
 # In Compose's own order of preference, each with the override that goes with it.
 _FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
@@ -61,10 +62,10 @@ def find_compose_files(directory: Path) -> tuple[Path, ...]:
 
     Compose itself would go on to look in the folders above, and would let COMPOSE_FILE decide.
     """
-    found = next((directory / name for name in _FILE_NAMES if (directory / name).is_file()), None)
+    found = next((directory / name for name in _FILE_NAMES if is_file_there(directory / name)), None)
     if found is None:
         return ()
-    override = next((directory / name for name in _OVERRIDE_NAMES if (directory / name).is_file()), None)
+    override = next((directory / name for name in _OVERRIDE_NAMES if is_file_there(directory / name)), None)
     return (found,) if override is None else (found, override)
 
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
+from orchestration.system.files import is_folder_there
+
 OnLine = Callable[[str], None]
 
 _LAST_LINES = 10
@@ -212,7 +214,7 @@ class _SystemFollowing:
 def _start(
     argv: Sequence[str], *, cwd: Path | None, environ: Mapping[str, str] | None, stderr: int
 ) -> "subprocess.Popen[str]":
-    if cwd is not None and not cwd.is_dir():
+    if cwd is not None and not is_folder_there(cwd):
         raise NotADirectoryError(f"working folder {cwd} does not exist")
     try:
         return subprocess.Popen(

@@ -34,6 +34,25 @@ def write_atomic(path: Path, content: bytes, *, mode: int = _PRIVATE) -> None:
     _sync_folder(path.parent)
 
 
+def is_there(path: Path) -> bool:
+    """Whether this user sees something at `path`.
+
+    `Path.exists`, `is_file` and `is_dir` raise where a folder on the way may not be entered, or a name is too long. A
+    setting can name such a path; that is something to tell, not to fail on.
+    """
+    return os.path.exists(path)  # noqa: PTH110 - see above
+
+
+def is_file_there(path: Path) -> bool:
+    """Whether this user sees a file at `path`; see `is_there`."""
+    return os.path.isfile(path)  # noqa: PTH113 - see `is_there`
+
+
+def is_folder_there(path: Path) -> bool:
+    """Whether this user sees a folder at `path`; see `is_there`."""
+    return os.path.isdir(path)  # noqa: PTH112 - see `is_there`
+
+
 def _sync_folder(folder: Path) -> None:
     if os.name != "posix":
         return  # Windows cannot open a folder for syncing, and journals its renames itself
