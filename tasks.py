@@ -84,7 +84,7 @@ def gateway_down(_: Context, json: bool = False) -> None:
     from orchestration import cli
     from orchestration.shutdown import GATEWAY_DOWN
 
-    _end(cli.run_steps("gateway.down", (GATEWAY_DOWN,), as_json=json))
+    _end(cli.run_steps("gateway.down", (GATEWAY_DOWN,), as_json=json, starts=True))
 
 
 @task(
@@ -122,24 +122,64 @@ def bot_stop(_: Context, json: bool = False) -> None:
     _end(cli.run_steps("bot.stop", (BOT_STOP,), as_json=json))
 
 
+@task(name="restart", help={"json": _JSON})
+def bot_restart(_: Context, json: bool = False) -> None:
+    """Restart the bot in order on the day's plan.
+
+    Gateway and plan are validated again first. Under a supervisor it is the supervisor that does it.
+    """
+    from orchestration import cli
+
+    _end(cli.restart_bot(as_json=json))
+
+
 @task(
     help={
         "simulate": "On the built-in gateway, a sample plan and the reference bot: no Docker, no account",
         "dry_run": "Say what would be done, from what is there now; change nothing",
         "replace": "Stop a running bot in order first",
+        "foreground": "Stay with the bot, watch the system, alert and mend; Ctrl-C stops the bot in order",
+        "service": "The same for a boot service: failures are counted",
         "json": _JSON,
     }
 )
 def startup(
-    _: Context, simulate: bool = False, dry_run: bool = False, replace: bool = False, json: bool = False
+    _: Context,
+    simulate: bool = False,
+    dry_run: bool = False,
+    replace: bool = False,
+    foreground: bool = False,
+    service: bool = False,
+    json: bool = False,
 ) -> None:
     """Run the whole sequence: from nothing to a running bot.
 
-    Exit code 0: up; 1: a person is needed; 2: up, on the emergency plan, which trades nothing.
+    Exit code 0: up; 1: a person is needed; 2: up, on the emergency plan, which trades nothing. With --service also 78:
+    only a person can help, and trying again is of no use.
     """
     from orchestration.startup import Options, start
 
-    _end(start(Options(simulate=simulate, dry_run=dry_run, replace=replace, as_json=json)))
+    options = Options(
+        simulate=simulate,
+        dry_run=dry_run,
+        replace=replace,
+        as_json=json,
+        foreground=foreground,
+        service=service,
+    )
+    _end(start(options))
+
+
+@task
+def monitor(_: Context) -> None:
+    """Watch a system that somebody else started; alert.
+
+    For a bot that was started without --foreground. It never touches the bot; it restarts a lost gateway once, unless
+    GATEWAY_RECOVERY=alert.
+    """
+    from orchestration.serve import monitor as watch
+
+    _end(watch())
 
 
 @task(help={"keep_gateway": "Leave the gateway running", "json": _JSON})
@@ -275,8 +315,10 @@ def alert_test(_: Context, json: bool = False) -> None:
     _end(cli.test_alert(as_json=json))
 
 
-namespace = Collection(preflight, startup, shutdown, hold, resume, install, uninstall, status, history, logs, config)
+namespace = Collection(
+    preflight, startup, monitor, shutdown, hold, resume, install, uninstall, status, history, logs, config
+)
 namespace.add_collection(Collection("gateway", gateway_up, gateway_wait, gateway_restart, gateway_down))
 namespace.add_collection(Collection("gameplan", gameplan_check))
-namespace.add_collection(Collection("bot", bot_start, bot_stop))
+namespace.add_collection(Collection("bot", bot_start, bot_stop, bot_restart))
 namespace.add_collection(Collection("alert", alert_test))

@@ -126,6 +126,30 @@ def run_steps(kind: str, steps: tuple[Step, ...], *, as_json: bool, starts: bool
     return int(report.exit_code)
 
 
+def restart_bot(*, as_json: bool) -> int:
+    """`inv bot.restart`: validate anew and restart the bot; a supervisor does it where there is one."""
+    from orchestration.preflight import SUPERVISOR_LOCK_FILE
+    from orchestration.shutdown import BOT_STOP
+    from orchestration.system.lock import read_lock_holder
+    from orchestration.system.signals import ask_to_restart
+
+    settings = load_settings_or_explain()
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE)
+    if holder is None or holder.pid is None:
+        return run_steps("bot.restart", (BOT_STOP, *STEPS[2:]), as_json=as_json, starts=True)
+    if not ask_to_restart(holder.pid):
+        console.warn(f"the supervisor, {holder}, could not be asked: it belongs to another user or has just ended")
+        return int(ExitCode.FAILURE)
+    answer = f"Asked {holder} to restart the bot; `inv status` and `inv logs --of bot -f` show it."
+    if as_json:
+        console.print_json({"instance": settings.instance, "asked": holder.pid, "message": answer})
+    else:
+        console.print_line(answer)
+    return int(ExitCode.SUCCESS)
+
+
 def hold(reason: str, *, as_json: bool) -> int:
     """`inv hold`: say that the system stays down, then take it down."""
     from orchestration.hold import write_hold

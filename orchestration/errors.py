@@ -54,11 +54,12 @@ class FallbackWord(StrEnum):
 
 
 class ExitCode(IntEnum):
-    """What `startup` tells the shell. Nothing else leaves it."""
+    """What `startup` tells the shell. Nothing else leaves it; `GIVE_UP` only with `--service`."""
 
     SUCCESS = 0
     FAILURE = 1
     PARTIAL = 2
+    GIVE_UP = 78  # the unit names it in RestartPreventExitStatus=; EX_CONFIG of sysexits.h
 
 
 class StartupFailure(Exception):  # noqa: N818 - the field's word; it is an outcome, not a programming error

@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -125,6 +126,24 @@ def open_run_log(
     if path is not None:
         prune_logs(log_dir, prefix=prefix, keep=keep, spare=[path, *spare])
     return run_log
+
+
+def cut_back(path: Path, *, limit_bytes: int) -> bool:
+    """Cut a log that its writer keeps open: what it holds becomes `NAME.1`, and it begins anew. Returns whether it did.
+
+    Lines that are written between the copy and the cut are lost. A disk that cannot hold the copy gets only the cut.
+    """
+    try:
+        if path.stat().st_size <= limit_bytes:
+            return False
+        try:
+            shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+        except OSError:
+            path.with_name(f"{path.name}.1").unlink(missing_ok=True)
+        os.truncate(path, 0)
+    except OSError:
+        return False
+    return True
 
 
 def prune_logs(log_dir: Path, *, prefix: str, keep: int, spare: Iterable[Path] = ()) -> None:

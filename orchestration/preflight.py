@@ -16,6 +16,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.docker_runtime import needs_credentials
 from orchestration.gateway.runtime import Runtime
+from orchestration.gateway.windows import parse_windows
 from orchestration.hold import refuse_if_held
 from orchestration.report import StepStatus, format_duration
 from orchestration.settings import GatewayRuntime, Settings
@@ -25,6 +26,8 @@ from orchestration.system.files import is_there
 from orchestration.system.lock import read_lock_holder
 
 LOCK_FILE = "startup.lock"
+SUPERVISOR_LOCK_FILE = "supervisor.lock"
+MONITOR_LOCK_FILE = "monitor.lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,7 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
         rows = [
             Check(name="configuration", status=StepStatus.OK, detail=_describe_mode(preflight.settings)),
             *_check_names(preflight.settings),
+            *_check_windows(preflight.settings),
             _check_hold(preflight.settings),
             _check_lock(preflight),
             check_bot_absent(
@@ -156,6 +160,23 @@ def _describe_mode(settings: Settings) -> str:
 def _check_names(settings: Settings) -> Iterator[Check]:
     for warning in settings.warnings:
         yield Check(name="names of variables", status=StepStatus.WARN, detail=warning, fix="Correct the name.")
+
+
+def _check_windows(settings: Settings) -> Iterator[Check]:
+    for name, text in (
+        ("BROKER_RESET_WINDOWS", settings.broker_reset_windows),
+        ("GATEWAY_RESTART_WINDOW", settings.gateway_restart_window),
+    ):
+        try:
+            parse_windows(text)
+        except ValueError as error:
+            yield Check(
+                name="windows of time",
+                status=StepStatus.FAIL,
+                detail=f"{name}: {error}",
+                fix=f"Correct {name}; docs/reference/configuration.md shows the form.",
+                failure=FailureWord.CONFIG_INVALID,
+            )
 
 
 def _check_hold(settings: Settings) -> Check:

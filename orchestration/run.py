@@ -9,14 +9,11 @@ import dataclasses
 import logging
 import os
 import secrets
-import socket
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestration.alerts.alert import Alert, Severity
 from orchestration.alerts.delivery import Delivery, channel_problem
-from orchestration.alerts.heartbeat import Ping
 from orchestration.bot.find import find_bot
 from orchestration.bot.record import build_record_path
 from orchestration.bot.record import read_record as read_bot_record
@@ -29,9 +26,9 @@ from orchestration.hold import refuse_if_held
 from orchestration.journal import Journal
 from orchestration.logs import open_run_log, prune_logs
 from orchestration.mission import Display, Mission, Step
-from orchestration.preflight import LOCK_FILE
+from orchestration.preflight import LOCK_FILE, MONITOR_LOCK_FILE, SUPERVISOR_LOCK_FILE
 from orchestration.redaction import Redactor
-from orchestration.report import Progress, Report, Result, StepReport, StepStatus, describe_success
+from orchestration.report import Progress, Report, StepReport, StepStatus, describe_success
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.steps import Desk
 from orchestration.system.clock import Clock
@@ -39,15 +36,14 @@ from orchestration.system.commands import Commands
 from orchestration.system.lock import LockHeldError, hold_lock, read_lock_holder
 from orchestration.system.processes import ask_to_end
 from orchestration.system.signals import Interruption
+from orchestration.telling import Teller
 
 JOURNAL_FILE = "journal.sqlite3"
 _FLUSH_TIMEOUT_S = 10.0  # SPEC A2: at most this much more at exit
+_HAND_ON_TIMEOUT_S = 2.0
 _CLEANUP_STOP_TIMEOUT_S = 5.0
 _CLEANUP_MARGIN_S = 20.0  # a run that is asked to end stops what it had half started
 _LOCK_LOOK_S = 0.1
-_BENIGN = frozenset(
-    {FailureWord.ALREADY_STARTING, FailureWord.BOT_ALREADY_RUNNING, FailureWord.HELD, FailureWord.INTERRUPTED}
-)
 
 
 class Run:
@@ -96,6 +92,7 @@ class Run:
             return
         started_at, started_s = self._clock.now(), self._clock.monotonic_s()
         self._current = step
+        self._teller.step = step.name
         self._display.begin_step(step)
         self._log.info("step %s (%s)", step.name, step.state)
         row = self._journal.start_step(self.run_id, step.name, step.state)
@@ -133,7 +130,7 @@ class Run:
             message=report.message,
         )
         self._log.info("result %s, exit code %d: %s", report.result, report.exit_code, report.message)
-        self._tell_end(report)
+        self._teller.tell_end(report)
         # Alerts may take some seconds more; the next start need not wait for them.
         self._lock.close()
         self._display.end(report)
@@ -177,6 +174,14 @@ class Run:
             redact=self._redactor.text,
             log=logging.getLogger("orchestration.alerts"),
         )
+        self._teller = Teller(
+            self._delivery,
+            settings=settings,
+            mission=self._mission,
+            run_id=self.run_id,
+            clock=self._clock,
+            redactor=self._redactor,
+        )
         self._held.callback(self._flush)
         self._display.begin(
             run_id=self.run_id, instance=settings.instance, simulated=settings.simulated, steps=self._mission.steps
@@ -196,7 +201,7 @@ class Run:
             ),
             probe=probe_api,
             run_id=self.run_id,
-            tell=self._tell,
+            tell=self._teller.tell,
             show=self._show,
             show_wait=self._display.show_wait,
             log=self._log,
@@ -208,9 +213,10 @@ class Run:
             if failure is not None:
                 raise failure
             if self._mission.starts:
+                self._refuse_beside_supervisor()
                 self._take_lock()
                 refuse_if_held(settings.state_dir)
-                self._tell_begin()
+                self._teller.tell_begin()
             else:
                 self._end_other_run()
                 self._take_lock()
@@ -235,22 +241,40 @@ class Run:
             ) from error
 
     def _end_other_run(self) -> None:
-        """Ask a run that is under way to end, and wait until it has tidied up. A person who says stop goes first."""
-        path = self._settings.state_dir / LOCK_FILE
-        holder = read_lock_holder(path)
-        if holder is None or holder.pid is None:
+        """Ask what is at work to end, and wait until it has tidied up. A person who says stop goes first.
+
+        A supervisor that is asked stops its bot in order and ends with 0, so that no service manager starts it again.
+        """
+        for name in (SUPERVISOR_LOCK_FILE, MONITOR_LOCK_FILE, LOCK_FILE):
+            path = self._settings.state_dir / name
+            holder = read_lock_holder(path)
+            if holder is None or holder.pid is None:
+                continue
+            self._show(f"ending what is at work: {holder}")
+            ask_to_end(holder.pid)
+            deadline_s = self._clock.monotonic_s() + self._settings.bot_stop_timeout_s + _CLEANUP_MARGIN_S
+            while read_lock_holder(path) is not None and self._clock.monotonic_s() < deadline_s:
+                self._clock.sleep(_LOCK_LOOK_S)
+
+    def _refuse_beside_supervisor(self) -> None:
+        """Nobody starts a bot beside a supervisor, which may be about to start one itself."""
+        starts_bot = any(step.name == "bot.start" for step in self._mission.steps)
+        if self._mission.supervises or not starts_bot:
             return
-        self._show(f"ending the run that is under way ({holder})")
-        ask_to_end(holder.pid)
-        deadline_s = self._clock.monotonic_s() + self._settings.bot_stop_timeout_s + _CLEANUP_MARGIN_S
-        while read_lock_holder(path) is not None and self._clock.monotonic_s() < deadline_s:
-            self._clock.sleep(_LOCK_LOOK_S)
+        holder = read_lock_holder(self._settings.state_dir / SUPERVISOR_LOCK_FILE)
+        if holder is None or (find_bot(self._settings).found is not None and not self._mission.replaces_bot):
+            return  # with a bot, the check for it says so better
+        raise StartupFailure(
+            FailureWord.ALREADY_STARTING,
+            f"A supervisor of this instance is at work, and starts the bot itself: {holder}.",
+            next_action="`inv bot.restart` has it restart the bot on the day's plan; `inv shutdown` ends it.",
+        )
 
     @contextlib.contextmanager
-    def _failures_caught(self) -> Iterator[None]:
+    def _failures_caught(self, *, is_interruptible: bool = True) -> Iterator[None]:
         """The boundary: whatever comes out of a step becomes the run's failure."""
         try:
-            with self._interruption.allowed():
+            with self._interruption.allowed() if is_interruptible else contextlib.nullcontext():
                 yield
         except StartupFailure as failure:
             self._fail(failure)
@@ -280,20 +304,13 @@ class Run:
         self._log.error("%s: %s", failure.word, failure.message)
         for line in failure.evidence:
             self._log.error("  %s", line)
-        self._tell(
-            Severity.WARNING if failure.word in _BENIGN else Severity.CRITICAL,
-            f"Start-up failed: {failure.word}" if failure.word not in _BENIGN else f"Start-up stopped: {failure.word}",
-            failure.message,
-            cause=failure.word,
-            next_action=failure.next_action,
-            evidence=failure.evidence,
-        )
+        self._teller.tell_failure(failure)
 
     def _tidy_up(self) -> None:
         """Leave nothing half-started: no bot of this run, no simulated gateway that nobody uses."""
         if not self._mission.starts or self._current is None:
             return  # nothing was started, and what runs is not this run's
-        with self._failures_caught():
+        with self._failures_caught(is_interruptible=False):
             presence = find_bot(self._settings)
             record = presence.found.record if presence.found else None
             if presence.found is not None and record is not None and record.run_id == self.run_id:
@@ -338,64 +355,16 @@ class Run:
             report, message=self._redactor.text(message), next_action=self._redactor.text(next_action)
         )
 
-    def _tell_begin(self) -> None:
-        if self._mission.kind == "startup":
-            self._delivery.ping(Ping.START)
-            self._tell(Severity.INFO, "Start-up begun", f"Starting {self._settings.trading_mode} trading system.")
-
-    def _tell_end(self, report: Report) -> None:
-        if not self._mission.starts:
-            return
-        if report.failure is not None:
-            if report.failure not in _BENIGN:
-                self._delivery.ping(Ping.FAIL, exit_code=int(report.exit_code))
-            return
-        if report.progress.bot is None:
-            return  # a step run alone: the system is not up yet
-        self._delivery.ping(Ping.SUCCESS, exit_code=int(report.exit_code))
-        partial = report.result is Result.PARTIAL
-        self._tell(
-            Severity.WARNING if partial else Severity.INFO,
-            "Operational, on the emergency plan" if partial else "Operational",
-            report.message,
-            cause=report.fallback or "",
-            next_action=report.next_action,
-        )
-
-    def _tell(
-        self,
-        severity: Severity,
-        title: str,
-        message: str,
-        *,
-        cause: str = "",
-        next_action: str = "",
-        evidence: tuple[str, ...] = (),
-    ) -> None:
-        redact = self._redactor.text
-        self._delivery.send(
-            Alert(
-                severity=severity,
-                title=title,
-                message=redact(message),
-                host=socket.gethostname(),
-                instance=self._settings.instance,
-                run_id=self.run_id,
-                step=self._current.name if self._current else "",
-                cause=cause,
-                next_action=redact(next_action),
-                evidence=tuple(redact(line) for line in evidence),
-                simulated=self._settings.gateway_runtime is GatewayRuntime.SIMULATOR,
-                at=self._clock.now(),
-            )
-        )
-
     def _show(self, text: str) -> None:
         text = self._redactor.text(text)
         self._log.debug("%s", text)
         self._display.show(text)
 
     def _flush(self) -> None:
+        if self._mission.supervises and self._failure is None:
+            # A signal is the supervisor's to read, and so are the alerts that are not sent yet.
+            self._delivery.close(timeout_s=_HAND_ON_TIMEOUT_S)
+            return
         self._interruption.renew()
         # Interrupted here, the outcome stands; what is not sent yet goes with the next run.
         with contextlib.suppress(InterruptedBySignal), self._interruption.allowed():

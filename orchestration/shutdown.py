@@ -11,9 +11,11 @@ from orchestration.bot.stop import stop_bot
 from orchestration.errors import FailureWord, StartupFailure, State
 from orchestration.gateway.container import ContainerState
 from orchestration.mission import Step
+from orchestration.preflight import SUPERVISOR_LOCK_FILE
 from orchestration.report import Progress, StepStatus, format_duration
 from orchestration.settings import GatewayRuntime
 from orchestration.steps import Desk, Outcome
+from orchestration.system.lock import read_lock_holder
 
 _MOST_BOTS = 10  # whoever starts them faster than they can be stopped must be stopped first
 _GATEWAY_STOP_TIMEOUT_S = 30.0  # Docker's own default is 10 s; the gateway's Java program takes longer to say goodbye
@@ -90,6 +92,13 @@ def _refuse_external(desk: Desk) -> None:
 
 def _gateway_down(desk: Desk, progress: Progress) -> Outcome:
     _refuse_external(desk)
+    holder = read_lock_holder(desk.settings.state_dir / SUPERVISOR_LOCK_FILE)
+    if holder is not None:
+        raise StartupFailure(
+            FailureWord.ALREADY_STARTING,
+            f"A supervisor watches this system and would bring the gateway back: {holder}.",
+            next_action="`inv shutdown` ends it, the bot and the gateway, in order.",
+        )
     return _stop_the_gateway(desk, progress)
 
 

@@ -32,6 +32,7 @@ STEPS = (
 )
 
 
+_SERVICE_DOCKER_TIMEOUT_S = "180"  # Docker Desktop needs up to minutes after logon
 _NEEDS_LIBRARIES = frozenset({"gateway.wait", "gameplan.check", "bot.start"})
 
 
@@ -44,22 +45,26 @@ class Options:
         dry_run: Only say what would be done.
         replace: Stop a running bot in order first.
         as_json: One JSON document on standard output, everything else on standard error.
+        foreground: Stay with the bot and watch the system.
+        service: The same for a boot service: failures are counted, and 78 says that only a person can help.
     """
 
     simulate: bool = False
     dry_run: bool = False
     replace: bool = False
     as_json: bool = False
+    foreground: bool = False
+    service: bool = False
 
 
-def open_run(mission: Mission, display: Display, *, simulate: bool = False) -> Run:
+def open_run(mission: Mission, display: Display, *, simulate: bool = False, service: bool = False) -> Run:
     """Open a run on the real world. A wrong configuration opens it too: as a failed one, recorded and alerted."""
     if any(step.name in _NEEDS_LIBRARIES for step in mission.steps):
         threading.Thread(target=_preload, name="preload").start()
     commands, clock = SystemCommands(), SystemClock()
     failure: StartupFailure | None = None
     try:
-        settings = load_settings(simulate=simulate)
+        settings = load_settings(simulate=simulate, service=service)
     except StartupFailure as wrong:
         failure = wrong
         settings = Settings.load(lenient=True)
@@ -73,37 +78,55 @@ def open_run(mission: Mission, display: Display, *, simulate: bool = False) -> R
     )
 
 
-def load_settings(*, simulate: bool = False) -> Settings:
+def load_settings(*, simulate: bool = False, service: bool = False) -> Settings:
     """The configuration; for `--simulate` with the built-in gateway, a sample plan of today and the reference bot.
+
+    Args:
+        simulate: See above.
+        service: Whether a boot service starts it: Docker is then waited for, unless the operator said how long.
 
     Raises:
         StartupFailure: `CONFIG_INVALID`.
     """
-    if not simulate:
-        return Settings.load()
-    from orchestration.simulation import build_overrides
+    overrides: dict[str, str] = {}
+    if simulate:
+        from orchestration.simulation import build_overrides
 
-    return Settings.load(overrides=build_overrides(Settings.load(lenient=True)), simulated=True)
+        overrides |= build_overrides(Settings.load(lenient=True))
+    if service and any(
+        row.name == "DOCKER_START_TIMEOUT" and row.source == "default" for row in Settings.load(lenient=True).sources
+    ):
+        overrides["DOCKER_START_TIMEOUT"] = _SERVICE_DOCKER_TIMEOUT_S
+    return Settings.load(overrides=overrides, simulated=simulate)
 
 
 def run_startup(options: Options, display: Display) -> Report:
     """Run the whole sequence. Never raises for what it meets."""
-    if options.simulate:
+    mission = Mission(kind="startup", steps=STEPS, replaces_bot=options.replace)
+    return run_mission(mission, display, simulate=options.simulate)
+
+
+def run_mission(mission: Mission, display: Display, *, simulate: bool = False, service: bool = False) -> Report:
+    """Open a run, perform its steps in order, close it."""
+    if simulate:
         from orchestration.simulation import ensure_sample_plan
 
         # Where even this cannot be written, the run itself finds no plan and says so.
         with contextlib.suppress(OSError):
             ensure_sample_plan(Settings.load(lenient=True), clock=SystemClock())
-    mission = Mission(kind="startup", steps=STEPS, replaces_bot=options.replace)
-    return run_mission(mission, display, simulate=options.simulate)
-
-
-def run_mission(mission: Mission, display: Display, *, simulate: bool = False) -> Report:
-    """Open a run, perform its steps in order, close it."""
-    run = open_run(mission, display, simulate=simulate)
+    run = open_run(mission, display, simulate=simulate, service=service)
     for step in mission.steps:
         run.perform(step)
     return run.close()
+
+
+def _begin_anew() -> None:
+    """A start by hand clears what a boot service has counted."""
+    state_dir = Settings.load(lenient=True).state_dir
+    if (state_dir / "attempts.json").exists():
+        from orchestration.supervision import attempts
+
+        attempts.clear(state_dir)
 
 
 def _preload() -> None:
@@ -118,6 +141,12 @@ def start(options: Options) -> int:
 
     if options.dry_run:
         return _show_dry_run(options)
+    if not options.service:
+        _begin_anew()
+    if options.foreground or options.service:
+        from orchestration.serve import serve
+
+        return serve(options)
     display = console.build_display(as_json=options.as_json)
     report = run_startup(options, display)
     if options.as_json:
@@ -161,9 +190,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--simulate", action="store_true", help="built-in gateway, sample plan, reference bot")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; change nothing")
     parser.add_argument("--replace", action="store_true", help="stop a running bot in order first")
+    parser.add_argument("--foreground", action="store_true", help="stay with the bot and watch the system")
+    parser.add_argument("--service", action="store_true", help="the same for a boot service; adds exit code 78")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     given = parser.parse_args(argv)
-    return start(Options(simulate=given.simulate, dry_run=given.dry_run, replace=given.replace, as_json=given.json))
+    return start(
+        Options(
+            simulate=given.simulate,
+            dry_run=given.dry_run,
+            replace=given.replace,
+            as_json=given.json,
+            foreground=given.foreground,
+            service=given.service,
+        )
+    )
 
 
 if __name__ == "__main__":

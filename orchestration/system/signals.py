@@ -1,6 +1,7 @@
 """The door for signals: the first one that asks us to end becomes an exception, where one may be raised."""
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Self
 from orchestration.errors import InterruptedBySignal
 
 _NAMES = ("SIGTERM", "SIGINT", "SIGHUP")  # Windows has the first two only
+RESTART_SIGNAL = "SIGUSR1"
 
 
 class Interruption:
@@ -58,9 +60,12 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
+        before, self._before = self._before, {}
+        for number, handler in before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # what `signal.signal` returned, it takes back
-        self._before.clear()
+        outer = before.get(self._pending) if self._pending is not None else None
+        if callable(outer):
+            outer(self._pending, None)  # it came too late for us: whoever was asked before us gets it
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self._is_spent:
@@ -73,3 +78,59 @@ class Interruption:
         self._is_spent = True
         self._pending = None
         raise InterruptedBySignal(signal.Signals(number).name)
+
+
+def ask_to_restart(pid: int) -> bool:
+    """Ask the supervisor with this pid to restart its bot. False if it cannot be asked."""
+    number = getattr(signal, RESTART_SIGNAL, None)
+    if number is None:
+        return False
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+class Requests:
+    """While entered, signals are requests that a loop reads when it comes round: end, or restart the bot.
+
+    SIGTERM, SIGINT and SIGHUP ask to end; SIGUSR1 (where there is one) asks for the bot's restart. Nothing is raised.
+
+    Attributes:
+        wake: Set with each request, so that whoever waits on it looks.
+        ended_by: The name of the signal that asked to end; empty before.
+    """
+
+    def __init__(self) -> None:
+        self.wake = threading.Event()
+        self._wants_restart = False
+        self._before: dict[int, object] = {}
+        self.ended_by = ""
+
+    def take_restart(self) -> bool:
+        """Whether a restart of the bot was asked for since the last time."""
+        wanted, self._wants_restart = self._wants_restart, False
+        return wanted
+
+    def __enter__(self) -> Self:
+        for name in (*_NAMES, RESTART_SIGNAL):
+            number = getattr(signal, name, None)
+            if number is not None:
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what `signal.signal` returned, it takes back
+        self._before.clear()
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if name == RESTART_SIGNAL:
+            self._wants_restart = True
+        else:
+            self.ended_by = self.ended_by or name
+        self.wake.set()

@@ -38,7 +38,7 @@ _MAY_SHOW = frozenset(
     {
         "tasks",
         "fabfile",
-        *(f"orchestration.{name}" for name in ("startup", "cli", "views", "console", "hostservice.cli")),
+        *(f"orchestration.{name}" for name in ("startup", "serve", "cli", "views", "console", "hostservice.cli")),
     }
 )
 _TASK_RUNNERS = frozenset({"invoke", "fabric"})

@@ -1,0 +1,271 @@
+"""The lookout: puts together one observation of everything that supervision judges. Looks, never touches."""
+
+import json
+import shutil
+import signal
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import psutil
+
+from orchestration.bot.record import BotRecord, build_record_path
+from orchestration.bot.watch import BotSight, BotWatch
+from orchestration.gameplan import check_from_settings
+from orchestration.gateway.api_values import ApiOutcome, ApiProbe
+from orchestration.gateway.container import ContainerState
+from orchestration.gateway.eyes import Eyes, Now
+from orchestration.gateway.kept_api import KeptApi
+from orchestration.gateway.kept_look import KeptLook, KeptState
+from orchestration.gateway.runtime import Runtime
+from orchestration.gateway.windows import is_in_any, parse_windows
+from orchestration.settings import Settings
+from orchestration.supervision.observation import (
+    ApiLook,
+    BotLook,
+    MarketLook,
+    Observation,
+    PlanCandidate,
+    PlanLook,
+    judge_accounts,
+)
+from orchestration.system.clock import Clock
+
+if TYPE_CHECKING:
+    import threading
+
+# A bot that pings at all pings at least twice a minute (systemd's advice is half of what is allowed); four missed.
+_BOT_WATCHDOG_LIMIT_S = 120.0
+_OUTCOME = {
+    KeptState.CONNECTED: ApiOutcome.READY,
+    KeptState.SILENT: ApiOutcome.SILENT,
+    KeptState.REFUSED: ApiOutcome.REFUSED,
+    KeptState.CLOSED: ApiOutcome.CLOSED,
+    KeptState.GARBAGE: ApiOutcome.GARBAGE,
+    KeptState.CLIENT_ID_IN_USE: ApiOutcome.CLIENT_ID_IN_USE,
+    KeptState.NOT_CONNECTED: ApiOutcome.NOT_CONNECTED,
+    KeptState.DISCLAIMER: ApiOutcome.DISCLAIMER,
+}
+
+
+class Lookout:
+    """Looks at the gateway, its API, the bot, its plan, the disk and the clock. Use as a context.
+
+    Args:
+        settings: The configuration.
+        runtime: Who runs the gateway.
+        clock: Tells the time.
+
+    Attributes:
+        wake: Set when something may have changed. Whoever waits on it clears it.
+    """
+
+    def __init__(self, settings: Settings, runtime: Runtime, *, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._eyes = Eyes(runtime, settings, clock=clock, probe=_no_probe, windows=())
+        self.wake: threading.Event = self._eyes.wake
+        self._kept = KeptApi(
+            settings.gateway_host,
+            settings.gateway_port,
+            client_id=settings.gateway_probe_client_id,
+            timeout_s=settings.health_check_timeout_s,
+            interval_s=settings.monitor_interval_s,
+            now=clock.now,
+            monotonic_s=clock.monotonic_s,
+            on_change=self.wake.set,
+        )
+        self._bot: BotWatch | None = None
+        self._record_path = build_record_path(settings)
+        self._is_ending_bot = False
+        self._reset_windows = parse_windows(settings.broker_reset_windows)
+        self._restart_windows = parse_windows(settings.gateway_restart_window)
+        self._wall_offset_s = self._read_wall_offset_s()
+        self._candidate: PlanCandidate | None = None
+        self._candidate_stamp: tuple[object, ...] = ()
+
+    def __enter__(self) -> Self:
+        self._eyes.__enter__()
+        self._kept.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.leave_bot()
+        self._kept.close()
+        self._eyes.__exit__(*exception)
+
+    def watch_bot(self, record: BotRecord) -> None:
+        """From now on this is the bot."""
+        self.leave_bot()
+        self._is_ending_bot = False
+        self._bot = BotWatch(self._settings, record, clock=self._clock, on_change=self.wake.set)
+
+    def leave_bot(self) -> None:
+        """Stop watching the bot; the bot itself is not touched."""
+        if self._bot is not None:
+            self._bot.close()
+
+    def expect_end(self) -> None:
+        """The bot is about to be stopped: its end is meant."""
+        self._is_ending_bot = True
+
+    def look(self) -> Observation:
+        """Look at everything once."""
+        now_s = self._clock.monotonic_s()
+        sight = self._eyes.look(left_s=float("inf"))
+        status = sight.status
+        is_up = status is not None and (status.is_up or status.state is ContainerState.UNKNOWN)
+        if is_up:
+            self._kept.resume()
+        else:
+            self._kept.pause()
+        offset_s = self._read_wall_offset_s()
+        jump_s, self._wall_offset_s = offset_s - self._wall_offset_s, offset_s
+        now = self._clock.now()
+        kept = self._kept.read()
+        api = self._build_api_look(kept, is_simulated=status is not None and status.is_simulated)
+        return Observation(
+            at_s=now_s,
+            now=now,
+            wall_jump_s=jump_s,
+            engine_reachable=status is not None,
+            gateway=status,
+            api=api,
+            login=sight.login,
+            bot=self._look_at_bot(),
+            plan=self._look_at_plan(now),
+            market=self._look_at_market(now),
+            disk_free_bytes=_free_bytes(self._settings.state_dir),
+            in_reset_window=is_in_any(self._reset_windows, now),
+            in_restart_window=is_in_any(self._restart_windows, now),
+        )
+
+    def read_kept(self) -> KeptLook:
+        """The kept connection as it is now, for the live view."""
+        return self._kept.read()
+
+    def read_bot_status(self) -> str:
+        """The bot's last `STATUS=`; empty if it sent none."""
+        return self._bot.look().status if self._bot is not None else ""
+
+    def _read_wall_offset_s(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic_s()
+
+    def _build_api_look(self, kept: KeptLook, *, is_simulated: bool) -> ApiLook:
+        accounts = kept.accounts if kept.state is KeptState.CONNECTED else None
+        return ApiLook(
+            outcome=_OUTCOME.get(kept.state),
+            is_link_down=kept.is_link_down,
+            broken_farms=kept.broken_farms,
+            accounts=accounts,
+            account_problem=""
+            if accounts is None
+            else judge_accounts(accounts, self._settings, is_simulated=is_simulated),
+            latency_ms=kept.latency_ms,
+            logins=kept.connections,
+        )
+
+    def _look_at_bot(self) -> BotLook:
+        if self._bot is None:
+            return BotLook(is_running=False)
+        sight, record = self._bot.look(), self._bot.record
+        return BotLook(
+            is_running=sight.is_running,
+            key=f"{record.pid}:{record.birth}",
+            exit_code=sight.exit_code if sight.exit_code is not None and sight.exit_code >= 0 else None,
+            signal_name=_signal_name(sight),
+            # Whoever stops a bot on purpose takes its record away; after a crash the record stays.
+            is_stopping=sight.is_stopping or self._is_ending_bot or not self._record_path.exists(),
+            watchdog_age_s=sight.watchdog_age_s,
+            watchdog_limit_s=None if sight.watchdog_age_s is None else _BOT_WATCHDOG_LIMIT_S,
+            has_gateway_connection=_has_connection(record.pid, self._settings.gateway_port),
+        )
+
+    def _look_at_plan(self, now: datetime) -> PlanLook:
+        record = self._bot.record if self._bot is not None else None
+        return PlanLook(
+            date=None if record is None else _read_plan_date(record.gameplan),
+            strategy="" if record is None else record.strategy,
+            is_emergency=record is not None and record.gameplan == self._settings.emergency_gameplan_path,
+            sha256="" if record is None else record.gameplan_sha256,
+            candidate=self._look_at_candidate(now),
+        )
+
+    def _look_at_candidate(self, now: datetime) -> PlanCandidate:
+        """What the plan file would be; judged anew when the file, or the hour, has changed."""
+        path = self._settings.gameplan_path
+        local = now.astimezone(self._settings.market_timezone)
+        stamp: tuple[object, ...] = (local.date(), local.hour)
+        try:
+            if path is not None:
+                found = path.stat()
+                stamp = (*stamp, found.st_mtime_ns, found.st_size, found.st_ino)
+        except OSError as error:
+            stamp = (*stamp, error.errno)
+        if self._candidate is None or stamp != self._candidate_stamp:
+            verdict = check_from_settings(self._settings, clock=self._clock)
+            self._candidate = PlanCandidate(
+                word=verdict.word,
+                message=verdict.message,
+                sha256=verdict.sha256,
+                date=None if verdict.date is None else date.fromisoformat(verdict.date),
+                strategy=verdict.strategy or "",
+            )
+            self._candidate_stamp = stamp
+        return self._candidate
+
+    def _look_at_market(self, now: datetime) -> MarketLook:
+        local = now.astimezone(self._settings.market_timezone)
+        saturday = 5
+        return MarketLook(
+            today=local.date(),
+            is_weekday=local.weekday() < saturday,
+            is_past_due=local.time() >= self._settings.gameplan_due,
+        )
+
+
+def _no_probe(host: str, port: int, *, client_id: int, timeout_s: float, now: Now) -> ApiProbe:
+    """The kept connection does the looking: the eyes are for the container and its log."""
+    del host, port, client_id, timeout_s, now
+    return ApiProbe(outcome=ApiOutcome.SILENT)
+
+
+def _signal_name(sight: BotSight) -> str:
+    if sight.exit_code is None or sight.exit_code >= 0:
+        return ""
+    try:
+        return signal.Signals(-sight.exit_code).name
+    except ValueError:
+        return f"signal {-sight.exit_code}"
+
+
+def _has_connection(pid: int, port: int) -> bool | None:
+    """Whether the process, or one that it started, holds a connection to the gateway's port."""
+    try:
+        bot = psutil.Process(pid)
+        found = [
+            connection
+            for process in (bot, *bot.children(recursive=True))
+            for connection in process.net_connections(kind="tcp")
+        ]
+    except psutil.Error:
+        return None
+    return any(
+        # The remote end is empty for a socket that only listens, and then has no second part.
+        connection.status == psutil.CONN_ESTABLISHED and tuple(connection.raddr)[1:] == (port,)
+        for connection in found
+    )
+
+
+def _read_plan_date(path: Path) -> date | None:
+    try:
+        return date.fromisoformat(json.loads(path.read_bytes())["date"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _free_bytes(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0

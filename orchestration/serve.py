@@ -1,0 +1,225 @@
+"""`--foreground`, `--service` and `inv monitor`: the start-up, and then the watch.
+
+With `--service` (what boot services pass) failed starts and unplanned ends are counted, and what only a person can mend
+is not tried again: exit code 78 tells the service manager so.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import socket
+from collections.abc import Iterator
+
+from orchestration import console, watch_display
+from orchestration.alerts.alert import Alert, Severity
+from orchestration.alerts.delivery import Delivery
+from orchestration.errors import ExitCode, FailureWord
+from orchestration.gateway.record import read_record
+from orchestration.gateway.runtime import build_runtime
+from orchestration.hold import read_hold
+from orchestration.hostnotify import HostNotifier, NotifyingDisplay
+from orchestration.journal import Journal
+from orchestration.logs import open_run_log
+from orchestration.mission import Display, Mission
+from orchestration.preflight import MONITOR_LOCK_FILE, SUPERVISOR_LOCK_FILE
+from orchestration.redaction import Redactor
+from orchestration.report import Report, build_json
+from orchestration.run import JOURNAL_FILE
+from orchestration.settings import Settings
+from orchestration.startup import STEPS, Options, load_settings, run_mission
+from orchestration.supervision import attempts
+from orchestration.supervisor import Post, Restart, Supervisor
+from orchestration.system.clock import SystemClock
+from orchestration.system.commands import SystemCommands
+from orchestration.system.lock import LockHeldError, hold_lock, read_lock_holder
+from orchestration.system.signals import Requests
+
+# The longest step without a sign of life: fetching an image, beyond its own time-out.
+_SILENCE_MARGIN_S = 120.0
+_FLUSH_TIMEOUT_S = 10.0
+
+
+def serve(options: Options) -> int:
+    """Start the system, stay with it, and return the exit code."""
+    lenient = Settings.load(lenient=True)
+    if options.service:
+        refusal = _why_not_again(lenient)
+        if refusal is not None:
+            # Again and again on Windows, where a trigger repeats: no log, no run, no alert.
+            console.warn(refusal)
+            return int(ExitCode.GIVE_UP)
+    clock = SystemClock()
+    try:
+        with _hold(lenient, SUPERVISOR_LOCK_FILE, "supervisor", clock), _host(lenient, clock) as host:
+            display = NotifyingDisplay(console.build_display(as_json=options.as_json), host)
+            with Requests() as requests:
+                return _serve(options, clock, host, display, requests)
+    except LockHeldError as error:
+        console.warn(f"A supervisor of instance {lenient.instance} is at work already: {error.holder}.")
+        return int(ExitCode.GIVE_UP if options.service else ExitCode.FAILURE)
+    except OSError as error:
+        console.warn(f"STATE_DIR: {lenient.state_dir} cannot be written ({error.strerror}).")
+        return int(ExitCode.FAILURE)
+
+
+def monitor() -> int:
+    """`inv monitor`: the watch alone, for a bot that somebody else started. Never touches the bot."""
+    settings = Settings.load(lenient=True)
+    clock = SystemClock()
+    try:
+        with _hold(settings, MONITOR_LOCK_FILE, "monitor", clock), _host(settings, clock) as host:
+            host.say_ready("watching")
+            with Requests() as requests:
+                return _watch(settings, clock, host, requests, restart=None, report=None)
+    except LockHeldError as error:
+        console.warn(f"A monitor of instance {settings.instance} is at work already: {error.holder}.")
+        return int(ExitCode.FAILURE)
+
+
+def _serve(options: Options, clock: SystemClock, host: HostNotifier, display: Display, requests: Requests) -> int:
+    mission = Mission(kind="service" if options.service else "startup", steps=STEPS, supervises=True)
+    report = run_mission(mission, display, simulate=options.simulate, service=options.service)
+    if options.as_json:
+        console.print_json(build_json(report))
+    if report.progress.bot is None:
+        return _judge_failed_start(options, report, clock)
+    settings = load_settings(simulate=options.simulate, service=options.service)
+    host.say_ready(report.message)
+
+    def restart() -> Report:
+        again = dataclasses.replace(mission, kind="restart", steps=STEPS[2:])
+        return run_mission(again, display, simulate=options.simulate, service=options.service)
+
+    code = _watch(settings, clock, host, requests, restart=restart, report=report)
+    if not options.service:
+        return int(ExitCode.FAILURE) if code == ExitCode.GIVE_UP else code
+    if code == ExitCode.GIVE_UP:
+        attempts.note_given_up(settings, "only a person can help; the last alert says why", now=clock.now())
+    elif code == ExitCode.FAILURE:
+        outcome = attempts.note_unplanned_end(settings, now=clock.now())
+        return _give_up(settings, outcome, clock) or code
+    return code
+
+
+def _watch(
+    settings: Settings,
+    clock: SystemClock,
+    host: HostNotifier,
+    requests: Requests,
+    *,
+    restart: Restart | None,
+    report: Report | None,
+) -> int:
+    """Open what a supervisor needs, and let it run."""
+    log = logging.getLogger("orchestration.supervisor")
+    redactor = Redactor(settings.secrets)
+    bot = report.progress.bot if report is not None else None
+    run_id = report.run_id if report is not None else f"monitor_{clock.now():%Y%m%d_%H%M%S}"
+    with (
+        open_run_log(
+            settings.log_dir,
+            clock=clock,
+            run_id=run_id,
+            keep=settings.log_keep,
+            redactor=redactor,
+            prefix="supervisor" if restart is not None else "monitor",
+        ),
+        Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log, redact=redactor.text) as journal,
+        contextlib.closing(watch_display.build(settings)) as watching,
+    ):
+        delivery = _build_delivery(settings, journal, clock, redactor)
+        try:
+            post = Post(
+                settings=settings,
+                runtime=build_runtime(
+                    settings, commands=SystemCommands(), clock=clock, record=read_record(settings.state_dir)
+                ),
+                clock=clock,
+                journal=journal,
+                delivery=delivery,
+                host=host,
+                watching=watching,
+                restart=restart,
+                run_id=run_id,
+                log=log,
+            )
+            return Supervisor(post, bot.record if bot is not None else None, requests).run()
+        finally:
+            delivery.close(timeout_s=_FLUSH_TIMEOUT_S)
+
+
+def _build_delivery(settings: Settings, journal: Journal, clock: SystemClock, redactor: Redactor) -> Delivery:
+    return Delivery(
+        webhook=settings.discord_webhook_url,
+        mention=settings.discord_mention,
+        heartbeat=settings.heartbeat_url,
+        outbox=journal,
+        clock=clock,
+        redact=redactor.text,
+        log=logging.getLogger("orchestration.alerts"),
+    )
+
+
+def _judge_failed_start(options: Options, report: Report, clock: SystemClock) -> int:
+    """The exit code of a start that failed, and with `--service` whether it is tried again."""
+    if not options.service:
+        return int(report.exit_code)
+    if report.failure is FailureWord.INTERRUPTED:
+        return int(ExitCode.SUCCESS)  # the service was stopped: an ordered end, and not counted
+    settings = Settings.load(lenient=True)
+    outcome = attempts.note_failed_start(settings, report.failure, now=clock.now())
+    return _give_up(settings, outcome, clock) or int(report.exit_code)
+
+
+@contextlib.contextmanager
+def _hold(settings: Settings, name: str, purpose: str, clock: SystemClock) -> Iterator[None]:
+    with hold_lock(settings.state_dir / name, purpose=purpose, since=clock.now().isoformat(timespec="seconds")):
+        yield
+
+
+@contextlib.contextmanager
+def _host(settings: Settings, clock: SystemClock) -> Iterator[HostNotifier]:
+    silence_s = settings.docker_pull_timeout_s + _SILENCE_MARGIN_S
+    with contextlib.closing(HostNotifier(settings.environ, clock=clock, silence_s=silence_s)) as host:
+        yield host
+
+
+def _why_not_again(settings: Settings) -> str | None:
+    """Why a boot service is not to try at all, or None: held down, given up, or a supervisor at work."""
+    past = attempts.read(settings.state_dir)
+    if past.has_given_up:
+        return f"No more tries since {past.given_up_at}: {past.given_up}. A start by hand (`inv startup`) begins again."
+    held = read_hold(settings.state_dir)
+    if held is not None:
+        return f"The system is {held}. `inv resume` ends it."
+    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE)
+    if holder is not None:
+        return f"A supervisor of instance {settings.instance} is at work already: {holder}."
+    return None
+
+
+def _give_up(settings: Settings, outcome: attempts.Outcome, clock: SystemClock) -> int | None:
+    """78 if there is to be no further try, which is said once; None if there is."""
+    if not outcome.gives_up:
+        return None
+    if outcome.is_news:
+        log = logging.getLogger("orchestration.supervisor")
+        redactor = Redactor(settings.secrets)
+        with Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log, redact=redactor.text) as journal:
+            delivery = _build_delivery(settings, journal, clock, redactor)
+            delivery.send(
+                Alert(
+                    severity=Severity.CRITICAL,
+                    title="Given up: no further try",
+                    message=f"The boot service does not try again: {outcome.reason}.",
+                    host=socket.gethostname(),
+                    instance=settings.instance,
+                    run_id="",
+                    step="supervision",
+                    cause="GIVEN_UP",
+                    next_action="Mend the cause, then `inv startup` (or start the service after `inv startup` once).",
+                    at=clock.now(),
+                )
+            )
+            delivery.close(timeout_s=_FLUSH_TIMEOUT_S)
+    return int(ExitCode.GIVE_UP)

@@ -1,0 +1,273 @@
+"""The watch after the hand-over: looks at everything, lets the pure machine judge, and does what it decides.
+
+It lives as long as the bot does. It is told of a container's, a connection's and the bot's end by events; once a minute
+it looks anyway. What is judged, and how, stands in `orchestration.supervision`; this loop only carries it out.
+"""
+
+import logging
+import socket
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestration.alerts.alert import Alert
+from orchestration.alerts.delivery import Delivery
+from orchestration.alerts.heartbeat import Ping
+from orchestration.bot.find import find_bot
+from orchestration.bot.launch import read_last_lines
+from orchestration.bot.record import BotRecord
+from orchestration.bot.stop import end_marked_processes, stop_bot
+from orchestration.errors import ExitCode, FailureWord, StartupFailure
+from orchestration.gateway.runtime import Runtime
+from orchestration.hostnotify import HostNotifier
+from orchestration.journal import Journal
+from orchestration.logs import cut_back
+from orchestration.lookout import Lookout
+from orchestration.preflight import LOCK_FILE
+from orchestration.report import Report
+from orchestration.settings import Settings
+from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, decide
+from orchestration.system.clock import Clock
+from orchestration.system.lock import LockHeldError, hold_lock
+from orchestration.system.signals import Requests
+
+_GATEWAY_STOP_TIMEOUT_S = 30.0
+_EVIDENCE_LINES = 20
+_BYTES_PER_MB = 1_000_000
+
+
+class Watching(Protocol):
+    """What shows the watch to a person."""
+
+    def look(self, observation: Observation, decision: Decision) -> None:
+        """One look, and what was decided."""
+        ...
+
+    def tell(self, notice: Notice) -> None:
+        """Something was said to the operator."""
+        ...
+
+    def close(self) -> None:
+        """The watch is over."""
+        ...
+
+
+class Restart(Protocol):
+    """Runs the validated part of the sequence again: gateway, plan, bot."""
+
+    def __call__(self) -> Report:
+        """Run it."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Post:
+    """Where a supervisor stands: what it watches with, and what it may do.
+
+    Attributes:
+        settings: The configuration.
+        runtime: Who runs the gateway.
+        clock: Tells the time.
+        journal: Where events are written down.
+        delivery: Sends alerts.
+        host: The host's service manager.
+        watching: What shows the watch.
+        restart: Runs the validated sequence again; None for a monitor, which never touches the bot.
+        run_id: The run that started the bot.
+        log: The log.
+    """
+
+    settings: Settings
+    runtime: Runtime
+    clock: Clock
+    journal: Journal
+    delivery: Delivery
+    host: HostNotifier
+    watching: Watching
+    restart: Restart | None
+    run_id: str
+    log: logging.Logger
+
+
+class Supervisor:
+    """Watches one system until it is told to end, or the system has ended. `run` returns the exit code.
+
+    Args:
+        post: What it works with.
+        record: The bot; None where a monitor finds none yet.
+        requests: What signals ask for.
+    """
+
+    def __init__(self, post: Post, record: BotRecord | None, requests: Requests) -> None:
+        self._post = post
+        self._requests = requests
+        self._record = record
+        self._memory = Memory()
+        self._rules = Rules.from_settings(post.settings, owns_bot=post.restart is not None)
+        self._pinged_s = float("-inf")
+
+    def run(self) -> int:
+        """Watch. Returns 0 after an ordered end, 1 after an unplanned one, 78 where only a person can help."""
+        post = self._post
+        with Lookout(post.settings, post.runtime, clock=post.clock) as lookout:
+            self._requests.wake = lookout.wake
+            if self._record is not None:
+                lookout.watch_bot(self._record)
+            while True:
+                # Cleared before the look: what happens during it is looked at next.
+                lookout.wake.clear()
+                code = self._go_round(lookout)
+                if code is not None:
+                    return int(code)
+
+    def _go_round(self, lookout: Lookout) -> ExitCode | None:
+        post, requests = self._post, self._requests
+        post.host.is_alive()
+        if requests.ended_by:
+            return self._end_in_order(lookout, requests.ended_by)
+        self._follow_record(lookout)
+        observation = lookout.look()
+        self._memory, decision = decide(self._memory, observation, self._rules)
+        for notice in decision.notices:
+            self._tell(notice)
+        post.host.say_status(decision.status_text)
+        post.watching.look(observation, decision)
+        self._do_chores(observation, decision)
+        actions = decision.actions
+        if requests.take_restart() and Action.RESTART_BOT not in actions:
+            actions = (*actions, Action.RESTART_BOT)
+        for action in actions:
+            code = self._act(action, lookout)
+            if code is not None:
+                return code
+        if not actions and not requests.ended_by:
+            post.clock.wait(lookout.wake, decision.next_look_s)
+        return None
+
+    def _act(self, action: Action, lookout: Lookout) -> ExitCode | None:
+        self._post.log.info("action: %s", action)
+        match action:
+            case Action.RESTART_GATEWAY:
+                self._restart_gateway()
+            case Action.STOP_GATEWAY:
+                self._stop_gateway()
+            case Action.STOP_BOT:
+                self._stop_bot(lookout)
+            case Action.END_FINISHED_WAIT:
+                pass  # stay: the machine says when it is time for the next plan
+            case Action.END_FAILED:
+                self._stop_bot(lookout)
+                end_marked_processes(self._post.settings)
+                return ExitCode.FAILURE
+            case Action.END_78:
+                self._stop_bot(lookout)
+                return ExitCode.GIVE_UP
+            case _:
+                return self._restart_bot(lookout)
+        return None
+
+    def _restart_bot(self, lookout: Lookout) -> ExitCode | None:
+        """Stop the bot in order and run the validated sequence again."""
+        restart = self._post.restart
+        if restart is None:
+            return None
+        self._stop_bot(lookout)
+        report = restart()
+        if report.failure is FailureWord.INTERRUPTED:
+            return ExitCode.SUCCESS
+        if report.progress.bot is None:
+            return ExitCode.FAILURE
+        self._record = report.progress.bot.record
+        lookout.watch_bot(self._record)
+        return None
+
+    def _end_in_order(self, lookout: Lookout, signal_name: str) -> ExitCode:
+        self._post.log.info("%s: ending in order", signal_name)
+        if self._post.restart is not None:
+            self._post.host.say_stopping("stopping the bot")
+            self._stop_bot(lookout)
+        return ExitCode.SUCCESS
+
+    def _stop_bot(self, lookout: Lookout) -> None:
+        post = self._post
+        lookout.expect_end()
+        presence = find_bot(post.settings)
+        if presence.found is None:
+            return
+        outcome = stop_bot(
+            post.settings,
+            presence.found,
+            timeout_s=post.settings.bot_stop_timeout_s,
+            on_progress=post.host.say_stopping,
+        )
+        how = "left in order" if outcome.in_time else "did not leave in time and was killed"
+        post.log.info("the bot, process %s, %s", presence.found.pid, how)
+
+    def _restart_gateway(self) -> None:
+        post = self._post
+        try:
+            with hold_lock(
+                post.settings.state_dir / LOCK_FILE,
+                purpose="gateway restart",
+                since=post.clock.now().isoformat(timespec="seconds"),
+            ):
+                post.host.say_status("restarting the gateway")
+                post.runtime.restart()
+        except LockHeldError as error:
+            post.log.warning("the gateway is not restarted: another run is at work (%s)", error.holder)
+        except (StartupFailure, OSError) as error:
+            post.log.error("the gateway could not be restarted: %s", error)  # noqa: TRY400 - the next look judges it
+
+    def _stop_gateway(self) -> None:
+        try:
+            self._post.runtime.stop(timeout_s=_GATEWAY_STOP_TIMEOUT_S)
+        except StartupFailure as error:
+            self._post.log.error("the gateway could not be stopped: %s", error)  # noqa: TRY400 - the next look judges it
+
+    def _follow_record(self, lookout: Lookout) -> None:
+        """A monitor watches whichever bot its instance has."""
+        if self._post.restart is not None:
+            return
+        found = find_bot(self._post.settings).found
+        record = found.record if found is not None else None
+        if record is not None and record != self._record:
+            self._record = record
+            lookout.watch_bot(record)
+
+    def _do_chores(self, observation: Observation, decision: Decision) -> None:
+        """What is due each minute: the heartbeat while all is well, alerts that wait, a log that grows."""
+        post = self._post
+        if observation.at_s - self._pinged_s < post.settings.monitor_interval_s:
+            return
+        self._pinged_s = observation.at_s
+        if decision.is_well:
+            post.delivery.ping(Ping.SUCCESS, exit_code=0)
+        post.delivery.resume_sending()
+        if self._record is not None:
+            limit_bytes = post.settings.bot_log_max_mb * _BYTES_PER_MB
+            if cut_back(self._record.log, limit_bytes=limit_bytes):
+                post.log.info("the bot's log was cut back: %s", self._record.log)
+
+    def _tell(self, notice: Notice) -> None:
+        post = self._post
+        evidence: tuple[str, ...] = ()
+        if notice.kind is IncidentKind.BOT_ENDED and self._record is not None:
+            evidence = read_last_lines(self._record.log, _EVIDENCE_LINES)
+        detail = {"stage": notice.stage, "incident": notice.incident, "title": notice.title, "message": notice.message}
+        post.journal.add_event(post.run_id, notice.kind, detail)
+        post.watching.tell(notice)
+        post.delivery.send(
+            Alert(
+                severity=notice.severity,
+                title=notice.title,
+                message=notice.message,
+                host=socket.gethostname(),
+                instance=post.settings.instance,
+                run_id=post.run_id,
+                step="supervision",
+                cause=notice.kind,
+                next_action=notice.next_action,
+                evidence=evidence,
+                simulated=post.settings.simulated,
+                at=post.clock.now(),
+            )
+        )

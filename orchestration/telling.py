@@ -1,0 +1,120 @@
+"""What a run tells: alerts beside its steps, its beginning and its end, and the heartbeat."""
+
+import socket
+
+from orchestration.alerts.alert import Alert, Severity
+from orchestration.alerts.delivery import Delivery
+from orchestration.alerts.heartbeat import Ping
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.mission import Mission
+from orchestration.redaction import Redactor
+from orchestration.report import Report, Result
+from orchestration.settings import GatewayRuntime, Settings
+from orchestration.system.clock import Clock
+
+# The system is as it was, or as somebody wanted it: nobody needs to be woken up.
+_BENIGN = frozenset(
+    {FailureWord.ALREADY_STARTING, FailureWord.BOT_ALREADY_RUNNING, FailureWord.HELD, FailureWord.INTERRUPTED}
+)
+_WHOLE_STARTS = frozenset({"startup", "service"})
+
+
+class Teller:
+    """Tells the operator what a run does. Returns at once, always.
+
+    Args:
+        delivery: Sends.
+        settings: The configuration.
+        mission: What the run is for.
+        run_id: Its id.
+        clock: Tells the time.
+        redactor: Applied to every text.
+
+    Attributes:
+        step: The step that is being performed; empty before the first.
+    """
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        *,
+        settings: Settings,
+        mission: Mission,
+        run_id: str,
+        clock: Clock,
+        redactor: Redactor,
+    ) -> None:
+        self._delivery = delivery
+        self._settings = settings
+        self._mission = mission
+        self._run_id = run_id
+        self._clock = clock
+        self._redactor = redactor
+        self.step = ""
+
+    def tell(
+        self,
+        severity: Severity,
+        title: str,
+        message: str,
+        *,
+        cause: str = "",
+        next_action: str = "",
+        evidence: tuple[str, ...] = (),
+    ) -> None:
+        """Send one alert about the current step."""
+        redact = self._redactor.text
+        self._delivery.send(
+            Alert(
+                severity=severity,
+                title=title,
+                message=redact(message),
+                host=socket.gethostname(),
+                instance=self._settings.instance,
+                run_id=self._run_id,
+                step=self.step,
+                cause=cause,
+                next_action=redact(next_action),
+                evidence=tuple(redact(line) for line in evidence),
+                simulated=self._settings.gateway_runtime is GatewayRuntime.SIMULATOR,
+                at=self._clock.now(),
+            )
+        )
+
+    def tell_begin(self) -> None:
+        """The run begins."""
+        if self._mission.kind in _WHOLE_STARTS:
+            self._delivery.ping(Ping.START)
+            self.tell(Severity.INFO, "Start-up begun", f"Starting {self._settings.trading_mode} trading system.")
+
+    def tell_failure(self, failure: StartupFailure) -> None:
+        """The run has failed."""
+        is_benign = failure.word in _BENIGN
+        self.tell(
+            Severity.WARNING if is_benign else Severity.CRITICAL,
+            f"Start-up {'stopped' if is_benign else 'failed'}: {failure.word}",
+            failure.message,
+            cause=failure.word,
+            next_action=failure.next_action,
+            evidence=failure.evidence,
+        )
+
+    def tell_end(self, report: Report) -> None:
+        """The run has ended. A step that was run alone says nothing: the system is not up yet."""
+        if not self._mission.starts:
+            return
+        if report.failure is not None:
+            if report.failure not in _BENIGN:
+                self._delivery.ping(Ping.FAIL, exit_code=int(report.exit_code))
+            return
+        if report.progress.bot is None:
+            return
+        self._delivery.ping(Ping.SUCCESS, exit_code=int(report.exit_code))
+        partial = report.result is Result.PARTIAL
+        self.tell(
+            Severity.WARNING if partial else Severity.INFO,
+            "Operational, on the emergency plan" if partial else "Operational",
+            report.message,
+            cause=report.fallback or "",
+            next_action=report.next_action,
+        )
