@@ -108,7 +108,9 @@ class CommandsAs:
         prefix = () if account.uid == caller.uid else ("runuser", "-u", account.name, "--")
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         # systemd-run would be truer still, but there is none where nothing is booted yet (--output, a chroot).
-        self._prefix = (*prefix, "env", "-i", f"HOME={account.home}", f"USER={account.name}", f"PATH={path}")
+        environ = (f"HOME={account.home}", f"USER={account.name}", f"PATH={path}")
+        # env itself would take a program whose path holds `=` for one more variable.
+        self._prefix = (*prefix, "env", "-i", *environ, "/bin/sh", "-c", 'exec "$@"', "sh")
 
     def run(
         self,

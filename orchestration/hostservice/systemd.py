@@ -331,13 +331,11 @@ def _describe(found: Mapping[str, str]) -> list[str]:
 def _lacks(found: Mapping[str, str], problem: str, *, installed: bool, lacks_linger: bool) -> list[str]:
     if not installed:
         return []
+    lacks = ["its user does not linger: it starts only when the user logs in"] if lacks_linger else []
     if problem:
-        return [problem]
-    lacks = []
+        return [*lacks, problem]
     if found.get("LoadState") not in {"loaded", None}:
         lacks.append(f"systemd cannot use it: {found['LoadState']}")
     if found.get("UnitFileState") != "enabled":
         lacks.append("it is not enabled: it does not start at boot")
-    if lacks_linger:
-        lacks.append("its user does not linger: it starts only when the user logs in")
     return lacks

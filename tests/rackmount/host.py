@@ -254,7 +254,7 @@ class RackHost:
         ).stdout
         quoted = shlex.quote(folder)
         self.run(f"install -d -o {user} -g {user} {quoted}")
-        self.run(f"tar --extract --directory {quoted} && ln -sfn {VENV} {quoted}/.venv", user=user, stdin=packed)
+        self.run(f"cd {quoted} && tar --extract && ln -sfn {VENV} .venv", user=user, stdin=packed)
         return Project(host=self, folder=folder, user=user)
 
     def _answers(self, command: str) -> bool:
