@@ -105,12 +105,12 @@ class TaskScheduler:
 
     def check_rendered(self, rendered: Rendered) -> tuple[Check, ...]:
         """Is the definition what Task Scheduler's schema asks for? On any operating system."""
-        problems = (*find_task_problems(self.task), *find_xml_problems(rendered.content))
+        problems = list(find_task_problems(self.task))
+        problems += [(problem, "A mistake in templates/windows.") for problem in find_xml_problems(rendered.content)]
         if not problems:
             return (Check(name="task definition", status=StepStatus.OK, detail=f"{self.trigger} trigger, UTF-16"),)
-        fix = "Give --distribution and --windows-user, or move the project."
         return tuple(
-            Check(name="task definition", status=StepStatus.FAIL, detail=problem, fix=fix) for problem in problems
+            Check(name="task definition", status=StepStatus.FAIL, detail=problem, fix=fix) for problem, fix in problems
         )
 
     def check_host(self) -> tuple[Check, ...]:

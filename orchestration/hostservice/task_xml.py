@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree as ET
 
-from orchestration.hostservice.windows_arguments import WSL_EXE, build_wsl_arguments, find_distribution_problem
+from orchestration.hostservice.windows_arguments import WSL_EXE, build_wsl_arguments, is_speakable
 
 NAMESPACE = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 FOLDER = "\\ZeroTouch"
@@ -86,23 +86,27 @@ def build_task_path(name: str) -> str:
     return f"{FOLDER}\\{name}"
 
 
-def find_task_problems(task: ScheduledTask) -> tuple[str, ...]:
-    """What makes this task impossible to write down or to run, in sentences; none if all is well."""
+def find_task_problems(task: ScheduledTask) -> tuple[tuple[str, str], ...]:
+    """What makes this task impossible to write down or to run: (what, what mends it); none if all is well."""
     return tuple(_task_problems(task))
 
 
-def _task_problems(task: ScheduledTask) -> Iterator[str]:
-    problem = find_distribution_problem(task.distribution)
-    if problem is not None:
-        yield problem
+def _task_problems(task: ScheduledTask) -> Iterator[tuple[str, str]]:
+    if not task.distribution:
+        yield "no WSL distribution is named", "Name it with --distribution (`wsl.exe -l -q` lists them)."
+    elif not is_speakable(task.distribution):
+        yield (
+            f"wsl.exe cannot be told the name {task.distribution!r}: it reads to the first blank and knows no quotes",
+            "Export the distribution and import it again under a plain name (`wsl --export`, `wsl --import`).",
+        )
     if not task.user_id.strip():
-        yield "no Windows user is known to run the task as"
+        yield "no Windows user is named to run the task as", r"Name one with --windows-user, as DOMAIN\name."
     if not task.wrapper.is_absolute():
-        yield f"{task.wrapper} is not an absolute path inside the distribution"
+        yield f"{task.wrapper} is not an absolute path inside the distribution", "Run it in the project's folder."
     texts = (task.name, task.user_id, task.distribution, str(task.wrapper), *(value for _, value in task.environment))
     for text in texts:
         if _NOT_IN_XML.search(text) or _LINE_BREAK.search(text):
-            yield f"{text!r} holds a line break or a character that XML has no way to write"
+            yield f"{text!r} holds a line break or a character that XML has no way to write", "Rename it."
 
 
 def render_task_xml(task: ScheduledTask, *, templates: Path) -> str:

@@ -65,7 +65,7 @@ def build_wsl_arguments(
     included, and need not be executable (a project on a Windows drive has no such bit).
 
     Args:
-        distribution: Its name, as `wsl.exe -l` shows it; check it with `find_distribution_problem` first.
+        distribution: Its name, as `wsl.exe -l` shows it; check it with `is_speakable` first.
         wrapper: `production-startup.sh`, absolute, inside the distribution.
         environment: Variables for it. Never a secret: anybody on the machine can read a scheduled task.
         arguments: The wrapper's own.
@@ -76,11 +76,6 @@ def build_wsl_arguments(
     return f"-d {distribution} --cd / -e /usr/bin/env {line}"
 
 
-def find_distribution_problem(name: str) -> str | None:
-    """Why `wsl.exe -d` cannot be given this name, or None if it can."""
-    if not _UNSPEAKABLE_NAME.search(name):
-        return None
-    return (
-        f"the distribution's name {name!r} cannot be given to wsl.exe, which reads it up to the first blank and knows "
-        "no quotes there; export it and import it again under a plain name"
-    )
+def is_speakable(distribution: str) -> bool:
+    """Whether `wsl.exe -d` can be given this name."""
+    return not _UNSPEAKABLE_NAME.search(distribution)

@@ -157,7 +157,7 @@ class FakeWindows:
         file = Path(rest[1].removeprefix("\\\\wsl.localhost\\Ubuntu").replace("\\", "/"))
         try:
             stored = complete_as_windows(file.read_bytes())
-        except ValueError:
+        except (ValueError, ET.ParseError):
             return self._answer(argv, stderr=_MALFORMED, exit_code=1)
         if self.refuses:
             return self._answer(argv, stderr=_DENIED, exit_code=1)

@@ -166,7 +166,9 @@ _IMPOSSIBLE = [
 
 @pytest.mark.parametrize(("task", "word"), _IMPOSSIBLE)
 def test_what_cannot_be_written_down_is_said_before_anything_is_written(task: ScheduledTask, word: str) -> None:
-    assert any(word in problem for problem in find_task_problems(task))
+    problems = find_task_problems(task)
+    assert any(word in problem for problem, _ in problems)
+    assert all(fix for _, fix in problems)
 
 
 _SPOILED = [
