@@ -284,17 +284,21 @@ class KeptApi:
         asyncio.get_running_loop().call_soon(self._tell_heard)
 
     def _tell_heard(self) -> None:
-        self._publish(self._look)
+        if self._look.state is KeptState.CONNECTED:
+            self._tell_connected()
+        else:
+            self._publish(self._look)
 
     def _begin_account(self) -> None:
         self._heard = self._heard.begin()
 
     def _settle_account(self) -> None:
         self._heard = self._heard.settle()
-        if self._heard.is_link_down_here:
-            self._change_state(KeptState.CONNECTED, "connected, but the gateway has lost its link to the broker")
-        else:
-            self._change_state(KeptState.CONNECTED, f"connected (server version {self._look.server_version})")
+        self._tell_connected()
+
+    def _tell_connected(self) -> None:
+        link = ", but the gateway has lost its link to the broker" if self._heard.is_link_down_here else ""
+        self._change_state(KeptState.CONNECTED, f"connected (server version {self._look.server_version}){link}")
 
     def _note_handshake(self, seen: ApiProbe) -> None:
         self._publish(

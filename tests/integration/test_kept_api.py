@@ -279,7 +279,9 @@ def test_a_code_in_the_middle_of_nothing_is_told_at_once() -> None:
         down = watcher.wait_for(lambda look: look.is_link_down and look.broken_farms)
         assert down.broken_farms == ("usfarm.nj",)
         restore.set()
-        watcher.wait_for(lambda look: not look.is_link_down and not look.broken_farms)
+        up = watcher.wait_for(lambda look: not look.is_link_down and not look.broken_farms)
+        assert "link" in down.detail
+        assert "link" not in up.detail
 
 
 def test_without_its_link_a_gateway_that_tells_no_time_is_not_called_silent() -> None:
