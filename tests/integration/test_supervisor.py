@@ -1,0 +1,282 @@
+"""The watch after the hand-over, with real processes, real deaths and a real HTTP server in place of the channel."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.integration.alerts_scene import Channel, run_channel
+from tests.system import (
+    PATIENCE_S,
+    PROJECT,
+    SIGKILL,
+    SIGTERM,
+    System,
+    build_plan,
+    end_and_read,
+    is_port_free,
+    wait_until,
+)
+
+pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals of POSIX"), pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def channel() -> Iterator[Channel]:
+    with run_channel() as made:
+        yield made
+
+
+@pytest.fixture
+def watched(system: System, channel: Channel) -> System:
+    """A system that looks often, whose alerts arrive at the channel."""
+    system.use_small_bot("--ready")
+    system.use_plan()
+    system.environ |= {
+        "DISCORD_WEBHOOK_URL": channel.address,
+        "MONITOR_INTERVAL": "2",
+        "GATEWAY_HEALTH_TIMEOUT": "15",
+        "HEALTH_CHECK_TIMEOUT": "2",
+    }
+    return system
+
+
+def begin(system: System, *arguments: str) -> "subprocess.Popen[str]":
+    """Begin a supervised start, and wait until it watches."""
+    seen = len(list(system.logs.glob("supervisor_*.log"))) if system.logs.exists() else 0
+    process = system.begin(*(arguments or ("--foreground",)))
+    wait_until(
+        lambda: len(list(system.logs.glob("supervisor_*.log"))) > seen or process.poll() is not None, "supervisor"
+    )
+    return process
+
+
+def told(channel: Channel) -> list[str]:
+    return [title.removeprefix("[SIMULATED] ") for title in channel.titles]
+
+
+def wait_for(channel: Channel, title: str) -> None:
+    wait_until(lambda: title in told(channel), f"alert {title!r} among {told(channel)}")
+
+
+def pid_of_gateway(system: System) -> int:
+    return int(json.loads((system.state / "gateway.json").read_text(encoding="utf-8"))["pid"])
+
+
+def test_it_stays_with_the_bot_and_leaves_in_order(watched: System) -> None:
+    process = begin(watched)
+    bot = watched.bots()[0]
+    assert watched.inv("status", "--json").document["bot"]["supervised"] is True
+    ended = end_and_read(process, SIGTERM)
+    assert ended.code == 0, ended.err
+    assert not psutil.pid_exists(bot.pid) or not bot.is_running()
+    assert watched.bots() == []
+
+
+def test_the_bots_death_ends_it_with_one_and_an_alert_with_the_last_lines(watched: System, channel: Channel) -> None:
+    process = begin(watched)
+    watched.bots()[0].kill()
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1
+    wait_for(channel, "Bot ended")
+    alert = next(one.document for one in channel.received if "Bot ended" in one.title)
+    assert "SIGKILL" in json.dumps(alert)
+    assert "alive" in json.dumps(alert)
+
+
+def test_a_lost_gateway_is_told_restarted_once_and_its_recovery_told(watched: System, channel: Channel) -> None:
+    process = begin(watched)
+    lost = pid_of_gateway(watched)
+    psutil.Process(lost).kill()
+    wait_for(channel, "Gateway lost")
+    wait_for(channel, "Gateway is back")
+    assert told(channel).count("Gateway lost") == 1
+    assert told(channel).count("Gateway restart attempted") == 1
+    assert pid_of_gateway(watched) != lost
+    assert len(watched.bots()) == 1
+    assert end_and_read(process, SIGTERM).code == 0
+
+
+def test_a_lost_gateway_is_left_alone_where_somebody_else_restarts_it(watched: System, channel: Channel) -> None:
+    watched.environ["GATEWAY_RECOVERY"] = "alert"
+    process = begin(watched)
+    psutil.Process(pid_of_gateway(watched)).kill()
+    wait_for(channel, "Gateway lost")
+    assert end_and_read(process, SIGTERM).code == 0
+    assert "Gateway restart attempted" not in told(channel)
+    assert is_port_free(watched.port)
+
+
+def test_shutdown_tells_the_supervisor_that_it_is_meant(watched: System, channel: Channel) -> None:
+    process = begin(watched)
+    assert watched.inv("shutdown").code == 0
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert watched.processes() == []
+    assert "Bot ended" not in told(channel)
+    assert "Gateway lost" not in told(channel)
+
+
+def test_bot_stop_ends_the_supervisor_and_keeps_the_gateway(watched: System) -> None:
+    process = begin(watched)
+    assert watched.inv("bot.stop").code == 0
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert watched.bots() == []
+    assert not is_port_free(watched.port)
+
+
+def test_after_a_kill_of_the_supervisor_the_next_one_adopts_its_bot(watched: System) -> None:
+    process = begin(watched)
+    bot = watched.bots()[0].pid
+    process.send_signal(SIGKILL)
+    process.communicate(timeout=PATIENCE_S)
+    assert [one.pid for one in watched.bots()] == [bot]
+    again = begin(watched)
+    assert [one.pid for one in watched.bots()] == [bot]
+    assert watched.inv("status", "--json").document["bot"]["supervised"] is True
+    assert end_and_read(again, SIGTERM).code == 0
+    assert watched.bots() == []
+
+
+def test_a_bot_on_another_plan_is_not_adopted_but_started_anew(watched: System) -> None:
+    process = begin(watched)
+    bot = watched.bots()[0].pid
+    process.send_signal(SIGKILL)
+    process.communicate(timeout=PATIENCE_S)
+    watched.use_plan(symbols=["IWM"])
+    again = begin(watched)
+    assert [one.pid for one in watched.bots()] != [bot]
+    assert len(watched.bots()) == 1
+    assert end_and_read(again, SIGTERM).code == 0
+
+
+def test_a_bot_started_by_hand_is_not_adopted(watched: System) -> None:
+    watched.environ["BOT_ARGUMENTS"] = "none"
+    command = [sys.executable, str(watched.root / "small_bot.py"), "--ready"]
+    by_hand = subprocess.Popen(command, cwd=watched.root, env=watched.environ, stdout=subprocess.DEVNULL)
+    try:
+        ended = watched.startup("--foreground")
+        assert (ended.code, ended.document["failure"]) == (1, "BOT_ALREADY_RUNNING")
+        assert by_hand.poll() is None
+    finally:
+        by_hand.kill()
+        by_hand.wait()
+
+
+def test_a_valid_plan_that_arrives_later_takes_the_bot_from_strategy_c(watched: System, channel: Channel) -> None:
+    plan = watched.root / "gameplan.json"
+    plan.unlink()
+    process = begin(watched)
+    assert watched.inv("status", "--json").document["gameplan"]["strategy"] == "C"
+    plan.write_text(json.dumps(build_plan()), encoding="utf-8")
+    wait_until(lambda: watched.inv("status", "--json").document["gameplan"]["strategy"] == "A", "strategy A")
+    assert len(watched.bots()) == 1
+    assert end_and_read(process, SIGTERM).code == 0
+    assert told(channel).count("Strategy C: no trading") == 1
+
+
+def test_a_change_of_the_plan_in_force_only_alerts_until_it_is_asked_for(watched: System, channel: Channel) -> None:
+    process = begin(watched)
+    bot = watched.bots()[0].pid
+    before = len(channel.received)
+    watched.use_plan(symbols=["IWM"])
+    wait_until(lambda: len(channel.received) > before, "alert about the plan")
+    assert [one.pid for one in watched.bots()] == [bot]
+    assert watched.inv("bot.restart").code == 0
+    wait_until(lambda: [one.pid for one in watched.bots()] not in ([bot], []), "new bot")
+    assert len(watched.bots()) == 1
+    assert end_and_read(process, SIGTERM).code == 0
+
+
+def test_a_bot_that_ends_with_zero_is_finished_and_no_alarm(watched: System, channel: Channel) -> None:
+    process = begin(watched)
+    watched.bots()[0].terminate()  # the small bot leaves with 0 when it is asked to
+    wait_for(channel, "Bot has finished")
+    assert process.poll() is None
+    assert "Bot ended" not in told(channel)
+    refused = watched.startup()
+    assert refused.document["failure"] == "ALREADY_STARTING"
+    assert end_and_read(process, SIGTERM).code == 0
+
+
+def test_three_failures_in_the_window_end_the_tries_until_a_start_by_hand(watched: System, channel: Channel) -> None:
+    watched.use_small_bot(code="raise SystemExit(9)")
+    codes = [watched.startup("--service").code for _ in range(3)]
+    assert codes == [1, 1, 78]
+    wait_for(channel, "Given up: no further try")
+    logs, alerts = len(list(watched.logs.iterdir())), len(channel.received)
+    assert watched.startup("--service").code == 78
+    assert (len(list(watched.logs.iterdir())), len(channel.received)) == (logs, alerts)
+    assert watched.startup().code == 1  # by hand: clears the count
+    assert watched.startup("--service").code == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"SIMULATOR_FAULTS": "wrong_account"}, "GATEWAY_WRONG_ACCOUNT"),
+        ({"SIMULATOR_FAULTS": "wrong_password", "GATEWAY_HEALTH_TIMEOUT": "40"}, "GATEWAY_LOGIN_FAILED"),
+        ({"GATEWAY_PORT": "none"}, "CONFIG_INVALID"),
+    ],
+)
+def test_what_only_a_person_can_mend_is_not_tried_again(watched: System, change: dict[str, str], word: str) -> None:
+    ended = watched.run(
+        [sys.executable, "-m", "orchestration.startup", "--json", "--service"], environ=change, timeout_s=90
+    )
+    assert ended.code == 78, ended.err
+    assert ended.document["failure"] == word
+
+
+def test_a_held_service_ends_at_once_and_leaves_nothing_behind(watched: System) -> None:
+    assert watched.inv("hold", "--reason", "new disk").code == 0
+    before = sorted(watched.logs.iterdir())
+    assert watched.startup("--service").code == 78
+    assert sorted(watched.logs.iterdir()) == before
+
+
+def test_the_host_is_told_of_every_state_and_of_readiness(watched: System) -> None:
+    path = str(watched.root / "host.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as host:
+        host.bind(path)
+        host.settimeout(PATIENCE_S)
+        watched.environ |= {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "2000000"}
+        process = begin(watched)
+        heard = ""
+        while "WATCHDOG=1" not in heard.partition("READY=1")[2]:
+            heard += host.recv(4096).decode() + "\n"
+        before_ready = heard.partition("READY=1")[0]
+        for word in ("initializing", "gateway_starting", "gateway_waiting", "gameplan_loading", "bot_starting"):
+            assert f"STATUS={word}" in before_ready
+        assert "EXTEND_TIMEOUT_USEC=" in before_ready
+        environ = watched.bots()[0].environ()
+        assert "WATCHDOG_USEC" not in environ
+        assert environ["NOTIFY_SOCKET"] != path
+        ended = end_and_read(process, SIGTERM)
+        assert ended.code == 0
+
+
+def test_a_monitor_watches_a_bot_that_it_never_touches(watched: System, channel: Channel) -> None:
+    assert watched.startup().code == 0
+    bot = watched.bots()[0].pid
+    monitor = subprocess.Popen(
+        [sys.executable, "-m", "invoke", "monitor"],
+        cwd=PROJECT,
+        env=watched.environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    watched.started.append(monitor)
+    wait_until(lambda: list(watched.logs.glob("monitor_*.log")), "monitor")
+    psutil.Process(pid_of_gateway(watched)).kill()
+    wait_for(channel, "Gateway lost")
+    assert [one.pid for one in watched.bots()] == [bot]
+    assert end_and_read(monitor, SIGTERM).code == 0
+    assert [one.pid for one in watched.bots()] == [bot]
