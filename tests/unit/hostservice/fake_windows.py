@@ -34,6 +34,8 @@ class FakeWindows:
         system32: Where Windows' programs are, as they are called.
         files: What exists inside the distribution.
         printed: How what `schtasks.exe` prints arrives at the door, which reads UTF-8.
+        reachable: Whether Windows has a path to what lies inside the distribution.
+        stops: Whether `inv shutdown` succeeds.
         refuses: Whether it takes no definition at all.
         change: What a person or a policy does to each definition as it is stored.
         tasks: The registered definitions by their full names.
@@ -47,6 +49,8 @@ class FakeWindows:
     system32: str = SYSTEM32
     files: set[str] = field(default_factory=set)
     printed: Callable[[str], str] = lambda text: text.encode("cp850", "replace").decode("utf-8", "replace")
+    reachable: bool = True
+    stops: bool = True
     refuses: bool = False
     change: Callable[[str], str] = lambda text: text
     tasks: dict[str, str] = field(default_factory=dict)
@@ -74,6 +78,8 @@ class FakeWindows:
             return self._wslpath(argv, arguments)
         if "invoke" in arguments:
             assert arguments == ["-m", "invoke", "shutdown", "--keep-gateway"]
+            if not self.stops:
+                return self._answer(argv, stderr="FAILURE\n", exit_code=1)
             self.running.clear()
             return self._answer(argv, "stopped\n")
         assert folder == self.system32.replace("\\", "/"), f"unexpected program {program}"
@@ -101,6 +107,8 @@ class FakeWindows:
             assert path == "C:\\Windows\\System32", path
             return self._answer(argv, f"{self.system32}\n")
         assert way == "-w", way
+        if not self.reachable:
+            return self._answer(argv, stderr=f"wslpath: {path}\n", exit_code=1)
         return self._answer(argv, "\\\\wsl.localhost\\Ubuntu" + path.replace("/", "\\") + "\n")
 
     def _whoami(self, argv: Sequence[str], arguments: list[str]) -> CommandResult:

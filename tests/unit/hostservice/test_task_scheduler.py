@@ -250,6 +250,33 @@ def test_where_windows_programs_cannot_be_reached_everything_says_so(scene: Scen
         registrar.register(registrar.render())
 
 
+def test_a_registered_task_that_cannot_be_read_is_said_to_be_there(scene: Scene) -> None:
+    scene.install()
+    scene.windows.tasks[_TASK] = "nonsense"
+    assert "cannot be read" in scene.registrar().probe().detail
+    with pytest.raises(HostServiceError, match="cannot be read") as caught:
+        scene.install()
+    assert "nonsense" in "".join(caught.value.evidence)
+
+
+def test_a_state_folder_that_windows_cannot_read_is_named(scene: Scene) -> None:
+    scene.windows.reachable = False
+    with pytest.raises(HostServiceError, match="Windows has no path") as caught:
+        scene.install()
+    assert "STATE_DIR" in caught.value.next_action
+    assert list(scene.settings.state_dir.iterdir()) == []
+
+
+def test_a_system_that_does_not_stop_keeps_its_task(scene: Scene) -> None:
+    scene.install()
+    scene.registrar().start()
+    scene.windows.stops = False
+    with pytest.raises(HostServiceError, match="could not be stopped") as caught:
+        scene.registrar().unregister()
+    assert "inv shutdown" in caught.value.next_action
+    assert _TASK in scene.windows.tasks
+
+
 def test_a_scheduler_that_hangs_is_a_failure_with_advice_and_a_look_survives_it(scene: Scene) -> None:
     registrar = scene.registrar()
     hanging = replace(registrar, commands=_Hanging())
@@ -337,3 +364,16 @@ def test_on_windows_a_running_system_is_not_pulled_away_from_under_its_bot(tmp_p
     assert _TASK in windows.tasks
     windows.running.clear()
     assert registrar.unregister() == (f"removed {_TASK}",)
+
+
+def test_on_windows_with_several_distributions_the_registered_tasks_one_stays(tmp_path: Path) -> None:
+    windows = FakeWindows(system32=_NATIVE32, distributions=("Ubuntu", "Debian"), files={_INSIDE})
+    first = _native(tmp_path, replace(windows, distributions=("Debian",)))
+    windows.tasks[_TASK] = first.render().content.decode("utf-16")
+    settings = Settings.from_environ({"SystemRoot": "C:\\Windows"}, project_dir=tmp_path)
+    again = build_task_scheduler(settings, commands=windows, side=WindowsSide.WINDOWS)
+    assert again.host.distribution == "Debian"
+    assert again.host.lacks == ()
+    windows.tasks.clear()
+    nothing = build_task_scheduler(settings, commands=windows, side=WindowsSide.WINDOWS)
+    assert "several" in nothing.host.lacks[0].what
