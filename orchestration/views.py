@@ -9,7 +9,7 @@ from orchestration import console
 from orchestration.errors import ExitCode, StartupFailure
 from orchestration.report import mask_account
 from orchestration.run import JOURNAL_FILE
-from orchestration.settings import Settings
+from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup import load_settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
@@ -202,8 +202,16 @@ def _show_gateway_log(settings: Settings, *, follow: bool, lines: int) -> int:
     clock = SystemClock()
     runtime = build_runtime(settings, commands=SystemCommands(), clock=clock, record=read_record(settings.state_dir))
     try:
-        for line in runtime.read_log(lines=lines):
+        said = runtime.read_log(lines=lines)
+        for line in said:
             console.print_line(line)
+        if not said and not follow:
+            console.warn(
+                "somebody else runs this gateway: its log is where it runs"
+                if runtime.kind is GatewayRuntime.EXTERNAL
+                else "there is no log of the gateway; `inv status` says how it is"
+            )
+            return int(ExitCode.FAILURE)
         if follow:
             with (
                 contextlib.suppress(KeyboardInterrupt),

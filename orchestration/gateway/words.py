@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from orchestration.errors import FailureWord
 from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.container import ContainerState
 from orchestration.gateway.login import LoginPhase
 from orchestration.gateway.readiness import Memory, Observation, Sight, WaitEventKind
 
@@ -103,7 +104,27 @@ def describe_failure(
             message = f"the Docker engine has not answered for the last part of a wait of {waited_s:.0f} s"
         case _:
             message = f"the gateway is not ready after {waited_s:.0f} s{tail}: {seen}"
-    return Words(message=message, next_action=_FAILURE_ADVICE.get(word) or _SIGHT_ADVICE.get(sight, _READ_THE_LOG))
+    return Words(message=message, next_action=_FAILURE_ADVICE.get(word) or _advise(sight, observation, port))
+
+
+def _advise(sight: Sight, observation: Observation, port: int) -> str:
+    status, api = observation.status, observation.api
+    if sight in _SIGHT_ADVICE:
+        return _SIGHT_ADVICE[sight]
+    if status is not None and status.published_ports and port not in status.published_ports:
+        return (
+            f"Set GATEWAY_PORT to the published port, or let the container be made anew: `docker rm -f {status.name}`."
+            if status.name
+            else "Set GATEWAY_PORT to the published port."
+        )
+    if api is not None and api.outcome is ApiOutcome.GARBAGE:
+        return f"Find out what listens on port {port} (`ss -ltnp`), and correct GATEWAY_HOST or GATEWAY_PORT."
+    if status is not None and status.state is ContainerState.UNKNOWN:
+        return (
+            f"Look at the gateway where it runs: is it logged in, and is its API open for this host on port {port}? "
+            "GATEWAY_HOST and GATEWAY_PORT say where it is looked for."
+        )
+    return _READ_THE_LOG
 
 
 _FAILURE_ADVICE: Mapping[FailureWord, str] = {

@@ -90,3 +90,9 @@ def test_following_a_log_ends_when_its_reader_leaves(system: System) -> None:
     assert system.startup().code == 0
     followed = run_in_shell(system, "inv logs --of bot -f | head -60")
     assert "Traceback" not in followed.stderr
+
+
+def test_a_gateway_log_that_is_not_here_is_said(system: System) -> None:
+    looked = system.inv("logs", "--of", "gateway", environ={"GATEWAY_RUNTIME": "external"})
+    assert looked.code == 1
+    assert "where it runs" in looked.err

@@ -473,3 +473,18 @@ def _healthy(runtime: FakeRuntime) -> GatewayStatus:
     """The present start, healthy."""
     assert isinstance(runtime.status, GatewayStatus)
     return replace(runtime.status, health=Health.HEALTHY)
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "advice"),
+    [
+        (UNKNOWN, ApiOutcome.REFUSED, "where it runs"),
+        (UNKNOWN, ApiOutcome.GARBAGE, "what listens on port"),
+        (replace(HEALTHY, published_ports=(4001,)), ApiOutcome.REFUSED, "GATEWAY_PORT"),
+        (HEALTHY, ApiOutcome.SILENT, "inv logs --of gateway"),
+    ],
+)
+def test_what_to_do_next_leads_to_where_the_cause_is(status: GatewayStatus, outcome: ApiOutcome, advice: str) -> None:
+    scene = Scene(FakeRuntime(status=status), FakeProbe([api(outcome)]))
+    scene.environ["GATEWAY_RECOVERY"] = "alert"
+    assert advice in scene.fail().next_action
