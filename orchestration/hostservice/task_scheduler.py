@@ -99,19 +99,29 @@ class TaskScheduler:
         return f'schtasks.exe /Run /TN "{self.task.path}"'
 
     def render(self) -> Rendered:
-        """The definition as it should be."""
+        """The definition as it should be.
+
+        Raises:
+            HostServiceError: It cannot be made: something is not known, or cannot be written down.
+        """
+        problems = find_task_problems(self.task)
+        if problems:
+            here = self.host.side is not WindowsSide.ABSENT
+            lacks = tuple((lack.what, lack.fix) for lack in self.host.lacks if here)
+            what, fixes = zip(*(lacks or problems), strict=True)  # a lack is the reason, a problem what comes of it
+            raise HostServiceError(
+                f"the scheduled task cannot be made: {'; '.join(what)}", next_action=" ".join(fixes), evidence=what
+            )
         text = render_task_xml(self.task, templates=self.templates)
         return Rendered(file_name=f"{self.service.name}.xml", content=encode_task_xml(text))
 
     def check_rendered(self, rendered: Rendered) -> tuple[Check, ...]:
         """Is the definition what Task Scheduler's schema asks for? On any operating system."""
-        problems = list(find_task_problems(self.task))
-        problems += [(problem, "A mistake in templates/windows.") for problem in find_xml_problems(rendered.content)]
+        name, fix = "task definition", "Put templates/windows back as it was (`git status` shows changes)."
+        problems = find_xml_problems(rendered.content)
         if not problems:
-            return (Check(name="task definition", status=StepStatus.OK, detail=f"{self.trigger} trigger, UTF-16"),)
-        return tuple(
-            Check(name="task definition", status=StepStatus.FAIL, detail=problem, fix=fix) for problem, fix in problems
-        )
+            return (Check(name=name, status=StepStatus.OK, detail=f"{self.trigger} trigger, UTF-16"),)
+        return tuple(Check(name=name, status=StepStatus.FAIL, detail=problem, fix=fix) for problem in problems)
 
     def check_host(self) -> tuple[Check, ...]:
         """Does this host have what registering and running the task needs?"""
