@@ -94,7 +94,13 @@ def _resolve(invocation: Invocation, workdir: Path, search_path: str) -> str:
         program = shutil.which(program, path=search_path) or program
         if not _has_folder(program):
             return program
-    return os.path.realpath(workdir / program)
+    path = workdir / program
+    try:
+        return os.path.realpath(path)
+    except OSError:
+        # `/proc/self/fd/6 init` is what a container's start looks like for an instant: such a link ends while it is
+        # read. What has no name any more is not the bot.
+        return str(path)
 
 
 def _has_folder(program: str) -> bool:

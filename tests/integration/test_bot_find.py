@@ -272,3 +272,32 @@ def test_stopping_what_does_not_run_forgets_a_dead_bots_record(tmp_path: Path) -
     outcome = stop_bot(settings, find_bot(settings).found, timeout_s=5)
     assert (outcome.was_running, outcome.in_time, outcome.is_gone, outcome.pid) == (False, True, True, None)
     assert not build_record_path(settings).exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/exe").exists(), reason="needs Linux's /proc")
+def test_a_process_whose_program_is_a_link_that_has_ended_is_not_the_bot_and_stops_nothing(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        # Not waited for yet: the link is still listed, and can no longer be read.
+        link = f"/proc/{ended.pid}/exe"
+        wait_until(lambda: not _can_be_read(link), "the end of the process")
+        settings = dataclasses.replace(build_scene(tmp_path), bot_command=("/opt/bot/bin/trader",))
+        with _renamed_process(link, cwd=tmp_path):
+            assert find_bot(settings).found is None
+
+
+def _can_be_read(link: str) -> bool:
+    try:
+        Path(link).readlink()
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _renamed_process(name: str, *, cwd: Path) -> Iterator[None]:
+    """A process that calls itself by this name."""
+    with subprocess.Popen([name, "60"], executable="/bin/sleep", cwd=cwd) as process:
+        try:
+            yield
+        finally:
+            process.kill()
