@@ -4,8 +4,9 @@
 failed starts. docs/explanation/supervision.md has the table. The loop around it is `orchestration.supervisor`.
 """
 
+from orchestration.supervision.decision import Action, Decision, Memory
 from orchestration.supervision.incidents import IncidentKind, Notice, Stage
-from orchestration.supervision.machine import Action, Decision, Memory, decide
+from orchestration.supervision.machine import decide
 from orchestration.supervision.observation import (
     ApiLook,
     BotLook,

@@ -1,0 +1,186 @@
+"""What is said and done about the bot's process, the disk and the clock."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orchestration.supervision import Action, BotLook, IncidentKind, Stage
+from orchestration.supervision.rules import DISK_FINE_BYTES, DISK_LOW_BYTES
+from tests.unit.supervision import scene
+from tests.unit.supervision.scene import BOT, MONITOR, NIGHTLY, RESET, Watch, both, gone
+
+_CUT_OFF: dict[str, Any] = {"bot": replace(BOT, has_gateway_connection=False)}
+_SILENT: dict[str, Any] = {"bot": replace(BOT, watchdog_age_s=121.0, watchdog_limit_s=120.0)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (gone(exit_code=3), "ended with exit code 3"),
+        (gone(signal_name="SIGKILL"), "was ended by SIGKILL"),
+        (gone(), "is gone"),
+    ],
+)
+def test_an_unplanned_end_is_said_once_and_ends_the_supervisor_as_a_failure(changes: dict[str, Any], said: str) -> None:
+    watch = Watch().go_on(60)
+    watch.look(**changes)
+    assert watch.kinds() == [IncidentKind.BOT_ENDED]
+    assert said in watch.said[0][1].message
+    assert watch.actions() == [Action.END_FAILED]
+    watch.go_on(600, **changes)
+    assert len(watch.said) == len(watch.done) == 1
+
+
+def test_a_monitor_says_that_the_bot_ended_and_that_another_one_runs() -> None:
+    watch = Watch(rules=MONITOR).go_on(60).go_on(600, **gone(exit_code=1)).go_on(60, bot=replace(BOT, key="200:2"))
+    assert [notice.stage for _, notice in watch.said] == [Stage.OPENED, Stage.OVER]
+    assert watch.actions() == []
+
+
+@pytest.mark.parametrize("changes", [gone(exit_code=1), gone(signal_name="SIGTERM"), gone(exit_code=0), gone()])
+def test_an_end_that_was_meant_is_nothing(changes: dict[str, Any]) -> None:
+    watch = Watch().go_on(60).go_on(600, bot=replace(changes["bot"], is_stopping=True))
+    assert watch.said == []
+    assert watch.done == []
+
+
+def test_a_bot_that_ended_with_0_has_finished_and_is_waited_with() -> None:
+    watch = Watch().go_on(60).go_on(3600, **gone(exit_code=0))
+    assert watch.kinds() == [IncidentKind.BOT_FINISHED]
+    assert watch.actions() == [Action.END_FINISHED_WAIT]
+    assert watch.last is not None
+    assert watch.last.is_well
+    assert "has finished for 2026-11-18" in watch.last.status_text
+
+
+def test_what_is_no_longer_known_of_a_finished_bot_is_no_unplanned_end() -> None:
+    watch = Watch().go_on(60).go_on(60, **gone(exit_code=0)).go_on(600, bot=BotLook(is_running=False))
+    assert watch.kinds() == [IncidentKind.BOT_FINISHED]
+    assert watch.actions() == [Action.END_FINISHED_WAIT]
+
+
+def test_the_bot_after_a_finished_one_can_fail() -> None:
+    watch = Watch().go_on(60, **gone(exit_code=0)).go_on(60, bot=replace(BOT, key="200:2"))
+    watch.go_on(60, **gone(exit_code=1, key="200:2"))
+    assert watch.actions() == [Action.END_FINISHED_WAIT, Action.END_FAILED]
+
+
+def test_a_missed_watchdog_is_said_and_ends_the_supervisor_as_a_failure() -> None:
+    watch = Watch().go_on(60).go_on(600, **_SILENT)
+    assert watch.kinds() == [IncidentKind.BOT_SILENT]
+    assert watch.actions() == [Action.END_FAILED]
+
+
+@pytest.mark.parametrize(
+    "bot",
+    [
+        replace(BOT, watchdog_age_s=120.0, watchdog_limit_s=120.0),
+        replace(BOT, watchdog_age_s=None, watchdog_limit_s=120.0),
+        replace(BOT, watchdog_age_s=9000.0, watchdog_limit_s=None),
+        replace(BOT, watchdog_age_s=9000.0, watchdog_limit_s=120.0, is_stopping=True),
+    ],
+)
+def test_a_watchdog_that_is_kept_or_not_promised_is_nothing(bot: BotLook) -> None:
+    assert Watch().go_on(600, bot=bot).said == []
+
+
+def test_a_machine_that_slept_gives_its_bot_one_whole_limit() -> None:
+    watch = Watch().go_on(60)
+    watch.look(**_SILENT, wall_jump_s=7200.0)
+    watch.at_s += 1
+    watch.go_on(118, **_SILENT)
+    assert watch.kinds() == [IncidentKind.CLOCK_JUMP]
+    assert watch.go_on(62, **_SILENT).actions() == [Action.END_FAILED]
+
+
+def test_a_bot_without_a_connection_a_minute_after_the_gateway_is_back_is_restarted_once() -> None:
+    watch = Watch().go_on(60).go_on(90, **both(scene.SILENT, _CUT_OFF))
+    watch.forget_said()
+    back_s = watch.at_s
+    watch.go_on(59, **_CUT_OFF)
+    assert watch.actions() == []
+    watch.go_on(3600, **_CUT_OFF)
+    assert watch.actions() == [Action.RESTART_BOT]
+    assert watch.done[0][0] == back_s + 60.0
+    assert watch.kinds(Stage.OPENED, Stage.WORSE) == [IncidentKind.BOT_UNCONNECTED] * 2
+    assert watch.go_on(120).kinds(Stage.OVER)[-1] is IncidentKind.BOT_UNCONNECTED
+
+
+def test_a_bot_that_connects_again_within_a_minute_is_left_alone() -> None:
+    watch = Watch().go_on(59, **_CUT_OFF).go_on(60).go_on(59, **_CUT_OFF).go_on(600)
+    assert watch.said == []
+    assert watch.done == []
+
+
+def test_a_bot_that_loses_its_connection_again_and_again_is_restarted_six_times_a_day() -> None:
+    watch = Watch()
+    for _ in range(8):
+        watch.go_on(120, **_CUT_OFF).go_on(60)
+        watch.at_s += 1800
+    assert watch.actions() == [Action.RESTART_BOT] * 6
+    assert watch.kinds(Stage.WORSE) == [IncidentKind.BOT_UNCONNECTED] * 2
+
+
+@pytest.mark.parametrize("window", [RESET, NIGHTLY])
+def test_a_bots_connection_is_judged_after_a_window_not_in_it(window: dict[str, Any]) -> None:
+    watch = Watch().go_on(1200, **both(_CUT_OFF, window))
+    assert watch.said == []
+    watch.look(**_CUT_OFF)
+    assert watch.actions() == [Action.RESTART_BOT]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        scene.SILENT,
+        scene.LINK_DOWN,
+        scene.DEAD,
+        scene.PHONE,
+        scene.ENGINE_GONE,
+        {"bot": replace(BOT, has_gateway_connection=None)},
+        {"bot": replace(BOT, has_gateway_connection=False, is_stopping=True)},
+    ],
+)
+def test_a_bot_is_not_blamed_for_what_it_cannot_help(changes: dict[str, Any]) -> None:
+    watch = Watch().go_on(3600, **{**_CUT_OFF, **changes})
+    assert IncidentKind.BOT_UNCONNECTED not in watch.kinds()
+    assert Action.RESTART_BOT not in watch.actions()
+
+
+def test_a_monitor_only_says_that_the_bot_is_not_connected() -> None:
+    watch = Watch(rules=MONITOR).go_on(600, **_CUT_OFF)
+    assert watch.kinds() == [IncidentKind.BOT_UNCONNECTED]
+    assert watch.done == []
+
+
+def test_a_disk_that_hovers_around_the_limit_is_said_once() -> None:
+    watch = Watch()
+    for free in (DISK_LOW_BYTES - 1, DISK_LOW_BYTES, DISK_LOW_BYTES - 1, DISK_FINE_BYTES - 1, DISK_LOW_BYTES - 1):
+        watch.go_on(60, disk_free_bytes=free)
+    assert watch.kinds() == [IncidentKind.DISK_LOW]
+    assert watch.last is not None
+    assert watch.last.is_well, "a warning does not stop the heartbeat"
+    assert watch.go_on(60, disk_free_bytes=DISK_FINE_BYTES).kinds(Stage.OVER) == [IncidentKind.DISK_LOW]
+
+
+def test_a_disk_just_above_the_limit_is_not_low() -> None:
+    assert Watch().go_on(60, disk_free_bytes=DISK_LOW_BYTES).said == []
+
+
+@pytest.mark.parametrize("jump_s", [3600.0, -30.0, 30.0])
+def test_a_clock_that_jumps_is_said_once_for_each_jump(jump_s: float) -> None:
+    watch = Watch().go_on(60)
+    watch.look(wall_jump_s=jump_s)
+    watch.go_on(600)
+    assert watch.kinds() == [IncidentKind.CLOCK_JUMP]
+    watch.look(wall_jump_s=jump_s)
+    assert watch.kinds() == [IncidentKind.CLOCK_JUMP] * 2
+    assert watch.said[0][1].incident != watch.said[1][1].incident
+
+
+def test_a_clock_that_is_corrected_by_little_is_nothing() -> None:
+    watch = Watch()
+    watch.look(wall_jump_s=29.9)
+    watch.look(wall_jump_s=-29.9)
+    assert watch.said == []
