@@ -1,0 +1,263 @@
+"""A new day's plan: early, in time, late, never, half written, changed."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from orchestration.errors import FallbackWord
+from orchestration.supervision import Action, IncidentKind, MarketLook, PlanCandidate, PlanLook, Stage
+from tests.unit.supervision import scene
+from tests.unit.supervision.scene import (
+    BOT,
+    MONITOR,
+    PLAN,
+    RESET,
+    RULES,
+    WEDNESDAY,
+    Watch,
+    both,
+    gone,
+    unusable,
+    valid,
+)
+
+THURSDAY, FRIDAY = WEDNESDAY + timedelta(days=1), WEDNESDAY + timedelta(days=2)
+SATURDAY, MONDAY = WEDNESDAY + timedelta(days=3), WEDNESDAY + timedelta(days=5)
+_NEW, _C, _STOP = Action.RESTART_BOT_ON_NEW_PLAN, Action.RESTART_BOT_ON_STRATEGY_C, Action.STOP_BOT
+_STALE = unusable(FallbackWord.GAMEPLAN_STALE)
+_MISSING = PlanCandidate(word=FallbackWord.GAMEPLAN_MISSING)
+_INVALID = unusable(FallbackWord.GAMEPLAN_INVALID)
+_QUARANTINED = unusable(FallbackWord.GAMEPLAN_QUARANTINED)
+_NOT_YET = unusable(FallbackWord.GAMEPLAN_NOT_YET)
+_EMERGENCY = PlanLook(date=WEDNESDAY, strategy="C", is_emergency=True, sha256="c" * 64, candidate=_MISSING)
+_CHOSEN_C = replace(PLAN, strategy="C")
+
+
+def on(day: date, plan: PlanLook, candidate: PlanCandidate, *, due: bool = True) -> dict[str, Any]:
+    """A look on a day, with what the bot runs on and what the file holds."""
+    return {
+        "market": MarketLook(today=day, is_weekday=day.weekday() < 5, is_past_due=due),
+        "plan": replace(plan, candidate=candidate),
+    }
+
+
+# What day it is, whether the plan is due, what the bot (of Wednesday) runs on, what the file holds; what is done.
+_TABLE: list[tuple[date, bool, PlanLook, PlanCandidate, list[Action]]] = [
+    (WEDNESDAY, True, PLAN, scene.IN_FORCE, []),
+    (WEDNESDAY, True, PLAN, _INVALID, []),
+    (WEDNESDAY, True, PLAN, _QUARANTINED, []),
+    (WEDNESDAY, True, PLAN, _MISSING, []),
+    (WEDNESDAY, True, PLAN, valid(WEDNESDAY), []),
+    (WEDNESDAY, True, PLAN, valid(THURSDAY), []),  # tomorrow's, put in place after the close
+    (WEDNESDAY, False, PLAN, _NOT_YET, []),
+    (THURSDAY, False, PLAN, _STALE, []),
+    (THURSDAY, False, PLAN, _MISSING, []),
+    (THURSDAY, False, PLAN, valid(THURSDAY), [_NEW]),
+    (THURSDAY, True, PLAN, valid(THURSDAY), [_NEW]),
+    (THURSDAY, True, PLAN, valid(FRIDAY), [_C]),
+    *[(THURSDAY, True, PLAN, one, [_C]) for one in (_STALE, _MISSING, _INVALID, _QUARANTINED, _NOT_YET)],
+    (THURSDAY, True, _CHOSEN_C, _STALE, []),  # it trades nothing
+    (THURSDAY, True, _CHOSEN_C, valid(THURSDAY), [_NEW]),
+    (WEDNESDAY, True, _EMERGENCY, _MISSING, []),
+    (WEDNESDAY, False, _EMERGENCY, valid(WEDNESDAY), [_NEW]),
+    (WEDNESDAY, True, _EMERGENCY, valid(WEDNESDAY), [_NEW]),
+    (WEDNESDAY, True, _EMERGENCY, valid(THURSDAY), []),
+    (THURSDAY, True, _EMERGENCY, _MISSING, []),
+    (THURSDAY, True, _EMERGENCY, valid(THURSDAY), [_NEW]),
+    (SATURDAY, True, PLAN, _STALE, []),
+    (SATURDAY, True, PLAN, valid(MONDAY), []),
+    (MONDAY, False, PLAN, valid(MONDAY), [_NEW]),
+    (MONDAY, True, PLAN, _STALE, [_C]),
+    (THURSDAY, True, replace(PLAN, date=None), _MISSING, []),  # nobody knows which day's it is
+    (WEDNESDAY, True, replace(PLAN, date=THURSDAY), valid(THURSDAY, "a"), []),  # started the evening before
+]
+
+
+@pytest.mark.parametrize(("day", "due", "plan", "candidate", "actions"), _TABLE)
+def test_on_each_day_the_bot_is_put_on_the_plan_it_needs_once(
+    day: date, plan: PlanLook, candidate: PlanCandidate, actions: list[Action], *, due: bool
+) -> None:
+    watch = Watch().go_on(300, **on(day, plan, candidate, due=due))
+    assert watch.actions() == actions
+    assert watch.kinds(Stage.EVENT) == ([IncidentKind.BOT_SWITCHED] if actions == [_NEW] else [])
+    is_c_without_plan = day == THURSDAY and plan.strategy == "C" and candidate.word is not None
+    assert (IncidentKind.PLAN_MISSING in watch.kinds()) is (_C in actions or is_c_without_plan)
+
+
+def test_without_a_rule_about_dates_no_plan_is_ever_out_of_date() -> None:
+    rules = replace(RULES, judges_dates=False)
+    watch = Watch(rules=rules).go_on(300, **on(FRIDAY, PLAN, scene.IN_FORCE)).go_on(300, **on(FRIDAY, PLAN, _MISSING))
+    assert watch.said == []
+    assert watch.done == []
+    watch.go_on(300, **on(FRIDAY, _EMERGENCY, valid(WEDNESDAY)))
+    assert watch.actions() == [_NEW]
+
+
+def test_a_plan_that_is_late_takes_the_place_of_strategy_c() -> None:
+    watch = Watch().go_on(300, **on(THURSDAY, PLAN, _STALE, due=False)).go_on(300, **on(THURSDAY, PLAN, _STALE))
+    on_c = replace(_EMERGENCY, date=THURSDAY)
+    fresh = {"bot": replace(BOT, key="200:2")}
+    watch.go_on(3600, **both(on(THURSDAY, on_c, _STALE), fresh))
+    watch.go_on(300, **both(on(THURSDAY, on_c, valid(THURSDAY)), fresh))
+    plan = replace(PLAN, date=THURSDAY, sha256="b" * 64)
+    watch.go_on(300, **both(on(THURSDAY, plan, valid(THURSDAY)), {"bot": replace(BOT, key="300:3")}))
+    assert watch.actions() == [_C, _NEW]
+    assert watch.kinds() == [IncidentKind.PLAN_MISSING, IncidentKind.BOT_SWITCHED, IncidentKind.PLAN_MISSING]
+    assert watch.said[-1][1].is_recovery
+
+
+def test_each_day_without_a_plan_is_said_once() -> None:
+    watch = Watch()
+    for day in (THURSDAY, FRIDAY, SATURDAY, MONDAY):
+        watch.go_on(300, **on(day, replace(_EMERGENCY, date=WEDNESDAY), _STALE, due=False))
+        watch.go_on(300, **on(day, replace(_EMERGENCY, date=WEDNESDAY), _STALE))
+    assert watch.kinds() == [IncidentKind.PLAN_MISSING] * 3
+
+
+def test_where_no_plan_is_configured_none_is_missed() -> None:
+    none = PlanCandidate(word=FallbackWord.GAMEPLAN_NOT_CONFIGURED)
+    assert Watch().go_on(600, **on(THURSDAY, _EMERGENCY, none)).said == []
+
+
+def test_a_half_written_file_at_the_hour_is_looked_at_again() -> None:
+    watch = Watch().go_on(60, **on(THURSDAY, PLAN, _STALE, due=False))
+    for content in "123":
+        broken = unusable(FallbackWord.GAMEPLAN_INVALID, content)
+        watch.look(**on(THURSDAY, PLAN, broken))
+        watch.at_s += 4.0
+    watch.go_on(60, **on(THURSDAY, PLAN, valid(THURSDAY)))
+    assert watch.actions() == [_NEW]
+    assert watch.kinds() == [IncidentKind.BOT_SWITCHED]
+
+
+def test_a_file_that_is_written_without_end_is_not_waited_for_without_end() -> None:
+    watch = Watch().go_on(60, **on(THURSDAY, PLAN, _STALE, due=False))
+    begin_s = watch.at_s
+    for number in range(10):
+        watch.look(**on(THURSDAY, PLAN, unusable(FallbackWord.GAMEPLAN_INVALID, f"{number}")))
+        watch.at_s += 2.0
+    assert watch.actions() == [_C]
+    assert watch.done[0][0] - begin_s == 16.0
+
+
+def test_a_file_that_is_broken_is_judged_after_five_seconds() -> None:
+    watch = Watch().go_on(60).go_on(60, **on(WEDNESDAY, PLAN, _INVALID))
+    assert watch.kinds() == [IncidentKind.PLAN_UNUSABLE]
+    assert watch.said[0][0] == 1065.0
+    assert watch.done == []
+
+
+@pytest.mark.parametrize("candidate", [_INVALID, _QUARANTINED, unusable(FallbackWord.GAMEPLAN_UNREADABLE)])
+def test_each_content_that_cannot_be_used_is_said_once_and_its_correction_too(candidate: PlanCandidate) -> None:
+    watch = Watch().go_on(60).go_on(300, **on(WEDNESDAY, PLAN, candidate))
+    watch.go_on(60, **on(WEDNESDAY, PLAN, replace(candidate, sha256="9" * 64)))
+    watch.go_on(60)
+    assert watch.kinds(Stage.OPENED) == [IncidentKind.PLAN_UNUSABLE] * 2
+    assert watch.kinds(Stage.OVER) == [IncidentKind.PLAN_UNUSABLE]
+
+
+def test_what_the_start_up_has_refused_already_is_not_said_again_but_a_new_mistake_is() -> None:
+    watch = Watch().go_on(300, **on(WEDNESDAY, _EMERGENCY, _INVALID))
+    assert watch.said == []
+    watch.go_on(60, **on(WEDNESDAY, _EMERGENCY, replace(_INVALID, sha256="9" * 64)))
+    assert watch.kinds() == [IncidentKind.PLAN_UNUSABLE]
+
+
+def test_a_changed_plan_in_force_is_only_said_once_for_each_content() -> None:
+    watch = Watch().go_on(60).go_on(300, **on(WEDNESDAY, PLAN, valid(WEDNESDAY, "b")))
+    watch.go_on(300, **on(WEDNESDAY, PLAN, valid(WEDNESDAY, "d"))).go_on(60)
+    assert watch.kinds(Stage.OPENED) == [IncidentKind.PLAN_CHANGED] * 2
+    assert watch.kinds(Stage.OVER) == [IncidentKind.PLAN_CHANGED]
+    assert watch.done == []
+    assert "inv bot.restart" in watch.said[0][1].next_action
+
+
+def test_tomorrows_plan_is_no_change_of_todays() -> None:
+    watch = Watch().go_on(60)
+    for candidate in (_NOT_YET, valid(THURSDAY), _MISSING):
+        watch.go_on(60, **on(WEDNESDAY, PLAN, candidate))
+    assert watch.said == []
+
+
+def test_a_new_plan_waits_until_the_gateway_is_ready() -> None:
+    new = on(THURSDAY, PLAN, valid(THURSDAY), due=False)
+    for trouble in (scene.SILENT, scene.LINK_DOWN, scene.PHONE, scene.ENGINE_GONE, RESET):
+        watch = Watch().go_on(100, **both(new, trouble))
+        assert {_NEW, _C, _STOP}.isdisjoint(watch.actions()), trouble
+        assert watch.go_on(20, **new).actions()[-1] is _NEW
+
+
+@pytest.mark.parametrize("candidate", [_STALE, valid(THURSDAY)])
+def test_a_bot_is_stopped_that_could_trade_on_an_old_plan_as_soon_as_the_gateway_is_back(
+    candidate: PlanCandidate,
+) -> None:
+    late = on(THURSDAY, PLAN, candidate)
+    watch = Watch().go_on(60, **both(on(THURSDAY, PLAN, candidate, due=False), scene.SILENT))
+    watch.go_on(40, **both(late, scene.SILENT))
+    assert watch.actions() == [_STOP]
+    stopped = gone(exit_code=0)
+    watch.go_on(60, **both(late, stopped, scene.SILENT))
+    watch.go_on(60, **both(late, stopped))
+    watch_actions = [action for action in watch.actions() if action is not Action.RESTART_GATEWAY]
+    assert watch_actions == [_STOP, _NEW if candidate.word is None else _C]
+    assert IncidentKind.BOT_FINISHED not in watch.kinds()
+    assert IncidentKind.BOT_ENDED not in watch.kinds()
+
+
+def test_in_a_window_at_the_hour_the_bot_is_put_on_strategy_c_all_the_same() -> None:
+    assert Watch().go_on(60, **both(on(THURSDAY, PLAN, _STALE), RESET)).actions() == [_C]
+
+
+def test_a_monitor_only_says_it() -> None:
+    watch = Watch(rules=MONITOR).go_on(60, **on(THURSDAY, PLAN, _STALE)).go_on(60, **on(FRIDAY, PLAN, valid(FRIDAY)))
+    assert watch.done == []
+    assert watch.kinds() == [IncidentKind.PLAN_MISSING]
+
+
+_DONE = Action.END_FINISHED_WAIT
+
+
+@pytest.mark.parametrize(
+    ("plan", "day", "candidate", "due", "actions"),
+    [
+        (PLAN, WEDNESDAY, scene.IN_FORCE, True, [_DONE]),
+        (PLAN, WEDNESDAY, valid(WEDNESDAY, "d"), True, [_DONE]),  # done is done
+        (PLAN, WEDNESDAY, valid(THURSDAY), True, [_DONE]),  # waits for its day
+        (PLAN, THURSDAY, valid(THURSDAY), False, [_DONE, _NEW]),
+        (PLAN, THURSDAY, _STALE, False, [_DONE]),
+        (PLAN, THURSDAY, _STALE, True, [_DONE, _C]),
+        (PLAN, SATURDAY, _STALE, True, [_DONE]),
+        (PLAN, MONDAY, valid(MONDAY), True, [_DONE, _NEW]),
+        (_EMERGENCY, WEDNESDAY, _MISSING, True, [_DONE]),
+        (_EMERGENCY, WEDNESDAY, valid(WEDNESDAY), True, [_DONE, _NEW]),
+    ],
+)
+def test_a_bot_that_has_finished_is_started_on_the_next_days_plan(
+    plan: PlanLook, day: date, candidate: PlanCandidate, actions: list[Action], *, due: bool
+) -> None:
+    ended = gone(exit_code=0)
+    watch = (
+        Watch()
+        .go_on(60, **on(WEDNESDAY, plan, plan.candidate))
+        .go_on(60, **both(on(WEDNESDAY, plan, plan.candidate), ended))
+    )
+    watch.go_on(300, **both(on(day, plan, candidate, due=due), ended))
+    assert watch.actions() == actions
+
+
+def test_a_bot_that_finishes_strategy_c_at_once_is_not_started_again_and_again() -> None:
+    watch = Watch().go_on(60, **on(THURSDAY, PLAN, _STALE))
+    on_c = replace(_EMERGENCY, date=THURSDAY)
+    for number in range(5):
+        watch.go_on(30, **both(on(THURSDAY, on_c, _STALE), {"bot": replace(BOT, key=f"{number}")}))
+        watch.go_on(300, **both(on(THURSDAY, on_c, _STALE), gone(exit_code=0, key=f"{number}")))
+    assert watch.actions().count(_C) == 1
+
+
+def test_without_a_rule_about_dates_a_finished_bot_is_started_the_next_day() -> None:
+    watch = Watch(rules=replace(RULES, judges_dates=False)).go_on(60).go_on(600, **gone(exit_code=0))
+    assert watch.actions() == [_DONE]
+    watch.go_on(600, **both(on(THURSDAY, PLAN, scene.IN_FORCE), gone(exit_code=0)))
+    assert watch.actions() == [_DONE, _NEW]
