@@ -25,6 +25,8 @@ _MAY_USE: dict[str, frozenset[str]] = {
     "redaction": frozenset({"redaction", "errors", "settings"}),
     "logs": frozenset({"logs", "redaction", "errors", "settings", "system"}),
     **{room: _FOUNDATIONS | {room} for room in (*_DOMAIN, "prerequisites")},
+    # It judges what others have looked at, and says it with the alerts' own word for how bad it is.
+    "supervision": _FOUNDATIONS | {"supervision", "gateway", "alerts"},
 }
 # The reference bot may use what bot authors may: the plan's reader, the gateway's API, and the call that uses both.
 _ALSO_MAY_USE: dict[str, frozenset[str]] = {
@@ -205,6 +207,8 @@ _BREACHES = [
     ("orchestration.bot.reference", "from orchestration.gateway.wait import wait"),
     ("orchestration.bot.reference", "from orchestration.gateway import container"),
     ("orchestration.bot.process", "from orchestration.gateway import api"),
+    ("orchestration.supervision.machine", "from orchestration.bot import stop"),
+    ("orchestration.supervision.machine", "from orchestration import supervisor"),
 ]
 _ALLOWED = [
     ("orchestration.gateway.wait", "from orchestration.gateway import readiness"),
