@@ -33,6 +33,13 @@ def _end(code: int) -> None:
         raise Exit(code=code)
 
 
+def _read_steps() -> tuple[str, ...]:
+    """The steps that this command line performs: each one once, as Invoke does; `gameplan.check --path` is none."""
+    only_judges = any(word in {"--path", "-p"} or word.startswith("--path=") for word in sys.argv[1:])
+    named = dict.fromkeys(word for word in sys.argv[1:] if word in _STEPS)
+    return tuple(name for name in named if not (only_judges and name == "gameplan.check"))
+
+
 def _perform(name: str, *, as_json: bool) -> None:
     """Perform one step. The steps of one command line are one run."""
     from orchestration.cli import StepLine
@@ -40,14 +47,14 @@ def _perform(name: str, *, as_json: bool) -> None:
     if not _lines:
         # The whole line is one run with one document, whichever of its tasks was given the flag.
         as_json = as_json or not {"--json", "-j"}.isdisjoint(sys.argv)
-        _lines.append(StepLine(tuple(word for word in sys.argv[1:] if word in _STEPS) or (name,), as_json=as_json))
+        _lines.append(StepLine(_read_steps() or (name,), as_json=as_json))
     _end(_lines[0].perform(name))
 
 
 @task(help={"json": _JSON})
 def preflight(_: Context, json: bool = False) -> None:
     """Check everything before anything is touched."""
-    if sum(word in _STEPS for word in sys.argv[1:]) > 1:
+    if len(_read_steps()) > 1:
         _perform("preflight", as_json=json)
         return
     from orchestration import cli

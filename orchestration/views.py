@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from orchestration.status import GatewayLook, Status
 
 _FOLLOW_LOOK_S = 0.25
+_NEWEST_LOGS = 50  # looked through for the one of the run that is under way
 
 
 def config(*, as_json: bool) -> int:
@@ -187,12 +188,28 @@ def logs(of: str, *, follow: bool, lines: int) -> int:
         return int(ExitCode.FAILURE)
     from orchestration.bot.launch import read_last_lines
 
-    console.warn(f"==> {found[-1]}")
-    for line in read_last_lines(found[-1], lines):
+    path = (_find_log_under_way(settings, found) if of == "startup" else None) or found[-1]
+    console.warn(f"==> {path}")
+    for line in read_last_lines(path, lines):
         console.print_line(line)
     if follow:
-        _follow_file(found[-1])
+        _follow_file(path)
     return int(ExitCode.SUCCESS)
+
+
+def _find_log_under_way(settings: Settings, found: list[Path]) -> Path | None:
+    """The log of the run that is under way: one that was refused meanwhile has a newer log."""
+    from orchestration.preflight import LOCK_FILE
+    from orchestration.system.lock import read_lock_holder
+
+    holder = read_lock_holder(settings.state_dir / LOCK_FILE)
+    if holder is None or holder.pid is None:
+        return None
+    for path in reversed(found[-_NEWEST_LOGS:]):
+        with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+            if file.readline().rstrip().endswith(f"(process {holder.pid})"):
+                return path
+    return None
 
 
 def _show_gateway_log(settings: Settings, *, follow: bool, lines: int) -> int:

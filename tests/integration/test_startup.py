@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import PROJECT, System, day_from_today, is_port_free
+from tests.system import PROJECT, System, day_from_today, is_port_free, wait_until
 
 STEPS = ["preflight", "gateway.up", "gateway.wait", "gameplan.check", "bot.start"]
 KEYS = {
@@ -160,6 +160,26 @@ def test_the_five_tasks_on_one_line_are_one_run_that_does_what_startup_does(syst
     assert report["fallback"] == "GAMEPLAN_NOT_CONFIGURED"
     runs = system.inv("history", "--json").document["runs"]
     assert [(run["kind"], run["exit_code"]) for run in runs] == [("startup", 2)]
+
+
+@pytest.mark.parametrize("first", [["bot.start"], ["gameplan.check", "--path", "PLAN"]])
+def test_a_step_named_twice_or_one_that_only_judges_leaves_no_run_open(system: System, first: list[str]) -> None:
+    system.use_small_bot("--ready")
+    plan = system.use_plan()
+    assert system.inv("gateway.up", "gateway.wait").code == 0
+    ended = system.inv(*(str(plan) if word == "PLAN" else word for word in first), "bot.start")
+    assert ended.code == 0, ended.err
+    assert "SUCCESS" in ended.out
+    newest = system.inv("history", "--json").document["runs"][0]
+    assert (newest["kind"], newest["exit_code"]) == ("bot.start", 0)
+
+
+def test_the_log_that_is_shown_is_that_of_the_run_under_way(system: System) -> None:
+    system.environ["SIMULATOR_FAULTS"] = "slow_login=30"
+    waiting = system.begin()
+    wait_until(lambda: "gateway.wait" in system.startup_log(), "the wait")
+    assert system.startup().document["failure"] == "ALREADY_STARTING"
+    assert f"(process {waiting.pid})" in system.inv("logs").out
 
 
 def test_a_failed_step_ends_the_line(system: System) -> None:
