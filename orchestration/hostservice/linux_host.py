@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration.hostservice.service import HostServiceError
 from orchestration.system.commands import CommandResult, Commands, Following, OnLine
 
 _BOOTED = Path("/run/systemd/system")  # what sd_booted(3) looks at
 _LINGER = Path("/var/lib/systemd/linger")
+_NO_UID = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +59,13 @@ class LinuxHost:
 
 
 def read_linux_host() -> LinuxHost:
-    """Look at this host.
-
-    Raises:
-        HostServiceError: This is no POSIX system.
-    """
+    """Look at this host. On Windows it is one without systemd, for which a unit can be rendered and no more."""
     if os.name != "posix":
-        raise HostServiceError(
-            "systemd is a Linux host's; this is Windows", next_action="Use `inv install --target=windows`."
+        import getpass
+
+        name = getpass.getuser()
+        return LinuxHost(
+            caller=Account(name=name, uid=_NO_UID, home=Path("/home", name)), has_systemd=False, is_wsl=False
         )
     return LinuxHost(caller=read_account(os.geteuid()), has_systemd=_BOOTED.is_dir(), is_wsl=is_wsl())
 

@@ -1,9 +1,12 @@
 """Which operating system's part is meant, and how it is made from the settings."""
 
+import dataclasses
 import os
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from orchestration.hostservice.service import (
+    HostService,
     HostServiceError,
     HostServiceStatus,
     Registrar,
@@ -69,15 +72,37 @@ def build_registrar(
 
     seen = read_service_settings(settings)
     host = read_linux_host()
-    account = host.caller if scope is Scope.USER else read_owner(seen.project_dir)
+    account = host.caller if scope is Scope.USER or os.name != "posix" else read_owner(seen.project_dir)
+    service = build_host_service(seen, scope=scope, user=account.name, home=account.home)
     return SystemdRegistrar(
-        service=build_host_service(seen, scope=scope, user=account.name, home=account.home),
+        service=service if os.name == "posix" else as_in_wsl(service),
         account=account,
         host=host,
         commands=commands,
         clock=clock,
         state_dir=seen.state_dir,
         own_folders=(seen.state_dir, seen.log_dir, seen.emergency_gameplan_path.parent),
+    )
+
+
+def as_in_wsl(service: HostService) -> HostService:
+    r"""A service that was made on Windows, with its folders as Linux calls them: `C:\bot` is `/mnt/c/bot`."""
+    from orchestration.hostservice.windows_host import to_wsl_path
+
+    def translate(path: str | PurePath) -> PurePosixPath:
+        windows = PureWindowsPath(path)
+        return PurePosixPath(to_wsl_path(windows)) if windows.drive else PurePosixPath(windows.as_posix())
+
+    environ = dict(service.environ)
+    if "ENV_FILE" in environ:
+        environ["ENV_FILE"] = str(translate(environ["ENV_FILE"]))
+    return dataclasses.replace(
+        service,
+        home=translate(service.home),
+        project_dir=translate(service.project_dir),
+        wrapper=translate(service.wrapper),
+        writable=tuple(translate(path) for path in service.writable),
+        environ=environ,
     )
 
 
@@ -93,8 +118,16 @@ def build_registrars(target: Target, settings: Settings, *, commands: Commands, 
 
 def read_service_status(settings: Settings, *, commands: Commands, clock: Clock) -> HostServiceStatus | None:
     """What `inv status` shows: the registered service of this instance, or None. Changes nothing, raises nothing."""
-    try:
-        registrars = build_registrars(choose_target("auto"), settings, commands=commands, clock=clock)
-    except (HostServiceError, OSError):
-        return None
-    return next((status for one in registrars if (status := one.probe()).installed), None)
+    target = choose_target("auto")
+    # In WSL both are possible, and the file of a unit is the quicker look.
+    targets = (Target.LINUX, target) if os.name == "posix" and target is not Target.LINUX else (target,)
+    for one in targets:
+        try:
+            registrars = build_registrars(one, settings, commands=commands, clock=clock)
+        except (HostServiceError, OSError):
+            continue
+        for registrar in registrars:
+            status = registrar.probe()
+            if status.installed:
+                return status
+    return None

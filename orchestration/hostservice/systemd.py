@@ -141,6 +141,8 @@ class SystemdRegistrar:
     def probe(self) -> HostServiceStatus:
         """See `Registrar.probe`."""
         installed = self.path.is_file()
+        if not installed and not self.host.has_systemd:
+            return HostServiceStatus(name=self.service.name, scope=self.service.scope, installed=False)
         try:
             shown = self._run("show", self.unit, f"--property={','.join(_PROPERTIES)}", timeout_s=_LOOK_TIMEOUT_S)
             found = parse_properties(shown.stdout) if shown.ok else {}

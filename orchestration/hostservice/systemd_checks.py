@@ -13,7 +13,7 @@ from orchestration.checks import Check
 from orchestration.gateway.engine import EngineProblem, probe_engine
 from orchestration.hostservice.linux_host import CommandsAs
 from orchestration.hostservice.service import HostService, Rendered, Scope
-from orchestration.hostservice.unit import unit_problem
+from orchestration.hostservice.unit import SHELL, unit_problem
 from orchestration.report import StepStatus
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError
 
@@ -160,9 +160,9 @@ def _check_files(registrar: "SystemdRegistrar", as_user: CommandsAs) -> Iterator
     """May the user read, write and run what it must?"""
     service, user = registrar.service, registrar.account.name
     env_file = service.environ.get("ENV_FILE", f"{service.project_dir}/.env")
-    if not _test(as_user, "-x", str(service.wrapper)):
-        fix = f"chmod +x '{service.wrapper}', and let {user} enter the folders above it"
-        detail = f"{user} may not run {service.wrapper}"
+    if not _test(as_user, "-r", str(service.wrapper)):
+        fix = f"chmod a+r '{service.wrapper}', and let {user} enter the folders above it"
+        detail = f"{user} may not read {service.wrapper}"
         yield Check(name="start-up script", status=StepStatus.FAIL, detail=detail, fix=fix)
     if Path(env_file).exists() and not _test(as_user, "-r", env_file):
         fix = f"chown {user} '{env_file}' && chmod 600 '{env_file}'"
@@ -182,7 +182,7 @@ def _check_files(registrar: "SystemdRegistrar", as_user: CommandsAs) -> Iterator
 def _check_program(service: HostService, as_user: CommandsAs) -> Check:
     """Does the start-up script find its Python and its packages, as the service will call it?"""
     name = "program"
-    result = as_user.run((str(service.wrapper), "--help"), timeout_s=_PROGRAM_TIMEOUT_S)
+    result = as_user.run((SHELL, str(service.wrapper), "--help"), timeout_s=_PROGRAM_TIMEOUT_S)
     if result.ok:
         return Check(name=name, status=StepStatus.OK, detail=f"starts as {service.user}")
     return Check(

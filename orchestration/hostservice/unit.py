@@ -12,7 +12,7 @@ import unicodedata
 from orchestration.hostservice.service import TEMPLATES, HostService, Rendered, Scope
 
 _TEMPLATE = "zero-touch-startup.service.j2"
-_SHELL = "/bin/bash"  # what the script's first line asks for
+SHELL = "/bin/bash"  # what the script's first line asks for
 
 RESTART_DELAY_S = 30  # the bot's connections are gone by then, and Docker has had its own restart
 START_LIMIT_BURST = 10  # starts by hand count too: somebody who tries things out should not be locked out at once
@@ -45,7 +45,7 @@ def render_unit(service: HostService) -> Rendered:
         user=escape_rest(service.user),
         working_directory=escape_rest(str(service.project_dir)),
         environ=[quote_word(f"{name}={value}") for name, value in sorted(service.environ.items())],
-        exec_start=" ".join([f":{_SHELL}", quote_word(str(service.wrapper)), *service.arguments]),
+        exec_start=" ".join([f":{SHELL}", quote_word(str(service.wrapper)), *service.arguments]),
         writable=" ".join(quote_word(f"-{path}") for path in service.writable),
         restart_delay_s=RESTART_DELAY_S,
         start_limit_burst=START_LIMIT_BURST,
