@@ -1,4 +1,7 @@
-"""Tests that need a Docker Engine skip with a reason where there is none, and fail there in CI."""
+"""Tests that need a Docker Engine skip with a reason where there is none, and fail there in CI.
+
+Those on a whole Linux host build one and reboot it, for a quarter of an hour: they run when they are asked for.
+"""
 
 import functools
 import os
@@ -26,6 +29,16 @@ def _what_the_engine_lacks() -> str:
         if argv[1] == "version" and int(done.stdout.partition(".")[0]) < _LEAST_ENGINE:
             return f"engine {done.stdout.strip()} is older than {_LEAST_ENGINE}"
     return ""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests on a whole host out, unless the command line names their marker or their folder."""
+    is_asked = "rackmount" in config.option.markexpr or any("rackmount" in str(one) for one in config.args)
+    if is_asked:
+        return
+    for item in items:
+        if item.get_closest_marker("rackmount") is not None:
+            item.add_marker(pytest.mark.skip(reason="takes a quarter of an hour: pytest -m rackmount"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

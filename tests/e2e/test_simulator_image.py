@@ -16,8 +16,6 @@ from tests.integration.simulated_gateway import PATIENCE_S, PROJECT
 
 pytestmark = pytest.mark.docker
 
-BASE_IMAGE = os.environ.get("TEST_BASE_IMAGE", "zero-touch/base:bookworm")
-
 
 def docker(*arguments: str, is_checked: bool = True) -> str:
     done = subprocess.run(["docker", *arguments], cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
@@ -26,12 +24,8 @@ def docker(*arguments: str, is_checked: bool = True) -> str:
 
 
 @pytest.fixture(scope="module")
-def image() -> str:
-    name = "zero-touch/simulator-under-test"
-    docker(
-        "build", "-q", "-t", name, "-f", "docker/simulator/Dockerfile", "--build-arg", f"BASE_IMAGE={BASE_IMAGE}", "."
-    )
-    return name
+def image(simulator_image: str) -> str:
+    return simulator_image
 
 
 @pytest.fixture

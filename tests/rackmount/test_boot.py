@@ -1,14 +1,13 @@
 """The whole system on a whole host: real boots and deaths, a real Docker Engine, a real HTTP server for the alerts."""
 
 import json
-import subprocess
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.e2e.conftest import BASE_IMAGE
-from tests.rackmount.host import PROJECT, Project, RackHost
+from tests.e2e.images import build_simulator_image
+from tests.rackmount.host import Project, RackHost
 from tests.system import build_plan
 
 pytestmark = pytest.mark.rackmount
@@ -42,9 +41,7 @@ WantedBy=multi-user.target
 @pytest.fixture(scope="module")
 def project(host: RackHost) -> Project:
     """A checkout with a plan of today, an account on the simulator's image, and the service installed."""
-    build = ("docker", "build", "--quiet", "--file", "docker/simulator/Dockerfile", "--tag", IMAGE)
-    subprocess.run([*build, "--build-arg", f"BASE_IMAGE={BASE_IMAGE}", "."], cwd=PROJECT, check=True, timeout=300)
-    host.load_image(IMAGE)
+    host.load_image(build_simulator_image(IMAGE))
     host.write("/opt/receiver.py", RECEIVER)
     host.write("/etc/systemd/system/receiver.service", RECEIVER_UNIT)
     host.run("systemctl daemon-reload && systemctl enable --now receiver")
