@@ -42,7 +42,8 @@ class Attempts:
     """What is on record.
 
     Attributes:
-        failed_at: When starts failed and bots ended, oldest first, aware, ISO 8601; never more than are allowed.
+        failed_at: When starts failed and bots ended, oldest first, aware, ISO 8601. Once there are enough to give up, none
+            is added.
         given_up: Why there are no more tries, as a sentence; empty while there are.
         given_up_at: Since when, likewise.
     """
@@ -94,7 +95,7 @@ def count_failure(
         return attempts, Outcome(gives_up=True, reason=attempts.given_up, failures=len(kept))
     if word in _NOT_COUNTED:
         return replace(attempts, failed_at=kept), Outcome(gives_up=False, failures=len(kept))
-    failed_at = (*kept, now.isoformat())[-most:]
+    failed_at = (*kept, now.isoformat())
     reason = ""
     if word in _FOR_A_PERSON:
         reason = f"{word}: trying again does not mend it"

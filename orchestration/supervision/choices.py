@@ -145,7 +145,6 @@ def _choose_bot(
         incident is None
         or not incident.is_told
         or incident.acted_s is not None
-        or not bot.is_running
         or bot.has_gateway_connection is not False
         or _is_spent(restarts_s, at_s)
     ):
@@ -195,7 +194,7 @@ def _find_worse(
     at_s = observation.at_s
     found: list[tuple[Incident, str]] = []
     incident = find_restartable(memory, observation, sight)
-    if incident is not None and rules.may_restart_gateway and not incident.is_worse and not memory.awaits_restart:
+    if incident is not None and rules.may_restart_gateway and not incident.is_worse:
         if incident.acted_s is not None:
             if at_s - incident.acted_s >= rules.restart_after_s:
                 found.append((incident, "It was restarted once, and is still not usable. It is watched on."))

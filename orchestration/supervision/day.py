@@ -190,8 +190,7 @@ def _judge_missing(memory: DayMemory, observation: Observation, rules: Rules) ->
     plan, market, candidate = observation.plan, observation.market, observation.plan.candidate
     is_due = rules.judges_dates and market.is_weekday and market.is_past_due
     has_none = not has_plan_for_today(observation, rules) and is_settled(memory, observation)
-    is_done = memory.finished_plan is not None and memory.finished_plan >= market.today
-    needs_one = is_out_of_date(observation, rules) and not is_done
+    needs_one = is_out_of_date(observation, rules)
     is_wanted = candidate.word is not FallbackWord.GAMEPLAN_NOT_CONFIGURED
     verdict = Verdict.UNKNOWN
     if is_due and has_none and needs_one and is_wanted:

@@ -106,7 +106,7 @@ def judge_gateway(
         _judge_engine(observation),
         _judge_rejected(observation, sight),
         _judge_account(observation, sight),
-        _judge_second_factor(memory, sight),
+        _judge_second_factor(sight),
         _judge_session(sight),
         _judge_lost(memory, observation, sight, rules, was_started=was_started, grace_until_s=grace_until_s),
         _judge_link(observation, sight),
@@ -163,11 +163,10 @@ def _judge_account(observation: Observation, sight: Sight) -> Finding:
     )
 
 
-def _judge_second_factor(memory: readiness.Memory, sight: Sight) -> Finding:
-    is_bad = sight is Sight.SECOND_FACTOR
+def _judge_second_factor(sight: Sight) -> Finding:
     return Finding(
         kind=IncidentKind.SECOND_FACTOR,
-        verdict=_verdict(is_bad=is_bad, is_fine=sight in CONNECTED and not is_second_factor_pending(memory)),
+        verdict=_verdict(is_bad=sight is Sight.SECOND_FACTOR, is_fine=sight in CONNECTED),
         severity=Severity.CRITICAL,
         words=Words(
             title="Second factor needed",

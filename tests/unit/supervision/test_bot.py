@@ -148,6 +148,25 @@ def test_a_bot_is_not_blamed_for_what_it_cannot_help(changes: dict[str, Any]) ->
     assert Action.RESTART_BOT not in watch.actions()
 
 
+def test_a_bot_of_which_nothing_is_known_any_more_is_not_restarted() -> None:
+    watch = Watch().go_on(100, **_CUT_OFF).go_on(60).go_on(100, **_CUT_OFF)
+    assert watch.actions() == [Action.RESTART_BOT]
+    assert watch.kinds(Stage.OPENED) == [IncidentKind.BOT_UNCONNECTED] * 2
+    watch.go_on(1200, bot=replace(BOT, has_gateway_connection=None))
+    assert watch.actions() == [Action.RESTART_BOT]
+    assert watch.go_on(60, **_CUT_OFF).actions() == [Action.RESTART_BOT] * 2
+
+
+def test_a_monitor_only_says_that_the_bot_is_silent() -> None:
+    watch = (
+        Watch(rules=MONITOR)
+        .go_on(600, **_SILENT)
+        .go_on(60, bot=replace(BOT, watchdog_age_s=1.0, watchdog_limit_s=120.0))
+    )
+    assert [notice.stage for _, notice in watch.said] == [Stage.OPENED, Stage.OVER]
+    assert watch.done == []
+
+
 def test_a_monitor_only_says_that_the_bot_is_not_connected() -> None:
     watch = Watch(rules=MONITOR).go_on(600, **_CUT_OFF)
     assert watch.kinds() == [IncidentKind.BOT_UNCONNECTED]

@@ -158,6 +158,10 @@ def test_each_content_that_cannot_be_used_is_said_once_and_its_correction_too(ca
     assert watch.kinds(Stage.OVER) == [IncidentKind.PLAN_UNUSABLE]
 
 
+def test_a_file_that_was_broken_before_the_first_look_is_said_where_the_start_up_found_it_whole() -> None:
+    assert Watch().go_on(60, **on(WEDNESDAY, PLAN, _INVALID)).kinds() == [IncidentKind.PLAN_UNUSABLE]
+
+
 def test_what_the_start_up_has_refused_already_is_not_said_again_but_a_new_mistake_is() -> None:
     watch = Watch().go_on(300, **on(WEDNESDAY, _EMERGENCY, _INVALID))
     assert watch.said == []
@@ -183,7 +187,8 @@ def test_tomorrows_plan_is_no_change_of_todays() -> None:
 
 def test_a_new_plan_waits_until_the_gateway_is_ready() -> None:
     new = on(THURSDAY, PLAN, valid(THURSDAY), due=False)
-    for trouble in (scene.SILENT, scene.LINK_DOWN, scene.PHONE, scene.ENGINE_GONE, RESET):
+    no_engine = {"engine_reachable": False, "gateway": None}
+    for trouble in (scene.SILENT, scene.LINK_DOWN, scene.PHONE, scene.ENGINE_GONE, no_engine, RESET):
         watch = Watch().go_on(100, **both(new, trouble))
         assert {_NEW, _C, _STOP}.isdisjoint(watch.actions()), trouble
         assert watch.go_on(20, **new).actions()[-1] is _NEW
@@ -204,6 +209,27 @@ def test_a_bot_is_stopped_that_could_trade_on_an_old_plan_as_soon_as_the_gateway
     assert watch_actions == [_STOP, _NEW if candidate.word is None else _C]
     assert IncidentKind.BOT_FINISHED not in watch.kinds()
     assert IncidentKind.BOT_ENDED not in watch.kinds()
+
+
+def test_the_bot_after_one_that_was_stopped_for_its_plan_can_fail() -> None:
+    late = on(THURSDAY, PLAN, _STALE)
+    watch = Watch().go_on(20, **both(late, scene.SILENT)).go_on(20, **both(late, gone(exit_code=0)))
+    assert watch.actions() == [_STOP, _C]
+    on_c = on(THURSDAY, replace(_EMERGENCY, date=THURSDAY), _STALE)
+    watch.go_on(20, **both(on_c, {"bot": replace(BOT, key="200:2")})).go_on(20, **both(on_c, gone(1, key="200:2")))
+    assert watch.actions() == [_STOP, _C, Action.END_FAILED]
+
+
+@pytest.mark.parametrize(
+    ("day", "plan", "candidate"), [(THURSDAY, _CHOSEN_C, valid(THURSDAY)), (SATURDAY, PLAN, _STALE)]
+)
+def test_a_bot_that_could_not_trade_is_not_stopped(day: date, plan: PlanLook, candidate: PlanCandidate) -> None:
+    assert Watch().go_on(60, **both(on(day, plan, candidate), scene.SILENT)).actions() == []
+
+
+def test_a_bot_that_is_leaving_is_not_restarted() -> None:
+    leaving = {"bot": replace(BOT, is_stopping=True)}
+    assert Watch().go_on(60, **both(on(THURSDAY, PLAN, valid(THURSDAY)), leaving)).actions() == []
 
 
 def test_in_a_window_at_the_hour_the_bot_is_put_on_strategy_c_all_the_same() -> None:

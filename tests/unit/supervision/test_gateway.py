@@ -114,6 +114,18 @@ def test_trouble_that_was_known_before_a_window_is_not_said_again_in_it_but_its_
     assert [notice.stage for _, notice in watch.said] == [Stage.OPENED, Stage.OVER]
 
 
+def test_trouble_that_turns_worse_within_its_grace_time_is_said_at_once() -> None:
+    watch = Watch().go_on(5, **scene.SILENT)
+    watch.look(**scene.DEAD)
+    assert watch.kinds() == [IncidentKind.GATEWAY_LOST]
+
+
+@pytest.mark.parametrize("window", [RESET, NIGHTLY])
+def test_a_window_that_begins_holds_back_the_restart_of_what_was_said_before(window: dict[str, Any]) -> None:
+    watch = Watch().go_on(60, **scene.SILENT).go_on(1200, **both(scene.SILENT, window))
+    assert watch.actions() == []
+
+
 @pytest.mark.parametrize("changes", [scene.DEAD, scene.SICK, scene.SILENT, scene.LINK_DOWN])
 def test_alert_only_restarts_nothing(changes: dict[str, Any]) -> None:
     watch = Watch(rules=ALERT_ONLY).go_on(_HOUR_S, **changes)
@@ -128,6 +140,21 @@ def test_a_restart_that_does_not_help_is_said_to_need_a_person_once_and_watched_
     acted_s, worse_s = (at_s for at_s, notice in watch.said if notice.stage is not Stage.OPENED)
     assert 120.0 <= worse_s - acted_s <= 140.0
     assert watch.go_on(60).kinds(Stage.OVER) == [IncidentKind.GATEWAY_LOST]
+
+
+def test_a_restart_that_takes_long_gives_the_gateway_its_whole_time_afterwards() -> None:
+    watch = Watch()
+    watch.look(**scene.SICK)
+    watch.at_s += 100.0
+    back_s = watch.at_s
+    watch.go_on(300, **scene.SICK)
+    ((at_s, _),) = [one for one in watch.said if one[1].stage is Stage.WORSE]
+    assert 120.0 <= at_s - back_s <= 130.0
+
+
+def test_what_a_container_that_has_ended_said_of_its_accounts_proves_nothing() -> None:
+    watch = Watch().go_on(60, **both(scene.WRONG_ACCOUNT, {"gateway": scene.DEAD["gateway"]}))
+    assert IncidentKind.WRONG_ACCOUNT not in watch.kinds()
 
 
 def test_a_gateway_that_is_lost_again_right_after_a_restart_is_not_restarted_again_at_once() -> None:
@@ -166,7 +193,8 @@ def test_a_restart_that_the_engine_did_not_take_does_not_count() -> None:
 def test_the_start_that_follows_our_own_restart_of_a_gateway_without_link_is_no_news() -> None:
     watch = Watch().go_on(905, **scene.LINK_DOWN)
     assert watch.actions() == [Action.RESTART_GATEWAY]
-    watch.go_on(100, **scene.STARTING).go_on(60)
+    started = start_number(5)
+    watch.go_on(100, **both(started, {"api": ApiLook(outcome=ApiOutcome.CLOSED)})).go_on(60, **started)
     assert watch.kinds() == [IncidentKind.LINK_DOWN] * 3
     assert watch.kinds(Stage.OVER) == [IncidentKind.LINK_DOWN]
 
