@@ -15,9 +15,11 @@ from orchestration.hostservice.service import (
     Scope,
     Target,
     only_in_this_shell,
+    read_service_settings,
 )
 from orchestration.report import StepStatus
 from orchestration.settings import Settings
+from orchestration.supervision import attempts
 from orchestration.system.files import write_atomic
 
 _FILE_MODE = 0o644
@@ -101,6 +103,8 @@ def install(registrar: Registrar, settings: Settings, *, dry_run: bool, starts: 
         return dataclasses.replace(outcome, changed=due)
     done = registrar.register(rendered)
     if starts:
+        # A start by hand, so what the program counted of failed starts is forgotten.
+        attempts.clear(read_service_settings(settings).state_dir)
         done += registrar.start()
     after = registrar.probe()
     outcome = dataclasses.replace(outcome, changed=bool(done), done=done, status=after)

@@ -72,7 +72,9 @@ def build_registrar(
 
     seen = read_service_settings(settings)
     host = read_linux_host()
-    account = host.caller if scope is Scope.USER or os.name != "posix" else read_owner(seen.project_dir)
+    # Under sudo, a user's service is still that user's: to be told so is better than to look at root's.
+    is_callers = os.name != "posix" or (scope is Scope.USER and not host.is_root)
+    account = host.caller if is_callers else read_owner(seen.project_dir)
     service = build_host_service(seen, scope=scope, user=account.name, home=account.home)
     return SystemdRegistrar(
         service=service if os.name == "posix" else as_in_wsl(service),

@@ -192,11 +192,12 @@ class SystemdRegistrar:
         """See `Registrar.unregister`."""
         done: list[str] = []
         status = self.probe()
+        if status.installed:
+            self._refuse_others()
         if status.state and not status.state.startswith(("inactive", "failed")):
             self._act("stop", self.unit, timeout_s=self.service.stop_timeout_s + _STOP_MARGIN_S)
             done.append(f"stopped {self.unit}")
         if status.installed:
-            self._refuse_without_root()
             self._act("disable", self.unit)
             try:
                 self.path.unlink()
@@ -260,11 +261,14 @@ class SystemdRegistrar:
                 f"{self.path} cannot be written ({error.strerror})", next_action=self._install_command
             ) from error
 
-    def _refuse_without_root(self) -> None:
+    def _refuse_others(self) -> None:
+        command = f"'{self.service.project_dir}/.venv/bin/inv' uninstall"
         if not self._is_user and not self.host.is_root:
+            raise HostServiceError(f"removing {self.path} needs root", next_action=f"sudo {command}")
+        if self._is_user and self.host.caller.uid != self.account.uid:
+            owner = self.account.name
             raise HostServiceError(
-                f"removing {self.path} needs root",
-                next_action=f"sudo {self.service.project_dir}/.venv/bin/inv uninstall",
+                f"the service is {owner}'s own: {self.path}", next_action=f"As {owner}, without sudo: {command}"
             )
 
     @property

@@ -111,13 +111,9 @@ def _check_rights(registrar: "SystemdRegistrar") -> Check:
             detail=f"a service of the machine needs root, and this is {host.caller.name}",
             fix=f"sudo '{project}/.venv/bin/inv' install --target=linux    (or --user, for a service of your own)",
         )
-    if host.is_root and account.uid == 0:
-        return Check(
-            name=name,
-            status=StepStatus.FAIL,
-            detail="root has no user services of this kind",
-            fix="Leave out sudo, or leave out --user.",
-        )
+    if host.is_root:
+        detail = "a service of a user's own is installed by that user"
+        return Check(name=name, status=StepStatus.FAIL, detail=detail, fix="Leave out sudo, or leave out --user.")
     detail = (
         "its services start at boot" if host.lingers(account) else "its services will be let start at boot (linger)"
     )

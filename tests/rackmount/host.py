@@ -30,6 +30,10 @@ PATIENCE_S = 90.0
 _LOOK_S = 0.2
 
 
+class NoHostError(Exception):
+    """Why the host cannot be built on this machine."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ran:
     """A command that has ended on the host."""
@@ -288,11 +292,17 @@ def why_no_host() -> str:
 
 @functools.cache
 def build_ready_image() -> str:
-    """The host's image with the project's requirements installed; built when something in it has changed."""
+    """The host's image with the project's requirements installed; built when something in it has changed.
+
+    Raises:
+        NoHostError: This machine cannot build it.
+    """
     ready = f"zero-touch/rackmount-ready:{_ready_tag()}"
     if _has_image(ready):
         return ready
-    built = subprocess.run([HERE / "build-image"], stdout=subprocess.PIPE, text=True, check=True, timeout=900)
+    built = subprocess.run([HERE / "build-image"], capture_output=True, text=True, check=False, timeout=900)
+    if built.returncode:
+        raise NoHostError(built.stderr.strip().rpartition("\n")[2])
     wheels = _download_wheels()
     maker = f"zero-touch-rackmount-maker-{uuid.uuid4().hex[:8]}"
     install = f"python3 -m venv {VENV} && {VENV}/bin/pip install --quiet --no-index --find-links /tmp/wheels"

@@ -177,6 +177,27 @@ def test_uninstalling_needs_root_for_the_machines_service(build: Build) -> None:
     assert scene.registrar.path.exists()
 
 
+def test_under_sudo_a_users_own_service_is_left_to_that_user(build: Build) -> None:
+    scene = build(Scope.USER)
+    scene.install()
+    sudo = scene.on(caller=ROOT)
+    with pytest.raises(HostServiceError) as caught:
+        uninstall((sudo.registrar,))
+    assert "without sudo" in caught.value.next_action
+    assert scene.registrar.path.exists()
+    assert sudo.failed(sudo.install()) == ["rights"]
+
+
+def test_starting_it_by_hand_forgets_the_failures_that_were_counted(build: Build) -> None:
+    scene = build()
+    record = scene.settings.state_dir / "attempts.json"
+    record.write_text("{}", encoding="utf-8")
+    scene.install()
+    assert record.exists()
+    scene.install(starts=True)
+    assert not record.exists()
+
+
 def test_a_user_gets_linger_and_loses_it_again_with_the_service(build: Build) -> None:
     scene = build(Scope.USER)
     outcome = scene.install()
