@@ -74,7 +74,7 @@ def preflight(*, as_json: bool) -> int:
             )
         )
     except StartupFailure as failure:
-        checks = build_config_failure(failure)
+        checks = build_config_failure(failure, warnings=Settings.load(lenient=True).warnings)
     console.print_checks(checks, as_json=as_json, instance=instance)
     failed = any(check.status is StepStatus.FAIL for check in checks)
     return int(ExitCode.FAILURE if failed else ExitCode.SUCCESS)
@@ -84,7 +84,7 @@ def check_gameplan_file(path: str, *, as_json: bool) -> int:
     """`inv gameplan.check --path FILE`: only judge. 0 valid, 1 not."""
     from orchestration.gameplan import check_gameplan
 
-    settings = load_settings_or_explain()
+    settings = load_settings_or_explain(as_json=as_json, of_what_runs=False)
     if settings is None:
         return int(ExitCode.FAILURE)
     verdict = check_gameplan(
@@ -133,7 +133,7 @@ def restart_bot(*, as_json: bool) -> int:
     from orchestration.system.lock import read_lock_holder
     from orchestration.system.signals import ask_to_restart
 
-    settings = load_settings_or_explain()
+    settings = load_settings_or_explain(as_json=as_json)
     if settings is None:
         return int(ExitCode.FAILURE)
     holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE)
@@ -155,13 +155,14 @@ def hold(reason: str, *, as_json: bool) -> int:
     from orchestration.hold import write_hold
     from orchestration.shutdown import BOT_STOP, GATEWAY_STOP
 
-    settings = load_settings_or_explain()
+    settings = load_settings_or_explain(as_json=as_json)
     if settings is None:
         return int(ExitCode.FAILURE)
     try:
         held = write_hold(settings.state_dir, reason=reason, now=SystemClock().now())
     except OSError as error:
         console.warn(f"the hold could not be written to {settings.state_dir}: {error.strerror}; nothing was stopped")
+        console.warn("next: Free some space, or stop it without a hold: `inv shutdown`.")
         return int(ExitCode.FAILURE)
     (console.warn if as_json else console.print_line)(f"The system is {held}. `inv resume` ends it.")
     return run_steps("hold", (BOT_STOP, GATEWAY_STOP), as_json=as_json)
@@ -171,7 +172,7 @@ def resume(*, as_json: bool) -> int:
     """`inv resume`: the system may be started again; this does not start it."""
     from orchestration.hold import clear_hold
 
-    settings = load_settings_or_explain()
+    settings = load_settings_or_explain(as_json=as_json)
     if settings is None:
         return int(ExitCode.FAILURE)
     try:
@@ -190,7 +191,7 @@ def resume(*, as_json: bool) -> int:
 
 def test_alert(*, as_json: bool) -> int:
     """`inv alert.test`: send one alert and say what became of it. 0 delivered, 1 not."""
-    settings = load_settings_or_explain()
+    settings = load_settings_or_explain(as_json=as_json)
     if settings is None:
         return int(ExitCode.FAILURE)
     problem = _send_test_alert(settings)

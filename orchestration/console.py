@@ -218,7 +218,7 @@ def print_checks(checks: Sequence[Check], *, as_json: bool, instance: str) -> No
         return
     print_check_table(checks)
     warned = sum(check.status is StepStatus.WARN for check in checks)
-    print_line(f"{len(checks)} checks: {len(failed)} failed, {warned} warned")
+    print_line(f"{len(checks)} check{'' if len(checks) == 1 else 's'}: {len(failed)} failed, {warned} warned")
 
 
 def print_check_table(checks: Sequence[Check]) -> None:

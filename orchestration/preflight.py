@@ -28,6 +28,7 @@ from orchestration.system.lock import read_lock_holder
 LOCK_FILE = "startup.lock"
 SUPERVISOR_LOCK_FILE = "supervisor.lock"
 MONITOR_LOCK_FILE = "monitor.lock"
+BOT_CHECK = "bot not running"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +90,15 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
         return (*rows[:1], *engine.result(), *rows[1:], clock_sync.result())
 
 
-def build_config_failure(failure: StartupFailure) -> tuple[Check, ...]:
-    """The table where not even the configuration could be read: one row for each problem."""
-    return tuple(
+def build_config_failure(failure: StartupFailure, *, warnings: tuple[str, ...] = ()) -> tuple[Check, ...]:
+    """The table where not even the configuration could be read: one row for each problem, and for each warning."""
+    problems = failure.evidence or (failure.message,)
+    names = tuple(
+        Check(name="names of variables", status=StepStatus.WARN, detail=warning, fix="Correct the name.")
+        for warning in warnings
+        if warning not in problems
+    )
+    return names + tuple(
         Check(
             name="configuration",
             status=StepStatus.FAIL,
@@ -99,7 +106,7 @@ def build_config_failure(failure: StartupFailure) -> tuple[Check, ...]:
             fix=failure.next_action,
             failure=failure.word,
         )
-        for problem in failure.evidence or (failure.message,)
+        for problem in problems
     )
 
 
@@ -127,13 +134,13 @@ def check_bot_absent(presence: BotPresence, *, replaces_bot: bool = False, adopt
     """S3: is this instance's bot running already?"""
     if adopts_bot and presence.found is not None and presence.found.how is not FoundBy.BY_COMMAND:
         return Check(
-            name="bot not running",
+            name=BOT_CHECK,
             status=StepStatus.OK,
             detail=f"the bot of an earlier run, process {presence.found.pid}, is adopted if nothing has changed",
         )
     if presence.found is not None:
         return Check(
-            name="bot not running",
+            name=BOT_CHECK,
             status=StepStatus.WARN if replaces_bot else StepStatus.FAIL,
             detail=f"The bot of this instance runs already: pid {presence.found.pid}, for "
             f"{format_duration(presence.found.uptime_s)} ({presence.detail}).",
@@ -142,13 +149,13 @@ def check_bot_absent(presence: BotPresence, *, replaces_bot: bool = False, adopt
         )
     if presence.is_unknown:
         return Check(
-            name="bot not running",
+            name=BOT_CHECK,
             status=StepStatus.FAIL,
             detail=f"It cannot be told whether the bot runs already: {presence.detail}",
             fix="Look at that process as its owner; end it if it is this instance's bot.",
             failure=FailureWord.BOT_ALREADY_RUNNING,
         )
-    return Check(name="bot not running", status=StepStatus.OK, detail="no bot of this instance runs")
+    return Check(name=BOT_CHECK, status=StepStatus.OK, detail="no bot of this instance runs")
 
 
 def _describe_mode(settings: Settings) -> str:

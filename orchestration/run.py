@@ -283,7 +283,7 @@ class Run:
                 StartupFailure(
                     FailureWord.INTERRUPTED,
                     f"{interrupted.signal_name} arrived during {self._current.name if self._current else 'opening'}.",
-                    next_action="Nothing half-started is left behind; `inv startup` starts anew.",
+                    next_action=self._describe_what_is_left(),
                 )
             )
         except Exception as error:  # noqa: BLE001 - the one boundary: a bug must still end in a known state and an alert
@@ -295,6 +295,12 @@ class Run:
                     next_action=f"Report it with the log{f' {self._log_path}' if self._log_path else ''}.",
                 )
             )
+
+    def _describe_what_is_left(self) -> str:
+        runtime = self._settings.gateway_runtime
+        if self._mission.starts and self._current is not None and runtime is GatewayRuntime.DOCKER:
+            return "No bot is left behind; the gateway's container is left as it is (`inv gateway.down` stops it)."
+        return "Nothing half-started is left behind; `inv startup` starts anew."
 
     def _fail(self, failure: StartupFailure) -> None:
         if self._failure is not None:  # tidying up met another one: the first is the cause

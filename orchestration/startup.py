@@ -33,6 +33,7 @@ STEPS = (
 
 
 _SERVICE_DOCKER_TIMEOUT_S = "180"  # Docker Desktop needs up to minutes after logon
+_SAYS_WHICH_INSTANCE = ("INSTANCE", "STATE_DIR", "ENV_FILE")
 _NEEDS_LIBRARIES = frozenset({"gateway.wait", "gameplan.check", "bot.start"})
 
 
@@ -64,7 +65,8 @@ def open_run(mission: Mission, display: Display, *, simulate: bool = False, serv
     commands, clock = SystemCommands(), SystemClock()
     failure: StartupFailure | None = None
     try:
-        settings = load_settings(simulate=simulate, service=service)
+        starts = mission.starts
+        settings = load_settings(simulate=simulate, service=service) if starts else load_settings_of_what_runs()
     except StartupFailure as wrong:
         failure = wrong
         settings = Settings.load(lenient=True)
@@ -76,6 +78,23 @@ def open_run(mission: Mission, display: Display, *, simulate: bool = False, serv
         display=display,
         failure=failure,
     )
+
+
+def load_settings_of_what_runs() -> Settings:
+    """The configuration for commands that look at, or stop, what runs already.
+
+    A wrong setting must not make a system that runs impossible to stop: it is only a warning here, unless it leaves in
+    doubt which instance is meant.
+
+    Raises:
+        StartupFailure: `CONFIG_INVALID`: it does.
+    """
+    try:
+        return Settings.load()
+    except StartupFailure as failure:
+        if any(problem.startswith(_SAYS_WHICH_INSTANCE) for problem in failure.evidence):
+            raise
+        return Settings.load(lenient=True)
 
 
 def load_settings(*, simulate: bool = False, service: bool = False) -> Settings:

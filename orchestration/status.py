@@ -118,7 +118,11 @@ class Status:
     def problems(self) -> tuple[str, ...]:
         """What the bot needs and is not as it should be."""
         plan = self.plan.problem if self.plan else None
-        return tuple(problem for problem in (self.gateway.problem, plan) if problem)
+        record = self.bot.found.record if self.bot.found else None
+        start = None
+        if record is not None and record.ready_by is None and self.under_way is None:
+            start = "its start was cut short: nobody saw it come up (`inv startup --replace` starts it anew)"
+        return tuple(problem for problem in (self.gateway.problem, plan, start) if problem)
 
 
 def read_status(settings: Settings, *, commands: Commands, clock: Clock) -> Status:

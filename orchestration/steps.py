@@ -23,6 +23,7 @@ from orchestration.gateway.record import read_record, write_record
 from orchestration.gateway.runtime import Runtime, build_runtime
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
 from orchestration.preflight import (
+    BOT_CHECK,
     Preflight,
     check_bot_absent,
     raise_first_failure,
@@ -129,7 +130,12 @@ def preflight(desk: Desk, progress: Progress) -> Outcome:
     raise_first_failure(checks)
     if desk.replaces_bot:
         _stop_running_bot(desk)
-    warnings = tuple(f"{check.name}: {check.detail}" for check in checks if check.status is StepStatus.WARN)
+    warnings = tuple(
+        f"{check.name}: {check.detail}"
+        for check in checks
+        # A bot that was to be replaced has been: that it ran is no news at the end.
+        if check.status is StepStatus.WARN and check.name != BOT_CHECK
+    )
     counted = f"{len(checks)} checks, {len(warnings)} warning{'' if len(warnings) == 1 else 's'}"
     return Outcome(
         progress=dataclasses.replace(progress, warnings=(*progress.warnings, *warnings)),
@@ -153,7 +159,12 @@ def gateway_up(desk: Desk, progress: Progress) -> Outcome:
     _record_runtime(desk)
     after = desk.runtime.probe()
     name = desk.runtime.container_name or f"the {desk.runtime.kind} gateway"
-    detail = f"{name} was {before.state} and has been started" if started else f"{name} is {after.state}; left alone"
+    if desk.runtime.kind is GatewayRuntime.EXTERNAL:
+        detail = "somebody else runs the gateway; left alone"
+    elif started:
+        detail = f"{name} was {before.state} and has been started"
+    else:
+        detail = f"{name} is {after.state}; left alone"
     return Outcome(progress=dataclasses.replace(progress, gateway_launched=started), detail=detail)
 
 
@@ -279,7 +290,9 @@ def _adopt_or_stop(desk: Desk, found: FoundBot, plan: "GameplanInForce") -> BotR
 
 def _judge_gateway(desk: Desk, progress: Progress, gateway: GatewayReady) -> Outcome:
     warnings = list(gateway.warnings)
-    if gateway.skew_s is not None and abs(gateway.skew_s) > SKEW_WARNING_S:
+    if gateway.skew_s is None:
+        warnings.append("the gateway did not tell its time, so nobody knows whether this host's clock is right")
+    elif abs(gateway.skew_s) > SKEW_WARNING_S:
         warnings.append(f"the gateway's clock is {gateway.skew_s:+.0f} s from this host's; check the host's time")
     if warnings:
         desk.tell(Severity.WARNING, "Gateway ready, with warnings", "; ".join(warnings))

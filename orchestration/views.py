@@ -10,7 +10,7 @@ from orchestration.errors import ExitCode, StartupFailure
 from orchestration.report import mask_account
 from orchestration.run import JOURNAL_FILE
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.startup import load_settings
+from orchestration.startup import load_settings, load_settings_of_what_runs
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 
@@ -24,32 +24,39 @@ _NEWEST_LOGS = 50  # looked through for the one of the run that is under way
 
 
 def config(*, as_json: bool) -> int:
-    """`inv config`: the effective values, where each came from, secrets masked."""
-    settings = load_settings_or_explain()
-    if settings is None:
-        return int(ExitCode.FAILURE)
+    """`inv config`: the values in force, where each came from, secrets masked. 1 where some are wrong."""
+    problems: tuple[str, ...] = ()
+    try:
+        settings = load_settings()
+    except StartupFailure as failure:
+        # What is wrong is just what one comes here to see: the values shown are then the defaults in their place.
+        problems, settings = failure.evidence, Settings.load(lenient=True)
+    warnings = [warning for warning in settings.warnings if warning not in problems]
     if as_json:
         console.print_json(
             {
                 "instance": settings.instance,
                 "values": {row.name: {"value": row.value or None, "source": row.source} for row in settings.sources},
-                "warnings": list(settings.warnings),
+                "problems": list(problems),
+                "warnings": warnings,
             }
         )
-        return int(ExitCode.SUCCESS)
-    console.print_table(
-        ("variable", "value", "from"), [(row.name, row.value or "(unset)", row.source) for row in settings.sources]
-    )
-    for warning in settings.warnings:
-        console.print_line(f"warning: {warning}")
-    return int(ExitCode.SUCCESS)
+    else:
+        console.print_table(
+            ("variable", "value", "from"), [(row.name, row.value or "(unset)", row.source) for row in settings.sources]
+        )
+        for problem in problems:
+            console.print_line(f"wrong: {problem}")
+        for warning in warnings:
+            console.print_line(f"warning: {warning}")
+    return int(ExitCode.FAILURE if problems else ExitCode.SUCCESS)
 
 
 def status(*, as_json: bool) -> int:
     """`inv status`: 0 all well; 1 the bot runs, something is not well; 3 it does not run; 4 cannot tell."""
     from orchestration import status as look
 
-    settings = load_settings_or_explain()
+    settings = load_settings_or_explain(as_json=as_json)
     if settings is None:
         return int(look.StatusCode.UNKNOWN)
     found = look.read_status(settings, commands=SystemCommands(), clock=SystemClock())
@@ -135,7 +142,7 @@ def history(*, limit: int, as_json: bool) -> int:
     """`inv history`: the runs of this instance, the newest first."""
     from orchestration.journal import JournalReader
 
-    settings = load_settings_or_explain()
+    settings = load_settings_or_explain(as_json=as_json)
     if settings is None:
         return int(ExitCode.FAILURE)
     journal = JournalReader(settings.state_dir / JOURNAL_FILE)
@@ -143,8 +150,16 @@ def history(*, limit: int, as_json: bool) -> int:
     if journal.problem:
         console.warn(journal.problem)
     if as_json:
-        console.print_json({"instance": settings.instance, "runs": [dataclasses.asdict(run) for run in runs]})
-        return int(ExitCode.SUCCESS)
+        console.print_json(
+            {
+                "instance": settings.instance,
+                "problem": journal.problem,
+                "runs": [dataclasses.asdict(run) for run in runs],
+            }
+        )
+        return int(ExitCode.FAILURE if journal.problem else ExitCode.SUCCESS)
+    if journal.problem:
+        return int(ExitCode.FAILURE)
     if not runs:
         console.print_line("no runs yet")
         return int(ExitCode.SUCCESS)
@@ -173,7 +188,7 @@ def logs(of: str, *, follow: bool, lines: int) -> int:
     if of not in {"startup", "bot", "gateway"}:
         console.warn(f"--of: {of!r} is not a log; allowed are startup, bot and gateway")
         return int(ExitCode.FAILURE)
-    settings = load_settings_or_explain()
+    settings = load_settings_or_explain(as_json=False)
     if settings is None:
         return int(ExitCode.FAILURE)
     if of == "gateway":
@@ -256,12 +271,31 @@ def _follow_file(path: Path) -> None:
             clock.sleep(_FOLLOW_LOOK_S)
 
 
-def load_settings_or_explain() -> Settings | None:
-    """The configuration, or None after its problems were shown."""
+def load_settings_or_explain(*, as_json: bool, of_what_runs: bool = True) -> Settings | None:
+    """The configuration, or None after its problems were shown.
+
+    Args:
+        as_json: Whether a program asked: then the problems are a document too.
+        of_what_runs: Whether only what runs already is looked at or stopped; a wrong setting is then only a warning.
+    """
     try:
-        return load_settings()
+        settings = load_settings_of_what_runs() if of_what_runs else load_settings()
     except StartupFailure as failure:
-        for problem in failure.evidence or (failure.message,):
+        problems = failure.evidence or (failure.message,)
+        for problem in problems:
             console.warn(f"{failure.word}: {problem}")
         console.warn(f"next: {failure.next_action}")
+        if as_json:
+            console.print_json(
+                {
+                    "exit_code": int(ExitCode.FAILURE),
+                    "failure": failure.word,
+                    "message": failure.message,
+                    "problems": list(problems),
+                    "next_action": failure.next_action,
+                }
+            )
         return None
+    for warning in settings.warnings:
+        console.warn(f"warning: {warning}")
+    return settings

@@ -44,7 +44,7 @@ class InstallOptions:
 
 def run_install(options: InstallOptions) -> int:
     """`inv install`. 0: it is registered as it should be (or written, or would be); 1: it is not."""
-    settings = load_settings_or_explain()
+    settings = load_settings_or_explain(as_json=options.as_json, of_what_runs=False)
     if settings is None:
         return int(ExitCode.FAILURE)
     commands, clock = SystemCommands(), SystemClock()
@@ -69,7 +69,7 @@ def run_install(options: InstallOptions) -> int:
 
 def run_uninstall(*, target: str, as_json: bool) -> int:
     """`inv uninstall`. 0: nothing is registered any more; 1: something is."""
-    settings = load_settings_or_explain()
+    settings = load_settings_or_explain(as_json=as_json)
     if settings is None:
         return int(ExitCode.FAILURE)
     try:

@@ -243,10 +243,33 @@ def test_every_configuration_problem_stands_in_one_message(system: System) -> No
     report = started.document
     assert report["failure"] == "CONFIG_INVALID"
     assert all(name in report["message"] for name in ("GATEWAY_PORT", "TRADING_MODE", "BOT_START_GRACE"))
-    assert system.inv("history", "--json").code == 1  # the same problems, said again
+    shown = system.inv("config", "--json")
+    assert shown.code == 1
+    assert len(shown.document["problems"]) == 3
+    assert system.inv("history", "--json").document["runs"][0]["failure"] == "CONFIG_INVALID"
     checks = system.inv("preflight", "--json")
     assert checks.code == 1
     assert len([check for check in checks.document["checks"] if check["status"] == "fail"]) == 3
+
+
+def test_a_wrong_setting_never_makes_a_running_system_impossible_to_stop(system: System) -> None:
+    system.use_small_bot("--ready")
+    assert system.startup().code == 2
+    wrong = {"BOT_LOG_LEVEL": "LOUD"}
+    assert system.inv("status", environ=wrong).code == 0
+    assert system.inv("shutdown", environ=wrong).code == 0
+    assert system.processes() == []
+
+
+def test_which_instance_is_meant_must_not_be_in_doubt(system: System) -> None:
+    system.use_small_bot("--ready")
+    system.startup()
+    refused = system.inv("shutdown", "--json", environ={"INSTANCE": "../other"})
+    assert (refused.code, refused.document["failure"]) == (1, "CONFIG_INVALID")
+    told = system.inv("status", "--json", environ={"INSTANCE": "../other"})
+    assert told.code == 4
+    assert "INSTANCE" in told.document["message"]
+    assert len(system.bots()) == 1
 
 
 def test_a_plan_that_the_emergency_plan_would_be_written_over_is_refused(system: System) -> None:
