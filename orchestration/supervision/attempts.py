@@ -42,8 +42,8 @@ class Attempts:
     """What is on record.
 
     Attributes:
-        failed_at: When starts failed and bots ended, oldest first, aware, ISO 8601. Once there are enough to give up, none
-            is added.
+        failed_at: When starts failed and bots ended, oldest first, aware, ISO 8601. Once there are enough to give up,
+            none is added.
         given_up: Why there are no more tries, as a sentence; empty while there are.
         given_up_at: Since when, likewise.
     """

@@ -46,7 +46,7 @@ def test_an_end_that_was_meant_is_nothing(changes: dict[str, Any]) -> None:
 
 
 def test_a_bot_that_ended_with_0_has_finished_and_is_waited_with() -> None:
-    watch = Watch().go_on(60).go_on(3600, **gone(exit_code=0))
+    watch = Watch().go_on(60).go_on(900, **gone(exit_code=0))
     assert watch.kinds() == [IncidentKind.BOT_FINISHED]
     assert watch.actions() == [Action.END_FINISHED_WAIT]
     assert watch.last is not None
@@ -100,7 +100,7 @@ def test_a_bot_without_a_connection_a_minute_after_the_gateway_is_back_is_restar
     back_s = watch.at_s
     watch.go_on(59, **_CUT_OFF)
     assert watch.actions() == []
-    watch.go_on(3600, **_CUT_OFF)
+    watch.go_on(900, **_CUT_OFF)
     assert watch.actions() == [Action.RESTART_BOT]
     assert watch.done[0][0] == back_s + 60.0
     assert watch.kinds(Stage.OPENED, Stage.WORSE) == [IncidentKind.BOT_UNCONNECTED] * 2
@@ -143,7 +143,7 @@ def test_a_bots_connection_is_judged_after_a_window_not_in_it(window: dict[str, 
     ],
 )
 def test_a_bot_is_not_blamed_for_what_it_cannot_help(changes: dict[str, Any]) -> None:
-    watch = Watch().go_on(3600, **{**_CUT_OFF, **changes})
+    watch = Watch().go_on(900, **{**_CUT_OFF, **changes})
     assert IncidentKind.BOT_UNCONNECTED not in watch.kinds()
     assert Action.RESTART_BOT not in watch.actions()
 
