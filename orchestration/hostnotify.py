@@ -105,7 +105,7 @@ class NotifyingDisplay:
 
     def end_step(self, step: StepReport) -> None:
         """See `Display.end_step`."""
-        self._host.is_alive()
+        self._host.say_starting(step.state.value)
         self._display.end_step(step)
 
     def end(self, report: Report) -> None:

@@ -11,10 +11,18 @@ from orchestration.steps import Desk, Outcome
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of a start-up: its task's name, the state it puts the run in, and what it does."""
+    """One step of a start-up.
+
+    Attributes:
+        name: Its task's name.
+        state: The state the run is in while it is performed.
+        ends_in: The state the run is in after it, where it has one of its own.
+        act: What it does.
+    """
 
     name: str
     state: State
+    ends_in: State | None = None
     act: Callable[[Desk, Progress], Outcome]
 
 

@@ -36,7 +36,7 @@ class StepReport:
 
     Attributes:
         name: The task's name, for example `gateway.wait`.
-        state: The state the run was in.
+        state: The state the run was in when it ended.
         status: How it ended; `skip` for a step that was not reached.
         started_at: When it began; None if it was not reached.
         duration_s: How long it took, in seconds; None if it was not reached.

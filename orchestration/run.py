@@ -105,15 +105,17 @@ class Run:
             detail = self._failure.message
         report = StepReport(
             name=step.name,
-            state=step.state,
+            state=step.state if self._failure is not None else step.ends_in or step.state,
             status=status,
             started_at=started_at,
             duration_s=self._clock.monotonic_s() - started_s,
             detail=self._redactor.text(detail),
         )
         self._reports[step.name] = report
-        self._journal.end_step(row, report.status, report.detail)
-        self._log.info("step %s: %s after %.3f s: %s", step.name, status, report.duration_s, report.detail)
+        self._journal.end_step(row, report.status, report.detail, state=report.state)
+        self._log.info(
+            "step %s: %s (%s) after %.3f s: %s", step.name, status, report.state, report.duration_s, report.detail
+        )
         self._display.end_step(report)
 
     def close(self) -> Report:

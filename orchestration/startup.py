@@ -26,9 +26,9 @@ from orchestration.system.commands import SystemCommands
 STEPS = (
     Step(name="preflight", state=State.INITIALIZING, act=act.preflight),
     Step(name="gateway.up", state=State.GATEWAY_STARTING, act=act.gateway_up),
-    Step(name="gateway.wait", state=State.GATEWAY_WAITING, act=act.gateway_wait),
+    Step(name="gateway.wait", state=State.GATEWAY_WAITING, ends_in=State.GATEWAY_VALIDATED, act=act.gateway_wait),
     Step(name="gameplan.check", state=State.GAMEPLAN_LOADING, act=act.gameplan_check),
-    Step(name="bot.start", state=State.BOT_STARTING, act=act.bot_start),
+    Step(name="bot.start", state=State.BOT_STARTING, ends_in=State.BOT_RUNNING, act=act.bot_start),
 )
 
 

@@ -57,13 +57,14 @@ class Journal(OutboxStore):
         self._started_s[step_id] = self._clock.monotonic_s()
         return step_id
 
-    def end_step(self, step_id: int, status: str, detail: str = "") -> None:
+    def end_step(self, step_id: int, status: str, detail: str = "", *, state: str | None = None) -> None:
         """End a step.
 
         Args:
             step_id: From `start_step`; 0 is ignored.
             status: The runner's word for how it ended.
             detail: One line for people.
+            state: The state's word that it ended in; None for the one that it began in.
         """
         duration_s = self._passed_s(step_id)
         if step_id == 0:

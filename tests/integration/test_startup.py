@@ -41,6 +41,13 @@ def test_simulate_brings_everything_up_and_shutdown_leaves_nothing_behind(system
         None,
     )
     assert [step["name"] for step in report["steps"]] == STEPS
+    assert [step["state"] for step in report["steps"]] == [
+        "initializing",
+        "gateway_starting",
+        "gateway_validated",
+        "gameplan_loading",
+        "bot_running",
+    ]
     assert report["gateway"]["runtime"] == "simulator"
     assert all("*" in account for account in report["gateway"]["accounts"])
     assert report["gameplan"]["strategy"] == "A"
