@@ -71,7 +71,8 @@ class Journal(OutboxStore):
             return
         self._write(
             lambda connection: connection.execute(
-                "UPDATE steps SET ended_at = ?, duration_s = ?, status = ?, detail = ?, state = COALESCE(?, state) WHERE id = ?",
+                "UPDATE steps SET ended_at = ?, duration_s = ?, status = ?, detail = ?, state = COALESCE(?, state) "
+                "WHERE id = ?",
                 (self._now(), duration_s, storable(status), self._text(detail), state, step_id),
             ),
             None,
