@@ -92,7 +92,7 @@ def check_wsl(*, hands_over: bool) -> Iterator[Check]:
             name="WSL",
             status=StepStatus.WARN,
             detail="an idle WSL distribution is ended, and a detached bot with it",
-            fix="Keep a terminal of this distribution open.",
+            fix="Use `inv startup --foreground`, or `inv install --target=windows`.",
         )
 
 

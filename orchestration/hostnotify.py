@@ -11,6 +11,7 @@ from orchestration.system.clock import Clock
 
 _MORE_TIME_S = 60.0  # asked for again and again while something goes on: each look at it gives a minute more
 _MICROSECONDS = 1_000_000
+_PATIENCE_S = 1.0
 
 
 class HostNotifier:
@@ -26,7 +27,8 @@ class HostNotifier:
     """
 
     def __init__(self, environ: Mapping[str, str], *, clock: Clock, silence_s: float) -> None:
-        self._notifier = Notifier(environ)
+        # A socket holds about ten datagrams: READY must not be lost because we were quick.
+        self._notifier = Notifier(environ, patience_s=_PATIENCE_S)
         self._clock = clock
         self._silence_s = silence_s
         self._alive_s = clock.monotonic_s()

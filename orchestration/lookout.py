@@ -114,11 +114,10 @@ class Lookout:
         now_s = self._clock.monotonic_s()
         sight = self._eyes.look(left_s=float("inf"))
         status = sight.status
-        is_up = status is not None and (status.is_up or status.state is ContainerState.UNKNOWN)
-        if is_up:
-            self._kept.resume()
+        if status is not None and not status.is_up and status.state is not ContainerState.UNKNOWN:
+            self._kept.pause()  # nobody could answer; attempts would only fill the log of the next start
         else:
-            self._kept.pause()
+            self._kept.resume()
         offset_s = self._read_wall_offset_s()
         jump_s, self._wall_offset_s = offset_s - self._wall_offset_s, offset_s
         now = self._clock.now()
@@ -167,7 +166,7 @@ class Lookout:
 
     def _look_at_bot(self) -> BotLook:
         if self._bot is None:
-            return BotLook(is_running=False)
+            return BotLook(is_running=False, is_stopping=True)  # none was ever there: its absence is no surprise
         sight, record = self._bot.look(), self._bot.record
         return BotLook(
             is_running=sight.is_running,

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestration.desk import Desk, Outcome
 from orchestration.errors import State
 from orchestration.report import Progress, Report, StepReport
-from orchestration.steps import Desk, Outcome
 
 
 @dataclass(frozen=True, kw_only=True)

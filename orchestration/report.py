@@ -1,11 +1,13 @@
 """What a run came to, as values: steps, facts, the result. Shown, journalled and turned into an exit code elsewhere."""
 
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from orchestration.errors import ExitCode, FailureWord, FallbackWord, State
+from orchestration.errors import ExitCode, FailureWord, FallbackWord, StartupFailure, State
 
 if TYPE_CHECKING:
     from orchestration.bot.launch import BotRunning
@@ -130,6 +132,64 @@ class Report:
     def state(self) -> State:
         """The state the run ended in."""
         return State.FAILURE if self.failure is not None else State.SUCCESS
+
+
+def build_report(
+    *,
+    run_id: str,
+    instance: str,
+    simulated: bool,
+    failure: StartupFailure | None,
+    started_at: datetime,
+    duration_s: float,
+    steps: Sequence[tuple[str, State]],
+    ended: Mapping[str, StepReport],
+    progress: Progress,
+    log: str | None,
+    redact: Callable[[str], str],
+) -> Report:
+    """Put a run's end together. Steps that were not reached are skipped; one that failed at its opening failed first.
+
+    Args:
+        run_id: The run.
+        instance: Its instance.
+        simulated: Whether it was `--simulate`d.
+        failure: Why it failed, or None.
+        started_at: When it began.
+        duration_s: How long it took, in seconds.
+        steps: The names and states of all its steps, in order.
+        ended: Those that were performed.
+        progress: What it made sure of.
+        log: Its log file.
+        redact: Applied to every text.
+    """
+    reports = {name: StepReport(name=name, state=state, status=StepStatus.SKIP) for name, state in steps}
+    if failure is not None and not ended and steps:
+        name, state = steps[0]
+        reports[name] = StepReport(
+            name=name,
+            state=state,
+            status=StepStatus.FAIL,
+            started_at=started_at,
+            duration_s=duration_s,
+            detail=redact(failure.message),
+        )
+    report = Report(
+        run_id=run_id,
+        instance=instance,
+        simulated=simulated,
+        failure=failure.word if failure else None,
+        message="",
+        next_action="",
+        started_at=started_at,
+        duration_s=duration_s,
+        steps=tuple((reports | dict(ended)).values()),
+        progress=progress,
+        evidence=tuple(redact(line) for line in failure.evidence) if failure else (),
+        log=log,
+    )
+    message, next_action = (failure.message, failure.next_action) if failure else describe_success(report)
+    return dataclasses.replace(report, message=redact(message), next_action=redact(next_action))
 
 
 def describe_success(report: Report) -> tuple[str, str]:

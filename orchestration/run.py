@@ -5,7 +5,6 @@ beside the steps. Whatever happens, it ends in a report.
 """
 
 import contextlib
-import dataclasses
 import logging
 import os
 import secrets
@@ -18,6 +17,7 @@ from orchestration.bot.find import find_bot
 from orchestration.bot.record import build_record_path
 from orchestration.bot.record import read_record as read_bot_record
 from orchestration.bot.stop import stop_bot
+from orchestration.desk import Desk
 from orchestration.errors import FailureWord, InterruptedBySignal, StartupFailure
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.record import read_record
@@ -28,9 +28,8 @@ from orchestration.logs import open_run_log, prune_logs
 from orchestration.mission import Display, Mission, Step
 from orchestration.preflight import LOCK_FILE, MONITOR_LOCK_FILE, SUPERVISOR_LOCK_FILE
 from orchestration.redaction import Redactor
-from orchestration.report import Progress, Report, StepReport, StepStatus, describe_success
+from orchestration.report import Progress, Report, StepReport, StepStatus, build_report
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.steps import Desk
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.lock import LockHeldError, hold_lock, read_lock_holder
@@ -329,38 +328,18 @@ class Run:
                 self._desk.runtime.stop(timeout_s=_CLEANUP_STOP_TIMEOUT_S)
 
     def _build_report(self) -> Report:
-        failure = self._failure
-        skipped = {
-            step.name: StepReport(name=step.name, state=step.state, status=StepStatus.SKIP)
-            for step in self._mission.steps
-        }
-        if failure is not None and not self._reports and self._mission.steps:
-            first = self._mission.steps[0]  # the run failed at its opening, which is the first step's business
-            skipped[first.name] = StepReport(
-                name=first.name,
-                state=first.state,
-                status=StepStatus.FAIL,
-                started_at=self._started_at,
-                duration_s=self._clock.monotonic_s() - self._started_s,
-                detail=self._redactor.text(failure.message),
-            )
-        report = Report(
+        return build_report(
             run_id=self.run_id,
             instance=self._settings.instance,
             simulated=self._settings.simulated,
-            failure=failure.word if failure else None,
-            message="",
-            next_action="",
+            failure=self._failure,
             started_at=self._started_at,
             duration_s=self._clock.monotonic_s() - self._started_s,
-            steps=tuple((skipped | self._reports).values()),
+            steps=tuple((step.name, step.state) for step in self._mission.steps),
+            ended=self._reports,
             progress=self._progress,
-            evidence=tuple(self._redactor.text(line) for line in failure.evidence) if failure else (),
             log=str(self._log_path) if self._log_path else None,
-        )
-        message, next_action = (failure.message, failure.next_action) if failure else describe_success(report)
-        return dataclasses.replace(
-            report, message=self._redactor.text(message), next_action=self._redactor.text(next_action)
+            redact=self._redactor.text,
         )
 
     def _show(self, text: str) -> None:

@@ -8,13 +8,13 @@ import dataclasses
 from orchestration.alerts.alert import Severity
 from orchestration.bot.find import find_bot
 from orchestration.bot.stop import stop_bot
+from orchestration.desk import Desk, Outcome
 from orchestration.errors import FailureWord, StartupFailure, State
 from orchestration.gateway.container import ContainerState
 from orchestration.mission import Step
 from orchestration.preflight import SUPERVISOR_LOCK_FILE
 from orchestration.report import Progress, StepStatus, format_duration
 from orchestration.settings import GatewayRuntime
-from orchestration.steps import Desk, Outcome
 from orchestration.system.lock import read_lock_holder
 
 _MOST_BOTS = 10  # whoever starts them faster than they can be stopped must be stopped first

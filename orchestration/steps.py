@@ -6,21 +6,18 @@ needs and nobody has made sure of in this run, it makes sure of itself.
 """
 
 import dataclasses
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from orchestration.alerts.alert import Severity
 from orchestration.bot.adopt import adopt_bot, why_not_adopted
 from orchestration.bot.find import FoundBot, find_bot
 from orchestration.bot.launch import BotRunning, launch_bot
 from orchestration.bot.stop import stop_bot
+from orchestration.desk import Desk, Outcome
 from orchestration.errors import FallbackWord
 from orchestration.gateway.container import ContainerState
-from orchestration.gateway.eyes import Probe
 from orchestration.gateway.record import read_record, write_record
-from orchestration.gateway.runtime import Runtime, build_runtime
+from orchestration.gateway.runtime import build_runtime
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
 from orchestration.preflight import (
     BOT_CHECK,
@@ -31,82 +28,13 @@ from orchestration.preflight import (
     run_checks,
 )
 from orchestration.report import Progress, StepStatus, mask_account
-from orchestration.settings import GatewayRuntime, Settings
-from orchestration.system.clock import Clock
-from orchestration.system.commands import Commands
+from orchestration.settings import GatewayRuntime
 
 if TYPE_CHECKING:
     from orchestration.gameplan import GameplanInForce
 
 SKEW_WARNING_S = 5.0  # SPEC G7
 SKEW_LIMIT_S = 60.0  # SPEC G7: beyond it "today" is in doubt
-
-
-class Tell(Protocol):
-    """Sends one alert about the current step. Returns at once."""
-
-    def __call__(
-        self,
-        severity: Severity,
-        title: str,
-        message: str,
-        *,
-        cause: str = "",
-        next_action: str = "",
-        evidence: tuple[str, ...] = (),
-    ) -> None:
-        """Send it."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Desk:
-    """What a step works with.
-
-    Attributes:
-        settings: The configuration.
-        clock: The door for time.
-        commands: The door for programs.
-        runtime: Who runs the gateway.
-        probe: One look at the gateway's API.
-        run_id: The run's id.
-        tell: Sends an alert.
-        show: Shows a person what is being done now.
-        show_wait: Shows a wait: elapsed and remaining seconds, and what is waited for.
-        log: The run's log.
-        replaces_bot: Whether a running bot is to be stopped in order first.
-        supervises: Whether this process stays with the bot; then a recorded one is adopted.
-        dead_channel: What is known against the alert channel, or None.
-    """
-
-    settings: Settings
-    clock: Clock
-    commands: Commands
-    runtime: Runtime
-    probe: Probe
-    run_id: str
-    tell: Tell
-    show: Callable[[str], None]
-    show_wait: Callable[[float, float, str], None]
-    log: logging.Logger
-    replaces_bot: bool = False
-    supervises: bool = False
-    dead_channel: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a step came to.
-
-    Attributes:
-        progress: What the run has made sure of now.
-        detail: One sentence for people.
-        status: ok, or warn where something is not as it should be.
-    """
-
-    progress: Progress
-    detail: str
-    status: StepStatus = StepStatus.OK
 
 
 def preflight(desk: Desk, progress: Progress) -> Outcome:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -68,6 +68,9 @@ class System:
             "BOT_START_GRACE": "1",
             "BOT_STOP_TIMEOUT": "10",
             "GATEWAY_HEALTH_TIMEOUT": "30",
+            # A test must not depend on the hour at which it runs.
+            "BROKER_RESET_WINDOWS": window_far_from_now(),
+            "GATEWAY_RESTART_WINDOW": window_far_from_now(),
         }
         self.root.mkdir(parents=True, exist_ok=True)
         (self.root / "settings.env").touch(mode=0o600)
@@ -189,6 +192,12 @@ def build_plan(**changes: object) -> dict[str, object]:
         "data_quality": {"quarantine_active": False},
     }
     return plan | changes
+
+
+def window_far_from_now() -> str:
+    """A minute of the day in which a window may be, twelve hours from now."""
+    far = datetime.now(UTC) + timedelta(hours=12)
+    return f"{far:%H:%M}-{far + timedelta(minutes=1):%H:%M} UTC"
 
 
 def day_from_today(days: int) -> str:

@@ -11,21 +11,27 @@ WATCHDOG_PID = "WATCHDOG_PID"
 
 
 class Notifier:
-    """Speaks systemd's sd_notify protocol. Where no socket was given, or nobody listens any more, it says nothing."""
+    """Speaks systemd's sd_notify protocol. Where no socket was given, or nobody listens any more, it says nothing.
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    Args:
+        environ: Holds `NOTIFY_SOCKET`.
+        patience_s: How long a word may wait for a listener that is busy; seconds. By default it is dropped at once.
+    """
+
+    def __init__(self, environ: Mapping[str, str], *, patience_s: float = 0.0) -> None:
+        self._patience_s = patience_s
         address = environ.get(NOTIFY_SOCKET, "")
         # `@` stands for the NUL that an abstract socket's name starts with.
         self._address = "\0" + address[1:] if address.startswith("@") else address
 
     def say(self, **words: str) -> None:
-        """Send one datagram, for example `say(READY="1", STATUS="connected")`. Never waits, never raises."""
+        """Send one datagram, for example `say(READY="1", STATUS="connected")`. Never raises."""
         if not self._address or sys.platform == "win32":
             return
         datagram = "\n".join(f"{name}={' '.join(value.split())}" for name, value in words.items())
         # Gone after the hand-over, or full: neither is this program's trouble.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
-            client.settimeout(0)
+            client.settimeout(self._patience_s)
             client.sendto(datagram.encode(), self._address)
 
 

@@ -246,7 +246,7 @@ def test_the_host_is_told_of_every_state_and_of_readiness(watched: System) -> No
         host.bind(path)
         host.settimeout(PATIENCE_S)
         watched.environ |= {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": "2000000"}
-        process = begin(watched)
+        process = watched.begin("--foreground")
         heard = ""
         while "WATCHDOG=1" not in heard.partition("READY=1")[2]:
             heard += host.recv(4096).decode() + "\n"

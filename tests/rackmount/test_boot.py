@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.images import build_simulator_image
 from tests.rackmount.host import Project, RackHost
-from tests.system import build_plan
+from tests.system import build_plan, window_far_from_now
 
 pytestmark = pytest.mark.rackmount
 
@@ -76,6 +76,8 @@ def write_settings(project: Project, **changes: object) -> None:
         "DISCORD_WEBHOOK_URL": "http://127.0.0.1:8099/api/webhooks/1/planted-token",
         "MONITOR_INTERVAL": 5,
         "GATEWAY_HEALTH_TIMEOUT": 60,
+        "BROKER_RESET_WINDOWS": window_far_from_now(),
+        "GATEWAY_RESTART_WINDOW": window_far_from_now(),
     }
     project.write_env(**(settings | changes))
 

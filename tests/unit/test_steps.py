@@ -9,6 +9,7 @@ import pytest
 
 from orchestration import steps
 from orchestration.alerts.alert import Severity
+from orchestration.desk import Desk
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure
 from orchestration.gateway.container import ContainerState, GatewayStatus
 from orchestration.gateway.wait import GatewayReady
@@ -57,15 +58,15 @@ class Told:
         return [title for _, title, _ in self.alerts]
 
 
-Build = Callable[..., tuple[steps.Desk, Told]]
+Build = Callable[..., tuple[Desk, Told]]
 
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    def make(runtime: FakeRuntime, probe: FakeProbe | None = None, **environ: str) -> tuple[steps.Desk, Told]:
+    def make(runtime: FakeRuntime, probe: FakeProbe | None = None, **environ: str) -> tuple[Desk, Told]:
         told = Told()
         settings = Settings.from_environ({"PATH": "/usr/bin:/bin", **environ}, project_dir=tmp_path)
-        desk = steps.Desk(
+        desk = Desk(
             settings=settings,
             clock=FakeClock(),
             commands=FakeCommands(),
