@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from orchestration import console, watch_display
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.alerts.delivery import Delivery
+from orchestration.bot.find import FoundBy, find_bot
 from orchestration.errors import ExitCode, FailureWord
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime import build_runtime
@@ -49,35 +50,35 @@ def serve(options: Options) -> int:
             console.warn(refusal)
             return int(ExitCode.GIVE_UP)
     clock = SystemClock()
-    try:
-        with _hold(lenient, SUPERVISOR_LOCK_FILE, "supervisor", clock), _host(lenient, clock) as host:
-            display = NotifyingDisplay(console.build_display(as_json=options.as_json), host)
-            with Requests() as requests:
-                return _serve(options, clock, host, display, requests)
-    except LockHeldError as error:
-        console.warn(f"A supervisor of instance {lenient.instance} is at work already: {error.holder}.")
-        return int(ExitCode.GIVE_UP if options.service else ExitCode.FAILURE)
-    except OSError as error:
-        console.warn(f"STATE_DIR: {lenient.state_dir} cannot be written ({error.strerror}).")
-        return int(ExitCode.FAILURE)
+    with contextlib.ExitStack() as held:
+        if not _take_post(held, lenient, SUPERVISOR_LOCK_FILE, "supervisor", clock):
+            return int(ExitCode.GIVE_UP if options.service else ExitCode.FAILURE)
+        host = held.enter_context(_host(lenient, clock))
+        requests = held.enter_context(Requests())
+        display = NotifyingDisplay(console.build_display(as_json=options.as_json), host)
+        return _serve(options, clock, host, display, requests)
 
 
 def monitor() -> int:
     """`inv monitor`: the watch alone, for a bot that somebody else started. Never touches the bot."""
     settings = Settings.load(lenient=True)
     clock = SystemClock()
-    try:
-        with _hold(settings, MONITOR_LOCK_FILE, "monitor", clock), _host(settings, clock) as host:
-            host.say_ready("watching")
-            with Requests() as requests:
-                return _watch(settings, clock, host, requests, restart=None, report=None)
-    except LockHeldError as error:
-        console.warn(f"A monitor of instance {settings.instance} is at work already: {error.holder}.")
-        return int(ExitCode.FAILURE)
+    with contextlib.ExitStack() as held:
+        if not _take_post(held, settings, MONITOR_LOCK_FILE, "monitor", clock):
+            return int(ExitCode.FAILURE)
+        host = held.enter_context(_host(settings, clock))
+        requests = held.enter_context(Requests())
+        host.say_ready("watching")
+        return _watch(settings, clock, host, requests, restart=None, report=None)
 
 
 def _serve(options: Options, clock: SystemClock, host: HostNotifier, display: Display, requests: Requests) -> int:
-    mission = Mission(kind="service" if options.service else "startup", steps=STEPS, supervises=True)
+    mission = Mission(
+        kind="service" if options.service else "startup",
+        steps=STEPS,
+        replaces_bot=options.replace,
+        supervises=True,
+    )
     report = run_mission(mission, display, simulate=options.simulate, service=options.service)
     if options.as_json:
         console.print_json(build_json(report))
@@ -86,9 +87,14 @@ def _serve(options: Options, clock: SystemClock, host: HostNotifier, display: Di
     settings = load_settings(simulate=options.simulate, service=options.service)
     host.say_ready(report.message)
 
+    failed: list[FailureWord] = []
+
     def restart() -> Report:
-        again = dataclasses.replace(mission, kind="restart", steps=STEPS[2:])
-        return run_mission(again, display, simulate=options.simulate, service=options.service)
+        again = dataclasses.replace(mission, kind="restart", steps=STEPS[2:], replaces_bot=False)
+        report = run_mission(again, display, simulate=options.simulate, service=options.service)
+        if report.failure is not None:
+            failed.append(report.failure)
+        return report
 
     code = _watch(settings, clock, host, requests, restart=restart, report=report)
     if not options.service:
@@ -96,7 +102,10 @@ def _serve(options: Options, clock: SystemClock, host: HostNotifier, display: Di
     if code == ExitCode.GIVE_UP:
         attempts.note_given_up(settings, "only a person can help; the last alert says why", now=clock.now())
     elif code == ExitCode.FAILURE:
-        outcome = attempts.note_unplanned_end(settings, now=clock.now())
+        if failed:
+            outcome = attempts.note_failed_start(settings, failed[-1], now=clock.now())
+        else:
+            outcome = attempts.note_unplanned_end(settings, now=clock.now())
         return _give_up(settings, outcome, clock) or code
     return code
 
@@ -171,10 +180,18 @@ def _judge_failed_start(options: Options, report: Report, clock: SystemClock) ->
     return _give_up(settings, outcome, clock) or int(report.exit_code)
 
 
-@contextlib.contextmanager
-def _hold(settings: Settings, name: str, purpose: str, clock: SystemClock) -> Iterator[None]:
-    with hold_lock(settings.state_dir / name, purpose=purpose, since=clock.now().isoformat(timespec="seconds")):
-        yield
+def _take_post(held: contextlib.ExitStack, settings: Settings, name: str, purpose: str, clock: SystemClock) -> bool:
+    """Be the only one of this instance that does this; False, after saying why, if that cannot be."""
+    since = clock.now().isoformat(timespec="seconds")
+    try:
+        held.enter_context(hold_lock(settings.state_dir / name, purpose=purpose, since=since))
+    except LockHeldError as error:
+        console.warn(f"A {purpose} of instance {settings.instance} is at work already: {error.holder}.")
+        return False
+    except OSError as error:
+        console.warn(f"STATE_DIR: {settings.state_dir} cannot be written ({error.strerror}).")
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -185,7 +202,7 @@ def _host(settings: Settings, clock: SystemClock) -> Iterator[HostNotifier]:
 
 
 def _why_not_again(settings: Settings) -> str | None:
-    """Why a boot service is not to try at all, or None: held down, given up, or a supervisor at work."""
+    """Why a boot service is not to try at all, or None: held down, given up, or the system runs already."""
     past = attempts.read(settings.state_dir)
     if past.has_given_up:
         return f"No more tries since {past.given_up_at}: {past.given_up}. A start by hand (`inv startup`) begins again."
@@ -195,6 +212,9 @@ def _why_not_again(settings: Settings) -> str | None:
     holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE)
     if holder is not None:
         return f"A supervisor of instance {settings.instance} is at work already: {holder}."
+    presence = find_bot(settings)
+    if presence.found is not None and presence.found.how is FoundBy.BY_COMMAND:
+        return f"The bot runs already, started by hand: process {presence.found.pid}. It is left alone."
     return None
 
 

@@ -6,10 +6,11 @@ it looks anyway. What is judged, and how, stands in `orchestration.supervision`;
 
 import logging
 import socket
+import traceback
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestration.alerts.alert import Alert
+from orchestration.alerts.alert import Alert, Severity
 from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
 from orchestration.bot.find import find_bot
@@ -24,7 +25,7 @@ from orchestration.logs import cut_back
 from orchestration.lookout import Lookout
 from orchestration.preflight import LOCK_FILE
 from orchestration.report import Report
-from orchestration.settings import Settings
+from orchestration.settings import GatewayRuntime, Settings
 from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, decide
 from orchestration.system.clock import Clock
 from orchestration.system.lock import LockHeldError, hold_lock
@@ -115,7 +116,10 @@ class Supervisor:
             while True:
                 # Cleared before the look: what happens during it is looked at next.
                 lookout.wake.clear()
-                code = self._go_round(lookout)
+                try:
+                    code = self._go_round(lookout)
+                except Exception as error:  # noqa: BLE001 - this loop's boundary: a mistake of ours must not leave a bot unwatched
+                    code = self._end_after_mistake(lookout, error)
                 if code is not None:
                     return int(code)
 
@@ -187,6 +191,23 @@ class Supervisor:
             self._stop_bot(lookout)
         return ExitCode.SUCCESS
 
+    def _end_after_mistake(self, lookout: Lookout, error: Exception) -> ExitCode:
+        """Say it, stop the bot in order, and end as a failure: the service manager runs everything anew."""
+        post = self._post
+        post.log.error("internal error\n%s", traceback.format_exc())
+        post.delivery.send(
+            self._build_alert(
+                Severity.CRITICAL,
+                title="Supervision failed",
+                message=f"{type(error).__name__}: {error}",
+                cause=FailureWord.INTERNAL_ERROR,
+                next_action="Report it with the supervisor's log; the bot has been stopped unless this was a monitor.",
+            )
+        )
+        if post.restart is not None:
+            self._stop_bot(lookout)
+        return ExitCode.FAILURE
+
     def _stop_bot(self, lookout: Lookout) -> None:
         post = self._post
         lookout.expect_end()
@@ -256,18 +277,38 @@ class Supervisor:
         post.journal.add_event(post.run_id, notice.kind, detail)
         post.watching.tell(notice)
         post.delivery.send(
-            Alert(
-                severity=notice.severity,
+            self._build_alert(
+                notice.severity,
                 title=notice.title,
                 message=notice.message,
-                host=socket.gethostname(),
-                instance=post.settings.instance,
-                run_id=post.run_id,
-                step="supervision",
                 cause=notice.kind,
                 next_action=notice.next_action,
                 evidence=evidence,
-                simulated=post.settings.simulated,
-                at=post.clock.now(),
             )
+        )
+
+    def _build_alert(
+        self,
+        severity: Severity,
+        *,
+        title: str,
+        message: str,
+        cause: str,
+        next_action: str,
+        evidence: tuple[str, ...] = (),
+    ) -> Alert:
+        post = self._post
+        return Alert(
+            severity=severity,
+            title=title,
+            message=message,
+            host=socket.gethostname(),
+            instance=post.settings.instance,
+            run_id=post.run_id,
+            step="supervision",
+            cause=cause,
+            next_action=next_action,
+            evidence=evidence,
+            simulated=post.settings.gateway_runtime is GatewayRuntime.SIMULATOR,
+            at=post.clock.now(),
         )

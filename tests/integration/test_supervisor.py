@@ -64,6 +64,12 @@ def wait_for(channel: Channel, title: str) -> None:
     wait_until(lambda: title in told(channel), f"alert {title!r} among {told(channel)}")
 
 
+def strategy_of(system: System) -> str:
+    """What the bot runs on; empty while none does."""
+    plan = system.inv("status", "--json").document["gameplan"]
+    return str(plan["strategy"]) if plan is not None else ""
+
+
 def pid_of_gateway(system: System) -> int:
     return int(json.loads((system.state / "gateway.json").read_text(encoding="utf-8"))["pid"])
 
@@ -163,6 +169,9 @@ def test_a_bot_started_by_hand_is_not_adopted(watched: System) -> None:
     try:
         ended = watched.startup("--foreground")
         assert (ended.code, ended.document["failure"]) == (1, "BOT_ALREADY_RUNNING")
+        before = sorted(watched.logs.iterdir())
+        assert watched.startup("--service").code == 78  # a repeating trigger must leave nothing behind
+        assert sorted(watched.logs.iterdir()) == before
         assert by_hand.poll() is None
     finally:
         by_hand.kill()
@@ -173,9 +182,9 @@ def test_a_valid_plan_that_arrives_later_takes_the_bot_from_strategy_c(watched: 
     plan = watched.root / "gameplan.json"
     plan.unlink()
     process = begin(watched)
-    assert watched.inv("status", "--json").document["gameplan"]["strategy"] == "C"
+    assert strategy_of(watched) == "C"
     plan.write_text(json.dumps(build_plan()), encoding="utf-8")
-    wait_until(lambda: watched.inv("status", "--json").document["gameplan"]["strategy"] == "A", "strategy A")
+    wait_until(lambda: strategy_of(watched) == "A", "strategy A")
     assert len(watched.bots()) == 1
     assert end_and_read(process, SIGTERM).code == 0
     assert told(channel).count("Strategy C: no trading") == 1
