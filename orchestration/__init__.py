@@ -2,11 +2,12 @@
 
 The rooms, from the bottom up; arrows point one way only:
 
-* `errors`, `settings`, `system`, `redaction`, `logs`: the stable words, the configuration, the doors to the world, what
-  keeps secrets out of everything written, and a log for each run;
+* `errors`, `settings`, `system`, `redaction`, `logs`: the stable words, the configuration, the doors to the world;
 * `gateway`, `gameplan`, `bot`, `alerts`, `journal`, `simulator`: the domain rooms; none knows another's insides;
-* `preflight`, `startup`, `status`, `shutdown`: what is done with them, in order;
-* `console`: what a person or a program sees; `tasks.py` (outside the package): the command line.
+* `supervision`: what a supervisor decides, pure;
+* `preflight`, `steps`, `mission`, `run`, `startup`, `shutdown`, `status`, `lookout`, `supervisor`: what is done with them;
+* `hostservice`: the boot service, on systemd and on Windows;
+* `serve`, `cli`, `views`, `console`: what a person or a program meets; `tasks.py` (outside the package): the command line.
 """
 
 __version__ = "0.1.0"
