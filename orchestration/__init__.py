@@ -5,9 +5,9 @@ The rooms, from the bottom up; arrows point one way only:
 * `errors`, `settings`, `system`, `redaction`, `logs`: the stable words, the configuration, the doors to the world;
 * `gateway`, `gameplan`, `bot`, `alerts`, `journal`, `simulator`: the domain rooms; none knows another's insides;
 * `supervision`: what a supervisor decides, pure;
-* `preflight`, `steps`, `mission`, `run`, `startup`, `shutdown`, `status`, `lookout`, `supervisor`: what is done with them;
+* `preflight`, `steps`, `run`, `startup`, `shutdown`, `status`, `lookout`, `supervisor`: what is done with them;
 * `hostservice`: the boot service, on systemd and on Windows;
-* `serve`, `cli`, `views`, `console`: what a person or a program meets; `tasks.py` (outside the package): the command line.
+* `serve`, `cli`, `views`, `console`: what a person or a program meets; `tasks.py`, outside: the command line.
 """
 
 __version__ = "0.1.0"
