@@ -13,9 +13,14 @@ from benchmarks.catalogue import SCENES
 from benchmarks.chart import render_chart
 from benchmarks.figures import SceneResult, render_markdown, render_text
 from benchmarks.place import SceneFailedError
+from benchmarks.scenes import Part
 
 _HERE = Path(__file__).resolve().parent
-_BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
+_MARKS = {
+    Part.START: ("<!-- figures: begin -->", "<!-- figures: end -->"),
+    Part.WATCH: ("<!-- figures of the watch: begin -->", "<!-- figures of the watch: end -->"),
+}
+_QUICK_RUNS = 2
 
 
 def main() -> int:
@@ -23,14 +28,18 @@ def main() -> int:
     names = [scene.name for scene in SCENES]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
-    parser.add_argument("--runs", type=int, default=10, help="how often each thing is measured (default: %(default)s)")
+    parser.add_argument("--part", choices=list(Part), help="only the start-up, or only the watch after it and the boot")
+    parser.add_argument("--runs", type=int, help="how often each thing is measured (default: 10)")
+    parser.add_argument("--quick", action="store_true", help=f"{_QUICK_RUNS} runs, and seconds instead of minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything there, each sample included")
     parser.add_argument("--publish", action="store_true", help="put figures and picture into benchmarks/")
     given = parser.parse_args()
-    if given.runs < 1:
+    runs = given.runs if given.runs is not None else _QUICK_RUNS if given.quick else 10
+    if runs < 1:
         parser.error("--runs must be at least 1")
-    if given.publish and given.only:
-        parser.error("--publish takes the figures of a whole run: leave --only out")
+    if given.publish and (given.only or given.quick):
+        parser.error("--publish takes the figures of a whole run, or of a whole --part: leave --only and --quick out")
+    parts = tuple(Part) if given.part is None else (Part(given.part),)
 
     machine = describe_machine()
     print(machine, flush=True)
@@ -38,20 +47,21 @@ def main() -> int:
     has_failed = False
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         for scene in SCENES:
-            if given.only and scene.name not in given.only:
+            if scene.part not in parts or (given.only and scene.name not in given.only):
                 continue
             try:
-                results.append(scene.run(Path(folder), given.runs))
+                results.append(scene.run(Path(folder), runs, is_quick=given.quick))
             except SceneFailedError as error:
                 has_failed = True
                 print(f"\n{scene.name}: FAILED: {error}", file=sys.stderr, flush=True)
                 continue
             print(f"\n{render_text(results[-1])}", flush=True)
     if given.json:
-        document = {"machine": machine, "runs": given.runs, "scenes": [result.to_json() for result in results]}
+        document = {"machine": machine, "runs": runs, "scenes": [result.to_json() for result in results]}
         given.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     if given.publish:
-        _publish(machine, tuple(results))
+        for part in parts:
+            _publish(machine, part, tuple(results))
     return 1 if has_failed else 0
 
 
@@ -67,13 +77,18 @@ def describe_machine() -> str:
     )
 
 
-def _publish(machine: str, results: tuple[SceneResult, ...]) -> None:
+def _publish(machine: str, part: Part, results: tuple[SceneResult, ...]) -> None:
+    """Put the figures of one part between its marks in `README.md`; the picture belongs to the start-up."""
+    named = {scene.name for scene in SCENES if scene.part is part}
+    mine = tuple(result for result in results if result.name in named)
+    begin, end = _MARKS[part]
     readme = _HERE / "README.md"
-    before, _, rest = readme.read_text(encoding="utf-8").partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    figures = f"{_BEGIN}\n\n{machine}.\n\n{render_markdown(results)}\n\n{_END}"
+    before, _, rest = readme.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    figures = f"{begin}\n\n{machine}.\n\n{render_markdown(mine)}\n\n{end}"
     readme.write_text(before + figures + after, encoding="utf-8")
-    (_HERE / "startup.svg").write_text(render_chart(results, machine), encoding="utf-8")
+    if part is Part.START:
+        (_HERE / "startup.svg").write_text(render_chart(mine, machine), encoding="utf-8")
 
 
 if __name__ == "__main__":

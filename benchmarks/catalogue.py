@@ -1,7 +1,10 @@
 """Every scene, in the order in which they are measured."""
 
+from benchmarks.boot import explain_no_host, measure_boot
 from benchmarks.cost import measure_size, measure_waiting
-from benchmarks.scenes import Scene, measure_list, measure_reaction, measure_status, measure_warm_start
+from benchmarks.deaths import measure_alerts
+from benchmarks.idle import measure_idle
+from benchmarks.scenes import Part, Scene, measure_list, measure_reaction, measure_status, measure_warm_start
 
 SCENES = (
     Scene(
@@ -39,4 +42,30 @@ SCENES = (
     ),
     Scene(name="waiting-external", title="what asking an API again and again costs", measure=measure_waiting),
     Scene(name="size", title="what an installation takes on disk", measure=measure_size),
+    Scene(
+        name="alert-docker",
+        title="a death under supervision, gateway in a container; from the kill to the alert at the channel",
+        measure=measure_alerts,
+        needs_engine=True,
+        part=Part.WATCH,
+    ),
+    Scene(
+        name="alert-simulator",
+        title="the same with the built-in gateway",
+        measure=measure_alerts,
+        part=Part.WATCH,
+    ),
+    Scene(
+        name="idle",
+        title="what supervisors cost while nothing happens",
+        measure=measure_idle,
+        part=Part.WATCH,
+    ),
+    Scene(
+        name="boot",
+        title="a whole host is switched on; from power on to the bot",
+        measure=measure_boot,
+        part=Part.WATCH,
+        explain_why_not=explain_no_host,
+    ),
 )

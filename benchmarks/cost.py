@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.figures import SceneResult, Series, claim_at_most
-from benchmarks.place import PROJECT, Place, SceneFailedError
+from benchmarks.place import PROJECT, Place, SceneFailedError, inv
 
 if TYPE_CHECKING:
     import psutil
@@ -21,8 +21,6 @@ _MOST_INTERVALS = 10  # all of them lie within the login
 
 def measure_waiting(place: Place, runs: int, result: SceneResult) -> SceneResult:
     """A long login: what the orchestrator uses while nothing happens."""
-    from benchmarks.scenes import inv
-
     argv = inv("startup")
     if "GATEWAY_RUNTIME" not in place.environ:
         place.start_container(faults=f"slow_login={_LOGIN_S:g}")
@@ -39,9 +37,9 @@ def _watch(place: Place, argv: tuple[str, ...], runs: int, result: SceneResult) 
     time.sleep(_SETTLED_AFTER_S)
     own, commands, memory = [], [], []
     for _ in range(min(runs, _MOST_INTERVALS)):
-        before, begun_s = _read_used(watched), time.perf_counter()
+        before, begun_s = read_used(watched), time.perf_counter()
         time.sleep(_INTERVAL_S)
-        after, took_s = _read_used(watched), time.perf_counter() - begun_s
+        after, took_s = read_used(watched), time.perf_counter() - begun_s
         if process.poll() is not None:
             raise SceneFailedError("it ended while it should have waited")
         own.append(100 * (after[0] - before[0]) / took_s)
@@ -101,7 +99,7 @@ def measure_size(_: Place, __: int, result: SceneResult) -> SceneResult:
     return dataclasses.replace(result, series=series, notes=(note,))
 
 
-def _read_used(process: "psutil.Process") -> tuple[float, float]:
+def read_used(process: "psutil.Process") -> tuple[float, float]:
     """Processor seconds used so far: by itself, and by all it started (ended ones included)."""
     import psutil
 

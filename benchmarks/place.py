@@ -56,14 +56,16 @@ class Place:
         root: Its folder.
         port: Where its gateway's API is on this machine.
         environ: What every command of it gets, byte code kept in a folder of its own.
+        is_quick: Whether a scene that measures for minutes is to be content with seconds.
     """
 
     root: Path
     port: int
     environ: dict[str, str] = field(default_factory=dict)
+    is_quick: bool = False
 
     @classmethod
-    def build(cls, root: Path) -> "Place":
+    def build(cls, root: Path, *, is_quick: bool = False) -> "Place":
         """Make the folder's content: a bot, a plan that trades, no settings from anywhere else."""
         root.mkdir(parents=True)
         (root / "bot.py").write_text(_BOT, encoding="utf-8")
@@ -85,7 +87,7 @@ class Place:
             "BENCHMARK_STAMP": str(root / "launched_at"),
             "PYTHONPYCACHEPREFIX": str(root.parent / "byte_code"),
         }
-        return cls(root, port, environ)
+        return cls(root, port, environ, is_quick)
 
     @property
     def bot_argv(self) -> tuple[str, ...]:
@@ -194,6 +196,11 @@ class Place:
         finally:
             process.terminate()
             process.wait(_PATIENCE_S)
+
+
+def inv(*words: str) -> tuple[str, ...]:
+    """A command of Invoke's, run by this Python."""
+    return sys.executable, "-m", "invoke", *words
 
 
 def read_listening_since(log: Path) -> float | None:

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.figures import Claim, SceneResult, Series, claim_at_most, claim_ratio
-from benchmarks.place import CONTAINER, Place, SceneFailedError, explain_no_engine, read_listening_since, wait_for
+from benchmarks.place import CONTAINER, Place, SceneFailedError, explain_no_engine, inv, read_listening_since, wait_for
 
 if TYPE_CHECKING:
     import subprocess
@@ -31,6 +32,13 @@ def hello(c):
 '''
 
 
+class Part(StrEnum):
+    """What belongs together: measured by one run, published as one table."""
+
+    START = "start"
+    WATCH = "watch"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scene:
     """Something to measure.
@@ -40,24 +48,28 @@ class Scene:
         title: One line for people.
         measure: Measures it in a place of its own, so many times.
         needs_engine: Whether it needs Docker and the simulator's image.
+        part: Under which heading of `README.md` its figures stand.
+        explain_why_not: Why it cannot be measured here, beyond that; empty if it can.
     """
 
     name: str
     title: str
     measure: Callable[[Place, int, SceneResult], SceneResult]
     needs_engine: bool = False
+    part: Part = Part.START
+    explain_why_not: Callable[[], str] = str
 
-    def run(self, folder: Path, runs: int) -> SceneResult:
+    def run(self, folder: Path, runs: int, *, is_quick: bool = False) -> SceneResult:
         """Measure it, and leave nothing behind.
 
         Raises:
             SceneFailedError: It could not be measured.
         """
         result = SceneResult(name=self.name, title=self.title)
-        reason = explain_no_engine() if self.needs_engine else ""
+        reason = (explain_no_engine() if self.needs_engine else "") or self.explain_why_not()
         if reason:
             return dataclasses.replace(result, skipped=reason)
-        place = Place.build(folder / self.name)
+        place = Place.build(folder / self.name, is_quick=is_quick)
         if not self.needs_engine:
             place.environ["GATEWAY_RUNTIME"] = "external"
         try:
@@ -229,8 +241,3 @@ def _react_classic(place: Place) -> float:
     process.wait()
     _end_classic_bot(place)
     return launched_at
-
-
-def inv(*words: str) -> tuple[str, ...]:
-    """A command of Invoke's, run by this Python."""
-    return sys.executable, "-m", "invoke", *words
