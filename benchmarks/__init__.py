@@ -1,4 +1,4 @@
-"""How fast the start-up is and what it costs, against the classic way, in one run: `python -m benchmarks`.
+"""How fast the system is and what it costs, against the classic way where there is one: `python -m benchmarks`.
 
 `README.md` beside this file says what is measured and how, and holds the figures of the last run.
 """

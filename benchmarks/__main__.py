@@ -39,6 +39,8 @@ def main() -> int:
         parser.error("--runs must be at least 1")
     if given.publish and (given.only or given.quick):
         parser.error("--publish takes the figures of a whole run, or of a whole --part: leave --only and --quick out")
+    if given.only and given.part:
+        parser.error("--only and --part exclude each other")
     parts = tuple(Part) if given.part is None else (Part(given.part),)
 
     machine = describe_machine()

@@ -78,10 +78,8 @@ def measure_idle(place: Place, _: int, result: SceneResult) -> SceneResult:
     """All of them at once, over the same minutes: idle, they are not in each other's way."""
     window_s = _QUICK_WINDOW_S if place.is_quick else _WINDOW_S
     reason = explain_no_engine()
-    notes = [
-        f"{window_s:g} s measured, scaled to an hour; a hundredth of a second, the kernel's least, is then "
-        f"{0.01 * _HOUR_S / window_s:.1f} s/h",
-    ]
+    least = f"{0.01 * _HOUR_S / window_s:.1f} s/h"
+    notes = [f"{window_s:g} s measured, scaled to an hour; the kernel's hundredth of a second is then {least}"]
     with contextlib.ExitStack() as stack:
         watched = [stack.enter_context(_supervisor(place, "simulator", "built-in gateway"))]
         if reason:
