@@ -57,7 +57,7 @@ def supervise(place: Place, *, webhook: str = "") -> None:
     away = datetime.now(UTC) + timedelta(hours=12)
     window = f"{away:%H:%M}-{away + timedelta(minutes=1):%H:%M} UTC"
     place.environ.update(
-        INSTANCE="benchmark",
+        INSTANCE="measured",
         BROKER_RESET_WINDOWS=window,
         GATEWAY_RESTART_WINDOW=window,
         STARTUP_MAX_ATTEMPTS="100",  # every killed bot is an unplanned end
@@ -69,11 +69,11 @@ def supervise(place: Place, *, webhook: str = "") -> None:
 def begin_supervisor(place: Place, switch: str) -> "subprocess.Popen[bytes]":
     """Begin a supervised start; returns once it watches."""
     logs = place.root / "logs"
-    seen = len(list(logs.rglob("supervisor_*.log")))
+    seen = set(logs.rglob("supervisor_*.log"))  # not their number: old ones are cleared away
     process = place.begin((sys.executable, "-m", "orchestration.startup", switch))
-    wait_for("the watch", lambda: len(list(logs.rglob("supervisor_*.log"))) > seen or process.poll() is not None)
+    wait_for("the watch", lambda: set(logs.rglob("supervisor_*.log")) - seen or process.poll() is not None)
     if process.poll() is not None:
-        place.end_of(process, ("startup", switch), codes=())
+        place.end_of(process, ("startup", switch), codes=())  # fails, with what it said
     return process
 
 

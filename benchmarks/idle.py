@@ -137,6 +137,8 @@ def _supervisor(place: Place, runtime: str, about: str) -> Iterator[_Watched]:
 
     place.environ["GATEWAY_RUNTIME"] = runtime
     supervise(place)
+    # The reference bot: one that holds no connection to the gateway would be an incident.
+    place.environ.pop("BOT_COMMAND")
     process = begin_supervisor(place, "--service")
     try:
         yield _Watched(f"our supervisor, {about}", psutil.Process(process.pid))
