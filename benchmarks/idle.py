@@ -138,7 +138,8 @@ def _supervisor(place: Place, runtime: str, about: str) -> Iterator[_Watched]:
     place.environ["GATEWAY_RUNTIME"] = runtime
     supervise(place)
     # The reference bot: one that holds no connection to the gateway would be an incident.
-    place.environ.pop("BOT_COMMAND")
+    for name in ("BOT_COMMAND", "BOT_WORKDIR"):
+        place.environ.pop(name)
     process = begin_supervisor(place, "--service")
     try:
         yield _Watched(f"our supervisor, {about}", psutil.Process(process.pid))
