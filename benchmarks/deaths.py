@@ -57,7 +57,7 @@ def supervise(place: Place, *, webhook: str = "") -> None:
     away = datetime.now(UTC) + timedelta(hours=12)
     window = f"{away:%H:%M}-{away + timedelta(minutes=1):%H:%M} UTC"
     place.environ.update(
-        INSTANCE="measured",
+        INSTANCE=f"measured-{place.port}",
         BROKER_RESET_WINDOWS=window,
         GATEWAY_RESTART_WINDOW=window,
         STARTUP_MAX_ATTEMPTS="100",  # every killed bot is an unplanned end
