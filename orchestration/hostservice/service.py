@@ -232,17 +232,21 @@ def build_host_service(settings: Settings, *, scope: Scope, user: str, home: Pur
     """
     env_file = settings.environ.get("ENV_FILE", "").strip()
     environ = {} if settings.instance == DEFAULT_INSTANCE else {"INSTANCE": settings.instance}
+    project_dir = find_lasting_folder(settings.project_dir)
     if env_file:
-        environ["ENV_FILE"] = str(settings.project_dir / Path(env_file).expanduser())
+        environ["ENV_FILE"] = str(project_dir / Path(env_file).expanduser())
     marked = "" if settings.instance == DEFAULT_INSTANCE else f" (instance {settings.instance})"
-    folders = (
-        home,
+    own: tuple[Path, ...] = (
         settings.project_dir,
         settings.bot_workdir,
         settings.state_dir,
         settings.log_dir,
         settings.emergency_gameplan_path.parent,
     )
+    if project_dir != settings.project_dir:
+        # State and logs lie beside the releases and are linked into each one: a unit must name them where they are.
+        own = tuple(_through(project_dir, settings.project_dir, folder.resolve()) for folder in own)
+    folders = (home, *own)
     return HostService(
         name=build_name(settings.instance),
         description=f"Zero-touch start-up of the trading system{marked}",
@@ -250,8 +254,8 @@ def build_host_service(settings: Settings, *, scope: Scope, user: str, home: Pur
         scope=scope,
         user=user,
         home=home,
-        project_dir=settings.project_dir,
-        wrapper=settings.project_dir / WRAPPER,
+        project_dir=project_dir,
+        wrapper=project_dir / WRAPPER,
         environ=environ,
         writable=keep_outermost(folders),
         stop_timeout_s=round(settings.bot_stop_timeout_s) + _STOP_MARGIN_S,
@@ -264,6 +268,20 @@ def build_host_service(settings: Settings, *, scope: Scope, user: str, home: Pur
         ),
         needs_docker=settings.gateway_runtime is GatewayRuntime.DOCKER,
     )
+
+
+def find_lasting_folder(project_dir: Path) -> Path:
+    """The project's folder by the name that stays the same: the release in force is reached through `current`.
+
+    So the unit of a deployed system does not change from release to release (docs/how-to/deploy-to-the-rackmount.md).
+    """
+    current = project_dir.parent.parent / "current"
+    is_release = project_dir.parent.name == "releases" and current.is_symlink() and current.resolve() == project_dir
+    return current if is_release else project_dir
+
+
+def _through(lasting: Path, project_dir: Path, folder: Path) -> Path:
+    return lasting / folder.relative_to(project_dir) if folder.is_relative_to(project_dir) else folder
 
 
 def keep_outermost(folders: tuple[PurePath, ...]) -> tuple[PurePath, ...]:

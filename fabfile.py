@@ -1,0 +1,162 @@
+"""The commands that act on a host over SSH: `fab --list` shows them, `fab --help TASK` explains one.
+
+Signature, help, one call each. Hosts are named as your SSH configuration knows them: `fab -H rackmount deploy`,
+`fab -H rack1,rack2 status`. One host's failure does not stop the next.
+"""
+
+import sys
+from typing import TYPE_CHECKING
+
+from fabric import Connection, task
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.exceptions import Exit
+
+if TYPE_CHECKING:
+    from orchestration.deploy.cli import Session, Target
+
+_JSON = "One JSON document on standard output, everything else on standard error"
+_BASE = "The folder on the host that holds the releases"
+_USER = "The host's user whom the service runs as"
+_TIMEOUT = "Seconds until the system must be found good"
+_BASE_DEFAULT, _USER_DEFAULT = "/opt/zero-touch", "zero-touch"
+_sessions: list["Session"] = []
+
+
+def _session() -> "Session":
+    """The command line's one session."""
+    if not _sessions:
+        from orchestration.deploy.cli import Session
+
+        _sessions.append(Session())
+    return _sessions[0]
+
+
+def _target(context: Context, base: str, user: str) -> "Target":
+    from orchestration.deploy.cli import Target
+
+    if not isinstance(context, Connection):
+        raise Exit(f"name the host: fab -H rackmount {' '.join(sys.argv[1:])}", code=1)
+    return Target(connection=context, base=base, user=user)
+
+
+@task
+def _finish(_: Context) -> None:
+    """Show what came of every host."""
+    code = _session().finish()
+    if code:
+        raise Exit(code=code)
+
+
+@task(
+    post=[_finish],
+    help={
+        "dry_run": "Say what would be done, and which files change; change nothing",
+        "env_file": "Bring these settings along (a .env for that host); without it the host keeps its own",
+        "wheels": "Install the requirements from this folder of wheels; the host then needs no package index",
+        "timeout": _TIMEOUT,
+        "base": _BASE,
+        "user": _USER,
+        "json": _JSON,
+    },
+)
+def deploy(
+    context: Context,
+    dry_run: bool = False,
+    env_file: str = "",
+    wheels: str = "",
+    timeout: int = 600,
+    base: str = _BASE_DEFAULT,
+    user: str = _USER_DEFAULT,
+    json: bool = False,
+) -> None:
+    """Bring the last commit into force; go back if it is not good.
+
+    Exit code 0: it runs on every host, or ran already; 1: it does not on one of them.
+    """
+    _session().deploy(
+        _target(context, base, user),
+        dry_run=dry_run,
+        env_file=env_file,
+        wheels=wheels,
+        timeout_s=timeout,
+        as_json=json,
+    )
+
+
+@task(
+    post=[_finish],
+    help={
+        "release": "Its name, or the beginning of its commit; else the newest good one before the present one",
+        "timeout": _TIMEOUT,
+        "base": _BASE,
+        "user": _USER,
+        "json": _JSON,
+    },
+)
+def rollback(
+    context: Context,
+    release: str = "",
+    timeout: int = 600,
+    base: str = _BASE_DEFAULT,
+    user: str = _USER_DEFAULT,
+    json: bool = False,
+) -> None:
+    """Put an earlier release in force again.
+
+    The settings (.env) stay as they are.
+    """
+    _session().rollback(_target(context, base, user), release=release, timeout_s=timeout, as_json=json)
+
+
+@task(
+    post=[_finish],
+    help={"dry_run": "Say what would be changed; change nothing", "base": _BASE, "user": _USER, "json": _JSON},
+)
+def provision(
+    context: Context,
+    dry_run: bool = False,
+    base: str = _BASE_DEFAULT,
+    user: str = _USER_DEFAULT,
+    json: bool = False,
+) -> None:
+    """Make a bare Debian or Ubuntu server ready for a deploy.
+
+    Packages, Docker Engine and Compose where missing, the service's user, folders. Running it again changes nothing.
+    """
+    _session().provision(_target(context, base, user), dry_run=dry_run, as_json=json)
+
+
+@task(post=[_finish], help={"base": _BASE, "user": _USER, "json": _JSON})
+def status(context: Context, base: str = _BASE_DEFAULT, user: str = _USER_DEFAULT, json: bool = False) -> None:
+    """Show each host's releases and how its system is.
+
+    Exit code 0: all is well on every host; 1: it is not on one of them.
+    """
+    _session().status(_target(context, base, user), as_json=json)
+
+
+@task(
+    help={
+        "of": "Whose log: startup, bot or gateway",
+        "follow": "Go on with new lines as they come, until Ctrl-C",
+        "lines": "How many lines of the end",
+        "base": _BASE,
+        "user": _USER,
+    }
+)
+def logs(
+    context: Context,
+    of: str = "startup",
+    follow: bool = False,
+    lines: int = 50,
+    base: str = _BASE_DEFAULT,
+    user: str = _USER_DEFAULT,
+) -> None:
+    """Show the log of a host's last start-up, bot or gateway."""
+    code = _session().logs(_target(context, base, user), of=of, follow=follow, lines=lines)
+    if code:
+        raise Exit(code=code)
+
+
+namespace = Collection(deploy, rollback, provision, status, logs)

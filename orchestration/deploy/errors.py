@@ -1,0 +1,20 @@
+"""The one exception of this room."""
+
+
+class DeployError(Exception):
+    """It cannot go on, and a person is needed. What ran before runs still, unless the message says otherwise.
+
+    Attributes:
+        message: One sentence: what was found.
+        next_action: The command or setting that mends it.
+        evidence: Lines that show it.
+    """
+
+    def __init__(self, message: str, *, next_action: str = "", evidence: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_action = next_action
+        self.evidence = evidence
+
+    def __str__(self) -> str:
+        return self.message

@@ -1,0 +1,304 @@
+"""The remote host: one method for each thing that is done there.
+
+Each method sends a command and its arguments as JSON to the programs of `on_host`, over the input of
+`sudo -n python3 -I`. Argument lists hold nothing but that program: they stand in the host's process list.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestration.deploy import on_host
+from orchestration.deploy.connection import Held, Remote
+from orchestration.deploy.errors import DeployError
+from orchestration.deploy.release import Release
+
+# Reads one JSON document, from the file that is named or, so many bytes of it, from the input; what follows in the
+# input is the command's own. Loads the modules it brings and calls the last one.
+LOADER = """
+import json, os, sys, types
+def take(length):
+    taken = b""
+    while len(taken) < length:
+        piece = os.read(0, length - len(taken))
+        if not piece:
+            sys.exit("cut off")
+        taken += piece
+    return taken
+where = sys.argv[1]
+sent = json.loads(take(int(where)) if where.isdigit() else open(where, encoding="utf-8").read())
+package = "orchestration.deploy.on_host"
+parent = sys.modules[package] = types.ModuleType(package)
+for name, text in sent["sources"].items():
+    module = sys.modules[package + "." + name] = types.ModuleType(package + "." + name)
+    setattr(parent, name, module)
+    exec(compile(text, name, "exec"), module.__dict__)
+sys.exit(parent.main.main(sent))
+"""
+# Holds a lock for as long as somebody says a word each minute; the kernel frees it with the process.
+LOCK = """
+exec 9>>"$1" || exit 1
+if ! flock -n 9; then head -c 2000 "$1"; echo; exit 75; fi
+: >"$1"; printf '%s\\n' "$2" >"$1"
+echo locked
+while read -r -t 60 _; do :; done
+: >"$1"
+"""
+_LOCKED = "locked"
+_SHORT_S = 120.0
+_UPLOAD_S = 900.0
+_BUILD_S = 2400.0
+_MODE_PRIVATE = 0o600
+
+OnStep = Callable[[str, bool, float], None]
+OnSay = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What one look at the host found.
+
+    Attributes:
+        python: The version of its `python3`.
+        has_venv: Whether environments can be made.
+        has_systemd: Whether systemd is pid 1.
+        user: The service's user: `uid`, `home`, `groups`; empty if there is none.
+        docker: The engine's version as that user sees it; empty if it does not.
+        docker_problem: Why not.
+        free_bytes: Free on the base folder's disk.
+        base_owner: To whom the base folder belongs; empty if there is none.
+        current: The release in force; empty for none.
+        files: Its files.
+        releases: All of them, the oldest first.
+        env_mode: The mode of the shared `.env`; None if there is none.
+        activation: Whether a release is being put in force right now.
+        hold: Who holds the system down, or empty.
+        service: What systemd says of the host service.
+        status: What `inv status` says, where it was asked.
+    """
+
+    python: str
+    has_venv: bool
+    has_systemd: bool
+    user: Mapping[str, Any]
+    docker: str
+    docker_problem: str
+    free_bytes: int
+    base_owner: str
+    current: str
+    files: Mapping[str, str]
+    releases: tuple[Release, ...]
+    env_mode: int | None
+    activation: bool
+    hold: Mapping[str, Any]
+    service: Mapping[str, str]
+    status: Mapping[str, Any] | None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the system runs and all is well."""
+        return self.status is not None and self.status.get("code") == 0
+
+    @property
+    def release(self) -> Release | None:
+        """The release in force."""
+        return next((one for one in self.releases if one.name == self.current and one.complete), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activated:
+    """What came of putting a release in force.
+
+    Attributes:
+        outcome: `good`; `kept` (nothing was touched); `went_back`; `went_back_not_good`; `stopped` (there was nothing
+            to go back to).
+        current: The release in force now; empty for none.
+        gap_s: Seconds from the start's command until all was good, for a release that came to it.
+        message: Why it was not good.
+        next_action: What a person does next.
+        evidence: Lines that show it.
+    """
+
+    outcome: str
+    current: str
+    gap_s: float | None
+    message: str
+    next_action: str
+    evidence: tuple[str, ...]
+
+
+@dataclass(kw_only=True)
+class Host:
+    """One host.
+
+    Attributes:
+        remote: The door.
+        base: The base folder there.
+        user: The service's user there.
+        on_say: Told what the host says meanwhile.
+        on_step: Told each step of an activation as it ends: name, whether it was good, seconds.
+    """
+
+    remote: Remote
+    base: str
+    user: str
+    on_say: OnSay = field(default=lambda _: None)
+    on_step: OnStep = field(default=lambda _name, _ok, _duration_s: None)
+
+    @property
+    def name(self) -> str:
+        """What the operator calls it."""
+        return self.remote.name
+
+    def connect(self) -> None:
+        """Open the connection."""
+        self.remote.open()
+
+    def look(self, *, status: bool = False) -> Facts:
+        """Look at everything a deploy must know; `status` also asks the system itself, which takes a second or two."""
+        found = self._call("look", {"status": status})
+        user = dict(found["user"])
+        releases = tuple(Release(**one) for one in found["releases"])
+        rest = {name: found[name] for name in found.keys() - {"releases", "user", "files"}}
+        return Facts(**rest, user=user, releases=releases, files=found.get("files", {}))
+
+    def lock(self, holder: Mapping[str, str]) -> Held:
+        """Take the lock; it is free again when this process or the connection is gone.
+
+        Raises:
+            DeployError: Somebody else holds it.
+        """
+        argv = ("bash", "-c", LOCK, "deploy-lock", f"{self.base}/shared/.deploy.lock", json.dumps(dict(holder)))
+        line, held = self.remote.hold(self._as_user(argv), until=_LOCKED)
+        if held is not None:
+            return held
+        try:
+            found = json.loads(line)
+            who = f"{found['by']} since {found['since']} ({found['action']})"
+        except (ValueError, KeyError, TypeError):
+            who = line or "somebody, just now"
+        raise DeployError(
+            f"the host is being deployed to by {who}",
+            next_action="Wait until that has ended. It is free by itself a minute after its holder is gone.",
+        )
+
+    def ensure_folders(self) -> tuple[str, ...]:
+        """Make the folders; returns what was left half-made by others, and is cleared away."""
+        return tuple(self._call("ensure_folders")["cleared"])
+
+    def upload_release(self, name: str, archive: bytes) -> None:
+        """Unpack a commit's files into a new release."""
+        self._call("unpack", {"name": name}, data=archive, timeout_s=_UPLOAD_S)
+
+    def upload_wheels(self, name: str, archive: bytes) -> None:
+        """Lay packages beside a release, for building its environment."""
+        self._call("unpack", {"name": name, "folder": ".wheels"}, data=archive, timeout_s=_UPLOAD_S)
+
+    def upload_env(self, content: bytes) -> bool:
+        """Lay new settings beside those in force; returns whether they differ."""
+        return bool(self._call("put_env", {"length": len(content)}, data=content)["changed"])
+
+    def build_environment(self, name: str, *, wheels: bool) -> bool:
+        """Make the release's Python environment; returns whether one was there for the same requirements."""
+        return bool(self._call("build", {"name": name, "wheels": wheels}, timeout_s=_BUILD_S)["reused"])
+
+    def seal(self, name: str, *, commit: str, files: Mapping[str, str]) -> None:
+        """Declare the release whole."""
+        self._call("seal", {"name": name, "commit": commit, "files": dict(files)})
+
+    def discard(self, name: str) -> None:
+        """Remove a release that came to nothing."""
+        self._call("discard", {"name": name})
+
+    def activate(self, **arguments: Any) -> Activated:  # noqa: ANN401 - handed on as they are
+        """Put a release in force, and wait for what comes of it. Goes on there if this process ends."""
+        self._call("begin", arguments)
+        return self.follow(timeout_s=4 * float(arguments["hold_timeout_s"]) + _BUILD_S)
+
+    def follow(self, *, timeout_s: float = _BUILD_S) -> Activated:
+        """Wait for an activation that is under way."""
+        found = self._call("follow", timeout_s=timeout_s)
+        return Activated(**{**found, "evidence": tuple(found["evidence"])})
+
+    def audit(self, **line: str) -> None:
+        """Add a line to the audit trail."""
+        self._call("audit", line)
+
+    def provision(self, *, dry_run: bool) -> tuple[str, ...]:
+        """Make the host ready; returns what was changed, or would be."""
+        return tuple(self._call("provision", {"dry_run": dry_run}, timeout_s=_BUILD_S)["changes"])
+
+    def run_inv(self, *words: str, on_line: OnSay, timeout_s: float) -> int:
+        """Run `inv` of the release in force as the service's user; returns its exit code."""
+        folder = f"{self.base}/current"
+        argv = ("env", "-C", folder, f"{folder}/.venv/bin/python", "-m", "invoke", *words)
+        ended = self.remote.run(self._as_user(argv), stdin=b"", on_line=on_line, timeout_s=timeout_s)
+        for line in (ended.out + "\n" + ended.err).splitlines():
+            if line:
+                on_line(line)
+        return ended.code
+
+    def _call(
+        self,
+        command: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        data: bytes = b"",
+        timeout_s: float = _SHORT_S,
+    ) -> dict[str, Any]:
+        told: dict[str, Any] = {}
+
+        def listen(line: str) -> None:
+            try:
+                document = json.loads(line)
+            except ValueError:
+                return
+            if "say" in document:
+                self.on_say(str(document["say"]))
+            elif "step" in document:
+                self.on_step(str(document["step"]), bool(document["ok"]), float(document["duration_s"]))
+            else:
+                told.update(document)
+
+        sent = {"command": command, "base": self.base, "user": self.user, **(arguments or {})}
+        document = json.dumps({"sources": read_sources(), "loader": LOADER, "arguments": sent}).encode()
+        argv = (*self._sudo, "python3", "-I", "-c", LOADER, str(len(document)))
+        ended = self.remote.run(argv, stdin=document + data, on_line=listen, timeout_s=timeout_s)
+        if "refused" in told:
+            refused = told["refused"]
+            raise DeployError(
+                refused["message"], next_action=refused["next_action"], evidence=tuple(refused["evidence"])
+            )
+        if "result" not in told:
+            raise self._explain(command, ended.code, ended.err)
+        return dict(told["result"])
+
+    def _explain(self, command: str, code: int, errors: str) -> DeployError:
+        lines = tuple(line for line in errors.splitlines() if line.strip())[-8:]
+        if any("password is required" in line or "a terminal is required" in line for line in lines):
+            message, action = (
+                f"{self.remote.user} may not use sudo on {self.name} without a password",
+                f"There: echo '{self.remote.user} ALL=(ALL) NOPASSWD: ALL' | sudo tee /etc/sudoers.d/deploy",
+            )
+        elif any("python3" in line and "not found" in line for line in lines):
+            message, action = f"{self.name} has no python3", "There: sudo apt-get install python3 python3-venv"
+        else:
+            message, action = f"{command} ended on {self.name} with {code} and no result", "The lines say more."
+        return DeployError(message, next_action=action, evidence=lines)
+
+    @property
+    def _sudo(self) -> tuple[str, ...]:
+        return () if self.remote.user == "root" else ("sudo", "-n")
+
+    def _as_user(self, argv: tuple[str, ...]) -> tuple[str, ...]:
+        if self.remote.user == self.user:
+            return argv
+        return (*self._sudo, "runuser", "-u", self.user, "--", *argv)
+
+
+def read_sources() -> dict[str, str]:
+    """The programs that run on the host, in the order in which they load."""
+    folder = Path(on_host.__file__).parent
+    return {name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in on_host.SOURCES}

@@ -1,0 +1,219 @@
+"""The foundation of what runs on the host: where things lie, running programs, and saying what was found.
+
+Lines of JSON go to standard output: `say` for a person, `step` for a step that has ended, `result` or `refused` last.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+RELEASE_FILE = ".release.json"  # written last: a folder without it is no release
+VERIFIED_FILE = ".verified"  # it ran, and was found good
+FAILED_FILE = ".failed"  # it was tried, and was not
+SENT: dict[str, Any] = {}  # what was sent here: the sources, the loader, the arguments
+_MAX_RECORD_BYTES = 4 * 1024 * 1024
+
+
+class RefusedError(Exception):
+    """It cannot go on, and a person is needed.
+
+    Attributes:
+        message: One sentence: what was found.
+        next_action: What a person does next.
+        evidence: Lines that show it.
+    """
+
+    def __init__(self, message: str, *, next_action: str = "", evidence: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_action = next_action
+        self.evidence = tuple(evidence)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A program that has ended.
+
+    Attributes:
+        argv: What was run.
+        code: Its exit code; 127 if there is no such program, 124 if it took too long and was killed.
+        out: Its standard output.
+        err: Its standard error.
+    """
+
+    argv: tuple[str, ...]
+    code: int
+    out: str
+    err: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended with 0."""
+        return self.code == 0
+
+    def last_lines(self, count: int = 12) -> tuple[str, ...]:
+        """The last lines it wrote, without empty ones."""
+        lines = [line.rstrip() for line in f"{self.out}\n{self.err}".splitlines()]
+        return tuple([line for line in lines if line][-count:])
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things lie under the base folder."""
+
+    base: Path
+
+    @property
+    def releases(self) -> Path:
+        """One folder for each release."""
+        return self.base / "releases"
+
+    @property
+    def environments(self) -> Path:
+        """Python environments: releases with the same requirements share one."""
+        return self.base / "environments"
+
+    @property
+    def shared(self) -> Path:
+        """What outlives the releases."""
+        return self.base / "shared"
+
+    @property
+    def current(self) -> Path:
+        """The link to the release in force."""
+        return self.base / "current"
+
+    @property
+    def env(self) -> Path:
+        """The settings, with the secrets."""
+        return self.shared / ".env"
+
+    @property
+    def env_new(self) -> Path:
+        """Settings that came with a deploy and are not in force yet."""
+        return self.shared / ".env.new"
+
+    @property
+    def env_previous(self) -> Path:
+        """The settings before these, until these are found good."""
+        return self.shared / ".env.previous"
+
+    @property
+    def audit(self) -> Path:
+        """A line for each deploy."""
+        return self.shared / "deploys.log"
+
+    def release(self, name: str) -> Path:
+        """The folder of a release."""
+        return self.releases / name
+
+    def read_current(self) -> str:
+        """The name of the release in force, or an empty string."""
+        try:
+            return Path(os.readlink(self.current)).name  # noqa: PTH115 - the text of the link is what is meant
+        except OSError:
+            return ""
+
+
+def say(text: str) -> None:
+    """Progress, for a person."""
+    print_line({"say": text})
+
+
+def print_line(document: Mapping[str, Any]) -> None:
+    """One line of JSON on standard output, at once."""
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
+
+
+def run(
+    argv: Sequence[str | Path],
+    *,
+    user: str = "",
+    cwd: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    stdin: int = subprocess.DEVNULL,
+    timeout_s: float = 60,
+) -> Ended:
+    """Run a program to its end with a small environment.
+
+    Args:
+        argv: Program and arguments.
+        user: Run it as this user; as the caller by default.
+        cwd: Working folder.
+        environ: More variables.
+        stdin: A file number to read from.
+        timeout_s: Seconds until it is killed.
+    """
+    import pwd
+
+    words = [str(word) for word in argv]
+    home = "/root"
+    if user and user != pwd.getpwuid(os.geteuid()).pw_name:
+        home = pwd.getpwnam(user).pw_dir
+        words = ["runuser", "-u", user, "--", *words]
+    env = {"PATH": PATH, "HOME": home, "LANG": "C.UTF-8", "USER": user or "root", **(environ or {})}
+    try:
+        done = subprocess.run(
+            words, cwd=cwd or "/", env=env, stdin=stdin, capture_output=True, timeout=timeout_s, check=False
+        )
+    except FileNotFoundError as error:
+        return Ended(tuple(words), 127, "", f"{error.filename}: not found")
+    except subprocess.TimeoutExpired as error:
+        out = (error.stdout or b"").decode(errors="replace")
+        return Ended(tuple(words), 124, out, f"no end after {timeout_s:g} s")
+    return Ended(
+        tuple(words), done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    )
+
+
+def become(user: str) -> None:
+    """Go on as this user; files made from here on are its own, and nobody else's business is touched."""
+    import pwd
+
+    entry = pwd.getpwnam(user)
+    if os.geteuid() != entry.pw_uid:
+        os.initgroups(user, entry.pw_gid)
+        os.setgid(entry.pw_gid)
+        os.setuid(entry.pw_uid)
+    os.umask(0o022)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; empty if there is none, or none that can be understood."""
+    try:
+        with path.open("rb") as file:
+            found = json.loads(file.read(_MAX_RECORD_BYTES))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_whole(path: Path, content: bytes, *, mode: int) -> None:
+    """Write a file so that it is there whole or not at all, with its mode from the first byte."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def refuse(message: str, next_action: str = "", evidence: Sequence[str] = ()) -> NoReturn:
+    """Stop here.
+
+    Raises:
+        RefusedError: Always.
+    """
+    raise RefusedError(message, next_action=next_action, evidence=evidence)

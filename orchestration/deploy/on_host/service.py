@@ -1,0 +1,96 @@
+"""The host service as systemd shows it, and the system as its own `inv status` does."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestration.deploy.on_host.base import Ended, Layout, RefusedError, run
+
+ACTIVATION_UNIT = "zero-touch-activate.service"
+_PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result", "StatusText", "NRestarts", "MainPID", "UnitFileState")
+_BASE_NAME = "zero-touch-startup"
+_INV_TIMEOUT_S = 120
+_JOURNAL_LINES = 25
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a release's own settings say about where its system lives.
+
+    Attributes:
+        unit: The host service's unit.
+        state_dir: The state folder.
+    """
+
+    unit: str
+    state_dir: Path
+
+
+def inv(
+    release: Path, *words: str, user: str = "", env_file: Path | None = None, timeout_s: float = _INV_TIMEOUT_S
+) -> Ended:
+    """Run a release's own `inv`, with its own environment."""
+    environ = {"PYTHONUTF8": "1", **({"ENV_FILE": str(env_file)} if env_file else {})}
+    argv: tuple[str | Path, ...] = (release / ".venv/bin/python", "-m", "invoke", *words)
+    return run(argv, user=user, cwd=release, environ=environ, timeout_s=timeout_s)
+
+
+def check_settings(release: Path, user: str, *, env_file: Path | None = None) -> Place:
+    """Have a release read its settings; that also loads its code.
+
+    Raises:
+        RefusedError: It cannot.
+    """
+    ended = inv(release, "config", "--json", user=user, env_file=env_file)
+    try:
+        document = json.loads(ended.out)
+        instance, state = str(document["instance"]), Path(document["values"]["STATE_DIR"]["value"])
+    except (ValueError, KeyError, TypeError):
+        document = None
+    if not ended.ok or document is None:
+        raise RefusedError(
+            "the release does not accept its configuration",
+            next_action="Correct the settings (`--env-file`), or the code, and deploy again.",
+            evidence=ended.last_lines(),
+        )
+    return Place(
+        unit=f"{_BASE_NAME}.service" if instance == "default" else f"{_BASE_NAME}-{instance}.service",
+        state_dir=release / state,
+    )
+
+
+def read_place(release: Path, user: str) -> Place:
+    """The same; what stands where nothing is said, if the release cannot say it."""
+    try:
+        return check_settings(release, user)
+    except RefusedError:
+        return Place(unit=f"{_BASE_NAME}.service", state_dir=release / "state")
+
+
+def read_unit(unit: str) -> dict[str, str]:
+    """What systemd says of it."""
+    shown = run(("systemctl", "show", unit, f"--property={','.join(_PROPERTIES)}"))
+    pairs = (line.partition("=") for line in shown.out.splitlines())
+    return {name: value for name, separator, value in pairs if separator}
+
+
+def read_status(layout: Layout, user: str) -> dict[str, Any]:
+    """What `inv status --json` of the release in force says: `code`, and the `document` or None."""
+    ended = inv(layout.current.resolve(), "status", "--json", user=user)
+    try:
+        document = json.loads(ended.out)
+    except ValueError:
+        document = None
+    return {"code": ended.code, "document": document, "lines": [] if ended.ok else list(ended.last_lines(5))}
+
+
+def read_journal(unit: str, *, since: str, count: int = _JOURNAL_LINES) -> tuple[str, ...]:
+    """The unit's last lines since then (`@` and seconds since 1970)."""
+    argv = ("journalctl", "--unit", unit, "--no-pager", "--output=cat", f"--lines={count}", f"--since={since}")
+    return run(argv).last_lines(count)
+
+
+def is_activation_under_way() -> bool:
+    """Whether a release is being activated right now."""
+    return read_unit(ACTIVATION_UNIT).get("ActiveState") in {"active", "activating", "deactivating"}

@@ -1,0 +1,109 @@
+"""What a release is, in values: its name, what it holds, what differs between two, which one to go back to. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+KEEP = 5
+_NAME = re.compile(r"\d{8}T\d{6}Z_[0-9a-f]{7,40}")
+_SHORT = 10  # digits of a commit in a name
+_GATEWAY_FOLDER = "docker/gateway/"
+_NOT_THE_CONTAINERS = "docker/gateway/scripts/"  # what starts the system, not what the container is made from
+
+Files = Mapping[str, str]
+"""Paths, and for each one its mode and git's hash of its content."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """One release on a host.
+
+    Attributes:
+        name: `20260105T141500Z_1a2b3c4d5e`: when it was made, in UTC, and of which commit. Names sort by time.
+        commit: The whole commit id; empty if the release is not whole.
+        complete: Whether all of it is there.
+        verified: Whether it ran and was found good.
+        failed: Whether it was tried and was not.
+    """
+
+    name: str
+    commit: str = ""
+    complete: bool = True
+    verified: bool = False
+    failed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What differs between two lists of files.
+
+    Attributes:
+        added: Paths, sorted.
+        changed: Likewise.
+        removed: Likewise.
+    """
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """A line for each path, as `git status --short` marks them."""
+        marked = [
+            *(("A", path) for path in self.added),
+            *(("M", path) for path in self.changed),
+            *(("D", path) for path in self.removed),
+        ]
+        return tuple(f"{mark} {path}" for mark, path in sorted(marked, key=lambda one: one[1]))
+
+    @property
+    def touches_gateway(self) -> bool:
+        """Whether the gateway's container has to be made anew."""
+        paths = (*self.added, *self.changed, *self.removed)
+        return any(path.startswith(_GATEWAY_FOLDER) and not path.startswith(_NOT_THE_CONTAINERS) for path in paths)
+
+
+def build_name(commit: str, now: datetime) -> str:
+    """The name of a release made now."""
+    return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}_{commit[:_SHORT]}"
+
+
+def is_name(text: str) -> bool:
+    """Whether it could be a release's name: nothing else becomes part of a path on the host."""
+    return _NAME.fullmatch(text) is not None
+
+
+def parse_tree(text: str) -> dict[str, str]:
+    """The files of a commit, from `git ls-tree -r -z`."""
+    found = {}
+    for entry in text.split("\0"):
+        facts, separator, path = entry.partition("\t")
+        if separator:
+            mode, _, digest = facts.split(" ")
+            found[path] = f"{mode} {digest}"
+    return found
+
+
+def find_changes(before: Files, after: Files) -> Changes:
+    """What `after` has that `before` has not, and the reverse."""
+    return Changes(
+        added=tuple(sorted(after.keys() - before.keys())),
+        changed=tuple(sorted(path for path in after.keys() & before.keys() if after[path] != before[path])),
+        removed=tuple(sorted(before.keys() - after.keys())),
+    )
+
+
+def find_previous(releases: Iterable[Release], current: str) -> Release | None:
+    """The release to go back to: the newest good one before the current one."""
+    good = [one for one in releases if one.complete and one.verified and one.name < current]
+    return max(good, key=lambda one: one.name, default=None)
+
+
+def find_release(releases: Iterable[Release], words: str) -> Release | None:
+    """The whole release that is meant by its name, or by the beginning of its commit; the newest such."""
+    found = [
+        one for one in releases if one.complete and (one.name == words or (words and one.commit.startswith(words)))
+    ]
+    return max(found, key=lambda one: one.name, default=None)
