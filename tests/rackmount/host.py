@@ -303,7 +303,7 @@ def build_ready_image() -> str:
     built = subprocess.run([HERE / "build-image"], capture_output=True, text=True, check=False, timeout=900)
     if built.returncode:
         raise NoHostError(built.stderr.strip().rpartition("\n")[2])
-    wheels = _download_wheels()
+    wheels = download_wheels()
     maker = f"zero-touch-rackmount-maker-{uuid.uuid4().hex[:8]}"
     install = f"python3 -m venv {VENV} && {VENV}/bin/pip install --quiet --no-index --find-links /tmp/wheels"
     try:
@@ -323,7 +323,7 @@ def _ready_tag() -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
 
 
-def _download_wheels() -> Path:
+def download_wheels() -> Path:
     """The requirements as wheels for the host's Python, kept between runs."""
     folder = Path.home() / ".cache/zero-touch" / f"wheels-{_ready_tag()}"
     if not (folder / "complete").is_file():

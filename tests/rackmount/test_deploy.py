@@ -1,0 +1,349 @@
+"""Deploying to a whole host over real SSH: the first time, again, badly, cut off anywhere, and back."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.images import build_simulator_image
+from tests.rackmount.host import RackHost, download_wheels
+from tests.rackmount.site import (
+    BASE,
+    IMAGE,
+    SECRET,
+    SERVICE_USER,
+    UNIT,
+    Site,
+    read_until,
+    watching_processes,
+)
+
+pytestmark = pytest.mark.rackmount
+
+
+@pytest.fixture(scope="module")
+def site(host: RackHost, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """An operator's machine, and the host made ready by `fab provision`."""
+    host.load_image(build_simulator_image(IMAGE))
+    host.run("ls /etc/ssh/ssh_host_*_key || { ssh-keygen -A; systemctl reset-failed ssh; systemctl restart ssh; }")
+    site = Site(host=host, folder=tmp_path_factory.mktemp("site"), wheels=download_wheels())
+    site.set_up()
+    return site
+
+
+@pytest.fixture
+def deployed(site: Site) -> Site:
+    """A host on which the checkout's last commit runs, and all is well."""
+    site.use_ssh()
+    site.write_env()
+    ended = site.deploy(f"--env-file={site.env_file}")
+    assert ended.code == 0, str(ended)
+    site.wait_until_well()
+    return site
+
+
+def test_a_bare_host_is_made_ready_once(site: Site) -> None:
+    planned = site.fab("provision", "--dry-run", "--json").only
+    assert planned["result"] == "would_change"
+    assert not site.host.exists(BASE)
+    assert site.fab("provision", "--json").only["changes"] == planned["changes"]
+    again = site.fab("provision", "--json").only
+    assert (again["result"], again["changes"]) == ("changed_nothing", [])
+    groups = site.host.run(["id", "-nG", SERVICE_USER]).out.split()
+    assert groups == [SERVICE_USER, "docker"]
+
+
+def test_a_deploy_without_settings_says_what_is_missing(site: Site) -> None:
+    ended = site.deploy()
+    assert ended.code == 1
+    assert "--env-file" in str(ended.only)
+    assert site.releases() == []
+
+
+def test_a_first_release_that_is_not_good_is_stopped_for_good(site: Site) -> None:
+    site.write_env(BOT_COMMAND="/bin/false")
+    ended = site.deploy(f"--env-file={site.env_file}")
+    assert (ended.code, ended.only["result"]) == (1, "stopped"), str(ended)
+    assert site.bots() == []
+    shown = site.host.show(UNIT, "ActiveState", "UnitFileState")
+    assert shown == {"ActiveState": "inactive", "UnitFileState": "disabled"}
+
+
+def test_the_first_deploy_brings_it_up_and_no_command_line_shows_a_secret(site: Site) -> None:
+    site.write_env()
+    with watching_processes(site.host, SECRET) as seen:
+        ended = site.deploy(f"--env-file={site.env_file}")
+    assert (ended.code, ended.only["result"]) == (0, "deployed"), str(ended)
+    assert site.is_well()
+    looks, *lines = seen
+    assert int(looks) > 20
+    assert [line for line in lines if line] == []
+    assert SECRET not in str(ended)
+    assert SECRET not in site.host.read(f"{BASE}/shared/deploys.log")
+    # The container's own files hold it; nothing that the deploy left does.
+    left = site.host.run(["grep", "-rlF", SECRET, BASE, "/run/zero-touch-deploy", "/etc/systemd"], check=False).out
+    assert left.split() == [f"{BASE}/shared/.env"]
+
+
+def test_what_it_leaves_belongs_to_the_services_user(deployed: Site) -> None:
+    assert deployed.host.run(f"find {BASE} -not -user {SERVICE_USER}").out == ""
+    assert deployed.host.run(["stat", "-c", "%a %U", f"{BASE}/shared/.env"]).out.strip() == f"600 {SERVICE_USER}"
+    (bot,) = deployed.bots()
+    assert deployed.host.run(["ps", "-o", "user:20=", "-p", str(bot)]).out.strip() == SERVICE_USER
+    line = deployed.audit()[-1]
+    assert line["outcome"] == "good"
+    assert line["address"]
+    assert line["commit"] == deployed.git("rev-parse", "HEAD").strip()
+
+
+def test_after_a_reboot_it_is_up_by_itself(deployed: Site) -> None:
+    deployed.host.reboot()
+    deployed.wait_until_well()
+
+
+def test_nothing_new_is_done_at_once(deployed: Site) -> None:
+    bots = deployed.bots()
+    ended = deployed.fab("deploy", "--json")
+    assert (ended.code, ended.only["result"]) == (0, "nothing_new")
+    assert [step["name"] for step in ended.only["steps"]] == ["connect", "check"]
+    assert deployed.bots() == bots
+
+
+def test_a_new_commit_replaces_and_the_gateway_is_left_alone(deployed: Site) -> None:
+    inspect = "docker inspect --format '{{.Id}} {{.State.StartedAt}}' ibkr-gateway"
+    container, before = deployed.host.run(inspect).out, deployed.current()
+    deployed.host.run(f"touch {BASE}/shared/state/kept {BASE}/shared/logs/kept")
+    deployed.commit("another", **{"README.md": "\nMore.\n"})
+    planned = deployed.fab("deploy", "--dry-run", "--json").only
+    assert (planned["result"], planned["changes"]) == ("would_deploy", ["M README.md"])
+    ended = deployed.deploy()
+    assert (ended.code, ended.only["result"]) == (0, "deployed"), str(ended)
+    assert deployed.current() != before
+    assert deployed.is_well()
+    assert deployed.host.run(inspect).out == container
+    assert deployed.host.exists(f"{BASE}/current/state/kept")
+    assert deployed.host.exists(f"{BASE}/current/logs/kept")
+
+
+def test_a_change_of_the_gateways_files_makes_its_container_anew(deployed: Site) -> None:
+    inspect = "docker inspect --format '{{.Id}}' ibkr-gateway"
+    container = deployed.host.run(inspect).out
+    deployed.commit("the gateway", **{"docker/gateway/docker-compose.yml": "# Another line.\n"})
+    ended = deployed.deploy()
+    assert ended.code == 0, str(ended)
+    assert deployed.host.run(inspect).out != container
+    assert deployed.is_well()
+
+
+def break_syntax(site: Site) -> tuple[str, ...]:
+    site.commit("bad code", **{"orchestration/gateway/wait.py": "\nthis is no Python\n"})
+    return ()
+
+
+def break_start(site: Site) -> tuple[str, ...]:
+    site.commit("worse code", **{"orchestration/serve.py": "\nraise RuntimeError('it broke while it was loaded')\n"})
+    return ()
+
+
+def break_requirement(site: Site) -> tuple[str, ...]:
+    line = f"\nno-such-package-at-all==1.0 --hash=sha256:{'0' * 64}\n"
+    site.commit("bad requirement", **{"requirements.txt": line})
+    return ()
+
+
+def break_settings(site: Site) -> tuple[str, ...]:
+    site.write_env(GATEWAY_PORT="many")
+    return (f"--env-file={site.env_file}",)
+
+
+def break_bot(site: Site) -> tuple[str, ...]:
+    site.write_env(BOT_COMMAND="/bin/false")
+    return (f"--env-file={site.env_file}",)
+
+
+def break_account(site: Site) -> tuple[str, ...]:
+    site.write_env(GATEWAY_ACCOUNT="DU999999")
+    return (f"--env-file={site.env_file}",)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "result", "cause"),
+    [
+        (break_syntax, "not_made", "SyntaxError"),
+        (break_start, "went_back", "it broke while it was loaded"),
+        (break_requirement, "not_made", "no-such-package-at-all"),
+        (break_settings, "kept", "GATEWAY_PORT"),
+        (break_bot, "went_back", "exit code 1"),
+        (break_account, "went_back", "GATEWAY_WRONG_ACCOUNT"),
+    ],
+    ids=["bad code", "code that breaks at the start", "bad requirement", "bad settings", "dead bot", "wrong account"],
+)
+def test_a_bad_release_goes_back_by_itself(
+    deployed: Site, break_it: Callable[[Site], tuple[str, ...]], result: str, cause: str
+) -> None:
+    before = deployed.current()
+    settings = deployed.host.read(f"{BASE}/shared/.env")
+    good = deployed.git("rev-parse", "HEAD").strip()
+    try:
+        ended = deployed.deploy(*break_it(deployed))
+    finally:
+        deployed.git("reset", "--quiet", "--hard", good)
+    found = ended.only
+    assert (ended.code, found["result"]) == (1, result), str(ended)
+    assert cause in "\n".join(found["evidence"]), str(ended)
+    assert deployed.current() == before
+    deployed.wait_until_well()
+    assert deployed.host.read(f"{BASE}/shared/.env") == settings
+    assert deployed.audit()[-1]["outcome"] == result
+    assert not deployed.host.exists(f"{BASE}/shared/.env.new")
+
+
+def test_rollback_goes_back_to_the_last_good_one_or_to_a_named_one(deployed: Site) -> None:
+    first = deployed.current()
+    deployed.commit("one more", **{"README.md": "\nYet more.\n"})
+    assert deployed.deploy().code == 0
+    second = deployed.current()
+    back = deployed.fab("rollback", "--json")
+    assert (back.code, back.only["release"]) == (0, first), str(back)
+    assert deployed.is_well()
+    forward = deployed.fab("rollback", "--json", f"--release={second}")
+    assert (forward.code, forward.only["release"]) == (0, second), str(forward)
+    assert deployed.is_well()
+    unknown = deployed.fab("rollback", "--json", "--release=no-such")
+    assert unknown.code == 1
+    assert second in unknown.only["next_action"]
+
+
+def test_five_releases_are_kept_and_the_current_one_always(deployed: Site) -> None:
+    for number in range(6):
+        deployed.host.run(["cp", "-a", f"{BASE}/current/", f"{BASE}/releases/2020010{number + 1}T000000Z_abcdef0"])
+    deployed.commit("prune", **{"README.md": "\nPrune.\n"})
+    assert deployed.deploy().code == 0
+    assert len(deployed.releases()) == 5
+    assert deployed.current() in deployed.releases()
+    assert deployed.is_well()
+
+
+@pytest.mark.parametrize("after", ["lock", "upload", "environment", "seal", "settings ", "switch", "start", "hold"])
+def test_a_deploy_that_is_killed_leaves_a_system_that_runs(deployed: Site, after: str) -> None:
+    before = deployed.current()
+    deployed.commit(f"cut after {after}", **{"README.md": f"\nCut after {after}.\n"})
+    with deployed.deploying() as process:
+        read_until(process, lambda line: f"] {after}" in line and "settings up" not in line)
+        process.kill()
+    if after in {"lock", "upload", "environment", "seal"}:
+        assert deployed.current() == before
+        assert deployed.is_well()
+    ended = deployed.deploy()
+    assert ended.code == 0, str(ended)
+    assert deployed.is_well()
+    assert deployed.current() != before
+
+
+def test_a_connection_that_is_cut_leaves_a_system_that_runs(deployed: Site) -> None:
+    deployed.commit("cut the cable", **{"README.md": "\nThe cable.\n"})
+    with deployed.deploying() as process:
+        read_until(process, lambda line: "] switch" in line)
+        deployed.host.run("pkill -KILL -u trader sshd-session || pkill -KILL -u trader sshd")
+        assert process.wait(60) == 1
+        assert "broke" in process.stderr.read() if process.stderr else ""
+    deployed.host.wait_until(lambda: deployed.audit()[-1]["outcome"] == "good", "it went on by itself")
+    deployed.wait_until_well()
+    assert deployed.deploy().only["result"] == "nothing_new"
+
+
+def test_a_bad_release_goes_back_though_nobody_listens(deployed: Site) -> None:
+    before = deployed.current()
+    break_bot(deployed)
+    deployed.commit("bad, and cut off")
+    with deployed.deploying(f"--env-file={deployed.env_file}") as process:
+        read_until(process, lambda line: "] start" in line)
+        process.kill()
+    deployed.host.wait_until(lambda: deployed.audit()[-1]["outcome"] == "went_back", "it went back by itself")
+    assert deployed.current() == before
+    deployed.wait_until_well()
+
+
+def test_the_lock_names_its_holder_and_is_free_when_the_holder_is_gone(deployed: Site) -> None:
+    deployed.commit("locked", **{"README.md": "\nLocked.\n"})
+    with deployed.deploying() as process:
+        read_until(process, lambda line: "] lock" in line)
+        os.kill(process.pid, signal.SIGSTOP)
+        refused = deployed.deploy()
+        assert refused.code == 1
+        assert f"(process {process.pid}) since 20" in refused.only["message"]
+        process.kill()
+    deadline_s = time.monotonic() + 60
+    while (ended := deployed.deploy()).code and time.monotonic() < deadline_s:
+        pass
+    assert ended.code == 0, str(ended)
+
+
+def test_an_unknown_host_key_is_refused_with_the_command_that_mends_it(deployed: Site) -> None:
+    deployed.use_ssh(known="")
+    ended = deployed.fab("deploy", "--json")
+    assert ended.code == 1
+    assert "is not known" in ended.only["message"]
+    assert f"ssh-keyscan -p {deployed.host.ssh_port} 127.0.0.1 >> ~/.ssh/known_hosts" in ended.only["next_action"]
+
+
+def test_a_changed_host_key_is_refused_loudly(deployed: Site, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
+    key = " ".join(other.with_suffix(".pub").read_text().split()[:2])
+    deployed.use_ssh(known=f"[127.0.0.1]:{deployed.host.ssh_port} {key}\n")
+    ended = deployed.fab("deploy", "--json")
+    assert ended.code == 1
+    assert "HAS CHANGED" in ended.only["message"]
+
+
+def test_a_tree_that_is_not_committed_is_refused_by_name(deployed: Site) -> None:
+    (deployed.checkout / "forgotten.txt").write_text("x")
+    try:
+        ended = deployed.fab("deploy", "--json")
+    finally:
+        (deployed.checkout / "forgotten.txt").unlink()
+    assert ended.code == 1
+    assert "?? forgotten.txt" in ended.only["evidence"]
+    assert ended.only["steps"] == []
+
+
+def test_one_host_that_fails_does_not_stop_the_next(deployed: Site) -> None:
+    ended = deployed.fab("deploy", "--json", hosts="nowhere,rackmount")
+    outcomes = {one["host"]: one["result"] for one in json.loads(ended.out)["hosts"]}
+    assert ended.code == 1
+    assert outcomes == {"nowhere": "failed", "rackmount": "nothing_new"}
+
+
+def test_status_and_logs_show_the_host(deployed: Site) -> None:
+    status = deployed.fab("status", "--json")
+    assert (status.code, status.only["release"]) == (0, deployed.current())
+    assert status.only["document"]["bot"]["pid"] == deployed.bots()[0]
+    logs = deployed.fab("logs", "--of=bot", "--lines=200")
+    assert logs.code == 0
+    assert "READY" in logs.out or "heartbeat" in logs.out, str(logs)
+
+
+def test_a_held_system_is_not_deployed_to(deployed: Site) -> None:
+    inv = f"cd {BASE}/current && runuser -u {SERVICE_USER} -- .venv/bin/python -m invoke"
+    deployed.host.run(f"{inv} hold --reason=maintenance", timeout_s=120)
+    try:
+        ended = deployed.fab("deploy", "--json")
+    finally:
+        deployed.host.run(f"{inv} resume && systemctl restart {UNIT}")
+    assert ended.code == 1
+    assert "held by" in str(ended.only)
+
+
+def test_the_settings_are_never_readable_by_others(deployed: Site) -> None:
+    deployed.write_env(LOG_KEEP=31)
+    assert deployed.deploy(f"--env-file={deployed.env_file}").only["result"] == "deployed"
+    mode = int(deployed.host.run(["stat", "-c", "%f", f"{BASE}/shared/.env"]).out, 16)
+    assert stat.S_IMODE(mode) == 0o600
+    deployed.wait_until_well()

@@ -1,0 +1,238 @@
+"""The steps of a deploy against a host that is a strict fake."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestration.deploy.checkout import Checkout
+from orchestration.deploy.deploy import Options, Outcome, Workflow, deploy, rollback
+from orchestration.deploy.errors import DeployError
+from orchestration.deploy.host import Host
+from tests.fakes.clock import FakeClock
+from tests.fakes.remote import FakeRemote
+
+OLD, NEW = "a" * 40, "b" * 40
+OLD_NAME = "20261117T090000Z_aaaaaaaaaa"
+NEW_NAME = "20261118T140000Z_bbbbbbbbbb"  # the fake clock's time
+TREE = Checkout(folder=Path("/checkout"), commit=NEW, subject="something new", files={"a": "2", "b": "1"})
+GOOD = {"code": 0, "document": {}, "lines": []}
+SECRET = b"TWS_PASSWORD=planted\n"
+
+
+def facts(**changes: object) -> dict[str, Any]:
+    """A host that is ready, with one good release that runs."""
+    one = {"name": OLD_NAME, "commit": OLD, "complete": True, "verified": True, "failed": False}
+    return {
+        "python": "3.12.3",
+        "has_venv": True,
+        "has_systemd": True,
+        "user": {"uid": 998, "home": "/home/zero-touch", "groups": ["zero-touch", "docker"]},
+        "docker": "27.1.1",
+        "docker_problem": "",
+        "free_bytes": 10 * 1024**3,
+        "base_owner": "zero-touch",
+        "current": OLD_NAME,
+        "files": {"a": "1"},
+        "releases": [one],
+        "env_mode": 0o600,
+        "activation": False,
+        "hold": {},
+        "service": {},
+        "status": GOOD,
+        **changes,
+    }
+
+
+def activated(outcome: str, current: str, **changes: object) -> dict[str, Any]:
+    said = {"outcome": outcome, "current": current, "gap_s": 3.1, "message": "", "next_action": "", "evidence": []}
+    return {"result": {**said, **changes}}
+
+
+@pytest.fixture
+def remote() -> FakeRemote:
+    remote = FakeRemote()
+    remote.expect("look", {"result": facts()})
+    remote.expect("ensure_folders", {"result": {"cleared": []}})
+    remote.expect("unpack", {"result": {}})
+    remote.expect("build", {"say": "building"}, {"result": {"reused": True}})
+    remote.expect("seal", {"result": {}})
+    remote.expect("begin", {"result": {}})
+    remote.expect("follow", {"step": "switch", "ok": True, "duration_s": 0.1}, {}, activated("good", NEW_NAME))
+    return remote
+
+
+def run(remote: FakeRemote, options: Options | None = None, *, tree: Checkout = TREE) -> Outcome:
+    host = Host(remote=remote, base="/opt/zero-touch", user="zero-touch")
+    work = Workflow(host, "deploy", clock=FakeClock(), on_step=lambda _: None)
+    return deploy(work, tree, lambda: b"archive", options or Options(by="ann@desk"))
+
+
+def test_a_new_commit_is_uploaded_built_sealed_and_put_in_force(remote: FakeRemote) -> None:
+    outcome = run(remote)
+    assert (outcome.ok, outcome.result, outcome.release) == (True, "deployed", NEW_NAME)
+    assert remote.commands == ["look", "look", "ensure_folders", "unpack", "build", "seal", "begin", "follow"]
+    assert remote.uploads["unpack"] == b"archive"
+    begun = dict(remote.calls)["begin"]
+    assert (begun["target"], begun["previous"], begun["gateway_changed"]) == (NEW_NAME, OLD_NAME, False)
+    assert [step.name for step in outcome.steps] == [
+        *("connect", "check", "lock", "look again", "folders", "upload", "environment", "seal", "switch"),
+    ]
+    assert outcome.changes == ("M a", "A b")
+    assert remote.held is not None
+    assert not remote.held.is_held
+
+
+def test_the_argument_list_is_the_loader_and_a_length_whatever_is_sent(remote: FakeRemote) -> None:
+    remote.expect("put_env", {"result": {"changed": True}})
+    assert run(remote, Options(env=SECRET, wheels=b"wheels")).ok
+    assert remote.uploads["put_env"] == SECRET
+    assert "planted" not in str(remote.argvs)
+    assert {argv[:6] for argv in remote.argvs if argv[2] == "python3"} == {
+        ("sudo", "-n", "python3", "-I", "-c", remote.argvs[0][5])
+    }
+
+
+def test_root_needs_no_sudo() -> None:
+    remote = FakeRemote(user="root")
+    remote.expect("look", {"result": facts(releases=[{**facts()["releases"][0], "commit": NEW}])})
+    assert run(remote).result == "nothing_new"
+    assert remote.argvs[0][0] == "python3"
+
+
+def test_nothing_new_takes_no_lock_and_changes_nothing() -> None:
+    remote = FakeRemote()
+    remote.expect("look", {"result": facts(releases=[{**facts()["releases"][0], "commit": NEW}])})
+    outcome = run(remote)
+    assert (outcome.ok, outcome.result) == (True, "nothing_new")
+    assert remote.held is None
+
+
+def test_the_same_commit_that_is_not_well_is_started_anew_without_an_upload(remote: FakeRemote) -> None:
+    same = facts(releases=[{**facts()["releases"][0], "commit": NEW}], status={**GOOD, "code": 3})
+    remote.answers["look"] = [[{"result": same}]]
+    assert run(remote).result == "deployed"
+    assert "unpack" not in remote.commands
+    assert dict(remote.calls)["begin"]["target"] == OLD_NAME
+
+
+def test_a_dry_run_only_looks() -> None:
+    remote = FakeRemote()
+    remote.expect("look", {"result": facts()})
+    outcome = run(remote, Options(dry_run=True))
+    assert (outcome.ok, outcome.result, outcome.changes) == (True, "would_deploy", ("M a", "A b"))
+    assert remote.commands == ["look"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"python": "3.10.12"}, "3.11 or newer"),
+        ({"has_venv": False}, "python3-venv"),
+        ({"has_systemd": False}, "systemd"),
+        ({"user": {}}, "no user zero-touch"),
+        ({"docker": "", "docker_problem": "permission denied"}, "permission denied"),
+        ({"free_bytes": 5 * 1024**2}, "5 MiB"),
+        ({"base_owner": ""}, "nobody's"),
+        ({"env_mode": None}, "--env-file"),
+        ({"env_mode": 0o644}, "chmod 600"),
+        ({"hold": {"by": "bob@rack", "since": "today"}}, "held by bob@rack"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_host_that_is_not_ready_is_left_alone(change: dict[str, Any], words: str) -> None:
+    remote = FakeRemote()
+    remote.expect("look", {"result": facts(**change)})
+    outcome = run(remote)
+    assert not outcome.ok
+    assert words in str(outcome.evidence)
+    assert "provision" in outcome.next_action
+    assert remote.commands == ["look"]
+
+
+def test_whoever_holds_the_lock_is_named(remote: FakeRemote) -> None:
+    remote.locked_by = '{"by": "bob@desk (process 7)", "since": "2026-11-18T13:59:00+00:00", "action": "deploy"}'
+    outcome = run(remote)
+    assert "by bob@desk (process 7) since 2026-11-18T13:59" in outcome.message
+    assert remote.commands == ["look"]
+
+
+@pytest.mark.parametrize("command", ["unpack", "build", "seal"])
+def test_a_release_that_cannot_be_made_is_removed_and_audited(remote: FakeRemote, command: str) -> None:
+    refused = {"refused": {"message": "the disk is full", "next_action": "", "evidence": ["No space left"]}}
+    remote.answers[command] = [[refused]]
+    remote.expect("discard", {"result": {}})
+    remote.expect("audit", {"result": {}})
+    outcome = run(remote)
+    assert (outcome.ok, outcome.result, outcome.message) == (False, "not_made", "the disk is full")
+    assert "begin" not in remote.commands
+    assert dict(remote.calls)["audit"]["outcome"] == "not_made"
+    assert remote.held is not None
+    assert not remote.held.is_held
+
+
+def test_a_connection_that_breaks_is_the_outcome_even_if_nothing_can_be_cleared_away(remote: FakeRemote) -> None:
+    broken = DeployError("the connection to rackmount broke")
+    for command in ("build", "discard"):
+        remote.answers[command] = [[broken]]
+    assert run(remote).message == "the connection to rackmount broke"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [("kept", "runs on"), ("went_back", "runs again"), ("went_back_not_good", "NOT GOOD"), ("stopped", "is stopped")],
+)
+def test_what_became_of_a_bad_release_is_said(remote: FakeRemote, outcome: str, words: str) -> None:
+    remote.answers["follow"] = [[activated(outcome, OLD_NAME, message="it did not start", evidence=["a line"])]]
+    found = run(remote)
+    assert (found.ok, found.result, found.evidence) == (False, outcome, ("a line",))
+    assert words in found.message
+
+
+def test_an_activation_that_a_cut_deploy_left_behind_is_waited_for(remote: FakeRemote) -> None:
+    new = [{**facts()["releases"][0], "commit": NEW}]
+    looks = [facts(activation=True), facts(activation=True), facts(releases=new)]
+    remote.answers["look"] = [[{"result": one}] for one in looks]
+    assert run(remote).result == "nothing_new"
+    assert "begin" not in remote.commands
+    assert remote.commands.count("follow") == 1
+
+
+def test_the_first_release_has_nothing_before_it(remote: FakeRemote) -> None:
+    remote.answers["look"] = [[{"result": facts(current="", releases=[], files={}, status=None)}]]
+    assert run(remote).ok
+    begun = dict(remote.calls)["begin"]
+    assert (begun["previous"], begun["gateway_changed"]) == ("", False)
+
+
+def test_a_host_without_sudo_or_python_is_told_what_it_needs() -> None:
+    for errors, words in (
+        ("sudo: a password is required", "without a password"),
+        ("sudo: python3: command not found", "no python3"),
+        ("Killed", "no result"),
+    ):
+        host = Host(remote=FakeRemote(dies_with=errors), base="/opt/zero-touch", user="zero-touch")
+        with pytest.raises(DeployError, match=words):
+            host.look()
+
+
+def back(remote: FakeRemote, words: str) -> Outcome:
+    host = Host(remote=remote, base="/opt/zero-touch", user="zero-touch")
+    return rollback(Workflow(host, "rollback", clock=FakeClock(), on_step=lambda _: None), words, Options())
+
+
+def test_rollback_takes_the_last_good_one_or_the_named_one(remote: FakeRemote) -> None:
+    newer = {"name": NEW_NAME, "commit": NEW, "complete": True, "verified": True, "failed": False}
+    remote.answers["look"] = [[{"result": facts(current=NEW_NAME, releases=[facts()["releases"][0], newer])}]]
+    assert back(remote, "").result == "rolled_back"
+    assert dict(remote.calls)["begin"]["target"] == OLD_NAME
+    assert back(remote, "bbbb").ok
+    assert [arguments["target"] for command, arguments in remote.calls if command == "begin"] == [OLD_NAME, NEW_NAME]
+
+
+def test_rollback_without_an_earlier_one_says_which_there_are(remote: FakeRemote) -> None:
+    for words in ("", "no-such"):
+        outcome = back(remote, words)
+        assert not outcome.ok
+        assert OLD_NAME in outcome.next_action
+    assert "begin" not in remote.commands
