@@ -9,11 +9,19 @@ from typing import Any, TypeVar
 from orchestration.deploy.checkout import Checkout
 from orchestration.deploy.errors import DeployError
 from orchestration.deploy.host import Activated, Facts, Host
-from orchestration.deploy.release import KEEP, Changes, build_name, find_changes, find_previous, find_release
+from orchestration.deploy.ready import check_host
+from orchestration.deploy.release import (
+    KEEP,
+    Changes,
+    Release,
+    build_gateway_digest,
+    build_name,
+    find_changes,
+    find_previous,
+    find_release,
+)
 from orchestration.system.clock import Clock
 
-_OLDEST_PYTHON = (3, 11)
-_LEAST_FREE_BYTES = 1024**3
 _Result = TypeVar("_Result")
 
 
@@ -165,7 +173,7 @@ def deploy(work: Workflow, checkout: Checkout, archive: Callable[[], bytes], opt
     host, outcome = work.host, work.outcome
     with work.judged():
         work.step("connect", host.connect)
-        facts = work.step("check", lambda: check_host(host.look(status=True), options, host))
+        facts = work.step("check", lambda: check_host(host.look(status=True), host, brings_env=options.env is not None))
         outcome.release = facts.current
         changes = find_changes(facts.files, checkout.files)
         outcome.changes = changes.lines
@@ -189,7 +197,6 @@ def _deploy_locked(work: Workflow, checkout: Checkout, archive: Callable[[], byt
     facts = work.step("look again", lambda: _settle(work))
     for name in work.step("folders", host.ensure_folders):
         host.on_say(f"cleared away {name}, which an interrupted deploy had left")
-    changes = find_changes(facts.files, checkout.files)
     env_changed = options.env is not None and work.step("settings up", lambda: host.upload_env(options.env or b""))
     current = facts.release
     if current and current.verified and current.commit == checkout.commit:
@@ -218,7 +225,8 @@ def _deploy_locked(work: Workflow, checkout: Checkout, archive: Callable[[], byt
     activated = host.activate(
         target=name,
         previous=facts.current if facts.release else "",
-        gateway_changed=bool(facts.current) and changes.touches_gateway,
+        gateway_changed=current is not None and current.gateway != build_gateway_digest(checkout.files),
+        brings_env=env_changed,
         hold_timeout_s=options.timeout_s,
         keep=KEEP,
         action="deploy",
@@ -240,7 +248,8 @@ def _make_release(
     if wheels is not None:
         work.step("wheels", lambda: host.upload_wheels(name, wheels))
     work.step("environment", lambda: host.build_environment(name, wheels=wheels is not None))
-    work.step("seal", lambda: host.seal(name, commit=checkout.commit, files=checkout.files))
+    release = Release(name=name, commit=checkout.commit, gateway=build_gateway_digest(checkout.files))
+    work.step("seal", lambda: host.seal(release, files=checkout.files))
 
 
 def rollback(work: Workflow, words: str, options: Options) -> Outcome:
@@ -248,7 +257,7 @@ def rollback(work: Workflow, words: str, options: Options) -> Outcome:
     host, outcome = work.host, work.outcome
     with work.judged():
         work.step("connect", host.connect)
-        work.step("check", lambda: check_host(host.look(), options, host, needs_env=True))
+        work.step("check", lambda: check_host(host.look(), host, brings_env=False))
         with work.locked(options.by):
             facts = work.step("look again", lambda: _settle(work))
             outcome.release = facts.current
@@ -264,7 +273,8 @@ def rollback(work: Workflow, words: str, options: Options) -> Outcome:
             activated = host.activate(
                 target=target.name,
                 previous=facts.current if facts.release else "",
-                gateway_changed=False,
+                gateway_changed=facts.release is not None and facts.release.gateway != target.gateway,
+                brings_env=False,
                 hold_timeout_s=options.timeout_s,
                 keep=KEEP,
                 action="rollback",
@@ -275,62 +285,6 @@ def rollback(work: Workflow, words: str, options: Options) -> Outcome:
             if outcome.ok:
                 outcome.result, outcome.message = "rolled_back", f"{target.name} runs"
     return outcome
-
-
-def check_host(facts: Facts, options: Options, host: Host, *, needs_env: bool = True) -> Facts:
-    """Is the host ready? All that is not, in one message.
-
-    Raises:
-        DeployError: It is not.
-    """
-    lacks = [
-        *_check_programs(facts),
-        *_check_user(facts, host),
-        *(
-            []
-            if facts.free_bytes >= _LEAST_FREE_BYTES
-            else [f"only {facts.free_bytes // 1024**2} MiB of disk are free"]
-        ),
-    ]
-    if needs_env and facts.env_mode is None and options.env is None:
-        lacks.append("there are no settings yet: give --env-file (a .env for that host)")
-    if facts.env_mode is not None and facts.env_mode & 0o077:
-        lacks.append(f"{host.base}/shared/.env can be read by others (mode {facts.env_mode:o}): chmod 600")
-    if facts.hold:
-        lacks.append(
-            f"the system is held by {facts.hold.get('by')} since {facts.hold.get('since')}: `inv resume` there"
-        )
-    if lacks:
-        raise DeployError(
-            f"{host.name} is not ready: {lacks[0]}" if len(lacks) == 1 else f"{host.name} is not ready",
-            next_action=f"fab -H {host.name} provision makes packages, Docker, the user and the folders ready.",
-            evidence=tuple(lacks),
-        )
-    return facts
-
-
-def _check_programs(facts: Facts) -> list[str]:
-    lacks = []
-    if tuple(int(part) for part in facts.python.split(".")[:2]) < _OLDEST_PYTHON:
-        lacks.append(f"its python3 is {facts.python}; 3.11 or newer is needed")
-    if not facts.has_venv:
-        lacks.append("its python3 cannot make environments (package python3-venv)")
-    if not facts.has_systemd:
-        lacks.append("systemd is not its pid 1")
-    return lacks
-
-
-def _check_user(facts: Facts, host: Host) -> list[str]:
-    if not facts.user:
-        return [f"there is no user {host.user}"]
-    lacks = []
-    if facts.user["uid"] == 0:
-        lacks.append("the service must not be root's")
-    if not facts.docker:
-        lacks.append(f"{host.user} cannot use Docker: {facts.docker_problem or 'it does not answer'}")
-    if facts.base_owner != host.user:
-        lacks.append(f"{host.base} is {facts.base_owner or 'nobody'}'s, not {host.user}'s")
-    return lacks
 
 
 def _settle(work: Workflow) -> Facts:

@@ -204,9 +204,10 @@ class Host:
         """Make the release's Python environment; returns whether one was there for the same requirements."""
         return bool(self._call("build", {"name": name, "wheels": wheels}, timeout_s=_BUILD_S)["reused"])
 
-    def seal(self, name: str, *, commit: str, files: Mapping[str, str]) -> None:
+    def seal(self, release: Release, *, files: Mapping[str, str]) -> None:
         """Declare the release whole."""
-        self._call("seal", {"name": name, "commit": commit, "files": dict(files)})
+        record = {"name": release.name, "commit": release.commit, "gateway": release.gateway, "files": dict(files)}
+        self._call("seal", record)
 
     def discard(self, name: str) -> None:
         """Remove a release that came to nothing."""

@@ -1,5 +1,6 @@
 """What a release is, in values: its name, what it holds, what differs between two, which one to go back to. Pure."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ class Release:
     Attributes:
         name: `20260105T141500Z_1a2b3c4d5e`: when it was made, in UTC, and of which commit. Names sort by time.
         commit: The whole commit id; empty if the release is not whole.
+        gateway: A digest of the files that the gateway's container is made from; empty if unknown.
         complete: Whether all of it is there.
         verified: Whether it ran and was found good.
         failed: Whether it was tried and was not.
@@ -29,6 +31,7 @@ class Release:
 
     name: str
     commit: str = ""
+    gateway: str = ""
     complete: bool = True
     verified: bool = False
     failed: bool = False
@@ -61,8 +64,7 @@ class Changes:
     @property
     def touches_gateway(self) -> bool:
         """Whether the gateway's container has to be made anew."""
-        paths = (*self.added, *self.changed, *self.removed)
-        return any(path.startswith(_GATEWAY_FOLDER) and not path.startswith(_NOT_THE_CONTAINERS) for path in paths)
+        return any(_is_gateways(path) for path in (*self.added, *self.changed, *self.removed))
 
 
 def build_name(commit: str, now: datetime) -> str:
@@ -93,6 +95,16 @@ def find_changes(before: Files, after: Files) -> Changes:
         changed=tuple(sorted(path for path in after.keys() & before.keys() if after[path] != before[path])),
         removed=tuple(sorted(before.keys() - after.keys())),
     )
+
+
+def build_gateway_digest(files: Files) -> str:
+    """The same for two lists if the gateway's container can stay as it is between them."""
+    lines = sorted(f"{facts} {path}" for path, facts in files.items() if _is_gateways(path))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _is_gateways(path: str) -> bool:
+    return path.startswith(_GATEWAY_FOLDER) and not path.startswith(_NOT_THE_CONTAINERS)
 
 
 def find_previous(releases: Iterable[Release], current: str) -> Release | None:

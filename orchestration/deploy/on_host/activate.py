@@ -60,6 +60,7 @@ class Activation:
         target: The release's name.
         previous: The name of the one in force before; empty for none.
         gateway_changed: Whether the container has to be made anew.
+        brings_env: Whether new settings came along, to be in force with it.
         hold_timeout_s: For how long it may take until it is good.
         keep: How many releases stay.
         cause: Why it was not good, and lines that show it.
@@ -70,6 +71,7 @@ class Activation:
     target: str
     previous: str
     gateway_changed: bool
+    brings_env: bool
     hold_timeout_s: float
     keep: int
     cause: RefusedError | None = None
@@ -79,6 +81,7 @@ class Activation:
     def perform(self) -> str:
         """Do it. Returns the outcome: `good`, `kept`, `went_back`, `went_back_not_good` or `stopped`."""
         release = self.layout.release(self.target)
+        self._as_user(lambda: self.layout.env_previous.unlink(missing_ok=True))  # of one that was cut off
         try:
             self._step("settings", lambda: self._check(release))
         except RefusedError as error:
@@ -86,7 +89,7 @@ class Activation:
             self._forget_new_env()
             return "kept" if self.previous else "stopped"
         try:
-            self._bring_up(self.target, takes_env=True)
+            self._bring_up(self.target, takes_env=self.brings_env)
         except RefusedError as error:
             self.cause = error
             self._mark(release, FAILED_FILE)
@@ -96,11 +99,11 @@ class Activation:
         self._step("prune", lambda: self._as_user(lambda: prune(self.layout, keep=self.keep)))
         return "good"
 
-    def _bring_up(self, name: str, *, takes_env: bool, prefix: str = "") -> None:
+    def _bring_up(self, name: str, *, takes_env: bool = False, gives_env_back: bool = False, prefix: str = "") -> None:
         release = self.layout.release(name)
         if self.gateway_changed and self.layout.read_current():
             self._step(f"{prefix}gateway", self._take_gateway_down)
-        self._step(f"{prefix}switch", lambda: self._switch(release, takes_env=takes_env))
+        self._step(f"{prefix}switch", lambda: self._switch(release, takes_env=takes_env, gives_env_back=gives_env_back))
         place = read_place(release, self.user)
         self._step(f"{prefix}install", lambda: self._install(release))
         since = f"@{int(time.time())}"
@@ -111,7 +114,7 @@ class Activation:
             self.gap_s = round(time.monotonic() - began_s, 1)
 
     def _check(self, release: Path) -> None:
-        check_settings(release, self.user, env_file=self.layout.env_new if self.layout.env_new.exists() else None)
+        check_settings(release, self.user, env_file=self.layout.env_new if self.brings_env else None)
 
     def _take_gateway_down(self) -> None:
         """The gateway's own files changed: its container must be made anew by the release that comes."""
@@ -119,14 +122,14 @@ class Activation:
         run(("systemctl", "stop", read_place(release, self.user).unit), timeout_s=_RESTART_TIMEOUT_S)
         inv(release, "gateway.down", user=self.user, timeout_s=_RESTART_TIMEOUT_S)
 
-    def _switch(self, release: Path, *, takes_env: bool) -> None:
+    def _switch(self, release: Path, *, takes_env: bool, gives_env_back: bool) -> None:
         def switch() -> None:
             layout = self.layout
-            if takes_env and layout.env_new.exists():
+            if takes_env:
                 with suppress(FileNotFoundError):
                     _copy_private(layout.env, layout.env_previous)
                 layout.env_new.rename(layout.env)
-            elif not takes_env and layout.env_previous.exists():
+            elif gives_env_back and layout.env_previous.exists():
                 layout.env_previous.rename(layout.env)
             temporary = layout.base / ".current.new"
             temporary.unlink(missing_ok=True)
@@ -186,7 +189,7 @@ class Activation:
             self._step("back: stop", lambda: self._stop_for_good(place))
             return "stopped"
         try:
-            self._bring_up(self.previous, takes_env=False, prefix="back: ")
+            self._bring_up(self.previous, gives_env_back=True, prefix="back: ")
         except RefusedError as error:
             print_line({"say": f"the previous release is in force again, and is not good either: {error.message}"})
             return "went_back_not_good"
@@ -288,6 +291,7 @@ def activate(arguments: Mapping[str, Any]) -> dict[str, Any]:
         target=arguments["target"],
         previous=arguments["previous"],
         gateway_changed=bool(arguments["gateway_changed"]),
+        brings_env=bool(arguments["brings_env"]),
         hold_timeout_s=float(arguments["hold_timeout_s"]),
         keep=int(arguments["keep"]),
     )

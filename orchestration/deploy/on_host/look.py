@@ -69,6 +69,7 @@ def read_releases(layout: Layout) -> list[dict[str, Any]]:
             {
                 "name": folder.name,
                 "commit": record.get("commit", ""),
+                "gateway": record.get("gateway", ""),
                 "complete": bool(record),
                 "verified": (folder / VERIFIED_FILE).is_file(),
                 "failed": (folder / FAILED_FILE).is_file(),

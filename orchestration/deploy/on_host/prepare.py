@@ -28,6 +28,7 @@ def ensure_folders(arguments: Mapping[str, Any]) -> dict[str, Any]:
         folder.mkdir(exist_ok=True)
     for folder in (layout.shared / "state", layout.shared / "logs"):
         folder.mkdir(mode=0o700, exist_ok=True)
+    layout.env_new.unlink(missing_ok=True)
     cleared = [one["name"] for one in read_releases(layout) if not one["complete"]]
     for name in cleared:
         shutil.rmtree(layout.release(name))
@@ -102,7 +103,7 @@ def seal(arguments: Mapping[str, Any]) -> dict[str, Any]:
     import json
 
     release = Layout(Path(arguments["base"])).release(arguments["name"])
-    record = {name: arguments[name] for name in ("name", "commit", "files")}
+    record = {name: arguments[name] for name in ("name", "commit", "gateway", "files")}
     write_whole(release / RELEASE_FILE, json.dumps(record).encode(), mode=0o644)
     return {}
 

@@ -1,5 +1,6 @@
 """The steps of a deploy against a host that is a strict fake."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from orchestration.deploy.checkout import Checkout
 from orchestration.deploy.deploy import Options, Outcome, Workflow, deploy, rollback
 from orchestration.deploy.errors import DeployError
 from orchestration.deploy.host import Host
+from orchestration.deploy.release import build_gateway_digest
 from tests.fakes.clock import FakeClock
 from tests.fakes.remote import FakeRemote
 
@@ -22,7 +24,8 @@ SECRET = b"TWS_PASSWORD=planted\n"
 
 def facts(**changes: object) -> dict[str, Any]:
     """A host that is ready, with one good release that runs."""
-    one = {"name": OLD_NAME, "commit": OLD, "complete": True, "verified": True, "failed": False}
+    gateway = build_gateway_digest({"a": "1"})
+    one = {"name": OLD_NAME, "commit": OLD, "gateway": gateway, "complete": True, "verified": True, "failed": False}
     return {
         "python": "3.12.3",
         "has_venv": True,
@@ -81,6 +84,12 @@ def test_a_new_commit_is_uploaded_built_sealed_and_put_in_force(remote: FakeRemo
     assert outcome.changes == ("M a", "A b")
     assert remote.held is not None
     assert not remote.held.is_held
+
+
+def test_changed_files_of_the_gateway_have_its_container_made_anew(remote: FakeRemote) -> None:
+    tree = dataclasses.replace(TREE, files={**TREE.files, "docker/gateway/docker-compose.yml": "1"})
+    assert run(remote, tree=tree).ok
+    assert dict(remote.calls)["begin"]["gateway_changed"] is True
 
 
 def test_the_argument_list_is_the_loader_and_a_length_whatever_is_sent(remote: FakeRemote) -> None:

@@ -1,0 +1,68 @@
+"""Whether a host is ready to be deployed to. Pure: facts in, one refusal with all that is missing out."""
+
+from orchestration.deploy.errors import DeployError
+from orchestration.deploy.host import Facts, Host
+
+_OLDEST_PYTHON = (3, 11)
+_LEAST_FREE_BYTES = 1024**3  # an environment is some 150 MB, and a log must still be written afterwards
+
+
+def check_host(facts: Facts, host: Host, *, brings_env: bool) -> Facts:
+    """Is the host ready? All that is not, in one message.
+
+    Args:
+        facts: What a look at it found.
+        host: The host.
+        brings_env: Whether settings come along, so that none need be there.
+
+    Raises:
+        DeployError: It is not.
+    """
+    lacks = [
+        *_check_programs(facts),
+        *_check_user(facts, host),
+        *(
+            []
+            if facts.free_bytes >= _LEAST_FREE_BYTES
+            else [f"only {facts.free_bytes // 1024**2} MiB of disk are free"]
+        ),
+    ]
+    if facts.env_mode is None and not brings_env:
+        lacks.append("there are no settings yet: give --env-file (a .env for that host)")
+    if facts.env_mode is not None and facts.env_mode & 0o077:
+        lacks.append(f"{host.base}/shared/.env can be read by others (mode {facts.env_mode:o}): chmod 600")
+    if facts.hold:
+        lacks.append(
+            f"the system is held by {facts.hold.get('by')} since {facts.hold.get('since')}: `inv resume` there"
+        )
+    if lacks:
+        raise DeployError(
+            f"{host.name} is not ready: {lacks[0]}" if len(lacks) == 1 else f"{host.name} is not ready",
+            next_action=f"fab -H {host.name} provision makes packages, Docker, the user and the folders ready.",
+            evidence=tuple(lacks),
+        )
+    return facts
+
+
+def _check_programs(facts: Facts) -> list[str]:
+    lacks = []
+    if tuple(int(part) for part in facts.python.split(".")[:2]) < _OLDEST_PYTHON:
+        lacks.append(f"its python3 is {facts.python}; 3.11 or newer is needed")
+    if not facts.has_venv:
+        lacks.append("its python3 cannot make environments (package python3-venv)")
+    if not facts.has_systemd:
+        lacks.append("systemd is not its pid 1")
+    return lacks
+
+
+def _check_user(facts: Facts, host: Host) -> list[str]:
+    if not facts.user:
+        return [f"there is no user {host.user}"]
+    lacks = []
+    if facts.user["uid"] == 0:
+        lacks.append("the service must not be root's")
+    if not facts.docker:
+        lacks.append(f"{host.user} cannot use Docker: {facts.docker_problem or 'it does not answer'}")
+    if facts.base_owner != host.user:
+        lacks.append(f"{host.base} is {facts.base_owner or 'nobody'}'s, not {host.user}'s")
+    return lacks

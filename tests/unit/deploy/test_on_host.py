@@ -1,0 +1,70 @@
+"""What runs on the host, as far as folders alone tell."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from orchestration.deploy.on_host.base import RELEASE_FILE, Layout, write_whole
+from orchestration.deploy.on_host.look import read_releases
+from orchestration.deploy.on_host.prepare import ensure_folders, prune
+
+NAMES = [f"2026010{number}T000000Z_abcdef0" for number in range(1, 9)]
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """Eight releases that share two environments; the last one is in force."""
+    layout = Layout(tmp_path)
+    ensure_folders({"base": str(tmp_path)})
+    for number, name in enumerate(NAMES):
+        environment = layout.environments / ("old" if number < 3 else "new")
+        environment.mkdir(exist_ok=True)
+        (environment / ".environment.json").write_text("{}")
+        layout.release(name).mkdir()
+        (layout.release(name) / ".venv").symlink_to(environment)
+        (layout.release(name) / RELEASE_FILE).write_text(json.dumps({"name": name, "commit": "abcdef0"}))
+    layout.current.symlink_to(f"releases/{NAMES[-1]}")
+    return layout
+
+
+def test_the_newest_releases_stay_with_the_environments_they_use(layout: Layout) -> None:
+    assert prune(layout, keep=5) == NAMES[:3]
+    assert [one["name"] for one in read_releases(layout)] == NAMES[3:]
+    assert [folder.name for folder in layout.environments.iterdir()] == ["new"]
+    assert prune(layout, keep=5) == []
+
+
+def test_the_release_in_force_stays_however_old_it_is(layout: Layout) -> None:
+    layout.current.unlink()
+    layout.current.symlink_to(f"releases/{NAMES[0]}")
+    prune(layout, keep=5)
+    assert [one["name"] for one in read_releases(layout)] == [NAMES[0], *NAMES[4:]]
+    assert {folder.name for folder in layout.environments.iterdir()} == {"old", "new"}
+
+
+def test_what_an_interrupted_deploy_left_is_cleared_away_and_nothing_else(layout: Layout) -> None:
+    layout.release("20260109T000000Z_abcdef0").mkdir()
+    (layout.environments / "half").mkdir()
+    layout.env_new.write_text("TWS_PASSWORD=planted")
+    (layout.shared / "state" / "journal.db").write_text("kept")
+    assert ensure_folders({"base": str(layout.base)}) == {"cleared": ["20260109T000000Z_abcdef0"]}
+    assert [one["name"] for one in read_releases(layout)] == NAMES
+    assert {folder.name for folder in layout.environments.iterdir()} == {"old", "new"}
+    assert not layout.env_new.exists()
+    assert (layout.shared / "state" / "journal.db").read_text() == "kept"
+
+
+def test_a_secret_file_is_for_its_owner_alone_and_whole(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("old")
+    path.chmod(0o644)
+    write_whole(path, b"new", mode=0o600)
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", 0o600)
+    assert [one.name for one in tmp_path.iterdir()] == [".env"]
+
+
+def test_the_release_in_force_is_read_from_the_link(layout: Layout, tmp_path: Path) -> None:
+    assert layout.read_current() == NAMES[-1]
+    assert Layout(tmp_path / "nowhere").read_current() == ""
