@@ -46,6 +46,11 @@ class RemoteResult:
 class Held(Protocol):
     """A program on the host that lives as long as it is held."""
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it lives."""
+        ...
+
     def release(self) -> None:
         """Let it end."""
         ...
@@ -195,6 +200,11 @@ class _HeldChannel:
         self._over = threading.Event()
         threading.Thread(target=self._talk, name="deploy-lock", daemon=True).start()
 
+    @property
+    def is_held(self) -> bool:
+        """See `Held.is_held`."""
+        return not (self._channel.closed or self._channel.exit_status_ready())
+
     def release(self) -> None:
         """See `Held.release`."""
         self._over.set()
@@ -270,7 +280,7 @@ def _make_strict(connection: "Connection") -> None:
             connection.client.load_system_host_keys(str(path))
     connection.client.set_missing_host_key_policy(RefuseUnknown())
     if connection.ssh_config.get("identitiesonly", "no").lower() == "yes":
-        connection.connect_kwargs.setdefault("allow_agent", False)
+        # The agent stays: it may hold the named key opened, and named files are tried before it.
         connection.connect_kwargs.setdefault("look_for_keys", False)
     if connection.connect_timeout is None:
         connection.connect_timeout = _CONNECT_TIMEOUT_S

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestration.deploy.checkout import Checkout
 from orchestration.deploy.errors import DeployError
@@ -21,6 +21,9 @@ from orchestration.deploy.release import (
     find_release,
 )
 from orchestration.system.clock import Clock
+
+if TYPE_CHECKING:
+    from orchestration.deploy.connection import Held
 
 _Result = TypeVar("_Result")
 
@@ -102,10 +105,16 @@ class Workflow:
         self.clock = clock
         self.outcome = Outcome(host=host.name, action=action)
         self._tell = on_step
+        self._held: Held | None = None
         host.on_step = lambda name, ok, duration_s: self._add(Step(name=name, ok=ok, duration_s=duration_s))
 
     def step(self, name: str, act: Callable[[], _Result]) -> _Result:
-        """Perform one step."""
+        """Perform one step.
+
+        Raises:
+            DeployError: The host's lock is no longer ours.
+        """
+        self.check_lock()
         began_s = self.clock.monotonic_s()
         ok = False
         try:
@@ -131,11 +140,24 @@ class Workflow:
     def locked(self, by: str) -> Iterator[None]:
         """Hold the host's lock; an activation that somebody left behind is waited for."""
         holder = {"by": by, "since": self.clock.now().isoformat(timespec="seconds"), "action": self.outcome.action}
-        held = self.step("lock", lambda: self.host.lock(holder))
+        self._held = self.step("lock", lambda: self.host.lock(holder))
         try:
             yield
         finally:
-            held.release()
+            self._held.release()
+            self._held = None
+
+    def check_lock(self) -> None:
+        """See that the lock, once taken, is still held: a computer that slept has lost it to whoever came next.
+
+        Raises:
+            DeployError: It is not.
+        """
+        if self._held is not None and not self._held.is_held:
+            raise DeployError(
+                "the host's lock was lost: nothing was heard from here for a minute",
+                next_action="Deploy again. Nothing that runs was touched.",
+            )
 
     def take(self, activated: Activated) -> None:
         """Make an activation's result the outcome's."""
@@ -222,6 +244,7 @@ def _deploy_locked(work: Workflow, checkout: Checkout, archive: Callable[[], byt
                 )
             outcome.result = "not_made"
             raise
+    work.check_lock()
     activated = host.activate(
         target=name,
         previous=facts.current if facts.release else "",
@@ -270,6 +293,7 @@ def rollback(work: Workflow, words: str, options: Options) -> Outcome:
                 )
             if target.name == facts.current and words:
                 host.on_say(f"{target.name} is in force already; it is started anew")
+            work.check_lock()
             activated = host.activate(
                 target=target.name,
                 previous=facts.current if facts.release else "",

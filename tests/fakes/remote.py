@@ -38,6 +38,7 @@ class FakeRemote:
     held: FakeHeld | None = None
     opening: DeployError | None = None
     dies_with: str = ""
+    loses_lock_at: str = ""
 
     def expect(self, command: str, *documents: Answer) -> None:
         """Prepare one more answer: the lines it says, as documents, the last one its result."""
@@ -67,6 +68,8 @@ class FakeRemote:
         command = arguments.pop("command")
         assert command in self.answers, f"unexpected command: {command}; expected one of {sorted(self.answers)}"
         self.calls.append((command, arguments))
+        if command == self.loses_lock_at and self.held is not None:
+            self.held.is_held = False
         self.uploads[command] = stdin[length:]
         queue = self.answers[command]
         for answer in queue.pop(0) if len(queue) > 1 else queue[0]:

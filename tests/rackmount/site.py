@@ -91,13 +91,16 @@ class Site:
         plan = json.dumps(build_plan(date=datetime.now(ZoneInfo("America/New_York")).date().isoformat()))
         self.host.write(PLAN, plan)
 
-    def use_ssh(self, *, known: str | None = None) -> None:
+    def use_ssh(self, *, known: str | None = None, jumps: bool = False) -> None:
         """Write the SSH configuration; its port is another one after each boot."""
         port = self.host.ssh_port
         keys = [" ".join(key.split()[:2]) for key in self.host.read_host_keys()]
         lines = "".join(f"[127.0.0.1]:{port} {key}\n" for key in keys)
         (self.folder / "known_hosts").write_text(lines if known is None else known)
+        jump = f"Host jump\n  HostName 127.0.0.1\n  Port {port}\n  User {USER}\n"
+        behind = f"Host behind\n  HostName localhost\n  User {USER}\n  ProxyJump jump\n"
         (self.folder / "config").write_text(
+            f"{jump + behind if jumps else ''}"
             f"Host rackmount\n  HostName 127.0.0.1\n  Port {port}\n  User {USER}\n  IdentityFile {self.folder}/key\n"
             f"Host nowhere\n  HostName 127.0.0.1\n  Port 1\n"
             f"Host *\n  IdentitiesOnly yes\n  UserKnownHostsFile {self.folder}/known_hosts\n"
@@ -132,11 +135,12 @@ class Site:
         """The command line."""
         return [sys.executable, "-m", "fabric", "-S", str(self.folder / "config"), "-H", hosts, *words]
 
-    def fab(self, *words: str, hosts: str = "rackmount") -> Fabbed:
+    def fab(self, *words: str, hosts: str = "rackmount", environ: dict[str, str] | None = None) -> Fabbed:
         """Run `fab` in the checkout."""
         done = subprocess.run(
             self.fab_argv(*words, hosts=hosts),
             cwd=self.checkout,
+            env={**os.environ, **(environ or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -182,7 +186,7 @@ class Site:
 
     def release_of(self, pid: int) -> str:
         """The release whose folder a process works in."""
-        return self.host.run(f"readlink /proc/{pid}/cwd").out.strip().rpartition("/")[2]
+        return self.host.run(f"readlink /proc/{pid}/cwd", check=False).out.strip().rpartition("/")[2]
 
     def is_well(self) -> bool:
         """Whether the system is up, by its own word, with one bot, which is of the release in force."""
@@ -197,6 +201,12 @@ class Site:
     def audit(self) -> list[dict[str, str]]:
         """The audit trail."""
         return [json.loads(line) for line in self.host.read(f"{BASE}/shared/deploys.log").splitlines()]
+
+    def wait_for_audit(self, outcome: str, *, before: int) -> None:
+        """Wait until the host has written one more line, with this outcome."""
+        self.host.wait_until(
+            lambda: [line["outcome"] for line in self.audit()[before:]] == [outcome], f"{outcome} by itself"
+        )
 
 
 def read_until(process: "subprocess.Popen[str]", is_it: Callable[[str], bool]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -142,7 +143,7 @@ def test_a_change_of_the_gateways_files_makes_its_container_anew(deployed: Site)
 
 
 def break_syntax(site: Site) -> tuple[str, ...]:
-    site.commit("bad code", **{"orchestration/gateway/wait.py": "\nthis is no Python\n"})
+    site.commit("bad code", **{"orchestration/supervisor.py": "\nthis is no Python\n"})
     return ()
 
 
@@ -188,7 +189,7 @@ def test_a_bad_release_goes_back_by_itself(
     deployed: Site, break_it: Callable[[Site], tuple[str, ...]], result: str, cause: str
 ) -> None:
     before = deployed.current()
-    settings = deployed.host.read(f"{BASE}/shared/.env")
+    settings, lines = deployed.host.read(f"{BASE}/shared/.env"), len(deployed.audit())
     good = deployed.git("rev-parse", "HEAD").strip()
     try:
         ended = deployed.deploy(*break_it(deployed))
@@ -200,7 +201,7 @@ def test_a_bad_release_goes_back_by_itself(
     assert deployed.current() == before
     deployed.wait_until_well()
     assert deployed.host.read(f"{BASE}/shared/.env") == settings
-    assert deployed.audit()[-1]["outcome"] == result
+    assert [line["outcome"] for line in deployed.audit()[lines:]] == [result]
     assert not deployed.host.exists(f"{BASE}/shared/.env.new")
 
 
@@ -247,25 +248,26 @@ def test_a_deploy_that_is_killed_leaves_a_system_that_runs(deployed: Site, after
 
 
 def test_a_connection_that_is_cut_leaves_a_system_that_runs(deployed: Site) -> None:
+    before = len(deployed.audit())
     deployed.commit("cut the cable", **{"README.md": "\nThe cable.\n"})
     with deployed.deploying() as process:
         read_until(process, lambda line: "] switch" in line)
         deployed.host.run("pkill -KILL -u trader sshd-session || pkill -KILL -u trader sshd")
         assert process.wait(60) == 1
         assert "broke" in process.stderr.read() if process.stderr else ""
-    deployed.host.wait_until(lambda: deployed.audit()[-1]["outcome"] == "good", "it went on by itself")
+    deployed.wait_for_audit("good", before=before)
     deployed.wait_until_well()
     assert deployed.deploy().only["result"] == "nothing_new"
 
 
 def test_a_bad_release_goes_back_though_nobody_listens(deployed: Site) -> None:
-    before = deployed.current()
+    before, lines = deployed.current(), len(deployed.audit())
     break_bot(deployed)
     deployed.commit("bad, and cut off")
     with deployed.deploying(f"--env-file={deployed.env_file}") as process:
         read_until(process, lambda line: "] start" in line)
         process.kill()
-    deployed.host.wait_until(lambda: deployed.audit()[-1]["outcome"] == "went_back", "it went back by itself")
+    deployed.wait_for_audit("went_back", before=lines)
     assert deployed.current() == before
     deployed.wait_until_well()
 
@@ -283,6 +285,44 @@ def test_the_lock_names_its_holder_and_is_free_when_the_holder_is_gone(deployed:
     while (ended := deployed.deploy()).code and time.monotonic() < deadline_s:
         pass
     assert ended.code == 0, str(ended)
+
+
+def test_a_disk_that_fills_up_is_the_old_releases_luck(deployed: Site) -> None:
+    small = "/opt/small"
+    bots = deployed.bots()
+    arguments = (f"--base={small}", f"--env-file={deployed.env_file}")
+    deployed.host.run(f"mkdir -p {small} && mount -t tmpfs -o size=100m small {small}")
+    try:
+        assert deployed.fab("provision", "--json", f"--base={small}").code == 0
+        refused = deployed.deploy(*arguments)
+        assert "MiB of disk are free" in refused.only["message"]
+        # Room for the release and not for its environment: no more files.
+        deployed.host.run(f"mount -o remount,size=2g,nr_inodes=900 {small}")
+        full = deployed.deploy(*arguments)
+        assert (full.code, full.only["result"]) == (1, "not_made"), str(full)
+        assert "No space left" in str(full.only["evidence"]), str(full)
+        assert deployed.host.run(["ls", f"{small}/releases"]).out == ""
+    finally:
+        deployed.host.run(f"umount {small}")
+    assert deployed.bots() == bots
+    assert deployed.is_well()
+
+
+def test_a_key_in_the_agent_and_a_jump_host_work_and_the_jump_host_must_be_known_too(deployed: Site) -> None:
+    said = subprocess.run(["ssh-agent", "-s"], capture_output=True, text=True, check=True).stdout
+    agent = dict(re.findall(r"(SSH_\w+)=([^;]+);", said))
+    try:
+        subprocess.run(["ssh-add", "-q", deployed.folder / "key"], env={**os.environ, **agent}, check=True)
+        known = (deployed.folder / "known_hosts").read_text()
+        inner = re.sub(r"\[127\.0\.0\.1\]:\d+", "localhost", known)
+        deployed.use_ssh(known=known + inner, jumps=True)
+        ended = deployed.fab("deploy", "--json", hosts="behind", environ=agent)
+        assert (ended.code, ended.only["result"]) == (0, "nothing_new"), str(ended)
+        deployed.use_ssh(known=inner, jumps=True)
+        refused = deployed.fab("deploy", "--json", hosts="behind", environ=agent)
+        assert "is not known" in refused.only["message"], str(refused)
+    finally:
+        os.kill(int(agent["SSH_AGENT_PID"]), signal.SIGTERM)
 
 
 def test_an_unknown_host_key_is_refused_with_the_command_that_mends_it(deployed: Site) -> None:
@@ -327,7 +367,7 @@ def test_status_and_logs_show_the_host(deployed: Site) -> None:
     assert status.only["document"]["bot"]["pid"] == deployed.bots()[0]
     logs = deployed.fab("logs", "--of=bot", "--lines=200")
     assert logs.code == 0
-    assert "READY" in logs.out or "heartbeat" in logs.out, str(logs)
+    assert "INFO ready; strategy A" in logs.out, str(logs)
 
 
 def test_a_held_system_is_not_deployed_to(deployed: Site) -> None:

@@ -31,10 +31,10 @@ def ensure_folders(arguments: Mapping[str, Any]) -> dict[str, Any]:
     layout.env_new.unlink(missing_ok=True)
     cleared = [one["name"] for one in read_releases(layout) if not one["complete"]]
     for name in cleared:
-        shutil.rmtree(layout.release(name))
+        shutil.rmtree(layout.release(name), ignore_errors=True)  # whoever was cut off may still write there
     for folder in list(layout.environments.iterdir()):
         if not (folder / _ENVIRONMENT_FILE).is_file():
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
     return {"cleared": cleared}
 
 

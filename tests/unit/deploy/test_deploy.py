@@ -166,6 +166,17 @@ def test_whoever_holds_the_lock_is_named(remote: FakeRemote) -> None:
     assert remote.commands == ["look"]
 
 
+@pytest.mark.parametrize("lost_at", ["unpack", "build", "seal"])
+def test_whoever_lost_the_lock_goes_no_further(remote: FakeRemote, lost_at: str) -> None:
+    remote.loses_lock_at = lost_at
+    remote.expect("discard", {"result": {}})
+    remote.expect("audit", {"result": {}})
+    outcome = run(remote)
+    assert not outcome.ok
+    assert "lock was lost" in outcome.message
+    assert "begin" not in remote.commands
+
+
 @pytest.mark.parametrize("command", ["unpack", "build", "seal"])
 def test_a_release_that_cannot_be_made_is_removed_and_audited(remote: FakeRemote, command: str) -> None:
     refused = {"refused": {"message": "the disk is full", "next_action": "", "evidence": ["No space left"]}}

@@ -1,6 +1,7 @@
 """The unit as text: golden files for both scopes, and the quoting of each kind of directive."""
 
 import dataclasses
+import os
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -11,6 +12,7 @@ from orchestration.hostservice.service import (
     Scope,
     build_host_service,
     build_name,
+    find_lasting_folder,
     keep_outermost,
     only_in_this_shell,
 )
@@ -159,3 +161,31 @@ def test_a_service_made_on_windows_names_its_folders_as_linux_does() -> None:
     assert [str(path) for path in there.writable] == ["/mnt/c/my bot", "/mnt/d/state"]
     assert there.environ == {"ENV_FILE": "/mnt/c/my bot/other.env"}
     assert str(there.home) == "/home/trader"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="releases are deployed to Linux")
+def test_the_unit_of_a_deployed_release_names_what_stays_from_release_to_release(tmp_path: Path) -> None:
+    units = []
+    for name in ("first", "second"):
+        release = tmp_path / "releases" / name
+        release.mkdir(parents=True)
+        for folder in ("state", "logs"):
+            (tmp_path / "shared" / folder).mkdir(parents=True, exist_ok=True)
+            (release / folder).symlink_to(tmp_path / "shared" / folder)
+        (tmp_path / "current").unlink(missing_ok=True)
+        (tmp_path / "current").symlink_to(f"releases/{name}")
+        settings = Settings.from_environ({"ENV_FILE": "own.env"}, project_dir=release, lenient=True)
+        service = build_host_service(settings, scope=Scope.SYSTEM, user="trader", home=tmp_path / "home")
+        units.append(render_unit(service).content.decode())
+        assert find_lasting_folder(release) == tmp_path / "current"
+        assert service.environ["ENV_FILE"] == f"{tmp_path}/current/own.env"
+        expected = {"home", "current", "shared/state", "shared/logs"}
+        assert {str(PurePosixPath(path).relative_to(tmp_path)) for path in service.writable} == expected
+    assert units[0] == units[1]
+    assert str(tmp_path / "releases") not in units[0]
+
+
+def test_a_checkout_is_named_by_its_own_folder(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "releases" / "no-link-leads-here"):
+        folder.mkdir(parents=True, exist_ok=True)
+        assert find_lasting_folder(folder) == folder
