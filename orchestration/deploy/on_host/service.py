@@ -46,13 +46,14 @@ def check_settings(release: Path, user: str, *, env_file: Path | None = None) ->
     try:
         document = json.loads(ended.out)
         instance, state = str(document["instance"]), Path(document["values"]["STATE_DIR"]["value"])
+        problems = tuple(str(problem) for problem in document.get("problems", ()))
     except (ValueError, KeyError, TypeError):
-        document = None
+        document, problems = None, ()
     if not ended.ok or document is None:
         raise RefusedError(
             "the release does not accept its configuration",
             next_action="Correct the settings (`--env-file`), or the code, and deploy again.",
-            evidence=ended.last_lines(),
+            evidence=problems or ended.last_lines(),
         )
     return Place(
         unit=f"{_BASE_NAME}.service" if instance == "default" else f"{_BASE_NAME}-{instance}.service",
@@ -82,7 +83,8 @@ def read_status(layout: Layout, user: str) -> dict[str, Any]:
         document = json.loads(ended.out)
     except ValueError:
         document = None
-    return {"code": ended.code, "document": document, "lines": [] if ended.ok else list(ended.last_lines(5))}
+    said = [str(document["message"])] if document and document.get("message") else list(ended.last_lines(5))
+    return {"code": ended.code, "document": document, "lines": [] if ended.ok else said}
 
 
 def read_journal(unit: str, *, since: str, count: int = _JOURNAL_LINES) -> tuple[str, ...]:
