@@ -55,7 +55,7 @@ def unpack(arguments: Mapping[str, Any]) -> dict[str, Any]:
         refuse(
             "the upload could not be unpacked",
             "Is the disk full? `df -h` there; then deploy again.",
-            ended.last_lines(),
+            (*ended.last_lines(), describe_room(folder)),
         )
     return {}
 
@@ -150,11 +150,22 @@ def read_input(length: int) -> bytes:
     return content
 
 
+def describe_room(path: Path) -> str:
+    """What is left on a path's disk: not every program says that it is full."""
+    found = os.statvfs(path)
+    files = f", {found.f_favail} files" if found.f_files else ""
+    return f"left on its disk: {found.f_bavail * found.f_frsize // 1024**2} MiB{files}"
+
+
 def _install(environment: Path, requirements: Path, wheels: Path | None) -> None:
     say("a new environment: the requirements have changed, or this is the first release")
     made = run((sys.executable, "-m", "venv", environment), timeout_s=_BUILD_TIMEOUT_S)
     if not made.ok:
-        refuse("the release's environment cannot be made", "fab -H HOST provision", made.last_lines())
+        refuse(
+            "the release's environment cannot be made",
+            "Is there room left? Else: fab -H HOST provision",
+            (*made.last_lines(), describe_room(requirements)),
+        )
     source = ("--no-index", "--find-links", wheels) if wheels is not None else ()
     argv = (environment / "bin/python", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet")
     installed = run((*argv, "--require-hashes", *source, "-r", requirements), timeout_s=_BUILD_TIMEOUT_S)
@@ -162,5 +173,5 @@ def _install(environment: Path, requirements: Path, wheels: Path | None) -> None
         refuse(
             "the requirements could not be installed",
             "Correct requirements.txt (or the folder of wheels), commit, and deploy again.",
-            installed.last_lines(),
+            (*installed.last_lines(), describe_room(requirements)),
         )
