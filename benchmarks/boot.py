@@ -67,7 +67,7 @@ def measure_boot(place: Place, runs: int, result: SceneResult) -> SceneResult:
     notes = (
         "the gateway is the simulator, whose login takes no time; a real one's comes on top",
         f"of the whole, {own_s:.2f} s are ours: the unit is started → the bot said READY (median)",
-        *(f"the last boot as `systemd-analyze` tells it: {line}" for line in systemd[:1]),
+        *(f"the last boot as `systemd-analyze` tells it: {line.strip()}" for line in systemd[:1]),
     )
     return dataclasses.replace(result, series=tuple(series), notes=notes)
 
