@@ -7,6 +7,7 @@ The rooms, from the bottom up; arrows point one way only:
 * `supervision`: what a supervisor decides, pure;
 * `preflight`, `steps`, `run`, `startup`, `shutdown`, `status`, `lookout`, `supervisor`: what is done with them;
 * `hostservice`: the boot service, on systemd and on Windows;
+* `deploy`: releases on a host over SSH; `fabfile.py`, outside, is its command line;
 * `serve`, `cli`, `views`, `console`: what a person or a program meets; `tasks.py`, outside: the command line.
 """
 
