@@ -44,7 +44,7 @@ from orchestration.deploy.on_host.service import (
 _RUN_FOLDER = Path("/run/zero-touch-deploy")
 _PROGRAM = _RUN_FOLDER / "program.json"
 _PROGRESS = _RUN_FOLDER / "progress.jsonl"
-_LOOK_S = 1.0
+_LOOK_S = 0.25  # a look takes some 10 ms
 _FOLLOW_S = 0.2
 _RESTART_TIMEOUT_S = 300
 _INSTALL_TIMEOUT_S = 120
@@ -92,7 +92,8 @@ class Activation:
             self._bring_up(self.target, takes_env=self.brings_env)
         except RefusedError as error:
             self.cause = error
-            self._mark(release, FAILED_FILE)
+            if self.target != self.previous:
+                self._mark(release, FAILED_FILE)
             return self._go_back()
         self._mark(release, VERIFIED_FILE)
         self._as_user(lambda: self.layout.env_previous.unlink(missing_ok=True))
@@ -106,10 +107,10 @@ class Activation:
         self._step(f"{prefix}switch", lambda: self._switch(release, takes_env=takes_env, gives_env_back=gives_env_back))
         place = read_place(release, self.user)
         self._step(f"{prefix}install", lambda: self._install(release))
-        since = f"@{int(time.time())}"
+        since, before = f"@{int(time.time())}", read_unit(place.unit).get("InvocationID", "")
         began_s = time.monotonic()
         self._step(f"{prefix}start", lambda: self._start(place))
-        self._step(f"{prefix}hold", lambda: self._hold(place, since=since))
+        self._step(f"{prefix}hold", lambda: self._hold(place, since=since, before=before))
         if not prefix:
             self.gap_s = round(time.monotonic() - began_s, 1)
 
@@ -155,13 +156,18 @@ class Activation:
         if not ended.ok:
             refuse(f"{place.unit} cannot be started", f"systemctl status {place.unit}", ended.last_lines())
 
-    def _hold(self, place: Place, *, since: str) -> None:
-        """Wait until `inv status` is 0; a start that failed, or the time-out, ends it."""
+    def _hold(self, place: Place, *, since: str, before: str) -> None:
+        """Wait until `inv status` is 0; a start that failed, or the time-out, ends it.
+
+        What the run before this one (its `InvocationID`) still shows while it is being stopped says nothing.
+        """
         deadline_s = time.monotonic() + self.hold_timeout_s
         said, lines = "", ()
         while True:
             unit = read_unit(place.unit)
-            if unit.get("ActiveState") == "failed" or unit.get("SubState") == "auto-restart":
+            if unit.get("InvocationID", "") == before:
+                unit = {}
+            if unit.get("ActiveState") in {"failed", "inactive"} or unit.get("SubState") == "auto-restart":
                 refuse(
                     f"it did not start: {place.unit} ended ({unit.get('Result', 'unknown')})",
                     "The lines say why; correct it, commit, and deploy again.",

@@ -8,7 +8,16 @@ from typing import Any
 from orchestration.deploy.on_host.base import Ended, Layout, RefusedError, run
 
 ACTIVATION_UNIT = "zero-touch-activate.service"
-_PROPERTIES = ("LoadState", "ActiveState", "SubState", "Result", "StatusText", "NRestarts", "MainPID", "UnitFileState")
+_PROPERTIES = (
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "Result",
+    "StatusText",
+    "InvocationID",
+    "MainPID",
+    "UnitFileState",
+)
 _BASE_NAME = "zero-touch-startup"
 _INV_TIMEOUT_S = 120
 _JOURNAL_LINES = 25
