@@ -78,6 +78,7 @@ class Lookout:
         self._bot: BotWatch | None = None
         self._record_path = build_record_path(settings)
         self._is_ending_bot = False
+        self._was_bot_connected = False
         self._reset_windows = parse_windows(settings.broker_reset_windows)
         self._restart_windows = parse_windows(settings.gateway_restart_window)
         self._wall_offset_s = self._read_wall_offset_s()
@@ -177,8 +178,14 @@ class Lookout:
             is_stopping=sight.is_stopping or self._is_ending_bot or not self._record_path.exists(),
             watchdog_age_s=sight.watchdog_age_s,
             watchdog_limit_s=None if sight.watchdog_age_s is None else _BOT_WATCHDOG_LIMIT_S,
-            has_gateway_connection=_has_connection(record.pid, self._settings.gateway_port),
+            has_gateway_connection=self._look_at_connection(record.pid),
         )
+
+    def _look_at_connection(self, pid: int) -> bool | None:
+        """Whether the bot is connected; None while it never was: it may wait for the market to open."""
+        is_connected = _has_connection(pid, self._settings.gateway_port)
+        self._was_bot_connected = self._was_bot_connected or bool(is_connected)
+        return is_connected if self._was_bot_connected else None
 
     def _look_at_plan(self, now: datetime) -> PlanLook:
         record = self._bot.record if self._bot is not None else None
