@@ -149,7 +149,11 @@ class ApiConnection:
         self._guard.allow_more()
         self._timed = self._loop.create_future()
         self._asked_s = self._loop.time()
-        self._client.reqCurrentTime()
+        try:
+            self._client.reqCurrentTime()
+        except ConnectionError:
+            # What came looked like a handshake to us and not to the library, which has hung up.
+            self._conclude(ApiOutcome.GARBAGE, f"{self._shown} does not speak the TWS API: its handshake is none")
         return self._timed
 
     async def wait_for(self, *more: asyncio.Future[Any], until_s: float) -> None:

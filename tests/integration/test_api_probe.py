@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orchestration.gateway.api import ApiOutcome, ApiProbe, preload, probe_api
@@ -401,6 +401,11 @@ def pieces() -> st.SearchStrategy[bytes]:
 
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(stream=st.lists(pieces(), max_size=8), is_handshake_real=st.booleans(), closes=st.booleans())
+@example(
+    stream=[b"\x00\x00\x00\x0615\x00\x00\x01\x00", b"\x00\x00\x00\x069\x00\x0000\x00"],
+    is_handshake_real=False,
+    closes=False,
+)
 def test_nothing_that_a_server_sends_makes_it_raise_or_hang(
     *, stream: list[bytes], is_handshake_real: bool, closes: bool
 ) -> None:
