@@ -160,6 +160,11 @@ def remove_argv(container_id: str) -> tuple[str, ...]:
     return ("docker", "rm", "--force", container_id)
 
 
+def remove_stopped_argv(container_id: str) -> tuple[str, ...]:
+    """Remove one container that does not run; the engine refuses this for one that does."""
+    return ("docker", "rm", container_id)
+
+
 def logs_argv(
     name: str, *, lines: int, since: datetime | None = None, follow: bool = False, timestamps: bool = False
 ) -> tuple[str, ...]:

@@ -51,14 +51,22 @@ class DockerCli:
         for status in self._inspect(name):
             if status.name == name:
                 return status
-        found = self.look(container.find_by_labels_argv(project=project, service=service))
-        if not found.ok:
-            raise build_engine_failure(describe(found))
-        for container_id in found.stdout.split():
+        for container_id in self.find_ids(project=project, service=service):
             statuses = self._inspect(container_id)
             if statuses:
                 return statuses[0]
         return container.MISSING
+
+    def find_ids(self, *, project: str, service: str) -> tuple[str, ...]:
+        """The ids of all containers of this Compose service, stopped ones too, newest first.
+
+        Raises:
+            StartupFailure: `DOCKER_UNAVAILABLE`.
+        """
+        found = self.look(container.find_by_labels_argv(project=project, service=service))
+        if not found.ok:
+            raise build_engine_failure(describe(found))
+        return tuple(found.stdout.split())
 
     def look(self, argv: Sequence[str]) -> CommandResult:
         """Run a command that only looks.

@@ -202,6 +202,7 @@ class DockerRuntime:
     def _act(self, action: StartAction, status: GatewayStatus, on_progress: Callable[[str], None]) -> None:
         match action:
             case StartAction.UP:
+                self._remove_leftovers(status)
                 self._up(on_progress)
             case StartAction.REMOVE_AND_UP:
                 self._change(container.remove_argv(status.id))
@@ -211,6 +212,18 @@ class DockerRuntime:
             case _:
                 on_progress("this container was not made by its Compose file: it is started as it is")
                 self._change(container.start_argv(status.id))
+
+    def _remove_leftovers(self, status: GatewayStatus) -> None:
+        """Remove what an interrupted recreation left behind: two stopped containers of one service.
+
+        Given both, Compose removes one while it gives the other its name, and fails if it is not quick enough.
+        """
+        if status.state is ContainerState.MISSING:
+            return
+        for container_id in self._docker.find_ids(project=self._project, service=self._service):
+            if container_id != status.id:
+                # One that runs is refused, and left for Compose to judge.
+                self._docker.change(container.remove_stopped_argv(container_id))
 
     def _up(self, on_progress: Callable[[str], None]) -> None:
         target = compose.ComposeTarget(

@@ -119,6 +119,8 @@ class Desk:
                 self.commands.expect(INSPECT, stdout=json.dumps([raw(Status=state) | changes]))
 
     def expect_compose(self, *, image: Answer | None = None, up: Answer | None = None) -> None:
+        if BY_LABELS not in self.commands.answers:  # looked for beside a container that does not run
+            self.commands.expect(BY_LABELS, stdout="f7ee363fb71b\n")
         described = json.dumps({"services": {"gateway": {"image": IMAGE}}})
         self.commands.expect(compose.config_argv(self.target), stdout=described)
         self.commands.expect(container.image_exists_argv(IMAGE), image, stdout="sha256:1")
@@ -161,6 +163,17 @@ def test_a_container_that_does_not_run_is_made_by_compose(desk: Desk, state: str
     environ = desk.commands.environs[desk.commands.calls.index(compose.up_argv(desk.target))]
     assert environ["TWS_PASSWORD"] == PASSWORD, "the password goes by the environment"
     assert not any(PASSWORD in word for call in desk.commands.calls for word in call)
+
+
+def test_what_an_interrupted_recreation_left_behind_is_removed_first(desk: Desk) -> None:
+    desk.expect_states("exited", "running")
+    desk.commands.expect(BY_LABELS, stdout="0123456789ab\nf7ee363fb71b\n")
+    desk.expect_compose()
+    leftover = container.remove_stopped_argv("0123456789ab")
+    desk.commands.expect(leftover)
+    assert desk.start()
+    assert desk.commands.calls.index(leftover) < desk.commands.calls.index(compose.up_argv(desk.target))
+    assert not desk.ran(container.remove_stopped_argv("f7ee363fb71b")), "the gateway's own is for Compose"
 
 
 def test_a_dead_container_is_removed_first(desk: Desk) -> None:
