@@ -2,7 +2,8 @@
 
 The rooms, from the bottom up; arrows point one way only:
 
-* `errors`, `settings`, `system`, `redaction`, `logs`: the stable words, the configuration, the doors to the world;
+* `errors`, `settings`, `system`, `redaction`, `evidence`, `logs`, `docker`: the stable words, the configuration, the
+  doors to the world;
 * `gateway`, `gameplan`, `bot`, `alerts`, `journal`, `simulator`: the domain rooms; none knows another's insides;
 * `supervision`: what a supervisor decides, pure;
 * `preflight`, `steps`, `run`, `startup`, `shutdown`, `status`, `lookout`, `supervisor`: what is done with them;

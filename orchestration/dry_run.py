@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from orchestration.checks import Check
+from orchestration.docker.container import ContainerState
 from orchestration.errors import ExitCode, StartupFailure
-from orchestration.gateway.container import ContainerState, GatewayStatus, Health
+from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.runtime import Runtime, build_runtime
 from orchestration.preflight import Preflight, build_config_failure, run_checks
 from orchestration.report import StepStatus

@@ -11,9 +11,9 @@ import psutil
 
 from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.bot.watch import BotSight, BotWatch
+from orchestration.docker.container import ContainerState
 from orchestration.gameplan import check_from_settings
 from orchestration.gateway.api_values import ApiOutcome, ApiProbe
-from orchestration.gateway.container import ContainerState
 from orchestration.gateway.eyes import Eyes, Now
 from orchestration.gateway.kept_api import KeptApi
 from orchestration.gateway.kept_look import KeptLook, KeptState

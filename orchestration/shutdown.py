@@ -9,8 +9,8 @@ from orchestration.alerts.alert import Severity
 from orchestration.bot.find import find_bot
 from orchestration.bot.stop import stop_bot
 from orchestration.desk import Desk, Outcome
+from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure, State
-from orchestration.gateway.container import ContainerState
 from orchestration.mission import Step
 from orchestration.preflight import SUPERVISOR_LOCK_FILE
 from orchestration.report import Progress, StepStatus, format_duration

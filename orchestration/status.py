@@ -13,9 +13,10 @@ from orchestration.alerts.delivery import channel_problem
 from orchestration.alerts.discord import webhook_problem
 from orchestration.bot.find import BotPresence, find_bot
 from orchestration.bot.record import BotRecord
+from orchestration.docker.container import ContainerState
 from orchestration.errors import StartupFailure
 from orchestration.gateway import api
-from orchestration.gateway.container import ContainerState, GatewayStatus, Health
+from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime import Runtime, build_runtime
 from orchestration.hold import Hold, read_hold

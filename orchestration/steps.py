@@ -14,8 +14,8 @@ from orchestration.bot.find import FoundBot, find_bot
 from orchestration.bot.launch import BotRunning, launch_bot
 from orchestration.bot.stop import stop_bot
 from orchestration.desk import Desk, Outcome
+from orchestration.docker.container import ContainerState
 from orchestration.errors import FallbackWord
-from orchestration.gateway.container import ContainerState
 from orchestration.gateway.record import read_record, write_record
 from orchestration.gateway.runtime import build_runtime
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from orchestration.gateway.container import ContainerState
+from orchestration.docker.container import ContainerState
 from orchestration.gateway.runtime import Runtime
 
 _PATIENCE_S = 30.0

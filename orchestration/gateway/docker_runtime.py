@@ -5,12 +5,14 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from orchestration.errors import StartupFailure
-from orchestration.gateway import compose, container
-from orchestration.gateway.container import ContainerState, GatewayStatus
-from orchestration.gateway.docker_cli import CHANGE_TIMEOUT_S, DockerCli, build_engine_failure
-from orchestration.gateway.engine import EngineProbe
-from orchestration.gateway.evidence import last_lines, redact
+from orchestration.docker import container
+from orchestration.docker.cli import CHANGE_TIMEOUT_S, DockerCli, build_engine_failure
+from orchestration.docker.container import ContainerState
+from orchestration.docker.engine import EngineProbe
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.evidence import last_lines
+from orchestration.gateway import compose
+from orchestration.gateway.container import MISSING, GatewayStatus, parse_inspect
 from orchestration.gateway.record import GatewayRecord
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import Clock
@@ -92,7 +94,10 @@ class DockerRuntime:
         self._service = (record and record.service) or settings.gateway_service
         self._compose_dir = Path(record.compose_dir) if record and record.compose_dir else settings.docker_compose_dir
         self._docker = DockerCli(
-            commands, read_timeout_s=max(settings.health_check_timeout_s, 1.0), secrets=settings.secrets
+            commands,
+            read_timeout_s=max(settings.health_check_timeout_s, 1.0),
+            secrets=settings.secrets,
+            start_failure=FailureWord.GATEWAY_START_FAILED,
         )
         # A Compose file of somebody else's need not name its container: then it is known by its labels.
         self._reference = self.container_name
@@ -128,9 +133,20 @@ class DockerRuntime:
 
     def probe(self) -> GatewayStatus:
         """See `Runtime.probe`."""
-        status = self._docker.find(self.container_name, project=self._project, service=self._service)
+        status = self._find()
         self._reference = status.name or self.container_name
         return status
+
+    def _find(self) -> GatewayStatus:
+        """The container of exactly this name, or else of this Compose service."""
+        for status in self._docker.inspect(self.container_name, parse_inspect):
+            if status.name == self.container_name:
+                return status
+        for container_id in self._docker.find_ids(project=self._project, service=self._service):
+            statuses = self._docker.inspect(container_id, parse_inspect)
+            if statuses:
+                return statuses[0]
+        return MISSING
 
     def ensure_started(self, *, on_progress: Callable[[str], None]) -> bool:
         """See `Runtime.ensure_started`."""
@@ -184,15 +200,14 @@ class DockerRuntime:
         if not result.ok:
             return ()
         merged = container.merge_streams(result.stdout, result.stderr)
-        return redact(last_lines(merged, lines), self._settings.secrets)
+        return self._docker.redact(last_lines(merged, lines))
 
     def follow_log(
         self, on_line: Callable[[str], None], *, since: datetime | None = None, lines: int = 2000
     ) -> Following:
         """See `Runtime.follow_log`."""
         argv = container.logs_argv(self._reference, lines=lines, since=since, follow=True)
-        secrets = self._settings.secrets
-        return self._docker.follow(argv, lambda line: on_line(redact((line,), secrets)[0]))
+        return self._docker.follow(argv, lambda line: on_line(self._docker.redact((line,))[0]))
 
     def watch(self, on_change: Callable[[], None]) -> Following:
         """See `Runtime.watch`."""

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from datetime import datetime
 
+from orchestration.docker.container import ContainerState
+from orchestration.docker.engine import EngineProbe
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.container import ContainerState, GatewayStatus
-from orchestration.gateway.engine import EngineProbe
+from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.record import GatewayRecord
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.commands import Following

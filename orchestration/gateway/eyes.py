@@ -11,9 +11,10 @@ from collections import deque
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, Self
 
+from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.api_values import ApiProbe
-from orchestration.gateway.container import ContainerState, GatewayStatus
+from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.login import NOTHING_READ, LoginReader, LoginReading
 from orchestration.gateway.readiness import Observation, is_handshake_due
 from orchestration.gateway.runtime import Runtime

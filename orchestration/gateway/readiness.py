@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord
 from orchestration.gateway.api_values import ApiOutcome, ApiProbe
-from orchestration.gateway.container import ContainerState, GatewayStatus, Health
+from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.login import NOTHING_READ, LoginPhase, LoginReading
 
 _FAILURES_THAT_PROVE = 2

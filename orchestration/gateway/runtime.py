@@ -8,8 +8,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
+from orchestration.docker.engine import EngineProbe
 from orchestration.gateway.container import GatewayStatus
-from orchestration.gateway.engine import EngineProbe
 from orchestration.gateway.record import GatewayRecord
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import Clock

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from orchestration.docker.container import ContainerState
+from orchestration.docker.engine import EngineProbe
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.container import ContainerState, GatewayStatus
-from orchestration.gateway.engine import EngineProbe
-from orchestration.gateway.evidence import last_lines, redact
+from orchestration.evidence import last_lines, redact
+from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.external_runtime import NothingToFollow
 from orchestration.gateway.record import GatewayRecord, read_record, write_record
 from orchestration.settings import GatewayRuntime, Settings, TradingMode

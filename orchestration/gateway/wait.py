@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from orchestration.errors import FailureWord, StartupFailure
+from orchestration.evidence import redact
 from orchestration.gateway import readiness, words
 from orchestration.gateway.accounts import validate_accounts
-from orchestration.gateway.evidence import redact
 from orchestration.gateway.eyes import Eyes, Probe
 from orchestration.gateway.login import read_login
 from orchestration.gateway.readiness import Action, Decision, Memory, Observation, Rules, Sight, WaitEventKind

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord
 from orchestration.gateway.api_values import ApiOutcome
-from orchestration.gateway.container import ContainerState
 from orchestration.gateway.login import LoginPhase
 from orchestration.gateway.readiness import Memory, Observation, Sight, WaitEventKind
 

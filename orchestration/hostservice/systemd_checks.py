@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestration.checks import Check
-from orchestration.gateway.engine import EngineProblem, probe_engine
+from orchestration.docker.engine import EngineProblem, probe_engine
 from orchestration.hostservice.linux_host import CommandsAs
 from orchestration.hostservice.service import HostService, Rendered, Scope
 from orchestration.hostservice.unit import SHELL, unit_problem

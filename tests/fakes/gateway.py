@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from orchestration.docker.container import ContainerState
+from orchestration.docker.engine import EngineProbe
 from orchestration.errors import StartupFailure
 from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe
-from orchestration.gateway.container import ContainerState, GatewayStatus, Health
-from orchestration.gateway.engine import EngineProbe
+from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.eyes import Now
 from orchestration.gateway.record import GatewayRecord
 from orchestration.settings import GatewayRuntime

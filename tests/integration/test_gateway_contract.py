@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.gateway.container import ContainerState
+from orchestration.docker.container import ContainerState
 from orchestration.gateway.runtime import Runtime
 from tests.fakes.gateway import RUNNING, FakeRuntime
 from tests.integration.test_gateway_simulated import Scene

@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.api import probe_api
-from orchestration.gateway.container import ContainerState
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime import Runtime, build_runtime
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready

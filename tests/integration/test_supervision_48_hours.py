@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from orchestration.gateway.container import ContainerState
+from orchestration.docker.container import ContainerState
 from orchestration.supervision import Action, IncidentKind, Notice, Stage
 from tests.integration.supervised_world import BEGIN, DUE, Fault, Happening, World, pick_faults, pick_plan_times
 

@@ -10,8 +10,9 @@ import pytest
 from orchestration import steps
 from orchestration.alerts.alert import Severity
 from orchestration.desk import Desk
+from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure
-from orchestration.gateway.container import ContainerState, GatewayStatus
+from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.wait import GatewayReady
 from orchestration.report import Progress, StepStatus
 from orchestration.settings import GatewayRuntime, Settings

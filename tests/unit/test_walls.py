@@ -16,13 +16,15 @@ import pytest
 _PROJECT = Path(__file__).resolve().parents[2]
 _PACKAGE = _PROJECT / "orchestration"
 
-_FOUNDATIONS = frozenset({"errors", "settings", "system", "redaction", "logs"})
+_FOUNDATIONS = frozenset({"errors", "settings", "system", "redaction", "evidence", "logs", "docker"})
 _DOMAIN = frozenset({"gateway", "gameplan", "bot", "alerts", "journal", "simulator"})
 _MAY_USE: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "system": frozenset({"system", "errors"}),
     "settings": frozenset({"settings", "errors"}),
     "redaction": frozenset({"redaction", "errors", "settings"}),
+    "evidence": frozenset({"evidence", "redaction", "errors", "settings"}),
+    "docker": frozenset({"docker", "evidence", "errors", "settings", "system"}),
     "logs": frozenset({"logs", "redaction", "errors", "settings", "system"}),
     **{room: _FOUNDATIONS | {room} for room in (*_DOMAIN, "prerequisites")},
     # It judges what others have looked at, and says it with the alerts' own word for how bad it is.

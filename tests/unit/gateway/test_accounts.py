@@ -3,8 +3,8 @@
 import pytest
 
 from orchestration.errors import FailureWord, StartupFailure
+from orchestration.evidence import mask_account
 from orchestration.gateway.accounts import validate_accounts
-from orchestration.gateway.evidence import mask_account
 from orchestration.settings import Settings
 
 LIVE = {"TRADING_MODE": "live", "ALLOW_LIVE_TRADING": "yes", "GATEWAY_ACCOUNT": "U1234567"}

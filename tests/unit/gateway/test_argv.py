@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from orchestration.gateway import compose, container, engine
+from orchestration.docker import container, engine
+from orchestration.gateway import compose
 from orchestration.gateway.simulator_runtime import build_simulator_argv
 from orchestration.settings import Settings
 

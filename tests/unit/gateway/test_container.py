@@ -6,14 +6,8 @@ from typing import Any
 
 import pytest
 
-from orchestration.gateway.container import (
-    ContainerState,
-    GatewayStatus,
-    Health,
-    merge_streams,
-    parse_inspect,
-    parse_instant,
-)
+from orchestration.docker.container import ContainerState, merge_streams, parse_instant
+from orchestration.gateway.container import GatewayStatus, Health, parse_inspect
 
 
 def raw(**state: Any) -> dict[str, Any]:  # noqa: ANN401 - a JSON document's fields

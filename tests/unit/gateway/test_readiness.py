@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord
 from orchestration.gateway.api_values import ApiOutcome
-from orchestration.gateway.container import ContainerState, GatewayStatus, Health
+from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.login import LoginPhase, LoginReading
 from orchestration.gateway.readiness import (
     GONE_GRACE_S,

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, InterruptedBySignal, StartupFailure
 from orchestration.gateway.api_values import ApiOutcome
-from orchestration.gateway.container import ContainerState, GatewayStatus, Health
+from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
 from orchestration.settings import GatewayRuntime, Settings
 from tests.fakes.clock import FakeClock

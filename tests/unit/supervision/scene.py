@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from orchestration.docker.container import ContainerState
 from orchestration.errors import FallbackWord
 from orchestration.gateway.api_values import ApiOutcome
-from orchestration.gateway.container import ContainerState
 from orchestration.gateway.login import LoginPhase, LoginReading
 from orchestration.supervision import (
     Action,

@@ -6,12 +6,12 @@ never tried again.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+from orchestration.docker import container, engine
+from orchestration.docker.engine import EngineProbe, EngineProblem
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway import container, engine
-from orchestration.gateway.container import GatewayStatus
-from orchestration.gateway.engine import EngineProbe, EngineProblem
-from orchestration.gateway.evidence import redact
+from orchestration.evidence import redact
 from orchestration.system.commands import (
     CommandNotFoundError,
     CommandResult,
@@ -23,6 +23,9 @@ from orchestration.system.commands import (
 CHANGE_TIMEOUT_S = 120.0  # making and starting one container; the image is there by then
 
 
+_T = TypeVar("_T")
+
+
 class DockerCli:
     """Runs docker commands.
 
@@ -30,32 +33,42 @@ class DockerCli:
         commands: The door for programs.
         read_timeout_s: Seconds that a look may take.
         secrets: What must not be shown of their output.
+        start_failure: The word for a container that could not be started or stopped.
     """
 
-    def __init__(self, commands: Commands, *, read_timeout_s: float, secrets: Sequence[str]) -> None:
+    def __init__(
+        self, commands: Commands, *, read_timeout_s: float, secrets: Sequence[str], start_failure: FailureWord
+    ) -> None:
         self._commands = commands
         self._read_timeout_s = read_timeout_s
         self._secrets = tuple(secrets)
+        self._start_failure = start_failure
 
     def probe_engine(self) -> EngineProbe:
         """Look at the engine and Compose. Raises nothing."""
         return engine.probe_engine(self._commands, timeout_s=self._read_timeout_s)
 
-    def find(self, name: str, *, project: str, service: str) -> GatewayStatus:
-        """Look at the container of exactly this name, or else of this Compose service.
+    def inspect(self, reference: str, parse: Callable[[str], tuple[_T, ...]]) -> tuple[_T, ...]:
+        """Look at one container by name or id; nothing if there is none.
+
+        Args:
+            reference: Its name, or its id. The engine also takes the beginning of an id, so a name that looks like one
+                needs a look at the name that comes back.
+            parse: Reads what the engine prints.
 
         Raises:
             StartupFailure: `DOCKER_UNAVAILABLE`.
         """
-        # `inspect` also takes the beginning of an id, so a name that looks like one needs the comparison.
-        for status in self._inspect(name):
-            if status.name == name:
-                return status
-        for container_id in self.find_ids(project=project, service=service):
-            statuses = self._inspect(container_id)
-            if statuses:
-                return statuses[0]
-        return container.MISSING
+        result = self.look(container.inspect_argv(reference))
+        if not result.ok:
+            # Any other complaint (an engine that is going down) must not be taken for "there is none".
+            if "no such container" in (result.stderr + result.stdout).lower():
+                return ()
+            raise build_engine_failure(describe(result))
+        try:
+            return parse(result.stdout)
+        except ValueError as error:
+            raise build_engine_failure(engine.describe_problem(EngineProblem.ENGINE_DOWN, str(error))) from error
 
     def find_ids(self, *, project: str, service: str) -> tuple[str, ...]:
         """The ids of all containers of this Compose service, stopped ones too, newest first.
@@ -96,7 +109,7 @@ class DockerCli:
         """Run a command that changes something, once. What it complains of is for the caller to judge.
 
         Raises:
-            StartupFailure: `DOCKER_UNAVAILABLE`; `GATEWAY_START_FAILED`: it did not end in time.
+            StartupFailure: `DOCKER_UNAVAILABLE`; that of a failed start: it did not end in time.
         """
         try:
             result = self._commands.run(argv, timeout_s=timeout_s, cwd=cwd, environ=environ, on_line=on_line)
@@ -125,25 +138,17 @@ class DockerCli:
     def build_start_failure(
         self, message: str, *, evidence: Sequence[str] = (), next_action: str = ""
     ) -> StartupFailure:
-        """A `GATEWAY_START_FAILED` without secrets."""
+        """The failure of a start, without secrets."""
         return StartupFailure(
-            FailureWord.GATEWAY_START_FAILED,
-            redact((message,), self._secrets)[0],
+            self._start_failure,
+            self.redact((message,))[0],
             next_action=next_action or "Read Docker's own words; `docker ps -a` shows the container.",
-            evidence=redact(evidence, self._secrets),
+            evidence=self.redact(evidence),
         )
 
-    def _inspect(self, reference: str) -> tuple[GatewayStatus, ...]:
-        result = self.look(container.inspect_argv(reference))
-        if not result.ok:
-            # Any other complaint (an engine that is going down) must not be taken for "there is none".
-            if "no such container" in (result.stderr + result.stdout).lower():
-                return ()
-            raise build_engine_failure(describe(result))
-        try:
-            return container.parse_inspect(result.stdout)
-        except ValueError as error:
-            raise build_engine_failure(engine.describe_problem(EngineProblem.ENGINE_DOWN, str(error))) from error
+    def redact(self, lines: Sequence[str]) -> tuple[str, ...]:
+        """The lines with every secret masked, and overlong ones cut."""
+        return redact(lines, self._secrets)
 
 
 def build_engine_failure(found: EngineProbe) -> StartupFailure:

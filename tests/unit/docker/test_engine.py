@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestration.gateway.engine import (
+from orchestration.docker.engine import (
     COMPOSE_VERSION_ARGV,
     VERSION_ARGV,
     EngineProblem,
