@@ -12,6 +12,7 @@ from orchestration.docker import container, engine
 from orchestration.docker.engine import EngineProbe, EngineProblem
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.evidence import redact
+from orchestration.system.clock import Clock
 from orchestration.system.commands import (
     CommandNotFoundError,
     CommandResult,
@@ -24,6 +25,7 @@ CHANGE_TIMEOUT_S = 120.0  # making and starting one container; the image is ther
 
 
 _T = TypeVar("_T")
+_BETWEEN_ENGINE_LOOKS_S = 1.0
 
 
 class DockerCli:
@@ -69,6 +71,23 @@ class DockerCli:
             return parse(result.stdout)
         except ValueError as error:
             raise build_engine_failure(engine.describe_problem(EngineProblem.ENGINE_DOWN, str(error))) from error
+
+    def wait_for_engine(self, timeout_s: float, *, clock: Clock, on_progress: Callable[[str], None]) -> EngineProbe:
+        """Wait up to `timeout_s` seconds for the engine; one look at least.
+
+        Raises:
+            StartupFailure: `DOCKER_UNAVAILABLE`: not there in time, or for a reason that waiting does not mend.
+        """
+        deadline_s = clock.monotonic_s() + timeout_s
+        while True:
+            found = self.probe_engine()
+            if found.problem is None:
+                return found
+            left_s = deadline_s - clock.monotonic_s()
+            if left_s <= 0 or not found.is_waitable:
+                raise build_engine_failure(found)
+            on_progress(f"waiting for the Docker engine, {left_s:.0f} s left: {found.detail}")
+            clock.sleep(min(_BETWEEN_ENGINE_LOOKS_S, left_s))
 
     def find_ids(self, *, project: str, service: str) -> tuple[str, ...]:
         """The ids of all containers of this Compose service, stopped ones too, newest first.

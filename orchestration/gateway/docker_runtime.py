@@ -1,12 +1,20 @@
 """The gateway in a container, through Docker's own command line."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
 from orchestration.docker import container
-from orchestration.docker.cli import CHANGE_TIMEOUT_S, DockerCli, build_engine_failure
+from orchestration.docker.cli import CHANGE_TIMEOUT_S, DockerCli
+from orchestration.docker.compose import (
+    ComposeService,
+    ComposeTarget,
+    advise_on_failure,
+    build_project_name,
+    find_compose_files,
+)
 from orchestration.docker.container import ContainerState
 from orchestration.docker.engine import EngineProbe
 from orchestration.errors import FailureWord, StartupFailure
@@ -16,13 +24,11 @@ from orchestration.gateway.container import MISSING, GatewayStatus, parse_inspec
 from orchestration.gateway.record import GatewayRecord
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import Clock
-from orchestration.system.commands import CommandResult, Commands, Following
+from orchestration.system.commands import Commands, Following
 
-_COMPOSE_READ_TIMEOUT_S = 30.0
 _STOP_GRACE_S = 30.0  # the gateway saves its settings on the way out
 _KILL_MARGIN_S = 30.0  # what the engine may need after the grace time
 _LOOK_BACK_S = 5
-_BETWEEN_ENGINE_LOOKS_S = 1.0
 _KILLED_EXIT_CODE = 137
 _EVIDENCE_LINES = 15
 
@@ -62,7 +68,7 @@ def needs_credentials(settings: Settings, status: GatewayStatus) -> bool:
     """Whether a container of the vendor's image would have to be made now, so that user and password matter. Pure."""
     if settings.gateway_runtime is not GatewayRuntime.DOCKER:
         return False
-    project = compose.build_project_name(settings.gateway_container_name)
+    project = build_project_name(settings.gateway_container_name)
     action = choose_action(status, project=project, can_make=False)
     return action in {StartAction.UP, StartAction.REMOVE_AND_UP} and _is_vendors(settings.gateway_image)
 
@@ -90,7 +96,7 @@ class DockerRuntime:
         self._settings = settings
         self._clock = clock
         self.container_name: str = (record and record.container) or settings.gateway_container_name
-        self._project = (record and record.project) or compose.build_project_name(self.container_name)
+        self._project = (record and record.project) or build_project_name(self.container_name)
         self._service = (record and record.service) or settings.gateway_service
         self._compose_dir = Path(record.compose_dir) if record and record.compose_dir else settings.docker_compose_dir
         self._docker = DockerCli(
@@ -120,16 +126,7 @@ class DockerRuntime:
 
     def wait_for_engine(self, timeout_s: float, on_progress: Callable[[str], None]) -> EngineProbe:
         """See `Runtime.wait_for_engine`."""
-        deadline_s = self._clock.monotonic_s() + timeout_s
-        while True:
-            found = self.probe_engine()
-            if found.problem is None:
-                return found
-            left_s = deadline_s - self._clock.monotonic_s()
-            if left_s <= 0 or not found.is_waitable:
-                raise build_engine_failure(found)
-            on_progress(f"waiting for the Docker engine, {left_s:.0f} s left: {found.detail}")
-            self._clock.sleep(min(_BETWEEN_ENGINE_LOOKS_S, left_s))
+        return self._docker.wait_for_engine(timeout_s, clock=self._clock, on_progress=on_progress)
 
     def probe(self) -> GatewayStatus:
         """See `Runtime.probe`."""
@@ -241,63 +238,16 @@ class DockerRuntime:
                 self._docker.change(container.remove_stopped_argv(container_id))
 
     def _up(self, on_progress: Callable[[str], None]) -> None:
-        target = compose.ComposeTarget(
-            files=compose.find_compose_files(self._compose_dir), project=self._project, service=self._service
+        target = ComposeTarget(
+            files=find_compose_files(self._compose_dir), project=self._project, service=self._service
         )
-        if not target.files:
-            raise self._docker.build_start_failure(
-                f"there is no Compose file in {self._compose_dir}",
-                next_action="Set DOCKER_COMPOSE_DIR to the folder that holds it.",
-            )
-        image = self._read_service_image(target)
-        if not image.is_built:
-            self._ensure_image(image.image, target, on_progress)
         on_progress(f"starting container {self.container_name}")
-        argv = compose.build_up_argv(target) if image.is_built else compose.up_argv(target)
-        up_timeout_s = self._settings.docker_pull_timeout_s if image.is_built else CHANGE_TIMEOUT_S
-        result = self._compose(argv, timeout_s=up_timeout_s)
-        if not result.ok:
-            raise self._compose_failure("`docker compose up` failed", result.last_lines(_EVIDENCE_LINES), target)
-
-    def _read_service_image(self, target: compose.ComposeTarget) -> compose.ServiceImage:
-        result = self._compose(compose.config_argv(target), timeout_s=_COMPOSE_READ_TIMEOUT_S)
-        if not result.ok:
-            raise self._compose_failure(f"{target.files[0]} is not valid", result.last_lines(_EVIDENCE_LINES), target)
-        image = compose.parse_service_image(result.stdout, target.service)
-        if image is None:
-            raise self._compose_failure(
-                f"{target.files[0]} has no service {target.service}", ("no such service",), target
-            )
-        return image
-
-    def _ensure_image(self, image: str, target: compose.ComposeTarget, on_progress: Callable[[str], None]) -> None:
-        if self._docker.look(container.image_exists_argv(image)).ok:
-            return
-        on_progress(f"fetching image {image}")
-        pulled = self._compose(
-            compose.pull_argv(target), timeout_s=self._settings.docker_pull_timeout_s, on_line=on_progress
-        )
-        if not pulled.ok:
-            raise self._compose_failure(
-                f"the image {image} could not be fetched",
-                ("no such image", *pulled.last_lines(_EVIDENCE_LINES)),
-                target,
-            )
-
-    def _compose(
-        self,
-        argv: Sequence[str],
-        *,
-        timeout_s: float,
-        on_line: Callable[[str], None] | None = None,
-    ) -> CommandResult:
-        return self._docker.change(
-            argv,
-            timeout_s=timeout_s,
-            cwd=self._compose_dir,
+        ComposeService(
+            self._docker,
+            target,
             environ=compose.build_compose_environ(self._settings),
-            on_line=on_line,
-        )
+            known=dataclasses.replace(compose.build_known(self._settings, target.files), directory=self._compose_dir),
+        ).up(pull_timeout_s=self._settings.docker_pull_timeout_s, on_progress=on_progress)
 
     def _restart(self, status: GatewayStatus) -> None:
         argv = container.restart_argv(status.id, timeout_s=_STOP_GRACE_S)
@@ -310,15 +260,8 @@ class DockerRuntime:
             raise self._docker.build_start_failure(
                 f"`docker {argv[1]}` of container {self.container_name} failed",
                 evidence=lines,
-                next_action=compose.advise_on_failure(lines, settings=self._settings, files=()),
+                next_action=advise_on_failure(lines, compose.build_known(self._settings, ())),
             )
-
-    def _compose_failure(self, message: str, lines: Sequence[str], target: compose.ComposeTarget) -> StartupFailure:
-        return self._docker.build_start_failure(
-            message,
-            evidence=lines,
-            next_action=compose.advise_on_failure(lines, settings=self._settings, files=target.files),
-        )
 
 
 def _no_progress(text: str) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.docker.compose import ComposeTarget, up_argv
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.compose import ComposeTarget, build_compose_environ, up_argv
+from orchestration.gateway.compose import build_compose_environ
 from orchestration.gateway.container import Health
 from orchestration.gateway.readiness import WaitEventKind
 from tests.e2e.gateway_scene import PASSWORD, GatewayScene, docker, shown, wait_for

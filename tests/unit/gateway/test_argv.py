@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from orchestration.docker import container, engine
-from orchestration.gateway import compose
+from orchestration.docker import compose, container, engine
+from orchestration.gateway.compose import build_compose_environ
 from orchestration.gateway.simulator_runtime import build_simulator_argv
 from orchestration.settings import Settings
 
@@ -53,7 +53,7 @@ def test_the_command_lines_are_the_golden_ones() -> None:
 
 def test_no_command_line_can_carry_a_secret() -> None:
     settings = Settings.from_environ({"TWS_USERID": "planted-user", "TWS_PASSWORD": "planted-password"})
-    environ = compose.build_compose_environ(settings)
+    environ = build_compose_environ(settings)
     assert environ["TWS_PASSWORD"] == "planted-password"  # noqa: S105 - planted
     assert "planted" not in render()
     assert not any("planted" in word for word in build_simulator_argv(settings, marker=Path("/srv/simulator_started")))

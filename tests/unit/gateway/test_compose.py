@@ -1,54 +1,9 @@
-"""Compose: its files, its project's name, what it is told, and what its complaints mean."""
+"""What Compose is told about the gateway's service."""
 
-import json
-import re
-from pathlib import Path
-
-import pytest
-
-from orchestration.gateway.compose import (
-    ServiceImage,
-    advise_on_failure,
-    build_compose_environ,
-    build_project_name,
-    find_compose_files,
-    parse_service_image,
-)
+from orchestration.gateway.compose import build_compose_environ
 from orchestration.settings import Settings
 
 LIVE = {"TRADING_MODE": "live", "ALLOW_LIVE_TRADING": "yes", "GATEWAY_ACCOUNT": "U1234567"}
-
-
-@pytest.mark.parametrize("name", ["ibkr-gateway", "gateway_2", "4gateways"])
-def test_the_projects_name_is_the_containers_where_compose_allows_it(name: str) -> None:
-    assert build_project_name(name) == name
-
-
-@pytest.mark.parametrize("name", ["Gateway", "ibkr.gateway", "A", "GATEWAY-1"])
-def test_a_name_that_compose_does_not_allow_is_changed_into_one_that_it_does(name: str) -> None:
-    assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*-[0-9a-f]{6}", build_project_name(name))
-
-
-def test_names_that_compose_would_make_the_same_stay_different_projects() -> None:
-    names = ["gateway.1", "gateway-1", "Gateway-1", "GATEWAY-1", "gateway_1"]
-    assert len({build_project_name(name) for name in names}) == len(names)
-
-
-@pytest.mark.parametrize(
-    ("present", "found"),
-    [
-        ([], []),
-        (["docker-compose.yml"], ["docker-compose.yml"]),
-        (["docker-compose.yml", "compose.yaml"], ["compose.yaml"]),
-        (["compose.yml", "compose.override.yml"], ["compose.yml", "compose.override.yml"]),
-        (["docker-compose.override.yml"], []),
-    ],
-)
-def test_the_compose_files_of_a_folder_are_found(tmp_path: Path, present: list[str], found: list[str]) -> None:
-    (tmp_path.parent / "compose.yaml").touch()  # Compose itself would look in the folder above
-    for name in present:
-        (tmp_path / name).touch()
-    assert [file.name for file in find_compose_files(tmp_path)] == found
 
 
 def test_compose_is_given_the_checked_values() -> None:
@@ -82,35 +37,3 @@ def test_live_mode_publishes_the_live_port() -> None:
 
 def test_a_missing_password_is_empty_and_not_unset() -> None:
     assert build_compose_environ(Settings.from_environ({}))["TWS_PASSWORD"] == ""
-
-
-def test_the_image_of_a_service_is_read() -> None:
-    text = json.dumps({"services": {"gateway": {"image": "x:1"}, "other": {"build": {"context": "."}}}})
-    assert parse_service_image(text, "gateway") == ServiceImage(image="x:1", is_built=False)
-    assert parse_service_image(text, "other") == ServiceImage(image="", is_built=True)
-    assert parse_service_image(text, "third") is None
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"services": null}', '{"services": {"gateway": null}}'])
-def test_anything_else_is_not_taken_for_a_compose_file(text: str) -> None:
-    with pytest.raises(ValueError, match="unexpected"):
-        parse_service_image(text, "gateway")
-
-
-@pytest.mark.parametrize(
-    ("line", "advice"),
-    [
-        ("Bind for 127.0.0.1:4002 failed: port is already allocated", "Another program holds port 4002"),
-        ("listen tcp4 127.0.0.1:4002: bind: address already in use", "Another program holds port 4002"),
-        ('The container name "/ibkr-gateway" is already in use by container', "Another container is called"),
-        ("Error response from daemon: pull access denied for x", "check GATEWAY_IMAGE"),
-        ("yaml: line 3: mapping values are not allowed", "Correct /srv/compose.yml"),
-        ("no such service: gateway", "Correct GATEWAY_SERVICE"),
-        ("write /var/lib/docker: no space left on device", "The disk is full"),
-        ("Error response: minimum memory limit allowed is 6MB", "GATEWAY_MEMORY_LIMIT"),
-        ("something nobody foresaw", "Compose's own words"),
-    ],
-)
-def test_composes_complaint_leads_to_advice(line: str, advice: str) -> None:
-    lines = ("Container gateway  Creating", line)
-    assert advice in advise_on_failure(lines, settings=Settings.from_environ({}), files=(Path("/srv/compose.yml"),))

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from orchestration.docker import container, engine
+from orchestration.docker import compose, container, engine
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway import compose
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.docker_runtime import (
     DockerRuntime,

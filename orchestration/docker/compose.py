@@ -1,0 +1,257 @@
+"""Compose: what is said to it about one service, what its answers mean, and how a service's container is made.
+
+A container that does not run is made anew (`--force-recreate`): Compose copies a secret from the environment into a
+container only when it makes it, so one that is merely started again would keep a password that was since corrected.
+A container that runs is never given to `up` at all.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestration.docker import container
+from orchestration.docker.cli import CHANGE_TIMEOUT_S, DockerCli
+from orchestration.errors import StartupFailure
+from orchestration.system.commands import CommandResult
+from orchestration.system.files import is_file_there
+
+_READ_TIMEOUT_S = 30.0
+_EVIDENCE_LINES = 15
+
+# In Compose's own order of preference, each with the override that goes with it.
+_FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
+_OVERRIDE_NAMES = (
+    *("compose.override.yml", "compose.override.yaml"),
+    *("docker-compose.override.yml", "docker-compose.override.yaml"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComposeTarget:
+    """Which service of which project in which files.
+
+    Attributes:
+        files: The Compose file, and its override where there is one; absolute.
+        project: The project's name.
+        service: The service's name.
+    """
+
+    files: tuple[Path, ...]
+    project: str
+    service: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceImage:
+    """What a service is made from.
+
+    Attributes:
+        image: The image's reference; empty if it is only built.
+        is_built: Whether the Compose file says how to build it.
+    """
+
+    image: str
+    is_built: bool
+
+
+def find_compose_files(directory: Path) -> tuple[Path, ...]:
+    """The Compose file in this folder and its override, or nothing if there is none.
+
+    Compose itself would go on to look in the folders above, and would let COMPOSE_FILE decide.
+    """
+    found = next((directory / name for name in _FILE_NAMES if is_file_there(directory / name)), None)
+    if found is None:
+        return ()
+    override = next((directory / name for name in _OVERRIDE_NAMES if is_file_there(directory / name)), None)
+    return (found,) if override is None else (found, override)
+
+
+def build_project_name(container_name: str) -> str:
+    """The project's name for a container's: the same, where Compose allows it.
+
+    Compose allows lower-case letters, digits, `_` and `-`. A name that had to be changed gets a short hash of the
+    original, so that `Gateway.1` and `gateway-1` stay two projects.
+    """
+    allowed = re.sub(r"[^a-z0-9_-]", "-", container_name.lower()).lstrip("-_")
+    if allowed == container_name:
+        return allowed
+    return f"{allowed or 'gateway'}-{hashlib.sha256(container_name.encode()).hexdigest()[:6]}"
+
+
+def config_argv(target: ComposeTarget) -> tuple[str, ...]:
+    """Read and check the Compose files; prints them merged, as JSON."""
+    return (*_compose(target), "config", "--format", "json")
+
+
+def pull_argv(target: ComposeTarget) -> tuple[str, ...]:
+    """Fetch the service's image."""
+    return (*_compose(target), "pull", target.service)
+
+
+def up_argv(target: ComposeTarget) -> tuple[str, ...]:
+    """Make the service's container, anew if there is one, and start it in the background."""
+    return (*_compose(target), "up", "--detach", "--no-build", "--force-recreate", "--pull", "never", target.service)
+
+
+def build_up_argv(target: ComposeTarget) -> tuple[str, ...]:
+    """The same, for a service that the Compose file says how to build."""
+    return (*_compose(target), "up", "--detach", "--force-recreate", target.service)
+
+
+def _compose(target: ComposeTarget) -> tuple[str, ...]:
+    argv = ["docker", "compose", "--ansi", "never", "--project-name", target.project]
+    for file in target.files:
+        argv += ["--file", str(file)]
+    return tuple(argv)
+
+
+def parse_service_image(text: str, service: str) -> ServiceImage | None:
+    """What a service is made from, out of what `config_argv` printed; None if there is no such service.
+
+    Raises:
+        ValueError: It is not what that command prints.
+    """
+    try:
+        services = json.loads(text)["services"]
+        if service not in services:
+            return None
+        return ServiceImage(image=str(services[service].get("image", "")), is_built="build" in services[service])
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"docker compose config printed something unexpected: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What a person knows a service by, for advice.
+
+    Attributes:
+        prefix: What the names of its variables begin with: `GATEWAY` or `BOT`.
+        container: Its container's name.
+        image: Its image.
+        port: The port that it publishes; None where it publishes none.
+        directory_variable: The variable that names the folder of its Compose file.
+        directory: That folder.
+        file: Its Compose file; None if there is none.
+    """
+
+    prefix: str
+    container: str
+    image: str
+    port: int | None
+    directory_variable: str
+    directory: Path
+    file: Path | None
+
+
+def advise_on_failure(lines: Sequence[str], known: Known) -> str:
+    """What a person should do about what Compose, or Docker, complained of."""
+    text = "\n".join(lines).lower()
+    for phrases, advice in _ADVICE.items():
+        if any(phrase in text for phrase in phrases):
+            return advice.format(
+                port=known.port,
+                name=known.container,
+                image=known.image,
+                file=known.file or known.directory,
+                prefix=known.prefix,
+            )
+    return f"Read Compose's own words above; `docker compose` in {known.directory_variable} shows them again."
+
+
+_ADVICE: Mapping[tuple[str, ...], str] = {
+    ("port is already allocated", "address already in use", "ports are not available"): (
+        "Another program holds port {port}: stop it (`docker ps`, `ss -ltnp`), or set {prefix}_PORT."
+    ),
+    ("is already in use by container",): (
+        "Another container is called {name}: remove or rename it, or set {prefix}_CONTAINER_NAME."
+    ),
+    ("no such image", "pull access denied", "manifest unknown", "not found: manifest", "repository does not exist"): (
+        "The image {image} is not there and could not be fetched: check {prefix}_IMAGE and the connection."
+    ),
+    ("yaml:", "parsing", "additional property", "invalid compose", "must be a mapping", "unmarshal"): (
+        "Correct {file}; `docker compose config` there names the line."
+    ),
+    ("no space left on device",): "The disk is full: make room (`docker system df` shows what Docker holds).",
+    ("no such service",): "Correct {prefix}_SERVICE: {file} has no service of that name.",
+    ("cannot allocate memory", "invalid memory", "minimum memory limit"): "Correct {prefix}_MEMORY_LIMIT.",
+}
+
+
+class ComposeService:
+    """One service of a Compose file, and its container.
+
+    Args:
+        docker: The door to Docker.
+        target: Which service in which files.
+        environ: What the files may refer to. Secrets go this way, and never into an argument list.
+        known: What a person knows it by.
+    """
+
+    def __init__(
+        self,
+        docker: DockerCli,
+        target: ComposeTarget,
+        *,
+        environ: Mapping[str, str],
+        known: Known,
+    ) -> None:
+        self._docker = docker
+        self._target = target
+        self._environ = environ
+        self._known = known
+
+    def up(self, *, pull_timeout_s: float, on_progress: Callable[[str], None]) -> None:
+        """Make the service's container, anew if there is one, and start it. A missing image is fetched, or built.
+
+        Raises:
+            StartupFailure: It could not be made or started, with Compose's own last lines; `DOCKER_UNAVAILABLE`.
+        """
+        if not self._target.files:
+            raise self._docker.build_start_failure(
+                f"there is no Compose file in {self._known.directory}",
+                next_action=f"Set {self._known.directory_variable} to the folder that holds it.",
+            )
+        image = self._read_image()
+        if not image.is_built:
+            self._ensure_image(image.image, pull_timeout_s, on_progress)
+        on_progress(f"starting service {self._target.service}")
+        argv = build_up_argv(self._target) if image.is_built else up_argv(self._target)
+        result = self._run(argv, timeout_s=pull_timeout_s if image.is_built else CHANGE_TIMEOUT_S)
+        if not result.ok:
+            raise self._build_failure("`docker compose up` failed", result.last_lines(_EVIDENCE_LINES))
+
+    def _read_image(self) -> ServiceImage:
+        result = self._run(config_argv(self._target), timeout_s=_READ_TIMEOUT_S)
+        if not result.ok:
+            raise self._build_failure(f"{self._target.files[0]} is not valid", result.last_lines(_EVIDENCE_LINES))
+        image = parse_service_image(result.stdout, self._target.service)
+        if image is None:
+            raise self._build_failure(
+                f"{self._target.files[0]} has no service {self._target.service}", ("no such service",)
+            )
+        return image
+
+    def _ensure_image(self, image: str, timeout_s: float, on_progress: Callable[[str], None]) -> None:
+        if self._docker.look(container.image_exists_argv(image)).ok:
+            return
+        on_progress(f"fetching image {image}")
+        pulled = self._run(pull_argv(self._target), timeout_s=timeout_s, on_line=on_progress)
+        if not pulled.ok:
+            raise self._build_failure(
+                f"the image {image} could not be fetched", ("no such image", *pulled.last_lines(_EVIDENCE_LINES))
+            )
+
+    def _run(
+        self, argv: Sequence[str], *, timeout_s: float, on_line: Callable[[str], None] | None = None
+    ) -> CommandResult:
+        return self._docker.change(
+            argv, timeout_s=timeout_s, cwd=self._known.directory, environ=self._environ, on_line=on_line
+        )
+
+    def _build_failure(self, message: str, lines: Sequence[str]) -> StartupFailure:
+        return self._docker.build_start_failure(
+            message, evidence=lines, next_action=advise_on_failure(lines, self._known)
+        )
