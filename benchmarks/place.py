@@ -76,6 +76,7 @@ class Place:
             "ENV_FILE": str(root / "settings.env"),
             "STATE_DIR": str(root / "state"),
             "LOG_DIR": str(root / "logs"),
+            "GATEWAY_SHARED_DIR": str(root / "shared"),
             "GATEWAY_PORT": str(port),
             "GATEWAY_CONTAINER_NAME": CONTAINER,
             "GATEWAY_IMAGE": IMAGE,

@@ -62,6 +62,7 @@ class System:
         self.environ = {name: os.environ[name] for name in inherited if name in os.environ} | {
             "STATE_DIR": str(self.state),
             "LOG_DIR": str(self.logs),
+            "GATEWAY_SHARED_DIR": str(self.root / "shared"),
             "ENV_FILE": str(self.root / "settings.env"),
             "GATEWAY_PORT": str(find_free_port()),
             "GATEWAY_RUNTIME": "simulator",

@@ -67,6 +67,7 @@ def build_bot_environ(
         "GATEWAY_PORT": str(gateway_port),
         "GAMEPLAN_PATH": str(gameplan),
         "LOG_LEVEL": settings.bot_log_level,
+        "BOT_CLIENT_ID": str(settings.bot_client_id),
         "INSTANCE": settings.instance,
         "PWD": str(settings.bot_workdir),
         RECORD_MARKER: str(build_record_path(settings)),

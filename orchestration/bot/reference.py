@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     orders = Orders(
         host=options.gateway_host or settings.gateway_host,
         port=options.gateway_port or settings.gateway_port,
-        client_id=options.client_id,
+        client_id=settings.bot_client_id if options.client_id is None else options.client_id,
         plan=plan,
         heartbeat_s=options.heartbeat_interval,
         watchdog_s=read_watchdog_interval_s(settings.environ, pid=os.getpid()) or options.heartbeat_interval,
@@ -128,7 +128,7 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--gateway-port", type=int, help="its port (GATEWAY_PORT)")
     parser.add_argument("--gameplan", type=Path, help="the day's plan (GAMEPLAN_PATH)")
     parser.add_argument("--log-level", help="DEBUG to CRITICAL (LOG_LEVEL)")
-    parser.add_argument("--client-id", type=int, default=1, help="client id; the next nine if it is in use (1)")
+    parser.add_argument("--client-id", type=int, help="client id; the next nine if it is in use (BOT_CLIENT_ID)")
     parser.add_argument("--heartbeat-interval", type=float, default=30.0, help="seconds between heartbeats (30)")
     parser.add_argument("--connect-timeout", type=float, default=30.0, help="seconds for the first connection (30)")
     return parser

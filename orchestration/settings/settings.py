@@ -5,6 +5,7 @@ import datetime as dt
 import re
 import shlex
 import sys
+import zlib
 import zoneinfo
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,13 +14,23 @@ from typing import Any
 
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings.kinds import Secret, WrongValueError
-from orchestration.settings.sources import find_env_file, look_up, read_env_file, read_environment
+from orchestration.settings.sources import (
+    find_env_file,
+    instance_file_problem,
+    look_up,
+    read_env_file,
+    read_environment,
+)
 from orchestration.settings.variables import Effective, Variable, find_near_misses, variables_by_field
 from orchestration.settings.words import BotArguments, GameplanFreshness, GatewayRecovery, GatewayRuntime, TradingMode
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 
 _LIVE_PORT, _PAPER_PORT = 4001, 4002
+_DEFAULT_INSTANCE = "default"
+_PROBE_CLIENT_ID, _BOT_CLIENT_ID = 9990, 1
+# Other instances: ten ids for the look and ten for the bot, far from what people choose by hand.
+_FIRST_OWN_CLIENT_ID, _OWN_CLIENT_IDS, _OWN_RANGES = 20_000, 20, 100_000
 _SHOWN_CHARACTERS = 60
 # What a variable without a value is, where that is not None.
 _EMPTY: dict[str, Any] = {"gateway_account": (), "bot_pass_env": (), "simulator_faults": "", "bot_command": ()}
@@ -43,6 +54,7 @@ class Settings:
     state_dir: Path
     log_dir: Path
     log_keep: int
+    gateway_shared_dir: Path
 
     gateway_runtime: GatewayRuntime
     gateway_host: str
@@ -83,6 +95,7 @@ class Settings:
     bot_command: tuple[str, ...]
     bot_workdir: Path
     bot_arguments: BotArguments
+    bot_client_id: int
     bot_log_level: str
     bot_start_grace_s: float
     bot_stop_timeout_s: float
@@ -128,6 +141,7 @@ class Settings:
         problems: list[str] = []
         path = find_env_file(environ, project_dir)
         dotenv = read_env_file(path, problems) if path is not None else {}
+        problems += instance_file_problem(environ, path, dotenv)
         return cls.from_environ(
             environ,
             dotenv=dotenv,
@@ -219,9 +233,9 @@ def _quote(text: str) -> str:
 def _make_absolute(values: dict[str, Any], project_dir: Path) -> None:
     for name in ("state_dir", "log_dir"):
         values[name] = project_dir / values[name]
-        if values["instance"] != "default":
+        if values["instance"] != _DEFAULT_INSTANCE:
             values[name] /= values["instance"]
-    for name in ("docker_compose_dir", "gameplan_path", "gameplan_schema"):
+    for name in ("gateway_shared_dir", "docker_compose_dir", "gameplan_path", "gameplan_schema"):
         values[name] = values[name] and project_dir / values[name]
     values["bot_workdir"] = project_dir / (values["bot_workdir"] or "")
     emergency = values["emergency_gameplan_path"] or values["state_dir"] / "emergency_gameplan.json"
@@ -232,6 +246,9 @@ def _complete(values: dict[str, Any], problems: list[str]) -> None:
     """Fill in what depends on several variables, and check what belongs together."""
     live = values["trading_mode"] is TradingMode.LIVE
     values["gateway_port"] = values["gateway_port"] or (_LIVE_PORT if live else _PAPER_PORT)
+    probe_id, bot_id = derive_client_ids(values["instance"])
+    values["gateway_probe_client_id"] = values["gateway_probe_client_id"] or probe_id
+    values["bot_client_id"] = bot_id if values["bot_client_id"] is None else values["bot_client_id"]
     values["gateway_restart_window"] = values["gateway_restart_window"] or _window_around(
         values["auto_restart_time"], values["time_zone"]
     )
@@ -241,6 +258,18 @@ def _complete(values: dict[str, Any], problems: list[str]) -> None:
         problems.append("TRADING_MODE: 'live' also needs ALLOW_LIVE_TRADING=yes")
     if live and not values["gateway_account"] and "GATEWAY_ACCOUNT" not in wrong:
         problems.append("GATEWAY_ACCOUNT: unset, and live mode requires the account that may be traded")
+
+
+def derive_client_ids(instance: str) -> tuple[int, int]:
+    """The first API client id of an instance's look at the gateway, and that of its bot. Pure.
+
+    Each instance has a range of its own, so that those who share a gateway do not take each other's ids. Two names fall
+    on one range once in a hundred thousand; then the next free id of the ten is used.
+    """
+    if instance == _DEFAULT_INSTANCE:
+        return _PROBE_CLIENT_ID, _BOT_CLIENT_ID
+    first = _FIRST_OWN_CLIENT_ID + zlib.crc32(instance.encode()) % _OWN_RANGES * _OWN_CLIENT_IDS
+    return first, first + _OWN_CLIENT_IDS // 2
 
 
 _RESTART_BEFORE_MIN, _RESTART_AFTER_MIN = 5, 14  # around 23:45 that is 23:40 to 23:59

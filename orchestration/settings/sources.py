@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from orchestration.settings.variables import ENV_FILE, Variable
 
 _MAX_ENV_FILE_BYTES = 1024 * 1024
 _MAX_SECRET_BYTES = 64 * 1024
+_INSTANCE = "INSTANCE"
+_IS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", re.ASCII)
 
 Layers = Sequence[tuple[str, Mapping[str, str]]]
 
@@ -19,13 +22,38 @@ def read_environment() -> dict[str, str]:
 
 
 def find_env_file(environ: Mapping[str, str], project_dir: Path) -> Path | None:
-    """The file that `ENV_FILE` names, or `.env` in the project folder; None if neither is there.
+    """The file that `ENV_FILE` names, else `.env.<INSTANCE>`, else `.env` in the project folder; None if none is there.
 
     A named file is returned even if it does not exist: reading it then says so.
     """
     named = environ.get(ENV_FILE, "").strip()
-    path = project_dir / Path(named or ".env").expanduser()
-    return path if named or os.path.lexists(path) else None
+    if named:
+        return project_dir / Path(named).expanduser()
+    own = build_instance_file(environ.get(_INSTANCE, "").strip(), project_dir)
+    path = own if own is not None and os.path.lexists(own) else project_dir / ".env"
+    return path if os.path.lexists(path) else None
+
+
+def build_instance_file(instance: str, project_dir: Path) -> Path | None:
+    """Where the settings of an instance are looked for, or None: for `default`, and for what is no name."""
+    if instance in {"", "default"} or not _IS_NAME.fullmatch(instance):
+        return None
+    return project_dir / f".env.{instance}"
+
+
+def instance_file_problem(environ: Mapping[str, str], path: Path | None, dotenv: Mapping[str, str]) -> tuple[str, ...]:
+    """What speaks against a file that was taken for an instance's own by its name: it must say so itself.
+
+    A `.env.NAME` may be another thing, the settings for a host of that name for example.
+    """
+    if path is None or environ.get(ENV_FILE, "").strip() or path.name == ".env":
+        return ()
+    instance, said = environ.get(_INSTANCE, "").strip(), dotenv.get(_INSTANCE, "").strip()
+    if said == instance:
+        return ()
+    why = f"says INSTANCE={said}" if said else "does not say INSTANCE"
+    meant = f"{path} would be the settings of instance {instance}, but {why}"
+    return (f"INSTANCE: {meant}; write INSTANCE={instance} into it, or name the right file in ENV_FILE",)
 
 
 def read_env_file(path: Path, problems: list[str]) -> dict[str, str]:

@@ -44,6 +44,7 @@ class Scene:
             "GATEWAY_PORT": str(self.port),
             "STATE_DIR": str(self.folder / "state"),
             "LOG_DIR": str(self.folder / "logs"),
+            "GATEWAY_SHARED_DIR": str(self.folder / "shared"),
             "GATEWAY_HEALTH_TIMEOUT": "30",
             "GATEWAY_HEALTH_RETRY_INTERVAL": "0.1",
             "BROKER_RESET_WINDOWS": FAR_FROM_NOW,
