@@ -27,6 +27,9 @@ _DRAIN_S = 0.5  # for output that is still in the pipe when the program has ende
 _OUTPUT, _ERRORS, _EXIT = "stdout", "stderr", "exit"
 # What the kernel says of a file that is there and is no program.
 _NOT_A_PROGRAM = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC, errno.ELOOP, errno.EISDIR}
+# What a service manager tells this process and no other. systemd's own programs answer on the socket (`ERRNO=112`), and
+# the journal would complain of it.
+_OURS_ALONE = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +223,7 @@ def _start(
         return subprocess.Popen(
             list(argv),
             cwd=cwd,
-            env={**os.environ, **environ} if environ else None,
+            env={name: value for name, value in os.environ.items() if name not in _OURS_ALONE} | dict(environ or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,

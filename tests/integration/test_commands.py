@@ -78,6 +78,16 @@ def test_the_program_reads_an_end_of_file_and_sees_the_variables_on_top_of_ours(
     assert result.stdout == f"'' given True {tmp_path}\n"
 
 
+@pytest.mark.parametrize("environ", [None, {"X": "given"}])
+def test_what_the_service_manager_tells_us_is_not_handed_on(
+    environ: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.setenv(name, "1")
+    source = "import os; print([n for n in os.environ if n.startswith(('NOTIFY', 'WATCHDOG'))], 'PATH' in os.environ)"
+    assert SystemCommands().run(_python(source), timeout_s=_DEADLINE_S, environ=environ).stdout == "[] True\n"
+
+
 def test_a_missing_program_says_so() -> None:
     with pytest.raises(CommandNotFoundError, match="no-such-program: program not found"):
         SystemCommands().run(["no-such-program", "--x"], timeout_s=1)
