@@ -195,10 +195,12 @@ class Settings:
             sources.append(Effective(name=variable.name, value=shown, source=source))
         _make_absolute(values, project_dir)
         _complete(values, found)
+        near_misses = find_near_misses(environ, dotenv or {})
         if found and not lenient:
+            # A mistyped name is often why another setting is wrong, so it is said with it.
             raise StartupFailure(
                 FailureWord.CONFIG_INVALID,
-                f"{len(found)} wrong setting{'s' if len(found) > 1 else ''}: " + "; ".join(found),
+                f"{len(found)} wrong setting{'s' if len(found) > 1 else ''}: " + "; ".join((*found, *near_misses)),
                 next_action="Correct it in the environment or in .env; `inv config` shows what is in force.",
                 evidence=tuple(found),
             )
@@ -207,7 +209,7 @@ class Settings:
             project_dir=project_dir,
             simulated=simulated,
             sources=_with_computed(sources, values),
-            warnings=(*found, *find_near_misses(environ, dotenv or {})),
+            warnings=(*found, *near_misses),
             environ=dict(environ),
         )
 

@@ -60,7 +60,7 @@ def read_env_file(path: Path, problems: list[str]) -> dict[str, str]:
     """What a `.env` file says: `NAME=value` lines, quotes, `export`, comments, with or without BOM, any line ends.
 
     `$` stays as it is: a password may hold one. A line that is none of these is a problem, named by its number only,
-    for it may be half a secret. Names without `=` mean nothing.
+    for it may be half a secret. A name alone, without `=`, means nothing.
     """
     try:
         if not path.is_file():
@@ -82,7 +82,8 @@ def read_env_file(path: Path, problems: list[str]) -> dict[str, str]:
 
     found: dict[str, str] = {}
     for binding in parse_stream(io.StringIO(text, newline=None)):
-        if binding.error:
+        is_mistyped = binding.value is None and binding.key is not None and not binding.key.isidentifier()
+        if binding.error or is_mistyped:  # python-dotenv takes `NAME:value` for a long name
             problems.append(f"{ENV_FILE}: line {binding.original.line} of {path} is not `NAME=value`")
         elif binding.key is not None and binding.value is not None:
             found[binding.key] = binding.value

@@ -168,6 +168,12 @@ def test_all_problems_come_in_one_message() -> None:
     assert "1 to 65535" in problems[2]
 
 
+def test_a_mistyped_name_is_said_with_the_problem_that_it_causes() -> None:
+    with pytest.raises(StartupFailure, match="did you mean ALLOW_LIVE_TRADING") as failed:
+        Settings.from_environ({"TRADING_MODE": "live", "ALLOW_LIVE_TRADNG": "yes", "GATEWAY_ACCOUNT": "U1"})
+    assert len(failed.value.evidence) == 1
+
+
 _LIVE_PROBLEMS = [
     ({}, 0),
     ({"ALLOW_LIVE_TRADING": ""}, 1),
@@ -370,10 +376,12 @@ def test_an_env_file_is_read_in_every_dialect_people_write(
 
 
 def test_a_line_that_says_nothing_is_a_problem_named_by_its_number_only(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text(f"GATEWAY_PORT=4010\nTWS_PASSWORD {_PLANTED}\nTWS_USERID='{_PLANTED}\n")
+    (tmp_path / ".env").write_text(
+        f"GATEWAY_PORT=4010\nTWS_PASSWORD {_PLANTED}\nTWS_USERID:{_PLANTED}\nX='{_PLANTED}\n"
+    )
     problems: list[str] = []
     assert read_env_file(tmp_path / ".env", problems) == {"GATEWAY_PORT": "4010"}
-    assert [("line 2" in problems[0]), ("line 3" in problems[1])] == [True, True]
+    assert [f"line {number}" in problem for number, problem in zip((2, 3, 4), problems, strict=True)] == [True] * 3
     assert not any(_PLANTED in problem for problem in problems)
 
 
