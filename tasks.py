@@ -98,12 +98,12 @@ def gateway_down(_: Context, json: bool = False) -> None:
     name="check",
     help={"path": "Only judge this file: exit code 0 valid, 1 not; nothing is put in force", "json": _JSON},
 )
-def gameplan_check(_: Context, path: str = "", json: bool = False) -> None:
+def gameplan_check(_: Context, path: str | None = None, json: bool = False) -> None:
     """Put the plan in force, or Strategy C; --path judges.
 
     Without --path the exit code is 0 either way, and the output says which plan is in force.
     """
-    if not path:
+    if path is None:  # an empty one is a script's unset variable: it must not put a plan in force
         _perform("gameplan.check", as_json=json)
         return
     from orchestration import cli

@@ -87,6 +87,9 @@ def check_gameplan_file(path: str, *, as_json: bool) -> int:
     settings = load_settings_or_explain(as_json=as_json, of_what_runs=False)
     if settings is None:
         return int(ExitCode.FAILURE)
+    if not path.strip():
+        console.warn("--path: names no file")
+        return int(ExitCode.FAILURE)
     verdict = check_gameplan(
         Path(path).expanduser().absolute(),
         clock=SystemClock(),

@@ -39,8 +39,12 @@ def build_display(*, as_json: bool) -> Display:
 
 
 def print_json(document: object) -> None:
-    """Print one JSON document on standard output."""
-    steady_stdout().write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+    """Print one JSON document on standard output; times as ISO 8601 writes them."""
+    steady_stdout().write(json.dumps(document, indent=2, ensure_ascii=False, default=_build_json_value) + "\n")
+
+
+def _build_json_value(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 class PlainDisplay:

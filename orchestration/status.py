@@ -23,8 +23,8 @@ from orchestration.hold import Hold, read_hold
 from orchestration.hostservice.registrars import read_service_status
 from orchestration.hostservice.service import HostServiceStatus, build_status_json
 from orchestration.journal import JournalReader, RunRecord
-from orchestration.preflight import LOCK_FILE
-from orchestration.report import mask_account
+from orchestration.preflight import LOCK_FILE, MONITOR_LOCK_FILE, SUPERVISOR_LOCK_FILE
+from orchestration.redaction import mask_account
 from orchestration.run import JOURNAL_FILE
 from orchestration.settings import Settings
 from orchestration.system.clock import Clock
@@ -105,6 +105,12 @@ class Status:
     under_way: LockHolder | None
     last_run: RunRecord | None
     alert_problem: str | None
+    watcher: LockHolder | None
+
+    @property
+    def is_bot_watched(self) -> bool:
+        """Whether somebody watches the bot now: what its record says does not outlive a supervisor that was killed."""
+        return self.bot.found is not None and self.watcher is not None
 
     @property
     def code(self) -> StatusCode:
@@ -149,6 +155,8 @@ def read_status(settings: Settings, *, commands: Commands, clock: Clock) -> Stat
             under_way=read_lock_holder(settings.state_dir / LOCK_FILE),
             last_run=last_run,
             alert_problem=webhook_problem(settings.discord_webhook_url) or dead_channel,
+            watcher=read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE)
+            or read_lock_holder(settings.state_dir / MONITOR_LOCK_FILE),
         )
 
 
@@ -186,7 +194,7 @@ def build_json(status: Status) -> dict[str, Any]:
             "fallback": status.plan.emergency_reason,
             "problem": status.plan.problem,
         },
-        "bot": _build_bot_json(bot),
+        "bot": _build_bot_json(bot, is_watched=status.is_bot_watched),
         "service": build_status_json(status.service),
         "hold": None if status.hold is None else dataclasses.asdict(status.hold),
         "under_way": None if status.under_way is None else dataclasses.asdict(status.under_way),
@@ -286,7 +294,7 @@ def _build_plan_look(record: BotRecord, *, date: str, reason: str | None, proble
     )
 
 
-def _build_bot_json(bot: BotPresence) -> dict[str, Any]:
+def _build_bot_json(bot: BotPresence, *, is_watched: bool) -> dict[str, Any]:
     found = bot.found
     record = found.record if found else None
     return {
@@ -295,7 +303,7 @@ def _build_bot_json(bot: BotPresence) -> dict[str, Any]:
         "uptime_s": _rounded(found.uptime_s if found else None),
         "ready": None if record is None else record.ready_by is not None,
         "ready_by": record.ready_by if record else None,
-        "supervised": record.supervised if record else (False if found else None),
+        "supervised": None if found is None else is_watched,
         "log": str(record.log) if record else None,
         "found_by": found.how if found else None,
         "detail": bot.detail,

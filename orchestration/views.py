@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchestration import console
 from orchestration.errors import ExitCode, StartupFailure
-from orchestration.report import mask_account
+from orchestration.redaction import mask_account
 from orchestration.run import JOURNAL_FILE
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup import load_settings, load_settings_of_what_runs
@@ -56,7 +56,7 @@ def status(*, as_json: bool) -> int:
     """`inv status`: 0 all well; 1 the bot runs, something is not well; 3 it does not run; 4 cannot tell."""
     from orchestration import status as look
 
-    settings = load_settings_or_explain(as_json=as_json)
+    settings = load_settings_or_explain(as_json=as_json, exit_code=look.StatusCode.UNKNOWN)
     if settings is None:
         return int(look.StatusCode.UNKNOWN)
     found = look.read_status(settings, commands=SystemCommands(), clock=SystemClock())
@@ -134,7 +134,7 @@ def describe_bot(found: "Status") -> str:
         return "not running"
     record = bot.record
     ready = "" if record is None else (", ready" if record.ready_by else ", never became ready")
-    watched = "supervised" if record is not None and record.supervised else "unsupervised: nothing watches it"
+    watched = "supervised" if found.is_bot_watched else "unsupervised: nothing watches it"
     return f"process {bot.pid}, up {console.describe_duration(bot.uptime_s)}{ready}, {watched}"
 
 
@@ -271,12 +271,15 @@ def _follow_file(path: Path) -> None:
             clock.sleep(_FOLLOW_LOOK_S)
 
 
-def load_settings_or_explain(*, as_json: bool, of_what_runs: bool = True) -> Settings | None:
+def load_settings_or_explain(
+    *, as_json: bool, of_what_runs: bool = True, exit_code: int = ExitCode.FAILURE
+) -> Settings | None:
     """The configuration, or None after its problems were shown.
 
     Args:
         as_json: Whether a program asked: then the problems are a document too.
         of_what_runs: Whether only what runs already is looked at or stopped; a wrong setting is then only a warning.
+        exit_code: What the command ends with where they are wrong.
     """
     try:
         settings = load_settings_of_what_runs() if of_what_runs else load_settings()
@@ -288,7 +291,7 @@ def load_settings_or_explain(*, as_json: bool, of_what_runs: bool = True) -> Set
         if as_json:
             console.print_json(
                 {
-                    "exit_code": int(ExitCode.FAILURE),
+                    "exit_code": int(exit_code),
                     "failure": failure.word,
                     "message": failure.message,
                     "problems": list(problems),

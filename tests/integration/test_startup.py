@@ -167,6 +167,7 @@ def test_the_five_tasks_on_one_line_are_one_run_that_does_what_startup_does(syst
     assert report["fallback"] == "GAMEPLAN_NOT_CONFIGURED"
     runs = system.inv("history", "--json").document["runs"]
     assert [(run["kind"], run["exit_code"]) for run in runs] == [("startup", 2)]
+    assert runs[0]["started_at"][10] == "T", "the same form of time as in every other document"
 
 
 @pytest.mark.parametrize("first", [["bot.start"], ["gameplan.check", "--path", "PLAN"]])
@@ -217,6 +218,12 @@ def test_gameplan_check_with_a_path_only_judges(system: System) -> None:
     assert any("strategy" in problem for problem in judged.document["problems"])
     assert not system.state.exists()
     assert system.inv("gameplan.check", "--path", str(system.use_plan())).code == 0
+
+
+@pytest.mark.parametrize("given", [["--path", ""], ["--path="], ["--path", " "]])
+def test_an_empty_path_is_a_mistake_and_puts_nothing_in_force(system: System, given: list[str]) -> None:
+    assert system.inv("gameplan.check", *given).code == 1
+    assert not system.state.exists()
 
 
 def test_bot_start_alone_validates_the_gateway_and_does_not_start_it(system: System) -> None:

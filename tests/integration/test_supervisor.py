@@ -143,6 +143,7 @@ def test_after_a_kill_of_the_supervisor_the_next_one_adopts_its_bot(watched: Sys
     process.send_signal(SIGKILL)
     process.communicate(timeout=PATIENCE_S)
     assert [one.pid for one in watched.bots()] == [bot]
+    assert watched.inv("status", "--json").document["bot"]["supervised"] is False, "nothing watches it now"
     again = begin(watched)
     assert [one.pid for one in watched.bots()] == [bot]
     assert watched.inv("status", "--json").document["bot"]["supervised"] is True
