@@ -20,15 +20,6 @@ def last_lines(lines: Sequence[str], count: int) -> tuple[str, ...]:
     return tuple(telling[-count:])
 
 
-def mask_account(account: str) -> str:
-    """An account id as it may be shown: `DU1234567` becomes `DU*****67`."""
-    shown_head, shown_tail = 2, 2
-    if len(account) <= shown_head + shown_tail:
-        return account[:1] + "*" * (len(account) - 1)
-    hidden = len(account) - shown_head - shown_tail
-    return account[:shown_head] + "*" * hidden + account[-shown_tail:]
-
-
 @functools.lru_cache(maxsize=1)
 def _build_redactor(secrets: tuple[str, ...]) -> Redactor:
     return Redactor(secrets)

@@ -109,6 +109,14 @@ def _forms(secret: str) -> Iterator[str]:
         yield from _base64_forms(plain)
 
 
+def mask_account(account: str) -> str:
+    """An account id that its owner recognises and nobody else can use: `DU1234567` becomes `DU****567`."""
+    shown_start, shown_end = 2, 3
+    if len(account) <= shown_start + shown_end:
+        return account[:1] + "****"
+    return f"{account[:shown_start]}****{account[-shown_end:]}"
+
+
 def _base64_forms(plain: str) -> Iterator[str]:
     """What every text that holds `plain` has in common once it is Base64, at each of the three alignments."""
     content = plain.encode("utf-8", "replace")

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from orchestration.errors import ExitCode, FailureWord, FallbackWord, StartupFailure, State
+from orchestration.redaction import mask_account
 
 if TYPE_CHECKING:
     from orchestration.bot.launch import BotRunning
@@ -201,11 +202,22 @@ def describe_success(report: Report) -> tuple[str, str]:
     if plan is not None and plan.fallback is not None:
         return (
             f"The bot runs as process {bot.pid} on Strategy C and trades nothing ({plan.fallback}): {plan.message}",
-            "Put a valid plan for the day in place, then `inv startup --replace`.",
+            describe_remedy(plan.fallback),
         )
     strategy = plan.strategy if plan else "unknown"
     day = f" for {plan.date}" if plan else ""
     return f"The bot runs as process {bot.pid} on strategy {strategy}{day}.", ""
+
+
+def describe_remedy(fallback: FallbackWord) -> str:
+    """What a person does to get from the emergency plan to the day's plan."""
+    return {
+        FallbackWord.GAMEPLAN_NOT_CONFIGURED: "Set GAMEPLAN_PATH to the day's plan, then `inv startup --replace`.",
+        FallbackWord.CLOCK_SKEW: "Set this host's clock right (`timedatectl`; in WSL `sudo hwclock -s`), "
+        "then `inv startup --replace`.",
+        FallbackWord.GAMEPLAN_QUARANTINED: "Its author must clear the quarantine and write the plan anew; "
+        "then `inv startup --replace`.",
+    }.get(fallback, "Put a valid plan for the day in place, then `inv startup --replace`.")
 
 
 def format_duration(duration_s: float | None) -> str:
@@ -221,14 +233,6 @@ def format_duration(duration_s: float | None) -> str:
     if seconds < day:
         return f"{seconds // hour} h {seconds % hour // minute} min"
     return f"{seconds // day} d {seconds % day // hour} h"
-
-
-def mask_account(account: str) -> str:
-    """An account id that its owner recognises and nobody else can use: `DU1234567` becomes `DU****567`."""
-    shown_start, shown_end = 2, 3
-    if len(account) <= shown_start + shown_end:
-        return account[:1] + "****"
-    return f"{account[:shown_start]}****{account[-shown_end:]}"
 
 
 def build_json(report: Report) -> dict[str, Any]:

@@ -27,7 +27,8 @@ from orchestration.preflight import (
     refuse_without_credentials,
     run_checks,
 )
-from orchestration.report import Progress, StepStatus, mask_account
+from orchestration.redaction import mask_account
+from orchestration.report import Progress, StepStatus, describe_remedy
 from orchestration.settings import GatewayRuntime
 
 if TYPE_CHECKING:
@@ -137,9 +138,9 @@ def gameplan_check(desk: Desk, progress: Progress) -> Outcome:
     desk.tell(
         Severity.INFO if plan.is_information else Severity.WARNING,
         "Strategy C: no trading",
-        f"The emergency plan is in force. {plan.message}",
+        f"The emergency plan is in force: {plan.message}",
         cause=plan.fallback,
-        next_action="Put a valid plan for the day in place, then `inv startup --replace`.",
+        next_action=describe_remedy(plan.fallback),
         evidence=plan.problems,
     )
     return Outcome(progress=progress, detail=f"Strategy C ({plan.fallback}): {plan.message}", status=StepStatus.WARN)

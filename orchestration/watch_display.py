@@ -5,7 +5,8 @@ from collections import deque
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
-from orchestration.report import format_duration, mask_account
+from orchestration.redaction import mask_account
+from orchestration.report import format_duration
 from orchestration.settings import Settings
 from orchestration.supervision import Decision, Notice, Observation
 from orchestration.supervisor import Watching

@@ -108,7 +108,7 @@ class Delivery:
     def send(self, alert: Alert) -> None:
         """Log an alert, store it, and have it sent. Returns at once."""
         alert = redact_alert(alert, self._redact)
-        about = f"{alert.cause}: " if alert.cause else ""
+        about = f"{alert.cause}: " if alert.cause and alert.cause not in alert.title else ""
         then = f" Next: {alert.next_action}" if alert.next_action else ""
         self._log.log(_LEVELS[alert.severity], "%s: %s%s%s", alert.title, about, alert.message, then)
         stored = self._outbox.add_alert(

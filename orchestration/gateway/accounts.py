@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.evidence import mask_account
+from orchestration.redaction import mask_account
 from orchestration.settings import Settings, TradingMode
 
 _PAPER_PREFIX = "D"  # DU a paper account, DF a paper advisor, DI a paper broker

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.redaction import MASK, RedactingFormatter, Redactor
+from orchestration.redaction import MASK, RedactingFormatter, Redactor, mask_account
 
 _SECRET = "p@ss \"w<o>rd\"/\\ü&'1'"  # noqa: S105 - planted
 _WEBHOOK = "https://discord.com/api/webhooks/123456789012345678/AbC-dEf_ghIJKLmnopQRSTUV0123456789"
@@ -176,3 +176,10 @@ def test_a_secret_never_survives_whatever_stands_around_it(secret: str, before: 
 @given(st.text(alphabet="abcdefgh \n"))
 def test_text_without_secrets_stays(text: str) -> None:
     assert Redactor(["hunter2secret", _WEBHOOK]).text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("account", "shown"), [("DU1234567", "DU****567"), ("U7654321", "U7****321"), ("DU12", "D****"), ("", "****")]
+)
+def test_an_account_is_shown_so_that_only_its_owner_knows_it(account: str, shown: str) -> None:
+    assert mask_account(account) == shown

@@ -13,9 +13,9 @@ from orchestration.report import (
     Report,
     Result,
     build_json,
+    describe_remedy,
     describe_success,
     format_duration,
-    mask_account,
 )
 
 NOW = datetime(2026, 11, 18, 14, 0, tzinfo=UTC)
@@ -98,10 +98,16 @@ def test_a_partial_success_says_why_and_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    ("account", "shown"), [("DU1234567", "DU****567"), ("U7654321", "U7****321"), ("DU12", "D****"), ("", "****")]
+    ("fallback", "said"),
+    [
+        (FallbackWord.CLOCK_SKEW, "clock"),
+        (FallbackWord.GAMEPLAN_NOT_CONFIGURED, "GAMEPLAN_PATH"),
+        (FallbackWord.GAMEPLAN_QUARANTINED, "quarantine"),
+        (FallbackWord.GAMEPLAN_MISSING, "valid plan"),
+    ],
 )
-def test_an_account_is_shown_so_that_only_its_owner_knows_it(account: str, shown: str) -> None:
-    assert mask_account(account) == shown
+def test_what_mends_the_emergency_plan_depends_on_why_it_is_in_force(fallback: FallbackWord, said: str) -> None:
+    assert said in describe_remedy(fallback)
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,3 @@ def test_the_built_in_gateway_is_held_to_its_mode_only() -> None:
     assert validate_accounts(["DU1234567"], settings, is_simulated=True) == ("DU1234567",)
     with pytest.raises(StartupFailure):
         validate_accounts(["U1234567"], settings, is_simulated=True)
-
-
-@pytest.mark.parametrize(("account", "masked"), [("DU1234567", "DU*****67"), ("U123", "U***"), ("", "")])
-def test_accounts_are_masked(account: str, masked: str) -> None:
-    assert mask_account(account) == masked
