@@ -59,7 +59,7 @@ def run_install(options: InstallOptions) -> int:
             windows=read_choices(options.trigger, options.distribution, options.windows_user),
         )
         if options.output:
-            outcome = write_files(registrar, Path(options.output).expanduser().absolute())
+            outcome = write_files(registrar, Path(options.output).expanduser().absolute(), dry_run=options.dry_run)
         else:
             outcome = install(registrar, settings, dry_run=options.dry_run, starts=options.starts)
     except HostServiceError as error:
@@ -107,7 +107,8 @@ def describe(outcome: Outcome) -> str:
         removed = f"{outcome.name} is removed. State and logs are where they were."
         return removed if outcome.changed else f"Nothing of {outcome.name} was installed; nothing was changed."
     if outcome.files:
-        return f"{outcome.files[0]} is written; nothing was registered."
+        would = "would be written" if outcome.changed else "is as it should be"
+        return f"{outcome.files[0]} {would if outcome.dry_run else 'is written'}; nothing was registered."
     if outcome.dry_run:
         return f"{outcome.name} would be installed." if outcome.changed else f"{outcome.name} is as it should be."
     if outcome.changed:

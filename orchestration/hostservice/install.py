@@ -115,8 +115,8 @@ def install(registrar: Registrar, settings: Settings, *, dry_run: bool, starts: 
     return dataclasses.replace(outcome, next_action=next_action)
 
 
-def write_files(registrar: Registrar, folder: Path) -> Outcome:
-    """Write the file to a folder and register nothing; on any operating system.
+def write_files(registrar: Registrar, folder: Path, *, dry_run: bool = False) -> Outcome:
+    """Write the file to a folder and register nothing; on any operating system. A dry run does not even write.
 
     Raises:
         HostServiceError: It cannot be made for this project's folder, or not be written.
@@ -125,7 +125,7 @@ def write_files(registrar: Registrar, folder: Path) -> Outcome:
     path = folder / rendered.file_name
     try:
         changed = not path.is_file() or path.read_bytes() != rendered.content
-        if changed:
+        if changed and not dry_run:
             write_atomic(path, rendered.content, mode=_FILE_MODE)
     except OSError as error:
         raise HostServiceError(
@@ -137,7 +137,8 @@ def write_files(registrar: Registrar, folder: Path) -> Outcome:
         name=registrar.service.name,
         scope=registrar.service.scope,
         changed=changed,
-        done=(f"wrote {path}",) if changed else (),
+        dry_run=dry_run,
+        done=(f"wrote {path}",) if changed and not dry_run else (),
         checks=registrar.check_rendered(rendered),
         files=(path,),
     )

@@ -120,7 +120,11 @@ class TaskScheduler:
         name, fix = "task definition", "Put templates/windows back as it was (`git status` shows changes)."
         problems = find_xml_problems(rendered.content)
         if not problems:
-            return (Check(name=name, status=StepStatus.OK, detail=f"{self.trigger} trigger, UTF-16"),)
+            made = Check(name=name, status=StepStatus.OK, detail=f"{self.trigger} trigger, UTF-16")
+            guesses = (
+                Check(name="Windows", status=StepStatus.WARN, detail=one.what, fix=one.fix) for one in self.host.assumed
+            )
+            return (made, *guesses)
         return tuple(Check(name=name, status=StepStatus.FAIL, detail=problem, fix=fix) for problem in problems)
 
     def check_host(self) -> tuple[Check, ...]:

@@ -5,6 +5,7 @@ identifiers, numbers and exit codes are the same everywhere.
 """
 
 import csv
+import getpass
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -59,6 +60,7 @@ class WindowsHost:
         distribution: The WSL distribution that the task is to start.
         project_dir: The project's folder inside that distribution.
         lacks: What is missing to register a task.
+        assumed: What stands in for what nobody named, where there is no Windows to ask: good for a file to look at.
     """
 
     side: WindowsSide
@@ -68,6 +70,7 @@ class WindowsHost:
     distribution: str = ""
     project_dir: PurePosixPath
     lacks: tuple[Lack, ...] = ()
+    assumed: tuple[Lack, ...] = ()
 
     @property
     def user_id(self) -> str:
@@ -124,11 +127,16 @@ def find_windows_host(
     if user:
         is_sid = user.upper().startswith("S-1-")
         return replace(host, user_name="" if is_sid else user, user_sid=user if is_sid else "")
+    if side is WindowsSide.ABSENT:
+        name = _name_of_this_user()
+        assumed = Lack(what=f"the Windows user is assumed to be {name!r}", fix=_NO_USER.fix)
+        return replace(host, user_name=name, lacks=(*host.lacks, _NO_USER), assumed=(*host.assumed, assumed))
     name, sid = _ask_for_user(commands, host)
     lacks = host.lacks if sid else (*host.lacks, _NO_USER)
     return replace(host, user_name=name, user_sid=sid, lacks=lacks)
 
 
+_USUAL_DISTRIBUTION = "Ubuntu"  # what `wsl --install` installs
 _NO_USER = Lack(what="the Windows user is not known", fix=r"Name it with --windows-user, as DOMAIN\name.")
 _NO_WINDOWS = Lack(
     what="Windows is not here", fix="Run it inside WSL or on Windows; --output writes the file anywhere."
@@ -150,7 +158,21 @@ _NO_DISTRIBUTION = Lack(
 
 def _look_from_elsewhere(project_dir: PurePosixPath, distribution: str) -> WindowsHost:
     lacks = (_NO_WINDOWS,) if distribution else (_NO_WINDOWS, _NO_NAME)
-    return WindowsHost(side=WindowsSide.ABSENT, distribution=distribution, project_dir=project_dir, lacks=lacks)
+    assumed = Lack(what=f"the WSL distribution is assumed to be {_USUAL_DISTRIBUTION!r}", fix=_NO_NAME.fix)
+    return WindowsHost(
+        side=WindowsSide.ABSENT,
+        distribution=distribution or _USUAL_DISTRIBUTION,
+        project_dir=project_dir,
+        lacks=lacks,
+        assumed=() if distribution else (assumed,),
+    )
+
+
+def _name_of_this_user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # an account without a name
+        return "user"
 
 
 def _look_from_wsl(

@@ -372,6 +372,8 @@ def test_a_verifier_that_cannot_verify_is_no_failure(build: Build) -> None:
 
 def test_without_systemd_the_file_can_still_be_written(build: Build, tmp_path: Path) -> None:
     scene = not_booted(build())
+    assert write_files(scene.registrar, tmp_path / "out", dry_run=True).changed
+    assert not (tmp_path / "out").exists()
     outcome = write_files(scene.registrar, tmp_path / "out")
     assert outcome.ok
     assert outcome.changed

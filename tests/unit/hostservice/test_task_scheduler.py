@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from orchestration.hostservice.install import install
 from orchestration.hostservice.service import HostServiceError, Registrar, Scope, Target
 from orchestration.hostservice.task_scheduler import TaskScheduler
 from orchestration.hostservice.task_xml import TaskTrigger
@@ -303,14 +304,18 @@ def test_on_linux_a_definition_is_rendered_for_whom_and_where_it_is_told(tmp_pat
     assert {check.status for check in registrar.check_host()} == {StepStatus.FAIL}
 
 
-def test_on_linux_a_definition_for_nobody_is_refused_with_what_to_name(tmp_path: Path) -> None:
+def test_on_linux_what_nobody_named_is_assumed_and_said_and_never_registered(tmp_path: Path) -> None:
     settings = Settings.from_environ({}, project_dir=tmp_path)
     registrar = build_task_scheduler(settings, commands=NoWindows(), side=WindowsSide.ABSENT)
-    with pytest.raises(HostServiceError) as caught:
-        registrar.render()
-    assert "--distribution" in caught.value.next_action
-    assert "--windows-user" in caught.value.next_action
-    assert not registrar.probe().installed
+    rendered = registrar.render()
+    assert "-d Ubuntu " in rendered.content.decode("utf-16")
+    said = [check for check in registrar.check_rendered(rendered) if check.status is StepStatus.WARN]
+    assert "--distribution" in said[0].fix
+    assert "--windows-user" in said[1].fix
+    assert {check.status for check in registrar.check_host()} == {StepStatus.FAIL}
+    outcome = install(registrar, settings, dry_run=False, starts=False)
+    assert not outcome.ok
+    assert "Windows is not here" in outcome.problem
 
 
 def test_the_command_lines_words_are_read_and_a_wrong_trigger_is_named() -> None:
