@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from orchestration.bot.find import find_bot
 from orchestration.checks import Check
 from orchestration.docker.container import ContainerState
 from orchestration.errors import ExitCode, StartupFailure
@@ -56,14 +57,28 @@ _UP = {
 }
 
 
-def plan_startup(settings: Settings | StartupFailure, *, replaces_bot: bool) -> DryRun:
-    """Look, and say what each step would do. Never raises for what it finds."""
+def plan_startup(settings: Settings | StartupFailure, *, replaces_bot: bool, supervises: bool = False) -> DryRun:
+    """Look, and say what each step would do. Never raises for what it finds.
+
+    Args:
+        settings: The configuration, or what is wrong with it.
+        replaces_bot: Whether a running bot is to be stopped first.
+        supervises: Whether the start stays with the bot; then it adopts the one that this instance recorded.
+    """
     if isinstance(settings, StartupFailure):
         return _stopped("", build_config_failure(settings))
     commands, clock = SystemCommands(), SystemClock()
     runtime = build_runtime(settings, commands=commands, clock=clock)
     checks = run_checks(
-        Preflight(settings=settings, runtime=runtime, commands=commands, clock=clock, replaces_bot=replaces_bot)
+        Preflight(
+            settings=settings,
+            runtime=runtime,
+            commands=commands,
+            clock=clock,
+            replaces_bot=replaces_bot,
+            adopts_bot=supervises,
+            hands_over=not supervises,
+        )
     )
     if any(check.status is StepStatus.FAIL for check in checks):
         return _stopped(settings.instance, checks)
@@ -81,7 +96,8 @@ def plan_startup(settings: Settings | StartupFailure, *, replaces_bot: bool) -> 
         PlannedStep(name="gameplan.check", would=plan_text),
         PlannedStep(
             name="bot.start",
-            would=f"start `{' '.join(settings.bot_command)}` in {settings.bot_workdir} on strategy {strategy}",
+            would=f"{_plan_running_bot(settings, replaces_bot=replaces_bot)}start `{' '.join(settings.bot_command)}` "
+            f"in {settings.bot_workdir} on strategy {strategy}",
         ),
     )
     partial = plan_text.startswith("fall back")
@@ -108,6 +124,15 @@ def _plan_up(runtime: Runtime, status: GatewayStatus) -> str:
     name = runtime.container_name or f"the {runtime.kind} gateway"
     health = "" if status.health is Health.NONE else f" and is {status.health}"
     return _UP[status.state].format(name=name, health=health)
+
+
+def _plan_running_bot(settings: Settings, *, replaces_bot: bool) -> str:
+    found = find_bot(settings).found
+    if found is None:
+        return ""
+    if replaces_bot:
+        return f"stop process {found.pid} in order, then "
+    return f"keep process {found.pid} if nothing has changed; else stop it and "
 
 
 def _plan_gameplan(settings: Settings, clock: SystemClock) -> tuple[str, str]:

@@ -181,7 +181,7 @@ def _show_dry_run(options: Options) -> int:
         settings: Settings | StartupFailure = load_settings(simulate=options.simulate)
     except StartupFailure as failure:
         settings = failure
-    planned = plan_startup(settings, replaces_bot=options.replace)
+    planned = plan_startup(settings, replaces_bot=options.replace, supervises=options.foreground or options.service)
     if options.as_json:
         console.print_json(dataclasses.asdict(planned))
     else:

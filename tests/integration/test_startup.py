@@ -250,6 +250,20 @@ def test_preflight_and_a_dry_run_change_nothing(system: System) -> None:
     assert system.processes() == []
 
 
+@pytest.mark.parametrize(
+    ("switch", "code", "said"),
+    [("--json", 1, "BOT_ALREADY_RUNNING"), ("--foreground", 0, "keep process"), ("--replace", 0, "stop process")],
+)
+def test_a_dry_run_says_what_becomes_of_a_bot_that_runs(system: System, switch: str, code: int, said: str) -> None:
+    system.use_small_bot("--ready")
+    system.use_plan()
+    assert system.startup().code == 0
+    dry = system.inv("startup", "--dry-run", switch)
+    assert dry.code == code, dry.out
+    assert said in dry.out
+    assert len(system.bots()) == 1
+
+
 def test_every_configuration_problem_stands_in_one_message(system: System) -> None:
     system.environ |= {"GATEWAY_PORT": "zero", "TRADING_MODE": "lvie", "BOT_START_GRACE": "-1"}
     started = system.startup()
