@@ -3,7 +3,6 @@
 import pytest
 
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.evidence import mask_account
 from orchestration.gateway.accounts import validate_accounts
 from orchestration.settings import Settings
 
