@@ -23,6 +23,7 @@ _IS_OWN = not hasattr(os, "geteuid") or os.geteuid() == Path(__file__).stat().st
 sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode) or not _IS_OWN
 
 _STEPS = ("preflight", "gateway.up", "gateway.wait", "gameplan.check", "bot.start")
+_FORCE = "Also while other instances use it, and under their bots"
 _JSON = "One JSON document on standard output, everything else on standard error"
 _lines: list["StepLine"] = []
 
@@ -74,24 +75,33 @@ def gateway_wait(_: Context, json: bool = False) -> None:
     _perform("gateway.wait", as_json=json)
 
 
-@task(name="restart", help={"json": _JSON})
-def gateway_restart(_: Context, json: bool = False) -> None:
-    """Restart the gateway and wait for its login."""
+@task(name="restart", help={"force": _FORCE, "json": _JSON})
+def gateway_restart(_: Context, force: bool = False, json: bool = False) -> None:
+    """Restart the gateway and wait for its login.
+
+    Refuses while other instances use it; their bots would lose it.
+    """
     from orchestration import cli
-    from orchestration.shutdown import GATEWAY_RESTART
+    from orchestration.shutdown import GATEWAY_RESTART, GATEWAY_RESTART_BY_FORCE
     from orchestration.startup import STEPS
 
+    restart = GATEWAY_RESTART_BY_FORCE if force else GATEWAY_RESTART
     wait = next(step for step in STEPS if step.name == "gateway.wait")
-    _end(cli.run_steps("gateway.restart", (GATEWAY_RESTART, wait), as_json=json, starts=True))
+    _end(cli.run_steps("gateway.restart", (restart, wait), as_json=json, starts=True))
 
 
-@task(name="down", help={"json": _JSON})
-def gateway_down(_: Context, json: bool = False) -> None:
-    """Stop this instance's gateway, not the bot."""
+@task(name="down", help={"force": _FORCE, "json": _JSON})
+def gateway_down(_: Context, force: bool = False, json: bool = False) -> None:
+    """Stop this instance's gateway, not the bot.
+
+    Refuses while other instances use it, and while a supervisor watches, who would bring it back. After --force no
+    supervisor brings it back: `inv gateway.up` does.
+    """
     from orchestration import cli
-    from orchestration.shutdown import GATEWAY_DOWN
+    from orchestration.shutdown import GATEWAY_DOWN, GATEWAY_DOWN_BY_FORCE
 
-    _end(cli.run_steps("gateway.down", (GATEWAY_DOWN,), as_json=json, starts=True))
+    down = GATEWAY_DOWN_BY_FORCE if force else GATEWAY_DOWN
+    _end(cli.run_steps("gateway.down", (down,), as_json=json, starts=True))
 
 
 @task(

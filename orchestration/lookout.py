@@ -63,6 +63,7 @@ class Lookout:
     def __init__(self, settings: Settings, runtime: Runtime, *, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
+        self._runtime = runtime
         self._eyes = Eyes(runtime, settings, clock=clock, probe=_no_probe, windows=())
         self.wake: threading.Event = self._eyes.wake
         self._kept = KeptApi(
@@ -136,6 +137,7 @@ class Lookout:
             plan=self._look_at_plan(now),
             market=self._look_at_market(now),
             disk_free_bytes=_free_bytes(self._settings.state_dir),
+            acts=self._runtime.read_acts(status),
             in_reset_window=is_in_any(self._reset_windows, now),
             in_restart_window=is_in_any(self._restart_windows, now),
         )

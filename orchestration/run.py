@@ -23,6 +23,7 @@ from orchestration.gateway.api import probe_api
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime import build_runtime
 from orchestration.hold import refuse_if_held
+from orchestration.instances import build_find_users
 from orchestration.journal import Journal
 from orchestration.logs import open_run_log, prune_logs
 from orchestration.mission import Display, Mission, Step
@@ -199,6 +200,7 @@ class Run:
                 commands=self._commands,
                 clock=self._clock,
                 record=read_record(settings.state_dir) if self._mission.follows_record else None,
+                find_users=build_find_users(settings),
             ),
             probe=probe_api,
             run_id=self.run_id,
@@ -325,7 +327,7 @@ class Run:
                 presence = find_bot(self._settings)
             unused = presence.found is None and not presence.is_unknown
             if unused and self._settings.gateway_runtime is GatewayRuntime.SIMULATOR:
-                self._desk.runtime.stop(timeout_s=_CLEANUP_STOP_TIMEOUT_S)
+                self._desk.runtime.stop_unless_used(timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=self._show)
 
     def _build_report(self) -> Report:
         return build_report(

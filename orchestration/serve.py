@@ -19,6 +19,7 @@ from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime import build_runtime
 from orchestration.hold import read_hold
 from orchestration.hostnotify import HostNotifier, NotifyingDisplay
+from orchestration.instances import build_find_users
 from orchestration.journal import Journal
 from orchestration.logs import open_run_log
 from orchestration.mission import Display, Mission
@@ -141,7 +142,11 @@ def _watch(
             post = Post(
                 settings=settings,
                 runtime=build_runtime(
-                    settings, commands=SystemCommands(), clock=clock, record=read_record(settings.state_dir)
+                    settings,
+                    commands=SystemCommands(),
+                    clock=clock,
+                    record=read_record(settings.state_dir),
+                    find_users=build_find_users(settings),
                 ),
                 clock=clock,
                 journal=journal,

@@ -11,6 +11,7 @@ from orchestration.bot.stop import stop_bot
 from orchestration.desk import Desk, Outcome
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure, State
+from orchestration.gateway.acts import GatewayUser
 from orchestration.mission import Step
 from orchestration.preflight import SUPERVISOR_LOCK_FILE
 from orchestration.report import Progress, StepStatus, format_duration
@@ -68,17 +69,43 @@ def _stop_the_gateway(desk: Desk, progress: Progress) -> Outcome:
         return Outcome(progress=progress, detail="somebody else runs the gateway; left alone", status=StepStatus.SKIP)
     if runtime.probe().state in {ContainerState.MISSING, ContainerState.EXITED, ContainerState.CREATED}:
         return Outcome(progress=progress, detail="the gateway was not running")
-    name = runtime.container_name or f"the {runtime.kind} gateway"
+    name = _name_gateway(desk)
     desk.show(f"stopping {name}")
-    in_time = runtime.stop(timeout_s=_GATEWAY_STOP_TIMEOUT_S)
-    after = runtime.probe().state
-    if after is ContainerState.RUNNING:
+    left = runtime.stop_unless_used(timeout_s=_GATEWAY_STOP_TIMEOUT_S, on_progress=desk.show)
+    if left.users:
+        detail = f"{name} is left running, for it is in use: {_list_users(left.users)}"
+        return Outcome(progress=progress, detail=detail, status=StepStatus.SKIP)
+    _make_sure_it_is_down(desk)
+    return Outcome(progress=progress, detail=f"{name} stopped" + ("" if left.in_time else " (by force)"))
+
+
+def _name_gateway(desk: Desk) -> str:
+    return desk.runtime.container_name or f"the {desk.runtime.kind} gateway"
+
+
+def _list_users(users: tuple[GatewayUser, ...]) -> str:
+    return "; ".join(user.detail for user in users)
+
+
+def _make_sure_it_is_down(desk: Desk) -> None:
+    if desk.runtime.probe().state is ContainerState.RUNNING:
         raise StartupFailure(
             FailureWord.INTERNAL_ERROR,
-            f"{name} still runs after it was stopped.",
+            f"{_name_gateway(desk)} still runs after it was stopped.",
             next_action="Look at it with `inv logs --of gateway`; stop it by hand.",
         )
-    return Outcome(progress=progress, detail=f"{name} stopped" + ("" if in_time else " (by force)"))
+
+
+def _refuse_while_used(desk: Desk) -> None:
+    """Nobody pulls a gateway away under another instance's bot by mistake."""
+    users = desk.runtime.find_users()
+    if users:
+        has_bot = any(user.has_bot for user in users)
+        raise StartupFailure(
+            FailureWord.BOT_ALREADY_RUNNING if has_bot else FailureWord.ALREADY_STARTING,
+            f"Other instances use this gateway: {_list_users(users)}.",
+            next_action="Shut them down first (`INSTANCE=… inv shutdown`), or add --force if it is meant all the same.",
+        )
 
 
 def _refuse_external(desk: Desk) -> None:
@@ -99,13 +126,37 @@ def _gateway_down(desk: Desk, progress: Progress) -> Outcome:
             f"A supervisor watches this system and would bring the gateway back: {holder}.",
             next_action="`inv shutdown` ends it, the bot and the gateway, in order.",
         )
+    _refuse_while_used(desk)
     return _stop_the_gateway(desk, progress)
+
+
+def _gateway_down_by_force(desk: Desk, progress: Progress) -> Outcome:
+    _refuse_external(desk)
+    if desk.runtime.probe().state in {ContainerState.MISSING, ContainerState.EXITED, ContainerState.CREATED}:
+        return Outcome(progress=progress, detail="the gateway was not running")
+    users = desk.runtime.find_users()
+    in_time = desk.runtime.stop(timeout_s=_GATEWAY_STOP_TIMEOUT_S)
+    _make_sure_it_is_down(desk)
+    under = f", under {_list_users(users)}" if users else ""
+    return Outcome(
+        progress=progress,
+        detail=f"{_name_gateway(desk)} stopped{under}" + ("" if in_time else " (by force)"),
+        status=StepStatus.WARN if users else StepStatus.OK,
+    )
 
 
 def _gateway_restart(desk: Desk, progress: Progress) -> Outcome:
     _refuse_external(desk)
-    name = desk.runtime.container_name or f"the {desk.runtime.kind} gateway"
+    if desk.runtime.probe().state is ContainerState.RUNNING:
+        _refuse_while_used(desk)
+    return _gateway_restart_by_force(desk, progress)
+
+
+def _gateway_restart_by_force(desk: Desk, progress: Progress) -> Outcome:
+    _refuse_external(desk)
+    name = _name_gateway(desk)
     if desk.runtime.probe().state is not ContainerState.RUNNING:
+        desk.runtime.lift_stop()
         desk.runtime.ensure_started(on_progress=desk.show)
         return Outcome(progress=progress, detail=f"{name} was not running and has been started")
     desk.tell(Severity.WARNING, "Gateway restarted by hand", f"{name} is being restarted; it may ask for a new login.")
@@ -118,3 +169,5 @@ BOT_STOP = Step(name="bot.stop", state=State.INITIALIZING, act=_stop_the_bot)
 GATEWAY_STOP = Step(name="gateway.stop", state=State.INITIALIZING, act=_stop_the_gateway)
 GATEWAY_DOWN = Step(name="gateway.down", state=State.INITIALIZING, act=_gateway_down)
 GATEWAY_RESTART = Step(name="gateway.restart", state=State.GATEWAY_STARTING, act=_gateway_restart)
+GATEWAY_DOWN_BY_FORCE = Step(name="gateway.down", state=State.INITIALIZING, act=_gateway_down_by_force)
+GATEWAY_RESTART_BY_FORCE = Step(name="gateway.restart", state=State.GATEWAY_STARTING, act=_gateway_restart_by_force)

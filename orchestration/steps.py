@@ -19,6 +19,7 @@ from orchestration.errors import FallbackWord
 from orchestration.gateway.record import read_record, write_record
 from orchestration.gateway.runtime import build_runtime
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
+from orchestration.instances import build_find_users, refuse_conflict, sign_up
 from orchestration.preflight import (
     BOT_CHECK,
     Preflight,
@@ -76,6 +77,7 @@ def preflight(desk: Desk, progress: Progress) -> Outcome:
 def gateway_up(desk: Desk, progress: Progress) -> Outcome:
     """G1, G2: make sure that the gateway runs; leave it alone if it does."""
     _leave_other_runtime(desk)
+    _sign_up(desk)
     before = desk.runtime.probe()
     refuse_without_credentials(desk.settings, before)
     if before.state is not ContainerState.RUNNING and desk.runtime.kind is not GatewayRuntime.EXTERNAL:
@@ -155,6 +157,7 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
     raise_first_failure((check_bot_absent(presence, adopts_bot=desk.supervises),))
     if progress.gateway is None:
         desk.show("validating the gateway")
+        _sign_up(desk)
         _record_runtime(desk)
         gateway = check_ready_now(desk.runtime, desk.settings, clock=desk.clock, probe=desk.probe)
         progress = _judge_gateway(desk, progress, gateway).progress
@@ -284,10 +287,26 @@ def _leave_other_runtime(desk: Desk) -> None:
     record = read_record(desk.settings.state_dir)
     if record is None or record.runtime is desk.runtime.kind or record.runtime is not GatewayRuntime.SIMULATOR:
         return
-    other = build_runtime(desk.settings, commands=desk.commands, clock=desk.clock, record=record)
+    other = build_runtime(
+        desk.settings,
+        commands=desk.commands,
+        clock=desk.clock,
+        record=record,
+        find_users=build_find_users(desk.settings),
+    )
     if other.probe().state is ContainerState.RUNNING and find_bot(desk.settings).found is None:
         desk.show("ending the simulated gateway of an earlier run")
-        other.stop(timeout_s=10.0)
+        other.stop_unless_used(timeout_s=10.0, on_progress=desk.show)
+
+
+def _sign_up(desk: Desk) -> None:
+    """Let the other instances see whose gateway this is too, before it is touched or relied on."""
+    record = desk.runtime.build_record()
+    refuse_conflict(desk.settings, record)
+    try:
+        sign_up(desk.settings, record)
+    except OSError as error:
+        desk.log.warning("GATEWAY_SHARED_DIR: %s cannot be written (%s)", desk.settings.gateway_shared_dir, error)
 
 
 def _record_runtime(desk: Desk) -> None:

@@ -18,7 +18,8 @@ from orchestration.bot.launch import read_last_lines
 from orchestration.bot.record import BotRecord
 from orchestration.bot.stop import end_marked_processes, stop_bot
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
-from orchestration.gateway.runtime import Runtime
+from orchestration.gateway.acts import StopReason
+from orchestration.gateway.runtime import Runtime, Start
 from orchestration.hostnotify import HostNotifier
 from orchestration.journal import Journal
 from orchestration.logs import cut_back
@@ -105,6 +106,7 @@ class Supervisor:
         self._memory = Memory()
         self._rules = Rules.from_settings(post.settings, owns_bot=post.restart is not None)
         self._pinged_s = float("-inf")
+        self._gateway_start: Start | None = None
 
     def run(self) -> int:
         """Watch. Returns 0 after an ordered end, 1 after an unplanned one, 78 where only a person can help."""
@@ -130,6 +132,7 @@ class Supervisor:
             return self._end_in_order(lookout, requests.ended_by)
         self._follow_record(lookout)
         observation = lookout.look()
+        self._gateway_start = None if observation.gateway is None else observation.gateway.start
         self._memory, decision = decide(self._memory, observation, self._rules)
         for notice in decision.notices:
             self._tell(notice)
@@ -232,7 +235,14 @@ class Supervisor:
                 since=post.clock.now().isoformat(timespec="seconds"),
             ):
                 post.host.say_status("restarting the gateway")
-                post.runtime.restart()
+                spared = post.runtime.restart_lost(
+                    self._gateway_start,
+                    yields=False,
+                    on_restart=lambda: post.log.info("the gateway is restarted"),
+                    on_progress=lambda text: post.log.info("%s", text),
+                )
+                if spared is not None:
+                    post.log.info("the gateway is not restarted by this supervisor: %s", spared.why)
         except LockHeldError as error:
             post.log.warning("the gateway is not restarted: another run is at work (%s)", error.holder)
         except (StartupFailure, OSError) as error:
@@ -240,7 +250,7 @@ class Supervisor:
 
     def _stop_gateway(self) -> None:
         try:
-            self._post.runtime.stop(timeout_s=_GATEWAY_STOP_TIMEOUT_S)
+            self._post.runtime.stop(timeout_s=_GATEWAY_STOP_TIMEOUT_S, reason=StopReason.LOGIN_REJECTED)
         except StartupFailure as error:
             self._post.log.error("the gateway could not be stopped: %s", error)  # noqa: TRY400 - the next look judges it
 

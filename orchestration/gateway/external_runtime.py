@@ -6,6 +6,7 @@ from datetime import datetime
 from orchestration.docker.container import ContainerState
 from orchestration.docker.engine import EngineProbe
 from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway.acts import NO_ACTS, GatewayActs, GatewayUser, Left, Spared, StopReason
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.record import GatewayRecord
 from orchestration.settings import GatewayRuntime, Settings
@@ -60,10 +61,34 @@ class ExternalRuntime:
         """Refuse."""
         raise _refusal("restarted")
 
-    def stop(self, *, timeout_s: float) -> bool:
+    def restart_lost(
+        self, about: object, *, yields: bool, on_restart: Callable[[], None], on_progress: Callable[[str], None]
+    ) -> Spared | None:
         """Refuse."""
-        del timeout_s
+        del about, yields, on_restart, on_progress
+        raise _refusal("restarted")
+
+    def stop(self, *, timeout_s: float, reason: StopReason = StopReason.ASKED) -> bool:
+        """Refuse."""
+        del timeout_s, reason
         raise _refusal("stopped")
+
+    def stop_unless_used(self, *, timeout_s: float, on_progress: Callable[[str], None]) -> Left:
+        """Refuse."""
+        del timeout_s, on_progress
+        raise _refusal("stopped")
+
+    def lift_stop(self) -> None:
+        """Nothing of ours stops it."""
+
+    def find_users(self) -> tuple[GatewayUser, ...]:
+        """Nobody: it is not for us to leave it running."""
+        return ()
+
+    def read_acts(self, status: GatewayStatus | None) -> GatewayActs:
+        """Nothing: nobody here does anything to it."""
+        del status
+        return NO_ACTS
 
     def read_log(self, *, since: datetime | None = None, lines: int = 200) -> tuple[str, ...]:
         """There is no log to read."""

@@ -67,6 +67,7 @@ class WaitEventKind(StrEnum):
     CONTAINER_RESTARTED = "container_restarted"
     ENGINE_LOST = "engine_lost"
     RESTARTING = "restarting"
+    RESTART_SPARED = "restart_spared"
 
 
 class SecondFactor(StrEnum):

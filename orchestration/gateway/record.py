@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestration.settings import GatewayRuntime
 from orchestration.system.files import write_atomic
@@ -48,19 +50,29 @@ def write_record(state_dir: Path, record: GatewayRecord) -> None:
     Raises:
         OSError: It could not be written.
     """
-    fields = {**dataclasses.asdict(record), "runtime": record.runtime.value}
-    write_atomic(state_dir / RECORD_NAME, json.dumps(fields, indent=2).encode())
+    write_atomic(state_dir / RECORD_NAME, json.dumps(build_record_fields(record), indent=2).encode())
+
+
+def build_record_fields(record: GatewayRecord) -> dict[str, Any]:
+    """The record as JSON has it. Pure."""
+    return {**dataclasses.asdict(record), "runtime": record.runtime.value}
+
+
+def parse_record(fields: Mapping[str, Any]) -> GatewayRecord:
+    """The record that such fields are. Pure.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: They are none.
+    """
+    known = {field.name for field in dataclasses.fields(GatewayRecord)}
+    values = {name: value for name, value in fields.items() if name in known}
+    return GatewayRecord(**{**values, "runtime": GatewayRuntime(values["runtime"]), "port": int(values["port"])})
 
 
 def read_record(state_dir: Path) -> GatewayRecord | None:
     """The record in the state folder, or None if there is none that can be understood."""
     try:
-        fields = json.loads((state_dir / RECORD_NAME).read_text(encoding="utf-8"))
-        known = {field.name for field in dataclasses.fields(GatewayRecord)}
-        values = {name: value for name, value in fields.items() if name in known}
-        return GatewayRecord(
-            **{**values, "runtime": GatewayRuntime(values["runtime"]), "port": int(values["port"])},
-        )
+        return parse_record(json.loads((state_dir / RECORD_NAME).read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -1,7 +1,8 @@
 """Who runs the gateway, behind one protocol: a container, the built-in simulator, or somebody else.
 
 A runtime looks (`probe`), converges (`ensure_started`), restarts and stops. Whether the gateway is *ready* is not its
-business: `wait` asks the API that.
+business: `wait` asks the API that. `OwnRuntime` is what one instance needs to run a gateway; `Runtime` is that, with
+regard for the other instances that use the same one (`shared_runtime`).
 """
 
 from collections.abc import Callable
@@ -9,6 +10,16 @@ from datetime import datetime
 from typing import Protocol
 
 from orchestration.docker.engine import EngineProbe
+from orchestration.gateway.acts import (
+    GatewayAccount,
+    GatewayActs,
+    GatewayUser,
+    Left,
+    Spared,
+    StopReason,
+    name_container,
+    name_port,
+)
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.record import GatewayRecord
 from orchestration.settings import GatewayRuntime, Settings
@@ -16,9 +27,17 @@ from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands, Following
 
 OnText = Callable[[str], None]
+Start = tuple[str, datetime | None]
+FindUsers = Callable[[GatewayRecord], tuple[GatewayUser, ...]]
 
 
-class Runtime(Protocol):
+def find_no_users(record: GatewayRecord) -> tuple[GatewayUser, ...]:
+    """For commands that only look: who else uses the gateway is nothing to them."""
+    del record
+    return ()
+
+
+class OwnRuntime(Protocol):
     """Runs the gateway, or knows that somebody else does."""
 
     @property
@@ -102,8 +121,63 @@ class Runtime(Protocol):
         ...
 
 
+class Runtime(OwnRuntime, Protocol):
+    """Runs the gateway with regard for the other instances that use it.
+
+    `ensure_started`, `restart` and `stop` wait for another instance that is at work on it, and write down what they do.
+    """
+
+    def find_users(self) -> tuple[GatewayUser, ...]:
+        """The other instances that use this gateway now. Takes some hundredths of a second for each one."""
+        ...
+
+    def read_acts(self, status: GatewayStatus | None) -> GatewayActs:
+        """What the other instances have done to it: their restarts, and the stop that holds it down, anybody's.
+
+        Args:
+            status: How the gateway is; a stop that it has outlived holds nothing down.
+        """
+        ...
+
+    def restart_lost(
+        self, about: Start | None, *, yields: bool, on_restart: Callable[[], None], on_progress: OnText
+    ) -> Spared | None:
+        """Restart a gateway that does not work, unless another instance has just done so.
+
+        Args:
+            about: The start that was seen not to work.
+            yields: Whether a gateway that is up is left alone while another instance's bot runs on it.
+            on_restart: Called right before the restart, when it is certain.
+            on_progress: Told what is being waited for.
+
+        Returns:
+            None after a restart; otherwise why there was none.
+
+        Raises:
+            StartupFailure: As `restart`; or another instance has stopped it, and it is not brought back.
+        """
+        ...
+
+    def stop(self, *, timeout_s: float, reason: StopReason = StopReason.ASKED) -> bool:
+        """See `OwnRuntime.stop`; the reason is for those who would bring it back."""
+        ...
+
+    def lift_stop(self) -> None:
+        """A person wants it to run again, whoever stopped it and why: `ensure_started` may start it."""
+        ...
+
+    def stop_unless_used(self, *, timeout_s: float, on_progress: OnText) -> Left:
+        """Stop the gateway, unless another instance uses it."""
+        ...
+
+
 def build_runtime(
-    settings: Settings, *, commands: Commands, clock: Clock, record: GatewayRecord | None = None
+    settings: Settings,
+    *,
+    commands: Commands,
+    clock: Clock,
+    record: GatewayRecord | None = None,
+    find_users: FindUsers = find_no_users,
 ) -> Runtime:
     """The runtime that the settings name, or the one that a run recorded.
 
@@ -112,16 +186,25 @@ def build_runtime(
         commands: The door for programs.
         clock: The clock.
         record: What an earlier run of this instance used; it goes before the settings.
+        find_users: Who else uses a gateway now; whoever may restart or stop one must give it.
     """
     kind = record.runtime if record is not None else settings.gateway_runtime
     if kind is GatewayRuntime.EXTERNAL:
         from orchestration.gateway.external_runtime import ExternalRuntime
 
         return ExternalRuntime(settings, record=record)
+    from orchestration.gateway.shared_runtime import SharedRuntime
+
+    own: OwnRuntime
     if kind is GatewayRuntime.SIMULATOR:
         from orchestration.gateway.simulator_runtime import SimulatorRuntime
 
-        return SimulatorRuntime(settings, clock=clock, record=record)
-    from orchestration.gateway.docker_runtime import DockerRuntime
+        port = settings.gateway_port if record is None else record.port
+        account = GatewayAccount(settings, name_port(port), clock=clock)
+        own = SimulatorRuntime(settings, clock=clock, record=record, account=account, find_users=find_users)
+    else:
+        from orchestration.gateway.docker_runtime import DockerRuntime
 
-    return DockerRuntime(settings, commands=commands, clock=clock, record=record)
+        own = DockerRuntime(settings, commands=commands, clock=clock, record=record)
+        account = GatewayAccount(settings, name_container(settings, own.build_record().container), clock=clock)
+    return SharedRuntime(own, account, clock=clock, find_users=find_users)

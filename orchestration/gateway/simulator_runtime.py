@@ -11,9 +11,11 @@ from orchestration.docker.container import ContainerState
 from orchestration.docker.engine import EngineProbe
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.evidence import last_lines, redact
+from orchestration.gateway.acts import GatewayAccount
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.external_runtime import NothingToFollow
 from orchestration.gateway.record import GatewayRecord, read_record, write_record
+from orchestration.gateway.runtime import FindUsers
 from orchestration.settings import GatewayRuntime, Settings, TradingMode
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Following
@@ -32,21 +34,38 @@ _LOOK_S = 0.02
 _EVIDENCE_LINES = 15
 _FOLLOW_LOOK_S = 0.1  # a look is one read of an open file
 
-_MARKER_NAME = "simulator_started"  # lets a fault hold for the first start only
 _BOUND_LINE = "closed until the login is over"  # the simulator has its port; its login follows
 
 
 class SimulatorRuntime:
-    """See `runtime.Runtime`. The process is known by the instance's gateway record."""
+    """See `runtime.OwnRuntime`. The process is known by the instance's gateway record, or by the gateway's account.
+
+    Args:
+        settings: The configuration.
+        clock: Tells the time.
+        record: What an earlier run of this instance used.
+        account: Names the process for all instances that use it, whoever launched it.
+        find_users: Who else uses a gateway.
+    """
 
     kind = GatewayRuntime.SIMULATOR
     container_name: str | None = None
     can_control = True
     has_events = False
 
-    def __init__(self, settings: Settings, *, clock: Clock, record: GatewayRecord | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        record: GatewayRecord | None = None,
+        account: GatewayAccount,
+        find_users: FindUsers,
+    ) -> None:
         self._settings = settings
         self._clock = clock
+        self._account = account
+        self._find_users = find_users
         found = record if record is not None else read_record(settings.state_dir)
         self._record = found if found is not None and found.runtime is GatewayRuntime.SIMULATOR else None
         # One start has one time, whatever the wall clock does later.
@@ -89,13 +108,18 @@ class SimulatorRuntime:
     def ensure_started(self, *, on_progress: Callable[[str], None]) -> bool:
         """See `Runtime.ensure_started`."""
         identity = self._identity()
-        if identity is not None and is_running(identity):
-            if self._record is not None and self._record.port == self._settings.gateway_port:
-                on_progress(f"the simulator runs, process {identity.pid}")
-                return False
-            on_progress("the simulator runs on another port: it is started anew")
-            end_process_tree(identity, timeout_s=_STOP_TIMEOUT_S)
-        self._marker.unlink(missing_ok=True)
+        runs = identity is not None and is_running(identity)
+        if self._record is not None and self._record.port != self._settings.gateway_port:
+            if identity is not None and runs and not self._find_users(self._record):
+                on_progress("the simulator runs on another port: it is started anew")
+                end_process_tree(identity, timeout_s=_STOP_TIMEOUT_S)
+            self._record = None
+            runs = self._is_shared_running()
+        if runs:
+            on_progress(f"the simulator runs, process {self.build_record().pid}")
+            return False
+        with contextlib.suppress(OSError):
+            self._marker.unlink(missing_ok=True)
         self._launch()
         on_progress(f"the simulator was started, process {self.build_record().pid}")
         return True
@@ -138,13 +162,24 @@ class SimulatorRuntime:
 
     @property
     def _marker(self) -> Path:
-        return self._settings.state_dir / _MARKER_NAME
+        return self._account.first_start_marker
 
     def _identity(self) -> ProcessIdentity | None:
-        record = self._record
-        if record is None or record.pid is None:
-            return None
-        return ProcessIdentity(pid=record.pid, birth=record.birth)
+        """Which process it is: the one that this instance knows, unless it has ended and another one took its place."""
+        own = _read_identity_of(self._record)
+        if own is not None and is_running(own):
+            return own
+        return _read_identity_of(self._record) if self._is_shared_running() else own
+
+    def _is_shared_running(self) -> bool:
+        """Whether another instance's process runs as this gateway; then it is known as ours from now on."""
+        port = self._settings.gateway_port if self._record is None else self._record.port
+        shared = self._account.read_process()
+        identity = _read_identity_of(shared)
+        if shared is None or shared.port != port or identity is None or not is_running(identity):
+            return False
+        self._record = shared
+        return True
 
     def _launch(self) -> None:
         settings = self._settings
@@ -167,6 +202,7 @@ class SimulatorRuntime:
         # (disk full), no plan can be put in force either: the run ends there, and ends this process with it.
         with contextlib.suppress(OSError):
             write_record(settings.state_dir, self._record)
+        self._account.note_started(process=self._record)
         self._wait_until_bound(launched)
 
     def _wait_until_bound(self, launched: LaunchedProcess) -> None:
@@ -199,6 +235,12 @@ class SimulatorRuntime:
             "Read its words above; SIMULATOR_FAULTS may name a fault that does not exist.",
             evidence,
         )
+
+
+def _read_identity_of(record: GatewayRecord | None) -> ProcessIdentity | None:
+    if record is None or record.pid is None:
+        return None
+    return ProcessIdentity(pid=record.pid, birth=record.birth)
 
 
 class FileFollowing:

@@ -8,6 +8,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.evidence import redact
 from orchestration.gateway import readiness, words
 from orchestration.gateway.accounts import validate_accounts
+from orchestration.gateway.acts import StopReason
 from orchestration.gateway.eyes import Eyes, Probe
 from orchestration.gateway.login import read_login
 from orchestration.gateway.readiness import Action, Decision, Memory, Observation, Rules, Sight, WaitEventKind
@@ -21,6 +22,9 @@ __all__ = ["GatewayReady", "WaitEvent", "WaitEventKind", "check_ready_now", "wai
 _TICK_S = 1.0  # how often a person sees the seconds move; costs nothing
 _STOP_TIMEOUT_S = 30.0
 _EVIDENCE_LINES = 15
+_HOW_TO_RESTART_A_USED_ONE = (
+    "Look whether it works for the others (`inv status --all`); if it does not, `inv gateway.restart --force`."
+)
 _TOLD_BY_LOG = frozenset(
     {
         WaitEventKind.SECOND_FACTOR_NEEDED,
@@ -183,6 +187,7 @@ class _Wait:
             twofa_timeout_s=settings.gateway_twofa_timeout_s,
             may_restart=runtime.can_control and settings.gateway_recovery is GatewayRecovery.RESTART,
         )
+        self._spared = ""
         self._begun_s = clock.monotonic_s()
         self._memory = readiness.begin(self._begun_s, self._rules)
 
@@ -199,7 +204,7 @@ class _Wait:
                 case Action.READY:
                     return _build_ready(self._runtime, self._settings, observation, self._memory)
                 case Action.RESTART:
-                    self._restart()
+                    self._restart(decision, observation)
                 case Action.STOP_AND_FAIL | Action.FAIL:
                     raise self._fail(decision, observation)
                 case Action.WAIT:
@@ -208,16 +213,19 @@ class _Wait:
 
     def _tell(self, decision: Decision, observation: Observation) -> None:
         for kind in decision.tell:
-            said = words.describe_event(
-                kind, observation, self._memory, twofa_timeout_s=self._settings.gateway_twofa_timeout_s
-            )
-            message = said.message
-            evidence: tuple[str, ...] = (observation.login.evidence,) if kind in _TOLD_BY_LOG else ()
-            if kind is WaitEventKind.RESTARTING:
-                message += ": " + words.describe_sight(decision.sight, observation, port=self._settings.gateway_port)
-                evidence = self._eyes.read_evidence(_EVIDENCE_LINES)
-            event = WaitEvent(kind=kind, message=message, next_action=said.next_action, evidence=self._redact(evidence))
-            self._on_event(event)
+            if kind is not WaitEventKind.RESTARTING:  # told when it is certain that it is done, and not by another one
+                self._on_event(self._build_event(kind, decision, observation))
+
+    def _build_event(self, kind: WaitEventKind, decision: Decision, observation: Observation) -> WaitEvent:
+        said = words.describe_event(
+            kind, observation, self._memory, twofa_timeout_s=self._settings.gateway_twofa_timeout_s
+        )
+        message = said.message
+        evidence: tuple[str, ...] = (observation.login.evidence,) if kind in _TOLD_BY_LOG else ()
+        if kind is WaitEventKind.RESTARTING:
+            message += ": " + words.describe_sight(decision.sight, observation, port=self._settings.gateway_port)
+            evidence = self._eyes.read_evidence(_EVIDENCE_LINES)
+        return WaitEvent(kind=kind, message=message, next_action=said.next_action, evidence=self._redact(evidence))
 
     def _pause(self, sight: Sight, observation: Observation) -> None:
         now_s = self._clock.monotonic_s()
@@ -229,9 +237,24 @@ class _Wait:
         tick_s = self._settings.gateway_health_retry_interval_s if asks else _TICK_S
         self._clock.wait(self._eyes.wake, min(tick_s, left_s))
 
-    def _restart(self) -> None:
-        self._runtime.restart()
+    def _restart(self, decision: Decision, observation: Observation) -> None:
+        event = self._build_event(WaitEventKind.RESTARTING, decision, observation)
+        spared = self._runtime.restart_lost(
+            None if observation.status is None else observation.status.start,
+            yields=True,
+            on_restart=lambda: self._on_event(event),
+            on_progress=lambda text: self._on_progress(self._clock.monotonic_s() - self._begun_s, 0.0, text),
+        )
+        if spared is not None:
+            self._on_event(
+                WaitEvent(kind=WaitEventKind.RESTART_SPARED, message=f"the gateway is not ready; {spared.why}")
+            )
         self._eyes.forget()
+        if spared is not None and not spared.is_restarted:
+            # It may still become ready in time; otherwise this wait fails without having touched it.
+            self._rules = replace(self._rules, may_restart=False)
+            self._spared = f"; {spared.why}"
+            return
         self._memory = readiness.note_restarted(self._memory, self._clock.monotonic_s(), self._rules)
 
     def _fail(self, decision: Decision, observation: Observation) -> StartupFailure:
@@ -245,16 +268,17 @@ class _Wait:
             waited_s=self._clock.monotonic_s() - self._begun_s,
             port=self._settings.gateway_port,
         )
-        message = said.message
+        message = said.message + self._spared
         if decision.action is Action.STOP_AND_FAIL:
             message += self._stop()
-        return StartupFailure(word, self._redact((message,))[0], next_action=said.next_action, evidence=evidence)
+        next_action = _HOW_TO_RESTART_A_USED_ONE if self._spared else said.next_action
+        return StartupFailure(word, self._redact((message,))[0], next_action=next_action, evidence=evidence)
 
     def _stop(self) -> str:
         if not self._runtime.can_control:
             return "; it is not ours to stop: stop it before the account is locked"
         try:
-            self._runtime.stop(timeout_s=_STOP_TIMEOUT_S)
+            self._runtime.stop(timeout_s=_STOP_TIMEOUT_S, reason=StopReason.LOGIN_REJECTED)
         except StartupFailure as failure:
             return f"; it could NOT be stopped ({failure.message}): stop it by hand before the account is locked"
         return "; it was stopped, so that the account is not locked"

@@ -7,13 +7,15 @@ The rules, in order:
 * A bot that has ended by itself, or keeps no watchdog, ends the supervisor as a failure; one that ended with 0 is done
   for its day, and waits for the next one.
 * A gateway that is lost is restarted once in an incident; never while a second factor is waited for, never for a
-  session that was taken over, and in the broker's reset windows only if the container is dead.
+  session that was taken over, and in the broker's reset windows only if the container is dead. A restart by another
+  instance that uses it counts as that one; what somebody stopped on purpose is not brought back.
 * A bot is touched only while the gateway is ready, one thing at a time: first the day's plan, then its connection.
 """
 
 from dataclasses import replace
 
 from orchestration.alerts.alert import Severity
+from orchestration.gateway.acts import GatewayRestart
 from orchestration.gateway.readiness import Sight
 from orchestration.supervision import gateway_findings as gateway
 from orchestration.supervision.bot_findings import has_ended_unplanned
@@ -50,7 +52,8 @@ def choose(
     memory, action, said = _choose_gateway(memory, observation, sight, rules)
     if action or not rules.owns_bot or (observation.bot.is_stopping and not memory.is_bot_stopped):
         return memory, action, said
-    return _choose_bot(memory, observation, sight, rules)
+    memory, action, said_of_bot = _choose_bot(memory, observation, sight, rules)
+    return memory, action, (*said, *said_of_bot)
 
 
 _RESTART_NEVER_MENDS = (IncidentKind.SESSION_TAKEN, IncidentKind.LOGIN_REJECTED, IncidentKind.WRONG_ACCOUNT)
@@ -64,7 +67,15 @@ def _choose_gateway(
     incident = find_restartable(memory, observation, sight)
     if incident is None or not rules.may_restart_gateway or incident.acted_s is not None:
         return memory, (), ()
-    if measure_patience(memory, observation, sight, rules, incident) > 0 or _is_spent(memory.gateway_restarts_s, at_s):
+    other = _find_others_restart(observation, rules)
+    if other is not None:
+        log = memory.log.put(replace(incident, acted_s=other.at_s))
+        words = Words(
+            title="Gateway restarted by another instance", message=f"{incident.title}: {other}. It is waited for."
+        )
+        notice = build_notice(log, incident.kind, Stage.ACTED, Severity.INFO, words)
+        return replace(memory, log=log), (), (notice,)
+    if measure_patience(memory, observation, sight, rules, incident) > 0 or _is_gateway_spent(memory, observation):
         return memory, (), ()
     log = memory.log.put(replace(incident, acted_s=at_s))
     words = Words(
@@ -81,6 +92,8 @@ def find_restartable(memory: Memory, observation: Observation, sight: Sight) -> 
     """The incident that a restart of the gateway may end; None where there is none, or it must not be restarted now."""
     if memory.log.is_told(*_RESTART_NEVER_MENDS) or sight is Sight.CLIENT_IDS_IN_USE:
         return None
+    if observation.acts.stop is not None:
+        return None  # somebody meant it
     kind = IncidentKind.LINK_DOWN if sight is Sight.LINK_DOWN else IncidentKind.GATEWAY_LOST
     if sight not in gateway.LOST and sight is not Sight.LINK_DOWN:
         return None
@@ -109,6 +122,20 @@ def measure_patience(memory: Memory, observation: Observation, sight: Sight, rul
 
 def _of_last_day(times_s: tuple[float, ...], at_s: float) -> tuple[float, ...]:
     return tuple(one for one in times_s if at_s - one < DAY_S)
+
+
+def _find_others_restart(observation: Observation, rules: Rules) -> GatewayRestart | None:
+    """Another instance's restart that the gateway still has time to come back from."""
+    restarts = observation.acts.restarts
+    if restarts and observation.at_s - restarts[-1].at_s < rules.restart_after_s:
+        return restarts[-1]
+    return None
+
+
+def _is_gateway_spent(memory: Memory, observation: Observation) -> bool:
+    """The same for all instances that use the gateway: together they restart it no more often than one alone."""
+    others_s = _of_last_day(tuple(one.at_s for one in observation.acts.restarts), observation.at_s)
+    return _is_spent(tuple(sorted((*memory.gateway_restarts_s, *others_s))), observation.at_s)
 
 
 def _is_spent(times_s: tuple[float, ...], at_s: float) -> bool:

@@ -211,7 +211,11 @@ def _judge_lost(
     else:
         is_muted = observation.in_reset_window and sight is not Sight.GONE
     seen = describe_sight(sight, build_readiness_look(observation), port=rules.port)
-    then = "It is restarted once if it does not come back." if rules.may_restart_gateway else "It is not restarted."
+    stop = observation.acts.stop
+    if stop is not None:
+        then = f"It is down on purpose ({stop}), and is not brought back before a person does it."
+    else:
+        then = "It is restarted once if it does not come back." if rules.may_restart_gateway else "It is not restarted."
     return Finding(
         kind=IncidentKind.GATEWAY_LOST,
         verdict=_verdict(is_bad=sight in LOST, is_fine=sight in CONNECTED and not observation.api.account_problem),

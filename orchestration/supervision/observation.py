@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from orchestration.errors import FallbackWord, StartupFailure
 from orchestration.gateway.accounts import validate_accounts
+from orchestration.gateway.acts import NO_ACTS, GatewayActs
 from orchestration.gateway.api_values import ApiOutcome
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.login import NOTHING_READ, LoginReading
@@ -146,6 +147,7 @@ class Observation:
         plan: Its plan.
         market: The market's day.
         disk_free_bytes: Free space at the state folder.
+        acts: What the other instances that use the gateway have done to it, and the stop that holds it down.
         in_reset_window: Whether the broker is resetting its servers now (`BROKER_RESET_WINDOWS`).
         in_restart_window: Whether the gateway restarts itself about now (`GATEWAY_RESTART_WINDOW`).
     """
@@ -161,6 +163,7 @@ class Observation:
     plan: PlanLook
     market: MarketLook
     disk_free_bytes: int
+    acts: GatewayActs = NO_ACTS
     in_reset_window: bool = False
     in_restart_window: bool = False
 

@@ -163,6 +163,16 @@ def read_identity(pid: int) -> ProcessIdentity | None:
         return None
 
 
+def read_boot_id() -> str:
+    """What tells this boot of the machine from every other one, the same for all processes."""
+    if _ON_LINUX:
+        try:
+            return _BOOT_ID.read_text(encoding="utf-8").strip()
+        except OSError:
+            return ""
+    return f"{psutil.boot_time():.0f}"
+
+
 def is_running(identity: ProcessIdentity) -> bool:
     """Whether exactly this process still runs."""
     return read_identity(identity.pid) == identity

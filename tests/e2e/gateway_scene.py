@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestration.errors import StartupFailure
 from orchestration.gateway.api import probe_api
-from orchestration.gateway.docker_runtime import DockerRuntime
+from orchestration.gateway.runtime import Runtime, build_runtime
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, wait_until_ready
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
@@ -99,13 +99,14 @@ class GatewayScene:
                 "TWS_PASSWORD": PASSWORD,
                 "STATE_DIR": str(self.folder / "state"),
                 "LOG_DIR": str(self.folder / "logs"),
+                "GATEWAY_SHARED_DIR": str(self.folder / "shared"),
                 **self.environ,
                 **changes,
             }
         )
 
-    def runtime(self, **changes: str) -> DockerRuntime:
-        return DockerRuntime(self.settings(**changes), commands=SystemCommands(), clock=SystemClock())
+    def runtime(self, **changes: str) -> Runtime:
+        return build_runtime(self.settings(**changes), commands=SystemCommands(), clock=SystemClock())
 
     def start(self, **changes: str) -> bool:
         return self.runtime(**changes).ensure_started(on_progress=self.progress.append)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from orchestration.docker.container import ContainerState
 from orchestration.docker.engine import EngineProbe
 from orchestration.errors import StartupFailure
+from orchestration.gateway.acts import NO_ACTS, GatewayActs, GatewayUser, Left, Spared, StopReason
 from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.eyes import Now
@@ -64,6 +65,10 @@ class FakeRuntime:
     tells_of_starts: bool = True
     ends_logs: bool = True
     stop_failure: StartupFailure | None = None
+    stop_reasons: list[StopReason] = field(default_factory=list)
+    users: tuple[GatewayUser, ...] = ()
+    acts: GatewayActs = NO_ACTS
+    spared: Spared | None = None
     followings: list[FakeFollowing] = field(default_factory=list)
     _watchers: list[tuple[FakeFollowing, Callable[[], None]]] = field(default_factory=list)
     _readers: list[tuple[FakeFollowing, Callable[[str], None]]] = field(default_factory=list)
@@ -120,9 +125,35 @@ class FakeRuntime:
         self.start_anew()
         self.after_restart()
 
-    def stop(self, *, timeout_s: float) -> bool:
+    def restart_lost(
+        self, about: object, *, yields: bool, on_restart: Callable[[], None], on_progress: Callable[[str], None]
+    ) -> Spared | None:
+        del on_progress
+        assert about is None or isinstance(about, tuple)
+        if self.spared is not None and (yields or self.spared.is_restarted):
+            return self.spared
+        on_restart()
+        self.restart()
+        return None
+
+    def lift_stop(self) -> None:
+        self.acts = NO_ACTS
+
+    def find_users(self) -> tuple[GatewayUser, ...]:
+        return self.users
+
+    def read_acts(self, status: GatewayStatus | None) -> GatewayActs:
+        del status
+        return self.acts
+
+    def stop_unless_used(self, *, timeout_s: float, on_progress: Callable[[str], None]) -> Left:
+        on_progress("fake")
+        return Left(users=self.users, in_time=bool(self.users) or self.stop(timeout_s=timeout_s))
+
+    def stop(self, *, timeout_s: float, reason: StopReason = StopReason.ASKED) -> bool:
         assert self.can_control, "not ours to stop"
         assert timeout_s > 0
+        self.stop_reasons.append(reason)
         self.stops += 1
         if self.stop_failure is not None:
             raise self.stop_failure

@@ -7,6 +7,7 @@ import pytest
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, InterruptedBySignal, StartupFailure
+from orchestration.gateway.acts import Spared, StopReason
 from orchestration.gateway.api_values import ApiOutcome
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
@@ -489,3 +490,37 @@ def test_what_to_do_next_leads_to_where_the_cause_is(status: GatewayStatus, outc
     scene = Scene(FakeRuntime(status=status), FakeProbe([api(outcome)]))
     scene.environ["GATEWAY_RECOVERY"] = "alert"
     assert advice in scene.fail().next_action
+
+
+def test_a_restart_by_another_instance_counts_as_the_one_of_this_wait() -> None:
+    scene = Scene(FakeRuntime(spared=Spared(why="instance momentum restarted it at 10:00:00", is_restarted=True)))
+    failure = scene.fail()
+    assert failure.word is FailureWord.GATEWAY_TIMEOUT
+    assert scene.runtime.restarts == 0
+    assert scene.took_s == pytest.approx(240.0), "it has the time of a restart once more, and no more than that"
+    assert WaitEventKind.RESTARTING not in scene.told(), "nobody is told of a restart that this run does not make"
+    (spared,) = [event for event in scene.events if event.kind is WaitEventKind.RESTART_SPARED]
+    assert "instance momentum restarted it" in spared.message
+
+
+def test_a_gateway_that_another_instances_bot_uses_is_not_restarted_by_a_start() -> None:
+    scene = Scene(FakeRuntime(status=UNHEALTHY, spared=Spared(why="it is in use (process 7)", is_restarted=False)))
+    failure = scene.fail()
+    assert failure.word is FailureWord.GATEWAY_UNHEALTHY
+    assert "in use (process 7)" in failure.message
+    assert "gateway.restart --force" in failure.next_action
+    assert scene.runtime.restarts == 0
+    assert scene.took_s == pytest.approx(120.0)
+
+
+def test_one_that_was_in_use_may_become_ready_all_the_same() -> None:
+    scene = Scene(FakeRuntime(status=UNHEALTHY, spared=Spared(why="it is in use", is_restarted=False)))
+    scene.at(60.0, lambda: scene.runtime.become(HEALTHY))
+    assert not scene.wait().restarted
+
+
+def test_a_stop_for_a_rejected_password_says_so_to_the_other_instances() -> None:
+    scene = Scene()
+    scene.runtime.say("Too many failed login attempts")
+    assert scene.fail().word is FailureWord.GATEWAY_LOGIN_FAILED
+    assert scene.runtime.stop_reasons == [StopReason.LOGIN_REJECTED]

@@ -1,0 +1,333 @@
+"""What was done to one gateway by those who share it: an account in a file, and a lock for whoever acts.
+
+Several instances may use one gateway. Each of them looks after it, and without an account all of them would start,
+restart or stop it at the same moment. So whoever acts holds the gateway's lock, and writes down what was done; the
+others read it before they act. Both live in `GATEWAY_SHARED_DIR`, which all instances of this user have in common,
+whatever their checkout, state folder or service is.
+
+Instants are of the monotonic clock, which all processes of one boot share, and carry the boot's id: what was done
+before a reboot counts for nothing.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from orchestration.docker.container import ContainerState
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.record import GatewayRecord, build_record_fields, parse_record
+from orchestration.settings import Settings
+from orchestration.system.clock import Clock
+from orchestration.system.files import write_atomic
+from orchestration.system.lock import LockHeldError, hold_lock
+from orchestration.system.processes import read_boot_id
+
+RESTART_SPACING_S = 900.0  # trouble right after a restart, whoever made it, is the same trouble
+_RESTARTS_KEPT = 50  # the limit of a day is six
+_MAX_ACCOUNT_BYTES = 256 * 1024
+_CHANGE_MARGIN_S = 300.0  # a stop, a start and what Compose reads, beyond the time for an image
+_LOOK_S = 0.1
+_T = TypeVar("_T")
+_LOG = logging.getLogger(__name__)
+
+
+class StopReason(StrEnum):
+    """Why a gateway was stopped."""
+
+    ASKED = "asked"
+    """A person meant it."""
+    LOGIN_REJECTED = "login_rejected"
+    """The broker refused user or password: a login loop can lock the account."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayRestart:
+    """One restart of a gateway by one of its instances.
+
+    Attributes:
+        by: The instance, for people.
+        owner: Its state folder, which tells it from one of the same name in another checkout.
+        at: When, aware.
+        at_s: The same on the monotonic clock.
+    """
+
+    by: str
+    owner: str
+    at: datetime
+    at_s: float
+
+    def __str__(self) -> str:
+        return f"instance {self.by} restarted it at {self.at.astimezone():%H:%M:%S}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayStop:
+    """A stop that was meant: nobody brings the gateway back by himself.
+
+    Attributes:
+        by: The instance, for people.
+        owner: Its state folder.
+        at: When, aware.
+        reason: Why.
+        start: Which start was ended (`name_start`); a later one has outlived the stop.
+    """
+
+    by: str
+    owner: str
+    at: datetime
+    reason: StopReason
+    start: str
+
+    def __str__(self) -> str:
+        why = ", for the broker refuses user or password" if self.reason is StopReason.LOGIN_REJECTED else ""
+        return f"instance {self.by} stopped it at {self.at.astimezone():%H:%M:%S}{why}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayActs:
+    """What was done to the gateway.
+
+    Attributes:
+        restarts: Restarts of this boot, oldest first.
+        stop: The stop that is in force, or None.
+        process: A simulator's process, whoever launched it; None where there is none.
+    """
+
+    restarts: tuple[GatewayRestart, ...] = ()
+    stop: GatewayStop | None = None
+    process: GatewayRecord | None = None
+
+    def find_recent(self, owner: str, now_s: float) -> GatewayRestart | None:
+        """The last restart by somebody else that is not long ago."""
+        others = [one for one in self.restarts if one.owner != owner and now_s - one.at_s < RESTART_SPACING_S]
+        return others[-1] if others else None
+
+
+NO_ACTS = GatewayActs()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayUser:
+    """Another instance that uses the gateway now.
+
+    Attributes:
+        instance: Its name.
+        detail: What of it is at work, for people: `the bot of instance a, process 7`.
+        has_bot: Whether its bot runs, or may run.
+    """
+
+    instance: str
+    detail: str
+    has_bot: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spared:
+    """A restart that was not made.
+
+    Attributes:
+        why: For people, as a sentence without its full stop.
+        is_restarted: Whether somebody else has restarted it: then it is waited for as after a restart of one's own.
+    """
+
+    why: str
+    is_restarted: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """What became of a gateway that one instance needs no more.
+
+    Attributes:
+        users: Who uses it still, so that it was left running; empty if it was stopped.
+        in_time: Whether it left by itself in time, where it was stopped.
+    """
+
+    users: tuple[GatewayUser, ...]
+    in_time: bool = True
+
+
+class GatewayAccount:
+    """The account of one gateway, as one instance reads and writes it.
+
+    Args:
+        settings: That instance's configuration.
+        key: What the gateway is known by (`name_port`, `name_container`).
+        clock: Tells the time.
+    """
+
+    def __init__(self, settings: Settings, key: str, *, clock: Clock) -> None:
+        self._instance = settings.instance
+        self.owner = os.path.realpath(settings.state_dir)
+        self._patience_s = settings.docker_pull_timeout_s + _CHANGE_MARGIN_S
+        self._clock = clock
+        folder = settings.gateway_shared_dir / "gateways"
+        self._path = folder / f"{key}.json"
+        self._lock = folder / f"{key}.lock"
+        self.first_start_marker = folder / f"{key}.started"
+
+    @contextlib.contextmanager
+    def hold(self, purpose: str, on_progress: Callable[[str], None]) -> Iterator[None]:
+        """Be the only one that acts on this gateway; waits for another one to finish.
+
+        Where the folder cannot be written there is nothing to agree by: it goes on without, and says so in the log.
+
+        Raises:
+            StartupFailure: `GATEWAY_START_FAILED`: another one has been at it for longer than any act takes.
+        """
+        deadline_s = self._clock.monotonic_s() + self._patience_s
+        with contextlib.ExitStack() as held:
+            is_told = False
+            while True:
+                try:
+                    held.enter_context(
+                        hold_lock(
+                            self._lock,
+                            purpose=f"{purpose} of the gateway by instance {self._instance}",
+                            since=self._clock.now().isoformat(timespec="seconds"),
+                        )
+                    )
+                    break
+                except LockHeldError as error:
+                    if self._clock.monotonic_s() >= deadline_s:
+                        raise StartupFailure(
+                            FailureWord.GATEWAY_START_FAILED,
+                            f"another instance has been at work on this gateway for {self._patience_s:.0f} s: "
+                            f"{error.holder}",
+                            next_action="Look at that process; end it if it hangs.",
+                        ) from error
+                    if not is_told:
+                        on_progress(f"waiting for another instance that is at work on this gateway: {error.holder}")
+                        is_told = True
+                    self._clock.sleep(_LOOK_S)
+                except OSError as error:
+                    _LOG.warning("GATEWAY_SHARED_DIR: %s cannot be opened (%s)", self._lock, error.strerror)
+                    break
+            yield
+
+    def read(self) -> GatewayActs:
+        """What was done in this boot; nothing where there is no account, or none that can be understood."""
+        acts = self._read(_parse_acts)
+        return NO_ACTS if acts is None else acts
+
+    def read_process(self) -> GatewayRecord | None:
+        """A simulator's process, whoever launched it."""
+        return self._read(lambda fields: fields["process"] and parse_record(fields["process"]))
+
+    def note_started(self, *, process: GatewayRecord | None = None) -> None:
+        """The gateway was started: no stop is in force any more."""
+        acts = self.read()
+        self._write(replace(acts, stop=None, process=process or acts.process))
+
+    def note_restart(self) -> None:
+        """The gateway is about to be restarted. Written before the act: whoever looks meanwhile knows who it is."""
+        acts = self.read()
+        one = GatewayRestart(by=self._instance, owner=self.owner, at=self._clock.now(), at_s=self._clock.monotonic_s())
+        self._write(replace(acts, restarts=(*acts.restarts, one)[-_RESTARTS_KEPT:], stop=None))
+
+    def withdraw_restart(self) -> None:
+        """The restart that was noted last did not come about."""
+        acts = self.read()
+        self._write(replace(acts, restarts=acts.restarts[:-1]))
+
+    def note_stop(self, reason: StopReason, status: GatewayStatus) -> None:
+        """The gateway is about to be stopped, and it is meant."""
+        stop = GatewayStop(
+            by=self._instance, owner=self.owner, at=self._clock.now(), reason=reason, start=name_start(status)
+        )
+        self._write(replace(self.read(), stop=stop))
+
+    def _read(self, parse: Callable[[Any], _T | None]) -> _T | None:
+        try:
+            with self._path.open("rb") as file:
+                return parse(json.loads(file.read(_MAX_ACCOUNT_BYTES)))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+
+    def _write(self, acts: GatewayActs) -> None:
+        fields = dataclasses.asdict(acts) | {
+            "boot": read_boot_id(),
+            "process": None if acts.process is None else build_record_fields(acts.process),
+        }
+        try:
+            write_atomic(self._path, json.dumps(fields, indent=2, default=str).encode() + b"\n")
+        except OSError as error:
+            # Which start an act was about still keeps two from doing it twice.
+            _LOG.warning("GATEWAY_SHARED_DIR: %s cannot be written (%s)", self._path, error.strerror)
+
+
+def _parse_acts(fields: Any) -> GatewayActs:  # noqa: ANN401 - whatever a file holds
+    stop = fields["stop"]
+    is_this_boot = fields["boot"] == read_boot_id()
+    return GatewayActs(
+        restarts=tuple(
+            GatewayRestart(
+                by=str(one["by"]),
+                owner=str(one["owner"]),
+                at=_parse_moment(one["at"]),
+                at_s=float(one["at_s"]),
+            )
+            for one in (fields["restarts"] if is_this_boot else ())
+        ),
+        # A stop outlives a reboot, as a stopped container does.
+        stop=stop
+        and GatewayStop(
+            by=str(stop["by"]),
+            owner=str(stop["owner"]),
+            at=_parse_moment(stop["at"]),
+            reason=StopReason(stop["reason"]),
+            start=str(stop["start"]),
+        ),
+        process=fields["process"] and parse_record(fields["process"]),
+    )
+
+
+def _parse_moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("no time zone")
+    return moment
+
+
+def name_port(port: int) -> str:
+    """What a simulated gateway is known by. Pure."""
+    return f"port-{port}"
+
+
+def name_container(settings: Settings, container: str) -> str:
+    """What a gateway in a container is known by. Pure."""
+    engine = name_engine(settings)
+    marked = f"-{hashlib.sha256(engine.encode()).hexdigest()[:8]}" if engine else ""
+    return f"container-{container}{marked}"
+
+
+def name_engine(settings: Settings) -> str:
+    """Which Docker engine is meant, as far as the environment says it; empty for the usual one. Pure."""
+    host = settings.environ.get("DOCKER_HOST", "").strip()
+    if host in {"unix:///var/run/docker.sock", "unix:///run/docker.sock"}:
+        return ""
+    context = settings.environ.get("DOCKER_CONTEXT", "").strip()
+    return host or ("" if context == "default" else context)
+
+
+def name_start(status: GatewayStatus) -> str:
+    """A start by a name that every process gives it. Pure."""
+    # When a simulator was started each one computes by its own clock; its id already names the start.
+    at = "" if status.is_simulated or status.started_at is None else status.started_at.isoformat()
+    return f"{status.id}@{at}"
+
+
+def is_in_force(stop: GatewayStop | None, status: GatewayStatus) -> bool:
+    """Whether the gateway is down because of this stop, not ended since in another way. Pure."""
+    if stop is None or status.is_up:
+        return False
+    return status.state is ContainerState.MISSING or name_start(status) == stop.start

@@ -1,0 +1,159 @@
+"""A runtime whose gateway other instances may use too: whoever acts on it does so alone, and says so.
+
+A start that finds another one at it waits, and then finds the gateway running. A restart is about one start: who comes
+second finds a newer one, and leaves it alone. What a person stopped, and what was stopped because the broker refuses
+the password, nobody brings back by himself.
+"""
+
+from collections.abc import Callable
+
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway.acts import (
+    GatewayAccount,
+    GatewayActs,
+    GatewayUser,
+    Left,
+    Spared,
+    StopReason,
+    is_in_force,
+)
+from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.runtime import FindUsers, OnText, OwnRuntime, Start
+from orchestration.system.clock import Clock
+
+
+def _show_nothing(text: str) -> None:
+    del text
+
+
+class SharedRuntime:
+    """See `runtime.Runtime`.
+
+    Args:
+        own: What runs the gateway.
+        account: What was done to it.
+        clock: Tells the time.
+        find_users: Who else uses it now.
+    """
+
+    can_control = True
+
+    def __init__(self, own: OwnRuntime, account: GatewayAccount, *, clock: Clock, find_users: FindUsers) -> None:
+        self._own = own
+        self._account = account
+        self._clock = clock
+        self._find_users = find_users
+        self.kind = own.kind
+        self.container_name = own.container_name
+        self.has_events = own.has_events
+        # What only looks is the runtime's own.
+        self.build_record = own.build_record
+        self.probe_engine = own.probe_engine
+        self.wait_for_engine = own.wait_for_engine
+        self.probe = own.probe
+        self.read_log = own.read_log
+        self.follow_log = own.follow_log
+        self.watch = own.watch
+
+    def find_users(self) -> tuple[GatewayUser, ...]:
+        """See `Runtime.find_users`."""
+        return self._find_users(self._own.build_record())
+
+    def read_acts(self, status: GatewayStatus | None) -> GatewayActs:
+        """See `Runtime.read_acts`."""
+        acts = self._account.read()
+        stop = acts.stop if status is not None and is_in_force(acts.stop, status) else None
+        others = tuple(one for one in acts.restarts if one.owner != self._account.owner)
+        return GatewayActs(restarts=others, stop=stop)
+
+    def ensure_started(self, *, on_progress: OnText) -> bool:
+        """See `Runtime.ensure_started`."""
+        with self._account.hold("start", on_progress):
+            self._refuse_after_rejection()
+            is_changed = self._own.ensure_started(on_progress=on_progress)
+            if is_changed:
+                self._account.note_started()
+            return is_changed
+
+    def restart(self, *, on_progress: OnText = _show_nothing) -> None:
+        """See `Runtime.restart`."""
+        with self._account.hold("restart", on_progress):
+            self._restart()
+
+    def restart_lost(
+        self, about: Start | None, *, yields: bool, on_restart: Callable[[], None], on_progress: OnText
+    ) -> Spared | None:
+        """See `Runtime.restart_lost`."""
+        with self._account.hold("restart", on_progress):
+            status = self._own.probe()
+            spared = self._find_reason_against(about, status, yields=yields)
+            if spared is not None:
+                return spared
+            on_restart()
+            self._restart()
+            return None
+
+    def stop(
+        self, *, timeout_s: float, reason: StopReason = StopReason.ASKED, on_progress: OnText = _show_nothing
+    ) -> bool:
+        """See `Runtime.stop`."""
+        with self._account.hold("stop", on_progress):
+            return self._stop(timeout_s, reason)
+
+    def lift_stop(self) -> None:
+        """See `Runtime.lift_stop`."""
+        self._account.note_started()
+
+    def stop_unless_used(self, *, timeout_s: float, on_progress: OnText) -> Left:
+        """See `Runtime.stop_unless_used`."""
+        with self._account.hold("stop", on_progress):
+            users = self.find_users()
+            return Left(users=users, in_time=bool(users) or self._stop(timeout_s, StopReason.ASKED))
+
+    def _restart(self) -> None:
+        self._account.note_restart()
+        try:
+            self._own.restart()
+        except StartupFailure:
+            self._account.withdraw_restart()  # it did not come about: the others need not wait for it
+            raise
+
+    def _stop(self, timeout_s: float, reason: StopReason) -> bool:
+        status = self._own.probe()
+        # The first one's word stands: the second finds it stopped.
+        if not is_in_force(self._account.read().stop, status):
+            self._account.note_stop(reason, status)
+        return self._own.stop(timeout_s=timeout_s)
+
+    def _refuse_after_rejection(self) -> None:
+        """Each start would be another login with a password that the broker refuses: only who found it tries again."""
+        stop = self._account.read().stop
+        if stop is None or stop.reason is not StopReason.LOGIN_REJECTED or stop.owner == self._account.owner:
+            return
+        if is_in_force(stop, self._own.probe()):
+            raise StartupFailure(
+                FailureWord.GATEWAY_LOGIN_FAILED,
+                f"the gateway is down: {stop}",
+                next_action="Correct TWS_USERID and TWS_PASSWORD (try them on the broker's website first: too many "
+                f"tries lock the account), then start instance {stop.by} first, or `inv gateway.restart` here.",
+            )
+
+    def _find_reason_against(self, about: Start | None, status: GatewayStatus, *, yields: bool) -> Spared | None:
+        acts, now_s = self._account.read(), self._clock.monotonic_s()
+        if acts.stop is not None and acts.stop.owner != self._account.owner and is_in_force(acts.stop, status):
+            is_rejected = acts.stop.reason is StopReason.LOGIN_REJECTED
+            raise StartupFailure(
+                FailureWord.GATEWAY_LOGIN_FAILED if is_rejected else FailureWord.GATEWAY_START_FAILED,
+                f"the gateway is down and not brought back: {acts.stop}",
+                next_action="Mend the cause, then `inv gateway.restart`.",
+            )
+        recent = acts.find_recent(self._account.owner, now_s)
+        if recent is not None:
+            return Spared(why=f"{recent}; it is not restarted again", is_restarted=True)
+        if about is not None and status.is_up and status.start != about:
+            return Spared(why="it has just been started anew; it is not restarted again", is_restarted=True)
+        users = [user for user in self.find_users() if user.has_bot] if yields and status.is_up else []
+        if users:
+            used_by = "; ".join(user.detail for user in users)
+            return Spared(why=f"it is in use ({used_by}), so this start does not restart it", is_restarted=False)
+        return None
