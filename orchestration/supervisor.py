@@ -5,6 +5,7 @@ it looks anyway. What is judged, and how, stands in `orchestration.supervision`;
 """
 
 import logging
+import os
 import socket
 import traceback
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from orchestration.supervision import Action, Decision, IncidentKind, Memory, No
 from orchestration.system.clock import Clock
 from orchestration.system.lock import LockHeldError, hold_lock
 from orchestration.system.signals import Requests
+from orchestration.watchbook import WatchBook
 
 _GATEWAY_STOP_TIMEOUT_S = 30.0
 _EVIDENCE_LINES = 20
@@ -107,9 +109,22 @@ class Supervisor:
         self._rules = Rules.from_settings(post.settings, owns_bot=post.restart is not None)
         self._pinged_s = float("-inf")
         self._gateway_start: Start | None = None
+        self._book = WatchBook(
+            post.journal,
+            run_id=post.run_id,
+            watcher="monitor" if post.restart is None else "supervisor",
+            interval_s=post.settings.monitor_interval_s,
+            clock=post.clock,
+        )
 
     def run(self) -> int:
         """Watch. Returns 0 after an ordered end, 1 after an unplanned one, 78 where only a person can help."""
+        self._book.begin(pid=os.getpid())
+        code = self._watch()
+        self._book.end(exit_code=code, ended_by=self._requests.ended_by)
+        return code
+
+    def _watch(self) -> int:
         post = self._post
         with Lookout(post.settings, post.runtime, clock=post.clock) as lookout:
             self._requests.wake = lookout.wake
@@ -138,6 +153,7 @@ class Supervisor:
             self._tell(notice)
         post.host.say_status(decision.status_text)
         post.watching.look(observation, decision)
+        self._book.note(observation, decision, lookout.read_kept())
         self._do_chores(observation, decision)
         actions = decision.actions
         if requests.take_restart() and Action.RESTART_BOT not in actions:
@@ -184,6 +200,7 @@ class Supervisor:
         if report.progress.bot is None:
             return ExitCode.FAILURE
         self._record = report.progress.bot.record
+        self._book.note_bot_started(self._record)
         lookout.watch_bot(self._record)
         return None
 
@@ -217,6 +234,7 @@ class Supervisor:
         presence = find_bot(post.settings)
         if presence.found is None:
             return
+        self._book.note_bot_stopped()
         outcome = stop_bot(
             post.settings,
             presence.found,
@@ -283,7 +301,13 @@ class Supervisor:
         evidence: tuple[str, ...] = ()
         if notice.kind is IncidentKind.BOT_ENDED and self._record is not None:
             evidence = read_last_lines(self._record.log, _EVIDENCE_LINES)
-        detail = {"stage": notice.stage, "incident": notice.incident, "title": notice.title, "message": notice.message}
+        detail = {
+            "stage": notice.stage,
+            "incident": notice.incident,
+            "severity": notice.severity,
+            "title": notice.title,
+            "message": notice.message,
+        }
         post.journal.add_event(post.run_id, notice.kind, detail)
         post.watching.tell(notice)
         post.delivery.send(
@@ -294,6 +318,7 @@ class Supervisor:
                 cause=notice.kind,
                 next_action=notice.next_action,
                 evidence=evidence,
+                incident=notice.incident,
             )
         )
 
@@ -306,6 +331,7 @@ class Supervisor:
         cause: str,
         next_action: str,
         evidence: tuple[str, ...] = (),
+        incident: str = "",
     ) -> Alert:
         post = self._post
         return Alert(
@@ -319,6 +345,7 @@ class Supervisor:
             cause=cause,
             next_action=next_action,
             evidence=evidence,
+            incident=incident,
             simulated=post.settings.gateway_runtime is GatewayRuntime.SIMULATOR,
             at=post.clock.now(),
         )

@@ -43,6 +43,7 @@ class Alert:
         next_action: What a person should do; empty where nothing is to be done.
         evidence: Lines that show it, the most telling ones last.
         simulated: Whether the gateway is the built-in one.
+        incident: The incident that it is about, named within its run; empty where there is none.
         at: When it happened; aware.
     """
 
@@ -57,6 +58,7 @@ class Alert:
     next_action: str = ""
     evidence: tuple[str, ...] = ()
     simulated: bool = False
+    incident: str = ""
     at: datetime
 
     def __post_init__(self) -> None:
@@ -102,6 +104,7 @@ def redact_alert(alert: Alert, redact: Callable[[str], str]) -> Alert:
         run_id=short(alert.run_id),
         step=short(alert.step),
         cause=short(alert.cause),
+        incident=short(alert.incident),
         next_action=short(alert.next_action),
         evidence=tuple(line[:_EVIDENCE_LINE_LENGTH] for line in lines[-_EVIDENCE_LINES:]),
     )

@@ -10,13 +10,14 @@ from orchestration.journal.outbox import OutboxStore
 from orchestration.journal.reading import JournalReader
 from orchestration.journal.records import AlertDelivery, RunRecord, fetch_runs
 from orchestration.journal.store import storable
+from orchestration.journal.watchstore import WatchStore
 from orchestration.system.processes import ProcessIdentity, is_running, read_identity
 
 RUNS_KEPT = 1000  # about four years of trading days; the file stays at a few megabytes
 INTERRUPTED = "interrupted"
 
 
-class Journal(OutboxStore):
+class Journal(OutboxStore, WatchStore):
     """The journal, for writing. `Journal.open(path, clock=…, log=…)`; a context manager, for several threads.
 
     No method raises: what cannot be written is said once in the log, and the run goes on.

@@ -11,9 +11,11 @@ import contextlib
 import sqlite3
 import urllib.parse
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from orchestration.journal.evidence import NO_EVIDENCE, Evidence, fetch_evidence
 from orchestration.journal.records import (
     PendingAlert,
     RunRecord,
@@ -54,6 +56,10 @@ class JournalReader:
         """One run, or None if it is not there."""
         runs: list[RunRecord] = self._ask(lambda connection: fetch_runs(connection, 1, run_id=run_id), [])
         return runs[0] if runs else None
+
+    def read_evidence(self, since: datetime) -> Evidence:
+        """What a report is made of: all about the time since `since` (aware, UTC)."""
+        return self._ask(lambda connection: fetch_evidence(connection, since), NO_EVIDENCE)
 
     def read_pending_alerts(self) -> list[PendingAlert]:
         """What waits in the outbox, in the order of sending."""

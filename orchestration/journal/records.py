@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+MOST_OF_A_RUN = 1000  # of a run's alerts, and of its events: what a person or a program reads at once
+
 
 class AlertDelivery(StrEnum):
     """What became of an alert."""
@@ -96,8 +98,9 @@ class RunRecord:
         fallback: The fallback's word.
         message: One sentence.
         steps: In order.
-        alerts: In order.
-        events: In order.
+        alerts: In order; the newest `MOST_OF_A_RUN`.
+        events: In order; the newest `MOST_OF_A_RUN`.
+        omitted: How many older alerts and events there are beyond these.
     """
 
     run_id: str
@@ -116,6 +119,7 @@ class RunRecord:
     steps: tuple[StepRecord, ...] = ()
     alerts: tuple[AlertRecord, ...] = ()
     events: tuple[EventRecord, ...] = ()
+    omitted: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +143,16 @@ class PendingAlert:
     is_unsure: bool
 
 
-def fetch_runs(connection: sqlite3.Connection, limit: int, *, run_id: str | None = None) -> list[RunRecord]:
+def fetch_runs(
+    connection: sqlite3.Connection, limit: int, *, run_id: str | None = None, most: int = MOST_OF_A_RUN
+) -> list[RunRecord]:
     """The newest `limit` runs, newest first; or the one with this id.
+
+    Args:
+        connection: The file.
+        limit: How many runs.
+        run_id: Which one; None for the newest.
+        most: How many alerts, and how many events, of each: a run that is supervised for months has very many.
 
     Raises:
         sqlite3.Error: The file cannot be read.
@@ -150,11 +162,14 @@ def fetch_runs(connection: sqlite3.Connection, limit: int, *, run_id: str | None
         "fallback, message"
     )
     rows = connection.execute(
-        f"SELECT {columns} FROM runs WHERE ? IS NULL OR run_id = ? ORDER BY number DESC LIMIT ?",  # noqa: S608 - constants
-        (run_id, run_id, limit),
+        f"SELECT {columns} FROM runs WHERE run_id = coalesce(?, run_id) ORDER BY number DESC LIMIT ?",  # noqa: S608 - constants
+        (run_id, limit),
     ).fetchall()
-    return [
-        RunRecord(
+    records: list[RunRecord] = []
+    for row in rows:
+        alerts, more_alerts = _fetch_alerts(connection, row[0], most)
+        events, more_events = _fetch_events(connection, row[0], most)
+        record = RunRecord(
             run_id=row[0],
             instance=row[1],
             kind=row[2],
@@ -169,11 +184,12 @@ def fetch_runs(connection: sqlite3.Connection, limit: int, *, run_id: str | None
             fallback=row[11],
             message=row[12],
             steps=_fetch_steps(connection, row[0]),
-            alerts=_fetch_alerts(connection, row[0]),
-            events=_fetch_events(connection, row[0]),
+            alerts=alerts,
+            events=events,
+            omitted=more_alerts + more_events,
         )
-        for row in rows
-    ]
+        records.append(record)
+    return records
 
 
 def fetch_pending_alerts(connection: sqlite3.Connection) -> list[PendingAlert]:
@@ -228,12 +244,13 @@ def _fetch_steps(connection: sqlite3.Connection, run_id: str) -> tuple[StepRecor
     )
 
 
-def _fetch_alerts(connection: sqlite3.Connection, run_id: str) -> tuple[AlertRecord, ...]:
+def _fetch_alerts(connection: sqlite3.Connection, run_id: str, most: int) -> tuple[tuple[AlertRecord, ...], int]:
     rows = connection.execute(
-        "SELECT at, severity, title, delivery, tries, delivered_at, note FROM alerts WHERE run_id = ? ORDER BY id",
-        (run_id,),
+        "SELECT at, severity, title, delivery, tries, delivered_at, note FROM alerts WHERE run_id = ? "
+        "ORDER BY id DESC LIMIT ?",
+        (run_id, most),
     ).fetchall()
-    return tuple(
+    alerts = tuple(
         AlertRecord(
             at=datetime.fromisoformat(row[0]),
             severity=row[1],
@@ -243,15 +260,28 @@ def _fetch_alerts(connection: sqlite3.Connection, run_id: str) -> tuple[AlertRec
             delivered_at=_instant(row[5]),
             note=row[6],
         )
-        for row in rows
+        for row in reversed(rows)
     )
+    return alerts, _count_others(connection, "SELECT count(*) FROM alerts WHERE run_id = ?", run_id, rows, most)
 
 
-def _fetch_events(connection: sqlite3.Connection, run_id: str) -> tuple[EventRecord, ...]:
+def _fetch_events(connection: sqlite3.Connection, run_id: str, most: int) -> tuple[tuple[EventRecord, ...], int]:
     rows = connection.execute(
-        "SELECT at, kind, detail_json FROM events WHERE run_id = ? ORDER BY id", (run_id,)
+        "SELECT at, kind, detail_json FROM events WHERE run_id = ? ORDER BY id DESC LIMIT ?", (run_id, most)
     ).fetchall()
-    return tuple(EventRecord(at=datetime.fromisoformat(row[0]), kind=row[1], detail_json=row[2]) for row in rows)
+    events = tuple(
+        EventRecord(at=datetime.fromisoformat(row[0]), kind=row[1], detail_json=row[2]) for row in reversed(rows)
+    )
+    return events, _count_others(connection, "SELECT count(*) FROM events WHERE run_id = ?", run_id, rows, most)
+
+
+def _count_others(
+    connection: sqlite3.Connection, question: str, run_id: str, rows: list[tuple[object, ...]], most: int
+) -> int:
+    """How many there are beyond these; counted only where there may be any."""
+    if len(rows) < most or not most:
+        return 0
+    return int(connection.execute(question, (run_id,)).fetchone()[0]) - len(rows)
 
 
 def _instant(text: str | None) -> datetime | None:

@@ -65,6 +65,33 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX alerts_by_delivery ON alerts (delivery, place)",
         "CREATE TABLE dead_channels (key TEXT PRIMARY KEY, problem TEXT NOT NULL, at TEXT NOT NULL)",
     ),
+    (
+        # One row for each stretch of time in which a watcher saw no change: see `watchstore`.
+        """CREATE TABLE spans (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            run_id TEXT NOT NULL,
+            watcher TEXT NOT NULL,
+            began_at TEXT NOT NULL,
+            seen_until TEXT NOT NULL,
+            gateway TEXT NOT NULL,
+            bot TEXT NOT NULL,
+            bot_key TEXT NOT NULL,
+            excuse TEXT NOT NULL
+        )""",
+        "CREATE INDEX spans_by_end ON spans (seen_until)",
+        """CREATE TABLE latencies (
+            length_s INTEGER NOT NULL,
+            at TEXT NOT NULL,
+            count INTEGER NOT NULL,
+            least_ms REAL NOT NULL,
+            sum_ms REAL NOT NULL,
+            most_ms REAL NOT NULL,
+            PRIMARY KEY (length_s, at)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX runs_by_time ON runs (started_at)",
+        "CREATE INDEX events_by_time ON events (at)",
+        "CREATE INDEX alerts_by_time ON alerts (at)",
+    ),
 )
 VERSION = len(MIGRATIONS)
 

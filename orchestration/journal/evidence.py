@@ -1,0 +1,242 @@
+"""What a report is made of: everything in the journal about a stretch of time, bounded, by index."""
+
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from orchestration.journal.records import AlertDelivery, RunRecord, fetch_runs
+from orchestration.journal.watchstore import HOUR_S
+
+MOST_ROWS = 20_000  # of events, alerts and spans: 48 hours with something new every nine seconds
+_BEFORE = timedelta(days=14)  # an incident that is open at the beginning was told of in these days before
+_FIRST_VERSION = 2  # of the file: an older one has no spans
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedRun:
+    """A run, and who ran it.
+
+    Attributes:
+        record: The run with its steps; its alerts and events are with the others.
+        birth: What tells its process from a later one with the same pid.
+    """
+
+    record: RunRecord
+    birth: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedAlert:
+    """An alert, with what it is about.
+
+    Attributes:
+        number: Its number in the journal; larger is later.
+        run_id: The run that it belongs to.
+        at: When it happened, UTC.
+        severity: The severity's word.
+        title: What it says in a few words.
+        cause: The stable word; empty where there is none.
+        incident: The incident, named within its run; empty where there is none.
+        delivery: What became of it.
+        delivered_at: When the channel took it.
+        tries: How many times it was posted.
+        note: Why it is not delivered.
+        is_summary: Whether it tells of others that could not be sent in time.
+    """
+
+    number: int
+    run_id: str
+    at: datetime
+    severity: str
+    title: str
+    cause: str
+    incident: str
+    delivery: AlertDelivery
+    delivered_at: datetime | None
+    tries: int
+    note: str
+    is_summary: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportedEvent:
+    """An event, and the run that it belongs to."""
+
+    run_id: str
+    at: datetime
+    kind: str
+    detail_json: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanRecord:
+    """A stretch of time in which a watcher saw no change. `watchstore.Sighting` says what its words are."""
+
+    run_id: str
+    watcher: str
+    began_at: datetime
+    seen_until: datetime
+    gateway: str
+    bot: str
+    bot_key: str
+    excuse: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyRecord:
+    """Round trips to the gateway's API in a minute or an hour.
+
+    Attributes:
+        at: Its beginning.
+        length_s: 60 or 3600.
+        count: How many.
+        least_ms: The quickest.
+        mean_ms: Their mean.
+        most_ms: The slowest.
+    """
+
+    at: datetime
+    length_s: int
+    count: int
+    least_ms: float
+    mean_ms: float
+    most_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What the journal holds about the time since an instant.
+
+    Attributes:
+        runs: The runs that began since, and the last one before; oldest first.
+        spans: The spans that reach into it; oldest first.
+        events: Events, those of the two weeks before it too; oldest first.
+        alerts: Alerts, likewise.
+        latencies: Oldest first.
+        is_cut: Whether there is more than is read at once (`MOST_ROWS`); the newest are here.
+    """
+
+    runs: tuple[ReportedRun, ...] = ()
+    spans: tuple[SpanRecord, ...] = ()
+    events: tuple[ReportedEvent, ...] = ()
+    alerts: tuple[ReportedAlert, ...] = ()
+    latencies: tuple[LatencyRecord, ...] = ()
+    is_cut: bool = False
+
+
+NO_EVIDENCE = Evidence()
+
+
+def fetch_evidence(connection: sqlite3.Connection, since: datetime) -> Evidence:
+    """All about the time since `since` (aware, UTC).
+
+    Raises:
+        sqlite3.Error: The file cannot be read.
+        ValueError: A time or a word in it is none.
+    """
+    if int(connection.execute("PRAGMA user_version").fetchone()[0]) < _FIRST_VERSION:
+        return NO_EVIDENCE
+    begin, before = since.isoformat(), (since - _BEFORE).isoformat()
+    spans = _fetch_spans(connection, begin)
+    events = _fetch_events(connection, before)
+    alerts = _fetch_alerts(connection, before)
+    return Evidence(
+        runs=_fetch_runs(connection, begin),
+        spans=spans,
+        events=events,
+        alerts=alerts,
+        latencies=_fetch_latencies(connection, since),
+        is_cut=MOST_ROWS in {len(spans), len(events), len(alerts)},
+    )
+
+
+def _fetch_runs(connection: sqlite3.Connection, begin: str) -> tuple[ReportedRun, ...]:
+    rows: list[tuple[str, str]] = connection.execute(
+        "SELECT run_id, birth FROM runs WHERE started_at >= ? "
+        "OR number = (SELECT number FROM runs WHERE started_at < ? ORDER BY started_at DESC LIMIT 1) ORDER BY number",
+        (begin, begin),
+    ).fetchall()
+    return tuple(
+        ReportedRun(record=record, birth=birth)
+        for run_id, birth in rows
+        for record in fetch_runs(connection, 1, run_id=run_id, most=0)
+    )
+
+
+def _fetch_spans(connection: sqlite3.Connection, begin: str) -> tuple[SpanRecord, ...]:
+    rows = connection.execute(
+        "SELECT run_id, watcher, began_at, seen_until, gateway, bot, bot_key, excuse FROM spans "
+        "WHERE seen_until >= ? ORDER BY seen_until DESC LIMIT ?",
+        (begin, MOST_ROWS),
+    ).fetchall()
+    return tuple(
+        SpanRecord(
+            run_id=row[0],
+            watcher=row[1],
+            began_at=datetime.fromisoformat(row[2]),
+            seen_until=datetime.fromisoformat(row[3]),
+            gateway=row[4],
+            bot=row[5],
+            bot_key=row[6],
+            excuse=row[7],
+        )
+        for row in reversed(rows)
+    )
+
+
+def _fetch_events(connection: sqlite3.Connection, before: str) -> tuple[ReportedEvent, ...]:
+    rows = connection.execute(
+        "SELECT run_id, at, kind, detail_json FROM events WHERE at >= ? ORDER BY at DESC, id DESC LIMIT ?",
+        (before, MOST_ROWS),
+    ).fetchall()
+    return tuple(
+        ReportedEvent(run_id=row[0], at=datetime.fromisoformat(row[1]), kind=row[2], detail_json=row[3])
+        for row in reversed(rows)
+    )
+
+
+def _fetch_alerts(connection: sqlite3.Connection, before: str) -> tuple[ReportedAlert, ...]:
+    rows = connection.execute(
+        "SELECT id, run_id, at, severity, title, "
+        "CASE WHEN json_valid(body) THEN coalesce(json_extract(body, '$.cause'), '') ELSE '' END, "
+        "CASE WHEN json_valid(body) THEN coalesce(json_extract(body, '$.incident'), '') ELSE '' END, "
+        "delivery, delivered_at, tries, note, place <> id FROM alerts WHERE at >= ? ORDER BY at DESC, id DESC LIMIT ?",
+        (before, MOST_ROWS),
+    ).fetchall()
+    return tuple(
+        ReportedAlert(
+            number=row[0],
+            run_id=row[1],
+            at=datetime.fromisoformat(row[2]),
+            severity=row[3],
+            title=row[4],
+            cause=str(row[5]),
+            incident=str(row[6]),
+            delivery=AlertDelivery(row[7]),
+            delivered_at=None if row[8] is None else datetime.fromisoformat(row[8]),
+            tries=row[9],
+            note=row[10],
+            is_summary=bool(row[11]),
+        )
+        for row in reversed(rows)
+    )
+
+
+def _fetch_latencies(connection: sqlite3.Connection, since: datetime) -> tuple[LatencyRecord, ...]:
+    # An hour's row may have begun before the period: it would speak of a time that is not asked for, and is left out.
+    rows = connection.execute(
+        "SELECT at, length_s, count, least_ms, sum_ms, most_ms FROM latencies WHERE length_s <= ? AND at >= ? "
+        "ORDER BY at, length_s",
+        (HOUR_S, since.replace(second=0, microsecond=0).isoformat()),
+    ).fetchall()
+    return tuple(
+        LatencyRecord(
+            at=datetime.fromisoformat(row[0]),
+            length_s=row[1],
+            count=row[2],
+            least_ms=row[3],
+            mean_ms=row[4] / row[2],
+            most_ms=row[5],
+        )
+        for row in rows
+    )
