@@ -304,6 +304,24 @@ def history(_: Context, limit: int = 20, json: bool = False) -> None:
 
 @task(
     help={
+        "since": "The period: 48h, 7d, 90m, or its beginning as 2026-11-20 or 2026-11-20T09:00; asks for a verdict",
+        "output": "Where the page goes; else report.html in the state folder (with --json: nowhere)",
+        "json": _JSON,
+    }
+)
+def report(_: Context, since: str = "", output: str = "", json: bool = False) -> None:
+    """Say how well it ran, as a page: up-time, incidents, verdict.
+
+    Without --since: the last seven days, and no verdict. Exit code 0: the report was made, and where a verdict was
+    asked for it is "passed"; 1: the verdict is "failed", or the report could not be made.
+    """
+    from orchestration import reporting
+
+    _end(reporting.report(since=since, output=output, as_json=json))
+
+
+@task(
+    help={
         "of": "Whose log: startup, bot or gateway",
         "follow": "Go on with new lines as they come, until Ctrl-C",
         "lines": "How many lines of the end",
@@ -333,7 +351,7 @@ def alert_test(_: Context, json: bool = False) -> None:
 
 
 namespace = Collection(
-    preflight, startup, monitor, shutdown, hold, resume, install, uninstall, status, history, logs, config
+    preflight, startup, monitor, shutdown, hold, resume, install, uninstall, status, history, report, logs, config
 )
 namespace.add_collection(Collection("gateway", gateway_up, gateway_wait, gateway_restart, gateway_down))
 namespace.add_collection(Collection("gameplan", gameplan_check))

@@ -109,12 +109,10 @@ class Supervisor:
         self._rules = Rules.from_settings(post.settings, owns_bot=post.restart is not None)
         self._pinged_s = float("-inf")
         self._gateway_start: Start | None = None
+        watcher = "monitor" if post.restart is None else "supervisor"
+        interval_s = post.settings.monitor_interval_s
         self._book = WatchBook(
-            post.journal,
-            run_id=post.run_id,
-            watcher="monitor" if post.restart is None else "supervisor",
-            interval_s=post.settings.monitor_interval_s,
-            clock=post.clock,
+            post.journal, run_id=post.run_id, watcher=watcher, interval_s=interval_s, clock=post.clock
         )
 
     def run(self) -> int:

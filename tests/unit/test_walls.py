@@ -29,6 +29,8 @@ _MAY_USE: dict[str, frozenset[str]] = {
     **{room: _FOUNDATIONS | {room} for room in (*_DOMAIN, "prerequisites")},
     # It judges what others have looked at, and says it with the alerts' own word for how bad it is.
     "supervision": _FOUNDATIONS | {"supervision", "gateway", "alerts"},
+    # It judges what the journal holds.
+    "uptime": _FOUNDATIONS | {"uptime", "journal"},
 }
 # The reference bot may use what bot authors may: the plan's reader, the gateway's API, and the call that uses both.
 _ALSO_MAY_USE: dict[str, frozenset[str]] = {
@@ -44,7 +46,7 @@ _MAY_SHOW = frozenset(
         "fabfile",
         *(
             f"orchestration.{name}"
-            for name in ("startup", "serve", "cli", "views", "console", "hostservice.cli", "deploy.cli")
+            for name in ("startup", "serve", "cli", "views", "reporting", "console", "hostservice.cli", "deploy.cli")
         ),
     }
 )
@@ -214,6 +216,7 @@ _BREACHES = [
     ("orchestration.bot.process", "from orchestration.gateway import api"),
     ("orchestration.supervision.machine", "from orchestration.bot import stop"),
     ("orchestration.supervision.machine", "from orchestration import supervisor"),
+    ("orchestration.uptime.verdict", "from orchestration.supervision import Rules"),
 ]
 _ALLOWED = [
     ("orchestration.gateway.wait", "from orchestration.gateway import readiness"),
