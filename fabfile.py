@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from orchestration.deploy.cli import Session, Target
 
 _JSON = "One JSON document on standard output, everything else on standard error"
-_BASE = "The folder on the host that holds the releases"
-_USER = "The host's user whom the service runs as"
-_TIMEOUT = "Seconds until the system must be found good"
+_BASE = "The folder on the host that holds the releases (/opt/zero-touch)"
+_USER = "The host's user whom the service runs as (zero-touch)"
+_TIMEOUT = "Seconds until the system must be found good (600)"
 _BASE_DEFAULT, _USER_DEFAULT = "/opt/zero-touch", "zero-touch"
 _sessions: list["Session"] = []
 
@@ -37,7 +37,14 @@ def _target(context: Context, base: str, user: str) -> "Target":
 
     if not isinstance(context, Connection):
         raise Exit(f"name the host: fab -H rackmount {' '.join(sys.argv[1:])}", code=1)
-    return Target(connection=context, base=base, user=user)
+    return Target(connection=context, base=base, user=user, hosts=tuple(_read_hosts()))
+
+
+def _read_hosts() -> list[str]:
+    """The hosts of the command line."""
+    from fabric.main import program
+
+    return [host for host in str(program.args.hosts.value or "").split(",") if host]
 
 
 @task
@@ -136,14 +143,22 @@ def status(context: Context, base: str = _BASE_DEFAULT, user: str = _USER_DEFAUL
     _session().status(_target(context, base, user), as_json=json)
 
 
+@task
+def _finish_logs(_: Context) -> None:
+    """The exit code for all hosts."""
+    if code := _session().finish_logs():
+        raise Exit(code=code)
+
+
 @task(
+    post=[_finish_logs],
     help={
-        "of": "Whose log: startup, bot or gateway",
-        "follow": "Go on with new lines as they come, until Ctrl-C",
+        "of": "Whose log: startup (the default), bot or gateway",
+        "follow": "Go on with new lines as they come, until Ctrl-C; of the first host, if there are several",
         "lines": "How many lines of the end",
         "base": _BASE,
         "user": _USER,
-    }
+    },
 )
 def logs(
     context: Context,
@@ -153,10 +168,11 @@ def logs(
     base: str = _BASE_DEFAULT,
     user: str = _USER_DEFAULT,
 ) -> None:
-    """Show the log of a host's last start-up, bot or gateway."""
-    code = _session().logs(_target(context, base, user), of=of, follow=follow, lines=lines)
-    if code:
-        raise Exit(code=code)
+    """Show the log of a host's last start-up, bot or gateway.
+
+    Exit code 0: it was shown, for every host; 1: not for one of them.
+    """
+    _session().logs(_target(context, base, user), of=of, follow=follow, lines=lines)
 
 
 namespace = Collection(deploy, rollback, provision, status, logs)

@@ -49,6 +49,15 @@ def read_checkout(folder: Path, commands: Commands) -> Checkout:
     return Checkout(folder=folder, commit=commit, subject=subject, files=files)
 
 
+def read_difference(checkout: Checkout, commit: str, commands: Commands) -> tuple[str, ...]:
+    """What changes from an earlier commit to this one, as a unified difference; empty if it is not known here."""
+    try:
+        shown = _git(checkout.folder, commands, "diff", "--no-color", "--no-ext-diff", commit, checkout.commit)
+    except DeployError:
+        return ()
+    return tuple(shown.stdout.splitlines())
+
+
 def build_archive(checkout: Checkout, commands: Commands) -> bytes:
     """The commit's files as a compressed tar archive.
 

@@ -1,31 +1,26 @@
-"""The door to a host: Fabric's connection, with the user's own SSH configuration, and host keys that must be known.
+"""The door to a host: Fabric's connection, with the user's own SSH configuration.
 
-Fabric would accept any host key in silence. Here the user's `known_hosts` are loaded first and an unknown key is
-refused, on jump hosts too. A program runs without a terminal; its words are quoted here and nowhere else.
+A program runs without a terminal; its words are quoted here and nowhere else.
 """
 
-import base64
-import hashlib
 import os
 import shlex
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestration.deploy.errors import DeployError
+from orchestration.deploy.host_keys import CONNECT_TIMEOUT_S, explain_changed_key, make_strict
 
 if TYPE_CHECKING:
     from fabric import Connection
-    from paramiko import Channel, PKey, SSHClient
+    from paramiko import Channel
 
-_CONNECT_TIMEOUT_S = 20
 _KEEPALIVE_S = 10
 _SILENCE_S = 60  # without a byte from the host, keepalives included: the connection is gone
 _PIECE = 65536
-_DEFAULT_PORT = 22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +78,11 @@ class Remote(Protocol):
         ...
 
     def run(
-        self, argv: Sequence[str], *, stdin: bytes, on_line: Callable[[str], None], timeout_s: float
+        self, argv: Sequence[str], *, stdin: bytes | None, on_line: Callable[[str], None], timeout_s: float
     ) -> RemoteResult:
         """Run a program to its end, with `stdin` as its whole input; each line of its output goes to `on_line`.
+
+        With None its input is empty and stays open: that it ends tells the program that nobody is here any more.
 
         Raises:
             DeployError: The connection broke, or it took too long.
@@ -122,11 +119,11 @@ class FabricRemote:
         """See `Remote.open`."""
         import paramiko
 
-        _make_strict(self._connection)
+        make_strict(self._connection)
         try:
             self._connection.open()
         except paramiko.BadHostKeyException as error:
-            raise _changed_key(self._connection, error) from error
+            raise explain_changed_key(self._connection, error) from error
         except paramiko.AuthenticationException as error:
             raise DeployError(
                 f"{self.name} does not let {self.user} in: {error}",
@@ -134,13 +131,16 @@ class FabricRemote:
             ) from error
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise DeployError(
-                f"{self.name} cannot be reached: {str(error) or type(error).__name__}",
-                next_action=f"Try `ssh {self.name} true`; address, port and user come from your SSH configuration.",
+                f"{self.name} cannot be reached: {_describe(error)}",
+                next_action=(
+                    f"Try `ssh {self.name} true`; address, port and user come from your SSH configuration "
+                    "(`Include` in it is not followed)."
+                ),
             ) from error
         self._transport.set_keepalive(_KEEPALIVE_S)
 
     def run(
-        self, argv: Sequence[str], *, stdin: bytes, on_line: Callable[[str], None], timeout_s: float
+        self, argv: Sequence[str], *, stdin: bytes | None, on_line: Callable[[str], None], timeout_s: float
     ) -> RemoteResult:
         """See `Remote.run`."""
         import paramiko
@@ -162,32 +162,37 @@ class FabricRemote:
             channel = self._start(argv)
             channel.settimeout(_SILENCE_S)
             heard = b""
-            while b"\n" not in heard and (piece := channel.recv(_PIECE)):
+            # A log-in shell may say something of its own first.
+            while until not in _split(heard) and (piece := channel.recv(_PIECE)):
                 heard += piece
             if not heard:
                 heard = channel.recv_stderr(_PIECE)
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise self._broken(error) from error
-        line = heard.decode(errors="replace").partition("\n")[0]
-        if line != until:
+        if until not in _split(heard):
             channel.close()
-            return line, None
-        return line, _HeldChannel(channel)
+            return next((line for line in reversed(_split(heard)) if line), ""), None
+        return until, _HeldChannel(channel)
 
     @property
     def _transport(self) -> Any:  # noqa: ANN401 - paramiko's, which has no types
         return self._connection.client.get_transport()
 
     def _start(self, argv: Sequence[str]) -> "Channel":
-        channel = self._transport.open_session(timeout=_CONNECT_TIMEOUT_S)
+        channel = self._transport.open_session(timeout=CONNECT_TIMEOUT_S)
         channel.exec_command(shlex.join(argv))
         return channel
 
     def _broken(self, error: Exception) -> DeployError:
         return DeployError(
-            f"the connection to {self.name} broke: {str(error) or type(error).__name__}",
+            f"the connection to {self.name} broke: {_describe(error)}",
             next_action="Deploy again. What was being put in force goes on there by itself, or goes back.",
         )
+
+
+def _describe(error: Exception) -> str:
+    # paramiko's own for "nobody listens there" has no number.
+    return str(error).removeprefix("[Errno None] ") or type(error).__name__
 
 
 class _HeldChannel:
@@ -218,40 +223,52 @@ class _HeldChannel:
                 return
 
 
-def _converse(channel: "Channel", stdin: bytes, on_line: Callable[[str], None], *, deadline_s: float) -> RemoteResult:
+def _split(heard: bytes) -> list[str]:
+    return heard.decode(errors="replace").split("\n")
+
+
+def _converse(
+    channel: "Channel", stdin: bytes | None, on_line: Callable[[str], None], *, deadline_s: float
+) -> RemoteResult:
     """Send all of the input while listening, so that neither side waits for the other for ever."""
-    sender = threading.Thread(target=_send, args=(channel, stdin), name="deploy-upload", daemon=True)
-    sender.start()
+    if stdin is not None:
+        threading.Thread(target=_send, args=(channel, stdin), name="deploy-upload", daemon=True).start()
     errors: list[bytes] = []
-    heard, rest = b"", b""
+    rest = b""
     channel.settimeout(1.0)
     while True:
-        while channel.recv_stderr_ready():
-            errors.append(channel.recv_stderr(_PIECE))
+        _drain_errors(channel, errors)
         try:
             piece = channel.recv(_PIECE)
         except TimeoutError:
-            transport = channel.get_transport()
-            if transport is None or not transport.is_active():
-                raise EOFError("it was cut") from None
-            if time.monotonic() >= deadline_s:
-                raise TimeoutError("no end in time") from None
+            _check_goes_on(channel, deadline_s)
             continue
         if not piece:
             break
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             on_line(line.decode(errors="replace"))
-    heard = rest
     if not channel.status_event.wait(_SILENCE_S) or channel.exit_status < 0:
         raise EOFError("it was cut")
-    while channel.recv_stderr_ready():
-        errors.append(channel.recv_stderr(_PIECE))
+    _drain_errors(channel, errors)
     return RemoteResult(
         code=int(channel.exit_status),
-        out=heard.decode(errors="replace"),
+        out=rest.decode(errors="replace"),
         err=b"".join(errors).decode(errors="replace"),
     )
+
+
+def _drain_errors(channel: "Channel", errors: list[bytes]) -> None:
+    while channel.recv_stderr_ready():
+        errors.append(channel.recv_stderr(_PIECE))
+
+
+def _check_goes_on(channel: "Channel", deadline_s: float) -> None:
+    transport = channel.get_transport()
+    if transport is None or not transport.is_active():
+        raise EOFError("it was cut")
+    if time.monotonic() >= deadline_s:
+        raise TimeoutError("no end in time")
 
 
 def _send(channel: "Channel", stdin: bytes) -> None:
@@ -260,72 +277,6 @@ def _send(channel: "Channel", stdin: bytes) -> None:
         channel.shutdown_write()
     except OSError:
         return  # it ended before it had read all; its exit code says why
-
-
-def _make_strict(connection: "Connection") -> None:
-    """Load the user's known hosts and refuse what is not among them, on each hop."""
-    import fabric
-    import paramiko
-
-    class RefuseUnknown(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]  # paramiko has no types
-        def missing_host_key(self, client: "SSHClient", hostname: str, key: "PKey") -> None:
-            del client
-            raise _unknown_key(hostname, key)
-
-    named = connection.ssh_config.get("userknownhostsfile", "~/.ssh/known_hosts ~/.ssh/known_hosts2").split()
-    machine = connection.ssh_config.get("globalknownhostsfile", "/etc/ssh/ssh_known_hosts").split()
-    for name in (*named, *machine):
-        path = Path(name).expanduser()
-        if path.is_file():
-            connection.client.load_system_host_keys(str(path))
-    connection.client.set_missing_host_key_policy(RefuseUnknown())
-    if connection.ssh_config.get("identitiesonly", "no").lower() == "yes":
-        # The agent stays: it may hold the named key opened, and named files are tried before it.
-        connection.connect_kwargs.setdefault("look_for_keys", False)
-    if connection.connect_timeout is None:
-        connection.connect_timeout = _CONNECT_TIMEOUT_S
-    if isinstance(connection.gateway, fabric.Connection):
-        _make_strict(connection.gateway)
-
-
-def build_fingerprint(key: "PKey") -> str:
-    """A key's fingerprint as OpenSSH writes it."""
-    digest = hashlib.sha256(key.asbytes()).digest()
-    return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
-
-
-def build_keyscan(hostname: str) -> str:
-    """The command that makes a host known; `hostname` as `known_hosts` has it, `[name]:port` off port 22."""
-    name, port = hostname, str(_DEFAULT_PORT)
-    if hostname.startswith("["):
-        name, _, port = hostname[1:].partition("]:")
-    switch = "" if port == str(_DEFAULT_PORT) else f"-p {port} "
-    return f"ssh-keyscan {switch}{shlex.quote(name)} >> ~/.ssh/known_hosts"
-
-
-def _unknown_key(hostname: str, key: "PKey") -> DeployError:
-    return DeployError(
-        f"the host key of {hostname} is not known: it offers {key.get_name()} {build_fingerprint(key)}",
-        next_action=(
-            "Compare this fingerprint with the host's own (there: `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`); "
-            f"only if they are the same: {build_keyscan(hostname)}"
-        ),
-    )
-
-
-def _changed_key(connection: "Connection", error: Any) -> DeployError:  # noqa: ANN401 - paramiko has no types
-    name = connection.host if connection.port == _DEFAULT_PORT else f"[{connection.host}]:{connection.port}"
-    return DeployError(
-        f"THE HOST KEY OF {name} HAS CHANGED: somebody may be between you and the host. Nothing was sent",
-        next_action=(
-            "Find out why, on the host's own console. Only if it was set up anew: "
-            f"ssh-keygen -R {shlex.quote(name)}, then {build_keyscan(name)}"
-        ),
-        evidence=(
-            f"known:   {error.expected_key.get_name()} {build_fingerprint(error.expected_key)}",
-            f"offered: {error.key.get_name()} {build_fingerprint(error.key)}",
-        ),
-    )
 
 
 def describe_caller() -> str:

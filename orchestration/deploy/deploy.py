@@ -1,15 +1,13 @@
 """The steps: deploy, rollback. Each one is a few lines here; what it does on the host stands in `host.py`."""
 
 import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+import dataclasses
+from collections.abc import Callable
 
 from orchestration.deploy.checkout import Checkout
 from orchestration.deploy.errors import DeployError
-from orchestration.deploy.host import Activated, Facts, Host
-from orchestration.deploy.ready import check_host
+from orchestration.deploy.host import Facts
+from orchestration.deploy.ready import LEAST_FREE_BYTES_BACK, check_host
 from orchestration.deploy.release import (
     KEEP,
     Changes,
@@ -19,168 +17,9 @@ from orchestration.deploy.release import (
     find_changes,
     find_previous,
     find_release,
+    find_way_back,
 )
-from orchestration.system.clock import Clock
-
-if TYPE_CHECKING:
-    from orchestration.deploy.connection import Held
-
-_Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One step that has ended.
-
-    Attributes:
-        name: What it was.
-        ok: Whether it came to what it should.
-        duration_s: How long it took.
-    """
-
-    name: str
-    ok: bool
-    duration_s: float
-
-
-@dataclass(kw_only=True)
-class Outcome:
-    """What came of one command on one host.
-
-    Attributes:
-        host: What the operator calls it.
-        action: `deploy`, `rollback`, `provision`, `status`.
-        ok: Whether it came to what was asked.
-        result: A word: `deployed`, `nothing_new`, `would_deploy`, `went_back`, …
-        release: The release in force at the end; empty if unknown or none.
-        message: One sentence.
-        next_action: What a person does next; empty for nothing.
-        evidence: Lines that show the problem.
-        steps: With their times, in order.
-        changes: Lines: what changed, or would.
-        gap_s: Seconds from the start's command until all was good.
-        round_trips: Programs run on the host.
-        document: What else there is for programs.
-    """
-
-    host: str
-    action: str
-    ok: bool = False
-    result: str = "failed"
-    release: str = ""
-    message: str = ""
-    next_action: str = ""
-    evidence: tuple[str, ...] = ()
-    steps: list[Step] = field(default_factory=list)
-    changes: tuple[str, ...] = ()
-    gap_s: float | None = None
-    round_trips: int = 0
-    document: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What `deploy` was asked for.
-
-    Attributes:
-        dry_run: Only look and say.
-        env: The settings to bring along; None to leave those there.
-        wheels: An archive of packages; None to let the host ask its index.
-        timeout_s: For how long the system may take until it is good.
-        by: Who asks.
-    """
-
-    dry_run: bool = False
-    env: bytes | None = None
-    wheels: bytes | None = None
-    timeout_s: float = 600.0
-    by: str = ""
-
-
-class Workflow:
-    """The steps of one command on one host, timed and told as they end."""
-
-    def __init__(self, host: Host, action: str, *, clock: Clock, on_step: Callable[[Step], None]) -> None:
-        self.host = host
-        self.clock = clock
-        self.outcome = Outcome(host=host.name, action=action)
-        self._tell = on_step
-        self._held: Held | None = None
-        host.on_step = lambda name, ok, duration_s: self._add(Step(name=name, ok=ok, duration_s=duration_s))
-
-    def step(self, name: str, act: Callable[[], _Result]) -> _Result:
-        """Perform one step.
-
-        Raises:
-            DeployError: The host's lock is no longer ours.
-        """
-        self.check_lock()
-        began_s = self.clock.monotonic_s()
-        ok = False
-        try:
-            result = act()
-            ok = True
-        finally:
-            self._add(Step(name=name, ok=ok, duration_s=self.clock.monotonic_s() - began_s))
-        return result
-
-    @contextlib.contextmanager
-    def judged(self) -> Iterator[None]:
-        """Whatever stops the steps becomes the outcome."""
-        try:
-            yield
-        except DeployError as error:
-            outcome = self.outcome
-            outcome.ok, outcome.message = False, error.message
-            outcome.next_action, outcome.evidence = error.next_action, error.evidence
-        finally:
-            self.outcome.round_trips = self.host.remote.round_trips
-
-    @contextlib.contextmanager
-    def locked(self, by: str) -> Iterator[None]:
-        """Hold the host's lock; an activation that somebody left behind is waited for."""
-        holder = {"by": by, "since": self.clock.now().isoformat(timespec="seconds"), "action": self.outcome.action}
-        self._held = self.step("lock", lambda: self.host.lock(holder))
-        try:
-            yield
-        finally:
-            self._held.release()
-            self._held = None
-
-    def check_lock(self) -> None:
-        """See that the lock, once taken, is still held: a computer that slept has lost it to whoever came next.
-
-        Raises:
-            DeployError: It is not.
-        """
-        if self._held is not None and not self._held.is_held:
-            raise DeployError(
-                "the host's lock was lost: nothing was heard from here for a minute",
-                next_action="Deploy again. Nothing that runs was touched.",
-            )
-
-    def take(self, activated: Activated) -> None:
-        """Make an activation's result the outcome's."""
-        outcome = self.outcome
-        outcome.release, outcome.gap_s = activated.current, activated.gap_s
-        outcome.ok = activated.outcome == "good"
-        outcome.message, outcome.next_action = activated.message, activated.next_action
-        outcome.evidence = activated.evidence
-        if not outcome.ok:
-            outcome.result = activated.outcome
-            outcome.message = f"{activated.message}; {_AFTERWARDS[activated.outcome].format(activated.current)}"
-
-    def _add(self, step: Step) -> None:
-        self.outcome.steps.append(step)
-        self._tell(step)
-
-
-_AFTERWARDS = {
-    "kept": "nothing was touched, {} runs on",
-    "went_back": "it went back to {}, which runs again",
-    "went_back_not_good": "it went back to {}, WHICH IS NOT GOOD EITHER: look at the host now",
-    "stopped": "there is no earlier release to go back to: the system is stopped, and does not start at boot",
-}
+from orchestration.deploy.workflow import Options, Outcome, Workflow
 
 
 def deploy(work: Workflow, checkout: Checkout, archive: Callable[[], bytes], options: Options) -> Outcome:
@@ -198,12 +37,15 @@ def deploy(work: Workflow, checkout: Checkout, archive: Callable[[], bytes], opt
         facts = work.step("check", lambda: check_host(host.look(status=True), host, brings_env=options.env is not None))
         outcome.release = facts.current
         changes = find_changes(facts.files, checkout.files)
-        outcome.changes = changes.lines
+        outcome.changes, outcome.replaces = changes.lines, facts.release.commit if facts.release else ""
         if options.dry_run:
             outcome.ok = True
-            is_new = _is_new(facts, checkout, options)
+            has_new_env = options.env is not None and host.compare_env(options.env)
+            is_new = has_new_env or _is_new(facts, checkout, dataclasses.replace(options, env=None))
             outcome.result = "would_deploy" if is_new else "nothing_new"
-            outcome.message = _describe_plan(facts, checkout, changes) if is_new else _describe_same(facts)
+            outcome.message = (
+                _describe_plan(facts, checkout, changes, has_new_env=has_new_env) if is_new else _describe_same(facts)
+            )
             return outcome
         if not _is_new(facts, checkout, options):
             outcome.ok, outcome.result, outcome.message = True, "nothing_new", _describe_same(facts)
@@ -245,9 +87,10 @@ def _deploy_locked(work: Workflow, checkout: Checkout, archive: Callable[[], byt
             outcome.result = "not_made"
             raise
     work.check_lock()
+    work.under_way = True
     activated = host.activate(
         target=name,
-        previous=facts.current if facts.release else "",
+        previous=find_way_back(facts.releases, facts.current),
         gateway_changed=current is not None and current.gateway != build_gateway_digest(checkout.files),
         brings_env=env_changed,
         hold_timeout_s=options.timeout_s,
@@ -280,7 +123,7 @@ def rollback(work: Workflow, words: str, options: Options) -> Outcome:
     host, outcome = work.host, work.outcome
     with work.judged():
         work.step("connect", host.connect)
-        work.step("check", lambda: check_host(host.look(), host, brings_env=False))
+        work.step("check", lambda: check_host(host.look(), host, brings_env=False, least_free=LEAST_FREE_BYTES_BACK))
         with work.locked(options.by):
             facts = work.step("look again", lambda: _settle(work))
             outcome.release = facts.current
@@ -291,12 +134,15 @@ def rollback(work: Workflow, words: str, options: Options) -> Outcome:
                     f"there is no release {words}" if words else "there is no earlier good release",
                     next_action=f"There are: {known}.",
                 )
+            if target.failed:
+                host.on_say(f"{target.name} was tried before and was not found good")
             if target.name == facts.current and words:
                 host.on_say(f"{target.name} is in force already; it is started anew")
             work.check_lock()
+            work.under_way = True
             activated = host.activate(
                 target=target.name,
-                previous=facts.current if facts.release else "",
+                previous=find_way_back(facts.releases, facts.current),
                 gateway_changed=facts.release is not None and facts.release.gateway != target.gateway,
                 brings_env=False,
                 hold_timeout_s=options.timeout_s,
@@ -333,14 +179,13 @@ def _describe_same(facts: Facts) -> str:
     return f"nothing new to deploy: {facts.current} runs, and all is well"
 
 
-def _describe_plan(facts: Facts, checkout: Checkout, changes: Changes) -> str:
-    gateway = "; the gateway's container would be made anew" if facts.current and changes.touches_gateway else ""
+def _describe_plan(facts: Facts, checkout: Checkout, changes: Changes, *, has_new_env: bool) -> str:
+    count = f"{len(changes.lines)} file{'' if len(changes.lines) == 1 else 's'}"
     before = f"in place of {facts.current}" if facts.current else "as the first release"
-    return f"would deploy {checkout.commit[:10]} ({checkout.subject}) {before}: {len(changes.lines)} files{gateway}"
-
-
-def build_json(outcome: Outcome, *, now: datetime) -> dict[str, Any]:
-    """One host's part of the JSON document."""
-    import dataclasses
-
-    return {**dataclasses.asdict(outcome), "at": now.isoformat(timespec="seconds")}
+    plan = f"would deploy {checkout.commit[:10]} ({checkout.subject}) {before}: {count}"
+    also = (
+        "new settings" if has_new_env else "",
+        "a new environment, for the requirements differ" if "requirements.txt" in changes.paths else "",
+        "the gateway's container made anew, which is a new login" if facts.current and changes.touches_gateway else "",
+    )
+    return "; ".join([plan, *(one for one in also if one)])

@@ -46,6 +46,23 @@ echo locked
 while read -r -t 60 _; do :; done
 : >"$1"
 """
+# Runs a release's `inv` for as long as somebody is there: its input ends with the connection.
+FOLLOW = """
+cd "$1" 2>/dev/null && test -x .venv/bin/python || { echo "nothing is deployed in $1" >&2; exit 126; }
+shift
+exec 3<&0
+.venv/bin/python -m invoke "$@" </dev/null 3<&- &
+inv=$!
+{ cat <&3 >/dev/null; kill "$inv"; } 2>/dev/null &
+watch=$!
+exec 3<&-
+wait "$inv"
+code=$?
+pkill -P "$watch" 2>/dev/null
+kill "$watch" 2>/dev/null
+exit "$code"
+"""
+_NOT_RUN = {126, 127}
 _LOCKED = "locked"
 _SHORT_S = 120.0
 _UPLOAD_S = 900.0
@@ -196,6 +213,10 @@ class Host:
         """Lay packages beside a release, for building its environment."""
         self._call("unpack", {"name": name, "folder": ".wheels"}, data=archive, timeout_s=_UPLOAD_S)
 
+    def compare_env(self, content: bytes) -> bool:
+        """Whether these settings differ from those in force. Changes nothing."""
+        return bool(self._call("compare_env", {"length": len(content)}, data=content)["changed"])
+
     def upload_env(self, content: bytes) -> bool:
         """Lay new settings beside those in force; returns whether they differ."""
         return bool(self._call("put_env", {"length": len(content)}, data=content)["changed"])
@@ -232,10 +253,17 @@ class Host:
         return tuple(self._call("provision", {"dry_run": dry_run}, timeout_s=_BUILD_S)["changes"])
 
     def run_inv(self, *words: str, on_line: OnSay, timeout_s: float) -> int:
-        """Run `inv` of the release in force as the service's user; returns its exit code."""
-        folder = f"{self.base}/current"
-        argv = ("env", "-C", folder, f"{folder}/.venv/bin/python", "-m", "invoke", *words)
-        ended = self.remote.run(self._as_user(argv), stdin=b"", on_line=on_line, timeout_s=timeout_s)
+        """Run `inv` of the release in force as the service's user; returns its exit code.
+
+        It ends with this process, too: a log that is followed is not followed for ever.
+
+        Raises:
+            DeployError: The connection broke, or nothing could be run there.
+        """
+        argv = ("bash", "-c", FOLLOW, "deploy-inv", f"{self.base}/current", *words)
+        ended = self.remote.run(self._as_user(argv), stdin=None, on_line=on_line, timeout_s=timeout_s)
+        if ended.code in _NOT_RUN:
+            raise self._explain(f"inv {words[0]}", ended.code, f"{ended.out}\n{ended.err}")
         for line in (ended.out + "\n" + ended.err).splitlines():
             if line:
                 on_line(line)
@@ -278,11 +306,15 @@ class Host:
 
     def _explain(self, command: str, code: int, errors: str) -> DeployError:
         lines = tuple(line for line in errors.splitlines() if line.strip())[-8:]
+        if any("nothing is deployed" in line for line in lines):
+            return DeployError(lines[-1], next_action=f"fab -H {self.name} deploy")
         if any("password is required" in line or "a terminal is required" in line for line in lines):
             message, action = (
                 f"{self.remote.user} may not use sudo on {self.name} without a password",
                 f"There: echo '{self.remote.user} ALL=(ALL) NOPASSWD: ALL' | sudo tee /etc/sudoers.d/deploy",
             )
+        elif any("sudo" in line and "not found" in line and "python3" not in line for line in lines):
+            message, action = f"{self.name} has no sudo", "There, as root: apt-get install sudo; or log in as root"
         elif any("python3" in line and "not found" in line for line in lines):
             message, action = f"{self.name} has no python3", "There: sudo apt-get install python3 python3-venv"
         else:

@@ -5,28 +5,25 @@ from orchestration.deploy.host import Facts, Host
 
 _OLDEST_PYTHON = (3, 11)
 _LEAST_FREE_BYTES = 1024**3  # an environment is some 150 MB, and a log must still be written afterwards
+LEAST_FREE_BYTES_BACK = 16 * 1024**2  # going back makes nothing new: a unit, a link, and then the system's own logs
 
 
-def check_host(facts: Facts, host: Host, *, brings_env: bool) -> Facts:
+def check_host(facts: Facts, host: Host, *, brings_env: bool, least_free: int = _LEAST_FREE_BYTES) -> Facts:
     """Is the host ready? All that is not, in one message.
 
     Args:
         facts: What a look at it found.
         host: The host.
         brings_env: Whether settings come along, so that none need be there.
+        least_free: Bytes that must be free on the disk.
 
     Raises:
         DeployError: It is not.
     """
-    lacks = [
-        *_check_programs(facts),
-        *_check_user(facts, host),
-        *(
-            []
-            if facts.free_bytes >= _LEAST_FREE_BYTES
-            else [f"only {facts.free_bytes // 1024**2} MiB of disk are free"]
-        ),
-    ]
+    provisioned = [*_check_programs(facts), *_check_user(facts, host)]
+    lacks = list(provisioned)
+    if facts.free_bytes < least_free:
+        lacks.append(f"only {facts.free_bytes // 1024**2} MiB of disk are free: make room (`df -h`, `du -xh`) there")
     if facts.env_mode is None and not brings_env:
         lacks.append("there are no settings yet: give --env-file (a .env for that host)")
     if facts.env_mode is not None and facts.env_mode & 0o077:
@@ -38,7 +35,11 @@ def check_host(facts: Facts, host: Host, *, brings_env: bool) -> Facts:
     if lacks:
         raise DeployError(
             f"{host.name} is not ready: {lacks[0]}" if len(lacks) == 1 else f"{host.name} is not ready",
-            next_action=f"fab -H {host.name} provision makes packages, Docker, the user and the folders ready.",
+            next_action=(
+                f"fab -H {host.name} provision makes packages, Docker, the user and the folders ready."
+                if provisioned
+                else "Mend that, then try again."
+            ),
             evidence=tuple(lacks),
         )
     return facts

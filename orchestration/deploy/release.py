@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 KEEP = 5
 _NAME = re.compile(r"\d{8}T\d{6}Z_[0-9a-f]{7,40}")
 _SHORT = 10  # digits of a commit in a name
+_SHORTEST = 4  # digits of a commit that git takes for one
 _GATEWAY_FOLDER = "docker/gateway/"
 _NOT_THE_CONTAINERS = "docker/gateway/scripts/"  # what starts the system, not what the container is made from
 
@@ -62,9 +63,14 @@ class Changes:
         return tuple(f"{mark} {path}" for mark, path in sorted(marked, key=lambda one: one[1]))
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.added, *self.changed, *self.removed)
+
+    @property
     def touches_gateway(self) -> bool:
         """Whether the gateway's container has to be made anew."""
-        return any(_is_gateways(path) for path in (*self.added, *self.changed, *self.removed))
+        return any(_is_gateways(path) for path in self.paths)
 
 
 def build_name(commit: str, now: datetime) -> str:
@@ -113,9 +119,27 @@ def find_previous(releases: Iterable[Release], current: str) -> Release | None:
     return max(good, key=lambda one: one.name, default=None)
 
 
+def find_way_back(releases: Iterable[Release], current: str) -> str:
+    """The name of the release to go back to if another one is not good; empty for none.
+
+    It is the one in force. But if that was never found good, because its own trial was cut off, it is the newest good
+    one.
+    """
+    known = {one.name: one for one in releases if one.complete}
+    if current in known and not known[current].verified:
+        return max((name for name, one in known.items() if one.verified), default=current)
+    return current if current in known else ""
+
+
 def find_release(releases: Iterable[Release], words: str) -> Release | None:
-    """The whole release that is meant by its name, or by the beginning of its commit; the newest such."""
-    found = [
-        one for one in releases if one.complete and (one.name == words or (words and one.commit.startswith(words)))
-    ]
+    """The whole release that is meant by its name, or by the beginning of its commit; the newest of that commit.
+
+    None, too, if the beginning is shorter than git's shortest, or more than one commit begins so.
+    """
+    known = [one for one in releases if one.complete]
+    found = [one for one in known if one.name == words]
+    if not found and len(words) >= _SHORTEST:
+        found = [one for one in known if one.commit.startswith(words)]
+    if len({one.commit for one in found}) > 1:
+        return None
     return max(found, key=lambda one: one.name, default=None)

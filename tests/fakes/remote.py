@@ -38,6 +38,7 @@ class FakeRemote:
     held: FakeHeld | None = None
     opening: DeployError | None = None
     dies_with: str = ""
+    dies_with_code: int = 1
     loses_lock_at: str = ""
 
     def expect(self, command: str, *documents: Answer) -> None:
@@ -57,12 +58,13 @@ class FakeRemote:
             raise self.opening
 
     def run(
-        self, argv: Sequence[str], *, stdin: bytes, on_line: Callable[[str], None], timeout_s: float
+        self, argv: Sequence[str], *, stdin: bytes | None, on_line: Callable[[str], None], timeout_s: float
     ) -> RemoteResult:
         assert timeout_s > 0, f"no time to run {argv}"
         self.argvs.append(tuple(argv))
         if self.dies_with:
-            return RemoteResult(code=1, out="", err=self.dies_with)
+            return RemoteResult(code=self.dies_with_code, out="", err=self.dies_with)
+        assert stdin is not None, f"an input that stays open for {argv}"
         length = int(argv[-1])
         arguments = json.loads(stdin[:length])["arguments"]
         command = arguments.pop("command")

@@ -5,7 +5,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.rackmount.host import NoHostError, RackHost, build_ready_image, running_host, why_no_host
+from tests.e2e.images import build_simulator_image
+from tests.rackmount.host import (
+    NoHostError,
+    RackHost,
+    build_ready_image,
+    download_wheels,
+    running_host,
+    why_no_host,
+)
+from tests.rackmount.site import IMAGE, Site
 
 _BUILD_TIMEOUT_S = 900
 
@@ -36,3 +45,24 @@ def host(rack_image: str) -> Iterator[RackHost]:
     """A host of this module's own, booted; gone afterwards."""
     with running_host(rack_image) as host:
         yield host
+
+
+@pytest.fixture(scope="module")
+def site(host: RackHost, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """An operator's machine, and the host made ready by `fab provision`."""
+    host.load_image(build_simulator_image(IMAGE))
+    host.run("ls /etc/ssh/ssh_host_*_key || { ssh-keygen -A; systemctl reset-failed ssh; systemctl restart ssh; }")
+    site = Site(host=host, folder=tmp_path_factory.mktemp("site"), wheels=download_wheels())
+    site.set_up()
+    return site
+
+
+@pytest.fixture
+def deployed(site: Site) -> Site:
+    """A host on which the checkout's last commit runs, and all is well."""
+    site.use_ssh()
+    site.write_env()
+    ended = site.deploy(f"--env-file={site.env_file}")
+    assert ended.code == 0, str(ended)
+    site.wait_until_well()
+    return site

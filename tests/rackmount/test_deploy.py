@@ -12,11 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.images import build_simulator_image
-from tests.rackmount.host import RackHost, download_wheels
 from tests.rackmount.site import (
     BASE,
-    IMAGE,
     SECRET,
     SERVICE_USER,
     UNIT,
@@ -26,27 +23,6 @@ from tests.rackmount.site import (
 )
 
 pytestmark = pytest.mark.rackmount
-
-
-@pytest.fixture(scope="module")
-def site(host: RackHost, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """An operator's machine, and the host made ready by `fab provision`."""
-    host.load_image(build_simulator_image(IMAGE))
-    host.run("ls /etc/ssh/ssh_host_*_key || { ssh-keygen -A; systemctl reset-failed ssh; systemctl restart ssh; }")
-    site = Site(host=host, folder=tmp_path_factory.mktemp("site"), wheels=download_wheels())
-    site.set_up()
-    return site
-
-
-@pytest.fixture
-def deployed(site: Site) -> Site:
-    """A host on which the checkout's last commit runs, and all is well."""
-    site.use_ssh()
-    site.write_env()
-    ended = site.deploy(f"--env-file={site.env_file}")
-    assert ended.code == 0, str(ended)
-    site.wait_until_well()
-    return site
 
 
 def test_a_bare_host_is_made_ready_once(site: Site) -> None:
@@ -72,6 +48,7 @@ def test_a_first_release_that_is_not_good_is_stopped_for_good(site: Site) -> Non
     ended = site.deploy(f"--env-file={site.env_file}")
     assert (ended.code, ended.only["result"]) == (1, "stopped"), str(ended)
     assert site.bots() == []
+    assert site.host.run(["docker", "ps", "--quiet"]).out == ""
     shown = site.host.show(UNIT, "ActiveState", "UnitFileState")
     assert shown == {"ActiveState": "inactive", "UnitFileState": "disabled"}
 
@@ -121,8 +98,10 @@ def test_a_new_commit_replaces_and_the_gateway_is_left_alone(deployed: Site) -> 
     container, before = deployed.host.run(inspect).out, deployed.current()
     deployed.host.run(f"touch {BASE}/shared/state/kept {BASE}/shared/logs/kept")
     deployed.commit("another", **{"README.md": "\nMore.\n"})
-    planned = deployed.fab("deploy", "--dry-run", "--json").only
+    planned = deployed.fab("deploy", "--dry-run", "--json", f"--env-file={deployed.env_file}").only
     assert (planned["result"], planned["changes"]) == ("would_deploy", ["M README.md"])
+    assert "+More." in planned["difference"]
+    assert "new settings" not in planned["message"]
     ended = deployed.deploy()
     assert (ended.code, ended.only["result"]) == (0, "deployed"), str(ended)
     assert deployed.current() != before
@@ -168,6 +147,17 @@ def break_bot(site: Site) -> tuple[str, ...]:
     return (f"--env-file={site.env_file}",)
 
 
+def break_gateway(site: Site) -> tuple[str, ...]:
+    site.write_env(SIMULATOR_FAULTS="accepts_silent", GATEWAY_HEALTH_TIMEOUT=6)
+    site.commit("the gateway falls silent", **{"docker/gateway/docker-compose.yml": "# Made anew.\n"})
+    return (f"--env-file={site.env_file}",)
+
+
+def break_program(site: Site) -> tuple[str, ...]:
+    site.write_env(BOT_COMMAND="/nowhere/bot")
+    return (f"--env-file={site.env_file}",)
+
+
 def break_account(site: Site) -> tuple[str, ...]:
     site.write_env(GATEWAY_ACCOUNT="DU999999")
     return (f"--env-file={site.env_file}",)
@@ -177,13 +167,18 @@ def break_account(site: Site) -> tuple[str, ...]:
     ("break_it", "result", "cause"),
     [
         (break_syntax, "not_made", "SyntaxError"),
-        (break_start, "went_back", "it broke while it was loaded"),
+        (break_start, "kept", "it broke while it was loaded"),
         (break_requirement, "not_made", "no-such-package-at-all"),
         (break_settings, "kept", "GATEWAY_PORT"),
         (break_bot, "went_back", "exit code 1"),
+        (break_program, "kept", "/nowhere/bot"),
         (break_account, "went_back", "GATEWAY_WRONG_ACCOUNT"),
+        (break_gateway, "went_back", "GATEWAY_"),
     ],
-    ids=["bad code", "code that breaks at the start", "bad requirement", "bad settings", "dead bot", "wrong account"],
+    ids=[
+        *("bad code", "code that breaks at the start", "bad requirement", "bad settings", "dead bot", "no bot"),
+        *("wrong account", "gateway not ready"),
+    ],
 )
 def test_a_bad_release_goes_back_by_itself(
     deployed: Site, break_it: Callable[[Site], tuple[str, ...]], result: str, cause: str
@@ -231,12 +226,12 @@ def test_five_releases_are_kept_and_the_current_one_always(deployed: Site) -> No
     assert deployed.is_well()
 
 
-@pytest.mark.parametrize("after", ["lock", "upload", "environment", "seal", "settings ", "switch", "start", "hold"])
+@pytest.mark.parametrize("after", ["lock", "upload", "environment", "seal", "trial", "switch", "start", "hold"])
 def test_a_deploy_that_is_killed_leaves_a_system_that_runs(deployed: Site, after: str) -> None:
     before = deployed.current()
     deployed.commit(f"cut after {after}", **{"README.md": f"\nCut after {after}.\n"})
     with deployed.deploying() as process:
-        read_until(process, lambda line: f"] {after}" in line and "settings up" not in line)
+        read_until(process, lambda line: f"] {after}" in line)
         process.kill()
     if after in {"lock", "upload", "environment", "seal"}:
         assert deployed.current() == before

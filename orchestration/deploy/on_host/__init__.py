@@ -4,4 +4,15 @@ Nothing here may import anything of the project but its neighbours in this folde
 a bad release must not be what goes back to a good one. `SOURCES` names the modules in the order in which they load.
 """
 
-SOURCES = ("base", "service", "look", "prepare", "activate", "provision", "main")
+SOURCES = (
+    "base",
+    "service",
+    "look",
+    "prepare",
+    "candidate",
+    "boot_guard",
+    "activation",
+    "activate",
+    "provision",
+    "main",
+)

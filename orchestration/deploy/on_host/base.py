@@ -90,6 +90,11 @@ class Layout:
         return self.base / "current"
 
     @property
+    def link_new(self) -> Path:
+        """The next link, until it is renamed into the place of the one in force."""
+        return self.base / ".current.new"
+
+    @property
     def env(self) -> Path:
         """The settings, with the secrets."""
         return self.shared / ".env"
@@ -217,3 +222,10 @@ def refuse(message: str, next_action: str = "", evidence: Sequence[str] = ()) ->
         RefusedError: Always.
     """
     raise RefusedError(message, next_action=next_action, evidence=evidence)
+
+
+def as_refusal(error: RefusedError | OSError) -> RefusedError:
+    """The same as a refusal, for a person."""
+    if isinstance(error, RefusedError):
+        return error
+    return RefusedError(str(error), next_action="Look at the host: is its disk full, or read-only?")

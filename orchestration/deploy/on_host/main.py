@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.deploy.on_host import activate, look, prepare, provision
-from orchestration.deploy.on_host.base import SENT, RefusedError, become, print_line
+from orchestration.deploy.on_host.base import SENT, RefusedError, as_refusal, become, print_line
 
 COMMANDS: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], bool]] = {
     # What is done, and whether the service's user does it: everything else is root's.
     "look": (look.look, False),
     "ensure_folders": (prepare.ensure_folders, True),
     "unpack": (prepare.unpack, True),
+    "compare_env": (prepare.compare_env, True),
     "put_env": (prepare.put_env, True),
     "build": (prepare.build, True),
     "seal": (prepare.seal, True),
@@ -46,8 +47,7 @@ def main(sent: Mapping[str, Any]) -> int:
     except RefusedError as error:
         return _hand_back_refusal(error)
     except OSError as error:
-        refusal = RefusedError(f"{command}: {error}", next_action="Look at the host: is its disk full, or read-only?")
-        return _hand_back_refusal(refusal)
+        return _hand_back_refusal(as_refusal(error))
     print_line({_RESULT.get(command, "result"): result})
     return 0
 

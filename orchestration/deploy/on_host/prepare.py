@@ -4,6 +4,7 @@ Nothing here touches what runs. What is cut off half-way lacks its record, is no
 next deploy.
 """
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -34,8 +35,20 @@ def ensure_folders(arguments: Mapping[str, Any]) -> dict[str, Any]:
         shutil.rmtree(layout.release(name), ignore_errors=True)  # whoever was cut off may still write there
     for folder in list(layout.environments.iterdir()):
         if not (folder / _ENVIRONMENT_FILE).is_file():
-            shutil.rmtree(folder, ignore_errors=True)
+            _clear_environment(folder)
     return {"cleared": cleared}
+
+
+def _clear_environment(folder: Path) -> None:
+    """Remove an environment that was never finished; whoever was cut off may still write there.
+
+    It loses its name first: who is still at it can no longer declare it whole (see `build`).
+    """
+    doomed = folder.with_name(f".gone-{os.getpid()}-{folder.name}"[:200])
+    with contextlib.suppress(OSError):
+        folder.rename(doomed)
+        folder = doomed
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def unpack(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,18 +73,28 @@ def unpack(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def compare_env(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether the settings on standard input differ from those in force."""
+    layout = Layout(Path(arguments["base"]))
+    return {"changed": _differs(layout, read_input(int(arguments["length"])))}
+
+
 def put_env(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Lay the settings on standard input beside those in force. Never readable by others, not even for a moment."""
     layout = Layout(Path(arguments["base"]))
     content = read_input(int(arguments["length"]))
-    try:
-        same = layout.env.read_bytes() == content
-    except OSError:
-        same = False
+    changed = _differs(layout, content)
     layout.env_new.unlink(missing_ok=True)
-    if not same:
+    if changed:
         write_whole(layout.env_new, content, mode=0o600)
-    return {"changed": not same}
+    return {"changed": changed}
+
+
+def _differs(layout: Layout, content: bytes) -> bool:
+    try:
+        return layout.env.read_bytes() != content
+    except OSError:
+        return True
 
 
 def build(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,6 +112,8 @@ def build(arguments: Mapping[str, Any]) -> dict[str, Any]:
     environment = found or layout.environments / f"{key}_{release.name}"
     if found is None:
         _install(environment, requirements, release / ".wheels" if arguments.get("wheels") else None)
+        if not release.is_dir():  # the next deploy has cleared it away, and may have begun to clear this away
+            refuse("another deploy has taken over", "Nothing: this one was cut off before.")
         write_whole(environment / _ENVIRONMENT_FILE, b"{}\n", mode=0o644)
     (release / ".venv").symlink_to(os.path.relpath(environment, release))
     shutil.rmtree(release / ".wheels", ignore_errors=True)
@@ -119,13 +144,15 @@ def discard(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def prune(layout: Layout, *, keep: int) -> list[str]:
-    """Remove all but the newest releases, never the one in force, and environments that no release uses."""
+    """Remove all but the newest releases, never the one in force, and environments that no release uses.
+
+    Those that were found good stay before those that were not: however many tries failed, there is a way back.
+    """
     current = layout.read_current()
-    names = [one["name"] for one in read_releases(layout)]
-    kept = {*sorted(names, reverse=True)[:keep], current}
-    if current in names and current not in sorted(names, reverse=True)[:keep]:
-        kept.discard(sorted(names, reverse=True)[keep - 1])
-    gone = [name for name in names if name not in kept]
+    releases = read_releases(layout)
+    ranked = sorted(releases, key=lambda one: (one["name"] == current, one["verified"], one["name"]), reverse=True)
+    kept = {one["name"] for one in ranked[:keep]}
+    gone = [one["name"] for one in releases if one["name"] not in kept]
     for name in gone:
         shutil.rmtree(layout.release(name), ignore_errors=True)
     used = {(layout.release(name) / ".venv").resolve() for name in kept}

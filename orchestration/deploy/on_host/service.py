@@ -17,7 +17,9 @@ _PROPERTIES = (
     "InvocationID",
     "MainPID",
     "UnitFileState",
+    "WorkingDirectory",
 )
+PYTHON = ".venv/bin/python"  # a release's own
 _BASE_NAME = "zero-touch-startup"
 _INV_TIMEOUT_S = 120
 _JOURNAL_LINES = 25
@@ -41,7 +43,7 @@ def inv(
 ) -> Ended:
     """Run a release's own `inv`, with its own environment."""
     environ = {"PYTHONUTF8": "1", **({"ENV_FILE": str(env_file)} if env_file else {})}
-    argv: tuple[str | Path, ...] = (release / ".venv/bin/python", "-m", "invoke", *words)
+    argv: tuple[str | Path, ...] = (release / PYTHON, "-m", "invoke", *words)
     return run(argv, user=user, cwd=release, environ=environ, timeout_s=timeout_s)
 
 

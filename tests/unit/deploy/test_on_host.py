@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.deploy.on_host.base import RELEASE_FILE, Layout, write_whole
+from orchestration.deploy.on_host.base import RELEASE_FILE, VERIFIED_FILE, Layout, RefusedError, write_whole
+from orchestration.deploy.on_host.boot_guard import BootGuard, render_program, render_unit
 from orchestration.deploy.on_host.look import read_releases
 from orchestration.deploy.on_host.prepare import ensure_folders, prune
 
@@ -42,6 +43,36 @@ def test_the_release_in_force_stays_however_old_it_is(layout: Layout) -> None:
     prune(layout, keep=5)
     assert [one["name"] for one in read_releases(layout)] == [NAMES[0], *NAMES[4:]]
     assert {folder.name for folder in layout.environments.iterdir()} == {"old", "new"}
+
+
+def test_tries_that_failed_do_not_push_out_the_way_back(layout: Layout) -> None:
+    for name in (NAMES[0], NAMES[-1]):
+        (layout.release(name) / VERIFIED_FILE).touch()
+    prune(layout, keep=3)
+    assert [one["name"] for one in read_releases(layout)] == [NAMES[0], *NAMES[-2:]]
+
+
+def test_the_guard_stands_ready_for_the_next_boot_until_it_stands_down(layout: Layout, tmp_path: Path) -> None:
+    units, state = tmp_path / "units", tmp_path / "state of ours"
+    units.mkdir()
+    guard = BootGuard(layout, "trader", NAMES[0], {"by": "ann's 100 %"}, unit_folder=units, state_folder=state)
+    guard.stand_ready("zero-touch-startup.service")
+    guard.stand_ready("zero-touch-startup.service")
+    assert guard.unit.read_text() == render_unit(guard.program, before="zero-touch-startup.service")
+    assert guard.wanted.resolve() == guard.unit
+    assert guard.program.read_text() == render_program(guard)
+    assert stat.S_IMODE(guard.program.stat().st_mode) == 0o755
+    guard.stand_down()
+    guard.stand_down()
+    assert [path for path in units.rglob("*") if not path.is_dir()] == []
+    assert list(state.iterdir()) == []
+
+
+def test_no_trial_begins_without_a_way_back(layout: Layout, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    guard = BootGuard(layout, "trader", NAMES[0], {}, unit_folder=tmp_path, state_folder=tmp_path / "file")
+    with pytest.raises(RefusedError, match="way back"):
+        guard.stand_ready("zero-touch-startup.service")
 
 
 def test_what_an_interrupted_deploy_left_is_cleared_away_and_nothing_else(layout: Layout) -> None:

@@ -1,0 +1,254 @@
+"""Putting a release in force: check, switch, install, start, hold; and, if it is not good, the way back."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestration.deploy.on_host.base import (
+    FAILED_FILE,
+    VERIFIED_FILE,
+    Layout,
+    RefusedError,
+    as_refusal,
+    become,
+    print_line,
+    refuse,
+    run,
+)
+from orchestration.deploy.on_host.boot_guard import BootGuard
+from orchestration.deploy.on_host.candidate import check_candidate
+from orchestration.deploy.on_host.prepare import prune
+from orchestration.deploy.on_host.service import Place, inv, read_journal, read_place, read_status, read_unit
+
+_LOOK_S = 0.25  # a look takes some 10 ms
+_RESTART_TIMEOUT_S = 300
+_INSTALL_TIMEOUT_S = 120
+
+
+@dataclass
+class Activation:
+    """One release on its way into force.
+
+    Attributes:
+        layout: Where things lie.
+        user: The service's user.
+        target: The release's name.
+        previous: The name of the one in force before; empty for none.
+        gateway_changed: Whether the container has to be made anew.
+        brings_env: Whether new settings came along, to be in force with it.
+        hold_timeout_s: For how long it may take until it is good.
+        keep: How many releases stay.
+        audit_line: What the audit trail says of this activation, but for its outcome.
+        cause: Why it was not good, and lines that show it.
+        gap_s: Seconds from the order to start until all was good; None if it did not come to that.
+    """
+
+    layout: Layout
+    user: str
+    target: str
+    previous: str
+    gateway_changed: bool
+    brings_env: bool
+    hold_timeout_s: float
+    keep: int
+    audit_line: Mapping[str, str] = field(default_factory=dict)
+    cause: RefusedError | None = None
+    gap_s: float | None = None
+
+    def perform(self) -> str:
+        """Do it. Returns the outcome: `good`, `kept`, `went_back`, `went_back_not_good` or `stopped`."""
+        release = self.layout.release(self.target)
+        guard = BootGuard(self.layout, self.user, self.previous, self.audit_line)
+        try:
+            self._as_user(lambda: self.layout.env_previous.unlink(missing_ok=True))  # of one that was cut off
+            self._step("trial", lambda: self._check(release))
+            if self.previous:
+                guard.stand_ready(read_place(release, self.user).unit)
+        except (RefusedError, OSError) as error:
+            self.cause = as_refusal(error)
+            guard.stand_down()
+            self._leniently(lambda: self.layout.env_new.unlink(missing_ok=True))
+            return "kept"
+        try:
+            self._bring_up(self.target, takes_env=self.brings_env)
+        except (RefusedError, OSError) as error:
+            self.cause = as_refusal(error)
+            if self.target != self.previous:
+                self._leniently(lambda: self._mark(release, FAILED_FILE))
+            outcome = self._go_back()
+        else:
+            outcome = "good"
+            self._leniently(lambda: self._mark(release, VERIFIED_FILE))
+        guard.stand_down()
+        self._leniently(lambda: self.layout.env_previous.unlink(missing_ok=True))
+        self._step("prune", lambda: self._leniently(lambda: prune(self.layout, keep=self.keep)))
+        return outcome
+
+    def _bring_up(self, name: str, *, takes_env: bool = False, gives_env_back: bool = False, prefix: str = "") -> None:
+        release = self.layout.release(name)
+        if self.gateway_changed and self.layout.read_current():
+            self._step(f"{prefix}gateway", self._take_gateway_down)
+        self._step(f"{prefix}switch", lambda: self._switch(release, takes_env=takes_env, gives_env_back=gives_env_back))
+        place = read_place(release, self.user)
+        self._step(f"{prefix}install", lambda: self._install(release))
+        since, before = f"@{int(time.time())}", read_unit(place.unit).get("InvocationID", "")
+        began_s = time.monotonic()
+        self._step(f"{prefix}start", lambda: self._start(place))
+        self._step(f"{prefix}hold", lambda: self._hold(place, since=since, before=before))
+        if not prefix:
+            self.gap_s = round(time.monotonic() - began_s, 1)
+
+    def _check(self, release: Path) -> None:
+        env_file = self.layout.env_new if self.brings_env else None
+        check_candidate(self.layout, release, self.user, previous=self.previous, env_file=env_file)
+
+    def _take_gateway_down(self) -> None:
+        """The gateway's own files changed: its container must be made anew by the release that comes."""
+        release = self.layout.current.resolve()
+        run(("systemctl", "stop", read_place(release, self.user).unit), timeout_s=_RESTART_TIMEOUT_S)
+        inv(release, "gateway.down", user=self.user, timeout_s=_RESTART_TIMEOUT_S)
+
+    def _switch(self, release: Path, *, takes_env: bool, gives_env_back: bool) -> None:
+        def switch() -> None:
+            layout = self.layout
+            if takes_env:
+                with suppress(FileNotFoundError):
+                    _copy_private(layout.env, layout.env_previous)
+                layout.env_new.rename(layout.env)
+            elif gives_env_back and layout.env_previous.exists():
+                layout.env_previous.rename(layout.env)
+            layout.link_new.unlink(missing_ok=True)
+            layout.link_new.symlink_to(Path("releases") / release.name)
+            layout.link_new.rename(layout.current)
+
+        self._as_user(switch)
+
+    def _install(self, release: Path) -> None:
+        ended = inv(release, "install", "--target=linux", "--json", timeout_s=_INSTALL_TIMEOUT_S)
+        if not ended.ok:
+            evidence: tuple[str, ...] = ended.last_lines()
+            with suppress(ValueError, KeyError, TypeError):
+                found = json.loads(ended.out)
+                evidence = (str(found["problem"]), *found.get("evidence", ()))
+            refuse("the boot service could not be installed", "fab -H HOST provision", evidence)
+
+    def _start(self, place: Place) -> None:
+        # A deploy is a start by hand: what a boot service counted before does not keep this one from trying.
+        (place.state_dir / "attempts.json").unlink(missing_ok=True)
+        run(("systemctl", "reset-failed", place.unit))
+        ended = run(("systemctl", "restart", "--no-block", place.unit))
+        if not ended.ok:
+            refuse(f"{place.unit} cannot be started", f"systemctl status {place.unit}", ended.last_lines())
+
+    def _hold(self, place: Place, *, since: str, before: str) -> None:
+        """Wait until `inv status` is 0; a start that failed, or the time-out, ends it.
+
+        What the run before this one (its `InvocationID`) still shows while it is being stopped says nothing.
+        """
+        deadline_s = time.monotonic() + self.hold_timeout_s
+        said, told, lines = "", set(), ()
+        while True:
+            unit = read_unit(place.unit)
+            if unit.get("InvocationID", "") == before:
+                unit = {}
+            if unit.get("ActiveState") in {"failed", "inactive"} or unit.get("SubState") == "auto-restart":
+                refuse(
+                    f"it did not start: {place.unit} ended ({unit.get('Result', 'unknown')})",
+                    "The lines say why; correct it, commit, and deploy again.",
+                    read_journal(place.unit, since=since),
+                )
+            if unit.get("ActiveState") == "active":
+                status = read_status(self.layout, self.user)
+                if status["code"] == 0:
+                    return
+                lines = tuple(status["lines"])
+            said = unit.get("StatusText", "") or said
+            if said and said not in told:  # what comes and goes is told once
+                told.add(said)
+                print_line({"say": said})
+            if time.monotonic() >= deadline_s:
+                refuse(
+                    f"it was not good after {self.hold_timeout_s:g} s: {said or unit.get('ActiveState', 'unknown')}",
+                    "The lines say why; a longer --timeout gives it more time.",
+                    (*lines, *read_journal(place.unit, since=since)),
+                )
+            time.sleep(_LOOK_S)
+
+    def _go_back(self) -> str:
+        if not self.previous:
+            place = read_place(self.layout.release(self.target), self.user)
+            self._step("back: stop", lambda: self._stop_for_good(place))
+            return "stopped"
+        try:
+            self._bring_up(self.previous, gives_env_back=True, prefix="back: ")
+        except (RefusedError, OSError) as error:
+            print_line(
+                {"say": f"going back to {self.previous} did not come to a good end: {as_refusal(error).message}"}
+            )
+            return "went_back_not_good"
+        return "went_back"
+
+    def _stop_for_good(self, place: Place) -> None:
+        """There is nothing to go back to: all of it stays stopped, now and at the next boot.
+
+        The gateway's container too: the next attempt may come with other settings or files for it.
+        """
+        run(("systemctl", "disable", place.unit))
+        run(("systemctl", "stop", place.unit), timeout_s=_RESTART_TIMEOUT_S)
+        run(("systemctl", "reset-failed", place.unit))
+        inv(self.layout.release(self.target), "gateway.down", user=self.user, timeout_s=_RESTART_TIMEOUT_S)
+        self.layout.current.unlink(missing_ok=True)
+
+    @staticmethod
+    def _mark(release: Path, name: str) -> None:
+        for other in (VERIFIED_FILE, FAILED_FILE):
+            (release / other).unlink(missing_ok=True)
+        (release / name).touch()
+
+    def _leniently(self, act: Callable[[], object]) -> None:
+        """Do it as the service's user; that it cannot be done, on a full disk say, is said, and stops nothing."""
+        with suppress(RefusedError, OSError):  # the child has said what it was
+            self._as_user(act)
+
+    def _as_user(self, act: Callable[[], object]) -> None:
+        """Do it in a child that is the service's user: files are its own, and no link of its leads root astray.
+
+        Raises:
+            RefusedError: The child failed.
+        """
+        sys.stdout.flush()
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                become(self.user)
+                act()
+                code = 0
+            except (OSError, RefusedError) as error:
+                print_line({"say": str(error)})
+            finally:
+                os._exit(code)
+        if os.waitpid(child, 0)[1]:
+            refuse("the files of the release could not be switched", "Is the disk full? `df -h` there.")
+
+    def _step(self, name: str, act: Callable[[], object]) -> None:
+        began_s = time.monotonic()
+        ok = False
+        try:
+            act()
+            ok = True
+        finally:
+            print_line({"step": name, "ok": ok, "duration_s": round(time.monotonic() - began_s, 3)})
+
+
+def _copy_private(source: Path, target: Path) -> None:
+    content = source.read_bytes()
+    target.unlink(missing_ok=True)
+    number = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(number, "wb") as file:
+        file.write(content)

@@ -1,0 +1,194 @@
+"""One command on one host: its steps with their times, the lock that it holds, and what came of it."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from orchestration.deploy.errors import DeployError
+from orchestration.deploy.host import Activated, Host
+from orchestration.system.clock import Clock
+
+if TYPE_CHECKING:
+    from orchestration.deploy.connection import Held
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step that has ended.
+
+    Attributes:
+        name: What it was.
+        ok: Whether it came to what it should.
+        duration_s: How long it took.
+    """
+
+    name: str
+    ok: bool
+    duration_s: float
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What came of one command on one host.
+
+    Attributes:
+        host: What the operator calls it.
+        action: `deploy`, `rollback`, `provision`, `status`.
+        ok: Whether it came to what was asked.
+        result: A word: `deployed`, `nothing_new`, `would_deploy`, `went_back`, …
+        release: The release in force at the end; empty if unknown or none.
+        message: One sentence.
+        next_action: What a person does next; empty for nothing.
+        evidence: Lines that show the problem.
+        steps: With their times, in order.
+        changes: Lines: what changed, or would.
+        replaces: The commit that was in force before; empty if unknown or none.
+        difference: Lines of a unified difference to that, for a dry run.
+        gap_s: Seconds from the start's command until all was good.
+        round_trips: Programs run on the host.
+        document: What else there is for programs.
+    """
+
+    host: str
+    action: str
+    ok: bool = False
+    result: str = "failed"
+    release: str = ""
+    message: str = ""
+    next_action: str = ""
+    evidence: tuple[str, ...] = ()
+    steps: list[Step] = field(default_factory=list)
+    changes: tuple[str, ...] = ()
+    replaces: str = ""
+    difference: tuple[str, ...] = ()
+    gap_s: float | None = None
+    round_trips: int = 0
+    document: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `deploy` was asked for.
+
+    Attributes:
+        dry_run: Only look and say.
+        env: The settings to bring along; None to leave those there.
+        wheels: An archive of packages; None to let the host ask its index.
+        timeout_s: For how long the system may take until it is good.
+        by: Who asks.
+    """
+
+    dry_run: bool = False
+    env: bytes | None = None
+    wheels: bytes | None = None
+    timeout_s: float = 600.0
+    by: str = ""
+
+
+class Workflow:
+    """The steps of one command on one host, timed and told as they end."""
+
+    def __init__(self, host: Host, action: str, *, clock: Clock, on_step: Callable[[Step], None]) -> None:
+        self.host = host
+        self.clock = clock
+        self.outcome = Outcome(host=host.name, action=action)
+        self._tell = on_step
+        self.under_way = False
+        self._held: Held | None = None
+        host.on_step = lambda name, ok, duration_s: self._add(Step(name=name, ok=ok, duration_s=duration_s))
+
+    def step(self, name: str, act: Callable[[], _Result]) -> _Result:
+        """Perform one step.
+
+        Raises:
+            DeployError: The host's lock is no longer ours.
+        """
+        self.check_lock()
+        began_s = self.clock.monotonic_s()
+        ok = False
+        try:
+            result = act()
+            ok = True
+        finally:
+            self._add(Step(name=name, ok=ok, duration_s=self.clock.monotonic_s() - began_s))
+        return result
+
+    @contextlib.contextmanager
+    def judged(self) -> Iterator[None]:
+        """Whatever stops the steps becomes the outcome."""
+        try:
+            yield
+        except DeployError as error:
+            outcome = self.outcome
+            outcome.ok, outcome.message = False, error.message
+            outcome.next_action, outcome.evidence = error.next_action, error.evidence
+        except KeyboardInterrupt:
+            outcome.ok, outcome.result, outcome.message = False, "interrupted", "interrupted here"
+            if self.under_way:
+                outcome.message += ": the host goes on by itself, to the new release or back to the previous one"
+                outcome.next_action = f"fab -H {outcome.host} status"
+            raise
+        finally:
+            self.outcome.round_trips = self.host.remote.round_trips
+
+    @contextlib.contextmanager
+    def locked(self, by: str) -> Iterator[None]:
+        """Hold the host's lock; an activation that somebody left behind is waited for."""
+        holder = {"by": by, "since": self.clock.now().isoformat(timespec="seconds"), "action": self.outcome.action}
+        self._held = self.step("lock", lambda: self.host.lock(holder))
+        try:
+            yield
+        finally:
+            self._held.release()
+            self._held = None
+
+    def check_lock(self) -> None:
+        """See that the lock, once taken, is still held: a computer that slept has lost it to whoever came next.
+
+        Raises:
+            DeployError: It is not.
+        """
+        if self._held is not None and not self._held.is_held:
+            raise DeployError(
+                "the host's lock was lost: nothing was heard from here for a minute",
+                next_action="Deploy again. Nothing that runs was touched.",
+            )
+
+    def take(self, activated: Activated) -> None:
+        """Make an activation's result the outcome's."""
+        outcome = self.outcome
+        outcome.release, outcome.gap_s = activated.current, activated.gap_s
+        outcome.ok = activated.outcome == "good"
+        outcome.message, outcome.next_action = activated.message, activated.next_action
+        outcome.evidence = activated.evidence
+        if not outcome.ok:
+            outcome.result = activated.outcome
+            outcome.message = f"{activated.message}; {_describe_afterwards(activated)}"
+
+    def _add(self, step: Step) -> None:
+        self.outcome.steps.append(step)
+        self._tell(step)
+
+
+_AFTERWARDS = {
+    "kept": "nothing was touched, {} runs on",
+    "went_back": "it went back to {}, which runs again",
+    "went_back_not_good": "going back came to no good end: {} is in force, AND IS NOT GOOD: look at the host now",
+    "stopped": "there is no earlier release to go back to: bot and gateway are stopped, and do not start at boot",
+}
+
+
+def _describe_afterwards(activated: Activated) -> str:
+    if activated.outcome == "kept" and not activated.current:
+        return "nothing was started"
+    return _AFTERWARDS[activated.outcome].format(activated.current)
+
+
+def build_json(outcome: Outcome, *, now: datetime) -> dict[str, Any]:
+    """One host's part of the JSON document."""
+    return {**dataclasses.asdict(outcome), "at": now.isoformat(timespec="seconds")}
