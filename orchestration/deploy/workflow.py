@@ -121,10 +121,10 @@ class Workflow:
     @contextlib.contextmanager
     def judged(self) -> Iterator[None]:
         """Whatever stops the steps becomes the outcome."""
+        outcome = self.outcome
         try:
             yield
         except DeployError as error:
-            outcome = self.outcome
             outcome.ok, outcome.message = False, error.message
             outcome.next_action, outcome.evidence = error.next_action, error.evidence
         except KeyboardInterrupt:
