@@ -27,9 +27,9 @@ def describe_system(document: Mapping[str, Any] | None) -> tuple[str, ...]:
     bot, service = document.get("bot") or {}, document.get("service") or {}
     simulated = "SIMULATED, " if gateway.get("simulated") else ""
     accounts = ", ".join(gateway.get("accounts") or ()) or "no account seen"
-    up_s = bot.get("uptime_s")
+    api, up_s = gateway.get("api") or "not asked", bot.get("uptime_s")
     rows = (
-        ("gateway", f"{simulated}{gateway.get('state')}, API {gateway.get('api')}, {accounts}" if gateway else ""),
+        ("gateway", f"{simulated}{gateway.get('state')}, API {api}, {accounts}" if gateway else ""),
         ("gameplan", f"strategy {plan.get('strategy')} of {plan.get('date')}" if plan.get("strategy") else ""),
         (
             "bot",

@@ -82,6 +82,19 @@ def test_settings_that_name_another_instance_are_refused(running: Site) -> None:
     assert not running.host.exists(f"{BASE}/shared/.env.new")
 
 
+def test_settings_that_name_another_gateway_end_the_one_before(running: Site) -> None:
+    try:
+        running.write_env(GATEWAY_RUNTIME="simulator")
+        ended = running.deploy(f"--env-file={running.env_file}")
+        assert (ended.code, ended.only["result"]) == (0, "deployed"), str(ended)
+        assert running.host.run(["docker", "ps", "--quiet"]).out == ""
+    finally:
+        running.write_env()
+        ended = running.deploy(f"--env-file={running.env_file}")
+    assert (ended.code, ended.only["result"]) == (0, "deployed"), str(ended)
+    assert running.is_well()
+
+
 def test_an_interrupt_tells_what_goes_on(running: Site) -> None:
     running.commit("interrupted", **{"README.md": "\nInterrupted.\n"})
     lines = len(running.audit())

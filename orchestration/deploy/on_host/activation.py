@@ -105,7 +105,10 @@ class Activation:
 
     def _check(self, release: Path) -> None:
         env_file = self.layout.env_new if self.brings_env else None
-        check_candidate(self.layout, release, self.user, previous=self.previous, env_file=env_file)
+        place = check_candidate(self.layout, release, self.user, previous=self.previous, env_file=env_file)
+        before = read_place(self.layout.release(self.previous), self.user).gateway if self.previous else ()
+        if before and before != place.gateway:
+            self.gateway_changed = True  # else the old one would go on, logged in, or hold the port
 
     def _take_gateway_down(self) -> None:
         """The gateway's own files changed: its container must be made anew by the release that comes."""

@@ -20,6 +20,7 @@ _PROPERTIES = (
     "WorkingDirectory",
 )
 PYTHON = ".venv/bin/python"  # a release's own
+_GATEWAY = ("GATEWAY_RUNTIME", "GATEWAY_CONTAINER_NAME", "GATEWAY_HOST", "GATEWAY_PORT", "TRADING_MODE")
 _BASE_NAME = "zero-touch-startup"
 _INV_TIMEOUT_S = 120
 _JOURNAL_LINES = 25
@@ -32,10 +33,12 @@ class Place:
     Attributes:
         unit: The host service's unit.
         state_dir: The state folder.
+        gateway: Which gateway is its own: where these differ, it is another one.
     """
 
     unit: str
     state_dir: Path
+    gateway: tuple[str, ...] = ()
 
 
 def inv(
@@ -54,12 +57,15 @@ def check_settings(release: Path, user: str, *, env_file: Path | None = None) ->
         RefusedError: It cannot.
     """
     ended = inv(release, "config", "--json", user=user, env_file=env_file)
+    problems: tuple[str, ...] = ()
     try:
         document = json.loads(ended.out)
-        instance, state = str(document["instance"]), Path(document["values"]["STATE_DIR"]["value"])
         problems = tuple(str(problem) for problem in document.get("problems", ()))
-    except (ValueError, KeyError, TypeError):
-        document, problems = None, ()
+        values = document["values"]
+        instance, state = str(document["instance"]), Path(values["STATE_DIR"]["value"])
+        gateway = tuple(str(values.get(name, {}).get("value")) for name in _GATEWAY)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        document = None
     if not ended.ok or document is None:
         raise RefusedError(
             "the release does not accept its configuration",
@@ -69,6 +75,7 @@ def check_settings(release: Path, user: str, *, env_file: Path | None = None) ->
     return Place(
         unit=f"{_BASE_NAME}.service" if instance == "default" else f"{_BASE_NAME}-{instance}.service",
         state_dir=release / state,
+        gateway=gateway,
     )
 
 
