@@ -13,11 +13,12 @@ from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.bot.watch import BotSight, BotWatch
 from orchestration.docker.container import ContainerState
 from orchestration.gameplan import check_from_settings
+from orchestration.gateway.api import probe_api
 from orchestration.gateway.api_values import ApiOutcome, ApiProbe
 from orchestration.gateway.eyes import Eyes, Now
-from orchestration.gateway.kept_api import KeptApi
 from orchestration.gateway.kept_look import KeptLook, KeptState
 from orchestration.gateway.runtime import Runtime
+from orchestration.gateway.watched_api import WatchedApi
 from orchestration.gateway.windows import is_in_any, parse_windows
 from orchestration.settings import Settings
 from orchestration.supervision.observation import (
@@ -45,6 +46,7 @@ _OUTCOME = {
     KeptState.CLIENT_ID_IN_USE: ApiOutcome.CLIENT_ID_IN_USE,
     KeptState.NOT_CONNECTED: ApiOutcome.NOT_CONNECTED,
     KeptState.DISCLAIMER: ApiOutcome.DISCLAIMER,
+    KeptState.FULL: ApiOutcome.FULL,
 }
 
 
@@ -66,16 +68,7 @@ class Lookout:
         self._runtime = runtime
         self._eyes = Eyes(runtime, settings, clock=clock, probe=_no_probe, windows=())
         self.wake: threading.Event = self._eyes.wake
-        self._kept = KeptApi(
-            settings.gateway_host,
-            settings.gateway_port,
-            client_id=settings.gateway_probe_client_id,
-            timeout_s=settings.health_check_timeout_s,
-            interval_s=settings.monitor_interval_s,
-            now=clock.now,
-            monotonic_s=clock.monotonic_s,
-            on_change=self.wake.set,
-        )
+        self._watched = WatchedApi(settings, clock=clock, on_change=self.wake.set, probe=probe_api)
         self._bot: BotWatch | None = None
         self._record_path = build_record_path(settings)
         self._is_ending_bot = False
@@ -88,12 +81,12 @@ class Lookout:
 
     def __enter__(self) -> Self:
         self._eyes.__enter__()
-        self._kept.start()
+        self._watched.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.leave_bot()
-        self._kept.close()
+        self._watched.close()
         self._eyes.__exit__(*exception)
 
     def watch_bot(self, record: BotRecord) -> None:
@@ -117,13 +110,13 @@ class Lookout:
         sight = self._eyes.look(left_s=float("inf"))
         status = sight.status
         if status is not None and not status.is_up and status.state is not ContainerState.UNKNOWN:
-            self._kept.pause()  # nobody could answer; attempts would only fill the log of the next start
+            self._watched.pause()  # nobody could answer; attempts would only fill the log of the next start
         else:
-            self._kept.resume()
+            self._watched.resume()
         offset_s = self._read_wall_offset_s()
         jump_s, self._wall_offset_s = offset_s - self._wall_offset_s, offset_s
         now = self._clock.now()
-        kept = self._kept.read()
+        kept = self._watched.look()
         api = self._build_api_look(kept, is_simulated=status is not None and status.is_simulated)
         return Observation(
             at_s=now_s,
@@ -144,7 +137,7 @@ class Lookout:
 
     def read_kept(self) -> KeptLook:
         """The kept connection as it is now, for the live view."""
-        return self._kept.read()
+        return self._watched.read()
 
     def read_bot_status(self) -> str:
         """The bot's last `STATUS=`; empty if it sent none."""

@@ -19,9 +19,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
 
-from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe
+from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe, judge_full
 from orchestration.gateway.connection import PROBE_THREAD, silence_library
 from orchestration.gateway.handshake import attempt
+from orchestration.system.sockets import count_connections
 
 __all__ = ["CLIENT_IDS_TRIED", "ApiCode", "ApiOutcome", "ApiProbe", "preload", "probe_api"]
 
@@ -78,4 +79,5 @@ async def _try_client_ids(
         probe = await attempt(host, port, client_id, deadline_s=deadline_s, now=now)
         if probe.outcome is not ApiOutcome.CLIENT_ID_IN_USE:
             break
-    return probe
+    # Our own connection is gone by now: it is not counted.
+    return judge_full(probe, count_connections(port), port=port) if probe.outcome is ApiOutcome.CLOSED else probe

@@ -1,10 +1,11 @@
 """What one look at the gateway's API can see, as values; `orchestration.gateway.api` looks."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+MOST_CLIENTS = 32  # of one gateway, as the broker documents it
 LINK_DOWN = frozenset({1100, 2110})
 LINK_RESTORED = frozenset({1101, 1102})
 FARM_BROKEN = frozenset({2103, 2105, 2157})
@@ -27,6 +28,8 @@ class ApiOutcome(StrEnum):
     """What answers does not speak this protocol."""
     CLIENT_ID_IN_USE = "client_id_in_use"
     """All ten client ids are in use."""
+    FULL = "full"
+    """Closed during the handshake, while as many clients are connected from this host as a gateway takes."""
     NOT_CONNECTED = "not_connected"
     """The gateway answered that it is not connected (502, 504 or the like), and gave no handshake."""
     DISCLAIMER = "disclaimer"
@@ -97,6 +100,20 @@ class ApiProbe:
             elif said.code in FARM_FINE:
                 broken.pop(farm, None)
         return tuple(broken.values())
+
+
+def judge_full(probe: ApiProbe, clients: int | None, *, port: int) -> ApiProbe:
+    """A gateway that hangs up because it has no room for one more client says so in no other way. Pure.
+
+    Args:
+        probe: What was seen.
+        clients: How many connections lead to it from this host, the one of the look not among them; None if unknown.
+        port: Its port.
+    """
+    if probe.outcome is not ApiOutcome.CLOSED or clients is None or clients < MOST_CLIENTS:
+        return probe
+    detail = f"port {port} accepts and hangs up: {clients} clients are connected, and a gateway takes {MOST_CLIENTS}"
+    return replace(probe, outcome=ApiOutcome.FULL, detail=detail)
 
 
 def is_link_down(codes: Iterable[ApiCode]) -> bool:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Protocol, Self
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.api_values import ApiProbe
-from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.container import GatewayStatus, is_handshake_due
 from orchestration.gateway.login import NOTHING_READ, LoginReader, LoginReading
-from orchestration.gateway.readiness import Observation, is_handshake_due
+from orchestration.gateway.readiness import Observation
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.windows import Window, is_in_any
 from orchestration.settings import Settings

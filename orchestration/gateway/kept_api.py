@@ -16,9 +16,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe
+from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe, judge_full
 from orchestration.gateway.connection import KEPT_THREAD, SETTLE_S, ApiConnection, silence_library
 from orchestration.gateway.kept_look import Heard, KeptLook, KeptState
+from orchestration.system.sockets import count_connections
 
 CLIENT_IDS_TRIED = 10  # SPEC G6
 FIRST_WAIT_S = 1.0
@@ -27,7 +28,7 @@ _LEAST_WAIT_S = 0.25  # between two attempts however often somebody asks for one
 _LEAST_ASK_S = 0.05  # between two time requests, likewise: the library holds back what exceeds 45 a second
 _CLOSE_EXTRA_S = 5.0  # beyond the time-out: for the library's import, should it be under way, on a slow machine
 
-_STATE_OF = {
+STATE_OF = {
     ApiOutcome.READY: KeptState.CLOSED,  # judged complete in the very moment in which its end is known
     ApiOutcome.REFUSED: KeptState.REFUSED,
     ApiOutcome.CLOSED: KeptState.CLOSED,
@@ -36,6 +37,7 @@ _STATE_OF = {
     ApiOutcome.CLIENT_ID_IN_USE: KeptState.CLIENT_ID_IN_USE,
     ApiOutcome.NOT_CONNECTED: KeptState.NOT_CONNECTED,
     ApiOutcome.DISCLAIMER: KeptState.DISCLAIMER,
+    ApiOutcome.FULL: KeptState.FULL,
 }
 
 
@@ -213,6 +215,8 @@ class KeptApi:
                 await connection.leave()
             if seen.outcome is not ApiOutcome.CLIENT_ID_IN_USE:
                 break
+        if seen.outcome is ApiOutcome.CLOSED:
+            seen = judge_full(seen, count_connections(self._port), port=self._port)
         self._tell_end(seen)
         return 0.0
 
@@ -318,7 +322,7 @@ class KeptApi:
             )
 
     def _tell_end(self, seen: ApiProbe) -> None:
-        self._change_state(_STATE_OF[seen.outcome], seen.detail)
+        self._change_state(STATE_OF[seen.outcome], seen.detail)
 
     def _change_state(self, state: KeptState, detail: str) -> None:
         since_s = self._look.since_s if state is self._look.state else self._monotonic_s()

@@ -44,6 +44,8 @@ class KeptState(StrEnum):
     """What answers does not speak this protocol."""
     CLIENT_ID_IN_USE = "client_id_in_use"
     """All ten client ids are in use."""
+    FULL = "full"
+    """The gateway takes no further client."""
     NOT_CONNECTED = "not_connected"
     """The gateway says that it is not connected (502, 504), or drops everybody (1300)."""
     DISCLAIMER = "disclaimer"

@@ -9,7 +9,8 @@ rules, in order:
 * A second factor is waited for, once `twofa_timeout_s` longer, and nothing is restarted, which would send a new push.
 * A container that is gone, paused or unhealthy is restarted at once; anything else not ready, at the deadline. Once in
   a run, all in all. Docker's own restarts neither count as ours nor move the deadline.
-* Restarting mends no session that was taken over, no lost link to the broker and no lack of client ids: none is done.
+* Restarting mends no session that was taken over, no lost link to the broker, no lack of client ids or of room: none is
+  done.
 """
 
 from dataclasses import dataclass, replace
@@ -177,18 +178,6 @@ def note_restarted(memory: Memory, now_s: float, rules: Rules) -> Memory:
     )
 
 
-def is_handshake_due(status: GatewayStatus | None) -> bool:
-    """Whether the API is worth asking: the container is healthy, or nobody can say whether it is.
-
-    An earlier try would only fill the gateway's log, which is evidence.
-    """
-    if status is None:
-        return False
-    if status.state is ContainerState.UNKNOWN:
-        return True
-    return status.state is ContainerState.RUNNING and status.health in {Health.HEALTHY, Health.NONE}
-
-
 def see(observation: Observation, memory: Memory) -> Sight:
     """What an observation amounts to."""
     status, login, api = observation.status, observation.login, observation.api
@@ -201,6 +190,7 @@ def see(observation: Observation, memory: Memory) -> Sight:
     return _SIGHT_OF_STATE.get(status.state) or _see_running(status, login, api)
 
 
+_NO_ROOM = frozenset({ApiOutcome.CLIENT_ID_IN_USE, ApiOutcome.FULL})
 _SIGHT_OF_STATE = {
     ContainerState.MISSING: Sight.GONE,
     ContainerState.CREATED: Sight.GONE,
@@ -220,7 +210,7 @@ def _see_running(status: GatewayStatus, login: LoginReading, api: ApiProbe | Non
         return Sight.UNHEALTHY
     if api is None:
         return Sight.STARTING
-    return Sight.CLIENT_IDS_IN_USE if api.outcome is ApiOutcome.CLIENT_ID_IN_USE else Sight.API_NOT_READY
+    return Sight.CLIENT_IDS_IN_USE if api.outcome in _NO_ROOM else Sight.API_NOT_READY
 
 
 def _is_rejected(login: LoginReading, memory: Memory) -> bool:

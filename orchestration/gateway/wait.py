@@ -9,6 +9,7 @@ from orchestration.evidence import redact
 from orchestration.gateway import readiness, words
 from orchestration.gateway.accounts import validate_accounts
 from orchestration.gateway.acts import StopReason
+from orchestration.gateway.container import is_handshake_due
 from orchestration.gateway.eyes import Eyes, Probe
 from orchestration.gateway.login import read_login
 from orchestration.gateway.readiness import Action, Decision, Memory, Observation, Rules, Sight, WaitEventKind
@@ -124,7 +125,7 @@ def check_ready_now(runtime: Runtime, settings: Settings, *, clock: Clock, probe
     windows = _parse_reset_windows(settings)
     status = runtime.probe()
     api = None
-    if readiness.is_handshake_due(status):
+    if is_handshake_due(status):
         api = probe(
             settings.gateway_host,
             settings.gateway_port,

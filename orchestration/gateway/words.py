@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord
-from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.api_values import MOST_CLIENTS, ApiOutcome
 from orchestration.gateway.login import LoginPhase
 from orchestration.gateway.readiness import Memory, Observation, Sight, WaitEventKind
 
@@ -40,6 +40,8 @@ def describe_sight(sight: Sight, observation: Observation, *, port: int) -> str:
         text += _describe_login(login.phase)
     elif sight is Sight.API_NOT_READY:
         text = _describe_api(observation, port)
+    elif sight is Sight.CLIENT_IDS_IN_USE and _is_full(observation):
+        text = f"the gateway runs and is full: it takes {MOST_CLIENTS} clients, and as many are connected"
     if status is not None and status.published_ports and port not in status.published_ports:
         published = ", ".join(str(one) for one in status.published_ports)
         text += f"; the container publishes port {published}, not GATEWAY_PORT {port}"
@@ -58,6 +60,10 @@ _PLAIN_SIGHTS: Mapping[Sight, str] = {
     Sight.STARTING: "the container runs and is not healthy yet",
     Sight.CLIENT_IDS_IN_USE: "the gateway runs, but all ten API client ids of the check are in use",
 }
+
+
+def _is_full(observation: Observation) -> bool:
+    return observation.api is not None and observation.api.outcome is ApiOutcome.FULL
 
 
 def _describe_login(phase: LoginPhase) -> str:
@@ -109,6 +115,10 @@ def describe_failure(
 
 def _advise(sight: Sight, observation: Observation, port: int) -> str:
     status, api = observation.status, observation.api
+    if sight is Sight.CLIENT_IDS_IN_USE and _is_full(observation):
+        return (
+            f"End clients that are not needed (`ss -tp 'dport = :{port}'` lists them), or give some a second gateway."
+        )
     if sight in _SIGHT_ADVICE:
         return _SIGHT_ADVICE[sight]
     if status is not None and status.published_ports and port not in status.published_ports:

@@ -1,6 +1,8 @@
 """The simulated gateway as a real process, for tests that look at it from outside."""
 
 import contextlib
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -74,6 +76,20 @@ class SimulatedGateway:
                 self._news.notify_all()
         with self._news:
             self._news.notify_all()
+
+
+def hand_shake(port: int, client_id: int) -> tuple[socket.socket, bytes]:
+    """A client made by hand, and all it got of the handshake's end (nothing: it was closed)."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+    start = f"71\0002\0{client_id}\0\0".encode()
+    client.sendall(b"API\0" + struct.pack(">I", 9) + b"v157..178" + struct.pack(">I", len(start)) + start)
+    received = b""
+    while b"9\x001\x001\0" not in received:
+        piece = client.recv(4096)
+        if not piece:
+            return client, b""
+        received += piece
+    return client, received
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orchestration.gateway.api import ApiOutcome, ApiProbe, preload, probe_api
-from tests.integration.simulated_gateway import PATIENCE_S, PROJECT, simulated_gateway
+from tests.integration.simulated_gateway import PATIENCE_S, PROJECT, hand_shake, simulated_gateway
 
 CLIENT_ID = 9990
 
@@ -144,6 +144,18 @@ def test_a_forwarder_before_the_login_is_closed_and_after_it_is_ready() -> None:
         assert look(gateway.forwarder_port).outcome is ApiOutcome.CLOSED
         gateway.wait_for_line("API listening on")
         assert look(gateway.forwarder_port).outcome is ApiOutcome.READY
+
+
+def test_a_gateway_without_room_for_one_more_client_is_full() -> None:
+    with simulated_gateway() as gateway, contextlib.ExitStack() as clients:
+        for client_id in range(32):
+            client, _ = hand_shake(gateway.port, client_id)
+            clients.enter_context(client)
+        probe = look(gateway.port)
+        assert probe.outcome is ApiOutcome.FULL
+        assert "32 clients are connected" in probe.detail
+        client.close()
+        assert look_until(gateway.port, ApiOutcome.READY).is_ready
 
 
 def test_the_next_nine_client_ids_are_tried() -> None:

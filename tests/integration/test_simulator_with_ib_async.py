@@ -4,13 +4,12 @@ import asyncio
 import contextlib
 import logging
 import socket
-import struct
 from collections.abc import Iterator
 
 import ib_async
 import pytest
 
-from tests.integration.simulated_gateway import PATIENCE_S, SimulatedGateway, simulated_gateway
+from tests.integration.simulated_gateway import PATIENCE_S, SimulatedGateway, hand_shake, simulated_gateway
 
 FARMS_FINE = {2104, 2106, 2158}
 
@@ -122,20 +121,6 @@ class TestWithIbAsync:
             while (-1, 1102) not in errors:
                 assert ib.waitOnUpdate(timeout=PATIENCE_S)
             assert [code for _, code in errors] == [1100, 1102]
-
-
-def hand_shake(port: int, client_id: int) -> tuple[socket.socket, bytes]:
-    """A client made by hand, and all it got of the handshake's end (nothing: it was closed)."""
-    client = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
-    start = f"71\0002\0{client_id}\0\0".encode()
-    client.sendall(b"API\0" + struct.pack(">I", 9) + b"v157..178" + struct.pack(">I", len(start)) + start)
-    received = b""
-    while b"9\x001\x001\0" not in received:
-        piece = client.recv(4096)
-        if not piece:
-            return client, b""
-        received += piece
-    return client, received
 
 
 def test_thirty_two_clients_are_served_and_the_next_one_only_when_one_leaves() -> None:

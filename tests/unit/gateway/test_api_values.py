@@ -28,6 +28,7 @@ def test_the_words_of_the_outcomes_are_stable() -> None:
         "silent",
         "garbage",
         "client_id_in_use",
+        "full",
         "not_connected",
         "disclaimer",
     ]

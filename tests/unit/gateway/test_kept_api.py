@@ -33,6 +33,7 @@ def test_the_words_of_the_states_are_stable() -> None:
         "closed",
         "garbage",
         "client_id_in_use",
+        "full",
         "not_connected",
         "disclaimer",
     ]

@@ -7,7 +7,7 @@ import pytest
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord
 from orchestration.gateway.api_values import ApiOutcome
-from orchestration.gateway.container import GatewayStatus, Health
+from orchestration.gateway.container import GatewayStatus, Health, is_handshake_due
 from orchestration.gateway.login import LoginPhase, LoginReading
 from orchestration.gateway.readiness import (
     GONE_GRACE_S,
@@ -21,7 +21,6 @@ from orchestration.gateway.readiness import (
     WaitEventKind,
     begin,
     decide,
-    is_handshake_due,
     note_restarted,
     see,
 )

@@ -524,3 +524,12 @@ def test_a_stop_for_a_rejected_password_says_so_to_the_other_instances() -> None
     scene.runtime.say("Too many failed login attempts")
     assert scene.fail().word is FailureWord.GATEWAY_LOGIN_FAILED
     assert scene.runtime.stop_reasons == [StopReason.LOGIN_REJECTED]
+
+
+def test_a_gateway_that_is_full_is_not_restarted_and_says_so() -> None:
+    scene = Scene(FakeRuntime(status=HEALTHY), FakeProbe([api(ApiOutcome.FULL)]))
+    failure = scene.fail()
+    assert failure.word is FailureWord.GATEWAY_TIMEOUT
+    assert "it takes 32 clients" in failure.message
+    assert "a second gateway" in failure.next_action
+    assert scene.runtime.restarts == 0

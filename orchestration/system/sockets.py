@@ -1,0 +1,45 @@
+"""Who is connected where, as far as this host can see."""
+
+import contextlib
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+_TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
+_ESTABLISHED = "01"
+_REMOTE_FIELD, _STATE_FIELD = 2, 3
+
+
+def count_connections(port: int) -> int | None:
+    """How many connections lead from this host to a port, on whatever address; None where that cannot be seen.
+
+    Connections from elsewhere to the same program are not among them.
+    """
+    if sys.platform != "linux":
+        return _count_with_psutil(port)
+    counted = None
+    for table in _TABLES:
+        with contextlib.suppress(OSError):
+            counted = (counted or 0) + count_in_table(table.read_text(encoding="ascii").splitlines(), port)
+    return counted
+
+
+def count_in_table(lines: Iterable[str], port: int) -> int:
+    """The established connections to a remote port in a table as proc(5) describes it. Pure."""
+    shown = f":{port:04X}"
+    rows = (line.split() for line in lines)
+    return sum(
+        len(row) > _STATE_FIELD and row[_STATE_FIELD] == _ESTABLISHED and row[_REMOTE_FIELD].endswith(shown)
+        for row in rows
+    )
+
+
+def _count_with_psutil(port: int) -> int | None:
+    import psutil
+
+    try:
+        found = psutil.net_connections(kind="tcp")
+    except (psutil.Error, OSError):
+        return None
+    # The remote end is empty for a socket that only listens, and then has no second part.
+    return sum(one.status == psutil.CONN_ESTABLISHED and tuple(one.raddr)[1:] == (port,) for one in found)
