@@ -288,7 +288,7 @@ def _check_gameplan(preflight: Preflight) -> Iterator[Check]:
             yield Check(
                 name="own schema",
                 status=StepStatus.FAIL,
-                detail=f"GAMEPLAN_SCHEMA: {problem}",
+                detail=problem,
                 fix="Correct the file or the variable.",
                 failure=FailureWord.CONFIG_INVALID,
             )

@@ -26,7 +26,7 @@ from orchestration.journal import JournalReader, RunRecord
 from orchestration.preflight import LOCK_FILE, MONITOR_LOCK_FILE, SUPERVISOR_LOCK_FILE
 from orchestration.redaction import mask_account
 from orchestration.run import JOURNAL_FILE
-from orchestration.settings import Settings
+from orchestration.settings import GameplanFreshness, Settings
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.lock import LockHolder, read_lock_holder
@@ -277,8 +277,9 @@ def _look_at_plan(bot: BotPresence, settings: Settings, clock: Clock) -> PlanLoo
 
 def _plan_problem(record: BotRecord, date: str, settings: Settings, clock: Clock) -> str | None:
     today = clock.now().astimezone(settings.market_timezone).date().isoformat()
+    judges_dates = settings.gameplan_freshness is GameplanFreshness.TODAY
     # A plan for the next trading day is fine: no bot trades before its plan's date.
-    if record.strategy != "C" and date < today:
+    if judges_dates and record.strategy != "C" and date < today:
         return f"the bot's plan is of {date}, and today is {today}"
     return None
 

@@ -16,6 +16,7 @@ from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.external_runtime import NothingToFollow
 from orchestration.gateway.record import GatewayRecord, read_record, write_record
 from orchestration.gateway.runtime import FindUsers
+from orchestration.logs import prune_logs
 from orchestration.settings import GatewayRuntime, Settings, TradingMode
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Following
@@ -202,6 +203,7 @@ class SimulatorRuntime:
         # (disk full), no plan can be put in force either: the run ends there, and ends this process with it.
         with contextlib.suppress(OSError):
             write_record(settings.state_dir, self._record)
+        prune_logs(settings.log_dir, prefix="gateway", keep=settings.log_keep, spare=[log])
         self._account.note_started(process=self._record)
         self._wait_until_bound(launched)
 

@@ -349,3 +349,33 @@ def test_a_simulated_gateway_refuses_a_port_that_somebody_else_holds(system: Sys
     assert started.code == 1
     assert started.document["failure"] == "GATEWAY_START_FAILED"
     assert system.processes() == []
+
+
+@pytest.mark.parametrize("tasks", [["startup"], ["gateway.up", "bot.start"], ["hold"]])
+def test_invokes_own_dry_switch_lets_nothing_happen(system: System, tasks: list[str]) -> None:
+    system.use_small_bot("--ready")
+    system.inv("--dry", *tasks)
+    assert not system.state.exists()
+    assert system.processes() == []
+
+
+def test_a_date_that_is_not_judged_is_no_problem_of_the_status(system: System) -> None:
+    system.use_small_bot("--ready")
+    system.use_plan(date="2020-01-02")
+    system.environ["GAMEPLAN_FRESHNESS"] = "off"
+    assert system.startup().code == 0
+    assert system.inv("status").code == 0
+
+
+def test_of_the_built_in_gateways_logs_only_the_newest_are_kept(system: System) -> None:
+    system.environ["LOG_KEEP"] = "2"
+    for _ in range(4):
+        assert system.inv("gateway.up").code == 0
+        assert system.inv("gateway.down").code == 0
+    assert len(list(system.logs.glob("gateway_*.log"))) == 2
+
+
+def test_a_further_schema_that_is_missing_is_named_once(system: System) -> None:
+    system.environ["GAMEPLAN_SCHEMA"] = "nowhere.json"
+    message = str(system.startup().document["message"])
+    assert message.count("GAMEPLAN_SCHEMA") == 1, message
