@@ -52,6 +52,13 @@ def _perform(name: str, *, as_json: bool) -> None:
     _end(_lines[0].perform(name))
 
 
+@task
+def _refuse_dry(context: Context) -> None:
+    """Invoke's own --dry would keep none of this from happening: nothing here goes through Invoke's commands."""
+    if context.config.run.dry:
+        raise Exit("`inv --dry` cannot keep this task from acting; see `inv startup --dry-run`", code=1)
+
+
 @task(help={"json": _JSON})
 def preflight(_: Context, json: bool = False) -> None:
     """Check everything before anything is touched."""
@@ -63,19 +70,19 @@ def preflight(_: Context, json: bool = False) -> None:
     _end(cli.preflight(as_json=json))
 
 
-@task(name="up", help={"json": _JSON})
+@task(pre=[_refuse_dry], name="up", help={"json": _JSON})
 def gateway_up(_: Context, json: bool = False) -> None:
     """Make the gateway run; a healthy one is left alone."""
     _perform("gateway.up", as_json=json)
 
 
-@task(name="wait", help={"json": _JSON})
+@task(pre=[_refuse_dry], name="wait", help={"json": _JSON})
 def gateway_wait(_: Context, json: bool = False) -> None:
     """Wait until the gateway is truly logged in."""
     _perform("gateway.wait", as_json=json)
 
 
-@task(name="restart", help={"force": _FORCE, "json": _JSON})
+@task(pre=[_refuse_dry], name="restart", help={"force": _FORCE, "json": _JSON})
 def gateway_restart(_: Context, force: bool = False, json: bool = False) -> None:
     """Restart the gateway and wait for its login.
 
@@ -90,7 +97,7 @@ def gateway_restart(_: Context, force: bool = False, json: bool = False) -> None
     _end(cli.run_steps("gateway.restart", (restart, wait), as_json=json, starts=True))
 
 
-@task(name="down", help={"force": _FORCE, "json": _JSON})
+@task(pre=[_refuse_dry], name="down", help={"force": _FORCE, "json": _JSON})
 def gateway_down(_: Context, force: bool = False, json: bool = False) -> None:
     """Stop this instance's gateway, not the bot.
 
@@ -105,6 +112,7 @@ def gateway_down(_: Context, force: bool = False, json: bool = False) -> None:
 
 
 @task(
+    pre=[_refuse_dry],
     name="check",
     help={"path": "Only judge this file: exit code 0 valid, 1 not; nothing is put in force", "json": _JSON},
 )
@@ -121,13 +129,13 @@ def gameplan_check(_: Context, path: str | None = None, json: bool = False) -> N
     _end(cli.check_gameplan_file(path, as_json=json))
 
 
-@task(name="start", help={"json": _JSON})
+@task(pre=[_refuse_dry], name="start", help={"json": _JSON})
 def bot_start(_: Context, json: bool = False) -> None:
     """Validate gateway and plan, then start the bot."""
     _perform("bot.start", as_json=json)
 
 
-@task(name="stop", help={"json": _JSON})
+@task(pre=[_refuse_dry], name="stop", help={"json": _JSON})
 def bot_stop(_: Context, json: bool = False) -> None:
     """Stop the bot in order, and by force after a while.
 
@@ -139,7 +147,7 @@ def bot_stop(_: Context, json: bool = False) -> None:
     _end(cli.run_steps("bot.stop", (BOT_STOP,), as_json=json))
 
 
-@task(name="restart", help={"json": _JSON})
+@task(pre=[_refuse_dry], name="restart", help={"json": _JSON})
 def bot_restart(_: Context, json: bool = False) -> None:
     """Restart the bot in order on the day's plan.
 
@@ -161,7 +169,7 @@ def bot_restart(_: Context, json: bool = False) -> None:
     }
 )
 def startup(
-    _: Context,
+    context: Context,
     simulate: bool = False,
     dry_run: bool = False,
     replace: bool = False,
@@ -178,7 +186,7 @@ def startup(
 
     options = Options(
         simulate=simulate,
-        dry_run=dry_run,
+        dry_run=dry_run or context.config.run.dry,
         replace=replace,
         as_json=json,
         foreground=foreground,
@@ -187,7 +195,7 @@ def startup(
     _end(start(options))
 
 
-@task
+@task(pre=[_refuse_dry])
 def monitor(_: Context) -> None:
     """Watch a system that somebody else started; alert.
 
@@ -199,7 +207,7 @@ def monitor(_: Context) -> None:
     _end(watch())
 
 
-@task(help={"keep_gateway": "Leave the gateway running", "json": _JSON})
+@task(pre=[_refuse_dry], help={"keep_gateway": "Leave the gateway running", "json": _JSON})
 def shutdown(_: Context, keep_gateway: bool = False, json: bool = False) -> None:
     """Stop the bot, then this instance's gateway."""
     from orchestration import cli
@@ -209,7 +217,7 @@ def shutdown(_: Context, keep_gateway: bool = False, json: bool = False) -> None
     _end(cli.run_steps("shutdown", steps, as_json=json))
 
 
-@task(help={"reason": "Why; shown to whoever tries to start it", "json": _JSON})
+@task(pre=[_refuse_dry], help={"reason": "Why; shown to whoever tries to start it", "json": _JSON})
 def hold(_: Context, reason: str = "", json: bool = False) -> None:
     """Stop everything and keep it down until `inv resume`.
 
@@ -220,7 +228,7 @@ def hold(_: Context, reason: str = "", json: bool = False) -> None:
     _end(cli.hold(reason, as_json=json))
 
 
-@task(help={"json": _JSON})
+@task(pre=[_refuse_dry], help={"json": _JSON})
 def resume(_: Context, json: bool = False) -> None:
     """End a hold; starts nothing."""
     from orchestration import cli
@@ -242,7 +250,7 @@ def resume(_: Context, json: bool = False) -> None:
     }
 )
 def install(
-    _: Context,
+    context: Context,
     target: str = "auto",
     user: bool = False,
     dry_run: bool = False,
@@ -263,7 +271,7 @@ def install(
     options = InstallOptions(
         target=target,
         user=user,
-        dry_run=dry_run,
+        dry_run=dry_run or context.config.run.dry,
         output=output,
         starts=start,
         as_json=json,
@@ -274,7 +282,7 @@ def install(
     _end(run_install(options))
 
 
-@task(help={"target": "linux (systemd), windows (Task Scheduler), or auto", "json": _JSON})
+@task(pre=[_refuse_dry], help={"target": "linux (systemd), windows (Task Scheduler), or auto", "json": _JSON})
 def uninstall(_: Context, target: str = "auto", json: bool = False) -> None:
     """Stop the boot service and remove it; keep state and logs."""
     from orchestration.hostservice.cli import run_uninstall
@@ -342,7 +350,7 @@ def config(_: Context, json: bool = False) -> None:
     _end(views.config(as_json=json))
 
 
-@task(name="test", help={"json": _JSON})
+@task(pre=[_refuse_dry], name="test", help={"json": _JSON})
 def alert_test(_: Context, json: bool = False) -> None:
     """Send one test alert and say whether it arrived."""
     from orchestration import cli
