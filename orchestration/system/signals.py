@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType, TracebackType
@@ -14,12 +15,40 @@ _NAMES = ("SIGTERM", "SIGINT", "SIGHUP")  # Windows has the first two only
 RESTART_SIGNAL = "SIGUSR1"
 
 
+_IMPORT_SYSTEM = "<frozen importlib._bootstrap>"
+_AGAIN_S = 0.01
+
+
+def _is_in_import(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORT_SYSTEM:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _send_again(number: int) -> None:
+    def send() -> None:
+        if sys.platform == "win32":
+            signal.raise_signal(number)
+        else:
+            # To the main thread itself: what it waits for in the kernel is then interrupted too.
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+    timer = threading.Timer(_AGAIN_S, send)
+    timer.daemon = True
+    timer.start()
+
+
 class Interruption:
     """While entered, the first SIGTERM, SIGINT or SIGHUP raises `InterruptedBySignal` inside `allowed()`.
 
     One that arrives outside of it is kept until `allowed()` is entered the next time. Once one has been raised, further
     ones are ignored: whoever tidies up after the first must not be interrupted by the second. `renew` lets one more
     through. Outside the main thread it does nothing: Python hands signals to the main thread only.
+
+    An import is never interrupted: it would leave the module's lock taken, and a thread that imports the same module
+    would wait for it without end, and the program's end for that thread. The signal comes again a moment later.
     """
 
     def __init__(self) -> None:
@@ -67,8 +96,11 @@ class Interruption:
         if callable(outer):
             outer(self._pending, None)  # it came too late for us: whoever was asked before us gets it
 
-    def _note(self, number: int, _: FrameType | None) -> None:
+    def _note(self, number: int, frame: FrameType | None) -> None:
         if self._is_spent:
+            return
+        if self._is_allowed and _is_in_import(frame):
+            _send_again(number)
             return
         if self._is_allowed:
             self._raise(number)
@@ -78,6 +110,22 @@ class Interruption:
         self._is_spent = True
         self._pending = None
         raise InterruptedBySignal(signal.Signals(number).name)
+
+
+def let_outcome_stand() -> None:
+    """From now on SIGTERM, SIGINT and SIGHUP change nothing: what was done is done, and this process is about to end.
+
+    The exit code is then the outcome's, however late a signal comes.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for name in _NAMES:
+            number = getattr(signal, name, None)
+            if number is not None:
+                signal.signal(number, _ignore)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Not SIG_IGN: the programs that we start would inherit that."""
 
 
 def ask_to_restart(pid: int) -> bool:

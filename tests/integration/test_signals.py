@@ -1,13 +1,18 @@
 """Signals are real here, and hit this very process: they interrupt only where that is safe."""
 
+import importlib
 import os
 import signal
+import sys
+import threading
+from pathlib import Path
 
 import pytest
 
 from orchestration.errors import InterruptedBySignal
-from orchestration.system.signals import Interruption, Requests, ask_to_restart
+from orchestration.system.signals import Interruption, Requests, ask_to_restart, let_outcome_stand
 
+PATIENCE_S = 30.0
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
 
@@ -61,3 +66,34 @@ def test_what_was_there_before_is_there_again_afterwards() -> None:
     with Interruption(), Requests():
         pass
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)] == before
+
+
+def test_a_signal_that_comes_after_the_outcome_changes_nothing() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        let_outcome_stand()
+        for number in before:
+            send(number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_an_import_is_not_interrupted_so_that_no_thread_waits_for_its_lock_without_end(tmp_path: Path) -> None:
+    (tmp_path / "slowly_imported.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(0.3)\n", encoding="utf-8"
+    )
+    sys.path.insert(0, str(tmp_path))
+    try:
+        with Interruption() as interruption, pytest.raises(InterruptedBySignal):
+            _import_and_wait(interruption)
+    finally:
+        sys.path.remove(str(tmp_path))
+        assert sys.modules.pop("slowly_imported", None) is not None
+
+
+def _import_and_wait(interruption: Interruption) -> None:
+    with interruption.allowed():
+        importlib.import_module("slowly_imported")
+        threading.Event().wait(PATIENCE_S)
+        pytest.fail("nothing interrupted what came after the import")
