@@ -105,9 +105,33 @@ def read_lock_holder(path: Path) -> LockHolder | None:
 def _read_holder(path: Path) -> LockHolder:
     try:
         note = json.loads(path.read_text(encoding="utf-8"))
-        return LockHolder(pid=int(note["pid"]), since=str(note["since"]), purpose=str(note["purpose"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        pid = note["pid"]
+        # The note may be damaged, and whoever it names is sent signals: it must be a process that has this file open.
+        if not isinstance(pid, int) or pid <= 1 or not _may_have_open(pid, path):
+            return LockHolder()
+        return LockHolder(pid=pid, since=str(note["since"]), purpose=str(note["purpose"]))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return LockHolder()
+
+
+def _may_have_open(pid: int, path: Path) -> bool:
+    """Whether a process has this file open, or it cannot be told (another user's process, no Linux)."""
+    folder = Path(f"/proc/{pid}/fd")
+    if not Path("/proc/self/fd").is_dir():
+        return True
+    try:
+        handles = list(folder.iterdir())
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    wanted = path.stat()
+    for handle in handles:
+        with contextlib.suppress(OSError):
+            found = handle.stat()
+            if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+                return True
+    return False
 
 
 if sys.platform == "win32":

@@ -1,5 +1,6 @@
 """The lock of an instance, held by real processes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -203,3 +204,19 @@ def test_a_failure_inside_the_block_frees_the_lock(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), hold_lock(path, purpose="startup", since=_NOW):
         raise ZeroDivisionError
     assert read_lock_holder(path) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="open files of other processes")
+@pytest.mark.parametrize("pid", ["BYSTANDER", 1, 0, -1, 2**70, "7", None, True])
+def test_a_damaged_note_names_nobody(tmp_path: Path, pid: object) -> None:
+    path = tmp_path / "startup.lock"
+    with subprocess.Popen(["sleep", "60"]) as bystander:
+        try:
+            with hold_lock(path, purpose="startup", since=_NOW):
+                note = {"pid": bystander.pid if pid == "BYSTANDER" else pid, "since": _NOW, "purpose": "startup"}
+                path.write_text(json.dumps(note), encoding="utf-8")
+                holder = read_lock_holder(path)
+                assert holder is not None
+                assert holder.pid is None
+        finally:
+            bystander.kill()
