@@ -11,6 +11,8 @@ from orchestration.settings import GatewayRuntime
 from orchestration.system.files import write_atomic
 
 RECORD_NAME = "gateway.json"
+_MAX_PORT = 65535
+_TEXTS = ("container", "project", "service", "compose_dir", "birth", "log")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,17 +66,36 @@ def parse_record(fields: Mapping[str, Any]) -> GatewayRecord:
     Raises:
         ValueError, KeyError, TypeError, AttributeError: They are none.
     """
-    known = {field.name for field in dataclasses.fields(GatewayRecord)}
-    values = {name: value for name, value in fields.items() if name in known}
-    return GatewayRecord(**{**values, "runtime": GatewayRuntime(values["runtime"]), "port": int(values["port"])})
+    return GatewayRecord(
+        runtime=GatewayRuntime(fields["runtime"]),
+        host=_read_text(fields["host"]),
+        port=_read_number(fields["port"], most=_MAX_PORT),
+        pid=None if fields.get("pid") is None else _read_number(fields["pid"], least=2),
+        simulated=fields.get("simulated") is True,
+        **{name: _read_text(fields[name]) for name in _TEXTS if name in fields},
+    )
 
 
 def read_record(state_dir: Path) -> GatewayRecord | None:
     """The record in the state folder, or None if there is none that can be understood."""
     try:
         return parse_record(json.loads((state_dir / RECORD_NAME).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _read_text(value: object) -> str:
+    # It ends up in argument lists and paths, which take no such byte.
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError("no text")
+    return value
+
+
+def _read_number(value: object, *, least: int = 1, most: int = 2**31 - 1) -> int:
+    # As a process id, 1 and below mean the whole system or groups of processes: never take one from a file.
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError("no number that can be one")
+    return value
 
 
 def remove_record(state_dir: Path) -> None:

@@ -20,12 +20,14 @@ from orchestration.logs import prune_logs
 from orchestration.settings import GatewayRuntime, Settings, TradingMode
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Following
+from orchestration.system.process_table import read_argv, read_pids, read_standard_output
 from orchestration.system.processes import (
     LaunchedProcess,
     ProcessIdentity,
     end_process_tree,
     is_running,
     launch_detached,
+    read_identity,
     read_uptime_s,
 )
 
@@ -35,6 +37,7 @@ _LOOK_S = 0.02
 _EVIDENCE_LINES = 15
 _FOLLOW_LOOK_S = 0.1  # a look is one read of an open file
 
+_MODULE = "orchestration.simulator"
 _BOUND_LINE = "closed until the login is over"  # the simulator has its port; its login follows
 
 
@@ -69,6 +72,8 @@ class SimulatorRuntime:
         self._find_users = find_users
         found = record if record is not None else read_record(settings.state_dir)
         self._record = found if found is not None and found.runtime is GatewayRuntime.SIMULATOR else None
+        if self._record is None or self._record.pid is None:
+            self._record = _find_unrecorded(settings, self._marker) or self._record
         # One start has one time, whatever the wall clock does later.
         self._started_at: dict[ProcessIdentity, datetime] = {}
 
@@ -245,6 +250,33 @@ def _read_identity_of(record: GatewayRecord | None) -> ProcessIdentity | None:
     return ProcessIdentity(pid=record.pid, birth=record.birth)
 
 
+def _find_unrecorded(settings: Settings, marker: Path) -> GatewayRecord | None:
+    """The simulator of this instance that nobody lived to record, or whose record is damaged: by its own arguments."""
+    for pid in read_pids():
+        try:
+            argv, log = read_argv(pid), read_standard_output(pid)
+        except PermissionError:
+            continue  # another user's, so not started by us
+        identity = read_identity(pid)
+        port = _read_option(argv, "--port")
+        if _MODULE not in argv or _read_option(argv, "--start-marker") != str(marker) or identity is None or not port:
+            continue
+        return GatewayRecord(
+            runtime=GatewayRuntime.SIMULATOR,
+            host=_read_option(argv, "--host") or settings.gateway_host,
+            port=int(port),
+            pid=pid,
+            birth=identity.birth,
+            log=str(log or ""),
+            simulated=True,
+        )
+    return None
+
+
+def _read_option(argv: Sequence[str], name: str) -> str:
+    return argv[argv.index(name) + 1] if name in argv[:-1] else ""
+
+
 class FileFollowing:
     """A `Following` of a file that grows."""
 
@@ -282,7 +314,7 @@ class FileFollowing:
 
 def build_simulator_argv(settings: Settings, *, marker: Path) -> tuple[str, ...]:
     """How the simulator is started; `marker` is the file that tells a restart from a first start. Pure."""
-    argv = [sys.executable, "-m", "orchestration.simulator", "--host", settings.gateway_host]
+    argv = [sys.executable, "-m", _MODULE, "--host", settings.gateway_host]
     argv += ["--port", str(settings.gateway_port)]
     argv += ["--start-marker", str(marker)]
     if settings.trading_mode is TradingMode.LIVE:

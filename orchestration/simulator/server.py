@@ -226,6 +226,7 @@ class Simulator:
             await writer.drain()
             return
         self._clients.add(client_id)
+        self._log.simulator(f"client {client_id} completes the handshake")
         try:
             await self._answer(reader, writer)
         finally:

@@ -93,6 +93,23 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     scene.runtime().stop(timeout_s=5.0)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="arguments of other processes")
+@pytest.mark.parametrize("content", [None, b"{", b'{"runtime": "simulator", "host": "h", "port": 1, "pid": -1}'])
+def test_a_simulator_that_nobody_lived_to_record_is_found_by_its_arguments(scene: Scene, content: bytes | None) -> None:
+    scene.start()
+    first = scene.identity()
+    path = scene.settings().state_dir / "gateway.json"
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    assert scene.runtime().probe().state is ContainerState.RUNNING
+    assert not scene.start()
+    assert any(f"process {first.pid}" in line for line in scene.progress)
+    assert scene.runtime().stop(timeout_s=10.0)
+    assert not is_running(first)
+
+
 def wait_for(is_so: Callable[[], bool]) -> None:
     deadline_s = time.monotonic() + 30.0
     while not is_so():

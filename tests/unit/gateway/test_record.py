@@ -1,5 +1,6 @@
 """The record of a run's gateway."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,31 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     assert read_record(tmp_path) is None
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"runtime": "moon", "host": "", "port": 1}', "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "null", '{"runtime": "moon", "host": "", "port": 1}', "\xff", "[" * 100_000]
+)
 def test_a_record_that_cannot_be_understood_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / RECORD_NAME).write_text(text, encoding="latin-1")
+    assert read_record(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pid": 1},
+        {"pid": -1},
+        {"pid": "7"},
+        {"port": 0},
+        {"port": 70000},
+        {"log": 5},
+        {"container": "a\0b"},
+        {"host": []},
+    ],
+)
+def test_a_record_with_an_impossible_value_is_none(tmp_path: Path, change: dict[str, object]) -> None:
+    write_record(tmp_path, RECORD)
+    path = tmp_path / RECORD_NAME
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | change), encoding="utf-8")
     assert read_record(tmp_path) is None
 
 
