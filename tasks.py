@@ -108,7 +108,7 @@ def gateway_down(_: Context, force: bool = False, json: bool = False) -> None:
     from orchestration.shutdown import GATEWAY_DOWN, GATEWAY_DOWN_BY_FORCE
 
     down = GATEWAY_DOWN_BY_FORCE if force else GATEWAY_DOWN
-    _end(cli.run_steps("gateway.down", (down,), as_json=json, starts=True))
+    _end(cli.run_steps("gateway.down", (down,), as_json=json, starts=True, respects_hold=False))
 
 
 @task(

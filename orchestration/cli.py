@@ -120,9 +120,17 @@ def check_gameplan_file(path: str, *, as_json: bool) -> int:
     return int(ExitCode.SUCCESS if verdict.is_valid else ExitCode.FAILURE)
 
 
-def run_steps(kind: str, steps: tuple[Step, ...], *, as_json: bool, starts: bool = False, follows: bool = True) -> int:
+def run_steps(
+    kind: str,
+    steps: tuple[Step, ...],
+    *,
+    as_json: bool,
+    starts: bool = False,
+    follows: bool = True,
+    respects_hold: bool = True,
+) -> int:
     """Run other steps than the start-up's five: what takes something down, or restarts it."""
-    mission = Mission(kind=kind, steps=steps, starts=starts, follows_record=follows)
+    mission = Mission(kind=kind, steps=steps, starts=starts, follows_record=follows, respects_hold=respects_hold)
     report = run_mission(mission, console.build_display(as_json=as_json))
     if as_json:
         console.print_json(build_json(report))

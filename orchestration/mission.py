@@ -33,8 +33,9 @@ class Mission:
     Attributes:
         kind: The command, for example `startup`; it stands in the journal and in the lock's note.
         steps: Its steps, in order.
-        starts: Whether it brings something up. Such a run refuses while the system is held down or another run is
-            under way. One that takes something down goes first: it ends the other run.
+        starts: Whether it refuses while another run is under way, as what brings something up does. Otherwise it goes
+            first: it ends the other run.
+        respects_hold: Whether it refuses while the system is held down.
         follows_record: Whether it acts on the gateway that this instance started, whatever the environment says now.
         replaces_bot: Whether a running bot is to be stopped in order first.
         supervises: Whether this process stays with the bot. It then adopts the bot that this instance recorded, or
@@ -44,6 +45,7 @@ class Mission:
     kind: str
     steps: tuple[Step, ...]
     starts: bool = True
+    respects_hold: bool = True
     follows_record: bool = False
     replaces_bot: bool = False
     supervises: bool = False

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestration.alerts.delivery import Delivery, channel_problem
-from orchestration.bot.find import find_bot
+from orchestration.bot.find import FoundBot, FoundBy, find_bot
 from orchestration.bot.record import build_record_path
 from orchestration.bot.record import read_record as read_bot_record
 from orchestration.bot.stop import stop_bot
@@ -39,6 +39,11 @@ from orchestration.system.signals import Interruption
 from orchestration.telling import Teller
 
 JOURNAL_FILE = "journal.sqlite3"
+SAYS_WHICH_INSTANCE = (
+    "INSTANCE",
+    "STATE_DIR",
+    "ENV_FILE",
+)  # wrong, they leave in doubt which is meant
 _FLUSH_TIMEOUT_S = 10.0  # SPEC A2: at most this much more at exit
 _HAND_ON_TIMEOUT_S = 2.0
 _CLEANUP_STOP_TIMEOUT_S = 5.0
@@ -218,7 +223,8 @@ class Run:
             if self._mission.starts:
                 self._refuse_beside_supervisor()
                 self._take_lock()
-                refuse_if_held(settings.state_dir)
+                if self._mission.respects_hold:
+                    refuse_if_held(settings.state_dir)
                 self._teller.tell_begin()
             else:
                 self._end_other_run()
@@ -316,18 +322,36 @@ class Run:
         self._teller.tell_failure(failure)
 
     def _tidy_up(self) -> None:
-        """Leave nothing half-started: no bot of this run, no simulated gateway that nobody uses."""
-        if not self._mission.starts or self._current is None:
+        """Leave nothing half-started: no bot that is not validated, no simulated gateway that nobody uses."""
+        if not self._mission.starts or (self._current is None and not self._is_misconfigured_supervision()):
             return  # nothing was started, and what runs is not this run's
         with self._failures_caught(is_interruptible=False):
+            if self._current is None:
+                self._take_lock()
             presence = find_bot(self._settings)
-            record = presence.found.record if presence.found else None
-            if presence.found is not None and record is not None and record.run_id == self.run_id:
+            if presence.found is not None and self._must_not_stay(presence.found):
                 stop_bot(self._settings, presence.found, timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=self._show)
                 presence = find_bot(self._settings)
             unused = presence.found is None and not presence.is_unknown
             if unused and self._settings.gateway_runtime is GatewayRuntime.SIMULATOR:
                 self._desk.runtime.stop_unless_used(timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=self._show)
+
+    def _is_misconfigured_supervision(self) -> bool:
+        """Whether a supervising run could not begin, for a wrong setting, and it is clear whose bot it would adopt."""
+        failure = self._failure
+        is_misconfigured = failure is not None and failure.word is FailureWord.CONFIG_INVALID
+        in_doubt = failure is not None and any(line.startswith(SAYS_WHICH_INSTANCE) for line in failure.evidence)
+        return self._mission.supervises and is_misconfigured and not in_doubt
+
+    def _must_not_stay(self, bot: FoundBot) -> bool:
+        """Whether a bot that runs after a failure is this run's to stop.
+
+        One that this run started is. So is one that a supervising run would have adopted: the gateway or the plan that
+        it trades on could not be validated, and nobody would watch it. One that was started by hand never is.
+        """
+        if bot.how is FoundBy.BY_COMMAND:
+            return False
+        return self._mission.supervises or (bot.record is not None and bot.record.run_id == self.run_id)
 
     def _build_report(self) -> Report:
         return build_report(

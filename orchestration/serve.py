@@ -97,7 +97,7 @@ def _serve(options: Options, clock: SystemClock, host: HostNotifier, display: Di
             failed.append(report.failure)
         return report
 
-    code = _watch(settings, clock, host, requests, restart=restart, report=report)
+    code = _watch(settings, clock, host, requests, restart=restart, report=report, as_json=options.as_json)
     if not options.service:
         return int(ExitCode.FAILURE) if code == ExitCode.GIVE_UP else code
     if code == ExitCode.GIVE_UP:
@@ -119,6 +119,7 @@ def _watch(
     *,
     restart: Restart | None,
     report: Report | None,
+    as_json: bool = False,
 ) -> int:
     """Open what a supervisor needs, and let it run."""
     log = logging.getLogger("orchestration.supervisor")
@@ -135,7 +136,7 @@ def _watch(
             prefix="supervisor" if restart is not None else "monitor",
         ),
         Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log, redact=redactor.text) as journal,
-        contextlib.closing(watch_display.build(settings)) as watching,
+        contextlib.closing(watch_display.build(settings, as_json=as_json)) as watching,
     ):
         delivery = _build_delivery(settings, journal, clock, redactor)
         try:

@@ -18,10 +18,11 @@ from orchestration.errors import ExitCode, StartupFailure, State
 from orchestration.gateway import api
 from orchestration.mission import Display, Mission, Step
 from orchestration.report import Report, build_json
-from orchestration.run import Run
+from orchestration.run import SAYS_WHICH_INSTANCE, Run
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
+from orchestration.system.signals import let_outcome_stand
 
 STEPS = (
     Step(name="preflight", state=State.INITIALIZING, act=act.preflight),
@@ -33,7 +34,6 @@ STEPS = (
 
 
 _SERVICE_DOCKER_TIMEOUT_S = "180"  # Docker Desktop needs up to minutes after logon
-_SAYS_WHICH_INSTANCE = ("INSTANCE", "STATE_DIR", "ENV_FILE")
 _NEEDS_LIBRARIES = frozenset({"gateway.wait", "gameplan.check", "bot.start"})
 
 
@@ -92,7 +92,7 @@ def load_settings_of_what_runs() -> Settings:
     try:
         return Settings.load()
     except StartupFailure as failure:
-        if any(problem.startswith(_SAYS_WHICH_INSTANCE) for problem in failure.evidence):
+        if any(problem.startswith(SAYS_WHICH_INSTANCE) for problem in failure.evidence):
             raise
         return Settings.load(lenient=True)
 
@@ -168,6 +168,7 @@ def start(options: Options) -> int:
         return serve(options)
     display = console.build_display(as_json=options.as_json)
     report = run_startup(options, display)
+    let_outcome_stand()
     if options.as_json:
         console.print_json(build_json(report))
     return int(report.exit_code)

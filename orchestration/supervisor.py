@@ -118,11 +118,14 @@ class Supervisor:
     def run(self) -> int:
         """Watch. Returns 0 after an ordered end, 1 after an unplanned one, 78 where only a person can help."""
         self._book.begin(pid=os.getpid())
-        code = self._watch()
+        try:
+            code = int(self._watch())
+        except Exception as error:  # noqa: BLE001 - the watch's boundary: a mistake of ours must not leave a bot unwatched
+            code = int(self._end_after_mistake(error))
         self._book.end(exit_code=code, ended_by=self._requests.ended_by)
         return code
 
-    def _watch(self) -> int:
+    def _watch(self) -> ExitCode:
         post = self._post
         with Lookout(post.settings, post.runtime, clock=post.clock) as lookout:
             self._requests.wake = lookout.wake
@@ -131,12 +134,9 @@ class Supervisor:
             while True:
                 # Cleared before the look: what happens during it is looked at next.
                 lookout.wake.clear()
-                try:
-                    code = self._go_round(lookout)
-                except Exception as error:  # noqa: BLE001 - this loop's boundary: a mistake of ours must not leave a bot unwatched
-                    code = self._end_after_mistake(lookout, error)
+                code = self._go_round(lookout)
                 if code is not None:
-                    return int(code)
+                    return code
 
     def _go_round(self, lookout: Lookout) -> ExitCode | None:
         post, requests = self._post, self._requests
@@ -209,7 +209,7 @@ class Supervisor:
             self._stop_bot(lookout)
         return ExitCode.SUCCESS
 
-    def _end_after_mistake(self, lookout: Lookout, error: Exception) -> ExitCode:
+    def _end_after_mistake(self, error: Exception) -> ExitCode:
         """Say it, stop the bot in order, and end as a failure: the service manager runs everything anew."""
         post = self._post
         post.log.error("internal error\n%s", traceback.format_exc())
@@ -223,12 +223,13 @@ class Supervisor:
             )
         )
         if post.restart is not None:
-            self._stop_bot(lookout)
+            self._stop_bot(None)
         return ExitCode.FAILURE
 
-    def _stop_bot(self, lookout: Lookout) -> None:
+    def _stop_bot(self, lookout: Lookout | None) -> None:
         post = self._post
-        lookout.expect_end()
+        if lookout is not None:
+            lookout.expect_end()
         presence = find_bot(post.settings)
         if presence.found is None:
             return

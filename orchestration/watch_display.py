@@ -19,9 +19,10 @@ _KEPT_NOTICES = 8
 _REFRESHES_PER_SECOND = 1
 
 
-def build(settings: Settings) -> Watching:
-    """The view that fits where the output goes."""
-    return LiveWatch(sys.stdout, settings) if sys.stdout.isatty() else PlainWatch(sys.stdout)
+def build(settings: Settings, *, as_json: bool = False) -> Watching:
+    """The view that fits where the output goes; with `as_json` standard output holds one JSON document and no more."""
+    stream = sys.stderr if as_json else sys.stdout
+    return LiveWatch(stream, settings) if stream.isatty() else PlainWatch(stream)
 
 
 class PlainWatch:

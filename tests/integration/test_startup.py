@@ -318,6 +318,7 @@ def test_a_held_system_stays_down_and_says_who_holds_it(system: System) -> None:
     system.startup()
     assert system.inv("hold", "--reason", "maintenance of the host").code == 0
     assert system.processes() == []
+    assert system.inv("gateway.down").code == 0  # what stops something is not refused
     refused = system.startup()
     assert refused.code == 1
     assert refused.document["failure"] == "HELD"

@@ -163,6 +163,66 @@ def test_a_bot_on_another_plan_is_not_adopted_but_started_anew(watched: System) 
     assert end_and_read(again, SIGTERM).code == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"SIMULATOR_FAULTS": "accepts_silent", "GATEWAY_HEALTH_TIMEOUT": "2"}, "GATEWAY_TIMEOUT"),
+        ({"SIMULATOR_FAULTS": "wrong_account"}, "GATEWAY_WRONG_ACCOUNT"),
+        ({"GATEWAY_HEALTH_TIMEOUT": "soon"}, "CONFIG_INVALID"),
+    ],
+)
+def test_a_start_that_could_not_validate_leaves_no_bot_trading(
+    watched: System, change: dict[str, str], word: str
+) -> None:
+    process = begin(watched)
+    process.send_signal(SIGKILL)
+    process.communicate(timeout=PATIENCE_S)
+    assert len(watched.bots()) == 1
+    assert watched.inv("gateway.down").code == 0
+    watched.environ |= change
+    ended = watched.startup("--foreground")
+    assert (ended.code, ended.document["failure"]) == (1, word)
+    assert watched.bots() == []
+
+
+def test_a_start_that_is_ended_before_it_adopts_leaves_no_bot_trading(watched: System) -> None:
+    process = begin(watched)
+    process.send_signal(SIGKILL)
+    process.communicate(timeout=PATIENCE_S)
+    assert watched.inv("gateway.down").code == 0
+    watched.environ["SIMULATOR_FAULTS"] = "slow_login=60"
+    logs = len(watched.startup_log().split("step gateway.wait ("))
+    again = watched.begin("--foreground")
+    wait_until(lambda: len(watched.startup_log().split("step gateway.wait (")) > logs, "wait for the gateway")
+    assert end_and_read(again, SIGTERM).document["failure"] == "INTERRUPTED"
+    assert watched.bots() == []
+
+
+def test_with_json_standard_output_is_one_document_though_the_watch_goes_on(watched: System) -> None:
+    process = begin(watched, "--foreground")
+    wait_until(lambda: watched.inv("status", "--json").document["bot"]["supervised"], "supervisor")
+    psutil.Process(pid_of_gateway(watched)).kill()
+    wait_until(lambda: "Gateway lost" in _supervisor_log(watched), "loss of the gateway")
+    ended = end_and_read(process, SIGTERM)
+    assert ended.document["exit_code"] == 0
+    assert "Gateway lost" in ended.err
+
+
+def _supervisor_log(system: System) -> str:
+    return "".join(path.read_text(encoding="utf-8") for path in system.logs.glob("supervisor_*.log"))
+
+
+@pytest.mark.parametrize("content", [b"\0\0\0", b'{"runtime": "simulator", "host": "h", "port": 1, "log": "a\\u0000"}'])
+def test_a_damaged_record_of_the_gateway_ends_no_supervisor(watched: System, content: bytes) -> None:
+    process = watched.begin("--foreground")
+    watched.wait_for_log("step bot.start")
+    (watched.state / "gateway.json").write_bytes(content)
+    wait_until(lambda: _supervisor_log(watched) or process.poll() is not None, "supervisor")
+    assert watched.bots()
+    assert end_and_read(process, SIGTERM).code == 0
+    assert "internal error" not in _supervisor_log(watched)
+
+
 def test_a_bot_started_by_hand_is_not_adopted(watched: System) -> None:
     watched.environ["BOT_ARGUMENTS"] = "none"
     command = [sys.executable, str(watched.root / "small_bot.py"), "--ready"]
