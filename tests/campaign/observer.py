@@ -1,0 +1,326 @@
+"""What is seen of a run from outside, and which of the safety rules it breaks. Never asks the program.
+
+The rules are those of the specification's first section; each violation begins with the number of the rule.
+"""
+
+import contextlib
+import json
+import os
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tests.campaign.draw import PAIRED, SUPERVISED, Fault, Runtime, Way
+from tests.campaign.world import PASSWORD, PULSE, World, docker
+from tests.integration.alerts_scene import TOKEN
+
+_LOOK_S = 0.2
+_SECRETS = (PASSWORD, PULSE, TOKEN)
+_TRADES = frozenset({"A", "B"})
+_HANDSHAKE = re.compile(r"SIMULATED: client \d+ completes the handshake")
+_OUR_TRACEBACK = re.compile(r"^  File .*orchestration", re.MULTILINE)
+_SLACK_S = 0.05  # the gateway's log has milliseconds, and is written right before its last words are sent
+_LONGEST_S = 100.0  # two waits, a second factor, a stop, ten seconds for alerts; on a machine that is busy
+_NO_BOT_OF_OURS = frozenset({"BOT_ALREADY_RUNNING", "ALREADY_STARTING", "HELD"})
+_BOT_IS_HIT = frozenset({Fault.KILL_BOT, Fault.BOT_DIES, Fault.KILL_RUN, Fault.TERM_RUN, Fault.INT_RUN})
+_JOURNAL_IS_HIT = frozenset({Fault.JOURNAL_BYTES, Fault.JOURNAL_CUT, Fault.STATE_GONE, Fault.FULL_STATE})
+
+
+@dataclass
+class Ended:
+    """One process of a run, after its end.
+
+    Attributes:
+        way: What it was asked for: no argument, `--foreground` or `--service`.
+        code: Its exit code; negative for a signal.
+        out: Standard output.
+        err: Standard error.
+        report: The JSON document it printed, if it printed one.
+    """
+
+    way: str
+    code: int
+    out: str
+    err: str
+    report: dict[str, Any] | None = None
+
+    @property
+    def failure(self) -> str:
+        """The failure's word; empty without one."""
+        return str((self.report or {}).get("failure") or "")
+
+
+@dataclass
+class Seen:
+    """What was seen of one run.
+
+    Attributes:
+        begun_s: When it began, by the machine's own monotonic clock.
+        begun_at: The same, by its wall clock, in seconds of the epoch.
+        ended_s: When all of its processes had ended.
+        ended: Its processes.
+        argvs: All argument lists that the system's processes had.
+        bots_left: The ledger's lines of the bots that live afterwards.
+        is_faulty: Whether the fault was injected in it, or is in place.
+        forced: Whether it had to be ended by force, for it did not end by itself.
+    """
+
+    begun_s: float = field(default_factory=time.monotonic)
+    begun_at: float = field(default_factory=time.time)
+    ended_s: float = 0.0
+    ended: list[Ended] = field(default_factory=list)
+    argvs: set[str] = field(default_factory=set)
+    bots_left: list[dict[str, object]] = field(default_factory=list)
+    is_faulty: bool = True
+    forced: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """The exit codes and words of its processes, for the table."""
+        return ", ".join(
+            " ".join(
+                part for part in (str(one.code), one.failure or str((one.report or {}).get("fallback") or "")) if part
+            )
+            for one in self.ended
+        )
+
+
+@contextlib.contextmanager
+def watching(world: World, seen: Seen) -> Iterator[None]:
+    """Look at the process table again and again while the block runs."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(_LOOK_S):
+            seen.argvs.update(_read_argvs(str(world.system.state)))
+
+    thread = threading.Thread(target=look, name="observer")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def find_violations(world: World, seen: Seen) -> list[str]:
+    """Everything about a run that breaks a rule."""
+    found: list[str] = []
+    for check in _CHECKS:
+        found += check(world, seen)
+    return found
+
+
+def read_living_bots(world: World) -> list[dict[str, object]]:
+    """The ledger's lines of the bots that live now."""
+    return [line for line in world.read_ledger() if line["event"] == "start" and _is_alive(line)]
+
+
+def _check_bots(world: World, seen: Seen) -> Iterator[str]:
+    """Rules 1 and 2: on which plan, after which handshake, and how many."""
+    handshakes = _read_handshakes(world)
+    for line in world.read_ledger():
+        at_s = _number(line["at_s"])
+        if at_s < seen.begun_s:
+            continue
+        if line["event"] == "beside":
+            yield f"2: bot {line['pid']} started while {line['others']} ran"
+        if line["event"] != "start" or line["strategy"] not in _TRADES:
+            continue
+        started_at = at_s - seen.begun_s + seen.begun_at
+        if not any(seen.begun_at - _SLACK_S <= at <= started_at + _SLACK_S for at in handshakes):
+            yield f"1: bot {line['pid']} trades, and no handshake of this run came before it"
+        if line["date"] != datetime.now(ZoneInfo("America/New_York")).date().isoformat():
+            yield f"1: bot {line['pid']} trades on the plan of {line['date']}"
+        if line["sha256"] not in _valid_plans(world, seen.begun_s, at_s):
+            yield f"1: bot {line['pid']} trades on bytes that were no valid plan in this run"
+    if len(seen.bots_left) > 1:
+        yield f"2: {len(seen.bots_left)} bots run afterwards"
+
+
+def _check_left_running(world: World, seen: Seen) -> Iterator[str]:
+    """Rule 1: what is left running after a run that failed."""
+    trading = [line for line in seen.bots_left if line["strategy"] in _TRADES]
+    for one in seen.ended:
+        if one.failure in _NO_BOT_OF_OURS or one.code < 0 or len(seen.ended) > 1:
+            continue
+        is_supervisor = one.way in SUPERVISED
+        if trading and is_supervisor:
+            yield f"1: supervisor ended with {one.code} {one.failure} and left bot {trading[0]['pid']} running"
+        started = [line for line in trading if _number(line["at_s"]) > seen.begun_s]
+        if started and one.failure:
+            yield f"1: {one.failure}, and bot {started[0]['pid']} of this run still runs"
+    is_up = [one for one in seen.ended if one.code in {0, 2} and one.way == Way.STARTUP]
+    if is_up and not seen.bots_left and not (seen.is_faulty and world.case.fault in _BOT_IS_HIT):
+        yield f"3: exit code {is_up[0].code}, and no bot runs"
+
+
+def _check_ends(_world: World, seen: Seen) -> Iterator[str]:
+    """Rule 3: exit codes, reports, and bounded time."""
+    if seen.forced:
+        yield "3: it did not end in bounded time"
+    if seen.ended_s - seen.begun_s > _LONGEST_S:
+        yield f"3: it took {seen.ended_s - seen.begun_s:.0f} s"
+    for one in seen.ended:
+        allowed = {Way.SERVICE: {0, 1, 78}, Way.FOREGROUND: {0, 1, 2}}.get(Way(one.way), {0, 1, 2})
+        if one.code < 0 and (seen.is_faulty or not one.out):
+            continue  # it was killed, or asked to end before it was far enough to begin a run
+        if one.code not in allowed:
+            yield f"3: exit code {one.code}: {one.err[-300:]}"
+        if _OUR_TRACEBACK.search(one.err) or one.failure == "INTERNAL_ERROR":
+            yield f"3: a bug: {(one.report or {}).get('message')} {one.err[-600:]}"
+        if one.report is None and one.way == Way.STARTUP:
+            yield f"3: no report: {one.out[-200:]} {one.err[-300:]}"
+        report = one.report or {}
+        if report.get("failure") and not (report.get("message") and report.get("next_action")):
+            yield f"3: {report['failure']} without a message or what to do next"
+
+
+def _check_restarts(world: World, _seen: Seen) -> Iterator[str]:
+    """Rule 3: nothing retries for ever."""
+    for path in world.system.logs.glob("startup_*.log"):
+        count = path.read_text(encoding="utf-8", errors="replace").count("Gateway restart attempted")
+        if count > 1:
+            yield f"3: {count} restarts of the gateway in one run"
+
+
+def _check_journal(world: World, seen: Seen) -> Iterator[str]:
+    """Rule 3: each failure is recorded, and alerted or kept to be."""
+    is_hit = world.case.fault in _JOURNAL_IS_HIT and seen.is_faulty
+    runs, alerts, problem = read_journal(world.system.state / "journal.sqlite3")
+    if problem and not is_hit:
+        yield f"3: the journal: {problem}"
+    told_internal = [title for title in alerts if "INTERNAL_ERROR" in title or "Supervision failed" in title]
+    if told_internal:
+        yield f"3: a bug: {told_internal}"
+    told = [one.title for one in world.channel.received if "embeds" in one.document]
+    for one in seen.ended:
+        run_id = str((one.report or {}).get("run_id"))
+        if one.report is None or is_hit:
+            continue
+        if run_id not in runs:
+            yield f"3: run {run_id} is not in the journal"
+        elif runs[run_id] is None:
+            yield f"3: run {run_id} has no result in the journal"
+        if one.failure and not any(one.failure in title for title in (*told, *alerts)):
+            yield f"3: {one.failure} was neither told nor kept to be told: {told} {alerts}"
+
+
+def _check_secrets(world: World, seen: Seen) -> Iterator[str]:
+    """Rule 4: no secret in any log, alert, argument list, unit or journal."""
+    for secret in _SECRETS:
+        for path in (*world.system.state.rglob("*"), *world.system.logs.rglob("*")):
+            with contextlib.suppress(OSError):
+                if path.is_file() and secret.encode() in path.read_bytes():
+                    yield f"4: {secret} stands in {path.name}"
+        if any(secret in argv for argv in seen.argvs):
+            yield f"4: {secret} stands in an argument list"
+        if any(secret in one.out + one.err for one in seen.ended):
+            yield f"4: {secret} was printed"
+        if any(secret in json.dumps(one.document) for one in world.channel.received):
+            yield f"4: {secret} was told"
+
+
+def _check_bystander(world: World, _seen: Seen) -> Iterator[str]:
+    """What the system has nothing to do with must survive."""
+    if world.bystander.poll() is not None:
+        yield "0: a process that is not the system's was ended"
+
+
+_Check = Callable[[World, Seen], Iterator[str]]
+_CHECKS: tuple[_Check, ...] = (
+    _check_bots,
+    _check_left_running,
+    _check_ends,
+    _check_restarts,
+    _check_journal,
+    _check_secrets,
+    _check_bystander,
+)
+
+
+def read_journal(path: Path) -> tuple[dict[str, str | None], list[str], str]:
+    """The journal's runs with their results, the titles of its alerts, and what is wrong with it."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as database:
+            problem = str(database.execute("PRAGMA integrity_check").fetchone()[0])
+            runs = dict(database.execute("SELECT run_id, result FROM runs").fetchall())
+            alerts = [title for (title,) in database.execute("SELECT title FROM alerts")]
+    except sqlite3.Error as error:
+        return {}, [], str(error)
+    return runs, alerts, "" if problem == "ok" else problem
+
+
+def parse_report(out: str) -> dict[str, Any] | None:
+    """The one JSON document on standard output, or None."""
+    with contextlib.suppress(ValueError):
+        document = json.loads(out)
+        return document if isinstance(document, dict) else None
+    return None
+
+
+def _valid_plans(world: World, since_s: float, until_s: float) -> set[str]:
+    """The hashes of the valid plans that were in place at any moment of this span."""
+    found = set()
+    for number, (at_s, sha256) in enumerate(world.plans):
+        replaced_s = world.plans[number + 1][0] if number + 1 < len(world.plans) else until_s
+        if sha256 is not None and at_s <= until_s and replaced_s >= since_s:
+            found.add(sha256)
+    return found
+
+
+def _read_handshakes(world: World) -> list[float]:
+    """When a client completed the API's handshake, as the gateway itself wrote down; seconds of the epoch."""
+    if world.case.runtime is Runtime.DOCKER:
+        text = docker("logs", "--timestamps", world.container)
+    elif world.case.runtime is Runtime.EXTERNAL:
+        log = world.root / "external_gateway.log"
+        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    else:
+        logs = sorted(world.system.logs.glob("gateway_*.log"))
+        text = "".join(path.read_text(encoding="utf-8", errors="replace") for path in logs)
+    times = []
+    for line in text.splitlines():
+        if _HANDSHAKE.search(line):
+            # `docker logs` puts its own time in front of the gateway's.
+            own = line.partition("Z ")[2] if world.is_docker else line
+            day, clock = own.split()[:2]
+            whole, _, thousandths = clock.rpartition(":")
+            moment = datetime.strptime(f"{day} {whole}", "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+            times.append(moment.timestamp() + int(thousandths) / 1000)
+    return times
+
+
+def _is_alive(line: dict[str, object]) -> bool:
+    try:
+        fields = Path(f"/proc/{line['pid']}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return False
+    return fields[0] not in "ZX" and fields[19] == line["birth"]
+
+
+def _read_argvs(state: str) -> set[str]:
+    found = set()
+    for name in os.listdir("/proc"):  # noqa: PTH208 - one name after the other, cheaply, many times
+        if not name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            if f"STATE_DIR={state}".encode() in Path(f"/proc/{name}/environ").read_bytes():
+                found.add(Path(f"/proc/{name}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+def _number(value: object) -> float:
+    return float(str(value))
+
+
+def is_paired(world: World) -> bool:
+    """Whether two were started at once."""
+    return world.case.way in PAIRED

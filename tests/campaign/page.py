@@ -1,0 +1,80 @@
+"""The campaign's result as a page: what was run, what came of it, and which rules were broken. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from tests.campaign.conduct import Verdict
+from tests.campaign.draw import Fault, Runtime, Start, Way
+
+_HEAD = """\
+# The fault campaign
+
+Hundreds of seeded runs on real processes, each in a world of its own: something is there already, something goes wrong at
+some instant, and then the system is started again without the fault. An observer that never asks the program judges both
+starts by the five safety rules: it reads what the bots themselves wrote down, the gateway's own log, the process table, the
+database file, and what arrived at the channel. This page is written by the command below; `tests/campaign` is how it is done.
+"""
+
+_OUTCOMES = """\
+## What came of it
+
+Exit codes with their failure or fallback words, and how often; two processes are parted by a comma. A negative code is a
+signal that the campaign sent before the program was far enough to begin a run, or one that cannot be caught.
+"""
+
+
+def render_page(verdicts: Sequence[Verdict], *, command: str, commit: str, machine: str) -> str:
+    """The page, in Markdown."""
+    staged = [one for one in verdicts if not one.problem]
+    injected = sum(one.was_injected for one in staged)
+    broken = [one for one in staged if one.violations]
+    durations = sorted(one.duration_s for one in staged) or [0.0]
+    counted = (
+        f"Commit {commit}. {machine}. {len(verdicts)} runs, {injected} of which lived to meet their fault, "
+        f"{len(verdicts) - len(staged)} of which could not be staged. A run took {durations[len(durations) // 2]:.1f} s "
+        f"(median), {durations[-1]:.1f} s at most."
+    )
+    parts = [
+        _HEAD,
+        f"    {command}\n",
+        f"{counted}\n",
+        f"**Runs that broke a rule: {len(broken)}.**\n",
+        _list_violations(broken),
+        "## How it was started, and where the gateway ran\n",
+        _table("way", list(Way), list(Runtime), [(one.case.way, one.case.runtime) for one in staged]),
+        "## What went wrong, and what was there at the start\n",
+        "The numbers are runs.\n",
+        _table("fault", list(Fault), list(Start), [(one.case.fault, one.case.start) for one in staged]),
+        _OUTCOMES,
+        _render_outcomes(staged),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _table(head: str, rows: Sequence[str], columns: Sequence[str], pairs: Sequence[tuple[str, str]]) -> str:
+    counts = Counter(pairs)
+    lines = [f"| {head} | {' | '.join(columns)} | all |", "|---" * (len(columns) + 2) + "|"]
+    for row in rows:
+        cells = [counts[row, column] for column in columns]
+        lines.append(f"| {row} | {' | '.join(str(cell or '') for cell in cells)} | {sum(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _render_outcomes(verdicts: Sequence[Verdict]) -> str:
+    lines = ["| fault | the run | the next one, without the fault |", "|---|---|---|"]
+    for fault in Fault:
+        mine = [one for one in verdicts if one.case.fault is fault]
+        lines.append(f"| {fault} | {_count(one.outcome for one in mine)} | {_count(one.again for one in mine)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _count(outcomes: Iterable[str]) -> str:
+    return "; ".join(f"{outcome} ×{count}" for outcome, count in Counter(outcomes).most_common())  # noqa: RUF001 - times
+
+
+def _list_violations(broken: Sequence[Verdict]) -> str:
+    lines = []
+    for one in broken:
+        lines += [f"- {one.case}: {one.outcome}; then {one.again}"]
+        lines += [f"  - rule {text}" for text in one.violations] + [f"  - `{one.case.repeat}`"]
+    return "\n".join(lines) + "\n" if lines else ""
