@@ -9,17 +9,18 @@ from tests.campaign.draw import Fault, Runtime, Start, Way
 _HEAD = """\
 # The fault campaign
 
-Hundreds of seeded runs on real processes, each in a world of its own: something is there already, something goes wrong at
-some instant, and then the system is started again without the fault. An observer that never asks the program judges both
-starts by the five safety rules: it reads what the bots themselves wrote down, the gateway's own log, the process table, the
-database file, and what arrived at the channel. This page is written by the command below; `tests/campaign` is how it is done.
+Hundreds of seeded runs on real processes, each in a world of its own: something is there already, something goes wrong
+at some instant, and then the system is started again without the fault. An observer that never asks the program judges
+both starts by the five safety rules: it reads what the bots themselves wrote down, the gateway's own log, the process
+table, the database file, and what arrived at the channel. This page is written by the command below; `tests/campaign`
+is how it is done.
 """
 
 _OUTCOMES = """\
 ## What came of it
 
-Exit codes with their failure or fallback words, and how often; two processes are parted by a comma. A negative code is a
-signal that the campaign sent before the program was far enough to begin a run, or one that cannot be caught.
+Exit codes with their failure or fallback words, and how often; two processes are parted by a comma. A negative code is
+a signal that the campaign sent before the program was far enough to begin a run, or one that cannot be caught.
 """
 
 
@@ -31,8 +32,8 @@ def render_page(verdicts: Sequence[Verdict], *, command: str, commit: str, machi
     durations = sorted(one.duration_s for one in staged) or [0.0]
     counted = (
         f"Commit {commit}. {machine}. {len(verdicts)} runs, {injected} of which lived to meet their fault, "
-        f"{len(verdicts) - len(staged)} of which could not be staged. A run took {durations[len(durations) // 2]:.1f} s "
-        f"(median), {durations[-1]:.1f} s at most."
+        f"{len(verdicts) - len(staged)} of which could not be staged. "
+        f"A run took {durations[len(durations) // 2]:.1f} s (median), {durations[-1]:.1f} s at most."
     )
     parts = [
         _HEAD,
