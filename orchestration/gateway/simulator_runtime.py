@@ -73,6 +73,7 @@ class SimulatorRuntime:
         found = record if record is not None else read_record(settings.state_dir)
         self._record = found if found is not None and found.runtime is GatewayRuntime.SIMULATOR else None
         if self._record is None or self._record.pid is None:
+            # Launched, and whoever launched it was killed before it could be written down; or what was, is damaged.
             self._record = _find_unrecorded(settings, self._marker) or self._record
         # One start has one time, whatever the wall clock does later.
         self._started_at: dict[ProcessIdentity, datetime] = {}
