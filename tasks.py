@@ -290,8 +290,8 @@ def uninstall(_: Context, target: str = "auto", json: bool = False) -> None:
     _end(run_uninstall(target=target, as_json=json))
 
 
-@task(help={"json": _JSON})
-def status(_: Context, json: bool = False) -> None:
+@task(help={"all": "Every instance of this checkout, a line each; the exit code is the worst of theirs", "json": _JSON})
+def status(_: Context, all_: bool = False, json: bool = False) -> None:
     """Show gateway, plan, bot and the last run.
 
     Exit code 0: the bot runs and the gateway is ready, whichever plan; 1: the bot runs, something it needs is not as it
@@ -299,7 +299,7 @@ def status(_: Context, json: bool = False) -> None:
     """
     from orchestration import views
 
-    _end(views.status(as_json=json))
+    _end(views.status_of_all(as_json=json) if all_ else views.status(as_json=json))
 
 
 @task(help={"limit": "How many runs", "json": _JSON})

@@ -22,6 +22,7 @@ from orchestration.gateway.runtime import FindUsers
 from orchestration.preflight import LOCK_FILE, SUPERVISOR_LOCK_FILE
 from orchestration.settings import GatewayRuntime, Settings, find_env_file
 from orchestration.settings.sources import build_instance_file, read_env_file
+from orchestration.settings.variables import known_names
 from orchestration.system.files import is_file_there, write_atomic
 from orchestration.system.lock import read_lock_holder
 
@@ -29,7 +30,8 @@ _MAX_SIGN_BYTES = 64 * 1024
 _THIS_HOST = frozenset({"127.0.0.1", "localhost", "::1"})
 # A run of these takes an instance down: it uses the gateway no longer, though its lock is held.
 _TAKES_DOWN = frozenset({"shutdown", "hold", "bot.stop", "gateway.down", "gateway.restart"})
-_INSTANCE = "INSTANCE"
+_INSTANCE, _DEFAULT = "INSTANCE", "default"
+_OF_ALL = frozenset({"STATE_DIR", "LOG_DIR", "GATEWAY_SHARED_DIR"})
 AGREE = "Give them the same GATEWAY_CONTAINER_NAME, GATEWAY_PORT and TRADING_MODE, or a gateway each."
 JOURNAL_NAME = "journal.sqlite3"
 
@@ -82,7 +84,7 @@ def build_sign(settings: Settings, record: GatewayRecord | None = None) -> Sign:
         instance=settings.instance,
         state_dir=os.path.realpath(settings.state_dir),
         project_dir=str(settings.project_dir),
-        env_file="" if env_file is None else str(env_file),
+        env_file="" if env_file is None else os.path.realpath(env_file),
         runtime=runtime.value,
         host=record.host if record else settings.gateway_host,
         port=record.port if record else settings.gateway_port,
@@ -222,21 +224,22 @@ def find_instances(environ: Mapping[str, str], project_dir: Path) -> tuple[Setti
         environ: The environment; which instance it names does not matter, but that one is among them.
         project_dir: The checkout.
     """
-    bare = {name: value for name, value in environ.items() if name not in {_INSTANCE, "ENV_FILE"}}
-    common = _load(bare, project_dir)
-    found = [_load(environ, project_dir)] if environ.get(_INSTANCE) or environ.get("ENV_FILE") else []
-    found += [_load({**bare, _INSTANCE: name}, project_dir) for name in _read_settings_files(project_dir)]
-    if common.instance == "default":
-        found += [_load({**bare, _INSTANCE: name}, project_dir) for name in _read_state_folders(common.state_dir)]
-    for sign in read_other_signs(dataclasses.replace(common, state_dir=Path(os.devnull))):
+    mine = _load(environ, project_dir)
+    # What this shell says of its own instance is not so for the others; where all of them live is.
+    bare = {name: value for name, value in environ.items() if name in _OF_ALL or name not in known_names()}
+    root = mine.state_dir if mine.instance == _DEFAULT else mine.state_dir.parent
+    found = [mine] if environ.get(_INSTANCE) or environ.get("ENV_FILE") else []
+    names = [*_read_names(project_dir), *_read_state_folders(root)]
+    found += [_load({**bare, _INSTANCE: name}, project_dir) for name in names]
+    for sign in read_other_signs(dataclasses.replace(mine, state_dir=Path(os.devnull))):
         if Path(sign.project_dir) == project_dir:
             found.append(load_other(sign))
-    if is_file_there(project_dir / ".env") or _has_been_used(common.state_dir):
-        found.append(common)
+    if is_file_there(project_dir / ".env") or _has_been_used(root):
+        found.append(_load(bare, project_dir) if found and found[0] is mine else mine)
     if not found:
-        found.append(common)
+        found.append(mine)
     by_state = {os.path.realpath(settings.state_dir): settings for settings in reversed(found)}
-    return tuple(sorted(by_state.values(), key=lambda one: (one.instance != "default", one.instance)))
+    return tuple(sorted(by_state.values(), key=lambda one: (one.instance != _DEFAULT, one.instance)))
 
 
 def _load(environ: Mapping[str, str], project_dir: Path) -> Settings:
@@ -245,17 +248,17 @@ def _load(environ: Mapping[str, str], project_dir: Path) -> Settings:
     return Settings.from_environ(environ, dotenv=dotenv, project_dir=project_dir, lenient=True)
 
 
-def _read_settings_files(project_dir: Path) -> list[str]:
+def read_settings_files(project_dir: Path) -> tuple[tuple[Path, str], ...]:
+    """The settings files in a checkout that name an instance, and which one."""
+    paths = [project_dir / ".env", *sorted(project_dir.glob(".env.*"))]
+    named = ((path, read_env_file(path, []).get(_INSTANCE, "").strip()) for path in paths if is_file_there(path))
+    return tuple((path, instance) for path, instance in named if instance)
+
+
+def _read_names(project_dir: Path) -> list[str]:
     """Instances that have a settings file of their own: `.env.NAME` that says `INSTANCE=NAME`."""
-    names = []
-    for path in sorted(project_dir.glob(".env.*")):
-        name = path.name.removeprefix(".env.")
-        if (
-            build_instance_file(name, project_dir) == path
-            and read_env_file(path, []).get(_INSTANCE, "").strip() == name
-        ):
-            names.append(name)
-    return names
+    files = read_settings_files(project_dir)
+    return [instance for path, instance in files if build_instance_file(instance, project_dir) == path]
 
 
 def _read_state_folders(root: Path) -> list[str]:

@@ -65,6 +65,9 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
 
     The engine is asked in parallel with the rest: its command line takes a tenth of a second.
     """
+    from orchestration.instance_checks import check_instances  # which knows the names of the locks from here
+
+    presence = find_bot(preflight.settings)
     with ThreadPoolExecutor(max_workers=2, thread_name_prefix="preflight") as pool:
         engine = pool.submit(lambda: tuple(_check_engine(preflight)))
         clock_sync = pool.submit(check_clock, preflight.commands)
@@ -74,11 +77,8 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             *_check_windows(preflight.settings),
             _check_hold(preflight.settings),
             _check_lock(preflight),
-            check_bot_absent(
-                find_bot(preflight.settings),
-                replaces_bot=preflight.replaces_bot,
-                adopts_bot=preflight.adopts_bot,
-            ),
+            check_bot_absent(presence, replaces_bot=preflight.replaces_bot, adopts_bot=preflight.adopts_bot),
+            *check_instances(preflight.settings, presence, replaces_bot=preflight.replaces_bot),
             _check_bot_command(preflight.settings),
             check_state_folder(preflight.settings),
             *_check_gameplan(preflight),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from orchestration.alerts.delivery import channel_problem
 from orchestration.alerts.discord import webhook_problem
@@ -132,7 +132,17 @@ class Status:
         return tuple(problem for problem in (self.gateway.problem, plan, start) if problem)
 
 
-def read_status(settings: Settings, *, commands: Commands, clock: Clock) -> Status:
+class LookAtGateway(Protocol):
+    """One look at a gateway and its API."""
+
+    def __call__(self, runtime: Runtime, host: str, port: int, settings: Settings, clock: Clock) -> GatewayLook:
+        """Look."""
+        ...
+
+
+def read_status(
+    settings: Settings, *, commands: Commands, clock: Clock, look_at_gateway: LookAtGateway | None = None
+) -> Status:
     """Look at everything, the slow parts in parallel."""
     record = read_record(settings.state_dir)
     runtime = build_runtime(settings, commands=commands, clock=clock, record=record)
@@ -140,7 +150,7 @@ def read_status(settings: Settings, *, commands: Commands, clock: Clock) -> Stat
     with ThreadPoolExecutor(max_workers=3, thread_name_prefix="status") as pool:
         pool.submit(api.preload)  # a third of a second, while Docker is being asked
         service = pool.submit(read_service_status, settings, commands=commands, clock=clock)
-        gateway = pool.submit(_look_at_gateway, runtime, host, port, settings, clock)
+        gateway = pool.submit(look_at_gateway or probe_gateway, runtime, host, port, settings, clock)
         bot = find_bot(settings)
         journal = JournalReader(settings.state_dir / JOURNAL_FILE)
         last_run = journal.read_last_run()
@@ -217,7 +227,8 @@ def describe(status: Status) -> str:
     return f"{running}{strategy}, and the gateway is ready."
 
 
-def _look_at_gateway(runtime: Runtime, host: str, port: int, settings: Settings, clock: Clock) -> GatewayLook:
+def probe_gateway(runtime: Runtime, host: str, port: int, settings: Settings, clock: Clock) -> GatewayLook:
+    """Look at a gateway and its API once."""
     container: GatewayStatus | None = None
     look = None
     try:

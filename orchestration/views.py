@@ -68,6 +68,44 @@ def status(*, as_json: bool) -> int:
     return int(found.code)
 
 
+def status_of_all(*, as_json: bool) -> int:
+    """`inv status --all`: every instance of this checkout; the exit code is the worst of theirs."""
+    from orchestration.instances import find_instances
+    from orchestration.overview import read_overview
+    from orchestration.settings import PROJECT_DIR
+    from orchestration.settings.sources import read_environment
+    from orchestration.status import build_json
+
+    instances = find_instances(read_environment(), PROJECT_DIR)
+    for settings in instances:
+        for warning in settings.warnings:
+            console.warn(f"warning: instance {settings.instance}: {warning}")
+    found = read_overview(instances, commands=SystemCommands(), clock=SystemClock())
+    if as_json:
+        console.print_json([build_json(one) for one in found])
+    else:
+        headings = ("instance", "bot", "gateway", "gameplan", "service", "code", "problem")
+        console.print_table(headings, [build_overview_row(one) for one in found])
+    return max(int(one.code) for one in found)
+
+
+def build_overview_row(found: "Status") -> tuple[str, ...]:
+    """One instance in one line."""
+    gateway, plan, service = found.gateway, found.plan, found.service
+    where = f"{gateway.container or gateway.kind}:{gateway.port}"
+    strategy = "" if plan is None else f"{plan.strategy} of {plan.date}" if plan.date else plan.strategy
+    held = f"held: {found.hold}" if found.hold else ""
+    return (
+        found.instance,
+        describe_bot(found),
+        where if gateway.is_ready else f"{where} NOT READY",
+        strategy,
+        "" if service is None else service.state or service.name,
+        str(int(found.code)),
+        "; ".join(text for text in (*found.problems, held) if text),
+    )
+
+
 def build_status_rows(found: "Status") -> list[tuple[str, str]]:
     """The rows of the status table."""
     bot, plan, last = found.bot.found, found.plan, found.last_run

@@ -184,6 +184,27 @@ def _read_events(system: System) -> str:
         return "\n".join(str(row) for row in journal.execute("select * from events"))
 
 
+def test_all_instances_are_shown_at_once_with_the_worst_ones_code(site: Site) -> None:
+    for name in NAMES:
+        assert site[name].startup().code == 0
+    look = site["meanrev"].inv("status", "--all", "--json")
+    assert [document["instance"] for document in look.document] == list(NAMES)
+    assert [document["exit_code"] for document in look.document] == [0, 0, 0], look
+    assert look.code == 0
+    assert site["momentum"].inv("shutdown").code == 0
+    look = site["meanrev"].inv("status", "--all", "--json")
+    assert [document["exit_code"] for document in look.document] == [0, 0, 3]
+    assert look.document[0] == {**site.status("breakout"), "bot": look.document[0]["bot"]} | {
+        "gateway": look.document[0]["gateway"],
+        "service": look.document[0]["service"],
+    }, "each one's document is that of `inv status`"
+    assert look.code == 3
+    shown = site["meanrev"].inv("status", "--all")
+    assert shown.code == 3
+    (row,) = [line for line in shown.out.splitlines() if line.startswith("momentum")]
+    assert "not running" in row
+
+
 def test_two_instances_that_contradict_each_other_are_refused_by_name(site: Site) -> None:
     assert site["momentum"].startup().code == 0
     (gateway,) = site.gateways()
