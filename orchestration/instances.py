@@ -27,6 +27,7 @@ from orchestration.system.files import is_file_there, write_atomic
 from orchestration.system.lock import read_lock_holder
 
 _MAX_SIGN_BYTES = 64 * 1024
+_READABLE = 0o644  # no secret; what root wrote under sudo its owner must be able to read
 _THIS_HOST = frozenset({"127.0.0.1", "localhost", "::1"})
 # A run of these takes an instance down: it uses the gateway no longer, though its lock is held.
 _TAKES_DOWN = frozenset({"shutdown", "hold", "bot.stop", "gateway.down", "gateway.restart"})
@@ -106,7 +107,7 @@ def sign_up(settings: Settings, record: GatewayRecord) -> None:
     with contextlib.suppress(OSError):
         if path.read_bytes() == content:
             return
-    write_atomic(path, content)
+    write_atomic(path, content, mode=_READABLE)
 
 
 def read_own_sign(settings: Settings) -> Sign | None:

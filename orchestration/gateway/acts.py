@@ -36,6 +36,7 @@ _RESTARTS_KEPT = 50  # the limit of a day is six
 _MAX_ACCOUNT_BYTES = 256 * 1024
 _CHANGE_MARGIN_S = 300.0  # a stop, a start and what Compose reads, beyond the time for an image
 _LOOK_S = 0.1
+_READABLE = 0o644
 _T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
 
@@ -259,7 +260,9 @@ class GatewayAccount:
             "process": None if acts.process is None else build_record_fields(acts.process),
         }
         try:
-            write_atomic(self._path, json.dumps(fields, indent=2, default=str).encode() + b"\n")
+            # Nothing of it is secret, and what root wrote under sudo its owner must be able to read.
+            content = json.dumps(fields, indent=2, default=str).encode() + b"\n"
+            write_atomic(self._path, content, mode=_READABLE)
         except OSError as error:
             # Which start an act was about still keeps two from doing it twice.
             _LOG.warning("GATEWAY_SHARED_DIR: %s cannot be written (%s)", self._path, error.strerror)

@@ -246,7 +246,8 @@ def build_host_service(settings: Settings, *, scope: Scope, user: str, home: Pur
     if project_dir != settings.project_dir:
         # State and logs lie beside the releases and are linked into each one: a unit must name them where they are.
         own = tuple(_through(project_dir, settings.project_dir, folder.resolve()) for folder in own)
-    folders = (home, *own)
+    is_named = any(row.name == "GATEWAY_SHARED_DIR" and row.source != "default" for row in settings.sources)
+    folders = (home, *own, *([settings.gateway_shared_dir] if is_named else []))  # else it lies in the home
     return HostService(
         name=build_name(settings.instance),
         description=f"Zero-touch start-up of the trading system{marked}",

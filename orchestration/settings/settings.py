@@ -1,5 +1,6 @@
 """`Settings`: one typed field for each variable, and what follows from several of them together."""
 
+import contextlib
 import dataclasses
 import datetime as dt
 import re
@@ -237,11 +238,25 @@ def _make_absolute(values: dict[str, Any], project_dir: Path) -> None:
         values[name] = project_dir / values[name]
         if values["instance"] != _DEFAULT_INSTANCE:
             values[name] /= values["instance"]
-    for name in ("gateway_shared_dir", "docker_compose_dir", "gameplan_path", "gameplan_schema"):
+    shared = values["gateway_shared_dir"] or _find_home(project_dir) / ".local" / "state" / "zero-touch-startup"
+    values["gateway_shared_dir"] = project_dir / shared
+    for name in ("docker_compose_dir", "gameplan_path", "gameplan_schema"):
         values[name] = values[name] and project_dir / values[name]
     values["bot_workdir"] = project_dir / (values["bot_workdir"] or "")
     emergency = values["emergency_gameplan_path"] or values["state_dir"] / "emergency_gameplan.json"
     values["emergency_gameplan_path"] = project_dir / emergency
+
+
+def _find_home(project_dir: Path) -> Path:
+    """The home of the project folder's owner, whom its boot service runs as: under sudo, too, it is the same folder."""
+    if sys.platform != "win32":
+        import pwd
+
+        with contextlib.suppress(OSError, KeyError):
+            return Path(pwd.getpwuid(project_dir.stat().st_uid).pw_dir)
+    with contextlib.suppress(RuntimeError):
+        return Path.home()
+    return project_dir
 
 
 def _complete(values: dict[str, Any], problems: list[str]) -> None:

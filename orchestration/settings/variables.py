@@ -98,7 +98,7 @@ _TABLE: dict[str, tuple[_Row, ...]] = {
          "Folder for the logs of start-ups and bots; instances other than `default` use a subfolder"),
         ("log_keep", whole_number(1, 10000), "30",
          "How many logs of each kind are kept"),
-        ("gateway_shared_dir", kinds.PATH, "~/.local/state/zero-touch-startup",
+        ("gateway_shared_dir", kinds.PATH, ("", "~/.local/state/zero-touch-startup of the project folder's owner"),
          "Folder in which this machine's instances agree on the gateways that they share; the same for all of them"),
     ),
     "Gateway": (

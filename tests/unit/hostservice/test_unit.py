@@ -130,6 +130,15 @@ def test_the_service_is_made_from_the_settings_and_holds_none_of_their_secrets()
     assert "hunter2-planted" not in render_unit(service).content.decode()
 
 
+def test_a_shared_folder_of_the_operators_choice_can_be_written_by_the_service() -> None:
+    named = Settings.from_environ({}, dotenv={"GATEWAY_SHARED_DIR": "/var/lib/bots"}, project_dir=Path("/opt/bot"))
+    service = build_host_service(named, scope=Scope.SYSTEM, user="ann", home=Path("/home/ann"))
+    assert Path("/var/lib/bots") in service.writable
+    usual = Settings.from_environ({}, project_dir=Path("/opt/bot"))
+    service = build_host_service(usual, scope=Scope.SYSTEM, user="ann", home=Path("/home/ann"))
+    assert service.writable == (Path("/home/ann"), Path("/opt/bot"))
+
+
 def test_the_default_instance_needs_no_variables() -> None:
     settings = Settings.from_environ({}, project_dir=Path("/opt/bot"))
     service = build_host_service(settings, scope=Scope.USER, user="trader", home=Path("/home/trader"))

@@ -69,3 +69,14 @@ def test_client_ids_can_be_chosen() -> None:
     assert (settings.gateway_probe_client_id, settings.bot_client_id) == (77, 0)
     with pytest.raises(StartupFailure):
         Settings.from_environ({"BOT_CLIENT_ID": "-1"})
+
+
+def test_all_instances_of_a_checkout_agree_in_one_folder_whoever_looks(tmp_path: Path) -> None:
+    folders = {
+        Settings.from_environ(environ, project_dir=tmp_path).gateway_shared_dir
+        for environ in ({}, {"INSTANCE": "a"}, {"INSTANCE": "b", "STATE_DIR": "/elsewhere"}, {"HOME": "/root/sudo"})
+    }
+    assert len(folders) == 1
+    assert folders.pop().parts[-3:] == (".local", "state", "zero-touch-startup")
+    named = Settings.from_environ({"GATEWAY_SHARED_DIR": "shared"}, project_dir=tmp_path)
+    assert named.gateway_shared_dir == tmp_path / "shared"
