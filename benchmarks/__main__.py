@@ -19,6 +19,7 @@ _HERE = Path(__file__).resolve().parent
 _MARKS = {
     Part.START: ("<!-- figures: begin -->", "<!-- figures: end -->"),
     Part.WATCH: ("<!-- figures of the watch: begin -->", "<!-- figures of the watch: end -->"),
+    Part.INSTANCES: ("<!-- figures of the instances: begin -->", "<!-- figures of the instances: end -->"),
 }
 _QUICK_RUNS = 2
 
@@ -28,7 +29,11 @@ def main() -> int:
     names = [scene.name for scene in SCENES]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}")
-    parser.add_argument("--part", choices=list(Part), help="only the start-up, or only the watch after it and the boot")
+    parser.add_argument(
+        "--part",
+        choices=list(Part),
+        help="only the start-up, only the watch and the boot, or only many instances",
+    )
     parser.add_argument("--runs", type=int, help="how often each thing is measured (default: 10)")
     parser.add_argument("--quick", action="store_true", help=f"{_QUICK_RUNS} runs, and seconds instead of minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything there, each sample included")

@@ -4,6 +4,7 @@ from benchmarks.boot import explain_no_host, measure_boot
 from benchmarks.cost import measure_size, measure_waiting
 from benchmarks.deaths import measure_alerts
 from benchmarks.idle import measure_idle
+from benchmarks.instances import measure_instances
 from benchmarks.scenes import Part, Scene, measure_list, measure_reaction, measure_status, measure_warm_start
 
 SCENES = (
@@ -67,5 +68,11 @@ SCENES = (
         measure=measure_boot,
         part=Part.WATCH,
         explain_why_not=explain_no_host,
+    ),
+    Scene(
+        name="instances",
+        title="twenty instances on one gateway against one alone",
+        measure=measure_instances,
+        part=Part.INSTANCES,
     ),
 )

@@ -61,9 +61,9 @@ class _Watched:
     def look(self) -> None:
         """Note its memory now; bot and built-in gateway, its children too, are not counted."""
         self.resident_mb.append(self.process.memory_info().rss / 1e6)
-        self.proportional_mb.append(_read_proportional_mb(self.process.pid))
+        self.proportional_mb.append(read_proportional_mb(self.process.pid))
         followed = [child for child in self.process.children(recursive=True) if child.name() == "docker"]
-        self.of_commands_mb.append(sum(_read_proportional_mb(child.pid) for child in followed))
+        self.of_commands_mb.append(sum(read_proportional_mb(child.pid) for child in followed))
 
     def end_window(self, took_s: float) -> None:
         """Scale what the processor did to an hour."""
@@ -181,7 +181,8 @@ def _supervisord(place: Place) -> Iterator[tuple[_Watched | None, str]]:
         place.end_of(process, program)
 
 
-def _read_proportional_mb(pid: int) -> float:
+def read_proportional_mb(pid: int) -> float:
+    """The memory of a process, pages that it shares with others divided among them; 0.0 once it has ended."""
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
     except OSError:

@@ -37,6 +37,7 @@ class Part(StrEnum):
 
     START = "start"
     WATCH = "watch"
+    INSTANCES = "instances"
 
 
 @dataclass(frozen=True, kw_only=True)
