@@ -20,6 +20,7 @@ _MARKS = {
     Part.START: ("<!-- figures: begin -->", "<!-- figures: end -->"),
     Part.WATCH: ("<!-- figures of the watch: begin -->", "<!-- figures of the watch: end -->"),
     Part.INSTANCES: ("<!-- figures of the instances: begin -->", "<!-- figures of the instances: end -->"),
+    Part.DEPLOY: ("<!-- figures of the deploy: begin -->", "<!-- figures of the deploy: end -->"),
 }
 _QUICK_RUNS = 2
 
@@ -32,7 +33,7 @@ def main() -> int:
     parser.add_argument(
         "--part",
         choices=list(Part),
-        help="only the start-up, only the watch and the boot, or only many instances",
+        help="only the start-up, the watch and the boot, many instances, or deploys",
     )
     parser.add_argument("--runs", type=int, help="how often each thing is measured (default: 10)")
     parser.add_argument("--quick", action="store_true", help=f"{_QUICK_RUNS} runs, and seconds instead of minutes")

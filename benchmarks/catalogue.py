@@ -3,6 +3,7 @@
 from benchmarks.boot import explain_no_host, measure_boot
 from benchmarks.cost import measure_size, measure_waiting
 from benchmarks.deaths import measure_alerts
+from benchmarks.deploys import measure_deploys
 from benchmarks.idle import measure_idle
 from benchmarks.instances import measure_instances
 from benchmarks.scenes import Part, Scene, measure_list, measure_reaction, measure_status, measure_warm_start
@@ -74,5 +75,12 @@ SCENES = (
         title="twenty instances on one gateway against one alone",
         measure=measure_instances,
         part=Part.INSTANCES,
+    ),
+    Scene(
+        name="deploy",
+        title="a whole host is deployed to over SSH, by `fab` and by pyinfra",
+        measure=measure_deploys,
+        part=Part.DEPLOY,
+        explain_why_not=explain_no_host,
     ),
 )

@@ -38,6 +38,7 @@ class Part(StrEnum):
     START = "start"
     WATCH = "watch"
     INSTANCES = "instances"
+    DEPLOY = "deploy"
 
 
 @dataclass(frozen=True, kw_only=True)

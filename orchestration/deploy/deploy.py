@@ -111,9 +111,11 @@ def _make_release(
     host = work.host
     work.step("upload", lambda: host.upload_release(name, archive()))
     wheels = options.wheels
-    if wheels is not None:
+    if wheels is None:
+        work.step("environment", lambda: host.build_environment(name, wheels=False))
+    elif not work.step("environment", lambda: host.find_environment(name)):
         work.step("wheels", lambda: host.upload_wheels(name, wheels))
-    work.step("environment", lambda: host.build_environment(name, wheels=wheels is not None))
+        work.step("packages", lambda: host.build_environment(name, wheels=True))
     release = Release(name=name, commit=checkout.commit, gateway=build_gateway_digest(checkout.files))
     work.step("seal", lambda: host.seal(release, files=checkout.files))
 

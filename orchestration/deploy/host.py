@@ -92,7 +92,6 @@ class Facts:
         env_mode: The mode of the shared `.env`; None if there is none.
         activation: Whether a release is being put in force right now.
         hold: Who holds the system down, or empty.
-        service: What systemd says of the host service.
         status: What `inv status` says, where it was asked.
     """
 
@@ -110,7 +109,6 @@ class Facts:
     env_mode: int | None
     activation: bool
     hold: Mapping[str, Any]
-    service: Mapping[str, str]
     status: Mapping[str, Any] | None
 
     @property
@@ -221,9 +219,13 @@ class Host:
         """Lay new settings beside those in force; returns whether they differ."""
         return bool(self._call("put_env", {"length": len(content)}, data=content)["changed"])
 
+    def find_environment(self, name: str) -> bool:
+        """Give the release the Python environment that is there for its requirements; returns whether one is."""
+        return bool(self._call("build", {"name": name, "only_found": True}, timeout_s=_BUILD_S)["found"])
+
     def build_environment(self, name: str, *, wheels: bool) -> bool:
         """Make the release's Python environment; returns whether one was there for the same requirements."""
-        return bool(self._call("build", {"name": name, "wheels": wheels}, timeout_s=_BUILD_S)["reused"])
+        return bool(self._call("build", {"name": name, "wheels": wheels}, timeout_s=_BUILD_S)["found"])
 
     def seal(self, release: Release, *, files: Mapping[str, str]) -> None:
         """Declare the release whole."""
@@ -262,7 +264,7 @@ class Host:
         """
         argv = ("bash", "-c", FOLLOW, "deploy-inv", f"{self.base}/current", *words)
         ended = self.remote.run(self._as_user(argv), stdin=None, on_line=on_line, timeout_s=timeout_s)
-        if ended.code in _NOT_RUN:
+        if ended.code in _NOT_RUN or (ended.code and _asks_for_password(ended.err)):
             raise self._explain(f"inv {words[0]}", ended.code, f"{ended.out}\n{ended.err}")
         for line in (ended.out + "\n" + ended.err).splitlines():
             if line:
@@ -308,7 +310,7 @@ class Host:
         lines = tuple(line for line in errors.splitlines() if line.strip())[-8:]
         if any("nothing is deployed" in line for line in lines):
             return DeployError(lines[-1], next_action=f"fab -H {self.name} deploy")
-        if any("password is required" in line or "a terminal is required" in line for line in lines):
+        if _asks_for_password(errors):
             message, action = (
                 f"{self.remote.user} may not use sudo on {self.name} without a password",
                 f"There: echo '{self.remote.user} ALL=(ALL) NOPASSWD: ALL' | sudo tee /etc/sudoers.d/deploy",
@@ -335,3 +337,7 @@ def read_sources() -> dict[str, str]:
     """The programs that run on the host, in the order in which they load."""
     folder = Path(on_host.__file__).parent
     return {name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in on_host.SOURCES}
+
+
+def _asks_for_password(errors: str) -> bool:
+    return "password is required" in errors or "a terminal is required" in errors

@@ -91,9 +91,9 @@ class Site:
         plan = json.dumps(build_plan(date=datetime.now(ZoneInfo("America/New_York")).date().isoformat()))
         self.host.write(PLAN, plan)
 
-    def use_ssh(self, *, known: str | None = None, jumps: bool = False) -> None:
+    def use_ssh(self, *, known: str | None = None, jumps: bool = False, port: int | None = None) -> None:
         """Write the SSH configuration; its port is another one after each boot."""
-        port = self.host.ssh_port
+        port = port or self.host.ssh_port
         keys = [" ".join(key.split()[:2]) for key in self.host.read_host_keys()]
         lines = "".join(f"[127.0.0.1]:{port} {key}\n" for key in keys)
         (self.folder / "known_hosts").write_text(lines if known is None else known)

@@ -15,16 +15,16 @@ from orchestration.deploy.on_host.base import (
     read_json,
     run,
 )
-from orchestration.deploy.on_host.service import is_activation_under_way, read_place, read_status, read_unit
+from orchestration.deploy.on_host.service import is_activation_under_way, read_place, read_status
 
 _DOCKER_TIMEOUT_S = 20
 
 
 def look(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """See `Facts` in `facts.py` for what each key means.
+    """See `Facts` in `host.py` for what each key means.
 
     Args:
-        arguments: `base`, `user`; `status` if the system itself is to be asked too, `digest` for the settings' hash.
+        arguments: `base`, `user`; `status` if the system itself is to be asked too.
     """
     layout, user = Layout(Path(arguments["base"])), str(arguments["user"])
     found: dict[str, Any] = {
@@ -41,7 +41,6 @@ def look(arguments: Mapping[str, Any]) -> dict[str, Any]:
         "env_mode": _read_mode(layout.env),
         "activation": is_activation_under_way(),
         "hold": {},
-        "service": {},
         "status": None,
     }
     if found["user"]:
@@ -50,13 +49,15 @@ def look(arguments: Mapping[str, Any]) -> dict[str, Any]:
             shown.out.strip() if shown.ok else " ".join(shown.last_lines(1))
         )
     if found["current"] and found["user"]:
-        place = read_place(layout.current, user)
-        found["hold"] = read_json(place.state_dir / "hold.json")
-        found["service"] = read_unit(place.unit)
-        record = read_json(layout.current / RELEASE_FILE)
-        found["files"] = record.get("files", {})
+        found["files"] = read_json(layout.current / RELEASE_FILE).get("files", {})
+        document = None
         if arguments.get("status"):
             found["status"] = read_status(layout, user)
+            document = found["status"]["document"]
+        if document is None or "hold" not in document:
+            found["hold"] = read_json(read_place(layout.current, user).state_dir / "hold.json")
+        else:
+            found["hold"] = document["hold"] or {}
     return found
 
 

@@ -101,7 +101,11 @@ def build(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Give the release its Python environment: one that has these very requirements, or a new one.
 
     Args:
-        arguments: `base`, `name`; `wheels` if the packages lie in the release's folder `.wheels`.
+        arguments: `base`, `name`; `wheels` if the packages lie in the release's folder `.wheels`; `only_found` if no
+            new one is to be made.
+
+    Returns:
+        `found`: whether there was one.
     """
     layout = Layout(Path(arguments["base"]))
     release = layout.release(arguments["name"])
@@ -109,6 +113,8 @@ def build(arguments: Mapping[str, Any]) -> dict[str, Any]:
     version = ".".join(str(part) for part in sys.version_info[:3])
     key = hashlib.sha256(requirements.read_bytes() + version.encode()).hexdigest()[:16]
     found = next((one for one in layout.environments.glob(f"{key}_*") if (one / _ENVIRONMENT_FILE).is_file()), None)
+    if found is None and arguments.get("only_found"):
+        return {"found": False}
     environment = found or layout.environments / f"{key}_{release.name}"
     if found is None:
         _install(environment, requirements, release / ".wheels" if arguments.get("wheels") else None)
@@ -120,7 +126,7 @@ def build(arguments: Mapping[str, Any]) -> dict[str, Any]:
     compiled = run((release / ".venv/bin/python", "-m", "compileall", "-q", "orchestration", "tasks.py"), cwd=release)
     if not compiled.ok:
         refuse("the release's code is not Python", "Correct it, commit, and deploy again.", compiled.last_lines())
-    return {"reused": found is not None}
+    return {"found": found is not None}
 
 
 def seal(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,6 @@ def facts(**changes: object) -> dict[str, Any]:
         "env_mode": 0o600,
         "activation": False,
         "hold": {},
-        "service": {},
         "status": GOOD,
         **changes,
     }
@@ -59,7 +58,7 @@ def remote() -> FakeRemote:
     remote.expect("look", {"result": facts()})
     remote.expect("ensure_folders", {"result": {"cleared": []}})
     remote.expect("unpack", {"result": {}})
-    remote.expect("build", {"say": "building"}, {"result": {"reused": True}})
+    remote.expect("build", {"say": "building"}, {"result": {"found": True}})
     remote.expect("seal", {"result": {}})
     remote.expect("begin", {"result": {}})
     remote.expect("follow", {"step": "switch", "ok": True, "duration_s": 0.1}, {}, activated("good", NEW_NAME))
@@ -101,6 +100,18 @@ def test_the_argument_list_is_the_loader_and_a_length_whatever_is_sent(remote: F
     assert {argv[:6] for argv in remote.argvs if argv[2] == "python3"} == {
         ("sudo", "-n", "python3", "-I", "-c", remote.argvs[0][5])
     }
+
+
+def test_wheels_are_sent_only_if_there_is_no_environment_for_these_requirements(remote: FakeRemote) -> None:
+    assert run(remote, Options(wheels=b"wheels")).ok
+    assert (remote.commands.count("unpack"), remote.commands.count("build")) == (1, 1)
+    remote.answers["build"] = [[{"result": {"found": False}}], [{"say": "building"}, {"result": {"found": False}}]]
+    assert run(remote, Options(wheels=b"wheels")).ok
+    assert remote.uploads["unpack"] == b"wheels"
+    assert [arguments.get("only_found", False) for command, arguments in remote.calls if command == "build"][1:] == [
+        True,
+        False,
+    ]
 
 
 def test_root_needs_no_sudo() -> None:
@@ -236,6 +247,58 @@ def test_a_host_without_sudo_or_python_is_told_what_it_needs() -> None:
         host = Host(remote=FakeRemote(dies_with=errors), base="/opt/zero-touch", user="zero-touch")
         with pytest.raises(DeployError, match=words):
             host.look()
+
+
+@pytest.mark.parametrize(
+    ("code", "errors", "words"),
+    [
+        (126, "nothing is deployed in /opt/zero-touch/current", "nothing is deployed"),
+        (1, "sudo: a password is required", "without a password"),
+    ],
+)
+def test_a_log_that_cannot_be_shown_says_why(code: int, errors: str, words: str) -> None:
+    host = Host(remote=FakeRemote(dies_with=errors, dies_with_code=code), base="/opt/zero-touch", user="zero-touch")
+    with pytest.raises(DeployError, match=words):
+        host.run_inv("logs", on_line=lambda _: None, timeout_s=1)
+
+
+def test_a_release_that_was_never_found_good_is_no_way_back_if_there_is_a_good_one(remote: FakeRemote) -> None:
+    cut = {"name": NEW_NAME, "commit": "c" * 40, "complete": True, "verified": False, "failed": False}
+    remote.answers["look"] = [[{"result": facts(current=NEW_NAME, releases=[facts()["releases"][0], cut])}]]
+    assert run(remote).ok
+    assert dict(remote.calls)["begin"]["previous"] == OLD_NAME
+
+
+def test_a_full_disk_is_no_obstacle_on_the_way_back(remote: FakeRemote) -> None:
+    newer = {"name": NEW_NAME, "commit": NEW, "complete": True, "verified": True, "failed": False}
+    full = facts(current=NEW_NAME, releases=[facts()["releases"][0], newer], free_bytes=50 * 1024**2)
+    remote.answers["look"] = [[{"result": full}]]
+    assert back(remote, "").ok
+    assert "MiB" in run(remote).message
+
+
+def test_a_dry_run_tells_new_settings_without_laying_them_there() -> None:
+    remote = FakeRemote()
+    remote.expect("look", {"result": facts(releases=[{**facts()["releases"][0], "commit": NEW}])})
+    remote.expect(
+        "compare_env",
+        {"result": {"changed": True}},
+    )
+    outcome = run(remote, Options(dry_run=True, env=SECRET))
+    assert outcome.result == "would_deploy"
+    assert "new settings" in outcome.message
+    remote.answers["compare_env"] = [[{"result": {"changed": False}}]]
+    assert run(remote, Options(dry_run=True, env=SECRET)).result == "nothing_new"
+    assert set(remote.commands) == {"look", "compare_env"}
+
+
+def test_an_interrupt_is_an_outcome_that_says_what_goes_on(remote: FakeRemote) -> None:
+    work = Workflow(Host(remote=remote, base="/b", user="u"), "deploy", clock=FakeClock(), on_step=lambda _: None)
+    work.under_way = True
+    with pytest.raises(KeyboardInterrupt), work.judged():
+        raise KeyboardInterrupt
+    assert work.outcome.result == "interrupted"
+    assert "goes on by itself" in work.outcome.message
 
 
 def back(remote: FakeRemote, words: str) -> Outcome:

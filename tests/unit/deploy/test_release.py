@@ -11,6 +11,7 @@ from orchestration.deploy.release import (
     find_changes,
     find_previous,
     find_release,
+    find_way_back,
     parse_tree,
 )
 
@@ -81,6 +82,8 @@ def test_the_way_back_leads_to_the_newest_good_one_before(current: str, found: s
         ("20260102T000000Z_bbbbbbb", "20260102T000000Z_bbbbbbb"),
         ("aaaa", "20260105T000000Z_aaaaaaa"),
         ("ddd", None),
+        ("aaa", None),
+        ("bbbb", "20260102T000000Z_bbbbbbb"),
         ("nothing", None),
         ("", None),
     ],
@@ -88,6 +91,25 @@ def test_the_way_back_leads_to_the_newest_good_one_before(current: str, found: s
 def test_a_release_is_meant_by_its_name_or_the_beginning_of_its_commit(words: str, found: str | None) -> None:
     release = find_release(RELEASES, words)
     assert (release.name if release else None) == found
+
+
+def test_a_beginning_that_two_commits_have_means_neither() -> None:
+    other = Release(name="20260106T000000Z_aaaaaab", commit="aaaaaab1")
+    assert find_release((*RELEASES, other), "aaaaaa") is None
+    assert find_release((*RELEASES, other), "aaaaaab") is other
+
+
+@pytest.mark.parametrize(
+    ("current", "found"),
+    [
+        ("20260103T000000Z_ccccccc", "20260103T000000Z_ccccccc"),
+        ("20260102T000000Z_bbbbbbb", "20260105T000000Z_aaaaaaa"),
+        ("20260104T000000Z_ddddddd", ""),
+        ("", ""),
+    ],
+)
+def test_one_goes_back_to_what_is_in_force_if_that_was_found_good(current: str, found: str) -> None:
+    assert find_way_back(RELEASES, current) == found
 
 
 def test_the_time_of_a_name_is_utc() -> None:
