@@ -1,6 +1,5 @@
 """The live view of a supervisor: worth leaving open in a terminal; elsewhere one line for each thing that is said."""
 
-import sys
 from collections import deque
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
@@ -10,6 +9,7 @@ from orchestration.report import format_duration
 from orchestration.settings import Settings
 from orchestration.supervision import Decision, Notice, Observation
 from orchestration.supervisor import Watching
+from orchestration.system.streams import steady_stderr, steady_stdout
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,8 +20,8 @@ _REFRESHES_PER_SECOND = 1
 
 
 def build(settings: Settings, *, as_json: bool = False) -> Watching:
-    """The view that fits where the output goes; with `as_json` standard output holds one JSON document and no more."""
-    stream = sys.stderr if as_json else sys.stdout
+    """The view that fits where the output goes. Standard output is a program's alone where one asked for JSON."""
+    stream = steady_stderr() if as_json else steady_stdout()
     return LiveWatch(stream, settings) if stream.isatty() else PlainWatch(stream)
 
 

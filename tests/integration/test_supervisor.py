@@ -80,6 +80,7 @@ def test_it_stays_with_the_bot_and_leaves_in_order(watched: System) -> None:
     assert watched.inv("status", "--json").document["bot"]["supervised"] is True
     ended = end_and_read(process, SIGTERM)
     assert ended.code == 0, ended.err
+    assert ended.document["result"] == "success", "one document on standard output, and nothing else"
     assert not psutil.pid_exists(bot.pid) or not bot.is_running()
     assert watched.bots() == []
 
@@ -106,6 +107,17 @@ def test_a_lost_gateway_is_told_restarted_once_and_its_recovery_told(watched: Sy
     assert pid_of_gateway(watched) != lost
     assert len(watched.bots()) == 1
     assert end_and_read(process, SIGTERM).code == 0
+
+
+def test_the_watch_goes_on_when_nobody_reads_what_it_says(watched: System, channel: Channel) -> None:
+    process = begin(watched)
+    for stream in (process.stdout, process.stderr):
+        assert stream is not None
+        stream.close()
+    psutil.Process(pid_of_gateway(watched)).kill()
+    wait_for(channel, "Gateway is back")
+    process.send_signal(SIGTERM)
+    assert process.wait(timeout=PATIENCE_S) == 0
 
 
 def test_a_lost_gateway_is_left_alone_where_somebody_else_restarts_it(watched: System, channel: Channel) -> None:
