@@ -92,7 +92,7 @@ class Session:
             outcome.changes = work.step("provision", lambda: work.host.provision(dry_run=dry_run))
             outcome.ok = True
             outcome.result = ("would_change" if dry_run else "changed") if outcome.changes else "changed_nothing"
-            outcome.message = f"{len(outcome.changes)} changes" if outcome.changes else "changed nothing: it is ready"
+            outcome.message = _count_changes(len(outcome.changes), dry_run=dry_run)
 
     def status(self, target: Target, *, as_json: bool) -> None:
         """`fab status` for one host: the release in force, and what `inv status` there says."""
@@ -182,3 +182,9 @@ def _read_env(name: str) -> bytes:
     with contextlib.suppress(OSError):
         return path.read_bytes()
     raise DeployError(f"{path} cannot be read", next_action="--env-file names the settings for that host.")
+
+
+def _count_changes(count: int, *, dry_run: bool) -> str:
+    if not count:
+        return "would change nothing: it is ready" if dry_run else "changed nothing: it is ready"
+    return f"{'would make ' if dry_run else ''}{count} change{'' if count == 1 else 's'}"

@@ -13,6 +13,7 @@ from typing import Any
 from orchestration.deploy.on_host.base import Ended, Layout, refuse, run
 
 _APT_TIMEOUT_S = 1800
+_WAIT_FOR_LOCK = "--option=DPkg::Lock::Timeout=600"
 _PACKAGES = {"python3": "python3", "python3-venv": "", "ca-certificates": "", "tar": "tar", "sudo": "sudo"}
 # Debian's and Ubuntu's own engine; one from elsewhere is left as it is. Whichever Compose the release has.
 _ENGINE = "docker.io"
@@ -95,9 +96,11 @@ def _read_candidate(name: str) -> str:
 
 
 def _install(packages: list[str]) -> None:
-    environ = {"DEBIAN_FRONTEND": "noninteractive"}
+    # Ubuntu's needrestart would restart services of its own choice after an installation.
+    environ = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
     run(("apt-get", "-q", "update"), environ=environ, timeout_s=_APT_TIMEOUT_S)
-    argv = ("apt-get", "-q", "install", "-y", "--no-install-recommends", *packages)
+    # A new server installs updates by itself, and holds the lock meanwhile.
+    argv = ("apt-get", "-q", "install", "-y", "--no-install-recommends", _WAIT_FOR_LOCK, *packages)
     ended = run(argv, environ=environ, timeout_s=_APT_TIMEOUT_S)
     if not ended.ok:
         refuse("the packages could not be installed", "Look at the lines; then provision again.", ended.last_lines())
