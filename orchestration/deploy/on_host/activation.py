@@ -114,7 +114,12 @@ class Activation:
         """The gateway's own files changed: its container must be made anew by the release that comes."""
         release = self.layout.current.resolve()
         run(("systemctl", "stop", read_place(release, self.user).unit), timeout_s=_RESTART_TIMEOUT_S)
-        inv(release, "gateway.down", user=self.user, timeout_s=_RESTART_TIMEOUT_S)
+        self._end_gateway(release)
+
+    def _end_gateway(self, release: Path) -> None:
+        ended = inv(release, "gateway.down", user=self.user, timeout_s=_RESTART_TIMEOUT_S)
+        if not ended.ok:  # somebody else's, or in use by another instance
+            print_line({"say": f"the gateway stays as it is: {' '.join(ended.last_lines(2))}"})
 
     def _switch(self, release: Path, *, takes_env: bool, gives_env_back: bool) -> None:
         def switch() -> None:
@@ -204,7 +209,7 @@ class Activation:
         run(("systemctl", "disable", place.unit))
         run(("systemctl", "stop", place.unit), timeout_s=_RESTART_TIMEOUT_S)
         run(("systemctl", "reset-failed", place.unit))
-        inv(self.layout.release(self.target), "gateway.down", user=self.user, timeout_s=_RESTART_TIMEOUT_S)
+        self._end_gateway(self.layout.release(self.target))
         self.layout.current.unlink(missing_ok=True)
 
     @staticmethod
