@@ -136,7 +136,7 @@ def _watch(
             prefix="supervisor" if restart is not None else "monitor",
         ),
         Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log, redact=redactor.text) as journal,
-        contextlib.closing(watch_display.build(settings, as_json=as_json)) as watching,
+        contextlib.closing(watch_display.build(settings, as_json=as_json, owns_bot=restart is not None)) as watching,
     ):
         delivery = _build_delivery(settings, journal, clock, redactor)
         try:

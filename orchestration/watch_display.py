@@ -19,10 +19,10 @@ _KEPT_NOTICES = 8
 _REFRESHES_PER_SECOND = 1
 
 
-def build(settings: Settings, *, as_json: bool = False) -> Watching:
+def build(settings: Settings, *, as_json: bool = False, owns_bot: bool = True) -> Watching:
     """The view that fits where the output goes. Standard output is a program's alone where one asked for JSON."""
     stream = steady_stderr() if as_json else steady_stdout()
-    return LiveWatch(stream, settings) if stream.isatty() else PlainWatch(stream)
+    return LiveWatch(stream, settings, owns_bot=owns_bot) if stream.isatty() else PlainWatch(stream)
 
 
 class PlainWatch:
@@ -55,11 +55,12 @@ class PlainWatch:
 class LiveWatch:
     """A table of what is so now, and the last things that were said."""
 
-    def __init__(self, stream: TextIO, settings: Settings) -> None:
+    def __init__(self, stream: TextIO, settings: Settings, *, owns_bot: bool = True) -> None:
         from rich.console import Console
 
         self._console: Console = Console(file=stream, highlight=False)
         self._settings = settings
+        self._farewell = "stops the bot in order and ends the watch" if owns_bot else "ends the watch; the bot stays"
         self._live: Live | None = None
         self._looked: tuple[Observation, Decision] | None = None
         self._notices: deque[tuple[datetime, Notice]] = deque(maxlen=_KEPT_NOTICES)
@@ -106,7 +107,7 @@ class LiveWatch:
                 colour = {"info": "green", "warning": "yellow"}.get(notice.severity, "red")
                 told.add_row(f"{at:%H:%M:%S}", Text(f"{notice.title}: {notice.message}", colour))
             parts.append(told)
-        parts.append(Text("Ctrl-C stops the bot in order and ends the watch.", "dim"))
+        parts.append(Text(f"Ctrl-C {self._farewell}.", "dim"))
         return Group(*parts)
 
     def _rows(self) -> list[tuple[str, str]]:

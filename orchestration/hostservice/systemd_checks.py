@@ -96,7 +96,7 @@ def _check_systemd(registrar: "SystemdRegistrar") -> Check:
     fix = "Run this on a host that systemd has booted, or write the file only: `inv install --output DIR`."
     if registrar.host.is_wsl:
         fix = "Use `inv install --target=windows`; or set systemd=true under [boot] in /etc/wsl.conf, `wsl --shutdown`."
-    return Check(name=name, status=StepStatus.FAIL, detail="is not process 1 of this host", fix=fix)
+    return Check(name=name, status=StepStatus.FAIL, detail="systemd is not process 1 of this host", fix=fix)
 
 
 def _check_rights(registrar: "SystemdRegistrar") -> Check:
