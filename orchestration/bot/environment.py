@@ -6,6 +6,7 @@ from pathlib import Path
 from orchestration.bot.record import RECORD_MARKER, build_record_path
 from orchestration.settings import PROJECT_DIR, BotArguments, Secret, Settings, variables_by_field
 
+_CLIENT_ID = "BOT_CLIENT_ID"
 _REFERENCE_BOT = "orchestration.bot.reference"
 # What a service manager tells its service, and only that. Handed down, the bot would answer in our name.
 _SERVICE_VARIABLES = frozenset(
@@ -67,11 +68,13 @@ def build_bot_environ(
         "GATEWAY_PORT": str(gateway_port),
         "GAMEPLAN_PATH": str(gameplan),
         "LOG_LEVEL": settings.bot_log_level,
-        "BOT_CLIENT_ID": str(settings.bot_client_id),
         "INSTANCE": settings.instance,
         "PWD": str(settings.bot_workdir),
         RECORD_MARKER: str(build_record_path(settings)),
     }
+    if any(row.name == _CLIENT_ID and row.source != "default" for row in settings.sources):
+        # Only what the operator chose: a bot that has chosen its own keeps it, for its orders belong to that id.
+        environ[_CLIENT_ID] = str(settings.bot_client_id)
     if notify_socket is not None:
         environ["NOTIFY_SOCKET"] = str(notify_socket)
     return environ

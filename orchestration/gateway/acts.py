@@ -34,8 +34,8 @@ from orchestration.system.processes import read_boot_id
 RESTART_SPACING_S = 900.0  # trouble right after a restart, whoever made it, is the same trouble
 _RESTARTS_KEPT = 50  # the limit of a day is six
 _MAX_ACCOUNT_BYTES = 256 * 1024
-_CHANGE_MARGIN_S = 300.0  # a stop, a start and what Compose reads, beyond the time for an image
-_LOOK_S = 0.1
+_CHANGE_MARGIN_S = 100.0  # beyond the time for an image; less than a supervisor may be silent (`serve`)
+_FIRST_LOOK_S, _LONGEST_LOOK_S = 0.1, 1.0
 _READABLE = 0o644
 _T = TypeVar("_T")
 _LOG = logging.getLogger(__name__)
@@ -157,6 +157,10 @@ class Left:
     in_time: bool = True
 
 
+class GatewayBusy(StartupFailure):
+    """Another instance has been at work on the gateway for longer than one was ready to wait."""
+
+
 class GatewayAccount:
     """The account of one gateway, as one instance reads and writes it.
 
@@ -177,17 +181,25 @@ class GatewayAccount:
         self.first_start_marker = folder / f"{key}.started"
 
     @contextlib.contextmanager
-    def hold(self, purpose: str, on_progress: Callable[[str], None]) -> Iterator[None]:
+    def hold(
+        self, purpose: str, on_progress: Callable[[str], None], *, patience_s: float | None = None
+    ) -> Iterator[None]:
         """Be the only one that acts on this gateway; waits for another one to finish.
 
         Where the folder cannot be written there is nothing to agree by: it goes on without, and says so in the log.
 
+        Args:
+            purpose: What is to be done, for those who wait.
+            on_progress: Told who is waited for.
+            patience_s: For how long; None for as long as any act may take, the fetching of an image included.
+
         Raises:
-            StartupFailure: `GATEWAY_START_FAILED`: another one has been at it for longer than any act takes.
+            GatewayBusy: `GATEWAY_START_FAILED`: another one is still at it then.
         """
-        deadline_s = self._clock.monotonic_s() + self._patience_s
+        patience_s = self._patience_s if patience_s is None else patience_s
+        deadline_s = self._clock.monotonic_s() + patience_s
         with contextlib.ExitStack() as held:
-            is_told = False
+            is_told, look_s = False, _FIRST_LOOK_S
             while True:
                 try:
                     held.enter_context(
@@ -200,16 +212,16 @@ class GatewayAccount:
                     break
                 except LockHeldError as error:
                     if self._clock.monotonic_s() >= deadline_s:
-                        raise StartupFailure(
+                        raise GatewayBusy(
                             FailureWord.GATEWAY_START_FAILED,
-                            f"another instance has been at work on this gateway for {self._patience_s:.0f} s: "
-                            f"{error.holder}",
+                            f"another instance has been at work on this gateway for {patience_s:.0f} s: {error.holder}",
                             next_action="Look at that process; end it if it hangs.",
                         ) from error
                     if not is_told:
                         on_progress(f"waiting for another instance that is at work on this gateway: {error.holder}")
                         is_told = True
-                    self._clock.sleep(_LOOK_S)
+                    self._clock.sleep(look_s)
+                    look_s = min(2 * look_s, _LONGEST_LOOK_S)
                 except OSError as error:
                     _LOG.warning("GATEWAY_SHARED_DIR: %s cannot be opened (%s)", self._lock, error.strerror)
                     break

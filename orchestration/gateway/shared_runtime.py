@@ -11,6 +11,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.acts import (
     GatewayAccount,
     GatewayActs,
+    GatewayBusy,
     GatewayUser,
     Left,
     Spared,
@@ -20,6 +21,8 @@ from orchestration.gateway.acts import (
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.runtime import FindUsers, OnText, OwnRuntime, Start
 from orchestration.system.clock import Clock
+
+_SUPERVISORS_PATIENCE_S = 20.0
 
 
 def _show_nothing(text: str) -> None:
@@ -84,20 +87,24 @@ class SharedRuntime:
         self, about: Start | None, *, yields: bool, on_restart: Callable[[], None], on_progress: OnText
     ) -> Spared | None:
         """See `Runtime.restart_lost`."""
-        with self._account.hold("restart", on_progress):
-            status = self._own.probe()
-            spared = self._find_reason_against(about, status, yields=yields)
-            if spared is not None:
+        try:
+            # A supervisor must hear what it is told to do meanwhile, so it does not wait for long.
+            with self._account.hold("restart", on_progress, patience_s=None if yields else _SUPERVISORS_PATIENCE_S):
+                status = self._own.probe()
+                spared = self._find_reason_against(about, status, yields=yields)
+                if spared is None:
+                    on_restart()
+                    self._restart()
                 return spared
-            on_restart()
-            self._restart()
-            return None
+        except GatewayBusy as busy:
+            return Spared(why=busy.message, is_restarted=True)
 
     def stop(
         self, *, timeout_s: float, reason: StopReason = StopReason.ASKED, on_progress: OnText = _show_nothing
     ) -> bool:
         """See `Runtime.stop`."""
-        with self._account.hold("stop", on_progress):
+        is_urgent = reason is StopReason.LOGIN_REJECTED
+        with self._account.hold("stop", on_progress, patience_s=_SUPERVISORS_PATIENCE_S if is_urgent else None):
             return self._stop(timeout_s, reason)
 
     def lift_stop(self) -> None:
@@ -106,6 +113,8 @@ class SharedRuntime:
 
     def stop_unless_used(self, *, timeout_s: float, on_progress: OnText) -> Left:
         """See `Runtime.stop_unless_used`."""
+        if users := self.find_users():  # at once, also while one of them is at work on it
+            return Left(users=users)
         with self._account.hold("stop", on_progress):
             users = self.find_users()
             return Left(users=users, in_time=bool(users) or self._stop(timeout_s, StopReason.ASKED))

@@ -181,7 +181,7 @@ _TABLE: dict[str, tuple[_Row, ...]] = {
         ("bot_arguments", one_of(BotArguments), "append",
          "Append --gateway-host, --gateway-port, --gameplan, --log-level (the environment says the same either way)"),
         ("bot_client_id", whole_number(0, 2_000_000_000), ("", "1 (other instances: one of their own)"),
-         "API client id for the bot, in its environment; the reference bot tries the next nine if it is in use"),
+         "API client id for the bot: in its environment if set; the reference bot tries the next nine if it is in use"),
         ("bot_log_level", kinds.LOG_LEVEL, "INFO",
          "The level the bot is given"),
         ("bot_start_grace_s", seconds(0.1, 3600), "5",

@@ -92,3 +92,9 @@ def test_python_is_told_not_to_buffer_unless_somebody_said_otherwise() -> None:
 def test_the_built_in_bot_is_found_from_any_folder_and_other_bots_get_no_path_of_ours() -> None:
     assert _environ(Settings.from_environ({"PYTHONPATH": "/x"}))["PYTHONPATH"].split(":") == [str(PROJECT_DIR), "/x"]
     assert "PYTHONPATH" not in _environ(Settings.from_environ({"BOT_COMMAND": "python bot.py"}))
+
+
+def test_a_client_id_is_handed_on_only_if_the_operator_chose_it() -> None:
+    assert "BOT_CLIENT_ID" not in _environ(Settings.from_environ({"INSTANCE": "momentum"}))
+    chosen = Settings.from_environ({}, dotenv={"BOT_CLIENT_ID": "7"})
+    assert _environ(chosen)["BOT_CLIENT_ID"] == "7"

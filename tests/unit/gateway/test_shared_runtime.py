@@ -265,3 +265,10 @@ def test_a_simulators_process_is_known_to_all(scene: Scene) -> None:
 
 def _ignore(text: str) -> None:
     del text
+
+
+def test_whoever_uses_it_is_found_without_waiting_for_one_that_is_at_work(scene: Scene) -> None:
+    (scene.folder / "shared" / "gateways").mkdir(parents=True)
+    with scene.account("momentum").hold("start", _ignore):
+        left = scene.of("meanrev", MOMENTUM_RUN).stop_unless_used(timeout_s=1.0, on_progress=_ignore)
+    assert left.users == (MOMENTUM_RUN,)
