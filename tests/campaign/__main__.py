@@ -4,6 +4,8 @@ Exit code 1 if a rule was broken, a run could not be staged, or a scenario has n
 """
 
 import argparse
+import dataclasses
+import json
 import os
 import platform
 import subprocess
@@ -36,33 +38,63 @@ def main() -> int:
     parser.add_argument("--only", type=int, metavar="NUMBER", help="this run alone")
     parser.add_argument("--jobs", type=int, default=_JOBS, help=f"how many at the same time (default: {_JOBS})")
     parser.add_argument("--no-engine", action="store_true", help="leave out the runs that need a Docker Engine")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="write each run there as it ends; go on from there")
     parser.add_argument("--scenarios", action="store_true", help="run every named scenario instead")
+    parser.add_argument("--no-host", action="store_true", help="leave out the scenarios that reboot a whole host")
     parser.add_argument("--publish", action="store_true", help="write the result into docs/reference")
     given = parser.parse_args()
     if given.publish and (given.only is not None or given.no_engine):
         parser.error("--publish takes a whole campaign: leave --only and --no-engine out")
     if given.scenarios:
-        return scenarios.run(commit=describe_commit(), machine=describe_machine(), publishes=given.publish)
+        if given.publish and given.no_host:
+            parser.error("--publish takes every scenario: leave --no-host out")
+        return scenarios.run(
+            commit=describe_commit(), machine=describe_machine(), publishes=given.publish, has_host=not given.no_host
+        )
 
     numbers = range(given.runs) if given.only is None else [given.only]
     cases = [draw_case(given.seed, number, engine_share=ENGINE_SHARE) for number in numbers]
     if given.no_engine:
         cases = [case for case in cases if case.runtime is not Runtime.DOCKER]
-    machine, commit = describe_machine(), describe_commit()
-    verdicts = conduct_all(cases, jobs=given.jobs)
+    machine = describe_machine()
+    verdicts = read_kept(given.keep, cases)
+    done = {one.case.number for one in verdicts}
+    verdicts += conduct_all([one for one in cases if one.number not in done], jobs=given.jobs, keep=given.keep)
     verdicts.sort(key=lambda one: one.case.number)
     if given.publish:
         command = f"python -m tests.campaign --runs {given.runs} --seed {given.seed} --publish"
-        PAGE.write_text(render_page(verdicts, command=command, commit=commit, machine=machine), encoding="utf-8")
+        PAGE.write_text(render_page(verdicts, command=command, machine=machine), encoding="utf-8")
     broken = sum(bool(one.violations) for one in verdicts)
     unstaged = sum(bool(one.problem) for one in verdicts)
     say(f"{len(verdicts)} runs, {broken} broke a rule, {unstaged} could not be staged")
     return 1 if broken or unstaged else 0
 
 
-def conduct_all(cases: list[Case], *, jobs: int) -> list[Verdict]:
+def read_kept(path: Path | None, cases: list[Case]) -> list[Verdict]:
+    """The verdicts of those of these runs that an earlier, interrupted campaign has kept."""
+    if path is None or not path.exists():
+        return []
+    by_number = {(case.seed, case.number): case for case in cases}
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        fields = json.loads(line)
+        case = by_number.get((fields.pop("seed"), fields.pop("number")))
+        if case is not None:
+            kept.append(Verdict(case, **{**fields, "violations": tuple(fields["violations"])}))
+    return kept
+
+
+def keep_verdict(path: Path, verdict: Verdict) -> None:
+    """Write one run down, so that a campaign that is interrupted can go on."""
+    fields = {name: value for name, value in vars(verdict).items() if name != "case"}
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"seed": verdict.case.seed, "number": verdict.case.number, **fields}) + "\n")
+
+
+def conduct_all(cases: list[Case], *, jobs: int, keep: Path | None) -> list[Verdict]:
     """Conduct these runs, some at the same time; show each as it ends."""
     verdicts = []
+    commit = describe_commit()
     with (
         _image_for(cases) as image,
         tempfile.TemporaryDirectory(prefix="campaign-") as folder,
@@ -70,7 +102,9 @@ def conduct_all(cases: list[Case], *, jobs: int) -> list[Verdict]:
     ):
         pending = [pool.submit(conduct, case, Path(folder) / f"run {case.number}", image=image) for case in cases]
         for done in as_completed(pending):
-            verdicts.append(done.result())
+            verdicts.append(dataclasses.replace(done.result(), commit=commit))
+            if keep is not None:
+                keep_verdict(keep, verdicts[-1])
             say(render_verdict(verdicts[-1]))
     return verdicts
 

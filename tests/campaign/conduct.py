@@ -17,6 +17,7 @@ from tests.campaign.observer import (
     read_living_bots,
     watching,
 )
+from tests.campaign.wall_clock import NoSettableClockError
 from tests.campaign.world import CannotStageError, World, world_of
 from tests.system import PATIENCE_S
 
@@ -45,6 +46,7 @@ class Verdict:
         violations: Which rules were broken; empty for a good run.
         problem: Why the run says nothing, if it could not be staged.
         duration_s: How long it all took.
+        commit: What was tested.
     """
 
     case: Case
@@ -54,6 +56,7 @@ class Verdict:
     violations: tuple[str, ...] = ()
     problem: str = ""
     duration_s: float = 0.0
+    commit: str = ""
 
 
 def conduct(case: Case, root: Path, *, image: str) -> Verdict:
@@ -67,7 +70,7 @@ def conduct(case: Case, root: Path, *, image: str) -> Verdict:
             except AssertionError as error:
                 raise CannotStageError(str(error)) from error
             return _conduct(world, begun_s)
-    except (CannotStageError, subprocess.SubprocessError) as error:
+    except (CannotStageError, NoSettableClockError, subprocess.SubprocessError) as error:
         return Verdict(case, problem=f"{type(error).__name__}: {error}", duration_s=time.monotonic() - begun_s)
 
 

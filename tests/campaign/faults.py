@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.campaign.draw import Fault, Runtime, Start
-from tests.campaign.world import NOBODY_LISTENS, World, docker, end, set_clock_ahead
+from tests.campaign.wall_clock import set_clock_ahead
+from tests.campaign.world import NOBODY_LISTENS, World, docker, end
 from tests.integration.alerts_scene import answer, close, hang
 from tests.system import is_port_free, wait_until
 
@@ -81,7 +82,7 @@ def mend(world: World) -> None:
     _join_network(world)
     for folder in (system.state, system.logs):
         (folder / "filler").unlink(missing_ok=True)
-    set_clock_ahead(world, 0)
+    set_clock_ahead(world.system, 0)
     if case.fault.startswith("plan"):
         world.place_plan(case.plan)
     if case.start is Start.HELD:
@@ -249,8 +250,8 @@ _OTHERS: dict[Fault, Callable[[World], None]] = {
     Fault.CUT_NETWORK: _cut_network,
     Fault.FULL_STATE: lambda world: _fill(world.system.state),
     Fault.FULL_LOGS: lambda world: _fill(world.system.logs),
-    Fault.CLOCK_FORWARD: lambda world: set_clock_ahead(world, _DAY_S),
-    Fault.CLOCK_BACK: lambda world: set_clock_ahead(world, -_DAY_S),
+    Fault.CLOCK_FORWARD: lambda world: set_clock_ahead(world.system, _DAY_S),
+    Fault.CLOCK_BACK: lambda world: set_clock_ahead(world.system, -_DAY_S),
     Fault.PLAN_GARBAGE: _plan(lambda path: path.write_bytes(b"\x00{garbage")),
     Fault.PLAN_CUT: _plan(lambda path: os.truncate(path, path.stat().st_size // 2)),
     Fault.PLAN_GONE: _plan(lambda path: path.unlink()),

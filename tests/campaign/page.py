@@ -24,14 +24,15 @@ a signal that the campaign sent before the program was far enough to begin a run
 """
 
 
-def render_page(verdicts: Sequence[Verdict], *, command: str, commit: str, machine: str) -> str:
+def render_page(verdicts: Sequence[Verdict], *, command: str, machine: str) -> str:
     """The page, in Markdown."""
     staged = [one for one in verdicts if not one.problem]
     injected = sum(one.was_injected for one in staged)
     broken = [one for one in staged if one.violations]
+    commits = " and ".join(f"{name} ({count} runs)" for name, count in Counter(one.commit for one in verdicts).items())
     durations = sorted(one.duration_s for one in staged) or [0.0]
     counted = (
-        f"Commit {commit}. {machine}. {len(verdicts)} runs, {injected} of which lived to meet their fault, "
+        f"Commit {commits}. {machine}. {len(verdicts)} runs, {injected} of which lived to meet their fault, "
         f"{len(verdicts) - len(staged)} of which could not be staged. "
         f"A run took {durations[len(durations) // 2]:.1f} s (median), {durations[-1]:.1f} s at most."
     )

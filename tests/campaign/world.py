@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from tests.campaign.draw import CLOCKS, DISKS, Case, Runtime, Start
+from tests.campaign.wall_clock import use_settable_clock
 from tests.integration.alerts_scene import Channel, run_channel
 from tests.system import PROJECT, System, build_plan, day_from_today, is_port_free, system_in, wait_until
 
@@ -289,27 +290,13 @@ def world_of(case: Case, root: Path, *, image: str) -> Iterator[World]:
             }
             undo.callback(_remove_container, world.container)
         if case.fault in CLOCKS:
-            set_clock_ahead(world, 0)
-            system.environ |= {"LD_PRELOAD": str(_build_wall_clock(root)), "CAMPAIGN_CLOCK": str(root / "clock")}
+            use_settable_clock(system)
         if case.fault in DISKS:
             for folder in (system.state, system.logs):
                 _mount_disk(folder, undo)
         yield world
         # Whatever still runs would write into what is about to be undone.
         system.close()
-
-
-def set_clock_ahead(world: World, by_s: int) -> None:
-    """Set the wall clock that the system's processes see, as seconds from the machine's, for all of them at once."""
-    path = world.root / "clock"
-    path.with_suffix(".new").write_text(f"{by_s}\n", encoding="utf-8")
-    path.with_suffix(".new").replace(path)
-
-
-def _build_wall_clock(folder: Path) -> Path:
-    source, library = Path(__file__).with_name("wall_clock.c"), folder / "wall_clock.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source)], check=True, timeout=60)
-    return library
 
 
 def _mount_disk(folder: Path, undo: contextlib.ExitStack) -> None:

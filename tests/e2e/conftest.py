@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.docker_system import docker_system_in
 from tests.e2e.gateway_scene import GatewayScene
 from tests.e2e.images import NoImageError, build_simulator_image
+from tests.system import System
 
 
 def _why_no_engine() -> str | None:
@@ -63,3 +65,10 @@ def scene(simulator_image: str, tmp_path: Path) -> Iterator[GatewayScene]:
     scene = GatewayScene.build(image=simulator_image, folder=tmp_path)
     yield scene
     scene.remove()
+
+
+@pytest.fixture
+def system(simulator_image: str, tmp_path: Path) -> Iterator[System]:
+    """A system whose gateway is a container of its own, gone afterwards."""
+    with docker_system_in(tmp_path / "a system", image=simulator_image) as made:
+        yield made

@@ -2,54 +2,17 @@
 
 import json
 import subprocess
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system import PATIENCE_S, SIGKILL, SIGTERM, System, end_and_read, is_port_free, system_in
+from tests.e2e.docker_system import docker, name_of, start_of, state_of
+from tests.system import PATIENCE_S, SIGKILL, SIGTERM, System, end_and_read, is_port_free
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 
 
-def docker(*arguments: str) -> str:
-    ended = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60, check=False)
-    return ended.stdout.strip()
-
-
-@pytest.fixture
-def system(simulator_image: str, tmp_path: Path) -> Iterator[System]:
-    """A system whose gateway is a container of its own, gone afterwards."""
-    with system_in(tmp_path / "a system") as made:
-        made.environ |= {
-            "GATEWAY_RUNTIME": "docker",
-            "GATEWAY_CONTAINER_NAME": f"zt-{uuid.uuid4().hex[:10]}",
-            "GATEWAY_IMAGE": simulator_image,
-            "TWS_USERID": "ann",
-            "TWS_PASSWORD": "s3cret-of-ann",
-        }
-        made.use_small_bot("--ready")
-        made.use_plan()
-        yield made
-        name = made.environ["GATEWAY_CONTAINER_NAME"]
-        docker("rm", "--force", "--volumes", name)
-        docker("volume", "rm", "--force", f"{name}_settings")
-        docker("network", "rm", f"{name}_default")
-
-
-def name_of(system: System) -> str:
-    return system.environ["GATEWAY_CONTAINER_NAME"]
-
-
-def start_of(system: System) -> str:
-    return docker("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", name_of(system))
-
-
-def state_of(system: System) -> str:
-    return docker("inspect", "--format", "{{.State.Status}}", name_of(system))
-
-
+@pytest.mark.scenario("1")
 def test_a_missing_container_is_made_and_a_healthy_one_is_left_alone(system: System) -> None:
     first = system.startup()
     assert first.code == 0, first.err
@@ -68,6 +31,7 @@ def test_a_missing_container_is_made_and_a_healthy_one_is_left_alone(system: Sys
     assert system.processes() == []
 
 
+@pytest.mark.scenario("2")
 @pytest.mark.parametrize(("action", "code"), [("stop", 0), ("pause", 0), ("kill", 0)])
 def test_a_container_that_does_not_run_is_brought_back(system: System, action: str, code: int) -> None:
     assert system.inv("gateway.up", "gateway.wait").code == 0
@@ -88,6 +52,7 @@ def test_a_container_whose_name_contains_the_gateways_changes_nothing(system: Sy
         docker("rm", "--force", other)
 
 
+@pytest.mark.scenario("3")
 def test_an_unhealthy_gateway_is_restarted_once_and_then_said_to_be_so(system: System) -> None:
     # With a start period of five minutes no check fails in time, so the container is given a hasty one.
     folder = system.root / "compose"
@@ -142,6 +107,7 @@ def test_an_image_that_cannot_be_had_fails_with_composes_own_words(system: Syste
     assert any("Error" in line for line in started.document["evidence"])
 
 
+@pytest.mark.scenario("5")
 def test_an_engine_that_is_down_is_said_to_be_so_with_what_mends_it(system: System) -> None:
     system.environ["DOCKER_HOST"] = f"unix://{system.root}/nobody.sock"
     started = system.startup()

@@ -117,6 +117,7 @@ def main_pid(project: Project) -> int:
     return int(project.host.show(UNIT, "MainPID")["MainPID"])
 
 
+@pytest.mark.scenario("reboot")
 def test_five_boots_bring_it_up_five_times_with_one_bot_each(project: Project) -> None:
     seen = set()
     for _ in range(5):
@@ -129,6 +130,7 @@ def test_five_boots_bring_it_up_five_times_with_one_bot_each(project: Project) -
     assert stopped == []
 
 
+@pytest.mark.scenario("reboot")
 def test_a_power_cut_is_no_obstacle(project: Project) -> None:
     project.host.cut_power()
     project.host.switch_on()

@@ -1,0 +1,26 @@
+"""The scenarios that must be tested end to end, as the specification lists them. Each one has at least one case."""
+
+SCENARIOS = {
+    "1": "gateway: container missing",
+    "2": "gateway: stopped (also paused and killed)",
+    "3": "gateway: never healthy: one restart, then failure",
+    "4": "gateway: goes bad after the hand-over: the supervisor's matter",
+    "5": "gateway: Docker down",
+    "6": "plan: missing",
+    "7": "plan: invalid",
+    "8": "plan: quarantined",
+    "9": "plan: not configured",
+    "10": "bot: dies at once",
+    "11": "bot: already running",
+    "12": "alerts: no webhook",
+    "13": "alerts: the webhook hangs, answers 429 or 500, refuses",
+    "14": "twice: run twice",
+    "15": "twice: both already running; two at the same instant",
+    "16": "race: ready exactly at the deadline",
+    "17": "race: the gateway dies during the wait",
+    "SIGKILL": "killed in every state, and run again",
+    "SIGTERM": "asked to end in every state",
+    "disk full": "the state disk is full; the log disk is full",
+    "clock jump": "the wall clock is wrong, or jumps while it is waited",
+    "reboot": "a whole host boots, also after a power cut",
+}
