@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.test_startup_docker import docker, name_of, start_of, state_of
+from tests.e2e.docker_system import docker, name_of, start_of, state_of
 from tests.system import SIGTERM, System, end_and_read, find_free_port, wait_until
 
 if TYPE_CHECKING:
