@@ -280,6 +280,13 @@ def warn(text: str) -> None:
     steady_stderr().write(text + "\n")
 
 
+def warn_of_now(text: str) -> None:
+    """What is at work now, on standard error, if that is a terminal; the next line takes its place."""
+    stream = steady_stderr()
+    if stream.isatty():
+        stream.write(f"{text}\r")
+
+
 def describe_moment(moment: datetime | str | None) -> str:
     """A moment for people, in the host's own time zone."""
     if moment is None or moment == "":

@@ -12,7 +12,16 @@ from orchestration.deploy.checkout import Checkout, build_archive, build_wheel_a
 from orchestration.deploy.connection import FabricRemote, describe_caller
 from orchestration.deploy.errors import DeployError
 from orchestration.deploy.host import Host
-from orchestration.deploy.show import describe_release, describe_system, explain, say, show, show_all, tell
+from orchestration.deploy.show import (
+    describe_release,
+    describe_system,
+    explain,
+    say,
+    show,
+    show_all,
+    tell,
+    tell_of_begin,
+)
 from orchestration.deploy.workflow import Options, Outcome, Workflow, build_json
 from orchestration.settings import PROJECT_DIR
 from orchestration.system.clock import SystemClock
@@ -160,7 +169,7 @@ class Session:
 
     def _begin(self, target: Target, action: str) -> Workflow:
         host = self._host(target)
-        work = Workflow(host, action, clock=self.clock, on_step=tell(host.name))
+        work = Workflow(host, action, clock=self.clock, on_step=tell(host.name), on_begin=tell_of_begin(host.name))
         self.outcomes.append(work.outcome)
         return work
 

@@ -5,6 +5,7 @@ A program runs without a terminal; its words are quoted here and nowhere else.
 
 import os
 import shlex
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from paramiko import Channel
 
 _KEEPALIVE_S = 10
-_SILENCE_S = 60  # without a byte from the host, keepalives included: the connection is gone
+_SILENCE_S = 60  # something was sent, and for so long nothing came of it: the connection is gone
 _PIECE = 65536
 
 
@@ -137,7 +138,7 @@ class FabricRemote:
                     "(`Include` in it is not followed)."
                 ),
             ) from error
-        self._transport.set_keepalive(_KEEPALIVE_S)
+        _notice_silence(self._connection)
 
     def run(
         self, argv: Sequence[str], *, stdin: bytes | None, on_line: Callable[[str], None], timeout_s: float
@@ -188,6 +189,18 @@ class FabricRemote:
             f"the connection to {self.name} broke: {_describe(error)}",
             next_action="Deploy again. What was being put in force goes on there by itself, or goes back.",
         )
+
+
+def _notice_silence(connection: "Connection") -> None:
+    """A line that is cut says nothing. So something is sent now and then; unanswered, it ends the connection."""
+    import fabric
+
+    transport = connection.client.get_transport()
+    transport.set_keepalive(_KEEPALIVE_S)
+    if isinstance(transport.sock, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
+        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENCE_S * 1000)
+    if isinstance(connection.gateway, fabric.Connection):
+        _notice_silence(connection.gateway)
 
 
 def _describe(error: Exception) -> str:
@@ -282,7 +295,6 @@ def _send(channel: "Channel", stdin: bytes) -> None:
 def describe_caller() -> str:
     """Who deploys: user, machine and process."""
     import getpass
-    import socket
 
     try:
         user = getpass.getuser()

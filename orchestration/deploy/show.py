@@ -48,9 +48,14 @@ def tell(host: str) -> Callable[[Step], None]:
     )
 
 
+def tell_of_begin(host: str) -> Callable[[str], None]:
+    """Who tells, in a terminal, which step of a host is at work."""
+    return lambda name: console.warn_of_now(f"[{host}] {name} …")
+
+
 def say(host: str) -> Callable[[str], None]:
     """Who passes on what a host says meanwhile."""
-    return lambda text: console.warn(f"[{host}]   {text}")
+    return lambda text: console.warn(f"[{host}]   {text:<14}")  # no shorter than what it takes the place of
 
 
 def show(outcome: Outcome) -> None:

@@ -93,11 +93,19 @@ class Options:
 class Workflow:
     """The steps of one command on one host, timed and told as they end."""
 
-    def __init__(self, host: Host, action: str, *, clock: Clock, on_step: Callable[[Step], None]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        action: str,
+        *,
+        clock: Clock,
+        on_step: Callable[[Step], None],
+        on_begin: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.host = host
         self.clock = clock
         self.outcome = Outcome(host=host.name, action=action)
-        self._tell = on_step
+        self._tell, self._tell_of_begin = on_step, on_begin
         self.under_way = False
         self._held: Held | None = None
         host.on_step = lambda name, ok, duration_s: self._add(Step(name=name, ok=ok, duration_s=duration_s))
@@ -109,6 +117,7 @@ class Workflow:
             DeployError: The host's lock is no longer ours.
         """
         self.check_lock()
+        self._tell_of_begin(name)
         began_s = self.clock.monotonic_s()
         ok = False
         try:
