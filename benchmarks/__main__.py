@@ -20,6 +20,7 @@ _MARKS = {
     Part.START: ("<!-- figures: begin -->", "<!-- figures: end -->"),
     Part.WATCH: ("<!-- figures of the watch: begin -->", "<!-- figures of the watch: end -->"),
     Part.INSTANCES: ("<!-- figures of the instances: begin -->", "<!-- figures of the instances: end -->"),
+    Part.JOURNAL: ("<!-- figures of the journal: begin -->", "<!-- figures of the journal: end -->"),
     Part.DEPLOY: ("<!-- figures of the deploy: begin -->", "<!-- figures of the deploy: end -->"),
 }
 _QUICK_RUNS = 2

@@ -6,6 +6,7 @@ from benchmarks.deaths import measure_alerts
 from benchmarks.deploys import measure_deploys
 from benchmarks.idle import measure_idle
 from benchmarks.instances import measure_instances
+from benchmarks.scale import measure_scale
 from benchmarks.scenes import Part, Scene, measure_list, measure_reaction, measure_status, measure_warm_start
 
 SCENES = (
@@ -82,5 +83,11 @@ SCENES = (
         measure=measure_deploys,
         part=Part.DEPLOY,
         explain_why_not=explain_no_host,
+    ),
+    Scene(
+        name="journal",
+        title="status, history and report on a journal of a million events against one of a thousand",
+        measure=measure_scale,
+        part=Part.JOURNAL,
     ),
 )

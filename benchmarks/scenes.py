@@ -39,6 +39,7 @@ class Part(StrEnum):
     WATCH = "watch"
     INSTANCES = "instances"
     DEPLOY = "deploy"
+    JOURNAL = "journal"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,8 @@ from orchestration.journal.watchstore import HOUR_S
 
 MOST_ROWS = 20_000  # of events, alerts and spans: 48 hours with something new every nine seconds
 _BEFORE = timedelta(days=14)  # an incident that is open at the beginning was told of in these days before
+_MOST_BEFORE = 1_000  # of what lies before the period
+_ANY_LATER = "9999"  # sorts behind every time
 _FIRST_VERSION = 2  # of the file: an older one has no spans
 
 
@@ -110,7 +112,7 @@ class Evidence:
     Attributes:
         runs: The runs that began since, and the last one before; oldest first.
         spans: The spans that reach into it; oldest first.
-        events: Events, those of the two weeks before it too; oldest first.
+        events: Events, the newest of the two weeks before it too; oldest first.
         alerts: Alerts, likewise.
         latencies: Oldest first.
         is_cut: Whether there is more than is read at once (`MOST_ROWS`); the newest are here.
@@ -136,15 +138,15 @@ def fetch_evidence(connection: sqlite3.Connection, since: datetime) -> Evidence:
     """
     if int(connection.execute("PRAGMA user_version").fetchone()[0]) < _FIRST_VERSION:
         return NO_EVIDENCE
-    begin, before = since.isoformat(), (since - _BEFORE).isoformat()
+    begin, before, end = since.isoformat(), (since - _BEFORE).isoformat(), _ANY_LATER
     spans = _fetch_spans(connection, begin)
-    events = _fetch_events(connection, before)
-    alerts = _fetch_alerts(connection, before)
+    events = _fetch_events(connection, begin, end, MOST_ROWS)
+    alerts = _fetch_alerts(connection, begin, end, MOST_ROWS)
     return Evidence(
         runs=_fetch_runs(connection, begin),
         spans=spans,
-        events=events,
-        alerts=alerts,
+        events=_fetch_events(connection, before, begin, _MOST_BEFORE) + events,
+        alerts=_fetch_alerts(connection, before, begin, _MOST_BEFORE) + alerts,
         latencies=_fetch_latencies(connection, since),
         is_cut=MOST_ROWS in {len(spans), len(events), len(alerts)},
     )
@@ -184,10 +186,10 @@ def _fetch_spans(connection: sqlite3.Connection, begin: str) -> tuple[SpanRecord
     )
 
 
-def _fetch_events(connection: sqlite3.Connection, before: str) -> tuple[ReportedEvent, ...]:
+def _fetch_events(connection: sqlite3.Connection, begin: str, end: str, most: int) -> tuple[ReportedEvent, ...]:
     rows = connection.execute(
-        "SELECT run_id, at, kind, detail_json FROM events WHERE at >= ? ORDER BY at DESC, id DESC LIMIT ?",
-        (before, MOST_ROWS),
+        "SELECT run_id, at, kind, detail_json FROM events WHERE at >= ? AND at < ? ORDER BY at DESC, id DESC LIMIT ?",
+        (begin, end, most),
     ).fetchall()
     return tuple(
         ReportedEvent(run_id=row[0], at=datetime.fromisoformat(row[1]), kind=row[2], detail_json=row[3])
@@ -195,13 +197,14 @@ def _fetch_events(connection: sqlite3.Connection, before: str) -> tuple[Reported
     )
 
 
-def _fetch_alerts(connection: sqlite3.Connection, before: str) -> tuple[ReportedAlert, ...]:
+def _fetch_alerts(connection: sqlite3.Connection, begin: str, end: str, most: int) -> tuple[ReportedAlert, ...]:
     rows = connection.execute(
         "SELECT id, run_id, at, severity, title, "
         "CASE WHEN json_valid(body) THEN coalesce(json_extract(body, '$.cause'), '') ELSE '' END, "
         "CASE WHEN json_valid(body) THEN coalesce(json_extract(body, '$.incident'), '') ELSE '' END, "
-        "delivery, delivered_at, tries, note, place <> id FROM alerts WHERE at >= ? ORDER BY at DESC, id DESC LIMIT ?",
-        (before, MOST_ROWS),
+        "delivery, delivered_at, tries, note, place <> id FROM alerts WHERE at >= ? AND at < ? "
+        "ORDER BY at DESC, id DESC LIMIT ?",
+        (begin, end, most),
     ).fetchall()
     return tuple(
         ReportedAlert(

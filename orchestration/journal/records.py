@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-MOST_OF_A_RUN = 1000  # of a run's alerts, and of its events: what a person or a program reads at once
+MOST_OF_A_RUN = 200  # of a run's alerts, and of its events: what a person or a program reads at once
 
 
 class AlertDelivery(StrEnum):

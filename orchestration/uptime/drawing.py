@@ -12,6 +12,7 @@ from orchestration.uptime.timeline import Known, Segment, Timeline
 _MOST_PIECES = 600  # more would be thinner than a pixel of a desk's screen
 _CELLS = 1200
 _LEAST_WIDTH = 0.12  # percent: one pixel of a desk's screen, so that a death of a second is seen in two days
+_MARKS_A_PERCENT = 5  # a mark is some pixels wide
 _STEPS_S = (60, 300, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600, 2592000)
 _MOST_TICKS = 8
 _LATENCY_POINTS = 400
@@ -145,10 +146,14 @@ def draw_ticks(since: datetime, until: datetime, zone: tzinfo | None) -> tuple[T
 
 
 def draw_marks(incidents: Sequence[Incident], since: datetime, until: datetime) -> tuple[Mark, ...]:
-    """Where incidents began."""
-    return tuple(
-        Mark(x=round(place(max(one.opened_at or since, since), since, until), 4), incident=one) for one in incidents
-    )
+    """Where incidents began. Of those that would lie on each other the gravest is drawn."""
+    marks: dict[int, Mark] = {}
+    for one in incidents:
+        x = place(max(one.opened_at or since, since), since, until)
+        cell = int(x * _MARKS_A_PERCENT)
+        if cell not in marks or one.is_grave > marks[cell].incident.is_grave:
+            marks[cell] = Mark(x=round(x, 4), incident=one)
+    return tuple(marks.values())
 
 
 def draw_starts(starts: Sequence[RunRecord], names: Sequence[str]) -> tuple[StartBar, ...]:

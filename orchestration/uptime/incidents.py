@@ -130,7 +130,7 @@ def find_happenings(evidence: Evidence, since: datetime, until: datetime) -> tup
     """What happened, and is over."""
     return tuple(
         Happening(at=event.at, kind=event.kind, title=detail["title"], message=detail["message"])
-        for event, detail in _read_notices(evidence.events)
+        for event, detail in _read_notices(one for one in evidence.events if '"event"' in one.detail_json)
         if detail["stage"] == "event" and since <= event.at <= until
     )
 
