@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestration.simulator.faults import FAULT_NAMES, FaultError, Faults, parse_faults, split_faults
-from orchestration.simulator.server import Options, PortUnavailableError, Simulator
+from orchestration.simulator.server import Options, Simulator
+from orchestration.simulator.sockets import PortUnavailableError
 
 _MAX_PASSWORD_BYTES = 65536
 _END_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _build_parser()
     given = parser.parse_args(arguments)
     try:
-        faults = parse_faults((*given.fault, *split_faults(given.faults)))
+        faults = _read_faults(given.fault, given.faults)
     except FaultError as error:
         parser.error(str(error))
     if given.password_file and not _has_readable_password(Path(given.password_file)):
@@ -50,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in _END_SIGNALS:
         # Not through asyncio: its handlers go with the loop, and a second signal would then kill the process.
         signal.signal(number, lambda found, _frame: simulator.ask_to_end(f"ends on {signal.Signals(found).name}"))
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, lambda *_: _take_faults_anew(simulator, given.fault, given.faults))
     try:
         return asyncio.run(simulator.run())
     except PortUnavailableError as error:
@@ -58,6 +61,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         for number in _END_SIGNALS:
             signal.signal(number, signal.SIG_IGN)  # else one that comes while Python shuts down would still kill
+
+
+def _read_faults(fault: Sequence[str], text: str) -> Faults:
+    """The faults of the command line; `@FILE` stands for the content of a file. One that is missing holds none.
+
+    Raises:
+        FaultError: There is no such fault, or the file cannot be read.
+    """
+    name = text.strip().removeprefix("@")
+    if name != text.strip():
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            text = ""
+        except (OSError, ValueError) as error:
+            raise FaultError(f"the file of faults {name} cannot be read: {error}") from None
+    return parse_faults((*fault, *split_faults(text)))
+
+
+def _take_faults_anew(simulator: Simulator, fault: Sequence[str], text: str) -> None:
+    try:
+        simulator.ask_to_take_faults(_read_faults(fault, text))
+    except FaultError as error:
+        _write(f"SIMULATED gateway: the faults stay as they are: {error}")
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -82,7 +109,12 @@ def _build_parser() -> argparse.ArgumentParser:
         metavar="NAME[=VALUE]",
         help=f"something that goes wrong; may be repeated: {', '.join(FAULT_NAMES)}",
     )
-    parser.add_argument("--faults", default="", metavar="TEXT", help="the same, with commas or spaces between them")
+    parser.add_argument(
+        "--faults",
+        default="",
+        metavar="TEXT",
+        help="the same, with commas or spaces between; @FILE: as that file says, now and at each SIGHUP",
+    )
     parser.add_argument(
         "--second-factor-timeout",
         choices=("restart", "exit"),

@@ -8,7 +8,6 @@ API answers behind it, like the real image's.
 import asyncio
 import contextlib
 import socket
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -18,16 +17,13 @@ from datetime import UTC, datetime
 from orchestration.simulator import protocol
 from orchestration.simulator.faults import ERROR_TEXTS, RESTORED_BY, ConnectionFault, ErrorFault, Faults
 from orchestration.simulator.login import Log, log_in, tell_session_taken
+from orchestration.simulator.sockets import PortUnavailableError, bind, explain, find_reachable, show
 
 MAX_CLIENTS = 32
 GARBAGE = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"  # as a length, `HTTP` is 1.2 GB
 _FARMS_FINE = (2104, 2106, 2158)
 _CLOSE_TIMEOUT_S = 1.0
 _DIED = 1
-
-
-class PortUnavailableError(Exception):
-    """An address cannot be listened on; the text says which one and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +61,7 @@ class Simulator:
         self._accounts = options.faults.accounts if options.faults.accounts is not None else options.accounts
         self._log = Log(write)
         self._clients: set[int] = set()
+        self._connected: set[asyncio.StreamWriter] = set()
         self._sessions: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._given: Counter[int] = Counter()
         self._opened_s = 0.0
@@ -89,15 +86,15 @@ class Simulator:
         if self._end_asked:
             return 0
         with contextlib.ExitStack() as sockets:
-            api_socket = sockets.enter_context(_bind(self._options.host, self._options.port))
+            api_socket = sockets.enter_context(bind(self._options.host, self._options.port))
             self._address = api_socket.getsockname()[:2]
             self._log.simulator("IB Gateway stand-in: no broker, no market, and every order is refused")
-            self._log.simulator(f"API port {_shown(self._address)}, closed until the login is over")
+            self._log.simulator(f"API port {show(self._address)}, closed until the login is over")
             forwarder = None
             if self._options.forwarder:
-                forwarder_socket = sockets.enter_context(_bind(*self._options.forwarder))
+                forwarder_socket = sockets.enter_context(bind(*self._options.forwarder))
                 forwarder = await asyncio.start_server(self._track(self._forward), sock=forwarder_socket)
-                self._log.simulator(f"forwarder listening on {_shown(forwarder_socket.getsockname())}")
+                self._log.simulator(f"forwarder listening on {show(forwarder_socket.getsockname())}")
             if self._faults.dies_after_s is not None:
                 loop.call_later(self._faults.dies_after_s, self._end, _DIED, "dies now, as it was told to")
             login = asyncio.create_task(self._log_in_and_open(api_socket))
@@ -117,6 +114,22 @@ class Simulator:
         if self._loop and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._end, 0, why)
 
+    def ask_to_take_faults(self, faults: Faults) -> None:
+        """Let other faults be in force from now on. For signal handlers.
+
+        What belongs to a login (`slow_login`, `second_factor`, …) is of no effect until the next start.
+        """
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._take_faults, faults)
+
+    def _take_faults(self, faults: Faults) -> None:
+        self._log.simulator("other faults from now on")
+        self._faults = faults
+        self._given.clear()
+        self._opened_s = asyncio.get_running_loop().time()  # `CODE:SECONDS` counts from here
+        for writer in tuple(self._connected):
+            self._tell_state(writer)
+
     async def _log_in_and_open(self, api_socket: socket.socket) -> None:
         faults = self._faults
         code = await log_in(self._log, faults, second_factor_exits=self._options.second_factor_exits)
@@ -130,9 +143,9 @@ class Simulator:
         try:
             self._api = await asyncio.start_server(self._track(self._serve), sock=api_socket, backlog=128)
         except OSError as error:
-            raise PortUnavailableError(_why(self._address, error)) from error
+            raise PortUnavailableError(explain(self._address, error)) from error
         self._opened_s = loop.time()
-        self._log.simulator(f"API listening on {_shown(self._address)}, account {self._accounts or '(none)'}")
+        self._log.simulator(f"API listening on {show(self._address)}, account {self._accounts or '(none)'}")
         if faults.silent_after_s is not None:
             loop.call_later(faults.silent_after_s, self._fall_silent)
         if faults.session_taken_after_s:
@@ -190,7 +203,7 @@ class Simulator:
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, port = self._address
-        inner_reader, inner_writer = await asyncio.open_connection(_reachable(host), port)
+        inner_reader, inner_writer = await asyncio.open_connection(find_reachable(host), port)
         try:
             await asyncio.wait(
                 (asyncio.ensure_future(_pipe(reader, inner_writer)), asyncio.ensure_future(_pipe(inner_reader, writer)))
@@ -227,9 +240,11 @@ class Simulator:
             return
         self._clients.add(client_id)
         self._log.simulator(f"client {client_id} completes the handshake")
+        self._connected.add(writer)
         try:
             await self._answer(reader, writer)
         finally:
+            self._connected.discard(writer)
             self._clients.discard(client_id)
 
     def _refuse(self, client_id: int, writer: asyncio.StreamWriter) -> bool:
@@ -306,32 +321,3 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             writer.write(data)
             await writer.drain()
     writer.close()
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, number, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, number)
-    except OSError as error:
-        raise PortUnavailableError(_why((host, port), error)) from error
-    try:
-        if sys.platform != "win32":  # there the option means something else: to take a port from its owner
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError as error:
-        bound.close()
-        raise PortUnavailableError(_why((host, port), error)) from error
-    return bound
-
-
-def _why(address: tuple[str, int], error: OSError) -> str:
-    return f"cannot listen on {_shown(address)}: {error.strerror or error}"
-
-
-def _shown(address: tuple[str, int]) -> str:
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
