@@ -330,6 +330,33 @@ def report(_: Context, since: str = "", output: str = "", json: bool = False) ->
 
 @task(
     help={
+        "hours": "How long, before the time scale",
+        "time_scale": "How many times faster the faults follow each other; 480 makes six minutes of 48 hours",
+        "seed": "Which faults, in which order: the same seed, the same run",
+        "output": "Where the page goes; else soak_DATE.html in the log folder",
+        "json": _JSON,
+    }
+)
+def soak(
+    _: Context,
+    hours: float = 48.0,
+    time_scale: float = 1.0,
+    seed: int = 1,
+    output: str = "",
+    json: bool = False,
+) -> None:
+    """Run the real system with faults, then report on it.
+
+    On the built-in gateway, in a temporary instance of its own: yours is not touched. Exit code 0: the verdict is
+    "passed"; 1: it is not, or there was no run.
+    """
+    from orchestration.soak.cli import soak as run
+
+    _end(run(hours=hours, time_scale=time_scale, seed=seed, output=output, as_json=json))
+
+
+@task(
+    help={
         "of": "Whose log: startup, bot or gateway",
         "follow": "Go on with new lines as they come, until Ctrl-C",
         "lines": "How many lines of the end",
@@ -359,7 +386,7 @@ def alert_test(_: Context, json: bool = False) -> None:
 
 
 namespace = Collection(
-    preflight, startup, monitor, shutdown, hold, resume, install, uninstall, status, history, report, logs, config
+    preflight, startup, monitor, shutdown, hold, resume, install, uninstall, status, history, report, soak, logs, config
 )
 namespace.add_collection(Collection("gateway", gateway_up, gateway_wait, gateway_restart, gateway_down))
 namespace.add_collection(Collection("gameplan", gameplan_check))

@@ -6,12 +6,11 @@ it looks anyway. What is judged, and how, stands in `orchestration.supervision`;
 
 import logging
 import os
-import socket
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from orchestration.alerts.alert import Alert, Severity
+from orchestration.alerts.alert import Severity
 from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
 from orchestration.bot.find import find_bot
@@ -27,11 +26,12 @@ from orchestration.logs import cut_back
 from orchestration.lookout import Lookout
 from orchestration.preflight import LOCK_FILE
 from orchestration.report import Report
-from orchestration.settings import GatewayRuntime, Settings
+from orchestration.settings import Settings
 from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, decide
 from orchestration.system.clock import Clock
 from orchestration.system.lock import LockHeldError, hold_lock
 from orchestration.system.signals import Requests
+from orchestration.telling import build_watch_alert
 from orchestration.watchbook import WatchBook
 
 _GATEWAY_STOP_TIMEOUT_S = 30.0
@@ -146,7 +146,7 @@ class Supervisor:
         self._follow_record(lookout)
         observation = lookout.look()
         self._gateway_start = None if observation.gateway is None else observation.gateway.start
-        self._memory, decision = decide(self._memory, observation, self._rules)
+        self._memory, decision = self._decide(observation)
         for notice in decision.notices:
             self._tell(notice)
         post.host.say_status(decision.status_text)
@@ -163,6 +163,12 @@ class Supervisor:
         if not actions and not requests.ended_by:
             post.clock.wait(lookout.wake, decision.next_look_s)
         return None
+
+    def _decide(self, observation: Observation) -> tuple[Memory, Decision]:
+        """Judge a look. On the built-in gateway, time may be told to pass faster for it: every patience is shorter."""
+        scale = self._post.settings.simulator_time_scale
+        memory, decision = decide(self._memory, replace(observation, at_s=observation.at_s * scale), self._rules)
+        return memory, replace(decision, next_look_s=decision.next_look_s / scale)
 
     def _act(self, action: Action, lookout: Lookout) -> ExitCode | None:
         self._post.log.info("action: %s", action)
@@ -214,7 +220,10 @@ class Supervisor:
         post = self._post
         post.log.error("internal error\n%s", traceback.format_exc())
         post.delivery.send(
-            self._build_alert(
+            build_watch_alert(
+                post.settings,
+                post.run_id,
+                post.clock.now(),
                 Severity.CRITICAL,
                 title="Supervision failed",
                 message=f"{type(error).__name__}: {error}",
@@ -310,7 +319,10 @@ class Supervisor:
         post.journal.add_event(post.run_id, notice.kind, detail)
         post.watching.tell(notice)
         post.delivery.send(
-            self._build_alert(
+            build_watch_alert(
+                post.settings,
+                post.run_id,
+                post.clock.now(),
                 notice.severity,
                 title=notice.title,
                 message=notice.message,
@@ -319,32 +331,4 @@ class Supervisor:
                 evidence=evidence,
                 incident=notice.incident,
             )
-        )
-
-    def _build_alert(
-        self,
-        severity: Severity,
-        *,
-        title: str,
-        message: str,
-        cause: str,
-        next_action: str,
-        evidence: tuple[str, ...] = (),
-        incident: str = "",
-    ) -> Alert:
-        post = self._post
-        return Alert(
-            severity=severity,
-            title=title,
-            message=message,
-            host=socket.gethostname(),
-            instance=post.settings.instance,
-            run_id=post.run_id,
-            step="supervision",
-            cause=cause,
-            next_action=next_action,
-            evidence=evidence,
-            incident=incident,
-            simulated=post.settings.gateway_runtime is GatewayRuntime.SIMULATOR,
-            at=post.clock.now(),
         )

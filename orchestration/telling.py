@@ -1,6 +1,7 @@
 """What a run tells: alerts beside its steps, its beginning and its end, and the heartbeat."""
 
 import socket
+from datetime import datetime
 
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.alerts.delivery import Delivery
@@ -118,3 +119,34 @@ class Teller:
             cause=report.fallback or "",
             next_action=report.next_action,
         )
+
+
+def build_watch_alert(
+    settings: Settings,
+    run_id: str,
+    at: datetime,
+    severity: Severity,
+    *,
+    title: str,
+    message: str,
+    cause: str,
+    next_action: str,
+    evidence: tuple[str, ...] = (),
+    incident: str = "",
+) -> Alert:
+    """An alert of a watch. The delivery redacts it."""
+    return Alert(
+        severity=severity,
+        title=title,
+        message=message,
+        host=socket.gethostname(),
+        instance=settings.instance,
+        run_id=run_id,
+        step="supervision",
+        cause=cause,
+        next_action=next_action,
+        evidence=evidence,
+        simulated=settings.gateway_runtime is GatewayRuntime.SIMULATOR,
+        incident=incident,
+        at=at,
+    )

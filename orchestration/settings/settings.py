@@ -77,6 +77,7 @@ class Settings:
     broker_reset_windows: str
     gateway_restart_window: str
     simulator_faults: str
+    simulator_time_scale: int
 
     gateway_image: str
     tws_userid: Secret | None
@@ -270,6 +271,8 @@ def _complete(values: dict[str, Any], problems: list[str]) -> None:
         values["auto_restart_time"], values["time_zone"]
     )
     values["bot_command"] = values["bot_command"] or (sys.executable, "-m", "orchestration.bot.reference")
+    if values["simulator_time_scale"] != 1 and values["gateway_runtime"] is not GatewayRuntime.SIMULATOR:
+        problems.append("SIMULATOR_TIME_SCALE: only GATEWAY_RUNTIME=simulator may have one")
     wrong = {problem.partition(":")[0] for problem in problems}
     if live and not values["allow_live_trading"] and "ALLOW_LIVE_TRADING" not in wrong:
         problems.append("TRADING_MODE: 'live' also needs ALLOW_LIVE_TRADING=yes")

@@ -142,6 +142,8 @@ _TABLE: dict[str, tuple[_Row, ...]] = {
          "When the gateway restarts itself each night"),
         ("simulator_faults", kinds.TEXT, _UNSET,
          "Faults of the built-in gateway, to see what they look like (docs/reference/simulator.md)"),
+        ("simulator_time_scale", whole_number(1, 10), "1",
+         "How many times shorter a supervisor's patience is, for `inv soak`; only with the built-in gateway"),
     ),
     "Gateway's container": (
         ("gateway_image", kinds.IMAGE, "ghcr.io/gnzsnz/ib-gateway:stable",

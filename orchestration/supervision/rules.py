@@ -61,8 +61,8 @@ class Rules:
         """
         is_ours = settings.gateway_runtime is not GatewayRuntime.EXTERNAL
         return cls(
-            interval_s=settings.monitor_interval_s,
-            restart_after_s=settings.gateway_health_timeout_s,
+            interval_s=settings.monitor_interval_s * settings.simulator_time_scale,
+            restart_after_s=settings.gateway_health_timeout_s * settings.simulator_time_scale,
             may_restart_gateway=is_ours and may_restart and settings.gateway_recovery is GatewayRecovery.RESTART,
             may_stop_gateway=is_ours,
             owns_bot=owns_bot,

@@ -48,7 +48,7 @@ _MAY_SHOW = frozenset(
             f"orchestration.{name}"
             for name in (
                 *("startup", "serve", "cli", "views", "reporting", "console"),
-                *("hostservice.cli", "deploy.cli", "deploy.show"),
+                *("hostservice.cli", "deploy.cli", "deploy.show", "soak.cli"),
             )
         ),
     }
