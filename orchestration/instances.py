@@ -230,11 +230,12 @@ def find_instances(environ: Mapping[str, str], project_dir: Path) -> tuple[Setti
     bare = {name: value for name, value in environ.items() if name in _OF_ALL or name not in known_names()}
     root = mine.state_dir if mine.instance == _DEFAULT else mine.state_dir.parent
     found = [mine] if environ.get(_INSTANCE) or environ.get("ENV_FILE") else []
-    names = [*_read_names(project_dir), *_read_state_folders(root)]
-    found += [_load({**bare, _INSTANCE: name}, project_dir) for name in names]
+    found += [_load({**bare, _INSTANCE: name}, project_dir) for name in _read_names(project_dir)]
     for sign in read_other_signs(dataclasses.replace(mine, state_dir=Path(os.devnull))):
-        if Path(sign.project_dir) == project_dir:
-            found.append(load_other(sign))
+        # One of an earlier release has its state here too, and a settings file that only it knows.
+        if Path(sign.project_dir) == project_dir or Path(sign.state_dir).parent == root.resolve():
+            found.append(load_other(dataclasses.replace(sign, project_dir=str(project_dir))))
+    found += [_load({**bare, _INSTANCE: name}, project_dir) for name in _read_state_folders(root)]
     if is_file_there(project_dir / ".env") or _has_been_used(root):
         found.append(_load(bare, project_dir) if found and found[0] is mine else mine)
     if not found:
