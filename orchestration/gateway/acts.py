@@ -28,7 +28,7 @@ from orchestration.gateway.record import GatewayRecord, build_record_fields, par
 from orchestration.settings import Settings
 from orchestration.system.clock import Clock
 from orchestration.system.files import write_atomic
-from orchestration.system.lock import LockHeldError, hold_lock
+from orchestration.system.lock import LockHeldError, hold_lock, read_lock_holder
 from orchestration.system.processes import read_boot_id
 
 RESTART_SPACING_S = 900.0  # trouble right after a restart, whoever made it, is the same trouble
@@ -59,12 +59,14 @@ class GatewayRestart:
         owner: Its state folder, which tells it from one of the same name in another checkout.
         at: When, aware.
         at_s: The same on the monotonic clock.
+        start: Which start it was to end (`name_start`); while that one lasts it has not come about.
     """
 
     by: str
     owner: str
     at: datetime
     at_s: float
+    start: str
 
     def __str__(self) -> str:
         return f"instance {self.by} restarted it at {self.at.astimezone():%H:%M:%S}"
@@ -107,10 +109,19 @@ class GatewayActs:
     stop: GatewayStop | None = None
     process: GatewayRecord | None = None
 
-    def find_recent(self, owner: str, now_s: float) -> GatewayRestart | None:
-        """The last restart by somebody else that is not long ago."""
-        others = [one for one in self.restarts if one.owner != owner and now_s - one.at_s < RESTART_SPACING_S]
-        return others[-1] if others else None
+    def list_others(
+        self, owner: str, status: GatewayStatus | None, *, is_under_way: bool
+    ) -> tuple[GatewayRestart, ...]:
+        """The restarts by somebody else, oldest first.
+
+        Args:
+            owner: Who asks.
+            status: How the gateway is.
+            is_under_way: Whether somebody may be at one now. If nobody is, one whose start still lasts has not come
+                about: whoever made it was killed in the act.
+        """
+        unfinished = None if is_under_way or status is None else name_start(status)
+        return tuple(one for one in self.restarts if one.owner != owner and one.start != unfinished)
 
 
 NO_ACTS = GatewayActs()
@@ -241,10 +252,20 @@ class GatewayAccount:
         acts = self.read()
         self._write(replace(acts, stop=None, process=process or acts.process))
 
-    def note_restart(self) -> None:
+    def is_held(self) -> bool:
+        """Whether somebody is at work on the gateway now."""
+        return read_lock_holder(self._lock) is not None
+
+    def note_restart(self, status: GatewayStatus) -> None:
         """The gateway is about to be restarted. Written before the act: whoever looks meanwhile knows who it is."""
         acts = self.read()
-        one = GatewayRestart(by=self._instance, owner=self.owner, at=self._clock.now(), at_s=self._clock.monotonic_s())
+        one = GatewayRestart(
+            by=self._instance,
+            owner=self.owner,
+            at=self._clock.now(),
+            at_s=self._clock.monotonic_s(),
+            start=name_start(status),
+        )
         self._write(replace(acts, restarts=(*acts.restarts, one)[-_RESTARTS_KEPT:], stop=None))
 
     def withdraw_restart(self) -> None:
@@ -290,6 +311,7 @@ def _parse_acts(fields: Any) -> GatewayActs:  # noqa: ANN401 - whatever a file h
                 owner=str(one["owner"]),
                 at=_parse_moment(one["at"]),
                 at_s=float(one["at_s"]),
+                start=str(one["start"]),
             )
             for one in (fields["restarts"] if is_this_boot else ())
         ),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.acts import (
+    RESTART_SPACING_S,
     GatewayAccount,
     GatewayActs,
     GatewayBusy,
@@ -66,7 +67,8 @@ class SharedRuntime:
         """See `Runtime.read_acts`."""
         acts = self._account.read()
         stop = acts.stop if status is not None and is_in_force(acts.stop, status) else None
-        others = tuple(one for one in acts.restarts if one.owner != self._account.owner)
+        is_under_way = bool(acts.restarts) and self._account.is_held()
+        others = acts.list_others(self._account.owner, status, is_under_way=is_under_way)
         return GatewayActs(restarts=others, stop=stop)
 
     def ensure_started(self, *, on_progress: OnText) -> bool:
@@ -81,7 +83,7 @@ class SharedRuntime:
     def restart(self, *, on_progress: OnText = _show_nothing) -> None:
         """See `Runtime.restart`."""
         with self._account.hold("restart", on_progress):
-            self._restart()
+            self._restart(self._own.probe())
 
     def restart_lost(
         self, about: Start | None, *, yields: bool, on_restart: Callable[[], None], on_progress: OnText
@@ -94,7 +96,7 @@ class SharedRuntime:
                 spared = self._find_reason_against(about, status, yields=yields)
                 if spared is None:
                     on_restart()
-                    self._restart()
+                    self._restart(status)
                 return spared
         except GatewayBusy as busy:
             return Spared(why=busy.message, is_restarted=True)
@@ -119,8 +121,8 @@ class SharedRuntime:
             users = self.find_users()
             return Left(users=users, in_time=bool(users) or self._stop(timeout_s, StopReason.ASKED))
 
-    def _restart(self) -> None:
-        self._account.note_restart()
+    def _restart(self, status: GatewayStatus) -> None:
+        self._account.note_restart(status)
         try:
             self._own.restart()
         except StartupFailure:
@@ -156,9 +158,9 @@ class SharedRuntime:
                 f"the gateway is down and not brought back: {acts.stop}",
                 next_action="Mend the cause, then `inv gateway.restart`.",
             )
-        recent = acts.find_recent(self._account.owner, now_s)
-        if recent is not None:
-            return Spared(why=f"{recent}; it is not restarted again", is_restarted=True)
+        others = acts.list_others(self._account.owner, status, is_under_way=False)  # we hold the lock
+        if others and now_s - others[-1].at_s < RESTART_SPACING_S:
+            return Spared(why=f"{others[-1]}; it is not restarted again", is_restarted=True)
         if about is not None and status.is_up and status.start != about:
             return Spared(why="it has just been started anew; it is not restarted again", is_restarted=True)
         users = [user for user in self.find_users() if user.has_bot] if yields and status.is_up else []
