@@ -16,7 +16,8 @@ from typing import Any
 
 from orchestration.bot.find import find_bot
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.acts import GatewayUser, name_engine
+from orchestration.gateway.acts import GatewayUser
+from orchestration.gateway.ledger import name_engine
 from orchestration.gateway.record import RECORD_NAME, GatewayRecord
 from orchestration.gateway.runtime import FindUsers
 from orchestration.preflight import LOCK_FILE, SUPERVISOR_LOCK_FILE
@@ -50,7 +51,7 @@ class Sign:
         host: Where the gateway's API is.
         port: Likewise.
         container: The gateway's container; empty where there is none.
-        engine: On which Docker engine (`acts.name_engine`).
+        engine: On which Docker engine (`ledger.name_engine`).
         trading_mode: `paper` or `live`.
     """
 
