@@ -364,9 +364,9 @@ def soak(
 )
 def logs(_: Context, of: str = "startup", follow: bool = False, lines: int = 50) -> None:
     """Show the log of the last start-up, bot or gateway."""
-    from orchestration import views
+    from orchestration import log_view
 
-    _end(views.logs(of, follow=follow, lines=lines))
+    _end(log_view.logs(of, follow=follow, lines=lines))
 
 
 @task(help={"json": _JSON})

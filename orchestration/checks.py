@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration import settings as configuration
-from orchestration.errors import FailureWord
+from orchestration.errors import FailureWord, StartupFailure
 from orchestration.report import StepStatus
 from orchestration.settings import Settings
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError
@@ -35,6 +35,17 @@ class Check:
     detail: str
     fix: str = ""
     failure: FailureWord | None = None
+
+
+def build_failed_check(name: str, failure: StartupFailure) -> Check:
+    """The row of a check that ended in a failure."""
+    return Check(
+        name=name,
+        status=StepStatus.FAIL,
+        detail=failure.message,
+        fix=failure.next_action,
+        failure=failure.word,
+    )
 
 
 def check_state_folder(settings: Settings) -> Check:

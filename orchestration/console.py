@@ -191,7 +191,7 @@ def build_summary(report: Report) -> list[str]:
         lines.append(f"next: {report.next_action}")
     bot = report.progress.bot
     if bot is not None:
-        lines.append(f"bot's log: {bot.log}")
+        lines.append(f"bot's log: {bot.record.log_hint}")
     if report.log:
         lines.append(f"log: {report.log}")
     return lines

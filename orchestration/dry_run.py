@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from orchestration.bot.find import find_bot
+from orchestration.bot.program import describe_program
 from orchestration.checks import Check
 from orchestration.docker.container import ContainerState
 from orchestration.errors import ExitCode, StartupFailure
@@ -10,7 +11,7 @@ from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.runtime import Runtime, build_runtime
 from orchestration.preflight import Preflight, build_config_failure, run_checks
 from orchestration.report import StepStatus
-from orchestration.settings import GatewayRuntime, Settings
+from orchestration.settings import BotRuntime, GatewayRuntime, Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 
@@ -96,8 +97,8 @@ def plan_startup(settings: Settings | StartupFailure, *, replaces_bot: bool, sup
         PlannedStep(name="gameplan.check", would=plan_text),
         PlannedStep(
             name="bot.start",
-            would=f"{_plan_running_bot(settings, replaces_bot=replaces_bot)}start `{' '.join(settings.bot_command)}` "
-            f"in {settings.bot_workdir} on strategy {strategy}",
+            would=f"{_plan_running_bot(settings, replaces_bot=replaces_bot)}start {_name_bot(settings)} "
+            f"on strategy {strategy}",
         ),
     )
     partial = plan_text.startswith("fall back")
@@ -131,8 +132,13 @@ def _plan_running_bot(settings: Settings, *, replaces_bot: bool) -> str:
     if found is None:
         return ""
     if replaces_bot:
-        return f"stop process {found.pid} in order, then "
-    return f"keep process {found.pid} if nothing has changed; else stop it and "
+        return f"stop {found.who} in order, then "
+    return f"keep {found.who} if nothing has changed; else stop it and "
+
+
+def _name_bot(settings: Settings) -> str:
+    program = describe_program(settings)
+    return program if settings.bot_runtime is BotRuntime.DOCKER else f"`{program}` in {settings.bot_workdir}"
 
 
 def _plan_gameplan(settings: Settings, clock: SystemClock) -> tuple[str, str]:

@@ -173,12 +173,12 @@ class Lookout:
             is_stopping=sight.is_stopping or self._is_ending_bot or not self._record_path.exists(),
             watchdog_age_s=sight.watchdog_age_s,
             watchdog_limit_s=None if sight.watchdog_age_s is None else _BOT_WATCHDOG_LIMIT_S,
-            has_gateway_connection=self._look_at_connection(record.pid),
+            has_gateway_connection=self._look_at_connection(record),
         )
 
-    def _look_at_connection(self, pid: int) -> bool | None:
+    def _look_at_connection(self, record: BotRecord) -> bool | None:
         """Whether the bot is connected; None while it never was: it may wait for the market to open."""
-        is_connected = _has_connection(pid, self._settings.gateway_port)
+        is_connected = _has_connection(record.pid, record.gateway_port or self._settings.gateway_port)
         self._was_bot_connected = self._was_bot_connected or bool(is_connected)
         return is_connected if self._was_bot_connected else None
 

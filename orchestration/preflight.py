@@ -9,24 +9,32 @@ from dataclasses import dataclass
 
 from orchestration.alerts.discord import mention_problem, webhook_problem
 from orchestration.alerts.heartbeat import heartbeat_problem
-from orchestration.bot.find import BotPresence, FoundBy, find_bot
-from orchestration.bot.launch import command_problem
-from orchestration.checks import Check, check_clock, check_disk, check_env_file, check_state_folder, check_wsl
+from orchestration.bot import elsewhere
+from orchestration.bot.find import BotPresence, FoundBot, FoundBy, find_bot
+from orchestration.bot.program import command_problem, describe_program
+from orchestration.checks import (
+    Check,
+    build_failed_check,
+    check_clock,
+    check_disk,
+    check_env_file,
+    check_state_folder,
+    check_wsl,
+)
+from orchestration.engine_checks import check_engine
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.container import GatewayStatus
-from orchestration.gateway.docker_runtime import needs_credentials
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.windows import parse_windows
 from orchestration.hold import refuse_if_held
 from orchestration.report import StepStatus, format_duration
-from orchestration.settings import GatewayRuntime, Settings
+from orchestration.settings import BotRuntime, GatewayRuntime, Settings
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.files import is_there
 from orchestration.system.lock import read_lock_holder
 
 LOCK_FILE = "startup.lock"
-SUPERVISOR_LOCK_FILE = "supervisor.lock"
+SUPERVISOR_LOCK_FILE = elsewhere.SUPERVISOR_LOCK_FILE
 MONITOR_LOCK_FILE = "monitor.lock"
 BOT_CHECK = "bot not running"
 
@@ -69,7 +77,9 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
 
     presence = find_bot(preflight.settings)
     with ThreadPoolExecutor(max_workers=2, thread_name_prefix="preflight") as pool:
-        engine = pool.submit(lambda: tuple(_check_engine(preflight)))
+        engine = pool.submit(_check_engine, preflight)
+        if preflight.settings.bot_runtime is BotRuntime.DOCKER:
+            engine.result()  # the bot is looked for in it: not before it answers, or will not
         clock_sync = pool.submit(check_clock, preflight.commands)
         rows = [
             Check(name="configuration", status=StepStatus.OK, detail=_describe_mode(preflight.settings)),
@@ -88,6 +98,18 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             *check_wsl(hands_over=preflight.hands_over),
         ]
         return (*rows[:1], *engine.result(), *rows[1:], clock_sync.result())
+
+
+def _check_engine(preflight: Preflight) -> tuple[Check, ...]:
+    return tuple(
+        check_engine(
+            preflight.settings,
+            preflight.runtime,
+            commands=preflight.commands,
+            clock=preflight.clock,
+            on_progress=preflight.on_progress,
+        )
+    )
 
 
 def build_config_failure(failure: StartupFailure, *, warnings: tuple[str, ...] = ()) -> tuple[Check, ...]:
@@ -136,13 +158,13 @@ def check_bot_absent(presence: BotPresence, *, replaces_bot: bool = False, adopt
         return Check(
             name=BOT_CHECK,
             status=StepStatus.OK,
-            detail=f"the bot of an earlier run, process {presence.found.pid}, is adopted if nothing has changed",
+            detail=f"the bot of an earlier run, {presence.found.who}, is adopted if nothing has changed",
         )
     if presence.found is not None:
         return Check(
             name=BOT_CHECK,
             status=StepStatus.WARN if replaces_bot else StepStatus.FAIL,
-            detail=f"The bot of this instance runs already: pid {presence.found.pid}, for "
+            detail=f"The bot of this instance runs already: {_describe_who(presence.found)}, for "
             f"{format_duration(presence.found.uptime_s)} ({presence.detail}).",
             fix="Leave it alone, or `inv bot.stop`, or `inv startup --replace`.",
             failure=None if replaces_bot else FailureWord.BOT_ALREADY_RUNNING,
@@ -156,6 +178,10 @@ def check_bot_absent(presence: BotPresence, *, replaces_bot: bool = False, adopt
             failure=FailureWord.BOT_ALREADY_RUNNING,
         )
     return Check(name=BOT_CHECK, status=StepStatus.OK, detail="no bot of this instance runs")
+
+
+def _describe_who(found: FoundBot) -> str:
+    return found.who if found.container else f"pid {found.pid}"
 
 
 def _describe_mode(settings: Settings) -> str:
@@ -190,7 +216,7 @@ def _check_hold(settings: Settings) -> Check:
     try:
         refuse_if_held(settings.state_dir)
     except StartupFailure as held:
-        return _build_failed_check("not held", held)
+        return build_failed_check("not held", held)
     return Check(name="not held", status=StepStatus.OK, detail="nobody holds the system down")
 
 
@@ -216,66 +242,12 @@ def _check_bot_command(settings: Settings) -> Check:
             name="bot's program",
             status=StepStatus.FAIL,
             detail=problem,
-            fix="Correct BOT_COMMAND or BOT_WORKDIR.",
+            fix="Correct BOT_COMPOSE_DIR."
+            if settings.bot_runtime is BotRuntime.DOCKER
+            else "Correct BOT_COMMAND or BOT_WORKDIR.",
             failure=FailureWord.CONFIG_INVALID,
         )
-    return Check(name="bot's program", status=StepStatus.OK, detail=" ".join(settings.bot_command))
-
-
-def _check_engine(preflight: Preflight) -> Iterator[Check]:
-    settings = preflight.settings
-    if settings.gateway_runtime is not GatewayRuntime.DOCKER:
-        yield Check(name="Docker engine", status=StepStatus.SKIP, detail=f"not used ({settings.gateway_runtime})")
-        return
-    try:
-        engine = preflight.runtime.wait_for_engine(settings.docker_start_timeout_s, preflight.on_progress)
-    except StartupFailure as failure:
-        yield _build_failed_check("Docker engine", failure)
-        return
-    versions = f"engine {engine.engine_version}, Compose {engine.compose_version}"
-    if engine.supports_fast_health_checks:
-        yield Check(name="Docker engine", status=StepStatus.OK, detail=versions)
-    else:
-        yield Check(
-            name="Docker engine",
-            status=StepStatus.WARN,
-            detail=f"{versions}: too old for fast health checks; ready is seen up to 30 s late",
-            fix="Upgrade Docker to 25 or newer.",
-        )
-    try:
-        refuse_without_credentials(settings, preflight.runtime.probe())
-    except StartupFailure as failure:
-        yield _build_failed_check("credentials", failure)
-
-
-def refuse_without_credentials(settings: Settings, status: GatewayStatus) -> None:
-    """S1: user and password matter only if a container of the vendor's image must be made now.
-
-    Raises:
-        StartupFailure: `CONFIG_INVALID`: one must be made, and they are not set.
-    """
-    unset = [
-        name
-        for name, value in (("TWS_USERID", settings.tws_userid), ("TWS_PASSWORD", settings.tws_password))
-        if value is None
-    ]
-    if unset and needs_credentials(settings, status):
-        raise StartupFailure(
-            FailureWord.CONFIG_INVALID,
-            f"{' and '.join(unset)}: unset, and the gateway's container must be created with the broker's login.",
-            next_action="Set TWS_USERID and TWS_PASSWORD (or TWS_PASSWORD_FILE) in .env; "
-            "`inv startup --simulate` needs none.",
-        )
-
-
-def _build_failed_check(name: str, failure: StartupFailure) -> Check:
-    return Check(
-        name=name,
-        status=StepStatus.FAIL,
-        detail=failure.message,
-        fix=failure.next_action,
-        failure=failure.word,
-    )
+    return Check(name="bot's program", status=StepStatus.OK, detail=describe_program(settings))
 
 
 def _check_gameplan(preflight: Preflight) -> Iterator[Check]:

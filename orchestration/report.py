@@ -201,12 +201,12 @@ def describe_success(report: Report) -> tuple[str, str]:
         return "; ".join(f"{step.name}: {step.detail}" for step in done), ""
     if plan is not None and plan.fallback is not None:
         return (
-            f"The bot runs as process {bot.pid} on Strategy C and trades nothing ({plan.fallback}): {plan.message}",
+            f"The bot runs as {bot.who} on Strategy C and trades nothing ({plan.fallback}): {plan.message}",
             describe_remedy(plan.fallback),
         )
     strategy = plan.strategy if plan else "unknown"
     day = f" for {plan.date}" if plan else ""
-    return f"The bot runs as process {bot.pid} on strategy {strategy}{day}.", ""
+    return f"The bot runs as {bot.who} on strategy {strategy}{day}.", ""
 
 
 def describe_remedy(fallback: FallbackWord) -> str:
@@ -304,4 +304,9 @@ def build_bot_json(bot: "BotRunning | None") -> dict[str, Any] | None:
     """The bot that was handed over."""
     if bot is None:
         return None
-    return {"pid": bot.pid, "log": str(bot.log), "ready_by": bot.ready_by}
+    return {
+        "pid": bot.pid,
+        "log": None if bot.log is None else str(bot.log),
+        "ready_by": bot.ready_by,
+        "container": bot.record.container or None,
+    }

@@ -220,7 +220,7 @@ def _why_not_again(settings: Settings) -> str | None:
         return f"A supervisor of instance {settings.instance} is at work already: {holder}."
     presence = find_bot(settings)
     if presence.found is not None and presence.found.how is FoundBy.BY_COMMAND:
-        return f"The bot runs already, started by hand: process {presence.found.pid}. It is left alone."
+        return f"The bot runs already, started by hand: {presence.found.who}. It is left alone."
     return None
 
 

@@ -34,8 +34,8 @@ def _stop_the_bot(desk: Desk, progress: Progress) -> Outcome:
     all_in_time = True
     # One, as a rule; several where somebody started more by hand.
     while presence.found is not None and len(stopped) < _MOST_BOTS:
-        pid, uptime = presence.found.pid, format_duration(presence.found.uptime_s)
-        desk.show(f"asking process {pid} to end (at most {desk.settings.bot_stop_timeout_s:g} s)")
+        who, uptime = presence.found.who, format_duration(presence.found.uptime_s)
+        desk.show(f"asking {who} to end (at most {desk.settings.bot_stop_timeout_s:g} s)")
         outcome = stop_bot(
             desk.settings, presence.found, timeout_s=desk.settings.bot_stop_timeout_s, on_progress=desk.show
         )
@@ -45,15 +45,15 @@ def _stop_the_bot(desk: Desk, progress: Progress) -> Outcome:
         desk.tell(
             Severity.INFO if outcome.in_time else Severity.WARNING,
             "Bot stopped",
-            f"The bot, process {pid}, {how} after {uptime}.",
+            f"The bot, {who}, {how} after {uptime}.",
         )
-        stopped.append(f"process {pid} {how}")
+        stopped.append(f"{who} {how}")
         all_in_time = all_in_time and outcome.in_time
         presence = find_bot(desk.settings)
     if presence.found is not None:
         raise StartupFailure(
             FailureWord.INTERNAL_ERROR,
-            f"The bot, process {presence.found.pid}, still runs after it was stopped.",
+            f"The bot, {presence.found.who}, still runs after it was stopped.",
             next_action="Look at that process: it may be stuck, another user's, or started anew by something else.",
         )
     return Outcome(

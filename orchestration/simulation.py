@@ -16,6 +16,8 @@ _UNSET = (
     "BOT_WORKDIR",
     "BOT_ARGUMENTS",
     "BOT_PASS_ENV",
+    "BOT_RUNTIME",
+    "WATCHED_STATE_DIR",
     "ALLOW_LIVE_TRADING",
     "READ_ONLY_API",
 )

@@ -220,7 +220,7 @@ def describe(status: Status) -> str:
     if status.bot.found is None:
         held = f" The system is {status.hold}." if status.hold else ""
         return f"The bot does not run.{held}"
-    running = f"The bot runs as process {status.bot.found.pid}"
+    running = f"The bot runs as {status.bot.found.who}"
     strategy = f" on strategy {status.plan.strategy}" if status.plan else ""
     if status.problems:
         return f"{running}{strategy}, but: {'; '.join(status.problems)}"
@@ -316,7 +316,8 @@ def _build_bot_json(bot: BotPresence, *, is_watched: bool) -> dict[str, Any]:
         "ready": None if record is None else record.ready_by is not None,
         "ready_by": record.ready_by if record else None,
         "supervised": None if found is None else is_watched,
-        "log": str(record.log) if record else None,
+        "log": str(record.log) if record and record.log else None,
+        "container": found.container or None if found else None,
         "found_by": found.how if found else None,
         "detail": bot.detail,
     }

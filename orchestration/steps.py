@@ -15,7 +15,9 @@ from orchestration.bot.launch import BotRunning, launch_bot
 from orchestration.bot.stop import stop_bot
 from orchestration.desk import Desk, Outcome
 from orchestration.docker.container import ContainerState
+from orchestration.engine_checks import refuse_without_credentials
 from orchestration.errors import FallbackWord
+from orchestration.gateway.inside import InnerAddress, find_inner_address
 from orchestration.gateway.record import read_record, write_record
 from orchestration.gateway.runtime import build_runtime
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
@@ -25,12 +27,11 @@ from orchestration.preflight import (
     Preflight,
     check_bot_absent,
     raise_first_failure,
-    refuse_without_credentials,
     run_checks,
 )
 from orchestration.redaction import mask_account
 from orchestration.report import Progress, StepStatus, describe_remedy
-from orchestration.settings import GatewayRuntime
+from orchestration.settings import BotRuntime, GatewayRuntime
 
 if TYPE_CHECKING:
     from orchestration.gameplan import GameplanInForce
@@ -166,19 +167,21 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
     plan = progress.plan
     if plan is None or progress.gateway is None:  # both were made sure of above
         raise AssertionError("no bot without a validated gateway and a plan in force")
+    address = _locate_gateway(desk)
     if presence.found is not None:
-        adopted = _adopt_or_stop(desk, presence.found, plan)
+        adopted = _adopt_or_stop(desk, presence.found, plan, address)
         if adopted is not None:
             return Outcome(
                 progress=dataclasses.replace(progress, bot=adopted),
-                detail=f"process {adopted.pid}, strategy {plan.strategy}, adopted: it ran already, and nothing changed",
+                detail=f"{adopted.who}, strategy {plan.strategy}, adopted: it ran already, and nothing changed",
             )
     bot = launch_bot(
         desk.settings,
         clock=desk.clock,
         run_id=desk.run_id,
-        gateway_host=desk.settings.gateway_host,
-        gateway_port=desk.settings.gateway_port,
+        gateway_host=address.host,
+        gateway_port=address.port,
+        gateway_network=address.network,
         gameplan=plan.path,
         strategy=plan.strategy,
         sha256=plan.sha256,
@@ -189,21 +192,30 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
     desk.tell(
         Severity.INFO,
         "Bot started",
-        f"The bot runs as process {bot.pid} on strategy {plan.strategy} and {said}.",
+        f"The bot runs as {bot.who} on strategy {plan.strategy} and {said}.",
     )
     return Outcome(
         progress=dataclasses.replace(progress, bot=bot),
-        detail=f"process {bot.pid}, strategy {plan.strategy}, {said}",
+        detail=f"{bot.who}, strategy {plan.strategy}, {said}",
     )
 
 
-def _adopt_or_stop(desk: Desk, found: FoundBot, plan: "GameplanInForce") -> BotRunning | None:
+def _locate_gateway(desk: Desk) -> InnerAddress:
+    """Where the bot reaches the gateway: from within a container that is somewhere else."""
+    settings = desk.settings
+    if settings.bot_runtime is BotRuntime.DOCKER and desk.runtime.kind is GatewayRuntime.DOCKER:
+        return find_inner_address(desk.runtime.probe(), port=settings.gateway_port)
+    return InnerAddress(host=settings.gateway_host, port=settings.gateway_port, network="")
+
+
+def _adopt_or_stop(desk: Desk, found: FoundBot, plan: "GameplanInForce", address: InnerAddress) -> BotRunning | None:
     """W4: keep the bot that runs if it is just the one that would be started; otherwise stop it in order."""
     reason = why_not_adopted(
         found,
         desk.settings,
-        gateway_host=desk.settings.gateway_host,
-        gateway_port=desk.settings.gateway_port,
+        gateway_host=address.host,
+        gateway_port=address.port,
+        gateway_network=address.network,
         gameplan=plan.path,
         strategy=plan.strategy,
         sha256=plan.sha256,
@@ -212,10 +224,10 @@ def _adopt_or_stop(desk: Desk, found: FoundBot, plan: "GameplanInForce") -> BotR
         desk.tell(
             Severity.INFO,
             "Bot adopted",
-            f"The bot of an earlier run, process {found.pid}, runs on strategy {plan.strategy} and is kept.",
+            f"The bot of an earlier run, {found.who}, runs on strategy {plan.strategy} and is kept.",
         )
         return adopt_bot(found.record, desk.settings)
-    desk.show(f"the bot of an earlier run, process {found.pid}, is started anew: {reason}")
+    desk.show(f"the bot of an earlier run, {found.who}, is started anew: {reason}")
     _stop_running_bot(desk)
     return None
 
@@ -276,10 +288,10 @@ def _stop_running_bot(desk: Desk) -> None:
     presence = find_bot(desk.settings)
     if presence.found is None:
         return
-    desk.show(f"stopping the running bot (process {presence.found.pid})")
+    desk.show(f"stopping the running bot ({presence.found.who})")
     outcome = stop_bot(desk.settings, presence.found, timeout_s=desk.settings.bot_stop_timeout_s, on_progress=desk.show)
     how = "left in order" if outcome.in_time else "had to be killed"
-    desk.log.info("the running bot, process %s, %s", presence.found.pid, how)
+    desk.log.info("the running bot, %s, %s", presence.found.who, how)
 
 
 def _leave_other_runtime(desk: Desk) -> None:

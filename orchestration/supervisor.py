@@ -14,7 +14,7 @@ from orchestration.alerts.alert import Severity
 from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
 from orchestration.bot.find import find_bot
-from orchestration.bot.launch import read_last_lines
+from orchestration.bot.output import read_bot_lines
 from orchestration.bot.record import BotRecord
 from orchestration.bot.stop import end_marked_processes, stop_bot
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
@@ -243,14 +243,19 @@ class Supervisor:
         if presence.found is None:
             return
         self._book.note_bot_stopped()
-        outcome = stop_bot(
-            post.settings,
-            presence.found,
-            timeout_s=post.settings.bot_stop_timeout_s,
-            on_progress=post.host.say_stopping,
-        )
+        try:
+            outcome = stop_bot(
+                post.settings,
+                presence.found,
+                timeout_s=post.settings.bot_stop_timeout_s,
+                on_progress=post.host.say_stopping,
+            )
+        except StartupFailure as failure:
+            # Of a container: no engine, no container; one that outlives its engine is found by the next start.
+            post.log.error("the bot could not be stopped: %s", failure)  # noqa: TRY400 - no mistake of ours
+            return
         how = "left in order" if outcome.in_time else "did not leave in time and was killed"
-        post.log.info("the bot, process %s, %s", presence.found.pid, how)
+        post.log.info("the bot, %s, %s", presence.found.who, how)
 
     def _restart_gateway(self) -> None:
         post = self._post
@@ -299,7 +304,7 @@ class Supervisor:
         if decision.is_well:
             post.delivery.ping(Ping.SUCCESS, exit_code=0)
         post.delivery.resume_sending()
-        if self._record is not None:
+        if self._record is not None and self._record.log is not None:
             limit_bytes = post.settings.bot_log_max_mb * _BYTES_PER_MB
             if cut_back(self._record.log, limit_bytes=limit_bytes):
                 post.log.info("the bot's log was cut back: %s", self._record.log)
@@ -308,7 +313,7 @@ class Supervisor:
         post = self._post
         evidence: tuple[str, ...] = ()
         if notice.kind is IncidentKind.BOT_ENDED and self._record is not None:
-            evidence = read_last_lines(self._record.log, _EVIDENCE_LINES)
+            evidence = read_bot_lines(post.settings, self._record, _EVIDENCE_LINES)
         detail = {
             "stage": notice.stage,
             "incident": notice.incident,

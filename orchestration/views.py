@@ -1,15 +1,13 @@
 """The commands that only look: status, history, logs, config. One function each, which returns an exit code."""
 
-import contextlib
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestration import console
 from orchestration.errors import ExitCode, StartupFailure
 from orchestration.redaction import mask_account
 from orchestration.run import JOURNAL_FILE
-from orchestration.settings import GatewayRuntime, Settings
+from orchestration.settings import Settings
 from orchestration.startup import load_settings, load_settings_of_what_runs
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
@@ -18,9 +16,6 @@ if TYPE_CHECKING:
     from orchestration.gateway.api import ApiProbe
     from orchestration.hostservice.service import HostServiceStatus
     from orchestration.status import GatewayLook, Status
-
-_FOLLOW_LOOK_S = 0.25
-_NEWEST_LOGS = 50  # looked through for the one of the run that is under way
 
 
 def config(*, as_json: bool) -> int:
@@ -112,7 +107,7 @@ def build_status_rows(found: "Status") -> list[tuple[str, str]]:
     rows = [("instance", found.instance), *_build_gateway_rows(found.gateway), ("bot", describe_bot(found))]
     record = bot.record if bot else None
     if record is not None:
-        rows.append(("  log", str(record.log)))
+        rows.append(("  log", record.log_hint))
     if plan is not None:
         reason = f", emergency plan: {plan.emergency_reason}" if plan.emergency_reason else ""
         rows.append(("gameplan", f"strategy {plan.strategy} of {plan.date}{reason}"))
@@ -173,7 +168,7 @@ def describe_bot(found: "Status") -> str:
     record = bot.record
     ready = "" if record is None else (", ready" if record.ready_by else ", never became ready")
     watched = "supervised" if found.is_bot_watched else "unsupervised: nothing watches it"
-    return f"process {bot.pid}, up {console.describe_duration(bot.uptime_s)}{ready}, {watched}"
+    return f"{bot.who}, up {console.describe_duration(bot.uptime_s)}{ready}, {watched}"
 
 
 def history(*, limit: int, as_json: bool) -> int:
@@ -219,94 +214,6 @@ def history(*, limit: int, as_json: bool) -> int:
         )
     console.print_table(("started", "command", "result", "code", "took", "alerts", ""), rows)
     return int(ExitCode.SUCCESS)
-
-
-def logs(of: str, *, follow: bool, lines: int) -> int:
-    """`inv logs --of startup|bot|gateway [-f]`."""
-    if of not in {"startup", "bot", "gateway"}:
-        console.warn(f"--of: {of!r} is not a log; allowed are startup, bot and gateway")
-        return int(ExitCode.FAILURE)
-    settings = load_settings_or_explain(as_json=False)
-    if settings is None:
-        return int(ExitCode.FAILURE)
-    if of == "gateway":
-        return _show_gateway_log(settings, follow=follow, lines=lines)
-    try:
-        found = sorted(settings.log_dir.glob(f"{of}_*.log"), key=lambda path: (path.stat().st_mtime, path.name))
-    except OSError as error:
-        console.warn(f"the logs in {settings.log_dir} cannot be read: {error.strerror}")
-        return int(ExitCode.FAILURE)
-    if not found:
-        console.warn(f"there is no log of {of} in {settings.log_dir}")
-        return int(ExitCode.FAILURE)
-    from orchestration.bot.launch import read_last_lines
-
-    path = (_find_log_under_way(settings, found) if of == "startup" else None) or found[-1]
-    console.warn(f"==> {path}")
-    for line in read_last_lines(path, lines):
-        console.print_line(line)
-    if follow:
-        _follow_file(path)
-    return int(ExitCode.SUCCESS)
-
-
-def _find_log_under_way(settings: Settings, found: list[Path]) -> Path | None:
-    """The log of the run that is under way: one that was refused meanwhile has a newer log."""
-    from orchestration.preflight import LOCK_FILE
-    from orchestration.system.lock import read_lock_holder
-
-    holder = read_lock_holder(settings.state_dir / LOCK_FILE)
-    if holder is None or holder.pid is None:
-        return None
-    for path in reversed(found[-_NEWEST_LOGS:]):
-        with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
-            if file.readline().rstrip().endswith(f"(process {holder.pid})"):
-                return path
-    return None
-
-
-def _show_gateway_log(settings: Settings, *, follow: bool, lines: int) -> int:
-    from orchestration.gateway.record import read_record
-    from orchestration.gateway.runtime import build_runtime
-
-    clock = SystemClock()
-    runtime = build_runtime(settings, commands=SystemCommands(), clock=clock, record=read_record(settings.state_dir))
-    try:
-        said = runtime.read_log(lines=lines)
-        for line in said:
-            console.print_line(line)
-        if not said and not follow:
-            console.warn(
-                "somebody else runs this gateway: its log is where it runs"
-                if runtime.kind is GatewayRuntime.EXTERNAL
-                else "there is no log of the gateway; `inv status` says how it is"
-            )
-            return int(ExitCode.FAILURE)
-        if follow:
-            with (
-                contextlib.suppress(KeyboardInterrupt),
-                contextlib.closing(runtime.follow_log(_print_now)) as following,
-            ):
-                while following.is_running and console.has_reader():
-                    clock.sleep(_FOLLOW_LOOK_S)
-    except StartupFailure as failure:
-        console.warn(f"{failure.message} {failure.next_action}")
-        return int(ExitCode.FAILURE)
-    return int(ExitCode.SUCCESS)
-
-
-def _print_now(line: str) -> None:
-    console.print_line(line)
-
-
-def _follow_file(path: Path) -> None:
-    clock = SystemClock()
-    with contextlib.suppress(KeyboardInterrupt), path.open(encoding="utf-8", errors="replace") as file:
-        file.seek(0, 2)
-        while console.has_reader():
-            for line in file:
-                _print_now(line.rstrip("\n"))
-            clock.sleep(_FOLLOW_LOOK_S)
 
 
 def load_settings_or_explain(

@@ -3,9 +3,9 @@
 import dataclasses
 from pathlib import Path
 
-from orchestration.bot.environment import build_bot_argv
+from orchestration.bot.contained_launch import GatewayAddress
 from orchestration.bot.find import FoundBot, FoundBy
-from orchestration.bot.launch import BotRunning
+from orchestration.bot.launch import BotRunning, build_argv
 from orchestration.bot.record import BotRecord, ReadyBy, build_record_path, write_record
 from orchestration.settings import Settings
 
@@ -21,6 +21,7 @@ def why_not_adopted(
     gameplan: Path,
     strategy: str,
     sha256: str,
+    gateway_network: str = "",
 ) -> str | None:
     """Why this bot is not just the one that would be started now, or None if it is. Pure.
 
@@ -31,13 +32,13 @@ def why_not_adopted(
         return "it is not the process that was recorded"
     if record.ready_by is None:
         return "it was never seen to be up"
-    if record.workdir != settings.bot_workdir:
-        return "its working folder has changed"
+    if record.workdir != (settings.bot_compose_dir if record.container else settings.bot_workdir):
+        return "its folder has changed"
     both_idle = record.strategy == strategy == _NO_TRADING
     if not both_idle and (record.gameplan_sha256 != sha256 or record.gameplan != gameplan):
         return "its plan is not the one that is in force now"
-    wanted = build_bot_argv(settings, gateway_host=gateway_host, gateway_port=gateway_port, gameplan=record.gameplan)
-    if record.argv != tuple(wanted):
+    address = GatewayAddress(host=gateway_host, port=gateway_port, network=gateway_network)
+    if record.argv != build_argv(settings, address, record.gameplan):
         return "its command has changed"
     return None
 

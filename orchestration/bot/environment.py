@@ -29,16 +29,23 @@ _SERVICE_VARIABLES = frozenset(
 
 def build_bot_argv(settings: Settings, *, gateway_host: str, gateway_port: int, gameplan: Path) -> tuple[str, ...]:
     """The bot's whole argument list."""
-    if settings.bot_arguments is BotArguments.NONE:
-        return settings.bot_command
     return (
         *settings.bot_command,
+        *build_bot_arguments(settings, gateway_host=gateway_host, gateway_port=gateway_port, gameplan=str(gameplan)),
+    )
+
+
+def build_bot_arguments(settings: Settings, *, gateway_host: str, gateway_port: int, gameplan: str) -> tuple[str, ...]:
+    """The arguments that are appended to the bot's command."""
+    if settings.bot_arguments is BotArguments.NONE:
+        return ()
+    return (
         "--gateway-host",
         gateway_host,
         "--gateway-port",
         str(gateway_port),
         "--gameplan",
-        str(gameplan),
+        gameplan,
         "--log-level",
         settings.bot_log_level,
     )
@@ -55,7 +62,7 @@ def build_bot_environ(
     withheld = _build_withheld_names() - set(settings.bot_pass_env)
     environ = {name: value for name, value in settings.environ.items() if name not in withheld | _SERVICE_VARIABLES}
     # Both forms of one secret would be a contradiction: the file, where it is passed too, is enough.
-    environ |= {name: value for name, value in _build_passed_secrets(settings).items() if f"{name}_FILE" not in environ}
+    environ |= {name: value for name, value in build_passed_secrets(settings).items() if f"{name}_FILE" not in environ}
     # Without it Python keeps what a bot prints in a buffer, since its output is no terminal: the log of a bot that
     # crashes hard would end before what matters.
     environ.setdefault("PYTHONUNBUFFERED", "1")
@@ -85,7 +92,7 @@ def _build_withheld_names() -> set[str]:
     return secrets | {f"{name}_FILE" for name in secrets} | {"CREDENTIALS_DIRECTORY"}
 
 
-def _build_passed_secrets(settings: Settings) -> dict[str, str]:
+def build_passed_secrets(settings: Settings) -> dict[str, str]:
     """The secrets that `BOT_PASS_ENV` names, wherever they came from: the environment, `.env` or a file."""
     passed = {}
     for field, variable in variables_by_field().items():

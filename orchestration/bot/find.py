@@ -9,19 +9,23 @@ Asked in this order, each answer exact before the next one is tried:
 3. A launch that was cut short: a record without a pid, and a process whose output goes to that launch's log. Between
    fork and exec a process has neither the marker nor the command yet, but it already has that log; and before that, it
    still holds its launcher's lock.
-4. The configured command, for a bot that was started by hand: together with its working folder and the `INSTANCE` in
+4. With `BOT_RUNTIME=docker`, or where the record says so, the container (`orchestration.bot.contained`).
+5. The configured command, for a bot that was started by hand: together with its working folder and the `INSTANCE` in
    its environment (none means `default`).
 
-We ourselves and what started us are never found by 2 to 4, and neither is anything inside a container.
+We ourselves and what started us are never found by 2, 3 and 5, and neither is anything inside a container.
 """
 
 import contextlib
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
 from orchestration.bot.command_line import is_same_command
+from orchestration.bot.contained import BotDocker, build_door, is_contained, is_recorded
+from orchestration.bot.elsewhere import read_age_s, read_watched_record
 from orchestration.bot.record import (
     RECORD_MARKER,
     BotLaunch,
@@ -29,9 +33,12 @@ from orchestration.bot.record import (
     build_record_path,
     complete_launch,
     is_record_hidden,
+    name_bot,
     read_record,
 )
+from orchestration.errors import StartupFailure
 from orchestration.settings import Settings
+from orchestration.system.commands import Commands
 from orchestration.system.process_table import (
     is_in_a_container,
     read_ancestors,
@@ -66,17 +73,24 @@ class FoundBot:
         how: How it was found.
         record: What was written down about it at its launch; None if it was not launched by this program. Its pid is
             another one where only what the recorded process left behind still runs.
+        container: The name of its container; empty for a process.
     """
 
     identity: ProcessIdentity
     uptime_s: float
     how: FoundBy
     record: BotRecord | None = None
+    container: str = ""
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Its process id; of a container the first one's, as the engine's host numbers it."""
         return self.identity.pid
+
+    @property
+    def who(self) -> str:
+        """What people call it."""
+        return name_bot(self.pid, self.container)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,15 +109,25 @@ class BotPresence:
     detail: str = ""
 
 
-def find_bot(settings: Settings) -> BotPresence:
+def find_bot(settings: Settings, *, commands: Commands | None = None) -> BotPresence:
     """Look for this instance's bot. Changes nothing, waits for nothing."""
+    if settings.watched_state_dir is not None:
+        return _find_elsewhere(settings)
     path = build_record_path(settings)
     record = read_record(path)
-    if isinstance(record, BotRecord) and is_running(record.identity):
+    if isinstance(record, BotRecord) and not record.container and is_running(record.identity):
         return _present(record.identity, FoundBy.RECORDED, record, "as it was recorded at its launch")
     look = _look_around(settings, path, record)
     if look.marked:
-        return _present_marked(look.marked, record)
+        return _present_marked(look.marked, None if record is not None and record.container else record)
+    if is_contained(settings, record):
+        contained = _find_contained(build_door(settings, record, commands=commands), record)
+        if contained.found is not None or contained.is_unknown:
+            return contained
+    return _judge_by_command(look, path)
+
+
+def _judge_by_command(look: "_Look", path: Path) -> BotPresence:
     if look.by_command:
         detail = "started by hand: same command, folder and instance"
         return _present(look.by_command[0], FoundBy.BY_COMMAND, None, detail)
@@ -115,6 +139,41 @@ def find_bot(settings: Settings) -> BotPresence:
     if is_record_hidden(path):
         return BotPresence(is_unknown=True, detail=f"{path}, where it would be recorded, may not be read by this user")
     return BotPresence(detail="not running")
+
+
+def _find_elsewhere(settings: Settings) -> BotPresence:
+    record = read_watched_record(settings)
+    if record is None:
+        return BotPresence(detail=f"no supervisor is at work in {settings.watched_state_dir}, or it has no bot")
+    found = FoundBot(
+        identity=record.identity,
+        uptime_s=read_age_s(record),
+        how=FoundBy.RECORDED,
+        record=record,
+        container=record.container,
+    )
+    return BotPresence(found=found, detail="by its supervisor's lock, in another container")
+
+
+def _find_contained(door: BotDocker, record: BotLaunch | None) -> BotPresence:
+    try:
+        seen = door.probe()
+    except StartupFailure as failure:
+        return BotPresence(is_unknown=True, detail=f"container {door.name} cannot be looked at: {failure.message}")
+    if seen is None or not seen.is_alive or door.is_anothers(seen):
+        return BotPresence(detail="not running")
+    how, known, detail = FoundBy.BY_COMMAND, None, f"container {seen.name}, which this program did not start"
+    if isinstance(record, BotRecord) and is_recorded(seen, record):
+        how, known, detail = FoundBy.RECORDED, record, "as it was recorded at its launch"
+    elif record is not None and door.is_ours(seen) and record.run_id == seen.run_id:
+        # Its launch was cut short, or Docker has started it again since: what it was given is known.
+        how, known, detail = FoundBy.RECORDED, complete_launch(record, seen.identity), "its launch was cut short"
+    elif door.is_ours(seen):
+        how, detail = FoundBy.MARKED, "by its container's labels; its record is lost"
+    started_at = seen.started_at or datetime.now(UTC)
+    uptime_s = max(0.0, (datetime.now(UTC) - started_at).total_seconds())
+    found = FoundBot(identity=seen.identity, uptime_s=uptime_s, how=how, record=known, container=seen.name)
+    return BotPresence(found=found, detail=detail)
 
 
 def _present_marked(marked: tuple[ProcessIdentity, ...], record: BotLaunch | None) -> BotPresence:

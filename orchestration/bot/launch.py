@@ -9,20 +9,25 @@ The caller holds the instance's lock. That no bot runs is looked at here once mo
 
 import dataclasses
 import errno
-import os
 import shlex
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
+from orchestration.bot.contained_launch import (
+    GatewayAddress,
+    StartedContainer,
+    build_contained_argv,
+    end_container,
+    launch_container,
+)
 from orchestration.bot.environment import build_bot_argv, build_bot_environ
 from orchestration.bot.find import find_bot
 from orchestration.bot.log import create_log, read_last_lines
 from orchestration.bot.notify import NotifyReceiver, open_notify_receiver
 from orchestration.bot.program import command_problem
 from orchestration.bot.record import (
-    RECORD_MARKER,
     BotLaunch,
     BotRecord,
     ReadyBy,
@@ -32,25 +37,23 @@ from orchestration.bot.record import (
     write_record,
 )
 from orchestration.bot.stop import end_marked_processes
+from orchestration.bot.up import Started, speaks_for_bot, wait_until_up
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.settings import Settings
+from orchestration.settings import BotRuntime, Settings
 from orchestration.system.clock import Clock
-from orchestration.system.process_table import read_environ, read_session_id
-from orchestration.system.processes import LaunchedProcess, end_process_tree, launch_detached, read_identity
+from orchestration.system.processes import LaunchedProcess, end_process_tree, launch_detached
 
 __all__ = [
     "BotRunning",
     "build_bot_argv",
     "build_bot_environ",
     "command_problem",
-    "describe_end",
     "launch_bot",
     "read_last_lines",
 ]
 
 OnProgress = Callable[[str], None]
 
-_EVIDENCE_LINES = 20
 # An interrupted start ends within this, whatever the bot does: who interrupts (systemd, a person) waits for it.
 _INTERRUPTED_STOP_TIMEOUT_S = 10.0
 
@@ -60,8 +63,8 @@ class BotRunning:
     """A bot that is up.
 
     Attributes:
-        pid: Its process id.
-        log: Where its output goes.
+        pid: Its process id; of a container the first one's, as the engine's host numbers it.
+        log: Where its output goes; None for a container, whose output the engine keeps.
         ready_by: How it was found to be up.
         status_text: Its last `STATUS=`; empty if it sent none.
         watchdog_at_s: When its last `WATCHDOG=1` came, in seconds of the monotonic clock, or None.
@@ -69,11 +72,16 @@ class BotRunning:
     """
 
     pid: int
-    log: Path
+    log: Path | None
     ready_by: ReadyBy
     status_text: str
     watchdog_at_s: float | None
     record: BotRecord
+
+    @property
+    def who(self) -> str:
+        """What people call it."""
+        return self.record.who
 
 
 def launch_bot(
@@ -86,10 +94,11 @@ def launch_bot(
     gameplan: Path,
     strategy: str,
     sha256: str,
+    gateway_network: str = "",
     supervised: bool = False,
     on_progress: OnProgress | None = None,
 ) -> BotRunning:
-    """Start the bot detached, and return once it is up.
+    """Start the bot, a process or a container that lives on without us, and return once it is up.
 
     Args:
         settings: What it is, and how it is started.
@@ -100,6 +109,7 @@ def launch_bot(
         gameplan: The validated copy of the plan, by absolute path.
         strategy: What that plan chooses.
         sha256: The hash of that plan's bytes.
+        gateway_network: The Docker network in which a bot in a container finds that host; empty where it needs none.
         supervised: Whether this process stays with it.
         on_progress: Told what is waited for, and what the bot says of itself.
 
@@ -108,35 +118,38 @@ def launch_bot(
             `BOT_ALREADY_RUNNING`, if a bot runs or it cannot be told.
     """
     _refuse_second_bot(settings)
-    receiver = open_notify_receiver(settings.state_dir)
-    try:
-        environ = build_bot_environ(
-            settings,
-            gateway_host=gateway_host,
-            gateway_port=gateway_port,
-            gameplan=gameplan,
-            notify_socket=receiver.path if receiver is not None else None,
+    if settings.watched_state_dir is not None:
+        raise StartupFailure(
+            FailureWord.BOT_START_FAILED,
+            "WATCHED_STATE_DIR is set: what runs in another container is only watched from here.",
+            next_action="Start it where it belongs, or unset WATCHED_STATE_DIR.",
         )
-        argv = build_bot_argv(settings, gateway_host=gateway_host, gateway_port=gateway_port, gameplan=gameplan)
-        now = clock.now()
+    address = GatewayAddress(host=gateway_host, port=gateway_port, network=gateway_network)
+    is_contained = settings.bot_runtime is BotRuntime.DOCKER
+    receiver = open_notify_receiver(settings.state_dir, for_container=is_contained)
+    now = clock.now()
+    try:
+        launch = BotLaunch(
+            instance=settings.instance,
+            argv=build_argv(settings, address, gameplan),
+            workdir=settings.bot_compose_dir if is_contained else settings.bot_workdir,
+            log=None if is_contained else _create_log(settings, now),
+            gameplan=gameplan,
+            strategy=strategy,
+            gameplan_sha256=sha256,
+            started_at=now,
+            run_id=run_id,
+            notify_socket=receiver.path if receiver is not None else None,
+            supervised=supervised,
+            gateway_port=gateway_port,
+            container=settings.bot_container_name if is_contained else "",
+        )
         try:
-            launch = BotLaunch(
-                instance=settings.instance,
-                argv=argv,
-                workdir=settings.bot_workdir,
-                log=create_log(settings.log_dir, now),
-                gameplan=gameplan,
-                strategy=strategy,
-                gameplan_sha256=sha256,
-                started_at=now,
-                run_id=run_id,
-                notify_socket=receiver.path if receiver is not None else None,
-                supervised=supervised,
-            )
-        except OSError as error:
-            raise _cannot_write("The bot's log", settings.log_dir, error) from error
-        try:
-            return _launch_recorded(settings, launch, environ, receiver=receiver, clock=clock, on_progress=on_progress)
+            if is_contained:
+                return _launch_contained(
+                    settings, launch, address, receiver=receiver, clock=clock, on_progress=on_progress
+                )
+            return _launch_process(settings, launch, address, receiver=receiver, clock=clock, on_progress=on_progress)
         except BaseException:
             _leave_nothing(settings, launch)
             raise
@@ -145,11 +158,18 @@ def launch_bot(
             receiver.close()
 
 
+def build_argv(settings: Settings, address: GatewayAddress, gameplan: Path) -> tuple[str, ...]:
+    """What the bot is started with: a process's whole argument list, or a container's image and arguments. Pure."""
+    if settings.bot_runtime is BotRuntime.DOCKER:
+        return build_contained_argv(settings, address, gameplan)
+    return build_bot_argv(settings, gateway_host=address.host, gateway_port=address.port, gameplan=gameplan)
+
+
 def _refuse_second_bot(settings: Settings) -> None:
     presence = find_bot(settings)  # a few milliseconds; whoever asked earlier may have waited for a gateway since
     if presence.found is None and not presence.is_unknown:
         return
-    who = f"process {presence.found.pid}" if presence.found is not None else "it cannot be told"
+    who = presence.found.who if presence.found is not None else "it cannot be told"
     raise StartupFailure(
         FailureWord.BOT_ALREADY_RUNNING,
         f"No second bot is started: a bot of this instance runs already ({who}: {presence.detail}).",
@@ -157,31 +177,34 @@ def _refuse_second_bot(settings: Settings) -> None:
     )
 
 
-def _launch_recorded(
+def _launch_process(
     settings: Settings,
     launch: BotLaunch,
-    environ: dict[str, str],
+    address: GatewayAddress,
     *,
     receiver: NotifyReceiver | None,
     clock: Clock,
     on_progress: OnProgress | None,
 ) -> BotRunning:
+    if launch.log is None:  # a process always has one
+        raise AssertionError("a process writes to a log of its own")
+    environ = build_bot_environ(
+        settings,
+        gateway_host=address.host,
+        gateway_port=address.port,
+        gameplan=launch.gameplan,
+        notify_socket=launch.notify_socket,
+    )
     _write_record(settings, launch)
     try:
         process = launch_detached(launch.argv, cwd=launch.workdir, environ=environ, output=launch.log)
     except OSError as error:
         raise _explain_no_start(settings, launch, error) from error
+    started = StartedProcess(process, launch.log, marker=str(build_record_path(settings)))
     try:
         record = complete_launch(launch, process.identity)
         _write_record(settings, record)
-        if on_progress is not None:
-            grace = f"{settings.bot_start_grace_s:g} s"
-            on_progress(f"process {process.pid} started; up when it says READY, or after {grace}")
-        ready_by = _wait_until_up(
-            settings, process, launch.log, receiver=receiver, clock=clock, on_progress=on_progress
-        )
-        record = dataclasses.replace(record, ready_by=ready_by)
-        _write_record(settings, record)
+        return _see_it_up(settings, record, started, receiver=receiver, clock=clock, on_progress=on_progress)
     except StartupFailure:
         end_process_tree(process.identity, timeout_s=0.0)
         raise
@@ -192,14 +215,87 @@ def _launch_recorded(
         raise
     finally:
         process.disown()
+
+
+def _launch_contained(
+    settings: Settings,
+    launch: BotLaunch,
+    address: GatewayAddress,
+    *,
+    receiver: NotifyReceiver | None,
+    clock: Clock,
+    on_progress: OnProgress | None,
+) -> BotRunning:
+    def write(record: BotLaunch) -> None:
+        _write_record(settings, record)
+
+    def show(text: str) -> None:
+        if on_progress is not None:
+            on_progress(text)
+
+    try:
+        record = launch_container(settings, launch, address, clock=clock, write_record=write, on_progress=show)
+        with StartedContainer(settings, record) as started:
+            return _see_it_up(settings, record, started, receiver=receiver, clock=clock, on_progress=on_progress)
+    except OSError as error:
+        raise _cannot_write("What the bot's container needs", settings.state_dir, error) from error
+
+
+def _see_it_up(
+    settings: Settings,
+    record: BotRecord,
+    started: Started,
+    *,
+    receiver: NotifyReceiver | None,
+    clock: Clock,
+    on_progress: OnProgress | None,
+) -> BotRunning:
+    if on_progress is not None:
+        on_progress(f"{record.who} started; up when it says READY, or after {settings.bot_start_grace_s:g} s")
+    ready_by = wait_until_up(settings, started, receiver=receiver, clock=clock, on_progress=on_progress)
+    record = dataclasses.replace(record, ready_by=ready_by)
+    _write_record(settings, record)
     return BotRunning(
-        pid=process.pid,
-        log=launch.log,
+        pid=record.pid,
+        log=record.log,
         ready_by=ready_by,
         status_text=receiver.status if receiver is not None else "",
         watchdog_at_s=receiver.watchdog_at_s if receiver is not None else None,
         record=record,
     )
+
+
+class StartedProcess:
+    """See `Started`: a process of this host."""
+
+    def __init__(self, process: LaunchedProcess, log: Path, *, marker: str) -> None:
+        self._process = process
+        self._marker = marker
+        self._log = log
+        self.log_hint = str(log)
+
+    def poll_exit_code(self) -> int | None:
+        """See `Started.poll_exit_code`."""
+        return self._process.poll_exit_code()
+
+    def wait(self, *, timeout_s: float, or_readable: int | None = None) -> None:
+        """See `Started.wait`."""
+        self._process.wait(timeout_s=timeout_s, or_readable=or_readable)
+
+    def is_heard(self, sender_pid: int) -> bool:
+        """See `Started.is_heard`."""
+        return speaks_for_bot(sender_pid, self._process.pid, self._marker)
+
+    def read_last_lines(self, count: int) -> tuple[str, ...]:
+        """See `Started.read_last_lines`."""
+        return read_last_lines(self._log, count)
+
+
+def _create_log(settings: Settings, now: datetime) -> Path:
+    try:
+        return create_log(settings.log_dir, now)
+    except OSError as error:
+        raise _cannot_write("The bot's log", settings.log_dir, error) from error
 
 
 def _write_record(settings: Settings, record: BotLaunch) -> None:
@@ -210,92 +306,13 @@ def _write_record(settings: Settings, record: BotLaunch) -> None:
         raise _cannot_write("The bot's record", path, error) from error
 
 
-def _wait_until_up(
-    settings: Settings,
-    process: LaunchedProcess,
-    log: Path,
-    *,
-    receiver: NotifyReceiver | None,
-    clock: Clock,
-    on_progress: OnProgress | None,
-) -> ReadyBy:
-    """Wait for the first of: it said so, it stayed alive long enough, it ended.
-
-    Raises:
-        StartupFailure: It ended.
-    """
-    started_s = clock.monotonic_s()
-    marker = str(build_record_path(settings))
-    status = ""
-    while True:
-        # What was said is read before it is asked whether it lives: READY as its last word is no readiness.
-        if receiver is not None:
-            receiver.receive(
-                is_from_bot=lambda pid: speaks_for_bot(pid, process.pid, marker), now_s=clock.monotonic_s()
-            )
-            if receiver.status != status and on_progress is not None:
-                on_progress(f"the bot says: {receiver.status}")
-            status = receiver.status
-        passed_s = clock.monotonic_s() - started_s
-        exit_code = process.poll_exit_code()
-        if exit_code is not None:
-            raise _explain_early_end(settings, log, exit_code, passed_s, receiver)
-        if receiver is not None and receiver.is_ready:
-            return ReadyBy.NOTIFY
-        if passed_s >= settings.bot_start_grace_s:
-            return ReadyBy.GRACE
-        process.wait(
-            timeout_s=settings.bot_start_grace_s - passed_s,
-            or_readable=receiver.fileno() if receiver is not None else None,
-        )
-
-
-def speaks_for_bot(sender_pid: int, bot_pid: int, marker: str) -> bool:
-    """Whether a sender is the bot, one of its session, or carries its marker; one that has ended is believed."""
-    if sender_pid == bot_pid or read_session_id(sender_pid) in {bot_pid, None}:
-        return True
-    try:
-        return read_environ(sender_pid).get(RECORD_MARKER) == marker or read_identity(sender_pid) is None
-    except PermissionError:
-        return False
-
-
 def _leave_nothing(settings: Settings, launch: BotLaunch) -> None:
     """After a failed or interrupted start: no process of it, and no record."""
-    end_marked_processes(settings, log=launch.log)
+    if launch.container:
+        end_container(settings, launch, timeout_s=min(settings.bot_stop_timeout_s, _INTERRUPTED_STOP_TIMEOUT_S))
+    else:
+        end_marked_processes(settings, log=launch.log)
     remove_record(build_record_path(settings))
-
-
-def _explain_early_end(
-    settings: Settings, log: Path, exit_code: int, passed_s: float, receiver: NotifyReceiver | None
-) -> StartupFailure:
-    parts = [f"The bot {describe_end(exit_code)} after {passed_s:.1f} s, before it was up."]
-    if exit_code == 0:
-        parts.append(
-            f"It is expected to stay: up means that it says READY or still runs after {settings.bot_start_grace_s:g} s."
-        )
-    if receiver is not None and receiver.is_ready:
-        parts.append("It had said READY.")
-    if receiver is not None and receiver.status:
-        parts.append(f"Its last status: {receiver.status}.")
-    if receiver is not None and receiver.error_number is not None:
-        parts.append(f"It gave as the reason: {os.strerror(receiver.error_number)}.")
-    return StartupFailure(
-        FailureWord.BOT_START_FAILED,
-        " ".join(parts),
-        next_action=f"Read {log}, mend what it says, then start again.",
-        evidence=read_last_lines(log, _EVIDENCE_LINES),
-    )
-
-
-def describe_end(exit_code: int) -> str:
-    """How a process ended, as the end of a sentence: `ended with exit code 3`, `was ended by SIGSEGV`."""
-    if exit_code >= 0:
-        return f"ended with exit code {exit_code}"
-    try:
-        return f"was ended by {signal.Signals(-exit_code).name}"
-    except ValueError:
-        return f"was ended by signal {-exit_code}"
 
 
 def _explain_no_start(settings: Settings, launch: BotLaunch, error: OSError) -> StartupFailure:

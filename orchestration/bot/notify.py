@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOCKET_NAME = "notify.sock"
+_CONTAINER_FOLDER = "notify"
 _MAX_PATH_BYTES = 107  # sockaddr_un.sun_path holds 108 bytes on Linux, the last one a NUL
 _MAX_DATAGRAM_BYTES = 4096  # what systemd itself takes (NOTIFY_BUFFER_MAX is PIPE_BUF)
 _MAX_DESCRIPTORS = 253  # the kernel passes no more in one message (SCM_MAX_FD)
@@ -157,10 +158,11 @@ class NotifyReceiver:
                 self._folder_to_remove.rmdir()
 
 
-def open_notify_receiver(state_dir: Path) -> NotifyReceiver | None:
+def open_notify_receiver(state_dir: Path, *, for_container: bool = False) -> NotifyReceiver | None:
     """Listen on a socket in `state_dir`, or in a short private folder where that cannot hold one.
 
-    A socket that an earlier receiver left behind is replaced.
+    A socket that an earlier receiver left behind is replaced. For a container the socket lies in a folder of its own,
+    which is all of the state that the container gets to see.
 
     Returns:
         The receiver, or None where there are no such sockets at all: then only staying alive tells that a bot is up.
@@ -168,15 +170,25 @@ def open_notify_receiver(state_dir: Path) -> NotifyReceiver | None:
     if sys.platform == "win32":
         return None
     with contextlib.suppress(OSError):
-        state_dir.mkdir(parents=True, exist_ok=True)
-        path = Path(os.path.realpath(state_dir)) / SOCKET_NAME
+        folder = state_dir / _CONTAINER_FOLDER if for_container else state_dir
+        folder.mkdir(parents=True, exist_ok=True)
+        path = Path(os.path.realpath(folder)) / SOCKET_NAME
         if len(os.fsencode(path)) <= _MAX_PATH_BYTES:
-            return NotifyReceiver(_bind(path), path)
+            return NotifyReceiver(_open_to_container(_bind(path), path, is_needed=for_container), path)
     with contextlib.suppress(OSError):
         folder = _make_private_folder(state_dir)
         path = folder / SOCKET_NAME
-        return NotifyReceiver(_bind(path), path, folder_to_remove=folder)
+        listening = _open_to_container(_bind(path), path, is_needed=for_container)
+        return NotifyReceiver(listening, path, folder_to_remove=folder)
     return None
+
+
+def _open_to_container(listening: socket.socket, path: Path, *, is_needed: bool) -> socket.socket:
+    """Let the container's user in. It is our own, except where we are root: a bot never runs as root."""
+    if is_needed and sys.platform != "win32" and os.geteuid() == 0:
+        path.parent.chmod(0o711)
+        path.chmod(0o666)
+    return listening
 
 
 def _bind(path: Path) -> socket.socket:

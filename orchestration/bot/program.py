@@ -7,7 +7,8 @@ import shutil
 import sys
 
 from orchestration.bot.command_line import Interpreter, parse_invocation
-from orchestration.settings import Settings
+from orchestration.bot.contained_launch import contained_problem
+from orchestration.settings import BotRuntime, Settings
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError, SystemCommands
 from orchestration.system.files import is_file_there, is_folder_there, is_there
 
@@ -32,9 +33,20 @@ def command_problem(settings: Settings, *, commands: Commands | None = None) -> 
 
     Runs nothing of the bot. Another interpreter than our own is asked whether it has the module.
     """
+    if settings.watched_state_dir is not None:
+        return "WATCHED_STATE_DIR: set, and nothing is started where another container's system is watched"
+    if settings.bot_runtime is BotRuntime.DOCKER:
+        return contained_problem(settings)
     if not is_folder_there(settings.bot_workdir):
         return f"BOT_WORKDIR: {settings.bot_workdir} is not a folder"
     return _find_program_problem(settings) or _find_script_problem(settings, commands or SystemCommands())
+
+
+def describe_program(settings: Settings) -> str:
+    """What would be started, for people."""
+    if settings.bot_runtime is BotRuntime.DOCKER:
+        return f"container {settings.bot_container_name} of image {settings.bot_image}"
+    return " ".join(settings.bot_command)
 
 
 def _find_program_problem(settings: Settings) -> str | None:

@@ -40,7 +40,7 @@ class BotLaunch:
         instance: Whose bot it is.
         argv: Its whole argument list.
         workdir: Its working folder.
-        log: The file that its output goes to.
+        log: The file that its output goes to; None for a container, whose output the engine keeps.
         gameplan: The plan it was given.
         strategy: What that plan chooses: `A`, `B` or `C`.
         gameplan_sha256: The hash of that plan's bytes.
@@ -48,12 +48,14 @@ class BotLaunch:
         run_id: The run that launched it.
         notify_socket: What it was given as `NOTIFY_SOCKET`; None where there are no such sockets.
         supervised: Whether a supervisor keeps it as its child.
+        gateway_port: The port at which it reaches the gateway, as it was told; 0 if that was not written down.
+        container: The name of its container; empty for a process.
     """
 
     instance: str
     argv: tuple[str, ...]
     workdir: Path
-    log: Path
+    log: Path | None
     gameplan: Path
     strategy: str
     gameplan_sha256: str
@@ -61,6 +63,13 @@ class BotLaunch:
     run_id: str
     notify_socket: Path | None = None
     supervised: bool = False
+    gateway_port: int = 0
+    container: str = ""
+
+    @property
+    def log_hint(self) -> str:
+        """Where a person reads what it says: a file, or a command."""
+        return f"`docker logs {self.container}`" if self.log is None else str(self.log)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +77,8 @@ class BotRecord(BotLaunch):
     """A bot that was launched.
 
     Attributes:
-        pid: The process that was launched.
-        birth: Its `ProcessIdentity.birth`, which no clock change alters.
+        pid: The process that was launched; of a container the first one, as the engine's host numbers it.
+        birth: Its `ProcessIdentity.birth`, which no clock change alters; of a container its id and its start.
         ready_by: How it was found to be up; None while it is not, or if nobody lived to see it.
     """
 
@@ -81,6 +90,16 @@ class BotRecord(BotLaunch):
     def identity(self) -> ProcessIdentity:
         """Exactly which process it is."""
         return ProcessIdentity(pid=self.pid, birth=self.birth)
+
+    @property
+    def who(self) -> str:
+        """What people call it."""
+        return name_bot(self.pid, self.container)
+
+
+def name_bot(pid: int, container: str) -> str:
+    """What people call a bot: `process 4711`, or `container ibkr-bot`."""
+    return f"container {container}" if container else f"process {pid}"
 
 
 def complete_launch(launch: BotLaunch, identity: ProcessIdentity) -> BotRecord:
@@ -117,7 +136,7 @@ def read_record(path: Path) -> BotRecord | BotLaunch | None:
             instance=str(fields["instance"]),
             argv=tuple(str(word) for word in fields["argv"]),
             workdir=Path(fields["workdir"]),
-            log=Path(fields["log"]),
+            log=_read_log(fields),
             gameplan=Path(fields["gameplan"]),
             strategy=str(fields["strategy"]),
             gameplan_sha256=str(fields["gameplan_sha256"]),
@@ -125,6 +144,8 @@ def read_record(path: Path) -> BotRecord | BotLaunch | None:
             run_id=str(fields["run_id"]),
             notify_socket=Path(fields["notify_socket"]) if fields["notify_socket"] else None,
             supervised=fields["supervised"] is True,
+            gateway_port=int(fields.get("gateway_port") or 0),
+            container=str(fields.get("container") or ""),
         )
         if fields["pid"] is None:
             return launch
@@ -154,6 +175,12 @@ def remove_record(path: Path) -> None:
 def _complete(launch: BotLaunch, identity: ProcessIdentity, ready_by: ReadyBy | None) -> BotRecord:
     known = {field.name: getattr(launch, field.name) for field in dataclasses.fields(BotLaunch)}
     return BotRecord(**known, pid=identity.pid, birth=identity.birth, ready_by=ready_by)
+
+
+def _read_log(fields: dict[str, Any]) -> Path | None:
+    if fields["log"] is None and fields.get("container"):
+        return None
+    return Path(fields["log"])
 
 
 def _read_pid(value: object) -> int:

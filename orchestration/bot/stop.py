@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestration.bot.contained import BotDocker, was_killed
 from orchestration.bot.find import FoundBot, find_marked_processes
 from orchestration.bot.record import build_record_path, remove_record
+from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.processes import ProcessIdentity, end_process_tree, is_running
@@ -43,11 +45,22 @@ def stop_bot(
         found: What `find_bot` found; None does nothing but forget a dead bot's record.
         timeout_s: Seconds that it has to leave in order (`BOT_STOP_TIMEOUT`).
         on_progress: Told what is waited for.
+
+    Raises:
+        StartupFailure: It is a container, and the engine could not stop it.
     """
     path = build_record_path(settings)
     if found is None:
         remove_record(path)
         return StopOutcome(was_running=False, in_time=True, is_gone=True, pid=None)
+    if settings.watched_state_dir is not None:
+        raise StartupFailure(
+            FailureWord.CONFIG_INVALID,
+            "WATCHED_STATE_DIR is set: what runs in another container is only watched from here.",
+            next_action="Stop it where it runs, for example `docker compose stop bot`.",
+        )
+    if found.container:
+        return _stop_container(settings, found, timeout_s=timeout_s, on_progress=on_progress)
     was_running = is_running(found.identity)
     if on_progress is not None and was_running:
         on_progress(f"waiting up to {timeout_s:g} s for process {found.pid} to leave")
@@ -59,6 +72,23 @@ def stop_bot(
     if is_gone:
         remove_record(path)
     return StopOutcome(was_running=was_running, in_time=in_time, is_gone=is_gone, pid=found.pid)
+
+
+def _stop_container(
+    settings: Settings, found: FoundBot, *, timeout_s: float, on_progress: OnProgress | None
+) -> StopOutcome:
+    """The container stays, stopped, and its output with it, until the next start."""
+    door = BotDocker(settings, name=found.container)
+    seen = door.probe()
+    was_running = seen is not None and seen.is_alive
+    if seen is not None and was_running:
+        if on_progress is not None:
+            on_progress(f"waiting up to {timeout_s:g} s for {found.who} to leave")
+        seen = door.stop(seen, timeout_s=timeout_s)
+    is_gone = seen is None or not seen.is_alive
+    if is_gone:
+        remove_record(build_record_path(settings))
+    return StopOutcome(was_running=was_running, in_time=not was_killed(seen), is_gone=is_gone, pid=found.pid)
 
 
 def end_marked_processes(

@@ -6,19 +6,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestration.bot.launch import speaks_for_bot
+from orchestration.bot.ending import build_ending
 from orchestration.bot.notify import NotifyReceiver, open_notify_receiver
 from orchestration.bot.record import BotRecord, build_record_path
+from orchestration.bot.up import speaks_for_bot
 from orchestration.settings import Settings
 from orchestration.system.clock import Clock
-from orchestration.system.processes import (
-    ProcessIdentity,
-    collect_exit_code,
-    is_running,
-    open_end_descriptor,
-)
 
-_POLL_S = 1.0  # where the system has no descriptor that tells of a process's end
+_POLL_S = 1.0  # where nothing tells of the bot's end
 _MOST_S = 60.0
 
 
@@ -28,7 +23,7 @@ class BotSight:
 
     Attributes:
         is_running: Whether its process runs.
-        exit_code: Its exit code, negative for a signal; None while it runs, or if it was not our child.
+        exit_code: Its exit code, negative for a signal; None while it runs, or if nobody knows it.
         status: Its last `STATUS=`; empty if it sent none.
         is_stopping: Whether it said `STOPPING=1`.
         watchdog_age_s: Seconds since its last `WATCHDOG=1`; None if it never sent one.
@@ -53,12 +48,13 @@ class BotWatch:
 
     def __init__(self, settings: Settings, record: BotRecord, *, clock: Clock, on_change: Callable[[], None]) -> None:
         self.record = record
-        self._identity = ProcessIdentity(pid=record.pid, birth=record.birth)
+        self._ending = build_ending(settings, record)
         self._clock = clock
         self._on_change = on_change
         self._marker = str(build_record_path(settings))
-        self._receiver: NotifyReceiver | None = open_notify_receiver(settings.state_dir)
-        self._began_s = clock.monotonic_s()
+        self._receiver: NotifyReceiver | None = open_notify_receiver(
+            settings.state_dir, for_container=bool(record.container)
+        )
         self._lock = threading.Lock()
         self._exit_code: int | None = None
         self._has_ended = False
@@ -72,7 +68,7 @@ class BotWatch:
             receiver = self._receiver
             heard_s = receiver.watchdog_at_s if receiver is not None else None
             return BotSight(
-                is_running=not self._has_ended and is_running(self._identity),
+                is_running=not self._has_ended,
                 exit_code=self._exit_code,
                 status=receiver.status if receiver is not None else "",
                 is_stopping=receiver.is_stopping if receiver is not None else False,
@@ -90,20 +86,20 @@ class BotWatch:
                 self._receiver.close()
 
     def _watch(self) -> None:
-        with selectors.DefaultSelector() as selector, open_end_descriptor(self._identity.pid) as pidfd:
+        with selectors.DefaultSelector() as selector, self._ending.open() as ended:
             selector.register(self._ask_end, selectors.EVENT_READ)
             if self._receiver is not None:
                 selector.register(self._receiver.fileno(), selectors.EVENT_READ)
-            if pidfd is not None:
-                selector.register(pidfd, selectors.EVENT_READ)
+            if ended is not None:
+                selector.register(ended, selectors.EVENT_READ)
             while True:
-                ready = {key.fd for key, _ in selector.select(_POLL_S if pidfd is None else _MOST_S)}
+                ready = {key.fd for key, _ in selector.select(_POLL_S if ended is None else _MOST_S)}
                 if self._ask_end in ready:
                     return
                 self._listen()
-                if not is_running(self._identity):
+                if self._ending.has_come():
                     with self._lock:
-                        self._exit_code = collect_exit_code(self._identity.pid)
+                        self._exit_code = self._ending.read_exit_code()
                         self._has_ended = True
                     self._on_change()
                     return
@@ -112,6 +108,8 @@ class BotWatch:
         if self._receiver is not None:
             with self._lock:
                 self._receiver.receive(
-                    is_from_bot=lambda pid: speaks_for_bot(pid, self._identity.pid, self._marker),
+                    is_from_bot=lambda pid: (
+                        bool(self.record.container) or speaks_for_bot(pid, self.record.pid, self._marker)
+                    ),
                     now_s=self._clock.monotonic_s(),
                 )

@@ -83,6 +83,11 @@ def remove_stopped_argv(container_id: str) -> tuple[str, ...]:
     return ("docker", "rm", container_id)
 
 
+def wait_argv(container_id: str) -> tuple[str, ...]:
+    """Wait for a container's end; prints its exit code."""
+    return ("docker", "wait", container_id)
+
+
 def logs_argv(
     name: str, *, lines: int, since: datetime | None = None, follow: bool = False, timestamps: bool = False
 ) -> tuple[str, ...]:

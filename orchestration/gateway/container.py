@@ -45,7 +45,8 @@ class GatewayStatus:
         health_log: The outputs of its last health checks, oldest first.
         compose_project: The Compose project that made it; empty if none did.
         compose_service: Its service there.
-        published_ports: The host's ports that lead into it.
+        inner_ports: Each of the host's ports that lead into it, and the port inside that it leads to.
+        networks: The Docker networks that it is in.
         is_simulated: Whether it is the built-in simulator.
     """
 
@@ -63,13 +64,19 @@ class GatewayStatus:
     health_log: tuple[str, ...] = ()
     compose_project: str = ""
     compose_service: str = ""
-    published_ports: tuple[int, ...] = ()
+    inner_ports: tuple[tuple[int, int], ...] = ()
+    networks: tuple[str, ...] = ()
     is_simulated: bool = False
 
     @property
     def start(self) -> tuple[str, datetime | None]:
         """Which start of which container this is: nothing learned about another one counts for it."""
         return self.id, self.started_at
+
+    @property
+    def published_ports(self) -> tuple[int, ...]:
+        """The host's ports that lead into it."""
+        return tuple(outer for outer, _ in self.inner_ports)
 
     @property
     def is_up(self) -> bool:
@@ -133,7 +140,8 @@ def _parse_container(raw: Mapping[str, Any]) -> GatewayStatus:
         health_log=tuple(_health_line(entry) for entry in health.get("Log") or ()),
         compose_project=labels.get(PROJECT_LABEL, ""),
         compose_service=labels.get(SERVICE_LABEL, ""),
-        published_ports=_parse_ports((raw.get("HostConfig") or {}).get("PortBindings") or {}),
+        inner_ports=_parse_ports((raw.get("HostConfig") or {}).get("PortBindings") or {}),
+        networks=tuple(sorted((raw.get("NetworkSettings") or {}).get("Networks") or ())),
         is_simulated=labels.get(SIMULATED_LABEL, "").lower() in {"yes", "true", "1"},
     )
 
@@ -155,9 +163,14 @@ def _health_line(entry: Mapping[str, Any]) -> str:
     return f"health check ended with {entry.get('ExitCode')}" + (f": {output}" if output else "")
 
 
-def _parse_ports(bindings: Mapping[str, Sequence[Mapping[str, str]] | None]) -> tuple[int, ...]:
-    ports = {binding.get("HostPort", "") for bound in bindings.values() for binding in bound or ()}
-    return tuple(sorted(int(port) for port in ports if port.isdigit()))
+def _parse_ports(bindings: Mapping[str, Sequence[Mapping[str, str]] | None]) -> tuple[tuple[int, int], ...]:
+    pairs = {
+        (int(binding["HostPort"]), int(inner.partition("/")[0]))
+        for inner, bound in bindings.items()
+        for binding in bound or ()
+        if binding.get("HostPort", "").isdigit()
+    }
+    return tuple(sorted(pairs))
 
 
 def is_handshake_due(status: GatewayStatus | None) -> bool:

@@ -107,13 +107,17 @@ class Eyes:
         self._is_stale.set()
 
     def read_evidence(self, lines: int) -> tuple[str, ...]:
-        """The last health checks and the last lines of the log of the latest start."""
+        """The last health checks and the last lines of the log of the latest start.
+
+        One that was started an instant ago, and crashes again and again, has said nothing yet: then the last lines of
+        the start before.
+        """
         status = self._status
         tail = self._log.lines(lines) if self._log is not None else ()
         if status is None:
             return tail
         if not tail:
-            tail = self._runtime.read_log(since=status.log_since, lines=lines)
+            tail = self._runtime.read_log(since=status.log_since, lines=lines) or self._runtime.read_log(lines=lines)
         return (*status.health_log[-1:], *tail)
 
     def _subscribe(self) -> None:

@@ -9,11 +9,19 @@ from orchestration.settings.kinds import Secret
 from orchestration.settings.settings import PROJECT_DIR, Settings
 from orchestration.settings.sources import find_env_file
 from orchestration.settings.variables import Effective, Variable, variables_by_field
-from orchestration.settings.words import BotArguments, GameplanFreshness, GatewayRecovery, GatewayRuntime, TradingMode
+from orchestration.settings.words import (
+    BotArguments,
+    BotRuntime,
+    GameplanFreshness,
+    GatewayRecovery,
+    GatewayRuntime,
+    TradingMode,
+)
 
 __all__ = [
     "PROJECT_DIR",
     "BotArguments",
+    "BotRuntime",
     "Effective",
     "GameplanFreshness",
     "GatewayRecovery",

@@ -23,7 +23,14 @@ from orchestration.settings.sources import (
     read_environment,
 )
 from orchestration.settings.variables import Effective, Variable, find_near_misses, variables_by_field
-from orchestration.settings.words import BotArguments, GameplanFreshness, GatewayRecovery, GatewayRuntime, TradingMode
+from orchestration.settings.words import (
+    BotArguments,
+    BotRuntime,
+    GameplanFreshness,
+    GatewayRecovery,
+    GatewayRuntime,
+    TradingMode,
+)
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 
@@ -94,6 +101,7 @@ class Settings:
     gameplan_freshness: GameplanFreshness
     market_timezone: zoneinfo.ZoneInfo
 
+    bot_runtime: BotRuntime
     bot_command: tuple[str, ...]
     bot_workdir: Path
     bot_arguments: BotArguments
@@ -103,9 +111,15 @@ class Settings:
     bot_stop_timeout_s: float
     bot_pass_env: tuple[str, ...]
     bot_log_max_mb: int
+    bot_container_name: str
+    bot_service: str
+    bot_compose_dir: Path
+    bot_image: str
+    bot_memory_limit: str
 
     monitor_interval_s: float
     gameplan_due: dt.time
+    watched_state_dir: Path | None
     startup_max_attempts: int
     startup_attempt_window_s: float
 
@@ -241,7 +255,13 @@ def _make_absolute(values: dict[str, Any], project_dir: Path) -> None:
             values[name] /= values["instance"]
     shared = values["gateway_shared_dir"] or _find_home(project_dir) / ".local" / "state" / "zero-touch-startup"
     values["gateway_shared_dir"] = project_dir / shared
-    for name in ("docker_compose_dir", "gameplan_path", "gameplan_schema"):
+    for name in (
+        "docker_compose_dir",
+        "bot_compose_dir",
+        "gameplan_path",
+        "gameplan_schema",
+        "watched_state_dir",
+    ):
         values[name] = values[name] and project_dir / values[name]
     values["bot_workdir"] = project_dir / (values["bot_workdir"] or "")
     emergency = values["emergency_gameplan_path"] or values["state_dir"] / "emergency_gameplan.json"
@@ -273,11 +293,23 @@ def _complete(values: dict[str, Any], problems: list[str]) -> None:
     values["bot_command"] = values["bot_command"] or (sys.executable, "-m", "orchestration.bot.reference")
     if values["simulator_time_scale"] != 1 and values["gateway_runtime"] is not GatewayRuntime.SIMULATOR:
         problems.append("SIMULATOR_TIME_SCALE: only GATEWAY_RUNTIME=simulator may have one")
+    suffix = "" if values["instance"] == "default" else f"-{values['instance']}"
+    values["bot_container_name"] = values["bot_container_name"] or f"ibkr-bot{suffix}"
     wrong = {problem.partition(":")[0] for problem in problems}
     if live and not values["allow_live_trading"] and "ALLOW_LIVE_TRADING" not in wrong:
         problems.append("TRADING_MODE: 'live' also needs ALLOW_LIVE_TRADING=yes")
     if live and not values["gateway_account"] and "GATEWAY_ACCOUNT" not in wrong:
         problems.append("GATEWAY_ACCOUNT: unset, and live mode requires the account that may be traded")
+    is_contained = values["bot_runtime"] is BotRuntime.DOCKER
+    if is_contained and values["gateway_runtime"] is not GatewayRuntime.DOCKER and _is_loopback(values["gateway_host"]):
+        problems.append(
+            f"BOT_RUNTIME: 'docker', but no container reaches a gateway at {values['gateway_host']}; "
+            "it must be GATEWAY_RUNTIME=docker, or a GATEWAY_HOST that is not this host's loopback"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or host.startswith("127.") or host == "::1"
 
 
 def derive_client_ids(instance: str) -> tuple[int, int]:

@@ -7,7 +7,14 @@ from typing import Any
 
 from orchestration.settings import kinds
 from orchestration.settings.kinds import Kind, one_of, seconds, whole_number
-from orchestration.settings.words import BotArguments, GameplanFreshness, GatewayRecovery, GatewayRuntime, TradingMode
+from orchestration.settings.words import (
+    BotArguments,
+    BotRuntime,
+    GameplanFreshness,
+    GatewayRecovery,
+    GatewayRuntime,
+    TradingMode,
+)
 
 _NEAR_MISS_RATIO = 0.84  # `GATEWAY_PROT` against `GATEWAY_PORT` is 0.92; `BOT_COMMAND` against `BOT_ARGUMENTS` 0.58
 ENV_FILE = "ENV_FILE"
@@ -176,6 +183,8 @@ _TABLE: dict[str, tuple[_Row, ...]] = {
          "The time zone that says what today is"),
     ),
     "Bot": (
+        ("bot_runtime", one_of(BotRuntime), "process",
+         "Who runs the bot: a process of this host, or the container of the service in BOT_COMPOSE_DIR"),
         ("bot_command", kinds.COMMAND, ("", "the built-in reference bot"),
          "The bot's program and arguments, quoted as for a shell (no shell runs it)"),
         ("bot_workdir", kinds.PATH, ("", "the project folder"),
@@ -195,11 +204,25 @@ _TABLE: dict[str, tuple[_Row, ...]] = {
         ("bot_log_max_mb", whole_number(1, 1_000_000), "100",
          "Size in megabytes from which the bot's log is cut back"),
     ),
+    "Bot's container": (
+        ("bot_container_name", kinds.NAME, ("", "`ibkr-bot`, and `-<instance>` for instances other than `default`"),
+         "With BOT_RUNTIME=docker: exact name of the bot's container, and the name of its Compose project"),
+        ("bot_service", kinds.NAME, "bot",
+         "The service in the Compose file"),
+        ("bot_compose_dir", kinds.PATH, "docker/bot",
+         "Folder of the bot's Compose file"),
+        ("bot_image", kinds.IMAGE, "zero-touch/bot:latest",
+         "The image of the bot's container; its entrypoint is the bot, which takes the place of BOT_COMMAND"),
+        ("bot_memory_limit", kinds.MEMORY, "1g",
+         "Memory limit of the container"),
+    ),
     "Supervision": (
         ("monitor_interval_s", seconds(1, 3600), "60",
          "How often a supervisor looks at everything; Docker's events and the bot's end are seen at once"),
         ("gameplan_due", kinds.DAY_TIME, "09:15",
          "When, on weekdays in MARKET_TIMEZONE, the bot is put on Strategy C if there is no valid plan for the day"),
+        ("watched_state_dir", kinds.PATH, _UNSET,
+         "For `inv monitor` in a container: the state folder of the system that it watches, mounted there"),
         ("startup_max_attempts", whole_number(1, 100), "3",
          "How many failed starts and unplanned ends within STARTUP_ATTEMPT_WINDOW end a boot service's tries"),
         ("startup_attempt_window_s", seconds(1, 86400), "3600",
@@ -254,6 +277,7 @@ def find_near_misses(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> t
         if name != upper and name not in dotenv and upper not in known:
             continue
         near = difflib.get_close_matches(upper, known, n=1, cutoff=_NEAR_MISS_RATIO)
-        if near:
+        # `CONTAINER_NAME` in the environment is a word of its own, not a mistyped `BOT_CONTAINER_NAME`.
+        if near and (name in dotenv or not near[0].endswith(f"_{upper}")):
             warnings.append(f"{name} is not a variable of this program; did you mean {near[0]}?")
     return tuple(warnings)

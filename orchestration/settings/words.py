@@ -32,6 +32,13 @@ class GameplanFreshness(StrEnum):
     OFF = "off"
 
 
+class BotRuntime(StrEnum):
+    """Who runs the bot."""
+
+    PROCESS = "process"
+    DOCKER = "docker"
+
+
 class BotArguments(StrEnum):
     """Whether the four arguments are appended to the bot's command."""
 

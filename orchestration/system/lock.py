@@ -87,9 +87,8 @@ def hold_lock(path: Path, *, purpose: str, since: str) -> Iterator[None]:
 
 def read_lock_holder(path: Path) -> LockHolder | None:
     """Who holds the lock at `path` now, or None if nobody does. Changes nothing."""
-    try:
-        handle = os.open(path, os.O_RDWR)
-    except OSError:
+    handle = _open_to_look(path)
+    if handle is None:
         return None
     try:
         if _try_lock(handle, shared=True):  # two that only look do not take each other for a holder
@@ -100,6 +99,14 @@ def read_lock_holder(path: Path) -> LockHolder | None:
         return None
     finally:
         os.close(handle)
+
+
+def _open_to_look(path: Path) -> int | None:
+    # For writing where that is possible, as locks over a network want it; a folder may be mounted to be read only.
+    for flags in (os.O_RDWR, os.O_RDONLY):
+        with contextlib.suppress(OSError):
+            return os.open(path, flags)
+    return None
 
 
 def _read_holder(path: Path) -> LockHolder:

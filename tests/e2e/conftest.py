@@ -1,16 +1,17 @@
 """The end-to-end tests' engine and images. Without an engine they are skipped, with the reason; in CI they fail."""
 
+import contextlib
 import os
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.docker_system import docker_system_in
 from tests.e2e.gateway_scene import GatewayScene
-from tests.e2e.images import NoImageError, build_simulator_image
+from tests.e2e.images import NoImageError, build_bot_image, build_simulator_image
 from tests.system import System
 
 
@@ -48,9 +49,24 @@ def engine() -> None:
 def simulator_image(engine: None) -> Iterator[str]:
     """The built-in gateway as an image of this session's own."""
     del engine
-    tag = f"zero-touch-test/simulator:{uuid.uuid4().hex[:12]}"
+    with _image("simulator", build_simulator_image) as tag:
+        yield tag
+
+
+@pytest.fixture(scope="session")
+def bot_image(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The bot's image, of this session's own."""
+    del engine
+    wheels = tmp_path_factory.mktemp("wheels")
+    with _image("bot", lambda tag: build_bot_image(tag, wheels=wheels)) as tag:
+        yield tag
+
+
+@contextlib.contextmanager
+def _image(name: str, build: Callable[[str], str]) -> Iterator[str]:
+    tag = f"zero-touch-test/{name}:{uuid.uuid4().hex[:12]}"
     try:
-        build_simulator_image(tag)
+        build(tag)
     except NoImageError as error:
         if os.environ.get("CI", "").lower() == "true":
             pytest.fail(str(error), pytrace=False)

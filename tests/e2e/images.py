@@ -1,11 +1,12 @@
-"""The simulator's image, built from the project's own files on whatever base image can be had."""
+"""The images, built from the project's own files on whatever base image can be had."""
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
-LOCAL_BASE = os.environ.get("TEST_BASE_IMAGE", "zero-touch/base:bookworm")
+LOCAL_BASE = os.environ.get("TEST_BASE_IMAGE", "zero-touch/base:bookworm-2")
 _BUILD_TIMEOUT_S = 300
 
 
@@ -25,7 +26,42 @@ def build_simulator_image(tag: str, *, dockerfile: str = "docker/simulator/Docke
     Raises:
         NoImageError: It cannot be built.
     """
-    argv = ["docker", "build", "--quiet", "--file", dockerfile, "--tag", tag, *choose_base(), "."]
+    return _build(tag, "--file", dockerfile, ".")
+
+
+def build_bot_image(tag: str, *, wheels: Path) -> str:
+    """Build the bot's image under this tag, which is returned, from wheels that are fetched into a folder first.
+
+    Raises:
+        NoImageError: It cannot be built.
+    """
+    looked = subprocess.run(
+        ["docker", "run", "--rm", LOCAL_BASE, "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if looked.returncode == 0:  # else the public base, which finds an index by itself or not
+        version = looked.stdout.strip()
+        fetched = subprocess.run(
+            [
+                *(sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--only-binary=:all:"),
+                *("--python-version", version, "--dest", str(wheels), "-r", "docker/bot/requirements.txt"),
+            ],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=_BUILD_TIMEOUT_S,
+            check=False,
+        )
+        if fetched.returncode != 0:
+            raise NoImageError(f"the bot's wheels cannot be fetched: {fetched.stderr.strip()[-400:]}")
+    return _build(tag, "--file", "docker/bot/Dockerfile", "--build-context", f"wheels={wheels}", ".")
+
+
+def _build(tag: str, *arguments: str) -> str:
+    argv = ["docker", "build", "--quiet", "--tag", tag, *choose_base(), *arguments]
     built = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=_BUILD_TIMEOUT_S, check=False)
     if built.returncode != 0:
         raise NoImageError(f"{' '.join(argv)}: {built.stderr.strip()[-400:]}; .ci/engine makes a base image")

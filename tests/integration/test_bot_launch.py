@@ -159,6 +159,7 @@ def test_two_bots_launched_in_one_second_have_a_log_each(tmp_path: Path) -> None
     for _ in range(2):
         bot = launch_bot(settings, clock=Stopped(), run_id="r", gateway_host="h", gateway_port=1,
                          gameplan=tmp_path / "plan", strategy="C", sha256="")  # fmt: skip
+        assert bot.log is not None
         logs.append(bot.log)
         _stop(settings)
     assert logs[0] != logs[1]
@@ -253,6 +254,7 @@ def test_the_bot_lives_on_and_writes_megabytes_after_its_launcher_has_gone(tmp_p
         wait_until(Path(f"{trigger}.done").exists, "the bot has written")
         assert is_running(found.identity)
         assert found.record is not None
+        assert found.record.log is not None
         assert found.record.log.stat().st_size >= 4096 * 1024
     finally:
         _stop(settings)

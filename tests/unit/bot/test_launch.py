@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.bot.launch import describe_end, read_last_lines
+from orchestration.bot.launch import read_last_lines
+from orchestration.bot.up import describe_end
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ def raw(**state: Any) -> dict[str, Any]:  # noqa: ANN401 - a JSON document's fie
             "Labels": {"com.docker.compose.project": "ibkr-gateway", "com.docker.compose.service": "gateway"},
         },
         "HostConfig": {"PortBindings": {"4004/tcp": [{"HostIp": "127.0.0.1", "HostPort": "4002"}], "5900/tcp": None}},
+        "NetworkSettings": {"Networks": {"ibkr-gateway_default": {}}},
     }
 
 
@@ -52,7 +53,8 @@ def test_a_running_container_is_read_in_full() -> None:
         health_log=("health check ended with 1: connect: refused", "health check ended with 0"),
         compose_project="ibkr-gateway",
         compose_service="gateway",
-        published_ports=(4002,),
+        inner_ports=((4002, 4004),),
+        networks=("ibkr-gateway_default",),
     )
 
 

@@ -344,7 +344,9 @@ def test_each_way_of_not_being_ready_has_its_own_words(outcome: ApiOutcome, word
 
 
 def test_a_port_that_is_not_the_containers_is_named() -> None:
-    scene = Scene(FakeRuntime(status=replace(HEALTHY, published_ports=(4001,))), FakeProbe([api(ApiOutcome.REFUSED)]))
+    scene = Scene(
+        FakeRuntime(status=replace(HEALTHY, inner_ports=((4001, 4003),))), FakeProbe([api(ApiOutcome.REFUSED)])
+    )
     scene.environ["GATEWAY_RECOVERY"] = "alert"
     assert "publishes port 4001, not GATEWAY_PORT 4002" in scene.fail().message
 
@@ -482,7 +484,7 @@ def _healthy(runtime: FakeRuntime) -> GatewayStatus:
     [
         (UNKNOWN, ApiOutcome.REFUSED, "where it runs"),
         (UNKNOWN, ApiOutcome.GARBAGE, "what listens on port"),
-        (replace(HEALTHY, published_ports=(4001,)), ApiOutcome.REFUSED, "GATEWAY_PORT"),
+        (replace(HEALTHY, inner_ports=((4001, 4003),)), ApiOutcome.REFUSED, "GATEWAY_PORT"),
         (HEALTHY, ApiOutcome.SILENT, "inv logs --of gateway"),
     ],
 )

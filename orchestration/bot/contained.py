@@ -1,0 +1,211 @@
+"""The bot as a container: which one it is, and what is done with it besides starting it.
+
+It is looked up by its exact name, of which an engine has only one: so whatever is killed, or run at the same moment,
+there are never two. Its labels say whose it is and which run made it. One of this name without them was started by
+hand, by Compose alone for example; one that names another record belongs to another system.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orchestration.bot.record import BotLaunch, BotRecord, build_record_path
+from orchestration.docker import container
+from orchestration.docker.cli import DockerCli
+from orchestration.docker.container import ContainerState, parse_instant, parse_state
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.evidence import last_lines
+from orchestration.settings import BotRuntime, Settings
+from orchestration.system.commands import Commands, Following, SystemCommands
+from orchestration.system.processes import ProcessIdentity
+
+RECORD_LABEL = "zero-touch.bot-record"
+RUN_LABEL = "zero-touch.run"
+
+_ALIVE = frozenset({ContainerState.RUNNING, ContainerState.PAUSED, ContainerState.RESTARTING})
+_KILLED_EXIT_CODE = 137
+_KILL_MARGIN_S = 30.0  # what the engine may need after the time that the bot has
+_KEPT_LOG_LINES = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class BotContainer:
+    """What one look at the bot's container saw.
+
+    Attributes:
+        id: Its full id.
+        name: Its name.
+        state: Whether and how it runs.
+        pid: Its first process, as the engine's host numbers it; 0 if it does not run.
+        started_at: When its latest start was; None if it never started.
+        exit_code: Of its last end; None while it runs.
+        error: What the engine said when it could not start it.
+        record: The record that it belongs to; empty for one that this program did not make.
+        run_id: The run that made it; likewise.
+    """
+
+    id: str
+    name: str
+    state: ContainerState
+    pid: int = 0
+    started_at: datetime | None = None
+    exit_code: int | None = None
+    error: str = ""
+    record: str = ""
+    run_id: str = ""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs, or may run on at any moment."""
+        return self.state in _ALIVE
+
+    @property
+    def identity(self) -> ProcessIdentity:
+        """Which start of which container this is."""
+        started = self.started_at.isoformat() if self.started_at else "never"
+        return ProcessIdentity(pid=self.pid, birth=f"{self.id}:{started}")
+
+
+def parse_inspect(text: str) -> tuple[BotContainer, ...]:
+    """What `docker container inspect` printed.
+
+    Raises:
+        ValueError: It is not what that command prints.
+    """
+    try:
+        return tuple(_parse_one(one) for one in json.loads(text))
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"docker container inspect printed something unexpected: {error}") from error
+
+
+def _parse_one(raw: Mapping[str, Any]) -> BotContainer:
+    state = raw["State"]
+    labels: Mapping[str, str] = raw["Config"].get("Labels") or {}
+    word = parse_state(str(state["Status"]))
+    return BotContainer(
+        id=str(raw["Id"]),
+        name=str(raw["Name"]).removeprefix("/"),
+        state=word,
+        pid=int(state.get("Pid", 0)),
+        started_at=parse_instant(str(state.get("StartedAt", ""))),
+        exit_code=None if word in _ALIVE else int(state.get("ExitCode", 0)),
+        error=str(state.get("Error", "")),
+        record=labels.get(RECORD_LABEL, ""),
+        run_id=labels.get(RUN_LABEL, ""),
+    )
+
+
+class BotDocker:
+    """The door to the bot's container.
+
+    Args:
+        settings: Whose bot it is.
+        name: Its container; by default the configured one.
+        commands: The door for programs; the real one by default.
+
+    Attributes:
+        docker: The door to Docker.
+        name: The container's name.
+    """
+
+    def __init__(self, settings: Settings, *, name: str = "", commands: Commands | None = None) -> None:
+        self._record = str(build_record_path(settings))
+        self.name = name or settings.bot_container_name
+        self.docker = DockerCli(
+            commands or SystemCommands(),
+            read_timeout_s=max(settings.health_check_timeout_s, 1.0),
+            secrets=settings.secrets,
+            start_failure=FailureWord.BOT_START_FAILED,
+        )
+
+    def probe(self) -> BotContainer | None:
+        """Look at it once; None if there is none.
+
+        Raises:
+            StartupFailure: `DOCKER_UNAVAILABLE`.
+        """
+        return next((one for one in self.docker.inspect(self.name, parse_inspect) if one.name == self.name), None)
+
+    def is_anothers(self, seen: BotContainer) -> bool:
+        """Whether it belongs to another system, which happens to use this name."""
+        return seen.record not in {"", self._record}
+
+    def is_ours(self, seen: BotContainer) -> bool:
+        """Whether this instance made it."""
+        return seen.record == self._record
+
+    def stop(self, seen: BotContainer, *, timeout_s: float) -> BotContainer | None:
+        """Ask it to leave, and end it by force after `timeout_s` seconds. Returns what was seen afterwards.
+
+        Raises:
+            StartupFailure: The engine could not do it; `DOCKER_UNAVAILABLE`.
+        """
+        if seen.state is ContainerState.PAUSED:
+            self._change(container.unpause_argv(seen.id))
+        self._change(container.stop_argv(seen.id, timeout_s=timeout_s), timeout_s=timeout_s + _KILL_MARGIN_S)
+        return self.probe()
+
+    def remove(self, seen: BotContainer) -> None:
+        """Remove one that does not run.
+
+        Raises:
+            StartupFailure: The engine could not do it; `DOCKER_UNAVAILABLE`.
+        """
+        self._change(container.remove_stopped_argv(seen.id))
+
+    def read_log(self, *, lines: int = _KEPT_LOG_LINES, reference: str = "") -> tuple[str, ...]:
+        """The last lines of its output; empty where there is no such container, or no engine."""
+        argv = container.logs_argv(reference or self.name, lines=lines, timestamps=True)
+        try:
+            result = self.docker.look(argv)
+        except StartupFailure:
+            return ()  # evidence, where there is some; the engine's absence is found by whoever needs the engine
+        if not result.ok:
+            return ()
+        return self.docker.redact(last_lines(container.merge_streams(result.stdout, result.stderr), lines))
+
+    def follow_log(self, on_line: Callable[[str], None]) -> Following:
+        """Hand on the lines of its output as they come.
+
+        Raises:
+            StartupFailure: `DOCKER_UNAVAILABLE`.
+        """
+        argv = container.logs_argv(self.name, lines=0, follow=True)
+        return self.docker.follow(argv, lambda line: on_line(self.docker.redact((line,))[0]))
+
+    def follow_end(self, container_id: str, on_line: Callable[[str], None]) -> Following:
+        """Hand on one line when it ends: its exit code.
+
+        Raises:
+            StartupFailure: `DOCKER_UNAVAILABLE`.
+        """
+        return self.docker.follow(container.wait_argv(container_id), on_line)
+
+    def _change(self, argv: tuple[str, ...], *, timeout_s: float = _KILL_MARGIN_S) -> None:
+        result = self.docker.change(argv, timeout_s=timeout_s)
+        if not result.ok and "no such container" not in (result.stderr + result.stdout).lower():
+            raise self.docker.build_start_failure(
+                f"`docker {argv[1]}` of container {self.name} failed", evidence=result.last_lines(5)
+            )
+
+
+def is_contained(settings: Settings, record: BotLaunch | None) -> bool:
+    """Whether the bot is to be looked for among the engine's containers too."""
+    return settings.bot_runtime is BotRuntime.DOCKER or (record is not None and bool(record.container))
+
+
+def build_door(settings: Settings, record: BotLaunch | None, *, commands: Commands | None = None) -> BotDocker:
+    """The door to the container that was recorded, or else to the configured one."""
+    return BotDocker(settings, name=record.container if record is not None else "", commands=commands)
+
+
+def was_killed(seen: BotContainer | None) -> bool:
+    """Whether it had to be ended by force."""
+    return seen is not None and seen.exit_code == _KILLED_EXIT_CODE
+
+
+def is_recorded(seen: BotContainer, record: BotLaunch | None) -> bool:
+    """Whether this is the very start that was recorded."""
+    return isinstance(record, BotRecord) and record.birth == seen.identity.birth

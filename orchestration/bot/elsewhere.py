@@ -1,0 +1,57 @@
+"""A bot that runs where this process cannot look: in another container, whose state folder is mounted here.
+
+Its process has another number here, or none. What can be told from a file is that its supervisor is at work: it holds
+its lock for as long as it lives, and it lives as long as the bot does. So the bot counts as running while that lock is
+held and a bot is recorded. (A supervisor whose bot has finished its day holds the lock too, and has no record.)
+"""
+
+import contextlib
+import dataclasses
+from datetime import UTC, datetime
+
+from orchestration.bot.record import RECORD_NAME, BotRecord, read_record
+from orchestration.settings import Settings
+from orchestration.system.files import is_file_there
+from orchestration.system.lock import read_lock_holder
+
+SUPERVISOR_LOCK_FILE = "supervisor.lock"
+
+
+def read_watched_record(settings: Settings) -> BotRecord | None:
+    """The bot of the watched system, or None if its supervisor is not at work, or has none."""
+    folder = settings.watched_state_dir
+    if folder is None or read_lock_holder(folder / SUPERVISOR_LOCK_FILE) is None:
+        return None
+    record = read_record(folder / RECORD_NAME)
+    if not isinstance(record, BotRecord):
+        return None
+    # It was written down where that folder has another name.
+    here = (folder / "gameplans" / record.gameplan.name, folder / record.gameplan.name)
+    plan = next((path for path in here if is_file_there(path)), record.gameplan)
+    return dataclasses.replace(record, gameplan=plan)
+
+
+def read_age_s(record: BotRecord) -> float:
+    """Seconds since it was launched."""
+    return max(0.0, (datetime.now(UTC) - record.started_at).total_seconds())
+
+
+class ElsewhereEnding:
+    """See `ending.Ending`: nothing tells of it, so the lock is looked at."""
+
+    def __init__(self, settings: Settings, record: BotRecord) -> None:
+        self._settings = settings
+        self._birth = record.birth
+
+    def open(self) -> contextlib.AbstractContextManager[int | None]:
+        """See `Ending.open`."""
+        return contextlib.nullcontext(None)
+
+    def has_come(self) -> bool:
+        """See `Ending.has_come`."""
+        record = read_watched_record(self._settings)
+        return record is None or record.birth != self._birth
+
+    def read_exit_code(self) -> int | None:
+        """See `Ending.read_exit_code`."""
+        return None

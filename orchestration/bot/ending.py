@@ -1,0 +1,132 @@
+"""How a bot's end is known at once: a process's by a descriptor of the kernel, a container's by `docker wait`."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from orchestration.bot.contained import BotContainer, build_door
+from orchestration.bot.elsewhere import ElsewhereEnding
+from orchestration.bot.record import BotRecord
+from orchestration.errors import StartupFailure
+from orchestration.settings import Settings
+from orchestration.system.processes import collect_exit_code, is_running, open_end_descriptor
+
+if TYPE_CHECKING:
+    from orchestration.system.commands import Following
+
+
+class Ending(Protocol):
+    """The end of one bot."""
+
+    def open(self) -> contextlib.AbstractContextManager[int | None]:
+        """A descriptor that becomes readable when it may have come; None where there is none and it has to be asked."""
+        ...
+
+    def has_come(self) -> bool:
+        """Whether the bot has ended. False while nobody can tell."""
+        ...
+
+    def read_exit_code(self) -> int | None:
+        """The exit code of a bot that has ended (negative: a signal), or None if nobody knows it."""
+        ...
+
+
+def build_ending(settings: Settings, record: BotRecord) -> Ending:
+    """The end of this bot."""
+    if settings.watched_state_dir is not None:
+        return ElsewhereEnding(settings, record)
+    return ContainerEnding(settings, record) if record.container else ProcessEnding(record)
+
+
+class ProcessEnding:
+    """See `Ending`: of a process."""
+
+    def __init__(self, record: BotRecord) -> None:
+        self._identity = record.identity
+
+    def open(self) -> contextlib.AbstractContextManager[int | None]:
+        """See `Ending.open`."""
+        return open_end_descriptor(self._identity.pid)
+
+    def has_come(self) -> bool:
+        """See `Ending.has_come`."""
+        return not is_running(self._identity)
+
+    def read_exit_code(self) -> int | None:
+        """See `Ending.read_exit_code`. Only of our own child."""
+        return collect_exit_code(self._identity.pid)
+
+
+class ContainerEnding:
+    """See `Ending`: of a container.
+
+    `docker wait` tells of it at once. It also ends when the engine goes away, which says nothing about the container:
+    then the engine is asked at every look, and while it does not answer the bot counts as running.
+    """
+
+    def __init__(self, settings: Settings, record: BotRecord) -> None:
+        self._door = build_door(settings, record)
+        self._birth = record.birth
+        self._container_id = record.birth.partition(":")[0]
+        self._following: Following | None = None
+        self._last: BotContainer | None = None
+        self._has_come = False
+        # The follower's thread may outlive the descriptors: it must not write to one that is somebody else's by then.
+        self._guard = threading.Lock()
+        self._pipe: tuple[int, int] | None = None
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[int | None]:
+        """See `Ending.open`."""
+        readable, writable = os.pipe()
+        os.set_blocking(readable, False)
+        self._pipe = (readable, writable)
+        self._follow()
+        try:
+            yield readable
+        finally:
+            if self._following is not None:
+                self._following.close()
+            with self._guard:
+                self._pipe = None
+            os.close(readable)
+            os.close(writable)
+
+    def has_come(self) -> bool:
+        """See `Ending.has_come`."""
+        is_told = self._take_word()
+        if self._has_come or (self._following is not None and self._following.is_running and not is_told):
+            return self._has_come
+        try:
+            seen = self._door.probe()
+        except StartupFailure:
+            return False
+        if seen is None or not seen.is_alive or seen.identity.birth != self._birth:
+            self._last, self._has_come = seen, True
+        elif self._following is None or not self._following.is_running:
+            self._follow()
+        return self._has_come
+
+    def read_exit_code(self) -> int | None:
+        """See `Ending.read_exit_code`."""
+        seen = self._last
+        return seen.exit_code if seen is not None and seen.identity.birth == self._birth else None
+
+    def _follow(self) -> None:
+        with contextlib.suppress(StartupFailure):  # no docker program now: it is asked at every look
+            self._following = self._door.follow_end(self._container_id, lambda _line: self._tell())
+
+    def _tell(self) -> None:
+        with self._guard:
+            if self._pipe is not None:
+                os.write(self._pipe[1], b".")
+
+    def _take_word(self) -> bool:
+        if self._pipe is None:
+            return False
+        try:
+            return bool(os.read(self._pipe[0], 4096))
+        except BlockingIOError:
+            return False

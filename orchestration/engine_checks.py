@@ -1,0 +1,68 @@
+"""The checks of Docker: the engine, Compose, the login that a new container of the gateway would need. Read-only."""
+
+from collections.abc import Callable, Iterator
+
+from orchestration.bot.contained import BotDocker
+from orchestration.checks import Check, build_failed_check
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.docker_runtime import needs_credentials
+from orchestration.gateway.runtime import Runtime
+from orchestration.report import StepStatus
+from orchestration.settings import BotRuntime, GatewayRuntime, Settings
+from orchestration.system.clock import Clock
+from orchestration.system.commands import Commands
+
+
+def check_engine(
+    settings: Settings, runtime: Runtime, *, commands: Commands, clock: Clock, on_progress: Callable[[str], None]
+) -> Iterator[Check]:
+    """S4: does Docker answer, where something is to run in it? Waits as long as the operator said."""
+    runs_gateway = settings.gateway_runtime is GatewayRuntime.DOCKER
+    if not runs_gateway and settings.bot_runtime is not BotRuntime.DOCKER:
+        yield Check(name="Docker engine", status=StepStatus.SKIP, detail=f"not used ({settings.gateway_runtime})")
+        return
+    try:
+        if runs_gateway:
+            engine = runtime.wait_for_engine(settings.docker_start_timeout_s, on_progress)
+        else:
+            engine = BotDocker(settings, commands=commands).docker.wait_for_engine(
+                settings.docker_start_timeout_s, clock=clock, on_progress=on_progress
+            )
+    except StartupFailure as failure:
+        yield build_failed_check("Docker engine", failure)
+        return
+    versions = f"engine {engine.engine_version}, Compose {engine.compose_version}"
+    if engine.supports_fast_health_checks:
+        yield Check(name="Docker engine", status=StepStatus.OK, detail=versions)
+    else:
+        yield Check(
+            name="Docker engine",
+            status=StepStatus.WARN,
+            detail=f"{versions}: too old for fast health checks; ready is seen up to 30 s late",
+            fix="Upgrade Docker to 25 or newer.",
+        )
+    try:
+        refuse_without_credentials(settings, runtime.probe())
+    except StartupFailure as failure:
+        yield build_failed_check("credentials", failure)
+
+
+def refuse_without_credentials(settings: Settings, status: GatewayStatus) -> None:
+    """S1: user and password matter only if a container of the vendor's image must be made now.
+
+    Raises:
+        StartupFailure: `CONFIG_INVALID`: one must be made, and they are not set.
+    """
+    unset = [
+        name
+        for name, value in (("TWS_USERID", settings.tws_userid), ("TWS_PASSWORD", settings.tws_password))
+        if value is None
+    ]
+    if unset and needs_credentials(settings, status):
+        raise StartupFailure(
+            FailureWord.CONFIG_INVALID,
+            f"{' and '.join(unset)}: unset, and the gateway's container must be created with the broker's login.",
+            next_action="Set TWS_USERID and TWS_PASSWORD (or TWS_PASSWORD_FILE) in .env; "
+            "`inv startup --simulate` needs none.",
+        )

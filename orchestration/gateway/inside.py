@@ -1,0 +1,46 @@
+"""Where another container reaches the gateway: its own name and inner port, in a network that both are in. Pure."""
+
+from dataclasses import dataclass
+
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway.container import GatewayStatus
+
+# In these a container has no name that another one could look up.
+_NAMELESS = frozenset({"bridge", "host", "none"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class InnerAddress:
+    """Where a container reaches the gateway's API.
+
+    Attributes:
+        host: The gateway's name there.
+        port: The port inside its container.
+        network: The Docker network.
+    """
+
+    host: str
+    port: int
+    network: str
+
+
+def find_inner_address(status: GatewayStatus, *, port: int) -> InnerAddress:
+    """The address of a gateway that runs as a container.
+
+    Args:
+        status: Its container.
+        port: The host's port that leads to its API (`GATEWAY_PORT`).
+
+    Raises:
+        StartupFailure: `BOT_START_FAILED`: no container can reach it.
+    """
+    network = next((name for name in status.networks if name not in _NAMELESS), None)
+    inner = next((inner for outer, inner in status.inner_ports if outer == port), None)
+    if network is None or inner is None:
+        lack = "is in no network of its own" if network is None else f"publishes nothing at port {port}"
+        raise StartupFailure(
+            FailureWord.BOT_START_FAILED,
+            f"A bot in a container cannot reach the gateway: container {status.name or 'of the gateway'} {lack}.",
+            next_action="Make it with docker/gateway/docker-compose.yml, or set BOT_RUNTIME=process.",
+        )
+    return InnerAddress(host=status.name, port=inner, network=network)

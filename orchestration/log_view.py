@@ -1,0 +1,114 @@
+"""`inv logs`: the last start-up's log, the bot's or the gateway's, wherever each is kept."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from orchestration import console
+from orchestration.bot.contained import BotDocker, build_door, is_contained
+from orchestration.bot.log import read_last_lines
+from orchestration.bot.record import build_record_path
+from orchestration.bot.record import read_record as read_bot_record
+from orchestration.errors import ExitCode, StartupFailure
+from orchestration.gateway.record import read_record
+from orchestration.gateway.runtime import build_runtime
+from orchestration.preflight import LOCK_FILE
+from orchestration.settings import GatewayRuntime, Settings
+from orchestration.system.clock import SystemClock
+from orchestration.system.commands import Following, SystemCommands
+from orchestration.system.lock import read_lock_holder
+from orchestration.views import load_settings_or_explain
+
+_FOLLOW_LOOK_S = 0.25
+_NEWEST_LOGS = 50  # looked through for the one of the run that is under way
+
+
+def logs(of: str, *, follow: bool, lines: int) -> int:
+    """`inv logs --of startup|bot|gateway [-f]`."""
+    if of not in {"startup", "bot", "gateway"}:
+        console.warn(f"--of: {of!r} is not a log; allowed are startup, bot and gateway")
+        return int(ExitCode.FAILURE)
+    settings = load_settings_or_explain(as_json=False)
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    if of == "gateway":
+        return _show_gateway_log(settings, follow=follow, lines=lines)
+    if of == "bot" and (door := _find_contained_bot(settings)) is not None:
+        return _show_log_of(door.read_log(lines=lines), door.follow_log if follow else None, "the bot")
+    return _show_newest_file(settings, of, follow=follow, lines=lines)
+
+
+def _show_newest_file(settings: Settings, of: str, *, follow: bool, lines: int) -> int:
+    try:
+        found = sorted(settings.log_dir.glob(f"{of}_*.log"), key=lambda path: (path.stat().st_mtime, path.name))
+    except OSError as error:
+        console.warn(f"the logs in {settings.log_dir} cannot be read: {error.strerror}")
+        return int(ExitCode.FAILURE)
+    if not found:
+        console.warn(f"there is no log of {of} in {settings.log_dir}")
+        return int(ExitCode.FAILURE)
+    path = (_find_log_under_way(settings, found) if of == "startup" else None) or found[-1]
+    console.warn(f"==> {path}")
+    for line in read_last_lines(path, lines):
+        console.print_line(line)
+    if follow:
+        _follow_file(path)
+    return int(ExitCode.SUCCESS)
+
+
+def _find_log_under_way(settings: Settings, found: list[Path]) -> Path | None:
+    """The log of the run that is under way: one that was refused meanwhile has a newer log."""
+    holder = read_lock_holder(settings.state_dir / LOCK_FILE)
+    if holder is None or holder.pid is None:
+        return None
+    for path in reversed(found[-_NEWEST_LOGS:]):
+        with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
+            if file.readline().rstrip().endswith(f"(process {holder.pid})"):
+                return path
+    return None
+
+
+def _find_contained_bot(settings: Settings) -> BotDocker | None:
+    record = read_bot_record(build_record_path(settings))
+    return build_door(settings, record) if is_contained(settings, record) else None
+
+
+def _show_gateway_log(settings: Settings, *, follow: bool, lines: int) -> int:
+    record = read_record(settings.state_dir)
+    runtime = build_runtime(settings, commands=SystemCommands(), clock=SystemClock(), record=record)
+    if runtime.kind is GatewayRuntime.EXTERNAL:
+        console.warn("somebody else runs this gateway: its log is where it runs")
+        return int(ExitCode.FAILURE)
+    return _show_log_of(runtime.read_log(lines=lines), runtime.follow_log if follow else None, "the gateway")
+
+
+def _show_log_of(said: Sequence[str], follow: Callable[[Callable[[str], None]], Following] | None, whose: str) -> int:
+    """A log that Docker, or another program, hands out."""
+    try:
+        for line in said:
+            console.print_line(line)
+        if follow is None:
+            if not said:
+                console.warn(f"there is no log of {whose}; `inv status` says how it is")
+            return int(ExitCode.SUCCESS if said else ExitCode.FAILURE)
+        with contextlib.suppress(KeyboardInterrupt), contextlib.closing(follow(_print_now)) as following:
+            while following.is_running and console.has_reader():
+                SystemClock().sleep(_FOLLOW_LOOK_S)
+    except StartupFailure as failure:
+        console.warn(f"{failure.message} {failure.next_action}")
+        return int(ExitCode.FAILURE)
+    return int(ExitCode.SUCCESS)
+
+
+def _print_now(line: str) -> None:
+    console.print_line(line)
+
+
+def _follow_file(path: Path) -> None:
+    clock = SystemClock()
+    with contextlib.suppress(KeyboardInterrupt), path.open(encoding="utf-8", errors="replace") as file:
+        file.seek(0, 2)
+        while console.has_reader():
+            for line in file:
+                _print_now(line.rstrip("\n"))
+            clock.sleep(_FOLLOW_LOOK_S)

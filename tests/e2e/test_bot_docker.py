@@ -1,0 +1,234 @@
+"""The bot as a container (BOT_RUNTIME=docker), on a real engine: started, found, watched, adopted, stopped."""
+
+import hashlib
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.alerts_scene import run_channel
+from tests.system import PATIENCE_S, SIGKILL, SIGTERM, System, end_and_read, system_in, wait_until
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+PASSWORD = "s3cret-of-ann"  # noqa: S105 - planted
+
+
+def docker(*arguments: str) -> str:
+    ended = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=120, check=False)
+    return (ended.stdout + ended.stderr).strip()
+
+
+@pytest.fixture
+def system(simulator_image: str, bot_image: str, tmp_path: Path) -> Iterator[System]:
+    """A system whose gateway and bot are containers of its own, gone afterwards."""
+    key = uuid.uuid4().hex[:10]
+    with system_in(tmp_path / "a system") as made:
+        made.environ |= {
+            "GATEWAY_RUNTIME": "docker",
+            "GATEWAY_CONTAINER_NAME": f"zt-gw-{key}",
+            "GATEWAY_IMAGE": simulator_image,
+            "TWS_USERID": "ann",
+            "TWS_PASSWORD": PASSWORD,
+            "BOT_RUNTIME": "docker",
+            "BOT_CONTAINER_NAME": f"zt-bot-{key}",
+            "BOT_IMAGE": bot_image,
+            "BOT_START_GRACE": "20",
+        }
+        made.use_plan()
+        yield made
+        made.close()
+        for name in (bot_of(made), made.environ["GATEWAY_CONTAINER_NAME"]):
+            docker("rm", "--force", "--volumes", name)
+        docker("volume", "rm", "--force", f"{bot_of(made)}_state", f"{made.environ['GATEWAY_CONTAINER_NAME']}_settings")
+        docker("network", "rm", f"{made.environ['GATEWAY_CONTAINER_NAME']}_default")
+
+
+def bot_of(system: System) -> str:
+    return system.environ["BOT_CONTAINER_NAME"]
+
+
+def look(system: System, template: str) -> str:
+    return docker("inspect", "--format", template, bot_of(system))
+
+
+def state_of(system: System) -> str:
+    return look(system, "{{.State.Status}}")
+
+
+def alive(system: System) -> list[str]:
+    """The containers of this bot that run, by id."""
+    return docker("ps", "--quiet", "--no-trunc", "--filter", f"name={bot_of(system)}").split()
+
+
+def use_command(system: System, command: str) -> None:
+    """An image of the operator's own, whose bot is this shell command."""
+    tag = f"zero-touch-test/own:{uuid.uuid4().hex[:8]}"
+    recipe = f"FROM {system.environ['BOT_IMAGE']}\nENV BOT_COMMAND={json.dumps(command)}\n"
+    built = subprocess.run(
+        ["docker", "build", "--quiet", "--tag", tag, "-"], input=recipe, capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    system.environ |= {"BOT_IMAGE": tag, "BOT_ARGUMENTS": "none"}
+
+
+def test_the_whole_sequence_runs_with_the_bot_in_a_container(system: System) -> None:
+    webhook = "http://127.0.0.1:9/api/webhooks/1/planted-token"
+    started = system.startup(environ={"DISCORD_WEBHOOK_URL": webhook})
+    assert started.code == 0, started.err
+    bot, plan = started.document["bot"], started.document["gameplan"]
+    assert (bot["container"], bot["log"], bot["ready_by"]) == (bot_of(system), None, "notify")
+    # The very bytes that were judged, and nothing that it could write to.
+    inside = subprocess.run(
+        ["docker", "exec", bot_of(system), "cat", f"/run/gameplan/{Path(plan['path']).name}"],
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert hashlib.sha256(inside.stdout).hexdigest() == plan["sha256"]
+    target = f"/run/gameplan/{Path(plan['path']).name}"
+    assert target in look(system, "{{range .Mounts}}{{if not .RW}}{{.Destination}} {{end}}{{end}}")
+    assert docker("exec", bot_of(system), "id", "-u") != "0"
+    shown = docker("inspect", bot_of(system)) + docker("exec", bot_of(system), "sh", "-c", "env; cat /run/*.env")
+    assert PASSWORD not in shown
+    assert "planted-token" not in shown
+    status = system.inv("status", "--json")
+    assert (status.code, status.document["bot"]["container"]) == (0, bot_of(system)), status.out
+    assert "strategy A" in system.inv("logs", "--of", "bot").out
+    again = system.startup()
+    assert (again.code, again.document["failure"]) == (1, "BOT_ALREADY_RUNNING")
+    first = alive(system)
+    assert system.startup("--replace").code == 0
+    assert len(alive(system)) == 1
+    assert alive(system) != first
+    assert list(system.logs.glob("bot_*.log")), "what the replaced one said is kept"
+    assert system.inv("shutdown").code == 0
+    assert (state_of(system), look(system, "{{.State.ExitCode}}")) == ("exited", "0")
+    assert system.inv("status").code == 3
+    assert "told to stop" in system.inv("logs", "--of", "bot").out
+
+
+def test_a_container_that_is_started_again_by_hand_does_not_run_the_bot(system: System) -> None:
+    assert system.startup().code == 0
+    assert system.inv("bot.stop").code == 0
+    docker("start", bot_of(system))
+    wait_until(lambda: state_of(system) == "exited", "container that has ended")
+    assert look(system, "{{.State.ExitCode}}") == "1"
+    assert "inv startup" in docker("logs", "--tail", "1", bot_of(system))
+    assert system.startup().code == 0
+
+
+def test_a_bot_that_dies_at_once_is_a_failed_start_with_its_last_lines(system: System) -> None:
+    use_command(system, "sh -c 'echo no licence >&2; exit 7'")
+    started = system.startup()
+    assert (started.code, started.document["failure"]) == (1, "BOT_START_FAILED"), started.err
+    assert "exit code 7" in started.document["message"]
+    assert started.document["evidence"][-1].endswith("no licence")
+    assert alive(system) == []
+    assert system.inv("status").code == 3
+
+
+def test_a_bot_that_says_nothing_is_up_when_it_stays_alive(system: System) -> None:
+    use_command(system, "sleep 3600")
+    system.environ |= {"BOT_START_GRACE": "1.5", "BOT_STOP_TIMEOUT": "2"}
+    started = system.startup()
+    assert started.code == 0, started.err
+    assert started.document["bot"]["ready_by"] == "grace"
+    assert system.inv("bot.stop").code == 0
+    assert alive(system) == []
+
+
+def test_a_secret_that_the_bot_needs_reaches_it_as_a_file(system: System) -> None:
+    system.environ |= {"BOT_PASS_ENV": "HEARTBEAT_URL", "HEARTBEAT_URL": "http://127.0.0.1:9/planted-heartbeat"}
+    assert system.startup().code == 0
+    assert "planted" not in docker("inspect", bot_of(system))
+    inside = docker("exec", bot_of(system), "sh", "-c", 'cat "$HEARTBEAT_URL_FILE"')
+    assert inside == "http://127.0.0.1:9/planted-heartbeat"
+
+
+def test_many_starts_at_the_same_instant_make_one_container(system: System) -> None:
+    assert system.inv("gateway.up", "gateway.wait").code == 0
+    begun = [system.begin() for _ in range(6)]
+    codes = sorted(process.wait(timeout=PATIENCE_S * 2) for process in begun)
+    assert codes == [0, 1, 1, 1, 1, 1]
+    assert len(alive(system)) == 1
+
+
+@pytest.mark.parametrize("instant", ["the step begins", "the container is made", "the container runs"])
+def test_a_start_that_is_killed_is_followed_by_one_that_converges(system: System, instant: str) -> None:
+    use_command(system, "sh -c 'sleep 4; exec python3 -m orchestration.bot.reference'")
+    process = system.begin()
+    system.wait_for_log("step bot.start")
+    if instant == "the container is made":
+        wait_until(lambda: state_of(system) in {"created", "running"}, "container")
+    elif instant == "the container runs":
+        wait_until(lambda: alive(system), "container that runs")
+    process.kill()
+    process.communicate(timeout=PATIENCE_S)
+    again = system.startup("--replace")
+    assert again.code == 0, again.err
+    assert len(alive(system)) == 1
+    assert look(system, '{{index .Config.Labels "zero-touch.run"}}') == again.document["run_id"]
+
+
+def test_an_interrupted_start_leaves_no_bot(system: System) -> None:
+    use_command(system, "sleep 3600")
+    process = system.begin()
+    wait_until(lambda: alive(system), "container that runs")
+    ended = end_and_read(process, SIGTERM)
+    assert (ended.code, ended.document["failure"]) == (1, "INTERRUPTED")
+    assert alive(system) == []
+
+
+def test_a_container_of_another_system_is_left_alone(system: System) -> None:
+    docker(
+        *("run", "--detach", "--name", bot_of(system), "--label", "zero-touch.bot-record=/somewhere/else/bot.json"),
+        *("--entrypoint", "sleep", system.environ["BOT_IMAGE"], "3600"),
+    )
+    started = system.startup()
+    assert (started.code, started.document["failure"]) == (1, "BOT_START_FAILED"), started.err
+    assert "BOT_CONTAINER_NAME" in started.document["next_action"]
+    assert system.inv("shutdown").code == 0
+    assert state_of(system) == "running"
+
+
+def test_a_container_that_was_started_by_hand_is_found(system: System) -> None:
+    docker("run", "--detach", "--name", bot_of(system), "--entrypoint", "sleep", system.environ["BOT_IMAGE"], "3600")
+    started = system.startup()
+    assert (started.code, started.document["failure"]) == (1, "BOT_ALREADY_RUNNING"), started.err
+
+
+def test_a_supervisor_tells_of_the_containers_end_at_once_and_ends_with_it(system: System) -> None:
+    with run_channel() as channel:
+        system.environ["DISCORD_WEBHOOK_URL"] = channel.address
+        supervisor = system.begin("--foreground")
+        wait_until(lambda: "Operational" in " ".join(channel.titles), "supervisor at work", 120)
+        docker("kill", bot_of(system))
+        assert supervisor.wait(timeout=PATIENCE_S) == 1
+        told = [received for received in channel.received if "ended" in received.title.lower()]
+        assert len(told) == 1, channel.titles
+        assert "137" in json.dumps(told[0].document)
+
+
+def test_stopping_the_supervisor_stops_the_container_in_order(system: System) -> None:
+    supervisor = system.begin("--foreground")
+    system.wait_for_log("result success")
+    assert end_and_read(supervisor, SIGTERM).code == 0
+    assert (state_of(system), look(system, "{{.State.ExitCode}}")) == ("exited", "0")
+
+
+def test_a_bot_whose_supervisor_was_killed_is_adopted(system: System) -> None:
+    supervisor = system.begin("--foreground")
+    system.wait_for_log("result success")
+    first = alive(system)
+    supervisor.send_signal(SIGKILL)
+    supervisor.communicate(timeout=PATIENCE_S)
+    assert alive(system) == first, "no service manager has ended it here"
+    second = system.begin("--foreground")
+    system.wait_for_log("adopted")
+    wait_until(lambda: system.inv("status", "--json").document["bot"]["supervised"], "bot that is watched again")
+    assert alive(system) == first
+    assert end_and_read(second, SIGTERM).code == 0
+    assert alive(system) == []
