@@ -40,6 +40,12 @@ class FailureWord(StrEnum):
     INTERNAL_ERROR = "INTERNAL_ERROR"
 
 
+# The system is as it was, or as somebody wanted it: nobody needs to be woken up.
+BENIGN_FAILURES = frozenset(
+    {FailureWord.ALREADY_STARTING, FailureWord.BOT_ALREADY_RUNNING, FailureWord.HELD, FailureWord.INTERRUPTED}
+)
+
+
 class FallbackWord(StrEnum):
     """Why the emergency plan is in force. None of them is a failure; each one ends in exit code 2."""
 

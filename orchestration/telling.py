@@ -6,17 +6,13 @@ from datetime import datetime
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
-from orchestration.errors import FailureWord, StartupFailure
+from orchestration.errors import BENIGN_FAILURES, StartupFailure
 from orchestration.mission import Mission
 from orchestration.redaction import Redactor
 from orchestration.report import Report, Result
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import Clock
 
-# The system is as it was, or as somebody wanted it: nobody needs to be woken up.
-_BENIGN = frozenset(
-    {FailureWord.ALREADY_STARTING, FailureWord.BOT_ALREADY_RUNNING, FailureWord.HELD, FailureWord.INTERRUPTED}
-)
 _WHOLE_STARTS = frozenset({"startup", "service"})
 
 
@@ -90,7 +86,7 @@ class Teller:
 
     def tell_failure(self, failure: StartupFailure) -> None:
         """The run has failed."""
-        is_benign = failure.word in _BENIGN
+        is_benign = failure.word in BENIGN_FAILURES
         self.tell(
             Severity.WARNING if is_benign else Severity.CRITICAL,
             f"Start-up {'stopped' if is_benign else 'failed'}: {failure.word}",
@@ -105,7 +101,7 @@ class Teller:
         if not self._mission.starts:
             return
         if report.failure is not None:
-            if report.failure not in _BENIGN:
+            if report.failure not in BENIGN_FAILURES:
                 self._delivery.ping(Ping.FAIL, exit_code=int(report.exit_code))
             return
         if report.progress.bot is None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from orchestration.journal.records import AlertDelivery, RunRecord, fetch_runs
 from orchestration.journal.watchstore import HOUR_S
 
-MOST_ROWS = 20_000  # of events, alerts and spans: 48 hours with something new every nine seconds
+MOST_ROWS = 10_000  # of events, alerts and spans: 48 hours with something new every 17 seconds
 _BEFORE = timedelta(days=14)  # an incident that is open at the beginning was told of in these days before
 _MOST_BEFORE = 1_000  # of what lies before the period
 _ANY_LATER = "9999"  # sorts behind every time

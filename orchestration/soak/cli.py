@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,8 @@ _LONGEST_HOURS = 24.0 * 365
 
 def soak(*, hours: float, time_scale: float, seed: int, output: str, as_json: bool) -> int:
     """Run the system with faults. 0: the verdict is "passed"; 1: it is not, or there was no run."""
+    if sys.platform == "win32":
+        return _refuse("it stops and kills processes as only POSIX can: run it inside WSL", as_json=as_json)
     if not (0 < hours <= _LONGEST_HOURS and 1 <= time_scale <= _LARGEST_SCALE):
         return _refuse(f"--hours must be above 0, --time-scale from 1 to {_LARGEST_SCALE:g}", as_json=as_json)
     try:

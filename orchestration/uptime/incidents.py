@@ -7,13 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from orchestration.errors import FailureWord
+from orchestration.errors import BENIGN_FAILURES
 from orchestration.journal import AlertDelivery, Evidence, ReportedAlert, ReportedEvent, RunRecord
 
-# The system is as it was, or as somebody wanted it.
-_BENIGN = frozenset(
-    {FailureWord.ALREADY_STARTING, FailureWord.BOT_ALREADY_RUNNING, FailureWord.HELD, FailureWord.INTERRUPTED}
-)
 _GRAVE = frozenset({"error", "critical"})
 _UP = frozenset({"success", "partial"})
 WATCH_LOST = "watch_lost"
@@ -196,7 +192,7 @@ def _find_new_start(
 def _read_failed_starts(evidence: Evidence, ups: Sequence[RunRecord]) -> Iterable[Incident]:
     for reported in evidence.runs:
         run = reported.record
-        if run.failure is None or run.failure in _BENIGN:
+        if run.failure is None or run.failure in BENIGN_FAILURES:
             continue
         opened_at = run.ended_at or run.started_at
         later = [one.ended_at for one in ups if one.ended_at is not None and one.started_at >= run.started_at]
