@@ -88,8 +88,7 @@ def check_gameplan_file(path: str, *, as_json: bool) -> int:
     if settings is None:
         return int(ExitCode.FAILURE)
     if not path.strip():
-        console.warn("--path: names no file")
-        return int(ExitCode.FAILURE)
+        return _refuse("--path: names no file", "Name the plan's file.", as_json=as_json)
     verdict = check_gameplan(
         Path(path).expanduser().absolute(),
         clock=SystemClock(),
@@ -151,14 +150,26 @@ def restart_bot(*, as_json: bool) -> int:
     if holder is None or holder.pid is None:
         return run_steps("bot.restart", (BOT_STOP, *STEPS[2:]), as_json=as_json, starts=True)
     if not ask_to_restart(holder.pid):
-        console.warn(f"the supervisor, {holder}, could not be asked: it belongs to another user or has just ended")
-        return int(ExitCode.FAILURE)
+        return _refuse(
+            f"the supervisor, {holder}, could not be asked: it belongs to another user or has just ended",
+            "Look at `inv status`, and do it as the user whose supervisor it is.",
+            as_json=as_json,
+        )
     answer = f"Asked {holder} to restart the bot; `inv status` and `inv logs --of bot -f` show it."
     if as_json:
         console.print_json({"instance": settings.instance, "asked": holder.pid, "message": answer})
     else:
         console.print_line(answer)
     return int(ExitCode.SUCCESS)
+
+
+def _refuse(message: str, next_action: str, *, as_json: bool) -> int:
+    """Say why a command did not do what it was asked for: a person in words, a program in a document."""
+    console.warn(message)
+    console.warn(f"next: {next_action}")
+    if as_json:
+        console.print_json({"exit_code": int(ExitCode.FAILURE), "message": message, "next_action": next_action})
+    return int(ExitCode.FAILURE)
 
 
 def hold(reason: str, *, as_json: bool) -> int:
@@ -172,9 +183,11 @@ def hold(reason: str, *, as_json: bool) -> int:
     try:
         held = write_hold(settings.state_dir, reason=reason, now=SystemClock().now())
     except OSError as error:
-        console.warn(f"the hold could not be written to {settings.state_dir}: {error.strerror}; nothing was stopped")
-        console.warn("next: Free some space, or stop it without a hold: `inv shutdown`.")
-        return int(ExitCode.FAILURE)
+        return _refuse(
+            f"the hold could not be written to {settings.state_dir}: {error.strerror}; nothing was stopped",
+            "Mend that, or stop the system without a hold: `inv shutdown`.",
+            as_json=as_json,
+        )
     (console.warn if as_json else console.print_line)(f"The system is {held}. `inv resume` ends it.")
     return run_steps("hold", (BOT_STOP, GATEWAY_STOP), as_json=as_json)
 
@@ -189,8 +202,11 @@ def resume(*, as_json: bool) -> int:
     try:
         held = clear_hold(settings.state_dir)
     except OSError as error:
-        console.warn(f"the hold in {settings.state_dir} could not be removed: {error.strerror}")
-        return int(ExitCode.FAILURE)
+        return _refuse(
+            f"the hold in {settings.state_dir} could not be removed: {error.strerror}",
+            "Do it as the user who wrote it.",
+            as_json=as_json,
+        )
     if as_json:
         console.print_json(
             {"instance": settings.instance, "was_held": None if held is None else dataclasses.asdict(held)}

@@ -220,9 +220,11 @@ def test_gameplan_check_with_a_path_only_judges(system: System) -> None:
     assert system.inv("gameplan.check", "--path", str(system.use_plan())).code == 0
 
 
-@pytest.mark.parametrize("given", [["--path", ""], ["--path="], ["--path", " "]])
+@pytest.mark.parametrize("given", [["--path", ""], ["--path="], ["--path", " "], ["--path", "", "--json"]])
 def test_an_empty_path_is_a_mistake_and_puts_nothing_in_force(system: System, given: list[str]) -> None:
-    assert system.inv("gameplan.check", *given).code == 1
+    ended = system.inv("gameplan.check", *given)
+    assert ended.code == 1
+    assert ("--json" in given) == bool(ended.out), "a program gets a document"
     assert not system.state.exists()
 
 
