@@ -96,7 +96,7 @@ def build_overlay(settings: Settings, launch: BotLaunch, address: GatewayAddress
         "container_name": launch.container,
         # Never by Docker: a start is validated, or it is none.
         "restart": "no",
-        "labels": {RECORD_LABEL: str(build_record_path(settings)), RUN_LABEL: launch.run_id},
+        "labels": {RECORD_LABEL: _escape(str(build_record_path(settings))), RUN_LABEL: launch.run_id},
         "environment": environment,
         "volumes": volumes,
     }

@@ -9,41 +9,30 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.docker_system import docker, docker_system_in
 from tests.integration.alerts_scene import run_channel
-from tests.system import PATIENCE_S, SIGKILL, SIGTERM, System, end_and_read, system_in, wait_until
+from tests.system import PATIENCE_S, SIGKILL, SIGTERM, System, end_and_read, wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
-PASSWORD = "s3cret-of-ann"  # noqa: S105 - planted
-
-
-def docker(*arguments: str) -> str:
-    ended = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=120, check=False)
-    return (ended.stdout + ended.stderr).strip()
+PASSWORD = "s3cret-of-ann"  # noqa: S105 - planted by `docker_system_in`
 
 
 @pytest.fixture
 def system(simulator_image: str, bot_image: str, tmp_path: Path) -> Iterator[System]:
     """A system whose gateway and bot are containers of its own, gone afterwards."""
-    key = uuid.uuid4().hex[:10]
-    with system_in(tmp_path / "a system") as made:
+    name = f"zt-bot-{uuid.uuid4().hex[:10]}"
+    with docker_system_in(tmp_path / "a system", image=simulator_image) as made:
+        del made.environ["BOT_COMMAND"], made.environ["BOT_WORKDIR"]
         made.environ |= {
-            "GATEWAY_RUNTIME": "docker",
-            "GATEWAY_CONTAINER_NAME": f"zt-gw-{key}",
-            "GATEWAY_IMAGE": simulator_image,
-            "TWS_USERID": "ann",
-            "TWS_PASSWORD": PASSWORD,
             "BOT_RUNTIME": "docker",
-            "BOT_CONTAINER_NAME": f"zt-bot-{key}",
+            "BOT_CONTAINER_NAME": name,
             "BOT_IMAGE": bot_image,
             "BOT_START_GRACE": "20",
         }
-        made.use_plan()
         yield made
         made.close()
-        for name in (bot_of(made), made.environ["GATEWAY_CONTAINER_NAME"]):
-            docker("rm", "--force", "--volumes", name)
-        docker("volume", "rm", "--force", f"{bot_of(made)}_state", f"{made.environ['GATEWAY_CONTAINER_NAME']}_settings")
-        docker("network", "rm", f"{made.environ['GATEWAY_CONTAINER_NAME']}_default")
+        docker("rm", "--force", "--volumes", name)
+        docker("volume", "rm", "--force", f"{name}_state")
 
 
 def bot_of(system: System) -> str:
@@ -116,7 +105,7 @@ def test_a_container_that_is_started_again_by_hand_does_not_run_the_bot(system: 
     docker("start", bot_of(system))
     wait_until(lambda: state_of(system) == "exited", "container that has ended")
     assert look(system, "{{.State.ExitCode}}") == "1"
-    assert "inv startup" in docker("logs", "--tail", "1", bot_of(system))
+    assert "inv startup" in system.inv("logs", "--of", "bot").out
     assert system.startup().code == 0
 
 

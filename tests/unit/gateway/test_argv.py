@@ -30,6 +30,8 @@ ARGV = {
     "logs since": container.logs_argv("ibkr-gateway", lines=200, since=SINCE, timestamps=True),
     "follow logs": container.logs_argv("ibkr-gateway", lines=2000, since=SINCE, follow=True),
     "events": container.events_argv("ibkr-gateway", since_s=5),
+    "remove stopped": container.remove_stopped_argv("c0ffee"),
+    "wait": container.wait_argv("c0ffee"),
     "image": container.image_exists_argv("ghcr.io/gnzsnz/ib-gateway:stable"),
     "compose config": compose.config_argv(TARGET),
     "compose pull": compose.pull_argv(TARGET),

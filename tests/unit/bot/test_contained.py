@@ -1,0 +1,188 @@
+"""The bot as a container: what a look sees, whose it is, and what is put on top of the Compose file."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestration.bot.contained import BotDocker, is_recorded, parse_inspect
+from orchestration.bot.contained_launch import GatewayAddress, build_contained_argv, build_overlay
+from orchestration.bot.find import FoundBy, find_bot
+from orchestration.bot.record import BotLaunch, build_record_path, complete_launch, write_record
+from orchestration.docker import container
+from orchestration.docker.container import ContainerState
+from orchestration.settings import Settings
+from orchestration.system.commands import CommandResult
+from tests.fakes.commands import FakeCommands
+
+NAME = "ibkr-bot"
+INSPECT = container.inspect_argv(NAME)
+ADDRESS = GatewayAddress(host="ibkr-gateway", port=4004, network="ibkr-gateway_default")
+NOW = datetime(2026, 11, 25, 14, 0, tzinfo=UTC)
+
+
+def settings_in(folder: Path, **changes: str) -> Settings:
+    return Settings.from_environ({"STATE_DIR": str(folder / "state"), "BOT_RUNTIME": "docker", **changes})
+
+
+def raw(settings: Settings, *, labels: dict[str, str] | None = None, **state: Any) -> str:  # noqa: ANN401 - a JSON document's fields
+    """What Engine 26.1 prints, without what nobody reads."""
+    ours = {"zero-touch.bot-record": str(build_record_path(settings)), "zero-touch.run": "run-1"}
+    described = {
+        "Id": "c0ffee",
+        "Name": f"/{NAME}",
+        "State": {"Status": "running", "Pid": 4711, "ExitCode": 0, "StartedAt": "2026-11-25T14:00:01.5Z", **state},
+        "Config": {"Labels": ours if labels is None else labels},
+    }
+    return json.dumps([described])
+
+
+def launch_in(settings: Settings, **changes: Any) -> BotLaunch:  # noqa: ANN401 - any field of a launch
+    plan = settings.state_dir / "gameplans" / "2026-11-25_0123.json"
+    values: dict[str, Any] = {
+        "instance": "default",
+        "argv": build_contained_argv(settings, ADDRESS, plan),
+        "workdir": settings.bot_compose_dir,
+        "log": None,
+        "gameplan": plan,
+        "strategy": "A",
+        "gameplan_sha256": "0" * 64,
+        "started_at": NOW,
+        "run_id": "run-1",
+        "notify_socket": settings.state_dir / "notify" / "notify.sock",
+        "container": NAME,
+    }
+    return BotLaunch(**values | changes)
+
+
+def look(settings: Settings, answer: str | None) -> FakeCommands:
+    commands = FakeCommands()
+    if answer is None:
+        missing = CommandResult(argv=INSPECT, exit_code=1, stdout="[]", stderr=f"Error: No such container: {NAME}")
+        commands.expect(INSPECT, missing)
+    else:
+        commands.expect(INSPECT, stdout=answer)
+    assert settings.bot_container_name == NAME
+    return commands
+
+
+@pytest.mark.parametrize(
+    ("word", "alive"),
+    [("running", True), ("paused", True), ("restarting", True), ("created", False), ("exited", False), ("dead", False)],
+)
+def test_only_what_runs_or_may_run_on_counts_as_running(tmp_path: Path, word: str, *, alive: bool) -> None:
+    settings = settings_in(tmp_path)
+    (seen,) = parse_inspect(raw(settings, Status=word))
+    assert seen.state is ContainerState(word)
+    assert seen.is_alive is alive
+    assert (find_bot(settings, commands=look(settings, raw(settings, Status=word))).found is not None) is alive
+
+
+@pytest.mark.parametrize("text", ["", "[1]", '[{"Id": "x"}]', "null", '[{"State": null}]'])
+def test_anything_else_is_not_taken_for_a_container(text: str) -> None:
+    with pytest.raises(ValueError, match="unexpected"):
+        parse_inspect(text)
+
+
+def test_the_container_of_the_record_is_the_bot(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    (seen,) = parse_inspect(raw(settings))
+    record = complete_launch(launch_in(settings), seen.identity)
+    write_record(build_record_path(settings), record)
+    found = find_bot(settings, commands=look(settings, raw(settings))).found
+    assert found is not None
+    assert (found.how, found.record, found.container, found.pid) == (FoundBy.RECORDED, record, NAME, 4711)
+    assert found.who == "container ibkr-bot"
+    # A later start of the same container is not what was recorded.
+    (later,) = parse_inspect(raw(settings, StartedAt="2026-11-25T15:00:00Z"))
+    assert is_recorded(seen, record)
+    assert not is_recorded(later, record)
+
+
+def test_a_launch_that_was_cut_short_is_completed(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    write_record(build_record_path(settings), launch_in(settings))
+    found = find_bot(settings, commands=look(settings, raw(settings))).found
+    assert found is not None
+    assert found.record is not None
+    assert (found.how, found.record.strategy, found.record.ready_by) == (FoundBy.RECORDED, "A", None)
+
+
+@pytest.mark.parametrize(
+    ("labels", "how"),
+    [
+        (None, FoundBy.MARKED),  # ours, its record lost
+        ({}, FoundBy.BY_COMMAND),  # started by hand
+        ({"zero-touch.bot-record": "/another/state/bot.json"}, None),  # another system's
+    ],
+)
+def test_whose_a_container_is_stands_in_its_labels(
+    tmp_path: Path, labels: dict[str, str] | None, how: FoundBy | None
+) -> None:
+    settings = settings_in(tmp_path)
+    found = find_bot(settings, commands=look(settings, raw(settings, labels=labels))).found
+    assert (found.how if found else None) is how
+
+
+def test_an_engine_that_does_not_answer_is_no_proof_that_no_bot_runs(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    commands = FakeCommands()
+    commands.expect(INSPECT, CommandResult(argv=INSPECT, exit_code=1, stderr="Cannot connect to the Docker daemon"))
+    presence = find_bot(settings, commands=commands)
+    assert presence.is_unknown
+    assert "Docker" in presence.detail
+
+
+def test_the_engine_is_not_asked_for_a_bot_that_is_a_process(tmp_path: Path) -> None:
+    commands = FakeCommands()
+    assert find_bot(Settings.from_environ({"STATE_DIR": str(tmp_path)}), commands=commands).found is None
+    assert commands.calls == []
+
+
+def test_a_container_is_looked_for_where_one_was_recorded_whatever_the_settings_say_now(tmp_path: Path) -> None:
+    settings = Settings.from_environ({"STATE_DIR": str(tmp_path / "state")})
+    write_record(build_record_path(settings), launch_in(settings_in(tmp_path)))
+    assert find_bot(settings, commands=look(settings, raw(settings))).found is not None
+
+
+def test_a_name_that_is_the_beginning_of_an_id_is_not_the_bot(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    other = json.loads(raw(settings))
+    other[0]["Name"] = "/somebody-else"
+    assert BotDocker(settings, commands=look(settings, json.dumps(other))).probe() is None
+
+
+def test_what_is_put_on_top_of_the_compose_file_says_everything_and_holds_no_secret(tmp_path: Path) -> None:
+    settings = settings_in(
+        tmp_path,
+        BOT_PASS_ENV="DISCORD_WEBHOOK_URL",  # noqa: S106 - a variable's name
+        DISCORD_WEBHOOK_URL="https://discord.test/api/webhooks/1/planted",
+    )
+    launch = launch_in(settings)
+    overlay = build_overlay(settings, launch, ADDRESS)
+    service = overlay["services"]["bot"]
+    assert service["restart"] == "no"
+    assert service["labels"] == {"zero-touch.bot-record": str(build_record_path(settings)), "zero-touch.run": "run-1"}
+    assert service["command"][:4] == ["--gateway-host", "ibkr-gateway", "--gateway-port", "4004"]
+    assert service["command"][4:6] == ["--gameplan", "/run/gameplan/2026-11-25_0123.json"]
+    assert service["environment"]["GAMEPLAN_PATH"] == "/run/gameplan/2026-11-25_0123.json"
+    assert service["environment"]["DISCORD_WEBHOOK_URL_FILE"] == "/run/secrets/discord_webhook_url"
+    assert all(volume["read_only"] for volume in service["volumes"])
+    assert overlay["networks"] == {"default": {"name": "ibkr-gateway_default", "external": True}}
+    assert overlay["secrets"] == {"discord_webhook_url": {"environment": "DISCORD_WEBHOOK_URL"}}
+    assert "planted" not in json.dumps(overlay)
+
+
+def test_a_dollar_in_a_path_reaches_compose_as_one(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path / "a $HOME of its own")
+    service = build_overlay(settings, launch_in(settings), ADDRESS)["services"]["bot"]
+    assert "$$HOME" in service["volumes"][0]["source"]
+    assert "$$HOME" in service["labels"]["zero-touch.bot-record"]
+
+
+def test_arguments_are_appended_only_where_they_are_wanted(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, BOT_ARGUMENTS="none")
+    overlay = build_overlay(settings, launch_in(settings), ADDRESS)
+    assert "command" not in overlay["services"]["bot"]
