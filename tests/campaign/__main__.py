@@ -49,7 +49,11 @@ def main() -> int:
         if given.publish and given.no_host:
             parser.error("--publish takes every scenario: leave --no-host out")
         return scenarios.run(
-            commit=describe_commit(), machine=describe_machine(), publishes=given.publish, has_host=not given.no_host
+            commit=describe_commit(),
+            machine=describe_machine(),
+            publishes=given.publish,
+            has_host=not given.no_host,
+            keep=given.keep,
         )
 
     numbers = range(given.runs) if given.only is None else [given.only]

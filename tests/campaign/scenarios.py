@@ -11,6 +11,7 @@ from tests.campaign.catalogue import SCENARIOS
 from tests.campaign.scenario_report import REPORT_VARIABLE
 from tests.system import PROJECT
 
+_ON_HOST = "tests/rackmount/"
 PAGE = PROJECT / "docs/reference/scenarios.md"
 _HEAD = """\
 # The scenarios
@@ -26,7 +27,7 @@ journal has them; `killed` was killed. A case whose state folder is gone, or on 
 """
 
 
-def run(*, commit: str, machine: str, publishes: bool, has_host: bool) -> int:
+def run(*, commit: str, machine: str, publishes: bool, has_host: bool, keep: Path | None) -> int:
     """Run all cases, show the table, and return the exit code.
 
     Args:
@@ -34,15 +35,19 @@ def run(*, commit: str, machine: str, publishes: bool, has_host: bool) -> int:
         machine: Where.
         publishes: Whether the page is written.
         has_host: Whether the cases that reboot a whole host are run too.
+        keep: Where each case's outcome is written as it ends. The half that is there already is not run again: the cases
+            in containers, or those on a whole host.
     """
     with tempfile.TemporaryDirectory(prefix="scenarios-") as folder:
-        path = Path(folder) / "report.jsonl"
+        path = keep.resolve() if keep is not None else Path(folder) / "report.jsonl"
+        kept = [str(case["case"]).startswith(_ON_HOST) for case in read_cases(path)]
         for marker in ("docker", "rackmount") if has_host else ("docker",):
+            if (marker == "rackmount") in kept:
+                continue
             argv = [sys.executable, "-m", "pytest", "-q", "-p", "tests.campaign.scenario_report"]
             environ = {**os.environ, REPORT_VARIABLE: str(path)}
             subprocess.run([*argv, "-m", f"scenario and {marker}"], cwd=PROJECT, env=environ, check=False)
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    cases = [json.loads(line) for line in lines]
+        cases = read_cases(path)
     page = render_page(cases, commit=commit, machine=machine)
     sys.stdout.write(page)
     if publishes:
@@ -51,6 +56,11 @@ def run(*, commit: str, machine: str, publishes: bool, has_host: bool) -> int:
     for problem in problems:
         sys.stderr.write(f"{problem}\n")
     return 1 if problems else 0
+
+
+def read_cases(path: Path) -> list[dict[str, object]]:
+    """What the plugin has written down; nothing where it has written nothing."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def find_problems(cases: list[dict[str, object]]) -> list[str]:
