@@ -19,9 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.campaign import scenarios
-from tests.campaign.conduct import Verdict, conduct
+from tests.campaign.conduct import conduct
 from tests.campaign.draw import Case, Runtime, draw_case
 from tests.campaign.page import render_page
+from tests.campaign.verdict import Verdict
 from tests.e2e.images import build_simulator_image
 from tests.system import PROJECT
 

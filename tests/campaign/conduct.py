@@ -3,7 +3,6 @@
 import contextlib
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from tests.campaign import faults
@@ -17,6 +16,7 @@ from tests.campaign.observer import (
     read_living_bots,
     watching,
 )
+from tests.campaign.verdict import Verdict
 from tests.campaign.wall_clock import NoSettableClockError
 from tests.campaign.world import CannotStageError, World, world_of
 from tests.system import PATIENCE_S
@@ -32,31 +32,6 @@ _ARGUMENTS: dict[Way, tuple[Way, ...]] = {
 }
 _UP = frozenset({0, 2})
 _GIVE_UP = 78
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What came of one run of the campaign.
-
-    Attributes:
-        case: The run.
-        outcome: How the faulty run ended: exit codes and words.
-        again: How the next one, without the fault, ended.
-        was_injected: Whether the run lived to meet its fault.
-        violations: Which rules were broken; empty for a good run.
-        problem: Why the run says nothing, if it could not be staged.
-        duration_s: How long it all took.
-        commit: What was tested.
-    """
-
-    case: Case
-    outcome: str = ""
-    again: str = ""
-    was_injected: bool = False
-    violations: tuple[str, ...] = ()
-    problem: str = ""
-    duration_s: float = 0.0
-    commit: str = ""
 
 
 def conduct(case: Case, root: Path, *, image: str) -> Verdict:

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tests.campaign.conduct import Verdict
 from tests.campaign.draw import Fault, Runtime, Start, Way
+from tests.campaign.verdict import Verdict
 
 _HEAD = """\
 # The fault campaign

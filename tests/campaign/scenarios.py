@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.campaign.catalogue import SCENARIOS
 from tests.campaign.scenario_report import REPORT_VARIABLE
-from tests.system import PROJECT
+from tests.e2e.images import PROJECT
 
 _ON_HOST = "tests/rackmount/"
 PAGE = PROJECT / "docs/reference/scenarios.md"
@@ -35,8 +35,8 @@ def run(*, commit: str, machine: str, publishes: bool, has_host: bool, keep: Pat
         machine: Where.
         publishes: Whether the page is written.
         has_host: Whether the cases that reboot a whole host are run too.
-        keep: Where each case's outcome is written as it ends. The half that is there already is not run again: the cases
-            in containers, or those on a whole host.
+        keep: Where each case's outcome is written as it ends. The half that is there already is not run again: the
+            cases in containers, or those on a whole host.
     """
     with tempfile.TemporaryDirectory(prefix="scenarios-") as folder:
         path = keep.resolve() if keep is not None else Path(folder) / "report.jsonl"

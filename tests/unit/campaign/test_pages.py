@@ -3,11 +3,11 @@
 import dataclasses
 
 from tests.campaign.catalogue import SCENARIOS
-from tests.campaign.conduct import Verdict
 from tests.campaign.draw import draw_case
 from tests.campaign.page import render_page
 from tests.campaign.scenarios import find_problems
 from tests.campaign.scenarios import render_page as render_scenarios
+from tests.campaign.verdict import Verdict
 
 GOOD = Verdict(draw_case(1, 3, engine_share=0), outcome="0", again="0", was_injected=True, duration_s=2.0, commit="abc")
 
