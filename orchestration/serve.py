@@ -34,7 +34,7 @@ from orchestration.supervisor import Post, Restart, Supervisor
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from orchestration.system.lock import LockHeldError, hold_lock, read_lock_holder
-from orchestration.system.signals import Requests
+from orchestration.system.signals import Requests, let_outcome_stand
 
 # The longest step without a sign of life: fetching an image, beyond its own time-out.
 _SILENCE_MARGIN_S = 120.0
@@ -57,7 +57,9 @@ def serve(options: Options) -> int:
         host = held.enter_context(_host(lenient, clock))
         requests = held.enter_context(Requests())
         display = NotifyingDisplay(console.build_display(as_json=options.as_json), host)
-        return _serve(options, clock, host, display, requests)
+        code = _serve(options, clock, host, display, requests)
+        let_outcome_stand()
+        return code
 
 
 def monitor() -> int:

@@ -113,19 +113,16 @@ class Interruption:
 
 
 def let_outcome_stand() -> None:
-    """From now on SIGTERM, SIGINT and SIGHUP change nothing: what was done is done, and this process is about to end.
+    """From now on no signal that asks for something changes anything: this process has done its work and will end now.
 
-    The exit code is then the outcome's, however late a signal comes.
+    The exit code is then the outcome's, however late a signal comes. Call it when no program is started any more, for
+    one would inherit this. A handler of Python's would not do: the interpreter takes it away before it has ended.
     """
     if threading.current_thread() is threading.main_thread():
-        for name in _NAMES:
+        for name in (*_NAMES, RESTART_SIGNAL):
             number = getattr(signal, name, None)
             if number is not None:
-                signal.signal(number, _ignore)
-
-
-def _ignore(_number: int, _frame: FrameType | None) -> None:
-    """Not SIG_IGN: the programs that we start would inherit that."""
+                signal.signal(number, signal.SIG_IGN)
 
 
 def ask_to_restart(pid: int) -> bool:
@@ -172,7 +169,8 @@ class Requests:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # what `signal.signal` returned, it takes back
+            if signal.getsignal(number) is not signal.SIG_IGN:  # the outcome stands
+                signal.signal(number, handler)  # type: ignore[arg-type]  # what `signal.signal` returned, it takes back
         self._before.clear()
 
     def _note(self, number: int, _: FrameType | None) -> None:

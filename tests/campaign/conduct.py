@@ -31,7 +31,6 @@ _ARGUMENTS: dict[Way, tuple[Way, ...]] = {
     Way.BESIDE: (Way.STARTUP, Way.SERVICE),
 }
 _UP = frozenset({0, 2})
-_GIVE_UP = 78
 
 
 def conduct(case: Case, root: Path, *, image: str) -> Verdict:
@@ -85,9 +84,9 @@ def _run_with_fault(world: World) -> tuple[Seen, bool]:
 
 
 def _run_again(world: World, first: Seen) -> Seen:
-    """The same again, now that all is well; a person starts what a boot service has given up."""
+    """The same again, now that all is well; where a boot service has failed, and may have given up, by hand."""
     way = world.case.way if world.case.way in SUPERVISED else Way.STARTUP
-    if way is Way.SERVICE and any(one.code == _GIVE_UP for one in first.ended):
+    if way is Way.SERVICE and any(one.code != 0 for one in first.ended):
         way = Way.FOREGROUND
     seen = Seen(is_faulty=False)
     with watching(world, seen):

@@ -100,7 +100,6 @@ class Instant(StrEnum):
 
 
 SUPERVISED = frozenset({Way.FOREGROUND, Way.SERVICE})
-PAIRED = frozenset({Way.TWICE, Way.BESIDE})
 # Those that are a setting of the gateway, the bot or the run: they can only be there from the beginning.
 ONLY_BEFORE = frozenset(
     {

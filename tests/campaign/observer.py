@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tests.campaign.draw import PAIRED, SUPERVISED, Fault, Runtime, Way
+from tests.campaign.draw import SUPERVISED, Fault, Runtime, Way
 from tests.campaign.world import PASSWORD, PULSE, World, docker
 from tests.integration.alerts_scene import TOKEN
 
@@ -157,7 +157,9 @@ def _check_left_running(world: World, seen: Seen) -> Iterator[str]:
         started = [line for line in trading if _number(line["at_s"]) > seen.begun_s]
         if started and one.failure:
             yield f"1: {one.failure}, and bot {started[0]['pid']} of this run still runs"
-    is_up = [one for one in seen.ended if one.code in {0, 2} and one.way == Way.STARTUP]
+    # A supervisor that was started beside it may have adopted the bot, and have stopped it when it was asked to end.
+    is_alone = not any(one.way in SUPERVISED for one in seen.ended)
+    is_up = [one for one in seen.ended if one.code in {0, 2} and one.way == Way.STARTUP and is_alone]
     if is_up and not seen.bots_left and not (seen.is_faulty and world.case.fault in _BOT_IS_HIT):
         yield f"3: exit code {is_up[0].code}, and no bot runs"
 
@@ -319,8 +321,3 @@ def _read_argvs(state: str) -> set[str]:
 
 def _number(value: object) -> float:
     return float(str(value))
-
-
-def is_paired(world: World) -> bool:
-    """Whether two were started at once."""
-    return world.case.way in PAIRED

@@ -69,7 +69,8 @@ def test_what_was_there_before_is_there_again_afterwards() -> None:
 
 
 def test_a_signal_that_comes_after_the_outcome_changes_nothing() -> None:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in numbers}
     try:
         let_outcome_stand()
         for number in before:

@@ -315,6 +315,19 @@ def test_what_only_a_person_can_mend_is_not_tried_again(watched: System, change:
     assert ended.document["failure"] == word
 
 
+@pytest.mark.parametrize(("arguments", "code"), [(["--service"], 78), ([], 1)])
+def test_a_signal_that_comes_after_the_outcome_does_not_change_the_exit_code(
+    watched: System, arguments: list[str], code: int
+) -> None:
+    process = watched.begin(*arguments, environ={"GATEWAY_PORT": "none"})
+    assert process.stdout is not None
+    while process.stdout.readline() not in {"}\n", ""}:
+        pass  # the report is printed once all is decided
+    while process.poll() is None:
+        process.send_signal(SIGTERM)
+    assert process.returncode == code
+
+
 def test_a_held_service_ends_at_once_and_leaves_nothing_behind(watched: System) -> None:
     assert watched.inv("hold", "--reason", "new disk").code == 0
     before = sorted(watched.logs.iterdir())
