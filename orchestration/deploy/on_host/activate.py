@@ -22,6 +22,7 @@ from orchestration.deploy.on_host.service import ACTIVATION_UNIT, is_activation_
 _PROGRAM = RUN_FOLDER / "program.json"
 _PROGRESS = RUN_FOLDER / "progress.jsonl"
 _FOLLOW_S = 0.2
+_SELDOM = 10  # looks
 _AUDITED = ("action", "by", "address", "target", "commit", "previous")
 
 
@@ -43,7 +44,7 @@ def begin(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def follow(_: Mapping[str, Any]) -> dict[str, Any]:
     """Hand on what an activation says, until it has ended; its last line is the result."""
-    offset, ended = 0, False
+    offset, ended, looks = 0, False, 0
     while True:
         text = _PROGRESS.read_text(encoding="utf-8", errors="replace") if _PROGRESS.exists() else ""
         whole = text[offset : text.rfind("\n") + 1]
@@ -55,8 +56,10 @@ def follow(_: Mapping[str, Any]) -> dict[str, Any]:
             print_line(document)
         if ended:
             refuse("the activation ended without a word", f"journalctl -u {ACTIVATION_UNIT} on the host")
-        ended = not is_activation_under_way()
-        print_line({})  # whoever asked may be gone: then this ends here
+        looks += 1
+        if looks % _SELDOM == 0:  # a start is under way, and the processor is its own
+            ended = not is_activation_under_way()
+            print_line({})  # whoever asked may be gone: then this ends here
         time.sleep(_FOLLOW_S)
 
 

@@ -25,7 +25,7 @@ from orchestration.deploy.on_host.candidate import check_candidate
 from orchestration.deploy.on_host.prepare import prune
 from orchestration.deploy.on_host.service import Place, inv, read_journal, read_place, read_status, read_unit
 
-_LOOK_S = 0.25  # a look takes some 10 ms
+_LOOK_S = 0.5  # a look takes some 10 ms of the processor, which the start needs
 _RESTART_TIMEOUT_S = 300
 _INSTALL_TIMEOUT_S = 120
 
