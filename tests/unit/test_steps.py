@@ -66,7 +66,9 @@ Build = Callable[..., tuple[Desk, Told]]
 def build(tmp_path: Path) -> Build:
     def make(runtime: FakeRuntime, probe: FakeProbe | None = None, **environ: str) -> tuple[Desk, Told]:
         told = Told()
-        settings = Settings.from_environ({"PATH": "/usr/bin:/bin", **environ}, project_dir=tmp_path)
+        shared = str(tmp_path / "shared")  # not the one of whoever runs the tests
+        values = {"PATH": "/usr/bin:/bin", "GATEWAY_SHARED_DIR": shared, **environ}
+        settings = Settings.from_environ(values, project_dir=tmp_path)
         desk = Desk(
             settings=settings,
             clock=FakeClock(),
