@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.cost import read_used
-from benchmarks.deaths import end_supervisor, supervise
+from benchmarks.deaths import supervise
 from benchmarks.figures import SceneResult, Series, claim_at_most
 from benchmarks.idle import read_proportional_mb
 from benchmarks.place import Place, inv, wait_for
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import subprocess
 
 _MANY, _QUICK_MANY = 20, 4
-_WINDOW_S, _QUICK_WINDOW_S = 180.0, 15.0
+_WINDOW_S, _QUICK_WINDOW_S = 60.0, 15.0
 _SETTLED_AFTER_S = 75.0  # a whole interval: those who find the gateway crowded have let go of their connections
 _QUICK_SETTLED_AFTER_S = 5.0
 _LOOK_S = 0.01
@@ -113,10 +113,10 @@ def _started(place: Place, count: int, name: str) -> Iterator[list[_Instance]]:
             time.sleep(_LOOK_S)
         yield instances
     finally:
-        for instance in instances:
+        for instance in instances:  # all of them first: one after the other they would take minutes
             instance.process.send_signal(signal.SIGTERM)
         for instance in instances:
-            end_supervisor(instance.place, instance.process)
+            instance.place.end_of(instance.process, ("the supervisor",), codes=(0, 1))
         for one in places:
             one.run(inv("shutdown"), codes=(0, 1))
 
@@ -157,15 +157,15 @@ def _time_status(instances: list[_Instance], runs: int, label: str) -> Series:
 
 def _kill_gateway(instances: list[_Instance]) -> tuple[Series, float]:
     """From the gateway's death until all are well again, and how often it was restarted for that."""
-    (account,) = Path(instances[0].place.environ["GATEWAY_SHARED_DIR"]).glob("gateways/*.json")
-    before = json.loads(account.read_text(encoding="utf-8"))
+    (ledger,) = Path(instances[0].place.environ["GATEWAY_SHARED_DIR"]).glob("gateways/*.json")
+    before = json.loads(ledger.read_text(encoding="utf-8"))
     killed = before["process"]["pid"]
     os.kill(killed, signal.SIGKILL)
     begun_s = time.perf_counter()
-    wait_for("the new gateway", lambda: json.loads(account.read_text(encoding="utf-8"))["process"]["pid"] != killed)
+    wait_for("the new gateway", lambda: json.loads(ledger.read_text(encoding="utf-8"))["process"]["pid"] != killed)
     port = int(instances[0].place.environ["GATEWAY_PORT"])
     wait_for("all bots' connections", lambda: (count_connections(port) or 0) >= len(instances))
     took_s = time.perf_counter() - begun_s
-    restarts = len(json.loads(account.read_text(encoding="utf-8"))["restarts"]) - len(before["restarts"])
+    restarts = len(json.loads(ledger.read_text(encoding="utf-8"))["restarts"]) - len(before["restarts"])
     label = "the gateway killed → as many connections again as there are bots"
     return Series(label=label, unit="s", samples=(took_s,)), float(restarts)

@@ -16,7 +16,8 @@ from typing import Any
 
 from orchestration.bot.find import find_bot
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.acts import GatewayUser, name_engine
+from orchestration.gateway.acts import GatewayUser
+from orchestration.gateway.ledger import name_engine
 from orchestration.gateway.record import RECORD_NAME, GatewayRecord
 from orchestration.gateway.runtime import FindUsers
 from orchestration.preflight import LOCK_FILE, SUPERVISOR_LOCK_FILE
@@ -50,7 +51,7 @@ class Sign:
         host: Where the gateway's API is.
         port: Likewise.
         container: The gateway's container; empty where there is none.
-        engine: On which Docker engine (`acts.name_engine`).
+        engine: On which Docker engine (`ledger.name_engine`).
         trading_mode: `paper` or `live`.
     """
 
@@ -230,11 +231,12 @@ def find_instances(environ: Mapping[str, str], project_dir: Path) -> tuple[Setti
     bare = {name: value for name, value in environ.items() if name in _OF_ALL or name not in known_names()}
     root = mine.state_dir if mine.instance == _DEFAULT else mine.state_dir.parent
     found = [mine] if environ.get(_INSTANCE) or environ.get("ENV_FILE") else []
-    names = [*_read_names(project_dir), *_read_state_folders(root)]
-    found += [_load({**bare, _INSTANCE: name}, project_dir) for name in names]
+    found += [_load({**bare, _INSTANCE: name}, project_dir) for name in _read_names(project_dir)]
     for sign in read_other_signs(dataclasses.replace(mine, state_dir=Path(os.devnull))):
-        if Path(sign.project_dir) == project_dir:
-            found.append(load_other(sign))
+        # One of an earlier release has its state here too, and a settings file that only it knows.
+        if Path(sign.project_dir) == project_dir or Path(sign.state_dir).parent == root.resolve():
+            found.append(load_other(dataclasses.replace(sign, project_dir=str(project_dir))))
+    found += [_load({**bare, _INSTANCE: name}, project_dir) for name in _read_state_folders(root)]
     if is_file_there(project_dir / ".env") or _has_been_used(root):
         found.append(_load(bare, project_dir) if found and found[0] is mine else mine)
     if not found:

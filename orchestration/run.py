@@ -27,28 +27,20 @@ from orchestration.instances import build_find_users
 from orchestration.journal import Journal
 from orchestration.logs import open_run_log, prune_logs
 from orchestration.mission import Display, Mission, Step
-from orchestration.preflight import LOCK_FILE, MONITOR_LOCK_FILE, SUPERVISOR_LOCK_FILE
+from orchestration.precedence import end_other_runs, refuse_beside_supervisor, take_lock
 from orchestration.redaction import Redactor
 from orchestration.report import Progress, Report, StepReport, StepStatus, build_report
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
-from orchestration.system.lock import LockHeldError, hold_lock, read_lock_holder
-from orchestration.system.processes import ask_to_end
 from orchestration.system.signals import Interruption
 from orchestration.telling import Teller
 
 JOURNAL_FILE = "journal.sqlite3"
-SAYS_WHICH_INSTANCE = (
-    "INSTANCE",
-    "STATE_DIR",
-    "ENV_FILE",
-)  # wrong, they leave in doubt which is meant
+SAYS_WHICH_INSTANCE = ("INSTANCE", "STATE_DIR", "ENV_FILE")  # wrong, they leave in doubt which is meant
 _FLUSH_TIMEOUT_S = 10.0  # SPEC A2: at most this much more at exit
 _HAND_ON_TIMEOUT_S = 2.0
 _CLEANUP_STOP_TIMEOUT_S = 5.0
-_CLEANUP_MARGIN_S = 20.0  # a run that is asked to end stops what it had half started
-_LOCK_LOOK_S = 0.1
 
 
 class Run:
@@ -221,63 +213,17 @@ class Run:
             if failure is not None:
                 raise failure
             if self._mission.starts:
-                self._refuse_beside_supervisor()
+                refuse_beside_supervisor(settings, self._mission)
                 self._take_lock()
                 if self._mission.respects_hold:
                     refuse_if_held(settings.state_dir)
                 self._teller.tell_begin()
             else:
-                self._end_other_run()
+                end_other_runs(settings, clock=self._clock, on_progress=self._show)
                 self._take_lock()
 
     def _take_lock(self) -> None:
-        path = self._settings.state_dir / LOCK_FILE
-        try:
-            self._lock.enter_context(
-                hold_lock(path, purpose=self._mission.kind, since=self._started_at.isoformat(timespec="seconds"))
-            )
-        except LockHeldError as error:
-            raise StartupFailure(
-                FailureWord.ALREADY_STARTING,
-                f"Another run of instance {self._settings.instance} is under way: {error.holder}.",
-                next_action="Wait for it; `inv status` and `inv logs --of startup -f` show where it is.",
-            ) from error
-        except OSError as error:
-            raise StartupFailure(
-                FailureWord.CONFIG_INVALID,
-                f"STATE_DIR: the lock {path} cannot be opened ({error.strerror}).",
-                next_action=f"Let this user write to {path.parent}, or set STATE_DIR to another folder.",
-            ) from error
-
-    def _end_other_run(self) -> None:
-        """Ask what is at work to end, and wait until it has tidied up. A person who says stop goes first.
-
-        A supervisor that is asked stops its bot in order and ends with 0, so that no service manager starts it again.
-        """
-        for name in (SUPERVISOR_LOCK_FILE, MONITOR_LOCK_FILE, LOCK_FILE):
-            path = self._settings.state_dir / name
-            holder = read_lock_holder(path)
-            if holder is None or holder.pid is None:
-                continue
-            self._show(f"ending what is at work: {holder}")
-            ask_to_end(holder.pid)
-            deadline_s = self._clock.monotonic_s() + self._settings.bot_stop_timeout_s + _CLEANUP_MARGIN_S
-            while read_lock_holder(path) is not None and self._clock.monotonic_s() < deadline_s:
-                self._clock.sleep(_LOCK_LOOK_S)
-
-    def _refuse_beside_supervisor(self) -> None:
-        """Nobody starts a bot beside a supervisor, which may be about to start one itself."""
-        starts_bot = any(step.name == "bot.start" for step in self._mission.steps)
-        if self._mission.supervises or not starts_bot:
-            return
-        holder = read_lock_holder(self._settings.state_dir / SUPERVISOR_LOCK_FILE)
-        if holder is None or (find_bot(self._settings).found is not None and not self._mission.replaces_bot):
-            return  # with a bot, the check for it says so better
-        raise StartupFailure(
-            FailureWord.ALREADY_STARTING,
-            f"A supervisor of this instance is at work, and starts the bot itself: {holder}.",
-            next_action="`inv bot.restart` has it restart the bot on the day's plan; `inv shutdown` ends it.",
-        )
+        take_lock(self._lock, self._settings, purpose=self._mission.kind, since=self._started_at)
 
     @contextlib.contextmanager
     def _failures_caught(self, *, is_interruptible: bool = True) -> Iterator[None]:

@@ -10,17 +10,9 @@ from datetime import datetime
 from typing import Protocol
 
 from orchestration.docker.engine import EngineProbe
-from orchestration.gateway.acts import (
-    GatewayAccount,
-    GatewayActs,
-    GatewayUser,
-    Left,
-    Spared,
-    StopReason,
-    name_container,
-    name_port,
-)
+from orchestration.gateway.acts import GatewayActs, GatewayUser, Left, Spared, StopReason
 from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.ledger import GatewayLedger, name_container, name_port
 from orchestration.gateway.record import GatewayRecord
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import Clock
@@ -200,11 +192,11 @@ def build_runtime(
         from orchestration.gateway.simulator_runtime import SimulatorRuntime
 
         port = settings.gateway_port if record is None else record.port
-        account = GatewayAccount(settings, name_port(port), clock=clock)
-        own = SimulatorRuntime(settings, clock=clock, record=record, account=account, find_users=find_users)
+        ledger = GatewayLedger(settings, name_port(port), clock=clock)
+        own = SimulatorRuntime(settings, clock=clock, record=record, ledger=ledger, find_users=find_users)
     else:
         from orchestration.gateway.docker_runtime import DockerRuntime
 
         own = DockerRuntime(settings, commands=commands, clock=clock, record=record)
-        account = GatewayAccount(settings, name_container(settings, own.build_record().container), clock=clock)
-    return SharedRuntime(own, account, clock=clock, find_users=find_users)
+        ledger = GatewayLedger(settings, name_container(settings, own.build_record().container), clock=clock)
+    return SharedRuntime(own, ledger, clock=clock, find_users=find_users)

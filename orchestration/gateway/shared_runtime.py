@@ -9,9 +9,8 @@ from collections.abc import Callable
 
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.acts import (
-    GatewayAccount,
+    RESTART_SPACING_S,
     GatewayActs,
-    GatewayBusy,
     GatewayUser,
     Left,
     Spared,
@@ -19,6 +18,7 @@ from orchestration.gateway.acts import (
     is_in_force,
 )
 from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.ledger import GatewayBusy, GatewayLedger
 from orchestration.gateway.runtime import FindUsers, OnText, OwnRuntime, Start
 from orchestration.system.clock import Clock
 
@@ -34,16 +34,16 @@ class SharedRuntime:
 
     Args:
         own: What runs the gateway.
-        account: What was done to it.
+        ledger: What was done to it.
         clock: Tells the time.
         find_users: Who else uses it now.
     """
 
     can_control = True
 
-    def __init__(self, own: OwnRuntime, account: GatewayAccount, *, clock: Clock, find_users: FindUsers) -> None:
+    def __init__(self, own: OwnRuntime, ledger: GatewayLedger, *, clock: Clock, find_users: FindUsers) -> None:
         self._own = own
-        self._account = account
+        self._ledger = ledger
         self._clock = clock
         self._find_users = find_users
         self.kind = own.kind
@@ -64,24 +64,25 @@ class SharedRuntime:
 
     def read_acts(self, status: GatewayStatus | None) -> GatewayActs:
         """See `Runtime.read_acts`."""
-        acts = self._account.read()
+        acts = self._ledger.read()
         stop = acts.stop if status is not None and is_in_force(acts.stop, status) else None
-        others = tuple(one for one in acts.restarts if one.owner != self._account.owner)
+        is_under_way = bool(acts.restarts) and self._ledger.is_held()
+        others = acts.list_others(self._ledger.owner, status, is_under_way=is_under_way)
         return GatewayActs(restarts=others, stop=stop)
 
     def ensure_started(self, *, on_progress: OnText) -> bool:
         """See `Runtime.ensure_started`."""
-        with self._account.hold("start", on_progress):
+        with self._ledger.hold("start", on_progress):
             self._refuse_after_rejection()
             is_changed = self._own.ensure_started(on_progress=on_progress)
             if is_changed:
-                self._account.note_started()
+                self._ledger.note_started()
             return is_changed
 
     def restart(self, *, on_progress: OnText = _show_nothing) -> None:
         """See `Runtime.restart`."""
-        with self._account.hold("restart", on_progress):
-            self._restart()
+        with self._ledger.hold("restart", on_progress):
+            self._restart(self._own.probe())
 
     def restart_lost(
         self, about: Start | None, *, yields: bool, on_restart: Callable[[], None], on_progress: OnText
@@ -89,12 +90,12 @@ class SharedRuntime:
         """See `Runtime.restart_lost`."""
         try:
             # A supervisor must hear what it is told to do meanwhile, so it does not wait for long.
-            with self._account.hold("restart", on_progress, patience_s=None if yields else _SUPERVISORS_PATIENCE_S):
+            with self._ledger.hold("restart", on_progress, patience_s=None if yields else _SUPERVISORS_PATIENCE_S):
                 status = self._own.probe()
                 spared = self._find_reason_against(about, status, yields=yields)
                 if spared is None:
                     on_restart()
-                    self._restart()
+                    self._restart(status)
                 return spared
         except GatewayBusy as busy:
             return Spared(why=busy.message, is_restarted=True)
@@ -104,40 +105,40 @@ class SharedRuntime:
     ) -> bool:
         """See `Runtime.stop`."""
         is_urgent = reason is StopReason.LOGIN_REJECTED
-        with self._account.hold("stop", on_progress, patience_s=_SUPERVISORS_PATIENCE_S if is_urgent else None):
+        with self._ledger.hold("stop", on_progress, patience_s=_SUPERVISORS_PATIENCE_S if is_urgent else None):
             return self._stop(timeout_s, reason)
 
     def lift_stop(self) -> None:
         """See `Runtime.lift_stop`."""
-        self._account.note_started()
+        self._ledger.note_started()
 
     def stop_unless_used(self, *, timeout_s: float, on_progress: OnText) -> Left:
         """See `Runtime.stop_unless_used`."""
         if users := self.find_users():  # at once, also while one of them is at work on it
             return Left(users=users)
-        with self._account.hold("stop", on_progress):
+        with self._ledger.hold("stop", on_progress):
             users = self.find_users()
             return Left(users=users, in_time=bool(users) or self._stop(timeout_s, StopReason.ASKED))
 
-    def _restart(self) -> None:
-        self._account.note_restart()
+    def _restart(self, status: GatewayStatus) -> None:
+        self._ledger.note_restart(status)
         try:
             self._own.restart()
         except StartupFailure:
-            self._account.withdraw_restart()  # it did not come about: the others need not wait for it
+            self._ledger.withdraw_restart()  # it did not come about: the others need not wait for it
             raise
 
     def _stop(self, timeout_s: float, reason: StopReason) -> bool:
         status = self._own.probe()
         # The first one's word stands: the second finds it stopped.
-        if not is_in_force(self._account.read().stop, status):
-            self._account.note_stop(reason, status)
+        if not is_in_force(self._ledger.read().stop, status):
+            self._ledger.note_stop(reason, status)
         return self._own.stop(timeout_s=timeout_s)
 
     def _refuse_after_rejection(self) -> None:
         """Each start would be another login with a password that the broker refuses: only who found it tries again."""
-        stop = self._account.read().stop
-        if stop is None or stop.reason is not StopReason.LOGIN_REJECTED or stop.owner == self._account.owner:
+        stop = self._ledger.read().stop
+        if stop is None or stop.reason is not StopReason.LOGIN_REJECTED or stop.owner == self._ledger.owner:
             return
         if is_in_force(stop, self._own.probe()):
             raise StartupFailure(
@@ -148,17 +149,17 @@ class SharedRuntime:
             )
 
     def _find_reason_against(self, about: Start | None, status: GatewayStatus, *, yields: bool) -> Spared | None:
-        acts, now_s = self._account.read(), self._clock.monotonic_s()
-        if acts.stop is not None and acts.stop.owner != self._account.owner and is_in_force(acts.stop, status):
+        acts, now_s = self._ledger.read(), self._clock.monotonic_s()
+        if acts.stop is not None and acts.stop.owner != self._ledger.owner and is_in_force(acts.stop, status):
             is_rejected = acts.stop.reason is StopReason.LOGIN_REJECTED
             raise StartupFailure(
                 FailureWord.GATEWAY_LOGIN_FAILED if is_rejected else FailureWord.GATEWAY_START_FAILED,
                 f"the gateway is down and not brought back: {acts.stop}",
                 next_action="Mend the cause, then `inv gateway.restart`.",
             )
-        recent = acts.find_recent(self._account.owner, now_s)
-        if recent is not None:
-            return Spared(why=f"{recent}; it is not restarted again", is_restarted=True)
+        others = acts.list_others(self._ledger.owner, status, is_under_way=False)  # we hold the lock
+        if others and now_s - others[-1].at_s < RESTART_SPACING_S:
+            return Spared(why=f"{others[-1]}; it is not restarted again", is_restarted=True)
         if about is not None and status.is_up and status.start != about:
             return Spared(why="it has just been started anew; it is not restarted again", is_restarted=True)
         users = [user for user in self.find_users() if user.has_bot] if yields and status.is_up else []

@@ -11,9 +11,9 @@ from orchestration.docker.container import ContainerState
 from orchestration.docker.engine import EngineProbe
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.evidence import last_lines, redact
-from orchestration.gateway.acts import GatewayAccount
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.external_runtime import NothingToFollow
+from orchestration.gateway.ledger import GatewayLedger
 from orchestration.gateway.record import GatewayRecord, read_record, write_record
 from orchestration.gateway.runtime import FindUsers
 from orchestration.logs import prune_logs
@@ -42,13 +42,13 @@ _BOUND_LINE = "closed until the login is over"  # the simulator has its port; it
 
 
 class SimulatorRuntime:
-    """See `runtime.OwnRuntime`. The process is known by the instance's gateway record, or by the gateway's account.
+    """See `runtime.OwnRuntime`. The process is known by the instance's gateway record, or by the gateway's ledger.
 
     Args:
         settings: The configuration.
         clock: Tells the time.
         record: What an earlier run of this instance used.
-        account: Names the process for all instances that use it, whoever launched it.
+        ledger: Names the process for all instances that use it, whoever launched it.
         find_users: Who else uses a gateway.
     """
 
@@ -63,12 +63,12 @@ class SimulatorRuntime:
         *,
         clock: Clock,
         record: GatewayRecord | None = None,
-        account: GatewayAccount,
+        ledger: GatewayLedger,
         find_users: FindUsers,
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._account = account
+        self._ledger = ledger
         self._find_users = find_users
         found = record if record is not None else read_record(settings.state_dir)
         self._record = found if found is not None and found.runtime is GatewayRuntime.SIMULATOR else None
@@ -169,7 +169,7 @@ class SimulatorRuntime:
 
     @property
     def _marker(self) -> Path:
-        return self._account.first_start_marker
+        return self._ledger.first_start_marker
 
     def _identity(self) -> ProcessIdentity | None:
         """Which process it is: the one that this instance knows, unless it has ended and another one took its place."""
@@ -181,7 +181,7 @@ class SimulatorRuntime:
     def _is_shared_running(self) -> bool:
         """Whether another instance's process runs as this gateway; then it is known as ours from now on."""
         port = self._settings.gateway_port if self._record is None else self._record.port
-        shared = self._account.read_process()
+        shared = self._ledger.read_process()
         identity = _read_identity_of(shared)
         if shared is None or shared.port != port or identity is None or not is_running(identity):
             return False
@@ -210,7 +210,7 @@ class SimulatorRuntime:
         with contextlib.suppress(OSError):
             write_record(settings.state_dir, self._record)
         prune_logs(settings.log_dir, prefix="gateway", keep=settings.log_keep, spare=[log])
-        self._account.note_started(process=self._record)
+        self._ledger.note_started(process=self._record)
         self._wait_until_bound(launched)
 
     def _wait_until_bound(self, launched: LaunchedProcess) -> None:

@@ -5,14 +5,19 @@ file hardly more than a line and a column, and some mistakes (a namespace, an en
 """
 
 import codecs
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from orchestration.hostservice.windows_arguments import WSL_EXE, build_wsl_arguments, is_speakable
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 NAMESPACE = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 FOLDER = "\\ZeroTouch"
@@ -109,6 +114,16 @@ def _task_problems(task: ScheduledTask) -> Iterator[tuple[str, str]]:
             yield f"{text!r} holds a line break or a character that XML has no way to write", "Rename it."
 
 
+@functools.cache
+def _read_template(templates: Path) -> "Template":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(templates), undefined=StrictUndefined, autoescape=True, keep_trailing_newline=True
+    )
+    return environment.get_template("windows/task.xml.j2")
+
+
 def render_task_xml(task: ScheduledTask, *, templates: Path) -> str:
     """The task's definition as text, with plain line ends.
 
@@ -116,13 +131,8 @@ def render_task_xml(task: ScheduledTask, *, templates: Path) -> str:
         task: What to write; without problems (`find_task_problems`).
         templates: The project's `templates` folder.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(templates), undefined=StrictUndefined, autoescape=True, keep_trailing_newline=True
-    )
     at_boot = task.trigger is TaskTrigger.BOOT
-    return environment.get_template("windows/task.xml.j2").render(
+    return _read_template(templates).render(
         author="zero-touch-startup",
         description=f"Starts the trading system '{task.name}' in WSL and stays with it. Made by `inv install`.",
         path=task.path,

@@ -7,9 +7,14 @@ the prefix `:` switches that off. The start-up script is bash's argument, becaus
 path holds a quote or a backslash.
 """
 
+import functools
 import unicodedata
+from typing import TYPE_CHECKING
 
 from orchestration.hostservice.service import TEMPLATES, HostService, Rendered, Scope
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _TEMPLATE = "zero-touch-startup.service.j2"
 SHELL = "/bin/bash"  # what the script's first line asks for
@@ -18,6 +23,19 @@ RESTART_DELAY_S = 30  # the bot's connections are gone by then, and Docker has h
 START_LIMIT_BURST = 10  # starts by hand count too: somebody who tries things out should not be locked out at once
 START_TIMEOUT_S = 180  # until the first EXTEND_TIMEOUT_USEC: a cold disk loads Python and its libraries in less
 WATCHDOG_S = 90  # longer than any one thing the supervisor waits for between two pings
+
+
+@functools.cache
+def _read_template() -> "Template":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES / "systemd"),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - a unit file is no markup; every value is quoted below
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(_TEMPLATE)
 
 
 def render_unit(service: HostService) -> Rendered:
@@ -29,15 +47,7 @@ def render_unit(service: HostService) -> Rendered:
     problem = unit_problem(service)
     if problem is not None:
         raise ValueError(problem)
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES / "systemd"),
-        undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701 - a unit file is no markup; every value is quoted below
-        keep_trailing_newline=True,
-    )
-    text = environment.get_template(_TEMPLATE).render(
+    text = _read_template().render(
         name=service.name,
         description=escape_rest(service.description),
         user_scope=service.scope is Scope.USER,

@@ -49,8 +49,8 @@ def pair(simulator_image: str, tmp_path: Path) -> Iterator[tuple[System, System]
 
 
 def _restarts(system: System) -> list[dict[str, str]]:
-    (account,) = Path(system.environ["GATEWAY_SHARED_DIR"]).glob("gateways/*.json")
-    found: list[dict[str, str]] = json.loads(account.read_text(encoding="utf-8"))["restarts"]
+    (ledger,) = Path(system.environ["GATEWAY_SHARED_DIR"]).glob("gateways/*.json")
+    found: list[dict[str, str]] = json.loads(ledger.read_text(encoding="utf-8"))["restarts"]
     return found
 
 

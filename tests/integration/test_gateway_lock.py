@@ -4,27 +4,28 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.gateway.acts import GatewayAccount, GatewayBusy, StopReason
+from orchestration.gateway.acts import StopReason
+from orchestration.gateway.ledger import GatewayBusy, GatewayLedger
 from orchestration.gateway.shared_runtime import SharedRuntime
 from orchestration.settings import Settings
 from tests.fakes.clock import FakeClock
 from tests.fakes.gateway import RUNNING, FakeRuntime
 
 
-def _account(folder: Path, instance: str, clock: FakeClock) -> GatewayAccount:
+def _ledger(folder: Path, instance: str, clock: FakeClock) -> GatewayLedger:
     settings = Settings.from_environ(
         {"INSTANCE": instance, "GATEWAY_SHARED_DIR": str(folder / "shared"), "DOCKER_PULL_TIMEOUT": "10"},
         project_dir=folder,
     )
-    return GatewayAccount(settings, "port-4002", clock=clock)
+    return GatewayLedger(settings, "port-4002", clock=clock)
 
 
 def test_one_that_waits_says_for_whom_and_gives_up_in_the_end(tmp_path: Path) -> None:
     clock, told = FakeClock(), list[str]()
-    with _account(tmp_path, "momentum", clock).hold("start", told.append):
+    with _ledger(tmp_path, "momentum", clock).hold("start", told.append):
         begun_s = clock.monotonic_s()
         with pytest.raises(GatewayBusy, match="start of the gateway by instance momentum"):  # noqa: SIM117 - not this one
-            with _account(tmp_path, "meanrev", clock).hold("start", told.append):
+            with _ledger(tmp_path, "meanrev", clock).hold("start", told.append):
                 raise AssertionError("two at once")
     assert clock.monotonic_s() - begun_s == pytest.approx(110.0, abs=1.0)
     assert len(told) == 1
@@ -33,8 +34,8 @@ def test_one_that_waits_says_for_whom_and_gives_up_in_the_end(tmp_path: Path) ->
 
 def test_a_supervisor_does_not_wait_long_for_another_one_that_is_at_work(tmp_path: Path) -> None:
     clock, gateway = FakeClock(), FakeRuntime(status=RUNNING)
-    mine = SharedRuntime(gateway, _account(tmp_path, "meanrev", clock), clock=clock, find_users=lambda _: ())
-    with _account(tmp_path, "momentum", clock).hold("restart", lambda _: None):
+    mine = SharedRuntime(gateway, _ledger(tmp_path, "meanrev", clock), clock=clock, find_users=lambda _: ())
+    with _ledger(tmp_path, "momentum", clock).hold("restart", lambda _: None):
         begun_s = clock.monotonic_s()
         spared = mine.restart_lost(
             gateway.probe().start, yields=False, on_restart=lambda: None, on_progress=lambda _: None

@@ -147,3 +147,21 @@ def test_without_a_common_settings_file_there_is_no_default_instance(tmp_path: P
     (tmp_path / ".env.momentum").write_text(content, encoding="utf-8")
     environ = {"GATEWAY_SHARED_DIR": str(tmp_path / "shared")}
     assert [settings.instance for settings in find_instances(environ, tmp_path)] == ["momentum"]
+
+
+def test_an_instance_of_an_earlier_release_is_found_with_its_own_settings_file(tmp_path: Path) -> None:
+    old, new, shared = tmp_path / "releases" / "1", tmp_path / "releases" / "2", tmp_path / "shared"
+    for folder in (old, new, shared / "state"):
+        folder.mkdir(parents=True)
+    for release in (old, new):
+        (release / "state").symlink_to(shared / "state")
+    (shared / ".env.momentum").write_text("INSTANCE=momentum\nGATEWAY_PORT=4005\n", encoding="utf-8")
+    environ = {"GATEWAY_SHARED_DIR": str(tmp_path / "agreed")}
+    named = {**environ, "INSTANCE": "momentum", "ENV_FILE": str(shared / ".env.momentum")}
+    settings = Settings.from_environ(named, dotenv={"GATEWAY_PORT": "4005"}, project_dir=old)
+    settings.state_dir.mkdir()
+    (settings.state_dir / "journal.sqlite3").touch()
+    sign_up(settings, GatewayRecord(runtime=GatewayRuntime.DOCKER, host="127.0.0.1", port=4005, container="c"))
+    (found,) = find_instances(environ, new)
+    assert (found.instance, found.gateway_port) == ("momentum", 4005)
+    assert found.project_dir == new

@@ -7,15 +7,8 @@ import pytest
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.acts import (
-    RESTART_SPACING_S,
-    GatewayAccount,
-    GatewayUser,
-    Spared,
-    StopReason,
-    name_container,
-    name_engine,
-)
+from orchestration.gateway.acts import RESTART_SPACING_S, GatewayUser, Spared, StopReason
+from orchestration.gateway.ledger import GatewayLedger, name_container, name_engine
 from orchestration.gateway.record import GatewayRecord
 from orchestration.gateway.runtime import Runtime, Start
 from orchestration.gateway.shared_runtime import SharedRuntime
@@ -35,14 +28,14 @@ class Scene:
     gateway: FakeRuntime
     clock: FakeClock
 
-    def account(self, instance: str) -> GatewayAccount:
+    def ledger(self, instance: str) -> GatewayLedger:
         settings = Settings.from_environ(
             {"INSTANCE": instance, "GATEWAY_SHARED_DIR": str(self.folder / "shared")}, project_dir=self.folder
         )
-        return GatewayAccount(settings, "container-ibkr-gateway", clock=self.clock)
+        return GatewayLedger(settings, "container-ibkr-gateway", clock=self.clock)
 
     def of(self, instance: str, *users: GatewayUser) -> Runtime:
-        return SharedRuntime(self.gateway, self.account(instance), clock=self.clock, find_users=lambda _: users)
+        return SharedRuntime(self.gateway, self.ledger(instance), clock=self.clock, find_users=lambda _: users)
 
     def restart_lost(self, runtime: Runtime, *, yields: bool = False) -> Spared | None:
         """Restart for the start that is seen now."""
@@ -204,22 +197,22 @@ def test_a_person_can_lift_a_stop_from_any_instance(scene: Scene) -> None:
 def test_nobody_is_told_of_his_own_restarts(scene: Scene) -> None:
     meanrev, momentum = scene.of("meanrev"), scene.of("momentum")
     meanrev.restart()
-    assert meanrev.read_acts(RUNNING).restarts == ()
-    (other,) = momentum.read_acts(RUNNING).restarts
+    assert meanrev.read_acts(meanrev.probe()).restarts == ()
+    (other,) = momentum.read_acts(momentum.probe()).restarts
     assert (other.by, other.at_s) == ("meanrev", scene.clock.monotonic_s())
 
 
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", "null", '{"restarts": 5}', '{"boot": 1, "restarts": [], "stop": 7}']
 )
-def test_an_account_that_cannot_be_understood_says_nothing(scene: Scene, content: str) -> None:
+def test_a_ledger_that_cannot_be_understood_says_nothing(scene: Scene, content: str) -> None:
     runtime = scene.of("meanrev")
     runtime.restart()
     (file,) = (scene.folder / "shared" / "gateways").glob("*.json")
     file.write_text(content, encoding="utf-8")
-    assert scene.of("momentum").read_acts(RUNNING).restarts == ()
+    assert scene.of("momentum").read_acts(None).restarts == ()
     runtime.restart()
-    assert len(scene.of("momentum").read_acts(RUNNING).restarts) == 1, "and is written anew"
+    assert len(scene.of("momentum").read_acts(runtime.probe()).restarts) == 1, "and is written anew"
 
 
 def test_restarts_before_a_reboot_count_for_nothing(scene: Scene) -> None:
@@ -228,7 +221,7 @@ def test_restarts_before_a_reboot_count_for_nothing(scene: Scene) -> None:
     text = file.read_text(encoding="utf-8")
     before, _, after = text.partition('"boot": "')
     file.write_text(f'{before}"boot": "another-{after}', encoding="utf-8")
-    assert scene.of("momentum").read_acts(RUNNING).restarts == ()
+    assert scene.of("momentum").read_acts(None).restarts == ()
 
 
 def test_where_the_shared_folder_cannot_be_written_each_one_acts_alone(tmp_path: Path) -> None:
@@ -258,9 +251,9 @@ def test_containers_of_one_name_on_two_engines_are_two_gateways(environ: dict[st
 
 def test_a_simulators_process_is_known_to_all(scene: Scene) -> None:
     process = GatewayRecord(runtime=GatewayRuntime.SIMULATOR, host="127.0.0.1", port=4002, pid=77, birth="b")
-    scene.account("meanrev").note_started(process=process)
-    scene.account("momentum").note_restart()
-    assert scene.account("momentum").read_process() == process
+    scene.ledger("meanrev").note_started(process=process)
+    scene.ledger("momentum").note_restart(RUNNING)
+    assert scene.ledger("momentum").read_process() == process
 
 
 def _ignore(text: str) -> None:
@@ -269,6 +262,16 @@ def _ignore(text: str) -> None:
 
 def test_whoever_uses_it_is_found_without_waiting_for_one_that_is_at_work(scene: Scene) -> None:
     (scene.folder / "shared" / "gateways").mkdir(parents=True)
-    with scene.account("momentum").hold("start", _ignore):
+    with scene.ledger("momentum").hold("start", _ignore):
         left = scene.of("meanrev", MOMENTUM_RUN).stop_unless_used(timeout_s=1.0, on_progress=_ignore)
     assert left.users == (MOMENTUM_RUN,)
+
+
+def test_one_that_was_killed_in_the_act_holds_nobody_back(scene: Scene) -> None:
+    momentum = scene.of("momentum")
+    with scene.ledger("meanrev").hold("restart", _ignore):
+        scene.ledger("meanrev").note_restart(scene.gateway.probe())
+        assert len(momentum.read_acts(momentum.probe()).restarts) == 1, "while it is at it, it is waited for"
+    assert momentum.read_acts(momentum.probe()).restarts == (), "nobody is at it, and the start is still the same"
+    assert scene.restart_lost(momentum) is None
+    assert scene.gateway.restarts == 1

@@ -12,7 +12,9 @@ AT = datetime(2026, 11, 18, 15, 0, tzinfo=UTC)
 
 
 def _restarted(at_s: float) -> GatewayActs:
-    return GatewayActs(restarts=(GatewayRestart(by="momentum", owner="/srv/state/momentum", at=AT, at_s=at_s),))
+    return GatewayActs(
+        restarts=(GatewayRestart(by="momentum", owner="/srv/state/momentum", at=AT, at_s=at_s, start="c0ffee@"),)
+    )
 
 
 def _stopped(reason: StopReason) -> GatewayActs:
