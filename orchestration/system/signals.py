@@ -12,6 +12,7 @@ from typing import Self
 from orchestration.errors import InterruptedBySignal
 
 _NAMES = ("SIGTERM", "SIGINT", "SIGHUP")  # Windows has the first two only
+_NAME_OF = {getattr(signal, name): name for name in _NAMES if hasattr(signal, name)}
 RESTART_SIGNAL = "SIGUSR1"
 
 
@@ -174,9 +175,14 @@ class Requests:
         self._before.clear()
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        name = signal.Signals(number).name
-        if name == RESTART_SIGNAL:
+        # What was asked already returns at once: a handler is interrupted by the next signal itself, and a flood of
+        # them would end in too deep a recursion.
+        if number == getattr(signal, RESTART_SIGNAL, None):
+            if self._wants_restart:
+                return
             self._wants_restart = True
+        elif self.ended_by:
+            return
         else:
-            self.ended_by = self.ended_by or name
+            self.ended_by = _NAME_OF.get(number, "a signal")
         self.wake.set()
