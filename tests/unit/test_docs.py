@@ -6,12 +6,23 @@ from pathlib import Path
 
 import pytest
 
+from tests.documentation.__main__ import PAGE
+from tests.documentation.command_lines import Line, find_problem, list_pages, read_lines
+from tests.documentation.documents import EXIT_CODES, FAB_EXIT_CODES, FAB_JSON_KEYS, JSON_KEYS, VARIANTS
+from tests.documentation.page import render_page
+from tests.documentation.programs import read_fab, read_inv
+
 _PROJECT = Path(__file__).resolve().parents[2]
 _LINK = re.compile(r"\[[^\]]*\]\((?!https?:|mailto:|#)([^)#\s]+)")
+_ANCHOR = re.compile(r"\[[^\]]*\]\((?!https?:|mailto:)([^)#\s]*)#([^)\s]+)\)")
 
 
 def _pages() -> list[Path]:
-    return [*sorted(_PROJECT.glob("*.md")), *sorted((_PROJECT / "docs").rglob("*.md"))]
+    return [
+        *sorted(_PROJECT.glob("*.md")),
+        *sorted((_PROJECT / "docs").rglob("*.md")),
+        *sorted((_PROJECT / "benchmarks").glob("*.md")),
+    ]
 
 
 def _links(page: Path) -> Iterator[str]:
@@ -21,6 +32,92 @@ def _links(page: Path) -> Iterator[str]:
 @pytest.mark.parametrize("page", _pages(), ids=lambda page: str(page.relative_to(_PROJECT)))
 def test_every_link_leads_to_something_that_is_there(page: Path) -> None:
     assert [link for link in _links(page) if not (page.parent / link).exists()] == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """What can be linked to: a heading's words in small letters, blanks as hyphens, all other signs left out."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        slug = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
+        number = sum(one == slug or re.fullmatch(rf"{re.escape(slug)}-\d+", one) is not None for one in found)
+        found.add(f"{slug}-{number}" if number else slug)
+    return found
+
+
+@pytest.mark.parametrize("page", _pages(), ids=lambda page: str(page.relative_to(_PROJECT)))
+def test_every_anchor_leads_to_a_heading(page: Path) -> None:
+    for name, anchor in _ANCHOR.findall(page.read_text(encoding="utf-8")):
+        target = (page.parent / name).resolve() if name else page
+        if target.suffix == ".md":
+            assert anchor in _anchors(target), f"{name}#{anchor}"
+
+
+@pytest.mark.parametrize("page", list_pages(), ids=lambda page: str(page.relative_to(_PROJECT)))
+def test_every_command_of_a_page_exists_with_its_flags(page: Path) -> None:
+    assert [f"{line}: {problem}" for line in read_lines(page) if (problem := find_problem(line))] == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "inv start-up",
+        "inv startup --simulated",
+        "inv status history --lines 3",
+        "fab -H rackmount deploi",
+        "fab -H rackmount deploy --wheel x",
+        "python -m orchestration.starting",
+        "python -m orchestration.startup --simulated",
+        "python -m benchmarks --part everything --publich",
+        "docker compose -f docker/composed.yaml up",
+        "docker compose -f docker/compose.yaml upp",
+        "docker compose -f docker/gateway/docker-compose.yml up bot",
+        "docker build -f docker/bots/Dockerfile .",
+        "docker exec ibkr-robot inv status",
+        "docker exec ibkr-bot inv statuss",
+        "pytest -m dockerr",
+    ],
+)
+def test_a_command_that_does_not_exist_is_seen(words: str) -> None:
+    assert find_problem(Line("a page", tuple(words.split())))
+
+
+def test_commands_are_found_wherever_a_page_shows_them(tmp_path: Path) -> None:
+    shown = tmp_path / "page.md"
+    shown.write_text(
+        "Text `inv status` and `inv logs --of startup\\|bot [-f]`.\n\n```sh\ncd x && sudo -u ann .venv/bin/inv hold "
+        "--reason \"…\"  # inv none\nssh rackmount 'cd y && inv resume'\n"
+        "A=1 fab -H a deploy; docker compose ps\n```\n\n"
+        "    .venv/bin/python -m benchmarks --quick | tail\n",
+        encoding="utf-8",
+    )
+    found = [" ".join(words) for words in (line.words for line in read_lines(shown))]
+    assert sorted(found) == [
+        "docker compose ps",
+        "fab -H a deploy",
+        "inv hold --reason …",
+        "inv logs --of startup|bot -f",
+        "inv resume",
+        "inv status",
+        "python benchmarks --quick",
+    ]
+
+
+def test_the_page_of_commands_is_what_the_tasks_say() -> None:
+    assert PAGE.read_text(encoding="utf-8") == render_page(read_inv(), read_fab()), (
+        "remake it with `python -m tests.documentation`"
+    )
+
+
+def test_what_is_added_to_the_tasks_is_of_tasks_that_exist() -> None:
+    inv, fab = read_inv().tasks, read_fab().tasks
+    assert EXIT_CODES.keys() == inv.keys()
+    assert FAB_EXIT_CODES.keys() == fab.keys()
+    for tasks, documents in ((inv, JSON_KEYS), (fab, FAB_JSON_KEYS)):
+        reporting = {name for name, task in tasks.items() if any("--json" in flag.names for flag in task.flags)}
+        assert documents.keys() == reporting
+    assert {name for name, _ in VARIANTS} <= inv.keys()
 
 
 def test_every_page_is_in_the_index_of_the_documentation() -> None:
