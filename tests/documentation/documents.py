@@ -49,6 +49,7 @@ RUN: Keys = {
         "date": "its day",
         "sha256": "of the copy",
         "fallback": "why it is the emergency plan, or null",
+        "problems": "every error of the plan that was not used",
     },
     "bot": {
         "": "the bot that was handed over, or null",
