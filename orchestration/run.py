@@ -9,7 +9,7 @@ import logging
 import os
 import secrets
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestration.alerts.delivery import Delivery, channel_problem
@@ -94,10 +94,14 @@ class Run:
         self._log.info("step %s (%s)", step.name, step.state)
         row = self._journal.start_step(self.run_id, step.name, step.state)
         detail, status = "", StepStatus.FAIL
-        with self._failures_caught():
+
+        def act() -> None:
+            nonlocal detail, status
             outcome = step.act(self._desk, self._progress)
             self._progress = outcome.progress
             detail, status = outcome.detail, outcome.status
+
+        self._catch_failures(act)
         if self._failure is not None:
             detail = self._failure.message
         report = StepReport(
@@ -209,28 +213,34 @@ class Run:
             supervises=self._mission.supervises,
             dead_channel=channel_problem(self._journal, settings.discord_webhook_url),
         )
-        with self._failures_caught():
-            if failure is not None:
-                raise failure
-            if self._mission.starts:
-                refuse_beside_supervisor(settings, self._mission)
-                self._take_lock()
-                if self._mission.respects_hold:
-                    refuse_if_held(settings.state_dir)
-                self._teller.tell_begin()
-            else:
-                end_other_runs(settings, clock=self._clock, on_progress=self._show)
-                self._take_lock()
+        self._catch_failures(lambda: self._go_first(failure))
+
+    def _go_first(self, failure: StartupFailure | None) -> None:
+        """Be the only run; refuse if the configuration is wrong, another run is under way, or the system is held."""
+        settings = self._settings
+        if failure is not None:
+            raise failure
+        if self._mission.starts:
+            refuse_beside_supervisor(settings, self._mission)
+            self._take_lock()
+            if self._mission.respects_hold:
+                refuse_if_held(settings.state_dir)
+            self._teller.tell_begin()
+        else:
+            end_other_runs(settings, clock=self._clock, on_progress=self._show)
+            self._take_lock()
 
     def _take_lock(self) -> None:
         take_lock(self._lock, self._settings, purpose=self._mission.kind, since=self._started_at)
 
-    @contextlib.contextmanager
-    def _failures_caught(self, *, is_interruptible: bool = True) -> Iterator[None]:
-        """The boundary: whatever comes out of a step becomes the run's failure."""
+    def _catch_failures(self, work: Callable[[], None], *, is_interruptible: bool = True) -> None:
+        """The boundary: whatever comes out of a piece of work becomes the run's failure.
+
+        Not a context manager: a signal that came before interrupts at its entry, and none can leave its block out.
+        """
         try:
             with self._interruption.allowed() if is_interruptible else contextlib.nullcontext():
-                yield
+                work()
         except StartupFailure as failure:
             self._fail(failure)
         except InterruptedBySignal as interrupted:
@@ -271,16 +281,18 @@ class Run:
         """Leave nothing half-started: no bot that is not validated, no simulated gateway that nobody uses."""
         if not self._mission.starts or (self._current is None and not self._is_misconfigured_supervision()):
             return  # nothing was started, and what runs is not this run's
-        with self._failures_caught(is_interruptible=False):
-            if self._current is None:
-                self._take_lock()
+        self._catch_failures(self._stop_what_must_not_stay, is_interruptible=False)
+
+    def _stop_what_must_not_stay(self) -> None:
+        if self._current is None:
+            self._take_lock()
+        presence = find_bot(self._settings)
+        if presence.found is not None and self._must_not_stay(presence.found):
+            stop_bot(self._settings, presence.found, timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=self._show)
             presence = find_bot(self._settings)
-            if presence.found is not None and self._must_not_stay(presence.found):
-                stop_bot(self._settings, presence.found, timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=self._show)
-                presence = find_bot(self._settings)
-            unused = presence.found is None and not presence.is_unknown
-            if unused and self._settings.gateway_runtime is GatewayRuntime.SIMULATOR:
-                self._desk.runtime.stop_unless_used(timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=self._show)
+        unused = presence.found is None and not presence.is_unknown
+        if unused and self._settings.gateway_runtime is GatewayRuntime.SIMULATOR:
+            self._desk.runtime.stop_unless_used(timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=self._show)
 
     def _is_misconfigured_supervision(self) -> bool:
         """Whether a supervising run could not begin, for a wrong setting, and it is clear whose bot it would adopt."""

@@ -382,3 +382,29 @@ def test_a_further_schema_that_is_missing_is_named_once(system: System) -> None:
     system.environ["GAMEPLAN_SCHEMA"] = "nowhere.json"
     message = str(system.startup().document["message"])
     assert message.count("GAMEPLAN_SCHEMA") == 1, message
+
+
+# A signal that comes while the run is being opened: what shows the run sends it, before anything is done.
+_INTERRUPTED_WHILE_OPENING = """
+import os, signal, sys
+from orchestration import console
+from orchestration.report import build_json
+from orchestration.startup import Options, run_startup
+
+class Interrupting(console.PlainDisplay):
+    def begin(self, **shown):
+        super().begin(**shown)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+report = run_startup(Options(), Interrupting(sys.stderr))
+console.print_json(build_json(report))
+sys.exit(int(report.exit_code))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_a_signal_that_comes_while_the_run_is_opened_ends_it_as_interrupted(system: System) -> None:
+    ended = system.run([sys.executable, "-c", _INTERRUPTED_WHILE_OPENING])
+    assert (ended.code, ended.document["failure"]) == (1, "INTERRUPTED"), ended.err
+    assert [run["failure"] for run in system.inv("history", "--json").document["runs"]] == ["INTERRUPTED"]
+    assert system.processes() == []
