@@ -25,6 +25,7 @@ from orchestration.gateway.runtime import build_runtime
 from orchestration.hold import refuse_if_held
 from orchestration.instances import build_find_users
 from orchestration.journal import Journal
+from orchestration.leftover import is_in_doubt, stop_left_behind, tell_doubt
 from orchestration.logs import open_run_log, prune_logs
 from orchestration.mission import Display, Mission, Step
 from orchestration.precedence import end_other_runs, refuse_beside_supervisor, take_lock
@@ -49,6 +50,7 @@ class Run:
     Attributes:
         run_id: Its id.
         failed: Whether it has failed.
+        settings: The configuration that it runs on.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class Run:
         display: Display,
         failure: StartupFailure | None = None,
     ) -> None:
-        self._settings = settings
+        self.settings = self._settings = settings
         self._mission = mission
         self._commands = commands
         self._clock = clock
@@ -74,6 +76,7 @@ class Run:
         self._reports: dict[str, StepReport] = {}
         self._failure: StartupFailure | None = None
         self._current: Step | None = None
+        self._has_lock = False
         self._held = contextlib.ExitStack()
         self._interruption = Interruption()
         self._open(failure)
@@ -232,6 +235,7 @@ class Run:
 
     def _take_lock(self) -> None:
         take_lock(self._lock, self._settings, purpose=self._mission.kind, since=self._started_at)
+        self._has_lock = True
 
     def _catch_failures(self, work: Callable[[], None], *, is_interruptible: bool = True) -> None:
         """The boundary: whatever comes out of a piece of work becomes the run's failure.
@@ -279,37 +283,53 @@ class Run:
 
     def _tidy_up(self) -> None:
         """Leave nothing half-started: no bot that is not validated, no simulated gateway that nobody uses."""
-        if not self._mission.starts or (self._current is None and not self._is_misconfigured_supervision()):
+        if not self._mission.starts or (self._current is None and not self._would_have_adopted()):
             return  # nothing was started, and what runs is not this run's
-        self._catch_failures(self._stop_what_must_not_stay, is_interruptible=False)
+        self._catch_failures(self._tidy_up_bot_and_gateway, is_interruptible=False)
 
-    def _stop_what_must_not_stay(self) -> None:
-        if self._current is None:
+    def _tidy_up_bot_and_gateway(self) -> None:
+        if not self._has_lock:
             self._take_lock()
         presence = find_bot(self._settings)
-        if presence.found is not None and self._must_not_stay(presence.found):
-            stop_bot(self._settings, presence.found, timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=self._show)
+        if presence.found is not None:
+            self._stop_what_must_not_stay(presence.found)
             presence = find_bot(self._settings)
+        elif self._mission.supervises and is_in_doubt(self._settings, presence):
+            tell_doubt(presence, tell=self._teller.tell, log=self._log)
         unused = presence.found is None and not presence.is_unknown
         if unused and self._settings.gateway_runtime is GatewayRuntime.SIMULATOR:
             self._desk.runtime.stop_unless_used(timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=self._show)
 
-    def _is_misconfigured_supervision(self) -> bool:
-        """Whether a supervising run could not begin, for a wrong setting, and it is clear whose bot it would adopt."""
-        failure = self._failure
-        is_misconfigured = failure is not None and failure.word is FailureWord.CONFIG_INVALID
-        in_doubt = failure is not None and any(line.startswith(SAYS_WHICH_INSTANCE) for line in failure.evidence)
-        return self._mission.supervises and is_misconfigured and not in_doubt
+    def _would_have_adopted(self) -> bool:
+        """Whether a supervising run that could not even begin is the one to look after the bot of an earlier one.
 
-    def _must_not_stay(self, bot: FoundBot) -> bool:
-        """Whether a bot that runs after a failure is this run's to stop.
+        Not while another run is at work, and not where a wrong setting leaves in doubt whose bot it would be.
+        """
+        failure = self._failure
+        if failure is None or not self._mission.supervises or failure.word is FailureWord.ALREADY_STARTING:
+            return False
+        return not any(line.startswith(SAYS_WHICH_INSTANCE) for line in failure.evidence)
+
+    def _stop_what_must_not_stay(self, bot: FoundBot) -> None:
+        """Stop a bot that runs after a failure, if that is this run's to do.
 
         One that this run started is. So is one that a supervising run would have adopted: the gateway or the plan that
         it trades on could not be validated, and nobody would watch it. One that was started by hand never is.
         """
-        if bot.how is FoundBy.BY_COMMAND:
-            return False
-        return self._mission.supervises or (bot.record is not None and bot.record.run_id == self.run_id)
+        if bot.how is FoundBy.BY_COMMAND or self._settings.watched_state_dir is not None:
+            return
+        if bot.record is not None and bot.record.run_id == self.run_id:
+            stop_bot(self._settings, bot, timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=self._show)
+        elif self._mission.supervises:
+            word = self._failure.word if self._failure is not None else FailureWord.INTERNAL_ERROR
+            stop_left_behind(
+                self._settings,
+                bot,
+                why=f"the start that would have adopted it failed ({word})",
+                tell=self._teller.tell,
+                show=self._show,
+                log=self._log,
+            )
 
     def _build_report(self) -> Report:
         return build_report(

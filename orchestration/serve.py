@@ -14,21 +14,22 @@ from orchestration import console, watch_display
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.alerts.delivery import Delivery
 from orchestration.bot.find import FoundBy, find_bot
-from orchestration.errors import ExitCode, FailureWord
+from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime import build_runtime
 from orchestration.hold import read_hold
 from orchestration.hostnotify import HostNotifier, NotifyingDisplay
 from orchestration.instances import build_find_users
 from orchestration.journal import Journal
+from orchestration.leftover import STOP_LEFT_BEHIND, is_left_behind
 from orchestration.logs import open_run_log
 from orchestration.mission import Display, Mission
 from orchestration.preflight import MONITOR_LOCK_FILE, SUPERVISOR_LOCK_FILE
 from orchestration.redaction import Redactor
 from orchestration.report import Report, build_json
-from orchestration.run import JOURNAL_FILE
+from orchestration.run import JOURNAL_FILE, Run
 from orchestration.settings import Settings
-from orchestration.startup import STEPS, Options, load_settings, run_mission
+from orchestration.startup import STEPS, Options, load_settings_of_what_runs, perform_mission, run_mission
 from orchestration.supervision import attempts
 from orchestration.supervisor import Post, Restart, Supervisor
 from orchestration.system.clock import SystemClock
@@ -49,6 +50,7 @@ def serve(options: Options) -> int:
         if refusal is not None:
             # Again and again on Windows, where a trigger repeats: no log, no run, no alert.
             console.warn(refusal)
+            end_what_is_left()
             return int(ExitCode.GIVE_UP)
     clock = SystemClock()
     with contextlib.ExitStack() as held:
@@ -60,6 +62,31 @@ def serve(options: Options) -> int:
         code = _serve(options, clock, host, display, requests)
         let_outcome_stand()
         return code
+
+
+def end_what_is_left() -> int:
+    """Stop the bot that a supervisor left behind, where nothing else has: what the unit calls after the service's end.
+
+    Where there is none, or a run is at work, nothing is done and nothing is left behind: no log, run or alert. Returns
+    the exit code.
+    """
+    try:
+        settings = load_settings_of_what_runs()
+    except StartupFailure as doubt:
+        console.warn(str(doubt))  # whose bot it would be cannot be told
+        return int(ExitCode.FAILURE)
+    if not is_left_behind(settings):
+        return int(ExitCode.SUCCESS)
+    run = Run(
+        settings,
+        STOP_LEFT_BEHIND,
+        commands=SystemCommands(),
+        clock=SystemClock(),
+        display=console.build_display(as_json=False),
+    )
+    for step in STOP_LEFT_BEHIND.steps:
+        run.perform(step)
+    return int(run.close().exit_code)
 
 
 def monitor() -> int:
@@ -82,12 +109,11 @@ def _serve(options: Options, clock: SystemClock, host: HostNotifier, display: Di
         replaces_bot=options.replace,
         supervises=True,
     )
-    report = run_mission(mission, display, simulate=options.simulate, service=options.service)
+    report, settings = perform_mission(mission, display, simulate=options.simulate, service=options.service)
     if options.as_json:
         console.print_json(build_json(report))
     if report.progress.bot is None:
         return _judge_failed_start(options, report, clock)
-    settings = load_settings(simulate=options.simulate, service=options.service)
     host.say_ready(report.message)
 
     failed: list[FailureWord] = []

@@ -127,6 +127,13 @@ def run_startup(options: Options, display: Display) -> Report:
 
 def run_mission(mission: Mission, display: Display, *, simulate: bool = False, service: bool = False) -> Report:
     """Open a run, perform its steps in order, close it."""
+    return perform_mission(mission, display, simulate=simulate, service=service)[0]
+
+
+def perform_mission(
+    mission: Mission, display: Display, *, simulate: bool = False, service: bool = False
+) -> tuple[Report, Settings]:
+    """The same, for whoever goes on with the configuration that the run had: the files may have changed since."""
     if simulate:
         from orchestration.simulation import ensure_sample_plan
 
@@ -136,7 +143,7 @@ def run_mission(mission: Mission, display: Display, *, simulate: bool = False, s
     run = open_run(mission, display, simulate=simulate, service=service)
     for step in mission.steps:
         run.perform(step)
-    return run.close()
+    return run.close(), run.settings
 
 
 def _begin_anew() -> None:
@@ -212,8 +219,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--replace", action="store_true", help="stop a running bot in order first")
     parser.add_argument("--foreground", action="store_true", help="stay with the bot and watch the system")
     parser.add_argument("--service", action="store_true", help="the same for a boot service; adds exit code 78")
+    parser.add_argument(
+        "--stop-left-behind", action="store_true", help="start nothing: stop the bot of a dead supervisor"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     given = parser.parse_args(argv)
+    if given.stop_left_behind:
+        from orchestration.serve import end_what_is_left
+
+        return end_what_is_left()
     return start(
         Options(
             simulate=given.simulate,

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 from orchestration.checks import Check
-from orchestration.settings import PROJECT_DIR, GatewayRuntime, Settings
+from orchestration.settings import PROJECT_DIR, BotRuntime, GatewayRuntime, Settings
 
 WRAPPER = PurePath("docker/gateway/scripts/production-startup.sh")
 TEMPLATES = PROJECT_DIR / "templates"
@@ -55,7 +55,8 @@ class HostService:
         writable: Folders that the system and its bot write to, absolute, outermost ones only.
         stop_timeout_s: Seconds that an ordered stop may take.
         longest_start_s: Seconds that a start may take which fails as late as it can; bounds the restarts.
-        needs_docker: Whether the gateway runs in a container.
+        needs_docker: Whether the gateway or the bot runs in a container.
+        bot_in_docker: Whether the bot does: it is then none of the service's processes, and does not end with them.
     """
 
     name: str
@@ -72,6 +73,7 @@ class HostService:
     stop_timeout_s: int
     longest_start_s: int
     needs_docker: bool
+    bot_in_docker: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +249,7 @@ def build_host_service(settings: Settings, *, scope: Scope, user: str, home: Pur
         # State and logs lie beside the releases and are linked into each one: a unit must name them where they are.
         own = tuple(_through(project_dir, settings.project_dir, folder.resolve()) for folder in own)
     is_named = any(row.name == "GATEWAY_SHARED_DIR" and row.source != "default" for row in settings.sources)
+    bot_in_docker = settings.bot_runtime is BotRuntime.DOCKER
     folders = (home, *own, *([settings.gateway_shared_dir] if is_named else []))  # else it lies in the home
     return HostService(
         name=build_name(settings.instance),
@@ -267,7 +270,8 @@ def build_host_service(settings: Settings, *, scope: Scope, user: str, home: Pur
             + settings.gateway_twofa_timeout_s
             + settings.bot_start_grace_s
         ),
-        needs_docker=settings.gateway_runtime is GatewayRuntime.DOCKER,
+        needs_docker=bot_in_docker or settings.gateway_runtime is GatewayRuntime.DOCKER,
+        bot_in_docker=bot_in_docker,
     )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TEMPLATE = "zero-touch-startup.service.j2"
 SHELL = "/bin/bash"  # what the script's first line asks for
+STOP_LEFT_BEHIND = "--stop-left-behind"
 
 RESTART_DELAY_S = 30  # the bot's connections are gone by then, and Docker has had its own restart
 START_LIMIT_BURST = 10  # starts by hand count too: somebody who tries things out should not be locked out at once
@@ -47,6 +48,7 @@ def render_unit(service: HostService) -> Rendered:
     problem = unit_problem(service)
     if problem is not None:
         raise ValueError(problem)
+    wrapper = quote_word(str(service.wrapper))
     text = _read_template().render(
         name=service.name,
         description=escape_rest(service.description),
@@ -55,7 +57,8 @@ def render_unit(service: HostService) -> Rendered:
         user=escape_rest(service.user),
         working_directory=escape_rest(str(service.project_dir)),
         environ=[quote_word(f"{name}={value}") for name, value in sorted(service.environ.items())],
-        exec_start=" ".join([f":{SHELL}", quote_word(str(service.wrapper)), *service.arguments]),
+        exec_start=" ".join([f":{SHELL}", wrapper, *service.arguments]),
+        exec_stop_post=f"-:{SHELL} {wrapper} {STOP_LEFT_BEHIND}" if service.bot_in_docker else "",
         writable=" ".join(quote_word(f"-{path}") for path in service.writable),
         restart_delay_s=RESTART_DELAY_S,
         start_limit_burst=START_LIMIT_BURST,

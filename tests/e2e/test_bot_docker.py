@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.docker_system import docker, docker_system_in
 from tests.integration.alerts_scene import run_channel
-from tests.system import PATIENCE_S, SIGKILL, SIGTERM, System, end_and_read, wait_until
+from tests.system import PATIENCE_S, PROJECT, SIGKILL, SIGTERM, System, end_and_read, wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 PASSWORD = "s3cret-of-ann"  # noqa: S105 - planted by `docker_system_in`
@@ -221,3 +221,49 @@ def test_a_bot_whose_supervisor_was_killed_is_adopted(system: System) -> None:
     assert alive(system) == first
     assert end_and_read(second, SIGTERM).code == 0
     assert alive(system) == []
+
+
+def leave_behind(system: System) -> None:
+    supervisor = system.begin("--foreground")
+    wait_until(lambda: list(system.logs.glob("supervisor_*.log")), "supervisor at work")
+    supervisor.send_signal(SIGKILL)
+    supervisor.communicate(timeout=PATIENCE_S)
+    assert len(alive(system)) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [({"GATEWAY_ACCOUNT": "DU999"}, "GATEWAY_WRONG_ACCOUNT"), ({"MONITOR_INTERVAL": "often"}, "CONFIG_INVALID")],
+)
+def test_a_start_that_cannot_adopt_the_container_stops_it_and_says_so(
+    system: System, change: dict[str, str], word: str
+) -> None:
+    with run_channel() as channel:
+        system.environ["DISCORD_WEBHOOK_URL"] = channel.address
+        leave_behind(system)
+        ended = system.startup("--foreground", environ=change)
+        assert (ended.code, ended.document["failure"]) == (1, word), ended.err
+        assert (state_of(system), look(system, "{{.State.ExitCode}}")) == ("exited", "0")
+        assert channel.titles.count("Bot stopped") == 1
+
+
+def test_where_the_engine_does_not_tell_whether_the_container_runs_a_person_is_told(system: System) -> None:
+    with run_channel() as channel:
+        system.environ["DISCORD_WEBHOOK_URL"] = channel.address
+        leave_behind(system)
+        ended = system.startup("--foreground", environ={"DOCKER_HOST": "unix:///no/engine.sock"})
+        assert (ended.code, ended.document["failure"]) == (1, "DOCKER_UNAVAILABLE"), ended.err
+        assert channel.titles.count("Bot perhaps left running, unwatched") == 1
+
+
+def test_what_the_unit_runs_after_its_end_stops_the_container_of_a_dead_supervisor(system: System) -> None:
+    wrapper = str(PROJECT / "docker/gateway/scripts/production-startup.sh")
+    with run_channel() as channel:
+        system.environ["DISCORD_WEBHOOK_URL"] = channel.address
+        leave_behind(system)
+        assert system.run(["/bin/bash", wrapper, "--stop-left-behind"]).code == 0
+        assert (state_of(system), look(system, "{{.State.ExitCode}}")) == ("exited", "0")
+        assert channel.titles.count("Bot stopped") == 1
+        before = sorted(system.logs.iterdir())
+        assert system.run(["/bin/bash", wrapper, "--stop-left-behind"]).code == 0
+        assert sorted(system.logs.iterdir()) == before

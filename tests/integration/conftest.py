@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.alerts_scene import Channel, run_channel
 from tests.system import System, system_in
 
 
@@ -13,3 +14,23 @@ def system(tmp_path: Path) -> Iterator[System]:
     """An instance of its own, on the built-in gateway; whatever it started is ended after the test."""
     with system_in(tmp_path / "system") as made:
         yield made
+
+
+@pytest.fixture
+def channel() -> Iterator[Channel]:
+    with run_channel() as made:
+        yield made
+
+
+@pytest.fixture
+def watched(system: System, channel: Channel) -> System:
+    """A system that looks often, whose alerts arrive at the channel."""
+    system.use_small_bot("--ready")
+    system.use_plan()
+    system.environ |= {
+        "DISCORD_WEBHOOK_URL": channel.address,
+        "MONITOR_INTERVAL": "2",
+        "GATEWAY_HEALTH_TIMEOUT": "15",
+        "HEALTH_CHECK_TIMEOUT": "2",
+    }
+    return system

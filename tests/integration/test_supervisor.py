@@ -5,12 +5,12 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import psutil
 import pytest
 
-from tests.integration.alerts_scene import Channel, run_channel
+from tests.integration.alerts_scene import Channel
+from tests.integration.watch_scene import begin, told, wait_for
 from tests.system import (
     PATIENCE_S,
     PROJECT,
@@ -24,44 +24,6 @@ from tests.system import (
 )
 
 pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals of POSIX"), pytest.mark.timeout(180)]
-
-
-@pytest.fixture
-def channel() -> Iterator[Channel]:
-    with run_channel() as made:
-        yield made
-
-
-@pytest.fixture
-def watched(system: System, channel: Channel) -> System:
-    """A system that looks often, whose alerts arrive at the channel."""
-    system.use_small_bot("--ready")
-    system.use_plan()
-    system.environ |= {
-        "DISCORD_WEBHOOK_URL": channel.address,
-        "MONITOR_INTERVAL": "2",
-        "GATEWAY_HEALTH_TIMEOUT": "15",
-        "HEALTH_CHECK_TIMEOUT": "2",
-    }
-    return system
-
-
-def begin(system: System, *arguments: str) -> "subprocess.Popen[str]":
-    """Begin a supervised start, and wait until it watches."""
-    seen = len(list(system.logs.glob("supervisor_*.log"))) if system.logs.exists() else 0
-    process = system.begin(*(arguments or ("--foreground",)))
-    wait_until(
-        lambda: len(list(system.logs.glob("supervisor_*.log"))) > seen or process.poll() is not None, "supervisor"
-    )
-    return process
-
-
-def told(channel: Channel) -> list[str]:
-    return [title.removeprefix("[SIMULATED] ") for title in channel.titles]
-
-
-def wait_for(channel: Channel, title: str) -> None:
-    wait_until(lambda: title in told(channel), f"alert {title!r} among {told(channel)}")
 
 
 def strategy_of(system: System) -> str:
@@ -173,41 +135,6 @@ def test_a_bot_on_another_plan_is_not_adopted_but_started_anew(watched: System) 
     assert [one.pid for one in watched.bots()] != [bot]
     assert len(watched.bots()) == 1
     assert end_and_read(again, SIGTERM).code == 0
-
-
-@pytest.mark.parametrize(
-    ("change", "word"),
-    [
-        ({"SIMULATOR_FAULTS": "accepts_silent", "GATEWAY_HEALTH_TIMEOUT": "2"}, "GATEWAY_TIMEOUT"),
-        ({"SIMULATOR_FAULTS": "wrong_account"}, "GATEWAY_WRONG_ACCOUNT"),
-        ({"GATEWAY_HEALTH_TIMEOUT": "soon"}, "CONFIG_INVALID"),
-    ],
-)
-def test_a_start_that_could_not_validate_leaves_no_bot_trading(
-    watched: System, change: dict[str, str], word: str
-) -> None:
-    process = begin(watched)
-    process.send_signal(SIGKILL)
-    process.communicate(timeout=PATIENCE_S)
-    assert len(watched.bots()) == 1
-    assert watched.inv("gateway.down").code == 0
-    watched.environ |= change
-    ended = watched.startup("--foreground")
-    assert (ended.code, ended.document["failure"]) == (1, word)
-    assert watched.bots() == []
-
-
-def test_a_start_that_is_ended_before_it_adopts_leaves_no_bot_trading(watched: System) -> None:
-    process = begin(watched)
-    process.send_signal(SIGKILL)
-    process.communicate(timeout=PATIENCE_S)
-    assert watched.inv("gateway.down").code == 0
-    watched.environ["SIMULATOR_FAULTS"] = "slow_login=60"
-    logs = len(watched.startup_log().split("step gateway.wait ("))
-    again = watched.begin("--foreground")
-    wait_until(lambda: len(watched.startup_log().split("step gateway.wait (")) > logs, "wait for the gateway")
-    assert end_and_read(again, SIGTERM).document["failure"] == "INTERRUPTED"
-    assert watched.bots() == []
 
 
 def test_with_json_standard_output_is_one_document_though_the_watch_goes_on(watched: System) -> None:
