@@ -13,14 +13,15 @@ from orchestration.bot.find import BotPresence, FoundBot, FoundBy, find_bot
 from orchestration.bot.record import build_record_path, read_record
 from orchestration.bot.stop import stop_bot
 from orchestration.desk import Desk, Outcome, Tell
-from orchestration.errors import StartupFailure, State
+from orchestration.errors import FailureWord, StartupFailure, State
 from orchestration.hold import read_hold
 from orchestration.mission import Mission, Step
 from orchestration.preflight import LOCK_FILE, SUPERVISOR_LOCK_FILE
 from orchestration.report import Progress, StepStatus
-from orchestration.settings import Settings
+from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.lock import read_lock_holder
 
+_CLEANUP_STOP_TIMEOUT_S = 5.0
 _BY_HAND = "Stop it by hand: `inv bot.stop`; then mend the cause and start again."
 
 
@@ -90,6 +91,44 @@ def stop_left_behind(
         next_action="Mend the cause, then start again. Look at its open positions: nothing trades now.",
     )
     return True
+
+
+def leave_nothing_unwatched(desk: Desk, failed: FailureWord) -> None:
+    """After a run that failed: end its own bot, one that it would have adopted, and a simulator that nobody uses.
+
+    A bot that the run started is its own to stop. So is one that a supervising run would have adopted: the gateway or
+    the plan that it trades on could not be validated, and nobody would watch it. One that was started by hand never is.
+
+    Args:
+        desk: What the run works with. The caller holds the instance's lock.
+        failed: Why the run failed.
+    """
+    settings = desk.settings
+    presence = find_bot(settings)
+    if presence.found is not None:
+        _stop_what_must_not_stay(desk, presence.found, failed)
+        presence = find_bot(settings)
+    elif desk.supervises and is_in_doubt(settings, presence):
+        tell_doubt(presence, tell=desk.tell, log=desk.log)
+    unused = presence.found is None and not presence.is_unknown
+    if unused and settings.gateway_runtime is GatewayRuntime.SIMULATOR:
+        desk.runtime.stop_unless_used(timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=desk.show)
+
+
+def _stop_what_must_not_stay(desk: Desk, bot: FoundBot, failed: FailureWord) -> None:
+    if bot.how is FoundBy.BY_COMMAND or desk.settings.watched_state_dir is not None:
+        return
+    if bot.record is not None and bot.record.run_id == desk.run_id:
+        stop_bot(desk.settings, bot, timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=desk.show)
+    elif desk.supervises:
+        stop_left_behind(
+            desk.settings,
+            bot,
+            why=f"the start that would have adopted it failed ({failed})",
+            tell=desk.tell,
+            show=desk.show,
+            log=desk.log,
+        )
 
 
 def tell_doubt(presence: BotPresence, *, tell: Tell, log: logging.Logger) -> None:

@@ -13,10 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestration.alerts.delivery import Delivery, channel_problem
-from orchestration.bot.find import FoundBot, FoundBy, find_bot
 from orchestration.bot.record import build_record_path
 from orchestration.bot.record import read_record as read_bot_record
-from orchestration.bot.stop import stop_bot
 from orchestration.desk import Desk
 from orchestration.errors import FailureWord, InterruptedBySignal, StartupFailure
 from orchestration.gateway.api import probe_api
@@ -25,7 +23,7 @@ from orchestration.gateway.runtime import build_runtime
 from orchestration.hold import refuse_if_held
 from orchestration.instances import build_find_users
 from orchestration.journal import Journal
-from orchestration.leftover import is_in_doubt, stop_left_behind, tell_doubt
+from orchestration.leftover import leave_nothing_unwatched
 from orchestration.logs import open_run_log, prune_logs
 from orchestration.mission import Display, Mission, Step
 from orchestration.precedence import end_other_runs, refuse_beside_supervisor, take_lock
@@ -41,7 +39,6 @@ JOURNAL_FILE = "journal.sqlite3"
 SAYS_WHICH_INSTANCE = ("INSTANCE", "STATE_DIR", "ENV_FILE")  # wrong, they leave in doubt which is meant
 _FLUSH_TIMEOUT_S = 10.0  # SPEC A2: at most this much more at exit
 _HAND_ON_TIMEOUT_S = 2.0
-_CLEANUP_STOP_TIMEOUT_S = 5.0
 
 
 class Run:
@@ -285,20 +282,12 @@ class Run:
         """Leave nothing half-started: no bot that is not validated, no simulated gateway that nobody uses."""
         if not self._mission.starts or (self._current is None and not self._would_have_adopted()):
             return  # nothing was started, and what runs is not this run's
-        self._catch_failures(self._tidy_up_bot_and_gateway, is_interruptible=False)
+        self._catch_failures(self._leave_nothing_unwatched, is_interruptible=False)
 
-    def _tidy_up_bot_and_gateway(self) -> None:
+    def _leave_nothing_unwatched(self) -> None:
         if not self._has_lock:
             self._take_lock()
-        presence = find_bot(self._settings)
-        if presence.found is not None:
-            self._stop_what_must_not_stay(presence.found)
-            presence = find_bot(self._settings)
-        elif self._mission.supervises and is_in_doubt(self._settings, presence):
-            tell_doubt(presence, tell=self._teller.tell, log=self._log)
-        unused = presence.found is None and not presence.is_unknown
-        if unused and self._settings.gateway_runtime is GatewayRuntime.SIMULATOR:
-            self._desk.runtime.stop_unless_used(timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=self._show)
+        leave_nothing_unwatched(self._desk, self._failure.word if self._failure else FailureWord.INTERNAL_ERROR)
 
     def _would_have_adopted(self) -> bool:
         """Whether a supervising run that could not even begin is the one to look after the bot of an earlier one.
@@ -309,27 +298,6 @@ class Run:
         if failure is None or not self._mission.supervises or failure.word is FailureWord.ALREADY_STARTING:
             return False
         return not any(line.startswith(SAYS_WHICH_INSTANCE) for line in failure.evidence)
-
-    def _stop_what_must_not_stay(self, bot: FoundBot) -> None:
-        """Stop a bot that runs after a failure, if that is this run's to do.
-
-        One that this run started is. So is one that a supervising run would have adopted: the gateway or the plan that
-        it trades on could not be validated, and nobody would watch it. One that was started by hand never is.
-        """
-        if bot.how is FoundBy.BY_COMMAND or self._settings.watched_state_dir is not None:
-            return
-        if bot.record is not None and bot.record.run_id == self.run_id:
-            stop_bot(self._settings, bot, timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=self._show)
-        elif self._mission.supervises:
-            word = self._failure.word if self._failure is not None else FailureWord.INTERNAL_ERROR
-            stop_left_behind(
-                self._settings,
-                bot,
-                why=f"the start that would have adopted it failed ({word})",
-                tell=self._teller.tell,
-                show=self._show,
-                log=self._log,
-            )
 
     def _build_report(self) -> Report:
         return build_report(
