@@ -174,6 +174,7 @@ def _refuse(message: str, next_action: str, *, as_json: bool) -> int:
 
 def hold(reason: str, *, as_json: bool) -> int:
     """`inv hold`: say that the system stays down, then take it down."""
+    from orchestration.bot.elsewhere import refuse_to_touch
     from orchestration.hold import write_hold
     from orchestration.shutdown import BOT_STOP, GATEWAY_STOP
 
@@ -181,7 +182,10 @@ def hold(reason: str, *, as_json: bool) -> int:
     if settings is None:
         return int(ExitCode.FAILURE)
     try:
+        refuse_to_touch(settings)
         held = write_hold(settings.state_dir, reason=reason, now=SystemClock().now())
+    except StartupFailure as failure:
+        return _refuse(failure.message, failure.next_action, as_json=as_json)
     except OSError as error:
         return _refuse(
             f"the hold could not be written to {settings.state_dir}: {error.strerror}; nothing was stopped",

@@ -43,7 +43,7 @@ def report(*, since: str, output: str, as_json: bool) -> int:
         try:
             write_page(account, path)
         except OSError as error:
-            return _refuse(f"the page {path} cannot be written: {error.strerror}", settings, as_json=as_json)
+            return _refuse(f"the page {path} cannot be written: {error.strerror or error}", settings, as_json=as_json)
         console.warn(f"page: {path}")
     if as_json:
         console.print_json(build_document(account))

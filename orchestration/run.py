@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestration.alerts.delivery import Delivery, channel_problem
+from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.record import build_record_path
 from orchestration.bot.record import read_record as read_bot_record
 from orchestration.desk import Desk
@@ -220,6 +221,7 @@ class Run:
         settings = self._settings
         if failure is not None:
             raise failure
+        refuse_to_touch(settings)  # before whoever watches here is asked to end
         if self._mission.starts:
             refuse_beside_supervisor(settings, self._mission)
             self._take_lock()

@@ -126,8 +126,14 @@ class System:
 
     def begin(self, *arguments: str, environ: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
         """Begin `python -m orchestration.startup --json` and do not wait for it."""
+        return self.begin_module("orchestration.startup", "--json", *arguments, environ=environ)
+
+    def begin_module(
+        self, module: str, *arguments: str, environ: Mapping[str, str] | None = None
+    ) -> "subprocess.Popen[str]":
+        """Begin `python -m MODULE` in the project's folder and do not wait for it."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "orchestration.startup", "--json", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=PROJECT,
             env={**self.environ, **(environ or {})},
             stdin=subprocess.DEVNULL,

@@ -10,6 +10,7 @@ import dataclasses
 from datetime import UTC, datetime
 
 from orchestration.bot.record import RECORD_NAME, BotRecord, read_record
+from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
 from orchestration.system.files import is_file_there
 from orchestration.system.lock import read_lock_holder
@@ -29,6 +30,20 @@ def read_watched_record(settings: Settings) -> BotRecord | None:
     here = (folder / "gameplans" / record.gameplan.name, folder / record.gameplan.name)
     plan = next((path for path in here if is_file_there(path)), record.gameplan)
     return dataclasses.replace(record, gameplan=plan)
+
+
+def refuse_to_touch(settings: Settings) -> None:
+    """Nothing is started or stopped where another container's system is only watched.
+
+    Raises:
+        StartupFailure: `CONFIG_INVALID`: this is such a place.
+    """
+    if settings.watched_state_dir is not None:
+        raise StartupFailure(
+            FailureWord.CONFIG_INVALID,
+            "WATCHED_STATE_DIR is set: what runs in another container is only watched from here.",
+            next_action="Start or stop it where it runs, for example `docker compose stop bot`.",
+        )
 
 
 def read_age_s(record: BotRecord) -> float:

@@ -22,6 +22,7 @@ from orchestration.bot.contained_launch import (
     end_container,
     launch_container,
 )
+from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.environment import build_bot_argv, build_bot_environ
 from orchestration.bot.find import find_bot
 from orchestration.bot.log import create_log, read_last_lines
@@ -118,12 +119,7 @@ def launch_bot(
             `BOT_ALREADY_RUNNING`, if a bot runs or it cannot be told.
     """
     _refuse_second_bot(settings)
-    if settings.watched_state_dir is not None:
-        raise StartupFailure(
-            FailureWord.BOT_START_FAILED,
-            "WATCHED_STATE_DIR is set: what runs in another container is only watched from here.",
-            next_action="Start it where it belongs, or unset WATCHED_STATE_DIR.",
-        )
+    refuse_to_touch(settings)
     address = GatewayAddress(host=gateway_host, port=gateway_port, network=gateway_network)
     is_contained = settings.bot_runtime is BotRuntime.DOCKER
     receiver = open_notify_receiver(settings.state_dir, for_container=is_contained)

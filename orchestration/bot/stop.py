@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration.bot.contained import BotDocker, was_killed
+from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.find import FoundBot, find_marked_processes
 from orchestration.bot.record import build_record_path, remove_record
-from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.processes import ProcessIdentity, end_process_tree, is_running
@@ -53,12 +53,7 @@ def stop_bot(
     if found is None:
         remove_record(path)
         return StopOutcome(was_running=False, in_time=True, is_gone=True, pid=None)
-    if settings.watched_state_dir is not None:
-        raise StartupFailure(
-            FailureWord.CONFIG_INVALID,
-            "WATCHED_STATE_DIR is set: what runs in another container is only watched from here.",
-            next_action="Stop it where it runs, for example `docker compose stop bot`.",
-        )
+    refuse_to_touch(settings)
     if found.container:
         return _stop_container(settings, found, timeout_s=timeout_s, on_progress=on_progress)
     was_running = is_running(found.identity)
