@@ -43,7 +43,7 @@ def test_a_host_that_goes_down_during_a_trial_boots_the_previous_release(
 ) -> None:
     before, settings = running.current(), running.host.read(f"{BASE}/shared/.env")
     running.commit("on trial", **{"README.md": "\nOn trial.\n"})
-    running.write_env(BOT_COMMAND="/bin/sleep 600", BOT_START_GRACE=90)
+    running.write_env(BOT_COMMAND="/bin/sleep 600", BOT_ARGUMENTS="none", BOT_START_GRACE=90)
     with running.deploying(f"--env-file={running.env_file}") as process:
         read_until(process, lambda line: "bot_starting" in line)
         assert running.current() != before
