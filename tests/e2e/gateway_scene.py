@@ -29,7 +29,7 @@ services:
       start_interval: 0.3s
       start_period: 1s
       interval: 0.5s
-      timeout: 2s
+      timeout: 20s
       retries: 2
 """
 

