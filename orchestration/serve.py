@@ -223,6 +223,9 @@ def _take_post(held: contextlib.ExitStack, settings: Settings, name: str, purpos
         console.warn(f"A {purpose} of instance {settings.instance} is at work already: {error.holder}.")
         return False
     except OSError as error:
+        if name == SUPERVISOR_LOCK_FILE:
+            # The start goes on without the post: it fails in preflight, for the same reason, and that is alerted.
+            return True
         console.warn(f"STATE_DIR: {settings.state_dir} cannot be written ({error.strerror}).")
         return False
     return True

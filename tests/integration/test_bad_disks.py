@@ -63,14 +63,20 @@ def test_a_full_log_disk_stops_no_start(system: System) -> None:
 
 
 @needs_root
-def test_a_state_folder_that_may_not_be_written_is_said_at_once(system: System) -> None:
+@pytest.mark.parametrize(("flags", "code"), [((), 1), (("--foreground",), 1), (("--service",), 78)])
+def test_a_state_folder_that_may_not_be_written_is_said_at_once_and_alerted(
+    system: System, flags: tuple[str, ...], code: int
+) -> None:
     system.use_small_bot("--ready")
     system.state.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=64k", "tmpfs", str(system.state)], check=True)
     try:
-        started = system.startup()
-        assert started.code == 1, started.err
+        with run_channel() as channel:
+            system.environ["DISCORD_WEBHOOK_URL"] = channel.address
+            started = system.startup(*flags)
+        assert started.code == code, started.err
         assert started.document["failure"] == "CONFIG_INVALID"
         assert "STATE_DIR" in started.document["message"]
+        assert [title for title in channel.titles if "CONFIG_INVALID" in title]
     finally:
         subprocess.run(["umount", "-l", str(system.state)], check=True)
