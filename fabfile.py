@@ -47,6 +47,12 @@ def _read_hosts() -> list[str]:
     return [host for host in str(program.args.hosts.value or "").split(",") if host]
 
 
+def _count(flag: str, text: str) -> int:
+    from orchestration.flags import read_count
+
+    return read_count(flag, text)
+
+
 @task
 def _finish(_: Context) -> None:
     """Show what came of every host."""
@@ -72,7 +78,7 @@ def deploy(
     dry_run: bool = False,
     env_file: str = "",
     wheels: str = "",
-    timeout: int = 600,
+    timeout: str = "600",
     base: str = _BASE_DEFAULT,
     user: str = _USER_DEFAULT,
     json: bool = False,
@@ -86,7 +92,7 @@ def deploy(
         dry_run=dry_run,
         env_file=env_file,
         wheels=wheels,
-        timeout_s=timeout,
+        timeout_s=_count("--timeout", timeout),
         as_json=json,
     )
 
@@ -104,7 +110,7 @@ def deploy(
 def rollback(
     context: Context,
     release: str = "",
-    timeout: int = 600,
+    timeout: str = "600",
     base: str = _BASE_DEFAULT,
     user: str = _USER_DEFAULT,
     json: bool = False,
@@ -113,7 +119,9 @@ def rollback(
 
     The settings (.env) stay as they are.
     """
-    _session().rollback(_target(context, base, user), release=release, timeout_s=timeout, as_json=json)
+    _session().rollback(
+        _target(context, base, user), release=release, timeout_s=_count("--timeout", timeout), as_json=json
+    )
 
 
 @task(
@@ -155,7 +163,7 @@ def _finish_logs(_: Context) -> None:
     help={
         "of": "Whose log: startup (the default), bot or gateway",
         "follow": "Go on with new lines as they come, until Ctrl-C; of the first host, if there are several",
-        "lines": "How many lines of the end",
+        "lines": "How many lines of the end (50)",
         "base": _BASE,
         "user": _USER,
     },
@@ -164,7 +172,7 @@ def logs(
     context: Context,
     of: str = "startup",
     follow: bool = False,
-    lines: int = 50,
+    lines: str = "50",
     base: str = _BASE_DEFAULT,
     user: str = _USER_DEFAULT,
 ) -> None:
@@ -172,7 +180,7 @@ def logs(
 
     Exit code 0: it was shown, for every host; 1: not for one of them.
     """
-    _session().logs(_target(context, base, user), of=of, follow=follow, lines=lines)
+    _session().logs(_target(context, base, user), of=of, follow=follow, lines=_count("--lines", lines))
 
 
 namespace = Collection(deploy, rollback, provision, status, logs)

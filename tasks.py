@@ -302,12 +302,12 @@ def status(_: Context, all_: bool = False, json: bool = False) -> None:
     _end(views.status_of_all(as_json=json) if all_ else views.status(as_json=json))
 
 
-@task(help={"limit": "How many runs", "json": _JSON})
-def history(_: Context, limit: int = 20, json: bool = False) -> None:
+@task(help={"limit": "How many runs (20)", "json": _JSON})
+def history(_: Context, limit: str = "20", json: bool = False) -> None:
     """Show past runs and their outcomes, the newest first."""
-    from orchestration import views
+    from orchestration import flags, views
 
-    _end(views.history(limit=limit, as_json=json))
+    _end(views.history(limit=flags.read_count("--limit", limit), as_json=json))
 
 
 @task(
@@ -330,18 +330,18 @@ def report(_: Context, since: str = "", output: str = "", json: bool = False) ->
 
 @task(
     help={
-        "hours": "How long, before the time scale",
-        "time_scale": "How many times faster the faults follow each other; 480 makes six minutes of 48 hours",
-        "seed": "Which faults, in which order: the same seed, the same run",
+        "hours": "How long, before the time scale (48)",
+        "time_scale": "How many times faster the faults follow each other (1); 480 makes six minutes of 48 hours",
+        "seed": "Which faults, in which order: the same seed, the same run (1)",
         "output": "Where the page goes; else soak_DATE.html in the log folder",
         "json": _JSON,
     }
 )
 def soak(
     _: Context,
-    hours: float = 48.0,
-    time_scale: float = 1.0,
-    seed: int = 1,
+    hours: str = "48",
+    time_scale: str = "1",
+    seed: str = "1",
     output: str = "",
     json: bool = False,
 ) -> None:
@@ -350,23 +350,31 @@ def soak(
     On the built-in gateway, in a temporary instance of its own: yours is not touched. Exit code 0: the verdict is
     "passed"; 1: it is not, or there was no run.
     """
+    from orchestration import flags
     from orchestration.soak.cli import soak as run
 
-    _end(run(hours=hours, time_scale=time_scale, seed=seed, output=output, as_json=json))
+    code = run(
+        hours=flags.read_number("--hours", hours),
+        time_scale=flags.read_number("--time-scale", time_scale),
+        seed=flags.read_count("--seed", seed, least=0),
+        output=output,
+        as_json=json,
+    )
+    _end(code)
 
 
 @task(
     help={
         "of": "Whose log: startup, bot or gateway",
         "follow": "Go on with new lines as they come, until Ctrl-C",
-        "lines": "How many lines of the end",
+        "lines": "How many lines of the end (50)",
     }
 )
-def logs(_: Context, of: str = "startup", follow: bool = False, lines: int = 50) -> None:
+def logs(_: Context, of: str = "startup", follow: bool = False, lines: str = "50") -> None:
     """Show the log of the last start-up, bot or gateway."""
-    from orchestration import log_view
+    from orchestration import flags, log_view
 
-    _end(log_view.logs(of, follow=follow, lines=lines))
+    _end(log_view.logs(of, follow=follow, lines=flags.read_count("--lines", lines)))
 
 
 @task(help={"json": _JSON})
