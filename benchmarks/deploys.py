@@ -217,7 +217,11 @@ def _watch_gap(site: "Site", base: str, replace: Callable[[], None]) -> dict[str
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as watcher:
         lines = iter(watcher.stdout or ())
         next(lines)
-        replace()
+        try:
+            replace()
+        except BaseException:
+            watcher.kill()  # it would wait for ever for a bot that nobody stops
+            raise
         ended_s = float(next(lines))
     instants = {
         "the old bot has ended": ended_s,
