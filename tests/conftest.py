@@ -8,7 +8,12 @@ import os
 import shutil
 import subprocess
 
+import hypothesis
 import pytest
+
+# How long one example takes says something of the machine, not of the code.
+hypothesis.settings.register_profile("project", deadline=None)
+hypothesis.settings.load_profile("project")
 
 _LOOK_TIMEOUT_S = 20
 _LEAST_ENGINE = 25  # fast health checks while a container starts

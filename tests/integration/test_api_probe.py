@@ -411,7 +411,7 @@ def pieces() -> st.SearchStrategy[bytes]:
     return st.one_of(st.binary(max_size=300), fields.map(lambda found: frame(*found)), real, changed, cut)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, suppress_health_check=list(HealthCheck))
 @given(stream=st.lists(pieces(), max_size=8), is_handshake_real=st.booleans(), closes=st.booleans())
 @example(
     stream=[b"\x00\x00\x00\x0615\x00\x00\x01\x00", b"\x00\x00\x00\x069\x00\x0000\x00"],
