@@ -155,7 +155,7 @@ def find_user(sign: Sign) -> GatewayUser | None:
     state_dir = Path(sign.state_dir)
     presence = find_bot(load_other(sign))
     if presence.found is not None:
-        detail = f"the bot of instance {sign.instance}, process {presence.found.pid}"
+        detail = f"the bot of instance {sign.instance}, {presence.found.who}"
         return GatewayUser(instance=sign.instance, detail=detail, has_bot=True)
     if presence.is_unknown:
         detail = f"perhaps the bot of instance {sign.instance}: {presence.detail}"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestration import console
+from orchestration.bot.record import name_bot
 from orchestration.deploy.release import Release
 from orchestration.deploy.workflow import Outcome, Step
 
@@ -28,13 +29,11 @@ def describe_system(document: Mapping[str, Any] | None) -> tuple[str, ...]:
     simulated = "SIMULATED, " if gateway.get("simulated") else ""
     accounts = ", ".join(gateway.get("accounts") or ()) or "no account seen"
     api, up_s = gateway.get("api") or "not asked", bot.get("uptime_s")
+    who = name_bot(bot.get("pid") or 0, bot.get("container") or "")
     rows = (
         ("gateway", f"{simulated}{gateway.get('state')}, API {api}, {accounts}" if gateway else ""),
         ("gameplan", f"strategy {plan.get('strategy')} of {plan.get('date')}" if plan.get("strategy") else ""),
-        (
-            "bot",
-            f"process {bot.get('pid')}, up {console.describe_duration(up_s)}" if bot.get("running") else "not running",
-        ),
+        ("bot", f"{who}, up {console.describe_duration(up_s)}" if bot.get("running") else "not running"),
         ("service", f"{service.get('name')}, {service.get('state')}" if service else ""),
         *(("problem", str(problem)) for problem in document.get("problems") or ()),
     )
