@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 from orchestration.bot.find import find_bot
 from orchestration.errors import FailureWord, StartupFailure
@@ -33,11 +34,15 @@ def take_lock(stack: contextlib.ExitStack, settings: Settings, *, purpose: str, 
             next_action="Wait for it; `inv status` and `inv logs --of startup -f` show where it is.",
         ) from error
     except OSError as error:
-        raise StartupFailure(
-            FailureWord.CONFIG_INVALID,
-            f"STATE_DIR: the lock {path} cannot be opened ({error.strerror}).",
-            next_action=f"Let this user write to {path.parent}, or set STATE_DIR to another folder.",
-        ) from error
+        raise _build_lock_failure(path, str(error.strerror)) from error
+
+
+def _build_lock_failure(path: Path, why: str) -> StartupFailure:
+    return StartupFailure(
+        FailureWord.CONFIG_INVALID,
+        f"STATE_DIR: the lock {path} cannot be opened ({why}).",
+        next_action=f"Let this user write to {path.parent} and to that file, or set STATE_DIR to another folder.",
+    )
 
 
 def end_other_runs(settings: Settings, *, clock: Clock, on_progress: Callable[[str], None]) -> None:
@@ -61,12 +66,17 @@ def refuse_beside_supervisor(settings: Settings, mission: Mission) -> None:
     """Nobody starts a bot beside a supervisor, which may be about to start one itself.
 
     Raises:
-        StartupFailure: `ALREADY_STARTING`: this mission would.
+        StartupFailure: `ALREADY_STARTING`: this mission would. `CONFIG_INVALID`: it is a supervisor's, whose lock could
+            not be taken, so that nobody would see it.
     """
-    starts_bot = any(step.name == "bot.start" for step in mission.steps)
-    if mission.supervises or not starts_bot:
+    path = settings.state_dir / SUPERVISOR_LOCK_FILE
+    holder = read_lock_holder(path)
+    if mission.supervises:
+        if holder is None:
+            raise _build_lock_failure(path, "nobody could see this supervisor")
         return
-    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE)
+    if not any(step.name == "bot.start" for step in mission.steps):
+        return
     if holder is None or (find_bot(settings).found is not None and not mission.replaces_bot):
         return  # with a bot, the check for it says so better
     raise StartupFailure(

@@ -224,7 +224,7 @@ def _take_post(held: contextlib.ExitStack, settings: Settings, name: str, purpos
         return False
     except OSError as error:
         if name == SUPERVISOR_LOCK_FILE:
-            # The start goes on without the post: it fails in preflight, for the same reason, and that is alerted.
+            # The run itself refuses for the same reason (`refuse_beside_supervisor`), and that is alerted.
             return True
         console.warn(f"STATE_DIR: {settings.state_dir} cannot be written ({error.strerror}).")
         return False

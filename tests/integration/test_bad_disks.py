@@ -80,3 +80,17 @@ def test_a_state_folder_that_may_not_be_written_is_said_at_once_and_alerted(
         assert [title for title in channel.titles if "CONFIG_INVALID" in title]
     finally:
         subprocess.run(["umount", "-l", str(system.state)], check=True)
+
+
+@pytest.mark.parametrize(("flag", "code"), [("--foreground", 1), ("--service", 78)])
+def test_a_supervisor_whose_own_lock_cannot_be_opened_starts_no_bot(system: System, flag: str, code: int) -> None:
+    system.use_small_bot("--ready")
+    (system.state / "supervisor.lock").mkdir(parents=True)
+    with run_channel() as channel:
+        system.environ["DISCORD_WEBHOOK_URL"] = channel.address
+        started = system.startup(flag)
+    assert started.code == code, started.err
+    assert started.document["failure"] == "CONFIG_INVALID"
+    assert "supervisor.lock" in started.document["message"]
+    assert system.bots() == []
+    assert [title for title in channel.titles if "CONFIG_INVALID" in title]
