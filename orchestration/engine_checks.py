@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 
 from orchestration.bot.contained import BotDocker
 from orchestration.checks import Check, build_failed_check
+from orchestration.docker.compose import find_compose_files
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.container import GatewayStatus
-from orchestration.gateway.docker_runtime import needs_credentials
+from orchestration.gateway.docker_runtime import needs_compose, needs_credentials
 from orchestration.gateway.runtime import Runtime
 from orchestration.report import StepStatus
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings
@@ -43,9 +44,27 @@ def check_engine(
             fix="Upgrade Docker to 25 or newer.",
         )
     try:
-        refuse_without_credentials(settings, runtime.probe())
+        status = runtime.probe()
+    except StartupFailure as failure:
+        yield build_failed_check("container", failure)
+        return
+    yield from _check_compose_file(settings, status)
+    try:
+        refuse_without_credentials(settings, status)
     except StartupFailure as failure:
         yield build_failed_check("credentials", failure)
+
+
+def _check_compose_file(settings: Settings, status: GatewayStatus) -> Iterator[Check]:
+    folder = settings.docker_compose_dir
+    if needs_compose(settings, status) and not find_compose_files(folder):
+        yield Check(
+            name="Compose file",
+            status=StepStatus.FAIL,
+            detail=f"DOCKER_COMPOSE_DIR: no Compose file in {folder}, and the gateway's container has to be made",
+            fix="Set DOCKER_COMPOSE_DIR to the folder that holds it.",
+            failure=FailureWord.CONFIG_INVALID,
+        )
 
 
 def refuse_without_credentials(settings: Settings, status: GatewayStatus) -> None:

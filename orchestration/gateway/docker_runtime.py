@@ -73,6 +73,15 @@ def needs_credentials(settings: Settings, status: GatewayStatus) -> bool:
     return action in {StartAction.UP, StartAction.REMOVE_AND_UP} and _is_vendors(settings.gateway_image)
 
 
+def needs_compose(settings: Settings, status: GatewayStatus) -> bool:
+    """Whether it takes Compose, and so its files, to make the gateway's container run now. Pure."""
+    if settings.gateway_runtime is not GatewayRuntime.DOCKER:
+        return False
+    project = build_project_name(settings.gateway_container_name)
+    action = choose_action(status, project=project, can_make=can_make_one(settings))
+    return action in {StartAction.UP, StartAction.REMOVE_AND_UP}
+
+
 def can_make_one(settings: Settings) -> bool:
     """Whether a container made now could log in: the vendor's image needs user and password. Pure."""
     has_login = settings.tws_userid is not None and settings.tws_password is not None

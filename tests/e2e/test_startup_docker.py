@@ -98,6 +98,17 @@ def test_a_second_factor_that_is_granted_late_is_waited_for(system: System) -> N
     assert started.document["gateway"]["restarted"] is False
 
 
+def test_a_folder_without_a_compose_file_is_found_before_anything_is_touched(system: System) -> None:
+    wrong = {"DOCKER_COMPOSE_DIR": str(system.root / "no-such-folder")}
+    started = system.startup(environ=wrong)
+    assert started.code == 1
+    assert started.document["failure"] == "CONFIG_INVALID"
+    assert started.document["steps"][0]["status"] == "fail"
+    assert "DOCKER_COMPOSE_DIR" in started.document["message"]
+    assert system.inv("gateway.up").code == 0
+    assert system.startup(environ=wrong).code == 0  # a container that runs needs no such file
+
+
 def test_an_image_that_cannot_be_had_fails_with_composes_own_words(system: System) -> None:
     system.environ["GATEWAY_IMAGE"] = "zero-touch-test/no-such-image:1"
     started = system.startup()

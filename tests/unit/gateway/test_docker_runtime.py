@@ -17,6 +17,7 @@ from orchestration.gateway.docker_runtime import (
     StartAction,
     can_make_one,
     choose_action,
+    needs_compose,
     needs_credentials,
 )
 from orchestration.settings import Settings
@@ -89,6 +90,27 @@ def test_credentials_matter_only_where_a_container_of_the_vendors_image_must_be_
     environ: dict[str, str], state: ContainerState, *, needs: bool
 ) -> None:
     assert needs_credentials(Settings.from_environ(environ), GatewayStatus(state=state, compose_project=NAME)) is needs
+
+
+@pytest.mark.parametrize(
+    ("environ", "state", "project", "needs"),
+    [
+        ({}, ContainerState.MISSING, NAME, True),
+        ({}, ContainerState.DEAD, NAME, True),
+        ({}, ContainerState.EXITED, NAME, False),
+        ({"GATEWAY_IMAGE": "zero-touch/simulator"}, ContainerState.EXITED, NAME, True),
+        ({"GATEWAY_IMAGE": "zero-touch/simulator"}, ContainerState.EXITED, "somebody-elses", False),
+        ({"GATEWAY_IMAGE": "zero-touch/simulator"}, ContainerState.RUNNING, NAME, False),
+        ({"GATEWAY_IMAGE": "zero-touch/simulator"}, ContainerState.PAUSED, NAME, False),
+        ({"GATEWAY_RUNTIME": "external"}, ContainerState.MISSING, NAME, False),
+        ({"GATEWAY_RUNTIME": "simulator"}, ContainerState.MISSING, NAME, False),
+    ],
+)
+def test_compose_is_needed_only_where_a_container_must_be_made(
+    environ: dict[str, str], state: ContainerState, project: str, *, needs: bool
+) -> None:
+    status = GatewayStatus(state=state, compose_project=project)
+    assert needs_compose(Settings.from_environ(environ), status) is needs
 
 
 @dataclass
