@@ -254,7 +254,7 @@ def install(
     target: str = "auto",
     user: bool = False,
     dry_run: bool = False,
-    output: str = "",
+    output: str | None = None,
     start: bool = False,
     trigger: str = "",
     distribution: str = "",
@@ -317,7 +317,7 @@ def history(_: Context, limit: str = "20", json: bool = False) -> None:
         "json": _JSON,
     }
 )
-def report(_: Context, since: str = "", output: str = "", json: bool = False) -> None:
+def report(_: Context, since: str | None = None, output: str = "", json: bool = False) -> None:
     """Say how well it ran, as a page: up-time, incidents, verdict.
 
     Without --since: the last seven days, and no verdict. Exit code 0: the report was made, and where a verdict was

@@ -50,16 +50,25 @@ def build_failed_check(name: str, failure: StartupFailure) -> Check:
 
 def check_state_folder(settings: Settings) -> Check:
     """Can the state folder be written, or made?"""
-    folder = settings.state_dir
+    return _check_folder(settings.state_dir, name="state folder", variable="STATE_DIR")
+
+
+def check_log_folder(settings: Settings) -> Check:
+    """Can the log folder be written, or made? Without it neither gateway nor bot can be started."""
+    return _check_folder(settings.log_dir, name="log folder", variable="LOG_DIR")
+
+
+def _check_folder(wanted: Path, *, name: str, variable: str) -> Check:
+    folder = wanted
     while not is_there(folder) and folder != folder.parent:
         folder = folder.parent
     if is_folder_there(folder) and os.access(folder, os.W_OK | os.X_OK):
-        return Check(name="state folder", status=StepStatus.OK, detail=str(settings.state_dir))
+        return Check(name=name, status=StepStatus.OK, detail=str(wanted))
     return Check(
-        name="state folder",
+        name=name,
         status=StepStatus.FAIL,
-        detail=f"STATE_DIR: {settings.state_dir} cannot be written by this user.",
-        fix=f"Make {folder} a folder that this user may write to, or set STATE_DIR to another one.",
+        detail=f"{variable}: {wanted} cannot be written by this user.",
+        fix=f"Make {folder} a folder that this user may write to, or set {variable} to another one.",
         failure=FailureWord.CONFIG_INVALID,
     )
 

@@ -40,7 +40,9 @@ def build_display(*, as_json: bool) -> Display:
 
 def print_json(document: object) -> None:
     """Print one JSON document on standard output; times as ISO 8601 writes them."""
-    steady_stdout().write(json.dumps(document, indent=2, ensure_ascii=False, default=_build_json_value) + "\n")
+    text = json.dumps(document, indent=2, ensure_ascii=False, default=_build_json_value)
+    # A file's name may hold bytes that are no text. Their escape here is JSON's own, and the document stays UTF-8.
+    steady_stdout().write(text.encode(errors="backslashreplace").decode() + "\n")
 
 
 def _build_json_value(value: object) -> str:

@@ -12,6 +12,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.system.files import write_atomic
 
 _FILE = "hold.json"
+_UNKNOWN = "an unknown time"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +42,18 @@ def read_hold(state_dir: Path) -> Hold | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
-        return Hold(by="somebody", since="an unknown time", reason=f"{path} cannot be read")
+        return Hold(by="somebody", since=_UNKNOWN, reason=f"{path} cannot be read")
 
 
 def write_hold(state_dir: Path, *, reason: str, now: datetime) -> Hold:
-    """Hold the system down from now on. A hold that is in force already is replaced.
+    """Hold the system down from now on. One that is in force already is replaced only if this one gives a reason.
 
     Raises:
         OSError: It could not be written.
     """
+    before = read_hold(state_dir)
+    if before is not None and before.reason and before.since != _UNKNOWN and not reason.strip():
+        return before  # whoever holds it, since when and why, stays to be seen
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # no entry for this uid, as in some containers

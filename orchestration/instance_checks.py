@@ -50,7 +50,8 @@ def check_instances(settings: Settings, presence: BotPresence, *, replaces_bot: 
         one for one in find_instances(settings.environ, settings.project_dir) if one.state_dir != settings.state_dir
     ]
     signs = {sign.state_dir: sign for sign in read_other_signs(settings)}
-    users = {state_dir: user for state_dir, sign in signs.items() if (user := find_user(sign)) is not None}
+    looked = {state_dir: find_user(sign, own=presence.found) for state_dir, sign in signs.items()}
+    users = {state_dir: user for state_dir, user in looked.items() if user is not None}
     # What is at work is what it signed up as; of the others the settings of now count.
     known = signs | {sign.state_dir: sign for sign in map(build_sign, loaded) if sign.state_dir not in users}
     known.pop(mine.state_dir, None)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestration.bot.find import find_bot
+from orchestration.bot.find import FoundBot, FoundBy, find_bot
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.acts import GatewayUser
 from orchestration.gateway.ledger import name_engine
@@ -132,7 +132,8 @@ def build_find_users(settings: Settings) -> FindUsers:
 
     def find_users(record: GatewayRecord) -> tuple[GatewayUser, ...]:
         mine = build_sign(settings, record)
-        users = (find_user(sign) for sign in read_other_signs(settings) if is_same_gateway(mine, sign))
+        own = find_bot(settings).found
+        users = (find_user(sign, own=own) for sign in read_other_signs(settings) if is_same_gateway(mine, sign))
         return tuple(user for user in users if user is not None)
 
     return find_users
@@ -150,11 +151,17 @@ def has_same_address(one: Sign, other: Sign) -> bool:
     return one.port == other.port and len(hosts) == 1
 
 
-def find_user(sign: Sign) -> GatewayUser | None:
-    """What of an instance is at work now, or None if nothing is."""
+def find_user(sign: Sign, *, own: FoundBot | None) -> GatewayUser | None:
+    """What of an instance is at work now, or None if nothing is.
+
+    Args:
+        sign: Its sign.
+        own: The caller's own bot. Where a state folder was moved, the one left behind has a sign still, and the same
+            command, folder and marker find that bot for it, too.
+    """
     state_dir = Path(sign.state_dir)
     presence = find_bot(load_other(sign))
-    if presence.found is not None:
+    if presence.found is not None and not _is_own(presence.found, own):
         detail = f"the bot of instance {sign.instance}, {presence.found.who}"
         return GatewayUser(instance=sign.instance, detail=detail, has_bot=True)
     if presence.is_unknown:
@@ -165,6 +172,13 @@ def find_user(sign: Sign) -> GatewayUser | None:
         if holder is not None and holder.purpose not in _TAKES_DOWN:
             return GatewayUser(instance=sign.instance, detail=f"instance {sign.instance}: {holder}", has_bot=False)
     return None
+
+
+def _is_own(found: FoundBot, own: FoundBot | None) -> bool:
+    """Whether a bot that no record of the other's names is the one that the caller's record names."""
+    if own is None or own.how is FoundBy.BY_COMMAND or found.how is not FoundBy.BY_COMMAND:
+        return False
+    return found.identity == own.identity
 
 
 def load_other(sign: Sign) -> Settings:
@@ -210,7 +224,7 @@ def refuse_conflict(settings: Settings, record: GatewayRecord) -> None:
     mine = build_sign(settings, record)
     for other in read_other_signs(settings):
         conflict = find_conflict(mine, other)
-        user = find_user(other) if conflict else None
+        user = find_user(other, own=find_bot(settings).found) if conflict else None
         if user is not None:
             raise StartupFailure(
                 FailureWord.CONFIG_INVALID,

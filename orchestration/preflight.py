@@ -18,6 +18,7 @@ from orchestration.checks import (
     check_clock,
     check_disk,
     check_env_file,
+    check_log_folder,
     check_state_folder,
     check_wsl,
 )
@@ -91,6 +92,7 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             *check_instances(preflight.settings, presence, replaces_bot=preflight.replaces_bot),
             _check_bot_command(preflight.settings),
             check_state_folder(preflight.settings),
+            check_log_folder(preflight.settings),
             *_check_gameplan(preflight),
             *_check_alerts(preflight),
             check_env_file(preflight.settings),
@@ -166,7 +168,7 @@ def check_bot_absent(presence: BotPresence, *, replaces_bot: bool = False, adopt
             status=StepStatus.WARN if replaces_bot else StepStatus.FAIL,
             detail=f"The bot of this instance runs already: {_describe_who(presence.found)}, for "
             f"{format_duration(presence.found.uptime_s)} ({presence.detail}).",
-            fix="Leave it alone, or `inv bot.stop`, or `inv startup --replace`.",
+            fix="Leave it alone, or `inv bot.restart`, or `inv bot.stop`, or (unwatched) `inv startup --replace`.",
             failure=None if replaces_bot else FailureWord.BOT_ALREADY_RUNNING,
         )
     if presence.is_unknown:

@@ -21,7 +21,7 @@ _PAGE_MODE = 0o644  # it holds no secret, and is made to be shown
 _ACCOUNT = re.compile(r"\b(?:D[UFI]?|[UFI])\d{5,9}\b")
 
 
-def report(*, since: str, output: str, as_json: bool) -> int:
+def report(*, since: str | None, output: str, as_json: bool) -> int:
     """Make the report. 0: made, and not failed; 1: failed, or not made."""
     from orchestration.uptime.document import build_document
     from orchestration.uptime.period import parse_since
@@ -31,11 +31,11 @@ def report(*, since: str, output: str, as_json: bool) -> int:
         return int(ExitCode.FAILURE)
     now = SystemClock().now().astimezone()
     try:
-        begin = parse_since(since, now=now) if since else now - _USUAL_PERIOD
+        begin = now - _USUAL_PERIOD if since is None else parse_since(since, now=now)
     except ValueError as error:
         return _refuse(str(error), settings, as_json=as_json)
     reader = JournalReader(settings.state_dir / JOURNAL_FILE)
-    account = read_account(reader, settings, since=begin, until=now, limits=Limits() if since else None)
+    account = read_account(reader, settings, since=begin, until=now, limits=None if since is None else Limits())
     if reader.problem is not None:
         return _refuse(reader.problem, settings, as_json=as_json)
     if output or not as_json:

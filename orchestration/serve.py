@@ -28,8 +28,15 @@ from orchestration.preflight import MONITOR_LOCK_FILE, SUPERVISOR_LOCK_FILE
 from orchestration.redaction import Redactor
 from orchestration.report import Report, build_json
 from orchestration.run import JOURNAL_FILE, Run
-from orchestration.settings import Settings
-from orchestration.startup import STEPS, Options, load_settings_of_what_runs, perform_mission, run_mission
+from orchestration.settings import GatewayRuntime, Settings
+from orchestration.startup import (
+    STEPS,
+    Options,
+    load_settings_of_what_runs,
+    perform_mission,
+    refuse_mission,
+    run_mission,
+)
 from orchestration.supervision import attempts
 from orchestration.supervisor import Post, Restart, Supervisor
 from orchestration.system.clock import SystemClock
@@ -55,13 +62,33 @@ def serve(options: Options) -> int:
     clock = SystemClock()
     with contextlib.ExitStack() as held:
         if not _take_post(held, lenient, SUPERVISOR_LOCK_FILE, "supervisor", clock):
-            return int(ExitCode.GIVE_UP if options.service else ExitCode.FAILURE)
+            return int(ExitCode.GIVE_UP) if options.service else _refuse_second(options, lenient)
         host = held.enter_context(_host(lenient, clock))
         requests = held.enter_context(Requests())
         display = NotifyingDisplay(console.build_display(as_json=options.as_json), host)
         code = _serve(options, clock, host, display, requests)
         let_outcome_stand()
         return code
+
+
+def _refuse_second(options: Options, settings: Settings) -> int:
+    """A person's start beside a supervisor: recorded, shown and alerted like any other that is refused."""
+    found = find_bot(settings).found
+    word = FailureWord.BOT_ALREADY_RUNNING if found is not None else FailureWord.ALREADY_STARTING
+    running = "" if found is None else f" Its bot is {found.who}."
+    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE) or "one that has just ended"
+    refusal = StartupFailure(
+        word,
+        f"A supervisor of instance {settings.instance} is at work already: {holder}.{running}",
+        next_action="`inv bot.restart` has it restart the bot on the day's plan; `inv shutdown` ends it.",
+    )
+    mission = Mission(kind="startup", steps=STEPS)
+    display = console.build_display(as_json=options.as_json)
+    report = refuse_mission(mission, display, refusal, simulate=options.simulate)
+    let_outcome_stand()
+    if options.as_json:
+        console.print_json(build_json(report))
+    return int(report.exit_code)
 
 
 def end_what_is_left() -> int:
@@ -135,7 +162,7 @@ def _serve(options: Options, clock: SystemClock, host: HostNotifier, display: Di
             outcome = attempts.note_failed_start(settings, failed[-1], now=clock.now())
         else:
             outcome = attempts.note_unplanned_end(settings, now=clock.now())
-        return _give_up(settings, outcome, clock) or code
+        return _give_up(settings, outcome, clock, report) or code
     return code
 
 
@@ -211,7 +238,7 @@ def _judge_failed_start(options: Options, report: Report, clock: SystemClock) ->
         return int(ExitCode.SUCCESS)  # the service was stopped: an ordered end, and not counted
     settings = Settings.load(lenient=True)
     outcome = attempts.note_failed_start(settings, report.failure, now=clock.now())
-    return _give_up(settings, outcome, clock) or int(report.exit_code)
+    return _give_up(settings, outcome, clock, report) or int(report.exit_code)
 
 
 def _take_post(held: contextlib.ExitStack, settings: Settings, name: str, purpose: str, clock: SystemClock) -> bool:
@@ -255,7 +282,7 @@ def _why_not_again(settings: Settings) -> str | None:
     return None
 
 
-def _give_up(settings: Settings, outcome: attempts.Outcome, clock: SystemClock) -> int | None:
+def _give_up(settings: Settings, outcome: attempts.Outcome, clock: SystemClock, report: Report) -> int | None:
     """78 if there is to be no further try, which is said once; None if there is."""
     if not outcome.gives_up:
         return None
@@ -271,9 +298,10 @@ def _give_up(settings: Settings, outcome: attempts.Outcome, clock: SystemClock) 
                     message=f"The boot service does not try again: {outcome.reason}.",
                     host=socket.gethostname(),
                     instance=settings.instance,
-                    run_id="",
+                    run_id=report.run_id,
                     step="supervision",
                     cause="GIVEN_UP",
+                    simulated=report.simulated or settings.gateway_runtime is GatewayRuntime.SIMULATOR,
                     next_action="Mend the cause, then `inv startup` (or start the service after `inv startup` once).",
                     at=clock.now(),
                 )

@@ -58,12 +58,19 @@ class Options:
     service: bool = False
 
 
-def open_run(mission: Mission, display: Display, *, simulate: bool = False, service: bool = False) -> Run:
+def open_run(
+    mission: Mission,
+    display: Display,
+    *,
+    simulate: bool = False,
+    service: bool = False,
+    refusal: StartupFailure | None = None,
+) -> Run:
     """Open a run on the real world. A wrong configuration opens it too: as a failed one, recorded and alerted."""
     if any(step.name in _NEEDS_LIBRARIES for step in mission.steps):
         threading.Thread(target=_preload, name="preload").start()
     commands, clock = SystemCommands(), SystemClock()
-    failure: StartupFailure | None = None
+    failure = refusal
     try:
         starts = mission.starts
         settings = load_settings(simulate=simulate, service=service) if starts else load_settings_of_what_runs()
@@ -128,6 +135,14 @@ def run_startup(options: Options, display: Display) -> Report:
 def run_mission(mission: Mission, display: Display, *, simulate: bool = False, service: bool = False) -> Report:
     """Open a run, perform its steps in order, close it."""
     return perform_mission(mission, display, simulate=simulate, service=service)[0]
+
+
+def refuse_mission(mission: Mission, display: Display, refusal: StartupFailure, *, simulate: bool = False) -> Report:
+    """A run that is over before its first step: recorded, shown and alerted like any other. Touches nothing."""
+    run = open_run(mission, display, simulate=simulate, refusal=refusal)
+    for step in mission.steps:
+        run.perform(step)
+    return run.close()
 
 
 def perform_mission(

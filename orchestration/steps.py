@@ -274,6 +274,9 @@ def _tell_event(desk: Desk, event: WaitEvent) -> None:
     if severity is None:
         desk.show(event.message)
         return
+    for line in event.evidence:
+        desk.show(f"| {line}")
+    desk.show(f"{_EVENT_TITLE[event.kind]}: {event.message}")
     desk.tell(
         severity,
         _EVENT_TITLE[event.kind],

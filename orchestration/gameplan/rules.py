@@ -97,7 +97,7 @@ def build_validator(schema: Any) -> "Validator":  # noqa: ANN401 - any JSON valu
     draft = validators.validator_for(schema, default=Draft202012Validator)
     kind: type[Validator] = validators.extend(draft, {"uniqueItems": _unique_items})  # type: ignore[no-untyped-call] # the stubs leave it out
     formats = draft.FORMAT_CHECKER
-    if not {"date", "date-time"} <= set(formats.checkers):
+    if not {"date", "date-time"} <= set(Draft202012Validator.FORMAT_CHECKER.checkers):  # older drafts know no `date`
         # Without its helper library jsonschema would silently accept any text as a date.
         raise RuntimeError("this installation cannot check dates: jsonschema lacks rfc3339-validator")
     # With this registry an unknown `$ref` is an error; jsonschema's default would fetch it over the network.

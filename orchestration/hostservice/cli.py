@@ -34,7 +34,7 @@ class InstallOptions:
     target: str = "auto"
     user: bool = False
     dry_run: bool = False
-    output: str = ""
+    output: str | None = None
     starts: bool = False
     as_json: bool = False
     trigger: str = ""
@@ -58,13 +58,19 @@ def run_install(options: InstallOptions) -> int:
             clock=clock,
             windows=read_choices(options.trigger, options.distribution, options.windows_user),
         )
-        if options.output:
-            outcome = write_files(registrar, Path(options.output).expanduser().absolute(), dry_run=options.dry_run)
+        if options.output is not None:
+            outcome = write_files(registrar, _read_folder(options.output), dry_run=options.dry_run)
         else:
             outcome = install(registrar, settings, dry_run=options.dry_run, starts=options.starts)
     except HostServiceError as error:
         return _show_error(error, settings, command="install", as_json=options.as_json)
     return _show(outcome, settings, as_json=options.as_json)
+
+
+def _read_folder(output: str) -> Path:
+    if not output.strip():  # a script's unset variable: that must not register anything
+        raise HostServiceError("--output: no folder is named", next_action="Name one, or leave --output out.")
+    return Path(output).expanduser().absolute()
 
 
 def run_uninstall(*, target: str, as_json: bool) -> int:

@@ -121,7 +121,10 @@ def write_files(registrar: Registrar, folder: Path, *, dry_run: bool = False) ->
     Raises:
         HostServiceError: It cannot be made for this project's folder, or not be written.
     """
-    rendered = registrar.render()
+    try:
+        rendered = registrar.render()
+    except ValueError as error:
+        raise HostServiceError(str(error), next_action="Move the project, or rename what is named there.") from error
     path = folder / rendered.file_name
     try:
         changed = not path.is_file() or path.read_bytes() != rendered.content

@@ -208,7 +208,7 @@ def note_worse(
         words = Words(
             title=f"{incident.title}: a person is needed",
             message=reason,
-            next_action="Read the logs (`inv logs --of gateway`, `inv logs --of bot`), then `inv startup --replace`.",
+            next_action="Read the logs (`inv logs --of gateway`, `inv logs --of bot`), then `inv bot.restart`.",
         )
         notices.append(build_notice(log, incident.kind, Stage.WORSE, Severity.CRITICAL, words))
         memory = replace(memory, log=log)

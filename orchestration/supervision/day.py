@@ -227,7 +227,9 @@ def _judge_unusable(memory: DayMemory, observation: Observation) -> Finding:
             message=f"The plan file has changed and cannot be used: {_why(candidate)}. The bot keeps its own plan.",
             next_action="Correct it; `inv gameplan.check --path FILE` judges it.",
         ),
-        over=Words(title="Plan file is usable", message="The plan file holds a plan that can be used again."),
+        over=Words(title="Plan file is usable", message="The plan file holds a plan that can be used again.")
+        if candidate.word is None
+        else Words(title="Plan file is whole", message=f"The plan file is whole, not for now: {_why(candidate)}."),
         key=candidate.key,
     )
 

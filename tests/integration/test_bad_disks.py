@@ -94,3 +94,16 @@ def test_a_supervisor_whose_own_lock_cannot_be_opened_starts_no_bot(system: Syst
     assert "supervisor.lock" in started.document["message"]
     assert system.bots() == []
     assert [title for title in channel.titles if "CONFIG_INVALID" in title]
+
+
+def test_a_log_folder_that_cannot_be_is_found_before_the_login(system: System) -> None:
+    file = system.root / "a-file"
+    file.touch()
+    system.environ["LOG_DIR"] = str(file)
+    looked = system.inv("preflight", "--json")
+    assert looked.code == 1
+    assert [one["name"] for one in looked.document["checks"] if one["status"] == "fail"] == ["log folder"]
+    started = system.startup()
+    assert started.document["failure"] == "CONFIG_INVALID"
+    assert "LOG_DIR" in started.document["message"]
+    assert system.processes() == []

@@ -1,5 +1,6 @@
 """A number on the command line that is none: a line that names it, no traceback."""
 
+import json
 import sys
 
 import pytest
@@ -26,3 +27,21 @@ def test_a_command_with_a_wrong_number_says_so_in_a_line(program: str, line: str
     assert ended.out == ""
     assert len(ended.err.splitlines()) == 1
     assert "'many' is not a" in ended.err
+
+
+def test_an_output_without_a_folder_registers_nothing(system: System) -> None:
+    ended = system.inv("install", "--target=linux", "--output", "", "--json")
+    assert ended.code == 1
+    assert "--output" in ended.document["problem"]
+
+
+def test_a_period_that_is_empty_is_no_period(system: System) -> None:
+    ended = system.inv("report", "--since", "", "--json")
+    assert ended.code == 1
+    assert "--since" in ended.err + ended.out
+
+
+def test_a_file_name_that_is_no_text_leaves_the_document_utf_8(system: System) -> None:
+    ended = system.inv("gameplan.check", "--path", str(system.root / "a\udc80b.json"), "--json")
+    assert ended.code == 1
+    assert json.loads(ended.out.encode("utf-8"))

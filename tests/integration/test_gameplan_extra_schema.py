@@ -122,6 +122,8 @@ def test_a_schema_that_is_not_there_clears_no_plan(tmp_path: Path) -> None:
     [
         {},
         {"$schema": "http://json-schema.org/draft-07/schema#", "required": ["date"]},
+        {"$schema": "http://json-schema.org/draft-06/schema#", "required": ["date"]},
+        {"$schema": "http://json-schema.org/draft-04/schema#", "required": ["date"]},
         {"$ref": "#/$defs/p", "$defs": {"p": {"type": "object"}}},
         {"$id": "https://desk.example/plan", "$ref": "https://desk.example/part", "$defs": {"p": {"$id": "part"}}},
     ],

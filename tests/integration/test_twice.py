@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.alerts_scene import run_channel
 from tests.system import PATIENCE_S, SIGINT, SIGKILL, SIGTERM, System, end_and_read, is_port_free, wait_until
 
 if TYPE_CHECKING:
@@ -119,3 +120,34 @@ def end_and_read_killed(process: "subprocess.Popen[str]") -> None:
     """Kill it and collect it."""
     process.send_signal(SIGKILL)
     process.communicate(timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize("flag", ["--foreground", "--replace"])
+def test_a_start_by_hand_beside_a_supervisor_is_refused_recorded_and_alerted(system: System, flag: str) -> None:
+    system.use_small_bot("--ready")
+    system.use_plan()
+    first = system.begin("--foreground")
+    wait_until(system.bots, "bot")
+    system.wait_for_log("bot.start")
+    (bot,) = system.bots()
+    flags = ("--foreground",) if flag == "--foreground" else ("--foreground", "--replace")
+    with run_channel() as channel:
+        second = system.startup(*flags, environ={"DISCORD_WEBHOOK_URL": channel.address})
+        assert second.code == 1, second.err
+        assert second.document["failure"] == "BOT_ALREADY_RUNNING"
+        assert "supervisor" in second.document["message"]
+        assert [title for title in channel.titles if "BOT_ALREADY_RUNNING" in title]
+    assert system.bots() == [bot]
+    assert system.inv("history", "--json").document["runs"][0]["failure"] == "BOT_ALREADY_RUNNING"
+    assert system.inv("shutdown").code == 0
+    assert first.wait(timeout=PATIENCE_S) == 0
+
+
+def test_an_own_bot_is_no_other_instances_because_its_state_folder_was_moved(system: System) -> None:
+    system.use_plan()
+    old = {"STATE_DIR": str(system.root / "state-before")}
+    assert system.startup(environ=old).code == 0
+    assert system.inv("shutdown", environ=old).code == 0
+    assert system.startup().code == 0
+    restarted = system.inv("gateway.restart", "--json")
+    assert restarted.code == 0, restarted.err

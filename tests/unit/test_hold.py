@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,15 @@ def test_a_hold_stays_until_it_is_cleared(tmp_path: Path) -> None:
     assert cleared.reason == "new disk"
     refuse_if_held(tmp_path)
     assert clear_hold(tmp_path) is None
+
+
+def test_a_hold_without_a_reason_leaves_the_reason_of_the_one_before(tmp_path: Path) -> None:
+    first = write_hold(tmp_path, reason="new disk", now=NOW)
+    assert write_hold(tmp_path, reason="", now=NOW + timedelta(hours=1)) == first
+    assert read_hold(tmp_path) == first
+    assert write_hold(tmp_path, reason="old disk", now=NOW + timedelta(hours=1)).reason == "old disk"
+    (tmp_path / "hold.json").write_bytes(b"{")
+    assert write_hold(tmp_path, reason="", now=NOW).reason == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"by": 1}', b"\xff\xfe"])
