@@ -31,7 +31,8 @@ _LONG_SEGMENT = 16
 
 _SLASH = r"(?:/|%2[Ff]|\\/)"
 _WEBHOOK = re.compile(
-    rf"(?:https?:{_SLASH}{{2}}[\w.-]*(?::\d+)?{_SLASH})?api{_SLASH}(?:v\d+{_SLASH})?webhooks{_SLASH}\d+{_SLASH}[\w-]{{6,}}"
+    rf"(?:https?:{_SLASH}{{2}}[\w.-]*(?::\d+)?{_SLASH})?api{_SLASH}(?:v\d+{_SLASH})?webhooks{_SLASH}\d+{_SLASH}[\w-]{{6,}}",
+    re.IGNORECASE,
 )
 _PASSWORD_IN_ADDRESS = re.compile(r"(?<=://)[^\s/@:\"']*:[^\s/@\"']+(?=@)")
 
@@ -104,6 +105,7 @@ def _forms(secret: str) -> Iterator[str]:
         yield json.dumps(plain, ensure_ascii=False)[1:-1]
         yield json.dumps(plain).replace("/", "\\/")[1:-1]
         yield repr(plain)[1:-1]
+        yield repr(plain.encode("utf-8", "replace"))[2:-1]
         yield html.escape(plain)
         yield shlex.quote(plain)[1:-1] if shlex.quote(plain) != plain else plain
         yield from _base64_forms(plain)
