@@ -70,6 +70,8 @@ def test_an_unhealthy_gateway_is_restarted_once_and_then_said_to_be_so(system: S
     assert started.document["failure"] == "GATEWAY_UNHEALTHY"
     assert started.document["evidence"]
     assert system.startup_log().count("Gateway restart attempted") == 1
+    assert "Gateway restart attempted: " in started.err  # and not in the log only
+    assert "    | health check ended with " in started.err
     assert system.bots() == []
 
 

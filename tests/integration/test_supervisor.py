@@ -219,6 +219,9 @@ def test_three_failures_in_the_window_end_the_tries_until_a_start_by_hand(watche
     codes = [watched.startup("--service").code for _ in range(3)]
     assert codes == [1, 1, 78]
     wait_for(channel, "Given up: no further try")
+    given_up = json.dumps(next(one.document for one in channel.received if "Given up" in one.title))
+    assert "[SIMULATED] Given up" in given_up
+    assert watched.inv("history", "--json").document["runs"][0]["run_id"] in given_up
     logs, alerts = len(list(watched.logs.iterdir())), len(channel.received)
     assert watched.startup("--service").code == 78
     assert (len(list(watched.logs.iterdir())), len(channel.received)) == (logs, alerts)

@@ -122,15 +122,16 @@ def end_and_read_killed(process: "subprocess.Popen[str]") -> None:
     process.communicate(timeout=PATIENCE_S)
 
 
-@pytest.mark.parametrize("flag", ["--foreground", "--replace"])
-def test_a_start_by_hand_beside_a_supervisor_is_refused_recorded_and_alerted(system: System, flag: str) -> None:
+@pytest.mark.parametrize("flags", [("--foreground",), ("--foreground", "--replace")])
+def test_a_start_by_hand_beside_a_supervisor_is_refused_recorded_and_alerted(
+    system: System, flags: tuple[str, ...]
+) -> None:
     system.use_small_bot("--ready")
     system.use_plan()
     first = system.begin("--foreground")
     wait_until(system.bots, "bot")
     system.wait_for_log("bot.start")
     (bot,) = system.bots()
-    flags = ("--foreground",) if flag == "--foreground" else ("--foreground", "--replace")
     with run_channel() as channel:
         second = system.startup(*flags, environ={"DISCORD_WEBHOOK_URL": channel.address})
         assert second.code == 1, second.err

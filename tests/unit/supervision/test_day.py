@@ -158,6 +158,18 @@ def test_each_content_that_cannot_be_used_is_said_once_and_its_correction_too(ca
     assert watch.kinds(Stage.OVER) == [IncidentKind.PLAN_UNUSABLE]
 
 
+@pytest.mark.parametrize(
+    ("candidate", "title"),
+    [(None, "Plan file is usable"), (_STALE, "Plan file is whole"), (_NOT_YET, "Plan file is whole")],
+)
+def test_a_plan_of_another_day_in_place_of_a_broken_one_is_not_called_usable(
+    candidate: PlanCandidate | None, title: str
+) -> None:
+    watch = Watch().go_on(300, **on(WEDNESDAY, PLAN, _INVALID))
+    watch.go_on(60, **({} if candidate is None else on(WEDNESDAY, PLAN, candidate)))
+    assert [notice.title for _, notice in watch.said if notice.stage is Stage.OVER] == [title]
+
+
 def test_a_file_that_was_broken_before_the_first_look_is_said_where_the_start_up_found_it_whole() -> None:
     assert Watch().go_on(60, **on(WEDNESDAY, PLAN, _INVALID)).kinds() == [IncidentKind.PLAN_UNUSABLE]
 
