@@ -242,7 +242,10 @@ def _judge_failed_start(options: Options, report: Report, clock: SystemClock) ->
 
 
 def _take_post(held: contextlib.ExitStack, settings: Settings, name: str, purpose: str, clock: SystemClock) -> bool:
-    """Be the only one of this instance that does this; False, after saying why, if that cannot be."""
+    """Be the only one of this instance that does this; False, after saying why, if that cannot be.
+
+    True also where a supervisor's lock cannot be opened: then its run refuses, for it alone can record and alert that.
+    """
     since = clock.now().isoformat(timespec="seconds")
     try:
         held.enter_context(hold_lock(settings.state_dir / name, purpose=purpose, since=since))

@@ -68,17 +68,19 @@ def needs_credentials(settings: Settings, status: GatewayStatus) -> bool:
     """Whether a container of the vendor's image would have to be made now, so that user and password matter. Pure."""
     if settings.gateway_runtime is not GatewayRuntime.DOCKER:
         return False
-    project = build_project_name(settings.gateway_container_name)
-    action = choose_action(status, project=project, can_make=False)
-    return action in {StartAction.UP, StartAction.REMOVE_AND_UP} and _is_vendors(settings.gateway_image)
+    return _takes_compose(settings, status, can_make=False) and _is_vendors(settings.gateway_image)
 
 
 def needs_compose(settings: Settings, status: GatewayStatus) -> bool:
     """Whether it takes Compose, and so its files, to make the gateway's container run now. Pure."""
     if settings.gateway_runtime is not GatewayRuntime.DOCKER:
         return False
+    return _takes_compose(settings, status, can_make=can_make_one(settings))
+
+
+def _takes_compose(settings: Settings, status: GatewayStatus, *, can_make: bool) -> bool:
     project = build_project_name(settings.gateway_container_name)
-    action = choose_action(status, project=project, can_make=can_make_one(settings))
+    action = choose_action(status, project=project, can_make=can_make)
     return action in {StartAction.UP, StartAction.REMOVE_AND_UP}
 
 
