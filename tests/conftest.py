@@ -7,6 +7,7 @@ import functools
 import os
 import shutil
 import subprocess
+from collections.abc import Generator
 
 import hypothesis
 import pytest
@@ -54,3 +55,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.fail(f"CI must have a Docker Engine: {reason}", pytrace=False)
     if reason:
         pytest.skip(f"{reason}; .ci/engine starts one")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, dict[str, object] | None, dict[str, object] | None]:
+    """Let every report be sent: text that is not UTF-8, in a log or a message, would kill xdist's worker."""
+    data = yield
+    return None if data is None else {name: _without_surrogates(value) for name, value in data.items()}
+
+
+def _without_surrogates(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_without_surrogates(name): _without_surrogates(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_without_surrogates(one) for one in value)
+    return value
