@@ -1,10 +1,9 @@
 """The pages lead somewhere, and can be found."""
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.documentation.__main__ import PAGE
 from tests.documentation.command_lines import Line, find_problem, list_pages, read_lines
@@ -29,11 +28,19 @@ def _links(page: Path) -> Iterator[str]:
     yield from _LINK.findall(page.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("page", _pages(), ids=lambda page: str(page.relative_to(_PROJECT)))
-def test_every_link_leads_to_something_that_is_there(page: Path) -> None:
-    assert [link for link in _links(page) if not (page.parent / link).exists()] == []
+def _name(page: Path) -> str:
+    return str(page.relative_to(_PROJECT))
 
 
+def test_every_link_leads_to_something_that_is_there() -> None:
+    pages = _pages()
+    assert len(pages) > 30
+    assert [
+        f"{_name(page)}: {link}" for page in pages for link in _links(page) if not (page.parent / link).exists()
+    ] == []
+
+
+@functools.cache
 def _anchors(page: Path) -> set[str]:
     """What can be linked to: a heading's words in small letters, blanks as hyphens, all other signs left out."""
     text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
@@ -46,22 +53,24 @@ def _anchors(page: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("page", _pages(), ids=lambda page: str(page.relative_to(_PROJECT)))
-def test_every_anchor_leads_to_a_heading(page: Path) -> None:
-    for name, anchor in _ANCHOR.findall(page.read_text(encoding="utf-8")):
-        target = (page.parent / name).resolve() if name else page
-        if target.suffix == ".md":
-            assert anchor in _anchors(target), f"{name}#{anchor}"
+def test_every_anchor_leads_to_a_heading() -> None:
+    wrong = []
+    for page in _pages():
+        for name, anchor in _ANCHOR.findall(page.read_text(encoding="utf-8")):
+            target = (page.parent / name).resolve() if name else page
+            if target.suffix == ".md" and anchor not in _anchors(target):
+                wrong.append(f"{_name(page)}: {name}#{anchor}")
+    assert wrong == []
 
 
-@pytest.mark.parametrize("page", list_pages(), ids=lambda page: str(page.relative_to(_PROJECT)))
-def test_every_command_of_a_page_exists_with_its_flags(page: Path) -> None:
-    assert [f"{line}: {problem}" for line in read_lines(page) if (problem := find_problem(line))] == []
+def test_every_command_of_a_page_exists_with_its_flags() -> None:
+    lines = [line for page in list_pages() for line in read_lines(page)]
+    assert len(lines) > 200
+    assert [f"{line}: {problem}" for line in lines if (problem := find_problem(line))] == []
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
+def test_a_command_that_does_not_exist_is_seen() -> None:
+    wrong = [
         "inv start-up",
         "inv startup --simulated",
         "inv status history --lines 3",
@@ -77,10 +86,8 @@ def test_every_command_of_a_page_exists_with_its_flags(page: Path) -> None:
         "docker exec ibkr-robot inv status",
         "docker exec ibkr-bot inv statuss",
         "pytest -m dockerr",
-    ],
-)
-def test_a_command_that_does_not_exist_is_seen(words: str) -> None:
-    assert find_problem(Line("a page", tuple(words.split())))
+    ]
+    assert [words for words in wrong if not find_problem(Line("a page", tuple(words.split())))] == []
 
 
 def test_commands_are_found_wherever_a_page_shows_them(tmp_path: Path) -> None:

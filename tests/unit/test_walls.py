@@ -7,11 +7,9 @@ a place where rooms come together: it may use every one of them, but not the pre
 import ast
 import functools
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _PACKAGE = _PROJECT / "orchestration"
@@ -170,30 +168,39 @@ def _breach_of_room(room: str, module: str, imported: Import) -> str:
     return ""
 
 
-@pytest.mark.parametrize("path", _files(), ids=_module_of)
-def test_a_module_keeps_to_the_rooms_it_may_use(path: Path) -> None:
-    module = _module_of(path)
-    found = [
-        f"line {one.line}: {one.module} {one.name}: {why}" for one in _imports_of(path) if (why := _breach(module, one))
-    ]
-    assert not found, found
-
-
-@pytest.mark.parametrize("path", _files(), ids=_module_of)
-def test_no_module_imports_something_heavy_while_it_is_loaded(path: Path) -> None:
-    heavy = _HEAVY - (_TASK_RUNNERS if _module_of(path) in _MAY_RUN_TASKS else frozenset())
-    found = [f"line {one.line}: {one.module}" for one in _imports_of(path) if one.at_module_level and one.top in heavy]
-    assert not found, f"import it inside the function that uses it: {found}"
-
-
-@pytest.mark.parametrize("path", _files(), ids=_module_of)
-def test_a_module_loads_where_an_operating_system_lacks_a_module(path: Path) -> None:
-    found = [
-        f"line {one.line}: {one.module}"
+def _find(judge: Callable[[str, Import], str]) -> list[str]:
+    """Every import that is judged a breach, by its place."""
+    files = _files()
+    assert len(files) > 100
+    return [
+        f"{path.relative_to(_PROJECT)}:{one.line}: {one.module} {one.name}".rstrip() + f": {why}"
+        for path in files
         for one in _imports_of(path)
-        if one.at_module_level and not one.guarded and one.top in _POSIX_OR_WINDOWS_ONLY
+        if (why := judge(_module_of(path), one))
     ]
-    assert not found, f"guard it with `if sys.platform`, or import it where it is used: {found}"
+
+
+def _is_heavy(module: str, imported: Import) -> str:
+    heavy = _HEAVY - (_TASK_RUNNERS if module in _MAY_RUN_TASKS else frozenset())
+    return "import it inside the function that uses it" if imported.at_module_level and imported.top in heavy else ""
+
+
+def _is_unguarded(_: str, imported: Import) -> str:
+    if imported.at_module_level and not imported.guarded and imported.top in _POSIX_OR_WINDOWS_ONLY:
+        return "guard it with `if sys.platform`, or import it where it is used"
+    return ""
+
+
+def test_modules_keep_to_the_rooms_they_may_use() -> None:
+    assert _find(_breach) == []
+
+
+def test_no_module_imports_something_heavy_while_it_is_loaded() -> None:
+    assert _find(_is_heavy) == []
+
+
+def test_every_module_loads_where_an_operating_system_lacks_a_module() -> None:
+    assert _find(_is_unguarded) == []
 
 
 _BREACHES = [
@@ -235,16 +242,26 @@ _ALLOWED = [
 ]
 
 
-@pytest.mark.parametrize(("module", "source"), _BREACHES)
-def test_a_hole_in_a_wall_is_seen(module: str, source: str) -> None:
-    package = module.rpartition(".")[0]
-    assert [why for one in _read_imports(source, package=package) if (why := _breach(module, one))]
+def _judge(module: str, source: str, judge: Callable[[str, Import], str] = _breach) -> list[str]:
+    imports = _read_imports(source, package=module.rpartition(".")[0])
+    return [why for one in imports if (why := judge(module, one))]
 
 
-@pytest.mark.parametrize(("module", "source"), _ALLOWED)
-def test_a_door_in_a_wall_is_open(module: str, source: str) -> None:
-    package = module.rpartition(".")[0]
-    assert not [why for one in _read_imports(source, package=package) if (why := _breach(module, one))]
+def test_a_hole_in_a_wall_is_seen() -> None:
+    assert [one for one in _BREACHES if not _judge(*one)] == []
+
+
+def test_a_door_in_a_wall_is_open() -> None:
+    assert [one for one in _ALLOWED if _judge(*one)] == []
+
+
+def test_a_heavy_and_an_unguarded_import_are_seen() -> None:
+    assert _judge("orchestration.startup", "import requests", _is_heavy)
+    assert _judge("orchestration.startup", "from fabric import task", _is_heavy)
+    assert not _judge("orchestration.startup", "def f():\n    import requests", _is_heavy)
+    assert not _judge("fabfile", "from fabric import task", _is_heavy)
+    assert _judge("orchestration.startup", "import fcntl", _is_unguarded)
+    assert not _judge("orchestration.startup", "if sys.platform != 'win32':\n    import fcntl", _is_unguarded)
 
 
 def test_where_an_import_stands_is_understood() -> None:
