@@ -4,6 +4,7 @@ The rooms, from the bottom up; arrows point one way only:
 
 * `errors`, `settings`, `system`, `redaction`, `evidence`, `logs`, `docker`: the stable words, the configuration, the
   doors to the world;
+* `tws`: the wire protocol of the gateway's API, for both ends, pure;
 * `gateway`, `gameplan`, `bot`, `alerts`, `journal`, `simulator`: the domain rooms; none knows another's insides;
 * `supervision`: what a supervisor decides, pure;
 * `uptime`: how well it ran, judged from the journal, pure; `soak`: a trial with faults, which is judged by it;

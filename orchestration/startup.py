@@ -15,7 +15,6 @@ from typing import NoReturn
 from orchestration import gameplan
 from orchestration import steps as act
 from orchestration.errors import ExitCode, StartupFailure, State
-from orchestration.gateway import api
 from orchestration.mission import Display, Mission, Step
 from orchestration.report import Report, build_json
 from orchestration.run import SAYS_WHICH_INSTANCE, Run
@@ -34,7 +33,7 @@ STEPS = (
 
 
 _SERVICE_DOCKER_TIMEOUT_S = "180"  # Docker Desktop needs up to minutes after logon
-_NEEDS_LIBRARIES = frozenset({"gateway.wait", "gameplan.check", "bot.start"})
+_CHECKS_PLAN = frozenset({"gameplan.check", "bot.start"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +66,7 @@ def open_run(
     refusal: StartupFailure | None = None,
 ) -> Run:
     """Open a run on the real world. A wrong configuration opens it too: as a failed one, recorded and alerted."""
-    if any(step.name in _NEEDS_LIBRARIES for step in mission.steps):
+    if any(step.name in _CHECKS_PLAN for step in mission.steps):
         threading.Thread(target=_preload, name="preload").start()
     commands, clock = SystemCommands(), SystemClock()
     failure = refusal
@@ -171,8 +170,7 @@ def _begin_anew() -> None:
 
 
 def _preload() -> None:
-    """Import the two heavy libraries (half a second) while Docker is being asked and the gateway waited for."""
-    api.preload()
+    """Import jsonschema (0.14 s) while Docker is being asked and the gateway waited for."""
     gameplan.preload()
 
 

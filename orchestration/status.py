@@ -148,7 +148,6 @@ def read_status(
     runtime = build_runtime(settings, commands=commands, clock=clock, record=record)
     host, port = (record.host, record.port) if record else (settings.gateway_host, settings.gateway_port)
     with ThreadPoolExecutor(max_workers=3, thread_name_prefix="status") as pool:
-        pool.submit(api.preload)  # a third of a second, while Docker is being asked
         service = pool.submit(read_service_status, settings, commands=commands, clock=clock)
         gateway = pool.submit(look_at_gateway or probe_gateway, runtime, host, port, settings, clock)
         bot = find_bot(settings)

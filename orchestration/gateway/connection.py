@@ -1,85 +1,34 @@
 """One connection to the gateway's API: open it, ask for the time, listen, leave.
 
 `orchestration.gateway.handshake` looks once through one, `orchestration.gateway.kept_api` keeps one for as long as it
-lasts; `orchestration.gateway.api` says why the library needs the help that it gets here.
+lasts. What is sent and received is built and read by `orchestration.tws`.
 """
 
 import asyncio
 import contextlib
-import logging
-import struct
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from orchestration.gateway.api_values import NOTICES, ApiCode, ApiOutcome, ApiProbe, is_link_down
+from orchestration.tws import messages
+from orchestration.tws.frames import FrameReader, WireError, parse_fields
 
 SETTLE_S = 0.12  # the notices that follow a handshake come within 0.01 s of it on one machine; ten times that
 PROBE_THREAD = "api-probe"
 KEPT_THREAD = "api-kept"
 _CLOSE_S = 0.05
 _MAX_TEXT = 1000  # the longest notice seen, a restored link with all its farms, has 300 characters
-_MAX_FRAME_BYTES = 1 << 20  # the longest answer here, 50 accounts of an advisor, has 600 bytes
 _MAX_FRAMES = 2000  # a handshake has about ten; a flood must not keep the processor busy past the time-out
-_LENGTH = struct.Struct(">I")
 
 _CLIENT_ID_IN_USE = 326
 _DISCLAIMER = 10141
 _NOT_CONNECTED = frozenset({502, 504, 1300})
-_LIBRARY_LOGGERS = ("ib_async.client", "ib_async.Decoder", "eventkit.event")
 
 
-class _OutsideOurThreads(logging.Filter):
-    """Lets the library's records pass but for those of our connections: a bot in the same process keeps its log."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return record.threadName not in {PROBE_THREAD, KEPT_THREAD}
-
-
-_OUTSIDE_OUR_THREADS = _OutsideOurThreads()
-
-
-def silence_library() -> None:
-    """Keep the library's log quiet about the connections of our own threads."""
-    for name in _LIBRARY_LOGGERS:
-        logging.getLogger(name).addFilter(_OUTSIDE_OUR_THREADS)  # the same filter twice is once
-
-
-class FrameGuard:
-    """Cuts what a socket delivers into whole frames, and stops at what no gateway sends."""
-
-    def __init__(self) -> None:
-        self.problem = ""
-        self._buffer = bytearray()
-        self._frames = 0
-
-    def allow_more(self) -> None:
-        """Begin the count of messages anew: on a connection that lasts they add up without being a flood."""
-        self._frames = 0
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The frames that are complete now, each with its length before it."""
-        self._buffer += data
-        while not self.problem and len(self._buffer) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer)
-            self._frames += 1
-            if not 0 < length <= _MAX_FRAME_BYTES:
-                self.problem = f"it announces a message of {length} bytes"
-            elif self._frames > _MAX_FRAMES:
-                self.problem = f"it sent more than {_MAX_FRAMES} messages unasked"
-            elif len(self._buffer) < _LENGTH.size + length:
-                self._frames -= 1
-                return
-            else:
-                end = _LENGTH.size + length
-                frame = bytes(self._buffer[:end])
-                del self._buffer[:end]
-                yield frame
-
-
-class ApiConnection:
-    """One connection with one client id. It is also the wrapper that the library's client reports to.
+class ApiConnection(asyncio.Protocol):
+    """One connection with one client id.
 
     It lives on one event loop, the one that runs where it is made.
 
@@ -88,7 +37,7 @@ class ApiConnection:
         port: Its port.
         client_id: The client id to use.
         now: This host's clock, aware.
-        on_code: Called for each code that the gateway sends, on the loop; must not raise (the library would hide it).
+        on_code: Called for each code that the gateway sends, on the loop; must not raise.
     """
 
     def __init__(
@@ -100,13 +49,14 @@ class ApiConnection:
         now: Callable[[], datetime],
         on_code: Callable[[ApiCode], None] | None = None,
     ) -> None:
-        import ib_async
-
         self._host, self._port = host, port
         self._client_id = client_id
         self._now = now
         self._on_code = on_code
         self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._frames = FrameReader()
+        self._unasked = 0  # messages since the last request
         self._codes: deque[ApiCode] = deque(maxlen=_MAX_FRAMES)
         self._server_version: int | None = None
         self._accounts: tuple[str, ...] | None = None
@@ -118,22 +68,12 @@ class ApiConnection:
         self._connecting: asyncio.Future[Any] | None = None
         self._verdict: asyncio.Future[tuple[ApiOutcome, str]] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._complete: asyncio.Future[None] = self._loop.create_future()
         self._timed: asyncio.Future[None] = self._loop.create_future()
-        self._guard = FrameGuard()
-        make_client: Any = ib_async.Client  # its arguments have no types
-        self._client: Any = make_client(self)
-        # The client goes on listening to its own event; what the socket delivers goes through the guard first.
-        connection = self._client.conn
-        self._frames = connection.hasData
-        self._frames.error_event += self._on_unreadable
-        connection.hasData = type(self._frames)("hasData")
-        connection.hasData += self._on_bytes
-        connection.disconnected += self._on_gone
 
     async def open(self, *, until_s: float) -> bool:
         """Connect and complete the handshake; False when that did not come about by the given instant of the loop."""
-        # No time-out of the library's: it would not end an attempt earlier than the deadline here.
-        connecting = asyncio.ensure_future(self._client.connectAsync(self._host, self._port, self._client_id, 0))
+        connecting = asyncio.ensure_future(self._loop.create_connection(lambda: self, self._host, self._port))
         connecting.add_done_callback(_retrieve)
         self._connecting = connecting
         await self.wait_for(connecting, until_s=until_s)
@@ -142,18 +82,16 @@ class ApiConnection:
         if error := connecting.exception():
             self._conclude(*_judge_error(error, self._shown))
             return False
-        return not self._gone.done()
+        await self.wait_for(self._complete, until_s=until_s)
+        return self._complete.done() and not self.has_ended()
 
     def ask_time(self) -> "asyncio.Future[None]":
         """Ask for the server's time; what is returned is done when the answer is there."""
-        self._guard.allow_more()
+        self._unasked = 0  # on a connection that lasts, messages add up without being a flood
         self._timed = self._loop.create_future()
         self._asked_s = self._loop.time()
-        try:
-            self._client.reqCurrentTime()
-        except ConnectionError:
-            # What came looked like a handshake to us and not to the library, which has hung up.
-            self._conclude(ApiOutcome.GARBAGE, f"{self._shown} does not speak the TWS API: its handshake is none")
+        if self._transport is not None:
+            self._transport.write(messages.build_time_request())
         return self._timed
 
     async def wait_for(self, *more: asyncio.Future[Any], until_s: float) -> None:
@@ -164,18 +102,18 @@ class ApiConnection:
 
     async def leave(self) -> None:
         """Disconnect, whatever happened, and leave no socket and no task behind, even when this is cancelled."""
-        connection = self._client.conn
         try:
             if self._connecting:
                 self._connecting.cancel()
                 await asyncio.wait({self._connecting})
-            if connection.isConnected():
+            if self._transport is not None:
                 with contextlib.suppress(OSError):  # the other side may have reset the connection this very moment
-                    self._client.disconnect()
+                    self._transport.write_eof()
+                self._transport.close()
                 await asyncio.wait({self._gone}, timeout=_CLOSE_S)
         finally:
-            if connection.isConnected():
-                connection.transport.abort()
+            if self._transport is not None:
+                self._transport.abort()
         await asyncio.sleep(0)  # a transport closes its socket in the loop's next round
         await asyncio.sleep(0)
 
@@ -203,7 +141,7 @@ class ApiConnection:
     def _judge(self) -> tuple[ApiOutcome, str]:
         if self._verdict.done():
             return self._verdict.result()
-        is_complete = self._server_version is not None and self._accounts and self._next_valid_id is not None
+        is_complete = self._complete.done()
         bad = [said for said in self._codes if said.code not in NOTICES]
         if not is_complete and bad:
             return ApiOutcome.NOT_CONNECTED, f"the gateway at {self._shown} said {bad[-1].code}: {bad[-1].text}"
@@ -211,7 +149,7 @@ class ApiConnection:
             return ApiOutcome.CLOSED, f"{self._shown} accepted the connection and closed it {self._describe_stage()}"
         if is_complete:
             return ApiOutcome.READY, self._describe_ready()
-        if self._client.conn.isConnected():
+        if self._transport is not None:
             return (
                 ApiOutcome.SILENT,
                 f"{self._shown} accepted the connection and then said nothing {self._describe_stage()}",
@@ -221,7 +159,7 @@ class ApiConnection:
     def _describe_stage(self) -> str:
         if self._server_version is None:
             return "before the handshake began"
-        if self._accounts and self._next_valid_id is not None:
+        if self._complete.done():
             return "right after the handshake"
         missing = [
             *(["the managed accounts"] if self._accounts is None else []),
@@ -244,53 +182,89 @@ class ApiConnection:
         if not self._verdict.done():
             self._verdict.set_result((outcome, detail))
 
-    # What the connection tells.
+    # What the event loop calls.
 
-    def _on_bytes(self, data: bytes) -> None:
-        for frame in self._guard.feed(data):
-            if self._verdict.done():
-                return
-            self._frames.emit(frame)
-        if self._guard.problem:
-            self._conclude(ApiOutcome.GARBAGE, f"{self._shown} does not speak the TWS API: {self._guard.problem}")
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The port has accepted: say which versions are spoken here."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what a stream connection gets
+        self._transport = transport
+        transport.write(messages.build_hello())
 
-    def _on_unreadable(self, _event: object, error: Exception) -> None:
-        self._conclude(ApiOutcome.GARBAGE, f"{self._shown} does not speak the TWS API: unreadable message ({error})")
-
-    def _on_gone(self, _message: str) -> None:
+    def connection_lost(self, _error: Exception | None) -> None:
+        """The connection has ended, from either side."""
+        self._transport = None
         if not self._gone.done():
             self._gone.set_result(None)
 
-    # What the library's client and decoder call, by the names that they know.
+    def data_received(self, data: bytes) -> None:
+        """Read what came, up to the first thing that settles the outcome."""
+        try:
+            for body in self._frames.feed(data):
+                if self._verdict.done():
+                    return
+                self._count_unasked()
+                self._read(body)
+        except WireError as error:
+            self._conclude(ApiOutcome.GARBAGE, f"{self._shown} does not speak the TWS API: {error}")
 
-    def connectAck(self) -> None:  # noqa: N802
-        """The gateway has told its version."""
-        self._server_version = self._client.serverVersion()
+    def _count_unasked(self) -> None:
+        self._unasked += 1
+        if self._unasked > _MAX_FRAMES:
+            raise WireError(f"it sent more than {_MAX_FRAMES} messages unasked")
 
-    def managedAccounts(self, accounts: str) -> None:  # noqa: N802
-        """The list of accounts; an advisor's can end in a comma."""
-        self._accounts = tuple(account.strip() for account in accounts.split(",") if account.strip())
+    # What a message tells.
 
-    def nextValidId(self, order_id: int) -> None:  # noqa: N802
-        """The last of the three things that make a handshake, in either order with the accounts."""
-        self._next_valid_id = order_id
+    def _read(self, body: bytes) -> None:
+        fields = parse_fields(body)
+        if self._server_version is None and len(fields) == 2:  # noqa: PLR2004 - a greeting is version and time
+            self._start_api(messages.parse_greeting(fields))
+            return
+        try:
+            message = messages.parse_message(fields)
+        except WireError:
+            # Once logged in, a message that cannot be read says nothing of whether the gateway works.
+            if self._complete.done():
+                return
+            raise
+        match message:
+            case messages.ErrorMessage() as said:
+                self._take_code(ApiCode(code=said.code, text=said.text[:_MAX_TEXT]))
+            case messages.ManagedAccounts(accounts=accounts):
+                self._accounts = accounts
+            case messages.NextValidId(order_id=order_id):
+                self._next_valid_id = order_id
+            case messages.CurrentTime(epoch_s=epoch_s):
+                self._take_time(epoch_s)
+            case _ if self._server_version is None:
+                raise WireError("its first message is not a version and a time")
+            case _:
+                pass
+        is_complete = self._server_version is not None and self._accounts and self._next_valid_id is not None
+        if is_complete and not self._complete.done():
+            self._complete.set_result(None)
 
-    def error(self, _request_id: int, code: int, text: str, _json: str = "") -> None:
-        """An error or a notice."""
-        said = ApiCode(code=code, text=text[:_MAX_TEXT])
+    def _start_api(self, greeting: messages.Greeting) -> None:
+        if greeting.version < messages.OLDEST_VERSION:
+            raise WireError(f"its version of it, {greeting.version}, is too old")
+        if greeting.version > messages.NEWEST_VERSION:
+            raise WireError(f"it chose version {greeting.version}, which was not offered")
+        self._server_version = greeting.version
+        if self._transport is not None:
+            self._transport.write(messages.build_start_api(self._client_id))
+
+    def _take_code(self, said: ApiCode) -> None:
         self._codes.append(said)
         if self._on_code:
             self._on_code(said)
-        if code == _CLIENT_ID_IN_USE:
+        if said.code == _CLIENT_ID_IN_USE:
             last = self._client_id
             self._conclude(ApiOutcome.CLIENT_ID_IN_USE, f"the client ids up to {last} are in use at {self._shown}")
-        elif code == _DISCLAIMER:
-            self._conclude(ApiOutcome.DISCLAIMER, f"the gateway at {self._shown} is not ready yet: {text}")
-        elif code in _NOT_CONNECTED:
-            self._conclude(ApiOutcome.NOT_CONNECTED, f"the gateway at {self._shown} said {code}: {text}")
+        elif said.code == _DISCLAIMER:
+            self._conclude(ApiOutcome.DISCLAIMER, f"the gateway at {self._shown} is not ready yet: {said.text}")
+        elif said.code in _NOT_CONNECTED:
+            self._conclude(ApiOutcome.NOT_CONNECTED, f"the gateway at {self._shown} said {said.code}: {said.text}")
 
-    def currentTime(self, epoch_s: int) -> None:  # noqa: N802
-        """The gateway's clock."""
+    def _take_time(self, epoch_s: int) -> None:
         if self._timed.done():
             return
         latency_s = self._loop.time() - self._asked_s
@@ -299,14 +273,6 @@ class ApiConnection:
             self._server_time = datetime.fromtimestamp(epoch_s, UTC)
             self._skew_s = compute_skew_s(epoch_s, self._now().timestamp() - latency_s / 2)
         self._timed.set_result(None)
-
-    def setEventsDone(self) -> None:  # noqa: N802
-        """The client gave up: the connection ended, or the server's version is one that it does not speak."""
-        if self._client.conn.isConnected():
-            self._conclude(ApiOutcome.GARBAGE, f"{self._shown} speaks a version of the TWS API that is too old")
-
-    def connectionClosed(self) -> None:  # noqa: N802
-        """The connection ended after the handshake; `_on_gone` has seen it too."""
 
 
 def _retrieve(connecting: "asyncio.Future[Any]") -> None:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe, judge_full
-from orchestration.gateway.connection import KEPT_THREAD, SETTLE_S, ApiConnection, silence_library
+from orchestration.gateway.connection import KEPT_THREAD, SETTLE_S, ApiConnection
 from orchestration.gateway.kept_look import Heard, KeptLook, KeptState
 from orchestration.system.sockets import count_connections
 
@@ -25,8 +25,8 @@ CLIENT_IDS_TRIED = 10  # SPEC G6
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 15.0  # a gateway that is back is found within this, and its log gets four lines a minute
 _LEAST_WAIT_S = 0.25  # between two attempts however often somebody asks for one
-_LEAST_ASK_S = 0.05  # between two time requests, likewise: the library holds back what exceeds 45 a second
-_CLOSE_EXTRA_S = 5.0  # beyond the time-out: for the library's import, should it be under way, on a slow machine
+_LEAST_ASK_S = 0.05  # between two time requests, likewise: a gateway drops a client that sends over 50 a second
+_CLOSE_EXTRA_S = 5.0  # beyond the time-out: for a slow machine
 
 STATE_OF = {
     ApiOutcome.READY: KeptState.CLOSED,  # judged complete in the very moment in which its end is known
@@ -150,9 +150,6 @@ class KeptApi:
     # All below runs in the thread.
 
     def _run(self) -> None:
-        import ib_async  # noqa: F401 - for its cost, before a loop runs
-
-        silence_library()
         loop = asyncio.new_event_loop()
         try:
             loop.run_until_complete(self._keep_trying(loop))
@@ -191,7 +188,7 @@ class KeptApi:
         error = kept.exception()
         if error is None:
             return kept.result()
-        # The boundary of "for ever": what nobody foresaw of a library or a system ends one connection, not the watch.
+        # The boundary of "for ever": an unforeseen error of the system ends one connection, not the watch.
         logging.getLogger(__name__).error("the kept connection ended unexpectedly", exc_info=error)
         self._change_state(KeptState.GARBAGE, f"the connection ended unexpectedly: {error!r}")
         return 0.0
@@ -283,7 +280,7 @@ class KeptApi:
         return f"{self._host}:{self._port}"
 
     def _hear(self, said: ApiCode) -> None:
-        # Told from the loop, not from within the library, which would hide an error.
+        # Told from the loop: the rest of what has arrived is read first.
         self._heard = self._heard.hear(said, self._monotonic_s())
         asyncio.get_running_loop().call_soon(self._tell_heard)
 

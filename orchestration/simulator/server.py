@@ -14,16 +14,19 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from orchestration.simulator import protocol
+from orchestration.simulator import answers
 from orchestration.simulator.faults import ERROR_TEXTS, RESTORED_BY, ConnectionFault, ErrorFault, Faults
 from orchestration.simulator.login import Log, log_in, tell_session_taken
 from orchestration.simulator.sockets import PortUnavailableError, bind, explain, find_reachable, show
+from orchestration.tws import messages
+from orchestration.tws.frames import LENGTH_BYTES, WireError, parse_fields, parse_length
 
 MAX_CLIENTS = 32
 GARBAGE = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"  # as a length, `HTTP` is 1.2 GB
 _FARMS_FINE = (2104, 2106, 2158)
 _CLOSE_TIMEOUT_S = 1.0
 _DIED = 1
+_NEXT_ORDER_ID = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,7 @@ class Simulator:
         self._accounts = options.faults.accounts if options.faults.accounts is not None else options.accounts
         self._log = Log(write)
         self._clients: set[int] = set()
-        self._connected: set[asyncio.StreamWriter] = set()
+        self._connected: dict[asyncio.StreamWriter, int] = {}  # with the version that each one speaks
         self._sessions: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._given: Counter[int] = Counter()
         self._opened_s = 0.0
@@ -127,8 +130,8 @@ class Simulator:
         self._faults = faults
         self._given.clear()
         self._opened_s = asyncio.get_running_loop().time()  # `CODE:SECONDS` counts from here
-        for writer in tuple(self._connected):
-            self._tell_state(writer)
+        for writer, version in tuple(self._connected.items()):
+            self._tell_state(writer, version)
 
     async def _log_in_and_open(self, api_socket: socket.socket) -> None:
         faults = self._faults
@@ -189,7 +192,7 @@ class Simulator:
             self._sessions[task] = writer
             try:
                 await serve(reader, writer)
-            except protocol.ProtocolError as error:
+            except WireError as error:
                 self._log.simulator(f"client dropped: {error}")
             except (OSError, asyncio.IncompleteReadError):
                 pass  # the client is gone; that is how most sessions end
@@ -222,76 +225,79 @@ class Simulator:
             writer.write(GARBAGE if fault is ConnectionFault.GARBAGE else b"")
             await _drain_client(reader)
             return
-        if await reader.readexactly(len(protocol.API_PREFIX)) != protocol.API_PREFIX:
-            raise protocol.ProtocolError("it does not speak the TWS API")
-        version = protocol.parse_hello(await _read_frame(reader))
-        greeting = protocol.build_frame(version, f"{datetime.fromtimestamp(self._now_s(), UTC):%Y%m%d %H:%M:%S} UTC")
+        if await reader.readexactly(len(messages.API_PREFIX)) != messages.API_PREFIX:
+            raise WireError("it does not speak the TWS API")
+        version = answers.choose_version(messages.parse_hello(await _read_frame(reader)))
+        time_text = f"{datetime.fromtimestamp(self._now_s(), UTC):%Y%m%d %H:%M:%S} UTC"
+        greeting = messages.build_greeting(version, time_text)
         if fault is ConnectionFault.HALF_FRAME:
             writer.write(greeting[: len(greeting) // 2])
             await _drain_client(reader)
             return
         writer.write(greeting)
-        client_id = protocol.parse_start(protocol.parse_fields(await _read_frame(reader)))
+        client_id = messages.parse_start_api(parse_fields(await _read_frame(reader)))
         if fault is ConnectionFault.DIES:
             self._end(_DIED, "dies in the middle of a handshake, as it was told to")
             return
-        if self._refuse(client_id, writer):
+        if self._refuse(client_id, writer, version):
             await writer.drain()
             return
         self._clients.add(client_id)
         self._log.simulator(f"client {client_id} completes the handshake")
-        self._connected.add(writer)
+        self._connected[writer] = version
         try:
-            await self._answer(reader, writer)
+            await self._answer(reader, writer, version)
         finally:
-            self._connected.discard(writer)
+            self._connected.pop(writer, None)
             self._clients.discard(client_id)
 
-    def _refuse(self, client_id: int, writer: asyncio.StreamWriter) -> bool:
+    def _refuse(self, client_id: int, writer: asyncio.StreamWriter, version: int) -> bool:
         refusal = next((fault for fault in self._faults.errors if fault.is_refusal and self._is_due(fault)), None)
         if refusal:
             self._given[refusal.code] += 1
-            writer.write(protocol.build_error(-1, refusal.code, ERROR_TEXTS[refusal.code]))
+            writer.write(messages.build_error(-1, refusal.code, ERROR_TEXTS[refusal.code], version=version))
             return True
         if client_id in self._clients:
-            writer.write(protocol.build_error(-1, 326, ERROR_TEXTS[326]))
+            writer.write(messages.build_error(-1, 326, ERROR_TEXTS[326], version=version))
             return True
         if len(self._clients) >= MAX_CLIENTS:
             self._log.simulator(f"client {client_id} dropped: {MAX_CLIENTS} clients are connected")
             return True
         return False
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(protocol.build_handshake_end(self._view()))
-        self._tell_state(writer)
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, version: int) -> None:
+        writer.write(messages.build_handshake_end(self._accounts, _NEXT_ORDER_ID))
+        self._tell_state(writer, version)
         while True:
-            fields = protocol.parse_fields(await _read_frame(reader))
+            fields = parse_fields(await _read_frame(reader))
             if self._silent:
                 continue
-            writer.write(protocol.build_answer(fields, self._view()))
+            writer.write(answers.build_answer(fields, self._view(version)))
             await writer.drain()
 
-    def _tell_state(self, writer: asyncio.StreamWriter) -> None:
+    def _tell_state(self, writer: asyncio.StreamWriter, version: int) -> None:
         """The notices that follow a handshake: the state of the link and of the farms."""
         due = [fault for fault in self._faults.errors if not fault.is_refusal and self._is_due(fault)]
         broken = {RESTORED_BY[fault.code] for fault in due}
         for code in _FARMS_FINE:
             if code not in broken and 1102 not in broken:  # noqa: PLR2004 - no link, no farm
-                writer.write(protocol.build_error(-1, code, ERROR_TEXTS[code]))
+                writer.write(messages.build_error(-1, code, ERROR_TEXTS[code], version=version))
         loop = asyncio.get_running_loop()
         for fault in due:
             self._given[fault.code] += 1
-            writer.write(protocol.build_error(-1, fault.code, ERROR_TEXTS[fault.code]))
+            writer.write(messages.build_error(-1, fault.code, ERROR_TEXTS[fault.code], version=version))
             if fault.for_s is not None:
-                loop.call_at(self._opened_s + fault.for_s, _tell_restored, writer, RESTORED_BY[fault.code])
+                loop.call_at(self._opened_s + fault.for_s, _tell_restored, writer, RESTORED_BY[fault.code], version)
 
     def _is_due(self, fault: ErrorFault) -> bool:
         if fault.for_s is not None and asyncio.get_running_loop().time() >= self._opened_s + fault.for_s:
             return False
         return fault.for_tries is None or self._given[fault.code] < fault.for_tries
 
-    def _view(self) -> protocol.View:
-        return protocol.View(accounts=self._accounts, next_order_id=1, time_s=self._now_s())
+    def _view(self, version: int) -> answers.View:
+        return answers.View(
+            accounts=self._accounts, next_order_id=_NEXT_ORDER_ID, time_s=self._now_s(), version=version
+        )
 
     def _now_s(self) -> float:
         return time.time() + self._faults.clock_skew_s
@@ -300,13 +306,13 @@ class Simulator:
 _Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[object, object, None]]
 
 
-def _tell_restored(writer: asyncio.StreamWriter, code: int) -> None:
+def _tell_restored(writer: asyncio.StreamWriter, code: int, version: int) -> None:
     if not writer.is_closing():
-        writer.write(protocol.build_error(-1, code, ERROR_TEXTS[code]))
+        writer.write(messages.build_error(-1, code, ERROR_TEXTS[code], version=version))
 
 
 async def _read_frame(reader: asyncio.StreamReader) -> bytes:
-    return await reader.readexactly(protocol.parse_length(await reader.readexactly(4)))
+    return await reader.readexactly(parse_length(await reader.readexactly(LENGTH_BYTES)))
 
 
 async def _drain_client(reader: asyncio.StreamReader) -> None:

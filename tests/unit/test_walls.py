@@ -14,11 +14,12 @@ from pathlib import Path
 _PROJECT = Path(__file__).resolve().parents[2]
 _PACKAGE = _PROJECT / "orchestration"
 
-_FOUNDATIONS = frozenset({"errors", "settings", "system", "redaction", "evidence", "logs", "docker"})
+_FOUNDATIONS = frozenset({"errors", "settings", "system", "redaction", "evidence", "logs", "docker", "tws"})
 _DOMAIN = frozenset({"gateway", "gameplan", "bot", "alerts", "journal", "simulator"})
 _MAY_USE: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "system": frozenset({"system", "errors"}),
+    "tws": frozenset({"tws"}),
     "settings": frozenset({"settings", "errors"}),
     "redaction": frozenset({"redaction", "errors", "settings"}),
     "evidence": frozenset({"evidence", "redaction", "errors", "settings"}),

@@ -1,13 +1,11 @@
 """What a look at the API means, and the pure parts of looking."""
 
-import struct
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestration.gateway.api import ApiCode, ApiOutcome, ApiProbe
-from orchestration.gateway.connection import FrameGuard, compute_skew_s
+from orchestration.gateway.connection import compute_skew_s
 
 
 def probe(*codes: int | tuple[int, str], outcome: ApiOutcome = ApiOutcome.READY) -> ApiProbe:
@@ -82,33 +80,3 @@ def test_the_skew_never_overstates_and_is_at_most_a_second_short(true_skew: floa
     found = compute_skew_s(int(host + true_skew), host)
     assert abs(found) <= abs(true_skew) + 1e-6
     assert abs(found - true_skew) <= 1 + 1e-6
-
-
-def frame(body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + body
-
-
-@given(st.lists(st.binary(min_size=1, max_size=30), max_size=8), st.data())
-def test_frames_come_out_whole_however_the_network_cuts_them(bodies: list[bytes], data: st.DataObject) -> None:
-    stream = b"".join(frame(body) for body in bodies)
-    guard, found = FrameGuard(), []
-    while stream:
-        size = data.draw(st.integers(1, len(stream)))
-        found += list(guard.feed(stream[:size]))
-        stream = stream[size:]
-    assert found == [frame(body) for body in bodies]
-    assert guard.problem == ""
-
-
-@pytest.mark.parametrize("prefix", [b"HTTP", b"\0\0\0\0", b"\xff\xff\xff\xff"])
-def test_an_absurd_length_stops_the_reading(prefix: bytes) -> None:
-    guard = FrameGuard()
-    assert list(guard.feed(frame(b"fine") + prefix + frame(b"never seen"))) == [frame(b"fine")]
-    assert guard.problem
-    assert list(guard.feed(frame(b"never seen"))) == []
-
-
-def test_a_flood_stops_the_reading() -> None:
-    guard = FrameGuard()
-    assert 0 < len(list(guard.feed(frame(b"x") * 50_000))) < 5_000
-    assert "unasked" in guard.problem

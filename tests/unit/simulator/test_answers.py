@@ -1,14 +1,15 @@
-"""The wire protocol from the gateway's side, without a socket."""
+"""What the built-in gateway answers, without a socket."""
 
-import contextlib
 import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.simulator import protocol
-from orchestration.simulator.protocol import ProtocolError, Request, View
+from orchestration.simulator import answers
+from orchestration.simulator.answers import View
+from orchestration.tws.frames import WireError
+from orchestration.tws.messages import Request, VersionRange
 
 VIEW = View(accounts="DU1,DU2,", next_order_id=7, time_s=1_800_000_000.9)
 
@@ -26,58 +27,29 @@ def split(data: bytes) -> list[list[str]]:
 
 
 def ask(*fields: object) -> list[list[str]]:
-    return split(protocol.build_answer([str(field) for field in fields], VIEW))
-
-
-def test_a_frame_is_its_length_and_its_fields() -> None:
-    assert protocol.build_frame(9, 1, "x") == b"\0\0\0\x06" + b"9\x001\0x\0"
-
-
-def test_an_error_carries_the_empty_field_that_its_version_asks_for() -> None:
-    assert split(protocol.build_error(-1, 326, "no")) == [["4", "2", "-1", "326", "no", ""]]
+    return split(answers.build_answer([str(field) for field in fields], VIEW))
 
 
 @pytest.mark.parametrize(
-    ("hello", "version"),
-    [
-        (b"v157..178", 178),
-        (b"v100..178", 178),
-        (b"v157..999", 178),
-        (b"v160", 160),
-        (b"v157..178\0", 178),
-        (b"v157..178 +PACEAPI", 178),
-        (b"v100..170", 170),
-    ],
+    ("offered", "version"),
+    [((157, 178), 178), ((100, 178), 178), ((157, 999), 178), ((160, 160), 160), ((100, 170), 170)],
 )
-def test_the_newest_version_in_common_is_spoken(hello: bytes, version: int) -> None:
-    assert protocol.parse_hello(hello) == version
+def test_the_newest_version_in_common_is_spoken(offered: tuple[int, int], version: int) -> None:
+    assert answers.choose_version(VersionRange(oldest=offered[0], newest=offered[1])) == version
 
 
-@pytest.mark.parametrize("hello", [b"", b"v", b"157..178", b"v179..200", b"v100..156", b"vx..y", b"\xff\xfe", b"GET /"])
-def test_a_client_without_a_version_in_common_is_refused(hello: bytes) -> None:
-    with pytest.raises(ProtocolError):
-        protocol.parse_hello(hello)
+@pytest.mark.parametrize("offered", [(179, 200), (100, 156)])
+def test_a_client_without_a_version_in_common_is_refused(offered: tuple[int, int]) -> None:
+    with pytest.raises(WireError, match="157 to 178"):
+        answers.choose_version(VersionRange(oldest=offered[0], newest=offered[1]))
 
 
-@pytest.mark.parametrize("prefix", [b"\0\0\0\0", b"HTTP", b"\xff\xff\xff\xff", b"\0\x10\0\x01"])
-def test_a_frame_of_an_absurd_size_is_refused_before_it_is_read(prefix: bytes) -> None:
-    with pytest.raises(ProtocolError):
-        protocol.parse_length(prefix)
-
-
-@pytest.mark.parametrize("fields", [["71", "2", "9990", ""], ["71", "2", "9990"]])
-def test_the_message_that_starts_the_api_names_the_client(fields: list[str]) -> None:
-    assert protocol.parse_start(fields) == 9990
-
-
-@pytest.mark.parametrize("fields", [[""], ["71"], ["71", "2", "x"], ["49", "1"], ["71", "2", "1" * 5000]])
-def test_any_other_second_message_is_refused(fields: list[str]) -> None:
-    with pytest.raises(ProtocolError):
-        protocol.parse_start(fields)
-
-
-def test_a_handshake_ends_with_the_accounts_as_they_are_and_the_next_id() -> None:
-    assert split(protocol.build_handshake_end(VIEW)) == [["15", "1", "DU1,DU2,"], ["9", "1", "7"]]
+@pytest.mark.parametrize(("version", "fields"), [(157, 5), (165, 5), (166, 6), (178, 6)])
+def test_a_refusal_has_the_fields_of_the_version_that_was_agreed_on(version: int, fields: int) -> None:
+    view = View(accounts="DU1", next_order_id=1, time_s=0, version=version)
+    for request in (["3", "21"], ["4", "1", "23"], ["999", "1"], ["x"]):
+        ((*found,),) = split(answers.build_answer(request, view))
+        assert len(found) == fields
 
 
 @pytest.mark.parametrize(
@@ -142,18 +114,10 @@ def test_a_summary_has_the_tags_asked_for_of_every_real_account() -> None:
 
 @given(st.lists(st.text(max_size=20) | st.integers(-5, 200).map(str), max_size=12), st.sampled_from(["", "DU1", ","]))
 def test_no_request_whatsoever_breaks_the_gateway(fields: list[str], accounts: str) -> None:
-    split(protocol.build_answer(fields, View(accounts=accounts, next_order_id=1, time_s=0)))
+    split(answers.build_answer(fields, View(accounts=accounts, next_order_id=1, time_s=0)))
 
 
 @given(st.sampled_from(sorted(Request)), st.lists(st.text(max_size=8) | st.integers().map(str), max_size=8))
 def test_no_known_request_with_odd_fields_breaks_the_gateway(request: Request, fields: list[str]) -> None:
-    for message in split(protocol.build_answer([str(int(request)), *fields], VIEW)):
+    for message in split(answers.build_answer([str(int(request)), *fields], VIEW)):
         assert message[0].isdigit()
-
-
-@given(st.binary(max_size=60))
-def test_no_opening_whatsoever_breaks_the_gateway(body: bytes) -> None:
-    with contextlib.suppress(ProtocolError):
-        assert protocol.OLDEST_VERSION <= protocol.parse_hello(body) <= protocol.SERVER_VERSION
-    with contextlib.suppress(ProtocolError):
-        assert isinstance(protocol.parse_start(protocol.parse_fields(body)), int)

@@ -1,81 +1,10 @@
-r"""The TWS API on the wire, from the gateway's side: frames, requests and their answers. Pure; no socket.
+"""What the built-in gateway answers to each request of a client. Pure; no socket."""
 
-A frame is a length (32 bits, unsigned, big endian) and that many bytes: text fields, each one ended by NUL. A client
-opens with `API\0` and a frame that names the versions it speaks (`v157..178`); the gateway answers with the version
-chosen and its time; the client then says who it is (message 71), and the gateway sends the managed accounts (15) and
-the next valid order id (9). After that, every message starts with its number. Versions from 201 on speak protobuf;
-this gateway stops at 178, the last one that `ib_async` knows.
-"""
-
-import re
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
-SERVER_VERSION = 178
-OLDEST_VERSION = 157  # what `ib_async` offers at least; older clients expect other fields
-MAX_FRAME_BYTES = 1 << 20  # no request of a client comes near it
-API_PREFIX = b"API\0"
-
-_LENGTH = struct.Struct(">I")
-_HELLO = re.compile(r"v(\d{1,6})(?:\.\.(\d{1,6}))?(?: .*)?", re.DOTALL)
-
-
-class ProtocolError(Exception):
-    """What the client sent is not this protocol."""
-
-
-class Request(IntEnum):
-    """Messages of a client that the gateway answers in a way of their own."""
-
-    MARKET_DATA = 1
-    PLACE_ORDER = 3
-    CANCEL_ORDER = 4
-    OPEN_ORDERS = 5
-    ACCOUNT_UPDATES = 6
-    EXECUTIONS = 7
-    IDS = 8
-    CONTRACT_DETAILS = 9
-    MARKET_DEPTH = 10
-    ALL_OPEN_ORDERS = 16
-    MANAGED_ACCOUNTS = 17
-    HISTORICAL_DATA = 20
-    EXERCISE_OPTIONS = 21
-    SCANNER = 22
-    SCANNER_PARAMETERS = 24
-    CURRENT_TIME = 49
-    REALTIME_BARS = 50
-    FUNDAMENTAL_DATA = 52
-    IMPLIED_VOLATILITY = 54
-    OPTION_PRICE = 55
-    GLOBAL_CANCEL = 58
-    POSITIONS = 61
-    ACCOUNT_SUMMARY = 62
-    START_API = 71
-    POSITIONS_MULTI = 74
-    ACCOUNT_UPDATES_MULTI = 76
-    OPTION_PARAMETERS = 78
-    SOFT_DOLLAR_TIERS = 79
-    FAMILY_CODES = 80
-    MATCHING_SYMBOLS = 81
-    DEPTH_EXCHANGES = 82
-    SMART_COMPONENTS = 83
-    NEWS_ARTICLE = 84
-    NEWS_PROVIDERS = 85
-    HISTORICAL_NEWS = 86
-    HEAD_TIMESTAMP = 87
-    HISTOGRAM = 88
-    MARKET_RULE = 91
-    PNL = 92
-    PNL_SINGLE = 94
-    HISTORICAL_TICKS = 96
-    TICK_BY_TICK = 97
-    COMPLETED_ORDERS = 99
-    CALENDAR_META = 100
-    CALENDAR_EVENTS = 102
-    USER_INFO = 104
-
+from orchestration.tws.frames import WireError, build_frame
+from orchestration.tws.messages import NEWEST_VERSION, OLDEST_VERSION, Answer, Request, VersionRange, build_error
 
 # Cancellations and settings: the gateway obeys without a word.
 _SILENT = frozenset(
@@ -86,6 +15,7 @@ READ_ONLY = "Error validating request.-'bW' : cause - The API interface is curre
 _NO_MARKET = "Requested market data is not subscribed. This gateway is SIMULATED and has no market."
 _NO_HISTORY = "Historical Market Data Service error message:No market data permissions. (SIMULATED)"
 _NO_CONTRACT = "No security definition has been found for the request. (SIMULATED)"
+_UNREADABLE = "Server error when reading an API client request. (SIMULATED)"
 _NO_NEWS = "News is not available: this gateway is SIMULATED."
 
 # Request: (index of its id among the fields, error code, text). -1: the request has no id.
@@ -134,11 +64,13 @@ class View:
         accounts: The managed accounts as they stand on the wire (commas between them, perhaps one at the end).
         next_order_id: The next valid order id.
         time_s: The gateway's clock, in seconds since 1970 (UTC).
+        version: The version of the protocol that was agreed on.
     """
 
     accounts: str
     next_order_id: int
     time_s: float
+    version: int = NEWEST_VERSION
 
     @property
     def account_ids(self) -> tuple[str, ...]:
@@ -146,66 +78,19 @@ class View:
         return tuple(account for account in self.accounts.split(",") if account)
 
 
-def build_frame(*fields: object) -> bytes:
-    """One message, ready to be sent."""
-    body = "".join(f"{field}\0" for field in fields).encode()
-    return _LENGTH.pack(len(body)) + body
-
-
-def build_error(request_id: int, code: int, text: str) -> bytes:
-    """An error or a notice; `request_id` is -1 where it answers no request."""
-    return build_frame(4, 2, request_id, code, text, "")
-
-
-def parse_length(prefix: bytes) -> int:
-    """The number of bytes that follow a frame's four first ones.
+def choose_version(offered: VersionRange) -> int:
+    """The newest version that the client and this gateway both speak.
 
     Raises:
-        ProtocolError: No client sends a frame of that size.
+        WireError: There is none.
     """
-    (length,) = _LENGTH.unpack(prefix)
-    if not 0 < length <= MAX_FRAME_BYTES:
-        raise ProtocolError(f"a frame of {length} bytes")
-    return int(length)
-
-
-def parse_fields(body: bytes) -> list[str]:
-    """The fields of a frame's body. The last one is ended by NUL too, but some clients leave that out."""
-    return body.decode("utf-8", errors="backslashreplace").removesuffix("\0").split("\0")
-
-
-def parse_hello(body: bytes) -> int:
-    """The version that will be spoken, from a client's `v157..178`.
-
-    Raises:
-        ProtocolError: Not such a text, or no version in common.
-    """
-    text = body.decode("ascii", errors="backslashreplace").rstrip("\0")
-    found = _HELLO.fullmatch(text)
-    if not found:
-        raise ProtocolError(f"{text[:40]!r} is not a range of versions")
-    oldest, newest = int(found[1]), int(found[2] or found[1])
-    version = min(newest, SERVER_VERSION)
-    if version < max(oldest, OLDEST_VERSION):
-        raise ProtocolError(f"the client speaks {text[:40]!r}, this gateway {OLDEST_VERSION} to {SERVER_VERSION}")
+    version = min(offered.newest, NEWEST_VERSION)
+    if version < max(offered.oldest, OLDEST_VERSION):
+        raise WireError(
+            f"the client speaks versions {offered.oldest} to {offered.newest}, "
+            f"this gateway {OLDEST_VERSION} to {NEWEST_VERSION}"
+        )
     return version
-
-
-def parse_start(fields: Sequence[str]) -> int:
-    """The client id of the message that starts the API.
-
-    Raises:
-        ProtocolError: Another message, or no number.
-    """
-    match fields:
-        case ["71", _, client_id, *_] if re.fullmatch(r"-?\d{1,10}", client_id):
-            return int(client_id)
-    raise ProtocolError(f"the second message must be 71 with a client id, not {','.join(fields)[:40]!r}")
-
-
-def build_handshake_end(view: View) -> bytes:
-    """What completes a handshake: the managed accounts and the next valid id."""
-    return build_frame(15, 1, view.accounts) + build_frame(9, 1, view.next_order_id)
 
 
 def build_answer(fields: Sequence[str], view: View) -> bytes:
@@ -216,18 +101,19 @@ def build_answer(fields: Sequence[str], view: View) -> bytes:
             return b""
         if number in _REFUSED:
             index, code, text = _REFUSED[number]
-            return build_error(int(fields[index]) if index > 0 else -1, code, text)
+            return build_error(int(fields[index]) if index > 0 else -1, code, text, version=view.version)
         answer = _ANSWERS.get(number)
         if answer is None:
-            return build_error(-1, 505, f"Fatal Error: Unknown message id {number}. (SIMULATED)")
+            return build_error(-1, 505, f"Fatal Error: Unknown message id {number}. (SIMULATED)", version=view.version)
         return answer(fields, view)
     except (ValueError, IndexError):
-        return build_error(-1, 320, "Server error when reading an API client request. (SIMULATED)")
+        return build_error(-1, 320, _UNREADABLE, version=view.version)
 
 
-def _cancel_order(fields: Sequence[str], _view: View) -> bytes:
+def _cancel_order(fields: Sequence[str], view: View) -> bytes:
     order_id = int(fields[2])
-    return build_error(order_id, 10147, f"OrderId {order_id} that needs to be cancelled is not found. (SIMULATED)")
+    text = f"OrderId {order_id} that needs to be cancelled is not found. (SIMULATED)"
+    return build_error(order_id, 10147, text, version=view.version)
 
 
 def _account_updates(fields: Sequence[str], view: View) -> bytes:
@@ -271,11 +157,11 @@ _ANSWERS: dict[int, Callable[[Sequence[str], View], bytes]] = {
     Request.OPEN_ORDERS: _fixed(53, 1),
     Request.ACCOUNT_UPDATES: _account_updates,
     Request.EXECUTIONS: _echo(55, 1, at=2),
-    Request.IDS: lambda _fields, view: build_frame(9, 1, view.next_order_id),
+    Request.IDS: lambda _fields, view: build_frame(int(Answer.NEXT_VALID_ID), 1, view.next_order_id),
     Request.ALL_OPEN_ORDERS: _fixed(53, 1),
-    Request.MANAGED_ACCOUNTS: lambda _fields, view: build_frame(15, 1, view.accounts),
+    Request.MANAGED_ACCOUNTS: lambda _fields, view: build_frame(int(Answer.MANAGED_ACCOUNTS), 1, view.accounts),
     Request.SCANNER_PARAMETERS: _fixed(19, 1, "<ScanParameterResponse/>"),
-    Request.CURRENT_TIME: lambda _fields, view: build_frame(49, 1, int(view.time_s)),
+    Request.CURRENT_TIME: lambda _fields, view: build_frame(int(Answer.CURRENT_TIME), 1, int(view.time_s)),
     Request.POSITIONS: _fixed(62, 1),
     Request.ACCOUNT_SUMMARY: _account_summary,
     Request.POSITIONS_MULTI: _echo(72, 1, at=2),
