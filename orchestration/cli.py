@@ -277,5 +277,5 @@ def _send_test_alert(settings: Settings) -> str | None:
         )
         report = delivery.close(timeout_s=_TEST_ALERT_TIMEOUT_S)
     if report.pending or report.failed or not report.delivered:
-        return report.problem or "no answer in time; it is kept and sent later"
+        return report.problem or "it waits while another process sends what came before it"
     return None

@@ -19,7 +19,9 @@ class DeliveryLimits:
         try_timeout_s: For a whole try, whatever trickles in.
         tries_per_round: Failed tries in a row before the rest is left in the outbox.
         backoff_s: The wait after the first failed try; it doubles with each further one.
-        wait_cap_s: The longest wait, whatever a 429 asks for.
+        wait_cap_s: The longest wait between two tries of our own.
+        quiet_cap_s: The longest wait that a 429 is granted: a broken header must not silence the channel for ever.
+        refusals: So many different alerts refused in a row, and the channel is dead: the fault is not the alerts'.
         ping_tries: Tries for one heartbeat.
         other_sender_wait_s: How long to wait for another process that sends.
         backlog_age_s: Alerts older than this become one summary. After six hours a market session is over.
@@ -32,6 +34,8 @@ class DeliveryLimits:
     tries_per_round: int = 5
     backoff_s: float = 1.0
     wait_cap_s: float = 60.0
+    quiet_cap_s: float = 3600.0
+    refusals: int = 2
     ping_tries: int = 3
     other_sender_wait_s: float = 0.25
     backlog_age_s: float = 6 * 3600.0
@@ -44,7 +48,7 @@ class DeliveryReport:
 
     Attributes:
         delivered: How many this delivery brought to the channel (older ones included).
-        failed: How many the channel refused for good.
+        failed: How many the channel refused for good, while it took others.
         pending: How many still wait; the next run sends them.
         problem: Why they wait, for people; None if nothing went wrong last.
     """
@@ -60,7 +64,7 @@ class Verdict(StrEnum):
 
     DELIVERED = "delivered"
     RETRY = "retry"
-    POISON = "poison"  # this alert will never be taken; the others may
+    POISON = "poison"  # this alert is not taken; the others may be. Several in a row: the channel is dead
     DEAD = "dead"  # nothing will ever be taken at this address
 
 
@@ -71,7 +75,7 @@ def judge_status(status: int) -> Verdict:
     """
     if status // 100 == 2:  # noqa: PLR2004 - the class of success
         return Verdict.DELIVERED
-    if status in {401, 403, 404, 405, 410}:
+    if status in {401, 403, 404, 410}:
         return Verdict.DEAD
     if status // 100 == 4 and status not in {407, 408, 425, 429}:  # noqa: PLR2004 - the class of our own mistakes
         return Verdict.POISON

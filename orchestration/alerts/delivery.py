@@ -8,6 +8,10 @@
   same alert twice nor overtake each other. It is never held while waiting.
 * Nothing retries for ever: after `tries_per_round` failures in a row the rest stays in the outbox until there is a new
   alert, `resume_sending` is called, or the next run comes.
+* An alert that is refused (400, 413 and the like) waits until it is known what is at fault. If the channel takes the
+  next one, the alert is; it has failed. If the channel refuses that one too, the channel is: it is dead, both are kept,
+  and nothing more is tried until the operator has a test alert sent. What is known of the channel stands in the outbox,
+  for a run has often no more than one alert to send.
 """
 
 import contextlib
@@ -16,6 +20,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from datetime import timedelta
 
 from orchestration.alerts.alert import Alert, Severity, redact_alert
 from orchestration.alerts.backlog import fold_backlog
@@ -28,7 +33,7 @@ from orchestration.alerts.channel import (
     channel_problem,
     judge_status,
 )
-from orchestration.alerts.discord import build_payload, build_post_address, webhook_problem
+from orchestration.alerts.discord import build_payload, build_post_address, clean, cut, webhook_problem
 from orchestration.alerts.heartbeat import Ping, PingQueue, heartbeat_problem
 from orchestration.alerts.outbox import Outbox, Waiting
 from orchestration.alerts.posting import Cutoff, NotSentError, Reply, send_request
@@ -45,6 +50,9 @@ _LEVELS = {
     Severity.CRITICAL: logging.CRITICAL,
 }
 _IDLE_S = 3600.0  # how long the worker sleeps between looks when nothing is due; every `send` wakes it
+_TOO_MANY = 429
+_REASON_LENGTH = 200  # of what the channel says about a refusal
+_NEW_ADDRESS = "set DISCORD_WEBHOOK_URL to a new one, then run `inv alert.test`"
 _LAST_MOMENT_S = 0.2  # of the time to close: for a request that was cut off to be written down
 
 
@@ -77,6 +85,7 @@ class Delivery:
         own = Redactor(one.reveal() for one in (webhook, heartbeat) if one is not None)
         self._redact: Callable[[str], str] = lambda text: own.text(redact(text))
         self._webhook = webhook if webhook_problem(webhook) is None else None
+        self._key = "" if self._webhook is None else channel_key(self._webhook)
         self._mention = mention
         self._keeps_for_later = webhook is not None and bool(webhook.reveal().strip())
         self._outbox = outbox
@@ -91,13 +100,17 @@ class Delivery:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._unsaved: deque[Alert] = deque()  # the outbox could not take these
+        self._unsaved_refused: list[Alert] = []  # of these, what the channel refused
         self._cutoff: Cutoff | None = None
         self._close_at_s: float | None = None
 
         # The worker's own.
         self._done: set[int] = set()  # settled here, whatever the outbox could write down
+        self._refused: set[int] = set()  # refused here, likewise
         self._problem = channel_problem(outbox, webhook)
         self._is_dead = self._webhook is not None and self._problem is not None
+        self._is_death_recorded = self._is_dead
+        self._is_on_trial = False  # dead, and tried all the same: the operator asked for it
         self._has_work = False
         self._failures = 0
         self._next_alert_s = 0.0
@@ -134,7 +147,17 @@ class Delivery:
 
     def resume_sending(self) -> None:
         """Try again to send what waits: a new round of tries. A long-lived caller does this now and then."""
-        if self._webhook is not None and not self._is_dead:
+        if self._webhook is None:
+            return
+        if self._is_dead and self._is_death_recorded and self._outbox.read_channel_problem(self._key) is None:
+            # Another process has found it alive: `inv alert.test`, run beside a supervisor.
+            with self._lock:
+                self._unsaved.extendleft(reversed(self._unsaved_refused))
+                self._unsaved_refused.clear()
+            self._refused.clear()
+            self._problem = None
+            self._is_dead = False
+        if not self._is_dead:
             with self._lock:
                 self._has_work = True
                 self._failures = 0
@@ -142,9 +165,13 @@ class Delivery:
             self._start_worker()
 
     def forget_channel_problem(self) -> None:
-        """Try a channel again that is remembered as dead: the operator asks for it (`inv alert.test`)."""
+        """Try a channel again that is remembered as dead: the operator asks for it (`inv alert.test`).
+
+        It stays on record as dead until it takes an alert.
+        """
         if self._webhook is not None:
-            self._outbox.clear_channel(channel_key(self._webhook))
+            self._outbox.forget_refusals(self._key)
+            self._is_on_trial = True
             self._is_dead = False
             self._problem = None
 
@@ -162,7 +189,7 @@ class Delivery:
         return DeliveryReport(
             delivered=self._delivered,
             failed=self._failed,
-            pending=len(self._read_waiting()) + len(self._unsaved),
+            pending=len(self._read_waiting()) + len(self._unsaved) + len(self._unsaved_refused),
             problem=self._problem,
         )
 
@@ -221,20 +248,42 @@ class Delivery:
             if not may_send:
                 self._next_alert_s = self._clock.monotonic_s() + self._limits.other_sender_wait_s
                 return
+            if self._must_be_quiet():
+                return
             with self._lock:
                 self._has_work = False  # before looking: an alert that comes now sets it again
-            waiting = self._read_waiting()
+            waiting = self._read_untried()
             if fold_backlog(self._outbox, waiting, now=self._clock.now(), limits=self._limits):
-                waiting = self._read_waiting()
+                waiting = self._read_untried()
             if waiting:
                 self._has_work = True
-                self._send_stored(waiting[0])
+                # On trial, the newest one is the test alert: after a refusal it tells whether the channel is at fault.
+                self._send_stored(waiting[-1 if self._is_on_trial and self._refused else 0])
             elif self._unsaved:
                 self._has_work = True
                 self._send_unsaved(self._unsaved[0])
 
+    def _must_be_quiet(self) -> bool:
+        """Whether the channel asked this process or another one for quiet. The next try then waits for its end."""
+        until = self._outbox.read_quiet_until(self._key)
+        if until is None:
+            return False
+        left_s = (until - self._clock.now()).total_seconds()
+        if not 0 < left_s <= self._limits.quiet_cap_s:
+            return False  # it is over, or the clock was set back: nobody wrote down more than the cap
+        self._next_alert_s = self._asked_until_s = self._clock.monotonic_s() + left_s
+        self._problem = f"alerts wait: the channel answered {_TOO_MANY} and asked for quiet until {until:%H:%M:%S} UTC"
+        return True
+
     def _read_waiting(self) -> list[Waiting]:
         return [one for one in self._outbox.read_pending_alerts() if one.id not in self._done]
+
+    def _read_untried(self) -> list[Waiting]:
+        """What waits, but for what the channel has refused since it took one last."""
+        return [one for one in self._read_waiting() if not self._is_refused(one)]
+
+    def _is_refused(self, waiting: Waiting) -> bool:
+        return waiting.refused_by == self._key or waiting.id in self._refused
 
     def _send_stored(self, waiting: Waiting) -> None:
         try:
@@ -255,10 +304,11 @@ class Delivery:
             self._settle(waiting.id)
             self._outbox.mark_delivered(waiting.id)
             self._delivered += 1
+            self._find_alive()
         elif verdict is Verdict.POISON:
-            self._settle(waiting.id)
-            self._outbox.mark_failed(waiting.id, note)
-            self._failed += 1
+            self._refused.add(waiting.id)
+            self._outbox.mark_refused(waiting.id, self._key, note)
+            self._judge_refusals(note)
         else:
             self._outbox.mark_undelivered(waiting.id, note, is_unsure=waiting.is_unsure)
 
@@ -268,12 +318,52 @@ class Delivery:
         except NotSentError as error:
             self._fail_try(error.reason, None)
             return
-        verdict, _ = self._weigh(reply)
-        if verdict in {Verdict.DELIVERED, Verdict.POISON}:
+        verdict, note = self._weigh(reply)
+        if verdict is Verdict.DELIVERED:
             with self._lock:
                 self._unsaved.popleft()
-            self._delivered += verdict is Verdict.DELIVERED
-            self._failed += verdict is Verdict.POISON
+            self._delivered += 1
+            self._find_alive()
+        elif verdict is Verdict.POISON:
+            with self._lock:
+                self._unsaved_refused.append(self._unsaved.popleft())
+            self._judge_refusals(note)
+
+    def _find_alive(self) -> None:
+        """The channel took an alert: it is not dead, and whatever it refused before that is itself at fault."""
+        refused = {one.id for one in self._read_waiting() if self._is_refused(one)}
+        self._done |= refused
+        self._outbox.fail_refused(self._key)
+        with self._lock:
+            refused_count = len(refused) + len(self._unsaved_refused)
+            self._unsaved_refused.clear()
+        self._refused.clear()
+        self._failed += refused_count
+        if refused_count:
+            self._log.warning("The channel refused %d alert(s) for good and takes the others", refused_count)
+        if self._is_on_trial:
+            self._is_on_trial = False
+            self._outbox.clear_channel(self._key)
+
+    def _judge_refusals(self, note: str) -> None:
+        """An alert was refused: a channel that refuses different ones in a row is at fault itself."""
+        refused_count = sum(self._is_refused(one) for one in self._read_waiting()) + len(self._unsaved_refused)
+        if refused_count < self._limits.refusals:
+            self._problem = f"{note}; the alert is kept"
+            self._log.warning("An alert was refused (%s); it is kept, and the others go on", note)
+            return
+        self._find_dead(
+            f"the alert channel is dead: it refused {refused_count} different alerts in a row, last time {note}; "
+            f"{_NEW_ADDRESS} (one of a text channel: a forum's takes no plain message)"
+        )
+
+    def _find_dead(self, problem: str) -> None:
+        """Nothing more is sent to the channel. What waits is kept, what it refused included."""
+        self._is_dead = True
+        self._problem = problem
+        self._outbox.mark_channel_dead(self._key, problem)
+        self._is_death_recorded = self._outbox.read_channel_problem(self._key) is not None
+        self._log.error("Alerts no longer reach anybody: %s", problem)
 
     def _settle(self, alert_id: int) -> None:
         """It is not to be sent again by this process, even if the outbox cannot write that down (a full disk)."""
@@ -282,22 +372,17 @@ class Delivery:
     def _weigh(self, reply: Reply) -> tuple[Verdict, str]:
         """Draw the consequences of an answer for the channel; the verdict and a note for the alert."""
         verdict = judge_status(reply.status)
-        note = f"the channel answered {reply.status}"
+        reason = cut(clean(self._redact(reply.reason)).replace("\n", " "), _REASON_LENGTH)
+        note = f"the channel answered {reply.status}" + (f": {reason}" if reason else "")
         if verdict is Verdict.DELIVERED:
             self._failures = 0
             self._problem = None
-        elif verdict is Verdict.POISON:
-            self._log.warning("An alert was refused for good (HTTP %s); the others go on", reply.status)
         elif verdict is Verdict.DEAD:
-            self._is_dead = True
-            self._problem = (
-                f"the alert channel is dead (HTTP {reply.status}): the webhook was deleted or its address is wrong; "
-                "set DISCORD_WEBHOOK_URL to a new one, then run `inv alert.test`"
+            said = f"HTTP {reply.status}" + (f": {reason}" if reason else "")
+            self._find_dead(
+                f"the alert channel is dead ({said}): the webhook was deleted or its address is wrong; {_NEW_ADDRESS}"
             )
-            if self._webhook is not None:
-                self._outbox.mark_channel_dead(channel_key(self._webhook), self._problem)
-            self._log.error("Alerts no longer reach anybody: %s", self._problem)
-        else:
+        elif verdict is Verdict.RETRY:
             self._fail_try(note, reply.retry_after_s)
         return verdict, note
 
@@ -305,9 +390,12 @@ class Delivery:
         self._failures += 1
         self._problem = f"alerts wait: {reason}"
         wait_s = self._limits.backoff_s * 2 ** (self._failures - 1) if retry_after_s is None else retry_after_s
-        self._next_alert_s = self._clock.monotonic_s() + min(wait_s, self._limits.wait_cap_s)
+        cap_s = self._limits.wait_cap_s if retry_after_s is None else self._limits.quiet_cap_s
+        self._next_alert_s = self._clock.monotonic_s() + min(wait_s, cap_s)
         if retry_after_s is not None:
             self._asked_until_s = self._next_alert_s
+            # Written down: the next process, or one that runs beside this one, must not ask sooner.
+            self._outbox.mark_quiet(self._key, self._clock.now() + timedelta(seconds=min(wait_s, cap_s)))
         if self._failures >= self._limits.tries_per_round:
             self._has_work = False
             self._log.warning("Alerts could not be sent (%s); they are kept and sent later", reason)

@@ -38,6 +38,7 @@ COLOURS = {
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _DISCORD_HOST = re.compile(r"(?:[a-z0-9-]+\.)?discord(?:app)?\.com")
+_SLACK_HOST = re.compile(r"hooks\.slack(?:-gov)?\.com")
 _DISCORD_PATH = re.compile(r"/api/(?:v\d+/)?webhooks/\d+/[\w-]+(?:/(?:slack|github))?/?")
 
 
@@ -74,11 +75,13 @@ def build_payload(alert: Alert, *, mention: str | None = None, may_be_repeat: bo
 def build_post_address(url: str) -> str:
     """The address that is posted to. Discord answers only once the message is stored if it is asked to (`wait=true`).
 
-    Other services get the address as it was configured.
+    Its variants for messages in Slack's or GitHub's format refuse those in its own, so their ending is left out. Other
+    services get the address as it was configured.
     """
     parts = urllib.parse.urlsplit(url.strip())
     if not _DISCORD_HOST.fullmatch(parts.hostname or ""):
         return url.strip()
+    parts = parts._replace(path=re.sub(r"(/webhooks/\d+/[\w-]+)/(?:slack|github)/?$", r"\1", parts.path))
     query = [pair for pair in urllib.parse.parse_qsl(parts.query) if pair[0] != "wait"]
     return urllib.parse.urlunsplit(parts._replace(query=urllib.parse.urlencode([*query, ("wait", "true")])))
 
@@ -100,6 +103,8 @@ def webhook_problem(url: Secret | None) -> str | None:
     parts = urllib.parse.urlsplit(url.reveal())
     if _DISCORD_HOST.fullmatch(parts.hostname or "") and not _DISCORD_PATH.fullmatch(parts.path):
         return "DISCORD_WEBHOOK_URL is not a webhook's address: Discord's end in /api/webhooks/ID/TOKEN"
+    if _SLACK_HOST.fullmatch(parts.hostname or ""):
+        return "DISCORD_WEBHOOK_URL is Slack's: Slack refuses every message in Discord's format"
     if parts.path in {"", "/"}:
         return "DISCORD_WEBHOOK_URL is not a webhook's address: nothing follows the host's name"
     return None

@@ -29,6 +29,11 @@ class Waiting(Protocol):
         """Whether an earlier try may have arrived."""
         ...
 
+    @property
+    def refused_by(self) -> str:
+        """The key of the channel that refused it, and has taken none since; empty where none did."""
+        ...
+
 
 class Outbox(Protocol):
     """Where alerts wait. `orchestration.journal.Journal` is one; no method raises."""
@@ -59,6 +64,18 @@ class Outbox(Protocol):
         """The channel will never take it."""
         ...
 
+    def mark_refused(self, alert_id: int, key: str, note: str) -> None:
+        """The channel refused it. It waits until it is known whether the alert or the channel is at fault."""
+        ...
+
+    def fail_refused(self, key: str) -> int:
+        """The channel took another one: those that it had refused are at fault. Returns how many there were."""
+        ...
+
+    def forget_refusals(self, key: str) -> None:
+        """The channel was at fault: what it refused is to be sent again."""
+        ...
+
     def replace_by_summary(
         self, alert_ids: Sequence[int], *, run_id: str, severity: str, title: str, body: str, at: datetime
     ) -> bool:
@@ -79,4 +96,12 @@ class Outbox(Protocol):
 
     def clear_channel(self, key: str) -> None:
         """Try the channel again."""
+        ...
+
+    def read_quiet_until(self, key: str) -> datetime | None:
+        """Until when the channel asked for quiet, aware; None if it did not."""
+        ...
+
+    def mark_quiet(self, key: str, until: datetime) -> None:
+        """The channel asked for quiet until then."""
         ...

@@ -15,7 +15,7 @@ import os
 import socket
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -26,7 +26,7 @@ from orchestration.system.clock import Clock
 if TYPE_CHECKING:
     import requests
 
-_ANSWER_BYTES = 16 * 1024  # the answer to a 429 has some hundred bytes; nothing else of an answer is read
+_ANSWER_BYTES = 16 * 1024  # an answer that says why has some hundred bytes; nothing else of an answer is read
 _LIBRARY_LOGGERS = ("urllib3", "requests", "charset_normalizer")
 _TOO_MANY = 429
 
@@ -38,10 +38,12 @@ class Reply:
     Attributes:
         status: The HTTP status.
         retry_after_s: How long it asked to wait, or None.
+        reason: Why it refused, in its own words; empty if it gave none. Foreign text: not redacted, not cleaned.
     """
 
     status: int
     retry_after_s: float | None = None
+    reason: str = ""
 
 
 class NotSentError(Exception):
@@ -123,10 +125,7 @@ def send_request(
     Raises:
         NotSentError: There was no answer.
     """
-    import requests
-    import urllib3.exceptions
-
-    known = (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
+    known = _library_errors()
     try:
         with _quiet_library(), _open_session(address, cutoff) as session:
             response = session.request(
@@ -140,7 +139,7 @@ def send_request(
                 auth=_no_auth,
             )
             with contextlib.closing(response):
-                return Reply(status=response.status_code, retry_after_s=_read_retry_after_s(response, clock))
+                return _read_reply(response, clock)
     except known as error:
         reason, is_certain = _describe(error)
         if cutoff.is_cut:
@@ -150,6 +149,13 @@ def send_request(
         is_unsure = cutoff.was_connected and not is_certain
     # Outside the handler: the library's exception, which holds the address, is not chained to ours.
     raise NotSentError(reason, is_unsure=is_unsure)
+
+
+def _library_errors() -> tuple[type[Exception], ...]:
+    import requests
+    import urllib3.exceptions
+
+    return (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError)
 
 
 def _no_auth(request: "requests.PreparedRequest") -> "requests.PreparedRequest":
@@ -186,18 +192,58 @@ def _open_session(address: str, cutoff: Cutoff) -> Iterator["requests.Session"]:
         yield session
 
 
-def _read_retry_after_s(response: "requests.Response", clock: Clock) -> float | None:
-    """How long a 429 asks to wait. `X-RateLimit-Reset-After` first: it is in seconds in every version of the API."""
-    if response.status_code != _TOO_MANY:
-        return None
-    for header in ("X-RateLimit-Reset-After", "Retry-After"):
-        if (wait_s := parse_wait_s(response.headers.get(header), clock)) is not None:
+def _read_reply(response: "requests.Response", clock: Clock) -> Reply:
+    """The status, and of a refusal what the body says. A body that breaks off takes nothing from the status."""
+    status = response.status_code
+    if status // 100 != 4:  # noqa: PLR2004 - the class of what is refused; the status says all about the others
+        return Reply(status=status)
+    content = b""
+    with contextlib.suppress(*_library_errors()):
+        content = response.raw.read(_ANSWER_BYTES)
+    if status == _TOO_MANY:
+        return Reply(status=status, retry_after_s=read_wait_s(response.headers, content, clock))
+    return Reply(status=status, reason=read_reason(content))
+
+
+def read_wait_s(headers: Mapping[str, str], content: bytes, clock: Clock) -> float | None:
+    """How long a 429 asks to wait, in seconds; None if it does not say.
+
+    `X-RateLimit-Reset-After` comes first: it is in seconds in every version of Discord's API. But it is about one
+    route's bucket, so for a limit that is global or shared with others it says nothing.
+    """
+    document = _read_document(content)
+    is_global = "X-RateLimit-Global" in headers or document.get("global") is True
+    is_wider = is_global or headers.get("X-RateLimit-Scope", "").lower() in {"global", "shared"}
+    for header in ("Retry-After",) if is_wider else ("X-RateLimit-Reset-After", "Retry-After"):
+        if (wait_s := parse_wait_s(headers.get(header), clock)) is not None:
             return wait_s
+    return parse_wait_s(str(document.get("retry_after")), clock)
+
+
+def read_reason(content: bytes) -> str:
+    """Why a request was refused: the `message` of a JSON document with its code, or a line of plain text; else empty.
+
+    Args:
+        content: The body. One that fills the buffer may break off in the middle of a secret; nothing of it is used.
+    """
+    if len(content) >= _ANSWER_BYTES:
+        return ""
+    document = _read_document(content)
+    for name in ("message", "error", "detail"):
+        if isinstance(found := document.get(name), str) and found.strip():
+            code = document.get("code")
+            return f"{found.strip()} (code {code})" if isinstance(code, int) and code else found.strip()
+    text = content.decode("utf-8", "replace").strip()
+    # A page, or a document of another shape, is nothing that a person reads in one line.
+    return "" if text[:1] in {"<", "{", "["} else text.partition("\n")[0]
+
+
+def _read_document(content: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(response.raw.read(_ANSWER_BYTES))
-        return parse_wait_s(str(document["retry_after"]), clock)
-    except (ValueError, KeyError, TypeError):
-        return None
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def parse_wait_s(text: str | None, clock: Clock) -> float | None:

@@ -5,7 +5,13 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from orchestration.journal.records import AlertDelivery, PendingAlert, fetch_channel_problem, fetch_pending_alerts
+from orchestration.journal.records import (
+    AlertDelivery,
+    PendingAlert,
+    fetch_channel_problem,
+    fetch_pending_alerts,
+    fetch_quiet_until,
+)
 from orchestration.journal.store import Store, storable
 from orchestration.system.lock import LockHeldError, hold_lock
 
@@ -93,6 +99,37 @@ class OutboxStore(Store):
             None,
         )
 
+    def mark_refused(self, alert_id: int, key: str, note: str) -> None:
+        """The channel with this key refused it; it waits until it is known which of the two is at fault."""
+        self._write(
+            lambda connection: connection.execute(
+                "UPDATE alerts SET refused_by = ?, claimed_by = NULL, note = ? WHERE id = ?",
+                (key, self._text(note), alert_id),
+            ),
+            None,
+        )
+
+    def fail_refused(self, key: str) -> int:
+        """The channel with this key took another one: those that it had refused are at fault. Returns their number."""
+
+        def work(connection: sqlite3.Connection) -> int:
+            return connection.execute(
+                "UPDATE alerts SET delivery = ? WHERE delivery = ? AND refused_by = ?",
+                (AlertDelivery.FAILED.value, AlertDelivery.PENDING.value, key),
+            ).rowcount
+
+        return self._write(work, 0)
+
+    def forget_refusals(self, key: str) -> None:
+        """What the channel with this key refused is to be sent again."""
+        self._write(
+            lambda connection: connection.execute(
+                "UPDATE alerts SET refused_by = '' WHERE delivery = ? AND refused_by = ?",
+                (AlertDelivery.PENDING.value, key),
+            ),
+            None,
+        )
+
     def replace_by_summary(  # noqa: D417 - the texts say what they are
         self, alert_ids: Sequence[int], *, run_id: str, severity: str, title: str, body: str, at: datetime
     ) -> bool:
@@ -167,5 +204,18 @@ class OutboxStore(Store):
         """The channel with this key is to be tried again."""
         self._write(
             lambda connection: connection.execute("DELETE FROM dead_channels WHERE key = ?", (key,)),
+            None,
+        )
+
+    def read_quiet_until(self, key: str) -> datetime | None:
+        """Until when the channel with this key asked for quiet, aware; None if it did not."""
+        return self._read(lambda connection: fetch_quiet_until(connection, key), None)
+
+    def mark_quiet(self, key: str, until: datetime) -> None:
+        """The channel with this key asked for quiet until then: the next process must know it too."""
+        self._write(
+            lambda connection: connection.execute(
+                "INSERT OR REPLACE INTO quiet_channels (key, until) VALUES (?, ?)", (key, until.isoformat())
+            ),
             None,
         )

@@ -133,6 +133,7 @@ class PendingAlert:
         at: When it happened, UTC.
         tries: How many times it was posted.
         is_unsure: Whether an earlier try was begun and its outcome is not known: it may have arrived.
+        refused_by: The key of the channel that refused it, and has taken none since; empty where none did.
     """
 
     id: int
@@ -141,6 +142,7 @@ class PendingAlert:
     at: datetime
     tries: int
     is_unsure: bool
+    refused_by: str = ""
 
 
 def fetch_runs(
@@ -199,7 +201,7 @@ def fetch_pending_alerts(connection: sqlite3.Connection) -> list[PendingAlert]:
         sqlite3.Error: The file cannot be read.
     """
     rows = connection.execute(
-        "SELECT id, run_id, body, at, tries, claimed_by FROM alerts WHERE delivery = ? ORDER BY place, id",
+        "SELECT id, run_id, body, at, tries, claimed_by, refused_by FROM alerts WHERE delivery = ? ORDER BY place, id",
         (AlertDelivery.PENDING.value,),
     ).fetchall()
     return [
@@ -210,6 +212,7 @@ def fetch_pending_alerts(connection: sqlite3.Connection) -> list[PendingAlert]:
             at=datetime.fromisoformat(row[3]),
             tries=row[4],
             is_unsure=row[5] is not None,
+            refused_by=row[6],
         )
         for row in rows
     ]
@@ -223,6 +226,17 @@ def fetch_channel_problem(connection: sqlite3.Connection, key: str) -> str | Non
     """
     row = connection.execute("SELECT problem FROM dead_channels WHERE key = ?", (key,)).fetchone()
     return None if row is None else str(row[0])
+
+
+def fetch_quiet_until(connection: sqlite3.Connection, key: str) -> datetime | None:
+    """Until when the channel asked for quiet, or None.
+
+    Raises:
+        sqlite3.Error: The file cannot be read.
+        ValueError: What stands there is no time.
+    """
+    row = connection.execute("SELECT until FROM quiet_channels WHERE key = ?", (key,)).fetchone()
+    return None if row is None else datetime.fromisoformat(row[0])
 
 
 def _fetch_steps(connection: sqlite3.Connection, run_id: str) -> tuple[StepRecord, ...]:

@@ -92,6 +92,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX events_by_time ON events (at)",
         "CREATE INDEX alerts_by_time ON alerts (at)",
     ),
+    (
+        # The key of the channel that refused an alert while it waits; and until when a channel asked for quiet.
+        "ALTER TABLE alerts ADD COLUMN refused_by TEXT NOT NULL DEFAULT ''",
+        "CREATE TABLE quiet_channels (key TEXT PRIMARY KEY, until TEXT NOT NULL)",
+    ),
 )
 VERSION = len(MIGRATIONS)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.alerts.alert import Severity
+from orchestration.alerts.channel import channel_key
 from orchestration.alerts.delivery import channel_problem
 from orchestration.alerts.heartbeat import Ping
 from orchestration.journal import AlertDelivery, JournalReader
@@ -214,6 +215,216 @@ def test_an_alert_that_is_refused_for_good_does_not_block_the_others(tmp_path: P
             AlertDelivery.FAILED,
             AlertDelivery.DELIVERED,
         ]
+
+
+_FORUM = b'{"message": "Webhooks posted to forum channels must have a thread_name or thread_id", "code": 220001}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "reason"),
+    [
+        (
+            400,
+            _FORUM,
+            "answered 400: Webhooks posted to forum channels must have a thread_name or thread_id (code 220001)",
+        ),
+        (400, b"invalid_payload", "answered 400: invalid_payload"),
+        (405, b"<html>Method Not Allowed</html>", "answered 405;"),
+        (413, b"", "answered 413;"),
+        (422, b"", "answered 422;"),
+    ],
+)
+def test_a_channel_that_refuses_different_alerts_in_a_row_is_dead_and_every_alert_is_kept(
+    tmp_path: Path, status: int, body: bytes, reason: str
+) -> None:
+    refuse = answer(status, body=body)
+    with run_channel(*[refuse] * 20) as channel:
+        with open_journal(tmp_path) as journal:
+            delivery = make_delivery(journal, channel.webhook)
+            for number in range(4):
+                delivery.send(make_alert(f"alert {number}"))
+            report = delivery.close()
+            assert channel.titles == ["alert 0", "alert 1"]
+            assert (report.delivered, report.failed, report.pending) == (0, 0, 4)
+            assert report.problem is not None
+            assert report.problem.startswith("the alert channel is dead")
+            assert reason in report.problem
+        shown = channel_problem(JournalReader(tmp_path / "journal.sqlite3"), channel.webhook)
+        assert shown == report.problem
+        with open_journal(tmp_path) as journal:
+            delivery = make_delivery(journal, channel.webhook)
+            delivery.send(make_alert("alert 4"))
+            delivery.resume_sending()
+            assert delivery.close().pending == 5
+        assert len(channel.received) == 2
+    with run_channel() as mended, open_journal(tmp_path) as journal:
+        delivery = make_delivery(journal, mended.webhook)
+        delivery.resume_sending()
+        assert delivery.close().delivered == 5
+        assert mended.titles == [f"alert {number}" for number in range(5)]
+
+
+def test_refusals_add_up_over_processes_that_have_one_alert_each(tmp_path: Path) -> None:
+    with run_channel(*[answer(400)] * 9) as channel:
+        problems = []
+        for number in range(3):
+            with open_journal(tmp_path) as journal:
+                delivery = make_delivery(journal, channel.webhook)
+                delivery.send(make_alert(f"alert {number}"))
+                report = delivery.close()
+                assert (report.failed, report.pending) == (0, number + 1)
+                problems.append(report.problem or "")
+        assert channel.titles == ["alert 0", "alert 1"]
+        assert problems[0] == "the channel answered 400; the alert is kept"
+        assert all("dead" in problem for problem in problems[1:])
+
+
+def test_a_refused_alert_has_failed_once_the_channel_takes_another_one(tmp_path: Path) -> None:
+    with run_channel(answer(400)) as channel:
+        for title in ("bad", "good", "better"):
+            with open_journal(tmp_path) as journal:
+                delivery = make_delivery(journal, channel.webhook)
+                delivery.send(make_alert(title))
+                report = delivery.close()
+                assert channel_problem(journal, channel.webhook) is None
+        assert channel.titles == ["bad", "good", "better"]
+        assert report.pending == 0
+        assert "the channel answered 400" in _notes(tmp_path / "journal.sqlite3")[0]
+
+
+def test_refusals_with_a_success_between_them_do_not_add_up(tmp_path: Path) -> None:
+    script = [answer(400), answer(204)] * 4
+    with run_channel(*script) as channel, open_journal(tmp_path) as journal:
+        delivery = make_delivery(journal, channel.webhook)
+        for number in range(8):
+            delivery.send(make_alert(f"alert {number}"))
+        report = delivery.close()
+        assert (report.delivered, report.failed, report.pending) == (4, 4, 0)
+        assert channel_problem(journal, channel.webhook) is None
+
+
+def test_a_channel_that_refused_everything_is_alive_again_once_a_test_alert_is_taken(tmp_path: Path) -> None:
+    with run_channel(*[answer(400)] * 4) as channel:
+        with open_journal(tmp_path) as journal:
+            delivery = make_delivery(journal, channel.webhook)
+            for title in ("one", "two", "three"):
+                delivery.send(make_alert(title))
+            delivery.close()
+        with open_journal(tmp_path) as journal:  # in vain
+            delivery = make_delivery(journal, channel.webhook)
+            delivery.forget_channel_problem()
+            delivery.send(make_alert("test 1"))
+            assert "dead" in (delivery.close().problem or "")
+            assert channel_problem(journal, channel.webhook) is not None
+        assert channel.titles == ["one", "two", "one", "test 1"]
+        with open_journal(tmp_path) as journal:
+            delivery = make_delivery(journal, channel.webhook)
+            delivery.forget_channel_problem()
+            delivery.send(make_alert("test 2"))
+            report = delivery.close()
+            assert (report.delivered, report.pending, report.problem) == (5, 0, None)
+            assert channel_problem(journal, channel.webhook) is None
+        assert channel.titles[4:] == ["one", "two", "three", "test 1", "test 2"]
+
+
+def test_two_bad_alerts_do_not_keep_a_test_alert_from_the_channel(tmp_path: Path) -> None:
+    with run_channel(*[answer(400)] * 3) as channel, open_journal(tmp_path) as journal:
+        delivery = make_delivery(journal, channel.webhook)
+        for title in ("bad", "worse"):
+            delivery.send(make_alert(title))
+        assert "dead" in (delivery.close().problem or "")
+        delivery = make_delivery(journal, channel.webhook)
+        delivery.forget_channel_problem()
+        delivery.send(make_alert("test"))
+        report = delivery.close()
+        assert channel.titles == ["bad", "worse", "bad", "test", "worse"]
+        assert (report.delivered, report.failed, report.pending) == (2, 1, 0)
+
+
+@pytest.mark.parametrize("refusal", [answer(404), answer(400)])
+def test_a_process_that_runs_on_learns_that_another_one_found_the_channel_alive(
+    tmp_path: Path, refusal: Behaviour
+) -> None:
+    with run_channel(*[refusal] * 2) as channel, open_journal(tmp_path) as journal:
+        supervisor = make_delivery(journal, channel.webhook)
+        supervisor.send(make_alert("one"))
+        supervisor.send(make_alert("two"))
+        wait_until(lambda: channel_problem(journal, channel.webhook) is not None, "the channel is found dead")
+        channel.script.clear()
+        supervisor.resume_sending()
+        with open_journal(tmp_path) as other:
+            delivery = make_delivery(other, channel.webhook)
+            delivery.forget_channel_problem()
+            delivery.send(make_alert("test"))
+            assert delivery.close().problem is None
+        supervisor.resume_sending()
+        supervisor.send(make_alert("three"))
+        assert supervisor.close().problem is None
+        assert channel.titles[-4:] == ["one", "two", "test", "three"]
+
+
+def test_a_channel_that_refuses_everything_is_dead_where_no_journal_can_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite3").mkdir()  # a folder in its place
+    with run_channel(*[answer(400)] * 9) as channel, open_journal(tmp_path) as journal:
+        delivery = make_delivery(journal, channel.webhook)
+        for number in range(4):
+            delivery.send(make_alert(f"alert {number}"))
+        wait_until(lambda: len(channel.received) == 2, "the two refusals")
+        delivery.resume_sending()
+        report = delivery.close()
+        assert len(channel.received) == 2
+        assert report.pending == 4
+        assert "dead" in (report.problem or "")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Retry-After": "600"},
+        {"X-RateLimit-Reset-After": "600.25"},
+        {"X-RateLimit-Global": "true", "X-RateLimit-Reset-After": "0.01", "Retry-After": "600"},
+    ],
+)
+def test_the_quiet_that_the_channel_asked_for_is_kept_by_the_next_process(
+    tmp_path: Path, headers: dict[str, str]
+) -> None:
+    with run_channel(answer(429, headers)) as channel:
+        with open_journal(tmp_path) as journal:
+            delivery = make_delivery(journal, channel.webhook)
+            delivery.send(make_alert("one"))
+            assert delivery.close().pending == 1
+        with open_journal(tmp_path) as journal:
+            delivery = make_delivery(journal, channel.webhook)
+            delivery.send(make_alert("two"))
+            delivery.resume_sending()
+            report = delivery.close()
+            assert report.pending == 2
+            assert "asked for quiet until" in (report.problem or "")
+        assert channel.titles == ["one"]
+
+
+def test_the_quiet_that_another_process_was_asked_for_is_kept_beside_it_and_ends(tmp_path: Path) -> None:
+    with run_channel(answer(204), answer(429, {"Retry-After": "0.6"})) as channel, open_journal(tmp_path) as journal:
+        long_lived = make_delivery(journal, channel.webhook)
+        long_lived.send(make_alert("one"))
+        wait_until(lambda: not journal.read_pending_alerts(), "the first one")
+        with open_journal(tmp_path) as other:
+            delivery = make_delivery(other, channel.webhook)
+            delivery.send(make_alert("two"))
+            wait_until(lambda: len(channel.received) == 2, "the rate limit")
+            delivery.close(timeout_s=0.4)
+        long_lived.send(make_alert("three"))
+        assert long_lived.close().pending == 0
+        assert channel.titles == ["one", "two", "two", "three"]
+        assert channel.received[2].at_s - channel.received[1].at_s >= 0.59
+
+
+def test_a_quiet_that_lies_in_another_year_does_not_silence_the_channel_for_ever(tmp_path: Path) -> None:
+    with run_channel() as channel, open_journal(tmp_path) as journal:
+        journal.mark_quiet(channel_key(channel.webhook), CLOCK.now() + timedelta(days=400))  # the clock was set back
+        delivery = make_delivery(journal, channel.webhook)
+        delivery.send(make_alert("one"))
+        assert delivery.close().delivered == 1
 
 
 def test_an_unreadable_alert_in_the_outbox_does_not_block_the_others(tmp_path: Path) -> None:

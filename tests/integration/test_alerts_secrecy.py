@@ -77,6 +77,11 @@ _FAULTS = {
     "dead": answer(404),
     "broken": answer(500),
     "refuses the alert": answer(400),
+    "refuses it with its address": answer(
+        400, body=f'{{"message": "no hook http://x/api/webhooks/42/{TOKEN}"}}'.encode()
+    ),
+    "refuses it in a long line": answer(400, body=b"y" * 190 + TOKEN.encode()),
+    "refuses it without an end": answer(400, body=(b"z" * 100 + TOKEN.encode()) * 200),
     "redirects": answer(302, {"Location": f"http://127.0.0.1:1/api/webhooks/42/{TOKEN}"}),
     "rate-limits": answer(429, {"Retry-After": "0.01"}),
     "takes it": answer(204),

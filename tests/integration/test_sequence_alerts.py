@@ -143,6 +143,32 @@ def test_alert_test_says_whether_it_arrived(alerted: System, channel: Channel) -
     assert next(check for check in checks if check["name"] == "alerts")["status"] == "warn"
 
 
+def test_a_channel_that_refuses_everything_is_shown_and_keeps_what_it_was_sent(
+    alerted: System, channel: Channel
+) -> None:
+    body = b'{"message": "Webhooks posted to forum channels must have a thread_id", "code": 220001}'
+    channel.script += [answer(400, body=body)] * 50
+    alerted.use_plan()
+    tried = alerted.inv("alert.test", "--json")
+    assert tried.document["problem"] == (
+        "the channel answered 400: Webhooks posted to forum channels must have a thread_id (code 220001); "
+        "the alert is kept"
+    )
+    assert alerted.startup().code == 0
+    assert len(channel.received) == 2
+    checks = alerted.inv("preflight", "--json").document["checks"]
+    told = [
+        next(check for check in checks if check["name"] == "alerts")["detail"],
+        alerted.inv("status", "--json").document["alerts"]["problem"],
+    ]
+    assert all("is dead" in text and "must have a thread_id (code 220001)" in text for text in told)
+    channel.script.clear()
+    assert alerted.inv("alert.test").code == 0
+    titles = [title.removeprefix("[SIMULATED] ") for title in channel.titles[2:]]
+    assert titles == ["Test alert", "Start-up begun", "Gateway starting", "Bot started", "Operational", "Test alert"]
+    assert alerted.inv("status", "--json").document["alerts"]["problem"] is None
+
+
 def _all_argument_lists() -> str:
     return subprocess.run(["ps", "-axww", "-o", "args"], capture_output=True, text=True, check=True).stdout
 

@@ -9,7 +9,7 @@ from orchestration.alerts.alert import Alert, Severity, redact_alert
 from orchestration.alerts.backlog import build_summary, choose_backlog
 from orchestration.alerts.channel import Verdict, channel_key, judge_status
 from orchestration.alerts.heartbeat import Ping, build_ping_address, heartbeat_problem
-from orchestration.alerts.posting import parse_wait_s
+from orchestration.alerts.posting import parse_wait_s, read_reason, read_wait_s
 from orchestration.journal import PendingAlert
 from orchestration.redaction import Redactor
 from orchestration.settings import Secret
@@ -87,6 +87,7 @@ def test_only_the_last_lines_of_endless_evidence_are_kept() -> None:
         (401, Verdict.DEAD),
         (403, Verdict.DEAD),
         (404, Verdict.DEAD),
+        (405, Verdict.POISON),
         (408, Verdict.RETRY),
         (413, Verdict.POISON),
         (429, Verdict.RETRY),
@@ -125,6 +126,48 @@ def test_a_channel_is_remembered_without_its_address() -> None:
 )
 def test_a_wait_is_read_from_a_number_or_a_date(text: str | None, expected: float | None) -> None:
     assert parse_wait_s(text, FakeClock()) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "content", "expected"),
+    [
+        ({"Retry-After": "7"}, b"", 7.0),
+        ({"X-RateLimit-Reset-After": "0.5", "Retry-After": "7"}, b"", 0.5),
+        ({"X-RateLimit-Reset-After": "0.5", "Retry-After": "7", "X-RateLimit-Global": "true"}, b"", 7.0),
+        ({"X-RateLimit-Reset-After": "0.5", "Retry-After": "7", "X-RateLimit-Scope": "shared"}, b"", 7.0),
+        ({"X-RateLimit-Reset-After": "0.5", "Retry-After": "7", "X-RateLimit-Scope": "user"}, b"", 0.5),
+        ({"X-RateLimit-Reset-After": "0.5"}, b'{"global": true, "retry_after": 64.57}', 64.57),
+        ({}, b'{"retry_after": 3}', 3.0),
+        ({}, b"error code: 1015", None),
+        ({}, b"[" * 9000, None),
+    ],
+)
+def test_a_limit_that_is_global_outweighs_the_one_of_the_route(
+    headers: dict[str, str], content: bytes, expected: float | None
+) -> None:
+    assert read_wait_s(headers, content, FakeClock()) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (
+            b'{"message": "Webhooks posted to forum channels need a thread", "code": 220001}',
+            "Webhooks posted to forum channels need a thread (code 220001)",
+        ),
+        (b'{"message": "Not now", "code": 0}', "Not now"),
+        (b'{"error": "too large"}', "too large"),
+        (b"invalid_payload", "invalid_payload"),
+        (b"no_text\r\nsecond line", "no_text\r"),
+        (b"<html><h1>405 Not Allowed</h1></html>", ""),
+        (b'{"embeds": ["0"]}', ""),
+        (b"[1]", ""),
+        (b"", ""),
+        (b"x" * 20_000, ""),
+    ],
+)
+def test_the_reason_of_a_refusal_is_read_from_a_document_or_a_line(content: bytes, reason: str) -> None:
+    assert read_reason(content) == reason
 
 
 @pytest.mark.parametrize(
