@@ -139,7 +139,7 @@ def require(
 
 def _read_todays_plan(path: Path, settings: Settings, clock: Clock) -> Mapping[str, Any]:
     try:
-        plan = read_plan_for_bot(path)
+        plan = read_plan_for_bot(path, extra_schema=settings.gameplan_schema)
     except GameplanError as error:
         raise PrerequisiteError(
             f"{error}.", next_action=f"`inv gameplan.check --path {path}` shows everything that is wrong with it."

@@ -8,16 +8,18 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from orchestration.errors import FallbackWord
-from orchestration.gameplan.extra_schema import extra_problems, is_schemas_own_fault
+from orchestration.gameplan.extra_schema import Judgement, apply_extra_schema
 from orchestration.gameplan.freshness import expected_dates, is_weekend, judge_date
 from orchestration.gameplan.reader import FileContent, parse_plan, read_content
-from orchestration.gameplan.rules import find_problems, find_warnings, is_quarantined
+from orchestration.gameplan.rules import find_problems, find_violations, find_warnings, is_quarantined
 from orchestration.gameplan.verdict import GameplanError, GameplanVerdict
 from orchestration.settings import GameplanFreshness, Settings
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands, SystemCommands
 
 _STILL_BEING_WRITTEN_S = 5.0
+_HASH_CHARACTERS = 12
+_NO_FURTHER_SCHEMA = Judgement(problems=())
 _PAUSES_S = (0.5, 1.0, 1.5)  # three more looks within the five seconds
 
 
@@ -96,10 +98,14 @@ def _look(
     except GameplanError as error:
         return GameplanVerdict(word=error.word, message=error.message, path=path), error.is_unsettled
     digest = sha256(file.content).hexdigest()
+    is_schemas_fault = False
     try:
-        plan = _parse_valid(path, file.content)
+        plan = _parse(path, file.content)
+        further = _NO_FURTHER_SCHEMA
         if extra_schema is not None:
-            _raise_if_any(path, extra_problems(extra_schema, path, digest, commands=commands))
+            further = apply_extra_schema(extra_schema, path, digest, commands=commands)
+            is_schemas_fault = further.is_schemas_own_fault
+        _raise_if_any(path, _find_all_problems(plan, further))
     except GameplanError as error:
         verdict = GameplanVerdict(
             word=error.word,
@@ -109,7 +115,7 @@ def _look(
             content=file.content,
             sha256=digest,
         )
-        return verdict, _is_recent(file, clock) and not is_schemas_own_fault(error.problems)
+        return verdict, _is_recent(file, clock) and not is_schemas_fault
     word, message = _judge_use(path, plan, clock=clock, market_timezone=market_timezone, freshness=freshness)
     warnings = find_warnings(plan)
     if freshness is GameplanFreshness.OFF:
@@ -153,29 +159,58 @@ def _judge_use(
     return word, f"{path}: the plan {relation}: it is dated {plan_date}, expected is {expected} ({market_timezone.key})"
 
 
-def read_plan_for_bot(path: Path) -> Mapping[str, Any]:
-    """The plan that a bot was given: read as safely as the orchestrator reads it, and held against the schema again.
+def read_plan_for_bot(path: Path, *, extra_schema: Path | None = None) -> Mapping[str, Any]:
+    """The plan that a bot was given: read as safely as the orchestrator reads it, and held against the rules again.
 
-    The emergency plan passes. Freshness is not judged here.
+    The emergency plan passes. Freshness is not judged here. A copy made by the orchestrator, whose name holds the hash
+    of its content, has been judged by the operator's own schema already; that schema may not be there where the bot
+    runs, so what it declares is not asked for again.
+
+    Args:
+        path: The plan.
+        extra_schema: `GAMEPLAN_SCHEMA`, for a plan that a person passes to the bot.
 
     Raises:
         GameplanError: It cannot be read, breaks a rule, or is quarantined and yet not strategy C.
     """
-    plan = _parse_valid(path, read_content(path).content)
+    content = read_content(path).content
+    digest = sha256(content).hexdigest()
+    plan = _parse(path, content)
+    if path.name == name_copy(str(plan.get("date")), digest):
+        _raise_if_any(path, find_violations(plan))
+    else:
+        further = _NO_FURTHER_SCHEMA
+        if extra_schema is not None and not _is_emergency(plan):
+            further = apply_extra_schema(extra_schema, path, digest, commands=SystemCommands())
+        _raise_if_any(path, _find_all_problems(plan, further))
     if is_quarantined(plan) and plan["strategy"] != "C":
         raise GameplanError(FallbackWord.GAMEPLAN_QUARANTINED, f"{path}: the plan is quarantined")
     return plan
 
 
-def _parse_valid(path: Path, content: bytes) -> dict[str, Any]:
+def name_copy(plan_date: str, digest: str) -> str:
+    """The name of a checked copy: the plan's date, and enough of the hash of its bytes to tell it from any other."""
+    return f"{plan_date}_{digest[:_HASH_CHARACTERS]}.json"
+
+
+def _is_emergency(plan: Mapping[str, Any]) -> bool:
+    return plan.get("strategy") == "C" and "emergency_reason" in plan
+
+
+def _parse(path: Path, content: bytes) -> dict[str, Any]:
     try:
-        plan = parse_plan(content)
+        return parse_plan(content)
     except ValueError as error:
         raise GameplanError(
             FallbackWord.GAMEPLAN_INVALID, f"{path} is not a valid gameplan: {error}", problems=(str(error),)
         ) from None
-    _raise_if_any(path, find_problems(plan))
-    return plan
+
+
+def _find_all_problems(plan: Mapping[str, Any], further: Judgement) -> tuple[str, ...]:
+    """What is wrong with the plan by both schemas; that the operator's own cannot be used counts for a sound plan."""
+    if further.is_schemas_own_fault:
+        return find_problems(plan) or further.problems
+    return find_problems(plan, declared=further.declared, further=further.problems)
 
 
 def _raise_if_any(path: Path, problems: tuple[str, ...]) -> None:

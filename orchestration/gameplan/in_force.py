@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure
-from orchestration.gameplan.check import read_plan_for_bot
+from orchestration.gameplan.check import name_copy, read_plan_for_bot
 from orchestration.gameplan.reader import read_content
 from orchestration.gameplan.strategy_c import build_strategy_c, render_plan
 from orchestration.gameplan.verdict import GameplanError, GameplanVerdict
@@ -15,7 +15,6 @@ from orchestration.system.clock import Clock
 from orchestration.system.files import write_atomic
 
 _COPIES = "gameplans"
-_HASH_CHARACTERS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +99,7 @@ def _ensure_copy(verdict: GameplanVerdict, folder: Path) -> Path:
     digest = sha256(content).hexdigest()
     if digest != verdict.sha256:
         raise GameplanError(FallbackWord.GAMEPLAN_UNREADABLE, f"the bytes of {verdict.path} are not those judged")
-    copy = folder / f"{verdict.date}_{digest[:_HASH_CHARACTERS]}.json"
+    copy = folder / name_copy(str(verdict.date), digest)
     if not _holds(copy, content):
         _write_and_read_back(copy, content)
     return copy

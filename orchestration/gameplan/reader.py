@@ -22,11 +22,13 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64  # a plan needs four; Python's own limit differs between versions and is met as RecursionError
 _MAX_DIGITS = 309  # the largest double, which is what most JSON readers make of any number, has as many
 _SHOWN_CHARACTERS = 60
+_LONGEST_PLAIN_NAME = 50
 
 _BOM_UTF8 = b"\xef\xbb\xbf"
 # Strings are matched whole so that brackets inside them do not count. The closing quote is optional and the repeat is
 # possessive: an unterminated string is passed over once, and the time stays linear.
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]+|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _HALF_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -208,6 +210,19 @@ def show(value: object) -> str:
     if isinstance(value, str):
         return f'"{_cut("".join(_printable(value[: _SHOWN_CHARACTERS + 1])))}"'
     return _cut(json.dumps(value))
+
+
+def show_place(parts: tuple[str | int, ...]) -> str:
+    """Where a value stands in a plan: `hard_limits.max_daily_loss_pct`, `symbols[3]`, `vix_gate["an odd name"]`."""
+    place = ""
+    for part in parts:
+        if isinstance(part, int):
+            place += f"[{part}]"
+        elif _PLAIN_NAME.fullmatch(part) and len(part) <= _LONGEST_PLAIN_NAME:
+            place += f".{part}" if place else part
+        else:
+            place += f"[{show(part)}]"
+    return place or "the plan"
 
 
 def _printable(text: str) -> Iterator[str]:

@@ -4,16 +4,15 @@
 something else is being waited for.
 """
 
-import difflib
 import functools
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestration.gameplan.reader import show
+from orchestration.gameplan.near_misses import Declared, find_near_misses
+from orchestration.gameplan.reader import show, show_place
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -24,14 +23,7 @@ _MAX_COLLECTED = 1000
 _MAX_SHOWN = 50
 _MAX_PROBLEM_CHARACTERS = 300
 _HIGH_PERCENTAGE = 0.2  # 20 % in a day or a week is more often 0.2 % or 2 % mistyped than meant
-_MAX_LIMITS = 200  # as in the schema: comparing names takes time, and nobody has more limits
 _OWN_MESSAGE = "x-problem"
-
-# A name is a near miss from this likeness on, and only if each of its words has a counterpart: `max_daily_los_pct` has
-# (0.97), `max_weekly_loss_pct` (0.81) and `max_single_position_pct` (0.91) are names of somebody's own.
-_NEAR_NAME = 0.83
-_NEAR_WORD = 0.6  # `percent` for `pct`, `dialy` for `daily`; `weekly` for `daily` is 0.36, `time` for `dte` 0.57
-_SHORTEST_ABBREVIATION = 3
 
 _TYPE_NAMES = {
     "object": "an object",
@@ -42,7 +34,6 @@ _TYPE_NAMES = {
     "boolean": "true or false",
     "null": "null",
 }
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
 def preload() -> None:
@@ -50,11 +41,21 @@ def preload() -> None:
     _own_validator()
 
 
-def find_problems(plan: object) -> tuple[str, ...]:
-    """Every problem of a plan with its place, in the order of the places; empty for a plan that keeps all rules."""
-    problems = schema_problems(_own_validator(), plan)
-    near_misses = tuple(_near_misses(plan)) if isinstance(plan, dict) else ()
-    return cap((*problems, *near_misses))
+def find_problems(plan: object, *, declared: Declared | None = None, further: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Every problem of a plan with its place; empty for a plan that keeps all rules.
+
+    Args:
+        plan: A parsed plan.
+        declared: The names that the operator's own schema declares: they are no slips of ours.
+        further: What that schema found.
+    """
+    problems = (*find_violations(plan), *find_near_misses(plan, declared), *further)
+    return cap(tuple(dict.fromkeys(problems)))
+
+
+def find_violations(plan: object) -> tuple[str, ...]:
+    """What the schema alone says, whatever other names are in the plan."""
+    return schema_problems(_own_validator(), plan)
 
 
 def find_warnings(plan: Mapping[str, Any]) -> tuple[str, ...]:
@@ -144,25 +145,13 @@ def _by_place(error: "ValidationError") -> tuple[tuple[int, int, str], ...]:
     return tuple((0, part, "") if isinstance(part, int) else (1, 0, part) for part in error.absolute_path)
 
 
-def _place(parts: tuple[str | int, ...]) -> str:
-    place = ""
-    for part in parts:
-        if isinstance(part, int):
-            place += f"[{part}]"
-        elif _PLAIN_NAME.fullmatch(part) and len(part) <= _MAX_SHOWN:
-            place += f".{part}" if place else part
-        else:
-            place += f"[{show(part)}]"
-    return place or "the plan"
-
-
 def _lines(error: "ValidationError") -> Iterator[str]:
     parts = tuple(error.absolute_path)
     if error.validator == "required" and isinstance(error.instance, dict):
         required: Any = error.validator_value
-        yield from (f"{_place((*parts, name))}: is missing" for name in required if name not in error.instance)
+        yield from (f"{show_place((*parts, name))}: is missing" for name in required if name not in error.instance)
         return
-    text = f"{_place(parts)}: {_describe(error)}"
+    text = f"{show_place(parts)}: {_describe(error)}"
     yield text if len(text) <= _MAX_PROBLEM_CHARACTERS else f"{text[:_MAX_PROBLEM_CHARACTERS]}…"
 
 
@@ -192,57 +181,3 @@ def _describe(error: "ValidationError") -> str:
 def _type_names(allowed: object) -> str:
     names = allowed if isinstance(allowed, list) else [allowed]
     return " or ".join(_TYPE_NAMES.get(str(name), str(name)) for name in names)
-
-
-@functools.cache
-def _known_limits() -> tuple[str, ...]:
-    schema = json.loads(_SCHEMA.read_text(encoding="utf-8"))
-    return tuple(schema["properties"]["hard_limits"]["properties"])
-
-
-def _near_misses(plan: Mapping[str, Any]) -> Iterator[str]:
-    limits = plan.get("hard_limits")
-    for name in islice(limits if isinstance(limits, dict) else (), _MAX_LIMITS):
-        meant = near_miss(name)
-        if meant is not None:
-            yield f"{_place(('hard_limits', name))}: is not a known limit; did you mean {meant}?"
-
-
-def near_miss(name: str) -> str | None:
-    """The known hard limit that `name` looks like a slip of, or None for a known name and for one of somebody's own.
-
-    A limit with a mistyped name would simply not be kept by the bot, so it must not pass as an unknown field.
-    """
-    known = _known_limits()
-    if name in known or len(name) > 2 * max(len(one) for one in known):
-        return None
-    for one in known:
-        if _bare(name) == _bare(one) or sorted(_words(name)) == sorted(_words(one)):
-            return one
-    written = "_".join(_words(name))
-    likely = max(known, key=lambda one: _likeness(written, one))
-    if _likeness(written, likely) < _NEAR_NAME:
-        return None
-    own = [word for word in _words(name) if word not in _words(likely)]
-    missing = [word for word in _words(likely) if word not in _words(name)]
-    is_slip = all(any(_is_near_word(word, other) for other in missing) for word in own)
-    return likely if is_slip else None
-
-
-def _words(name: str) -> list[str]:
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
-    return [word for word in re.split(r"[^a-z0-9]+", spaced.lower()) if word]
-
-
-def _bare(name: str) -> str:
-    return "".join(_words(name))
-
-
-def _likeness(one: str, other: str) -> float:
-    return difflib.SequenceMatcher(None, one, other, autojunk=False).ratio()
-
-
-def _is_near_word(one: str, other: str) -> bool:
-    shorter, longer = sorted((one, other), key=len)
-    is_abbreviation = len(shorter) >= _SHORTEST_ABBREVIATION and longer.startswith(shorter)
-    return is_abbreviation or _likeness(one, other) >= _NEAR_WORD

@@ -8,13 +8,20 @@ from pathlib import Path
 import pytest
 
 from orchestration.errors import FallbackWord
-from orchestration.gameplan import GameplanVerdict, check_gameplan, schema_problem
-from orchestration.gameplan.extra_schema import extra_problems, judge
-from orchestration.settings import GameplanFreshness
+from orchestration.gameplan import (
+    GameplanError,
+    GameplanVerdict,
+    check_gameplan,
+    put_in_force,
+    read_plan_for_bot,
+    schema_problem,
+)
+from orchestration.gameplan.extra_schema import Judgement, apply_extra_schema, judge
+from orchestration.settings import GameplanFreshness, Settings
 from orchestration.system.commands import CommandTimedOutError, SystemCommands
 from tests.fakes.clock import FakeClock
 from tests.fakes.commands import FakeCommands
-from tests.unit.gameplan.plans import NEW_YORK, changed, load_plan, write_plan
+from tests.unit.gameplan.plans import NEW_YORK, REMOVED, changed, load_plan, write_plan
 
 # Each level uses the next one twice: 2^40 visits for one small plan.
 _DOUBLING = {
@@ -83,6 +90,78 @@ def test_a_plan_that_breaks_the_own_rules_is_told_so_first(tmp_path: Path) -> No
     assert verdict.problems == ('bias: "up" is not one of "bullish", "bearish", "neutral"',)
 
 
+def test_what_both_schemas_find_is_listed_together(tmp_path: Path) -> None:
+    schema = _write_schema(tmp_path, {"required": ["desk"], "properties": {"symbols": {"maxItems": 1}}})
+    verdict = _judge(write_plan(tmp_path, changed({"bias": "up", "data_quarantin": True})), schema)
+
+    assert [problem.split(":")[0] for problem in verdict.problems] == ["bias", "data_quarantin", "desk", "symbols"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "exempt"),
+    [
+        ({"properties": {"note": {}}}, True),
+        ({"required": ["note"]}, True),
+        ({"patternProperties": {"^no": {}}}, True),
+        ({"allOf": [{"anyOf": [{"properties": {"note": True}}]}]}, True),
+        ({"if": {"required": ["bias"]}, "then": {"properties": {"note": {}}}}, True),
+        ({"dependentSchemas": {"bias": {"properties": {"note": {}}}}}, True),
+        ({"$ref": "#/$defs/p", "$defs": {"p": {"properties": {"note": {}}}}}, True),
+        ({"$id": "https://desk.example/a", "$ref": "b", "$defs": {"p": {"$id": "b", "required": ["note"]}}}, True),
+        ({"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"note": {}}}, True),
+        ({"properties": {"Note": {}}}, False),
+        ({"properties": {"scorecard": {"properties": {"note": {}}}}}, False),
+        ({"$defs": {"p": {"properties": {"note": {}}}}}, False),
+        ({"additionalProperties": True}, False),
+    ],
+)
+def test_a_name_that_the_further_schema_declares_is_no_slip(
+    tmp_path: Path,
+    schema: dict[str, object],
+    exempt: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    verdict = _judge(write_plan(tmp_path, changed({"note": "of my own"})), _write_schema(tmp_path, schema))
+
+    assert verdict.problems == (() if exempt else ("note: is not a known field; did you mean date?",))
+
+
+def test_a_declared_name_is_the_operators_own_in_its_object_only(tmp_path: Path) -> None:
+    part = {"properties": {"stale_field": {"type": "string"}, "data": {}}}
+    schema = _write_schema(
+        tmp_path,
+        {
+            "properties": {"data_quality": {"allOf": [{"$ref": "#/$defs/q"}]}},
+            "patternProperties": {"^vix_": {"properties": {"treshold": {}}}},
+            "$defs": {"q": part},
+        },
+    )
+    plan = changed({"data_quality.stale_field": "x", "vix_gate.treshold": 1, "hard_limits.max_single_positions": 1})
+
+    assert _judge(write_plan(tmp_path, plan), schema).problems == (
+        "hard_limits.max_single_positions: is not a known limit; did you mean max_single_position?",
+    )
+    assert _judge(write_plan(tmp_path, changed({"data": 1})), schema).problems == (
+        "data: is not a known field; did you mean date?",
+    )
+
+
+def test_a_bot_takes_the_checked_copy_with_a_declared_name_and_judges_any_other_file_itself(tmp_path: Path) -> None:
+    schema = _write_schema(tmp_path, {"properties": {"note": {}}, "required": ["operator_id"]})
+    plan = write_plan(tmp_path, changed({"note": "of my own"}))
+    settings = Settings.from_environ({"STATE_DIR": str(tmp_path / "state")}, project_dir=tmp_path)
+    copy = put_in_force(_judge(plan, schema), settings, clock=FakeClock()).path
+
+    assert read_plan_for_bot(copy)["note"] == "of my own"
+    assert read_plan_for_bot(plan, extra_schema=schema)["note"] == "of my own"
+    with pytest.raises(GameplanError, match="did you mean date"):
+        read_plan_for_bot(plan)
+    copy.write_bytes(copy.read_bytes().replace(b"of my own", b"of others"))  # no longer what was checked
+    with pytest.raises(GameplanError, match="did you mean date"):
+        read_plan_for_bot(copy)
+    with pytest.raises(GameplanError, match="operator_id: is missing"):
+        read_plan_for_bot(write_plan(tmp_path, changed({"operator_id": REMOVED})), extra_schema=schema)
+
+
 @pytest.mark.parametrize(
     ("schema", "cause"),
     [
@@ -143,9 +222,10 @@ def test_a_schema_that_never_ends_is_ended(tmp_path: Path, schema: object) -> No
     digest = sha256(plan.read_bytes()).hexdigest()
 
     assert schema_problem(path) is None
-    assert extra_problems(path, plan, digest, commands=SystemCommands(), timeout_s=2) == (
-        f"GAMEPLAN_SCHEMA: applying {path} took longer than 2 s",
-    )
+    judged = apply_extra_schema(path, plan, digest, commands=SystemCommands(), timeout_s=2)
+
+    assert judged.problems == (f"GAMEPLAN_SCHEMA: applying {path} took longer than 2 s",)
+    assert judged.is_schemas_own_fault
 
 
 def test_a_plan_that_changes_while_it_is_judged_is_not_cleared(tmp_path: Path) -> None:
@@ -154,8 +234,8 @@ def test_a_plan_that_changes_while_it_is_judged_is_not_cleared(tmp_path: Path) -
     digest = "0" * 64
     commands.expect((sys.executable, "-m", "orchestration.gameplan.extra_schema", str(schema), str(plan), digest))
 
-    assert judge(schema, plan, digest) == (f"{plan} changed while it was being judged",)
-    assert extra_problems(schema, plan, digest, commands=commands) == (
+    assert judge(schema, plan, digest) == Judgement(problems=(f"{plan} changed while it was being judged",))
+    assert apply_extra_schema(schema, plan, digest, commands=commands).problems == (
         f"GAMEPLAN_SCHEMA: {schema} could not be applied: no output",
     )
     commands.answers.clear()
@@ -163,7 +243,7 @@ def test_a_plan_that_changes_while_it_is_judged_is_not_cleared(tmp_path: Path) -
         (sys.executable, "-m", "orchestration.gameplan.extra_schema", str(schema), str(plan), digest),
         CommandTimedOutError(("python",), 15),
     )
-    assert "took longer" in extra_problems(schema, plan, digest, commands=commands)[0]
+    assert "took longer" in apply_extra_schema(schema, plan, digest, commands=commands).problems[0]
 
 
 def test_a_fresh_plan_is_not_read_again_because_of_the_schemas_own_fault(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import json
 import math
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from orchestration.errors import FallbackWord
 from orchestration.gameplan import GameplanVerdict, check_gameplan, put_in_force
 from orchestration.settings import GameplanFreshness, Settings
 from tests.fakes.clock import FakeClock
@@ -201,16 +202,45 @@ def _may_trade(content: bytes) -> bool:
         and plan["date"] == _TODAY
         and plan["data_quality"]["quarantine_active"] is False
         and plan.get("data_quarantine") is not True
+        and not _has_slip(plan)
     )
 
 
-def _has_own_limits(content: bytes) -> bool:
-    """Whether a limit has a name that is not in the table: it may be a slip, which the oracle cannot tell."""
-    known = set(_PLANS[0]["hard_limits"])
-    plan = _parse_or_none(content)
-    return (
-        isinstance(plan, dict) and isinstance(plan.get("hard_limits"), dict) and not set(plan["hard_limits"]) <= known
+def _distance(one: str, other: str) -> int:
+    row = list(range(len(other) + 1))
+    for line, character in enumerate(one, start=1):
+        new = [line]
+        for column, other_character in enumerate(other):
+            new.append(min(row[column + 1] + 1, new[column] + 1, row[column] + (character != other_character)))
+        row = new
+    return row[-1]
+
+
+def _fold(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "").replace(".", "")
+
+
+def _named_objects(plan: Any) -> Iterator[tuple[dict[str, Any], set[str]]]:  # noqa: ANN401
+    if isinstance(plan, dict):
+        yield plan, set(_PLANS[0]) - {"desk_note"}
+        for part in ("hard_limits", "data_quality", "vix_gate"):
+            if isinstance(plan.get(part), dict):
+                yield plan[part], set(_PLANS[0][part])
+
+
+def _has_slip(plan: Any) -> bool:  # noqa: ANN401
+    """Whether a name is one or two edits from a known one of its object, or the same in other case and separators."""
+    return any(
+        _distance(name, one) <= 2 or _fold(name) == _fold(one)
+        for found, known in _named_objects(plan)
+        for name in set(found) - known
+        for one in known
     )
+
+
+def _has_own_names(content: bytes) -> bool:
+    """Whether a name is not in the table: it may be another kind of slip, which the oracle cannot tell."""
+    return any(not set(found) <= known for found, known in _named_objects(_parse_or_none(content)))
 
 
 # ---------------------------------------------------------------- what is thrown
@@ -313,7 +343,7 @@ def _check_against_the_oracle(folder: Path, content: bytes) -> None:
     if in_force.trades:
         assert _may_trade(content), verdict
         assert in_force.path.read_bytes() == content
-    elif verdict.strategy != "C" and not _has_own_limits(content):
+    elif verdict.strategy != "C" and not _has_own_names(content):
         assert not _may_trade(content), verdict
     if verdict.strategy == "C" and verdict.is_valid and verdict.plan is not None:
         assert verdict.plan.get("position_size_multiplier", 0) == 0
@@ -363,3 +393,37 @@ def test_every_likely_value_in_every_field_trades_exactly_if_it_may(folder: Path
             traded.add(_may_trade(content))
 
     assert traded == {True, False}
+
+
+@st.composite
+def _plans_with_a_slip(draw: st.DrawFn) -> tuple[bytes, str]:
+    """A valid plan with one more name, or one name changed: a known one with one or two edits, or spelt otherwise."""
+    plan = json.loads(json.dumps(_PLANS[0]))
+    found, known = draw(st.sampled_from(list(_named_objects(plan))))
+    meant = draw(st.sampled_from(sorted(known)))
+    name = meant
+    if draw(st.booleans()):
+        for _ in range(draw(st.integers(1, 2))):
+            at = draw(st.integers(0, len(name)))
+            gone = draw(st.integers(0, 1))
+            come = draw(st.text(st.characters(codec="utf-8"), min_size=1 - gone, max_size=1))
+            name = name[:at] + come + name[at + gone :]
+    else:
+        separator = draw(st.sampled_from(["", "-", " ", ".", "_", "__"]))
+        spell = draw(st.sampled_from([str.upper, str.title, str.lower, str.swapcase]))
+        name = spell(meant).replace("_", separator)
+    hypothesis.assume(name not in known)
+    found[name] = found[meant]
+    if draw(st.booleans()):
+        del found[meant]
+    return json.dumps(plan).encode(), name
+
+
+@_many
+@given(slip=_plans_with_a_slip())
+def test_a_mistyped_name_at_any_level_is_never_traded_on(folder: Path, slip: tuple[bytes, str]) -> None:
+    content, name = slip
+    verdict = _judge(folder, content)
+
+    assert verdict.word is FallbackWord.GAMEPLAN_INVALID, name
+    assert any("did you mean " in problem for problem in verdict.problems), (name, verdict.problems)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from orchestration.errors import FallbackWord
-from orchestration.gameplan.rules import find_problems, near_miss
+from orchestration.gameplan.near_misses import Place, is_within, known_names, near_miss
+from orchestration.gameplan.rules import find_problems
 from tests.unit.gameplan.plans import REMOVED, changed, judge, load_plan, write_plan
 
 _LIMITS = "hard_limits."
@@ -236,7 +237,7 @@ def test_a_long_value_and_a_hostile_name_are_shown_short_and_on_one_line() -> No
         ("max_single_order", None),
         ("max_trade_loss_pct", None),
         ("max_yearly_drawdown_pct", None),
-        ("min_daily_loss_pct", None),
+        ("min_daily_loss_pct", "max_daily_loss_pct"),
         ("warn_daily_loss_pct", None),
         ("daily_drawdown_governor_active", None),
         ("force_close_at_time", None),
@@ -248,6 +249,113 @@ def test_a_long_value_and_a_hostile_name_are_shown_short_and_on_one_line() -> No
 )
 def test_a_slip_of_a_limits_name_is_told_from_a_name_of_ones_own(name: str, meant: str | None) -> None:
     assert near_miss(name) == meant
+
+
+_TOP: Place = ()
+_GATE: Place = ("vix_gate",)
+_DATA: Place = ("data_quality",)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "meant"),
+    [
+        (_TOP, "data_quarantin", "data_quarantine"),
+        (_TOP, "data_quarantined", "data_quarantine"),
+        (_TOP, "postion_size_multiplier", "position_size_multiplier"),
+        (_TOP, "PositionSizeMultiplier", "position_size_multiplier"),
+        (_TOP, "Date", "date"),
+        (_TOP, "dates", "date"),
+        (_TOP, "daet", "date"),
+        (_TOP, "strategyy", "strategy"),
+        (_TOP, "hard-limits", "hard_limits"),
+        (_TOP, "hardLimits", "hard_limits"),
+        (_TOP, "HARD LIMITS", "hard_limits"),
+        (_TOP, "hard.limit", "hard_limits"),
+        (_TOP, "data quality", "data_quality"),
+        (_TOP, "vixGate", "vix_gate"),
+        (_TOP, "expected_behaviour", "expected_behavior"),
+        (_TOP, "scorecards", "scorecard"),
+        (_TOP, "key_level", "key_levels"),
+        (_TOP, "d\u0430te", "date"),  # a Cyrillic letter
+        (_TOP, "da\u200bte", "date"),  # a zero-width space
+        (_TOP, "\uff44\uff41\uff54\uff45", "date"),  # wide letters
+        (_DATA, "quarantine_activ", "quarantine_active"),
+        (_DATA, "quarantineActive", "quarantine_active"),
+        (_DATA, "quarantine-activ", "quarantine_active"),
+        (_DATA, "stale_field", "stale_fields"),
+        (_GATE, "treshold", "threshold"),
+        (_GATE, "Check-Time", "check_time"),
+        (_TOP, "quarantine_active", None),  # of another object
+        (_DATA, "data_quarantine", None),
+        (_GATE, "date", None),
+        (_TOP, "universe", None),
+        (_TOP, "comment", None),
+        (_TOP, "desk_note", None),
+        (_TOP, "max_daily_loss", None),
+        (_TOP, "entry_window", None),
+        (_DATA, "sources", None),
+        (_TOP, "", None),
+    ],
+)
+def test_a_slip_of_a_fields_name_is_told_from_a_name_of_ones_own(place: Place, name: str, meant: str | None) -> None:
+    assert near_miss(name, place) == meant
+
+
+def test_every_object_with_named_fields_is_looked_at_and_the_free_ones_are_not() -> None:
+    assert set(known_names()) == {(), ("hard_limits",), ("data_quality",), ("vix_gate",)}
+    free = {"Date": 1, "regimes": {"data_quarantin": True}}
+
+    assert find_problems(changed({"key_levels": free, "scorecard": free, "strategy_parameters": free})) == ()
+    assert find_problems(changed({"of_my_own": free})) == ()
+
+
+def test_no_known_name_is_taken_for_a_slip_of_another() -> None:
+    for place, names in known_names().items():
+        assert [name for name in names if near_miss(name, place)] == []
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "problem"),
+    [
+        ("data_quarantin", True, "data_quarantin: is not a known field; did you mean data_quarantine?"),
+        ("data_quality.quarantine_activ", True, "data_quality.quarantine_activ: is not a known field; did you mean "),
+        ("postion_size_multiplier", 0.1, "postion_size_multiplier: is not a known field; did you mean position_size_"),
+        ("vix_gate.treshold", 30, "vix_gate.treshold: is not a known field; did you mean threshold?"),
+        ("Date", "2026-11-18", "Date: is not a known field; did you mean date?"),
+        ("hard limits", {}, '["hard limits"]: is not a known field; did you mean hard_limits?'),
+    ],
+)
+def test_a_slip_makes_the_plan_invalid_beside_the_right_name_too(
+    tmp_path: Path, place: str, value: object, problem: str
+) -> None:
+    verdict = judge(write_plan(tmp_path, changed({place: value})))
+
+    assert verdict.word is FallbackWord.GAMEPLAN_INVALID
+    assert len(verdict.problems) == 1
+    assert verdict.problems[0].startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "distance"),
+    [
+        ("date", "date", 0),
+        ("date", "dates", 1),
+        ("date", "dat", 1),
+        ("date", "daet", 2),
+        ("date", "note", 2),
+        ("date", "mode", 3),
+        ("", "ab", 2),
+        ("", "abc", 3),
+        ("threshold", "treshhold", 2),
+        ("threshold", "hresholdt", 2),
+        ("threshold", "tershhold", 3),
+        ("abcdef", "defabc", 6),
+    ],
+)
+def test_the_distance_counts_insertions_deletions_and_replacements(one: str, other: str, distance: int) -> None:
+    for most in range(4):
+        assert is_within(one, other, most) is (distance <= most)
+        assert is_within(other, one, most) is (distance <= most)
 
 
 def test_a_high_percentage_passes_with_a_warning(tmp_path: Path) -> None:
@@ -267,6 +375,11 @@ def test_a_huge_list_of_mixed_values_is_judged_in_linear_time() -> None:
     values = [item for number in range(20_000) for item in (number, str(number), [number], {"n": number})]
 
     assert find_problems(changed({"symbols": [*values, [7]]}))[-1] == "and at least 950 more"
+
+
+def test_a_flood_of_names_is_compared_in_linear_time() -> None:
+    assert find_problems(changed({f"alert_mess{number:06}": 0 for number in range(30_000)})) == ()
+    assert find_problems(changed({f"dat{number:x}": 0 for number in range(5_000)}))[-1] == "and 896 more"
 
 
 def test_a_flood_of_limits_is_refused_without_comparing_all_their_names() -> None:
