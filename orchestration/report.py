@@ -60,6 +60,7 @@ class Progress:
 
     Attributes:
         gateway: The gateway as it was validated in this run.
+        gateway_validated_s: When that was, in seconds of the monotonic clock.
         gateway_launched: Whether this run started the gateway.
         plan: The plan as it was put in force in this run.
         bot: The bot as it was handed over in this run.
@@ -67,6 +68,7 @@ class Progress:
     """
 
     gateway: "GatewayReady | None" = None
+    gateway_validated_s: float | None = None
     gateway_launched: bool = False
     plan: "GameplanInForce | None" = None
     bot: "BotRunning | None" = None

@@ -6,6 +6,7 @@ needs and nobody has made sure of in this run, it makes sure of itself.
 """
 
 import dataclasses
+import functools
 from typing import TYPE_CHECKING
 
 from orchestration.alerts.alert import Severity
@@ -16,11 +17,12 @@ from orchestration.bot.stop import stop_bot
 from orchestration.desk import Desk, Outcome
 from orchestration.docker.container import ContainerState
 from orchestration.engine_checks import refuse_without_credentials
-from orchestration.errors import FallbackWord
+from orchestration.errors import FailureWord, FallbackWord, StartupFailure
 from orchestration.gateway.inside import InnerAddress, find_inner_address
 from orchestration.gateway.record import read_record, write_record
 from orchestration.gateway.runtime import build_runtime
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
+from orchestration.hold import refuse_if_held
 from orchestration.instances import build_find_users, refuse_conflict, sign_up
 from orchestration.preflight import (
     BOT_CHECK,
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 SKEW_WARNING_S = 5.0  # SPEC G7
 SKEW_LIMIT_S = 60.0  # SPEC G7: beyond it "today" is in doubt
+GATEWAY_VALIDATION_MAX_AGE_S = 30.0  # an old bot leaves within BOT_STOP_TIMEOUT, an image is pulled for minutes
+_MAX_LAUNCHES = 3
 
 
 def preflight(desk: Desk, progress: Progress) -> Outcome:
@@ -138,15 +142,22 @@ def gameplan_check(desk: Desk, progress: Progress) -> Outcome:
             detail=f"strategy {plan.strategy} for {plan.date}, from {plan.source}",
             status=StepStatus.WARN if warnings else StepStatus.OK,
         )
+    _tell_fallback(desk, plan, plan.fallback)
+    # The alert has its limits; the step's detail, which the journal and the log keep, names every problem.
+    return Outcome(
+        progress=progress, detail=f"Strategy C ({plan.fallback}): {plan.explanation}", status=StepStatus.WARN
+    )
+
+
+def _tell_fallback(desk: Desk, plan: "GameplanInForce", word: FallbackWord) -> None:
     desk.tell(
         Severity.INFO if plan.is_information else Severity.WARNING,
         "Strategy C: no trading",
         f"The emergency plan is in force: {plan.message}",
-        cause=plan.fallback,
-        next_action=describe_remedy(plan.fallback),
-        evidence=plan.problems,
+        cause=word,
+        next_action=describe_remedy(word),
+        evidence=plan.problems if len(plan.problems) > 1 else (),  # the message names the only one
     )
-    return Outcome(progress=progress, detail=f"Strategy C ({plan.fallback}): {plan.message}", status=StepStatus.WARN)
 
 
 def bot_start(desk: Desk, progress: Progress) -> Outcome:
@@ -162,8 +173,7 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
         _record_runtime(desk)
         gateway = check_ready_now(desk.runtime, desk.settings, clock=desk.clock, probe=desk.probe)
         progress = _judge_gateway(desk, progress, gateway).progress
-    if progress.plan is None:
-        progress = gameplan_check(desk, progress).progress
+    progress = ensure_current_plan(desk, progress) if progress.plan else gameplan_check(desk, progress).progress
     plan = progress.plan
     if plan is None or progress.gateway is None:  # both were made sure of above
         raise AssertionError("no bot without a validated gateway and a plan in force")
@@ -175,29 +185,99 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
                 progress=dataclasses.replace(progress, bot=adopted),
                 detail=f"{adopted.who}, strategy {plan.strategy}, adopted: it ran already, and nothing changed",
             )
-    bot = launch_bot(
-        desk.settings,
-        clock=desk.clock,
-        run_id=desk.run_id,
-        gateway_host=address.host,
-        gateway_port=address.port,
-        gateway_network=address.network,
-        gameplan=plan.path,
-        strategy=plan.strategy,
-        sha256=plan.sha256,
-        supervised=desk.supervises,
-        on_progress=desk.show,
-    )
+    progress, bot = _launch(desk, progress, address)
     said = "said READY" if bot.ready_by == "notify" else f"stayed alive for {desk.settings.bot_start_grace_s:g} s"
+    strategy = bot.record.strategy
     desk.tell(
         Severity.INFO,
         "Bot started",
-        f"The bot runs as {bot.who} on strategy {plan.strategy} and {said}.",
+        f"The bot runs as {bot.who} on strategy {strategy} and {said}.",
     )
     return Outcome(
         progress=dataclasses.replace(progress, bot=bot),
-        detail=f"{bot.who}, strategy {plan.strategy}, {said}",
+        detail=f"{bot.who}, strategy {strategy}, {said}",
     )
+
+
+def _launch(desk: Desk, progress: Progress, address: InnerAddress) -> tuple[Progress, BotRunning]:
+    """Launch the bot on the plan in force, or on Strategy C if that plan's day ends before the launch (P8)."""
+    from orchestration.gameplan import GameplanError
+
+    for _ in range(_MAX_LAUNCHES):
+        plan = progress.plan
+        if plan is None:
+            raise AssertionError("no launch without a plan in force")
+        try:
+            bot = launch_bot(
+                desk.settings,
+                clock=desk.clock,
+                run_id=desk.run_id,
+                gateway_host=address.host,
+                gateway_port=address.port,
+                gateway_network=address.network,
+                gameplan=plan.path,
+                strategy=plan.strategy,
+                sha256=plan.sha256,
+                supervised=desk.supervises,
+                on_progress=desk.show,
+                before_start=functools.partial(look_before_launch, desk, progress, plan),
+            )
+        except GameplanError:
+            progress = ensure_current_plan(desk, progress)
+        else:
+            return progress, bot
+    raise StartupFailure(
+        FailureWord.STRATEGY_C_FAILED,
+        f"the plan for the bot changed {_MAX_LAUNCHES} times right before the launch",
+        next_action="Look at what else writes to the state folder, or sets this host's clock; then start again.",
+    )
+
+
+def look_before_launch(desk: Desk, progress: Progress, plan: "GameplanInForce") -> None:
+    """The last look: at the hold, the gateway and the plan, all of which were looked at before what took time.
+
+    Raises:
+        StartupFailure: `HELD`; a `GATEWAY_` word.
+        GameplanError: The plan must not be given to the bot now.
+    """
+    from orchestration.gameplan import refuse_outdated
+
+    refuse_if_held(desk.settings.state_dir)
+    validated_s = progress.gateway_validated_s
+    if validated_s is not None and desk.clock.monotonic_s() - validated_s > GATEWAY_VALIDATION_MAX_AGE_S:
+        desk.show("validating the gateway once more, right before the launch")
+        check_ready_now(desk.runtime, desk.settings, clock=desk.clock, probe=desk.probe)
+    refuse_outdated(plan, desk.settings, clock=desk.clock)  # last: midnight can pass during the look at the gateway
+
+
+def ensure_current_plan(desk: Desk, progress: Progress) -> Progress:
+    """The plan in force, or Strategy C if it must not be given to the bot any more."""
+    from orchestration.gameplan import GameplanError, fall_back, is_weekend, refuse_outdated
+
+    plan = progress.plan
+    if plan is None:
+        return progress
+    try:
+        refuse_outdated(plan, desk.settings, clock=desk.clock)
+    except GameplanError as error:
+        is_expected = error.word is FallbackWord.GAMEPLAN_STALE and is_weekend(
+            desk.clock.now(), desk.settings.market_timezone
+        )
+        fallback = fall_back(
+            desk.settings,
+            error.word,
+            error.message,
+            clock=desk.clock,
+            run_id=desk.run_id,
+            is_information=plan.is_information or is_expected,
+        )
+        if plan.fallback is None:
+            desk.show(f"Strategy C ({error.word}): {error.message}")
+            _tell_fallback(desk, fallback, error.word)
+        else:  # the emergency plan was written again: why it is in force has been told
+            fallback = dataclasses.replace(fallback, problems=plan.problems, warnings=plan.warnings)
+        return dataclasses.replace(progress, plan=fallback)
+    return progress
 
 
 def _locate_gateway(desk: Desk) -> InnerAddress:
@@ -244,7 +324,10 @@ def _judge_gateway(desk: Desk, progress: Progress, gateway: GatewayReady) -> Out
     latency = "" if gateway.latency_ms is None else f", latency {gateway.latency_ms:.0f} ms"
     return Outcome(
         progress=dataclasses.replace(
-            progress, gateway=gateway, warnings=(*progress.warnings, *(f"gateway: {text}" for text in warnings))
+            progress,
+            gateway=gateway,
+            gateway_validated_s=desk.clock.monotonic_s(),
+            warnings=(*progress.warnings, *(f"gateway: {text}" for text in warnings)),
         ),
         detail=f"logged in: account {accounts}, server version {gateway.server_version}{latency}",
         status=StepStatus.WARN if warnings else StepStatus.OK,

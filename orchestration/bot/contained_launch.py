@@ -123,6 +123,7 @@ def launch_container(
     clock: Clock,
     write_record: Callable[[BotLaunch], None],
     on_progress: OnProgress,
+    before_start: Callable[[], None] | None = None,
 ) -> BotRecord:
     """Make the container and start it. Whether the bot is up is for the caller to see.
 
@@ -133,6 +134,7 @@ def launch_container(
         clock: Tells the time.
         write_record: Writes down what is known of it.
         on_progress: Told what is being done.
+        before_start: Called when all is there, the image too; what it raises stops the launch.
 
     Raises:
         StartupFailure: `BOT_START_FAILED`, with Compose's own last lines; `DOCKER_UNAVAILABLE`.
@@ -145,7 +147,9 @@ def launch_container(
     overlay = settings.state_dir.absolute() / OVERLAY_NAME
     write_record(launch)
     write_atomic(overlay, json.dumps(build_overlay(settings, launch, address), indent=2).encode())
-    _build_service(settings, door, overlay).up(pull_timeout_s=settings.docker_pull_timeout_s, on_progress=on_progress)
+    _build_service(settings, door, overlay).up(
+        pull_timeout_s=settings.docker_pull_timeout_s, on_progress=on_progress, before_start=before_start
+    )
     seen = door.probe()
     if seen is None or seen.run_id != launch.run_id:
         raise door.docker.build_start_failure(

@@ -98,6 +98,7 @@ def launch_bot(
     gateway_network: str = "",
     supervised: bool = False,
     on_progress: OnProgress | None = None,
+    before_start: Callable[[], None] | None = None,
 ) -> BotRunning:
     """Start the bot, a process or a container that lives on without us, and return once it is up.
 
@@ -113,6 +114,9 @@ def launch_bot(
         gateway_network: The Docker network in which a bot in a container finds that host; empty where it needs none.
         supervised: Whether this process stays with it.
         on_progress: Told what is waited for, and what the bot says of itself.
+        before_start: Looks again at what the launch relies on. Called when everything else is done (an image may have
+            been pulled for minutes), right before the process or the container is made; what it raises stops the
+            launch, and nothing is left of it.
 
     Raises:
         StartupFailure: `BOT_START_FAILED`, with the exit code or the signal and the last lines of its output;
@@ -143,9 +147,23 @@ def launch_bot(
         try:
             if is_contained:
                 return _launch_contained(
-                    settings, launch, address, receiver=receiver, clock=clock, on_progress=on_progress
+                    settings,
+                    launch,
+                    address,
+                    receiver=receiver,
+                    clock=clock,
+                    on_progress=on_progress,
+                    before_start=before_start,
                 )
-            return _launch_process(settings, launch, address, receiver=receiver, clock=clock, on_progress=on_progress)
+            return _launch_process(
+                settings,
+                launch,
+                address,
+                receiver=receiver,
+                clock=clock,
+                on_progress=on_progress,
+                before_start=before_start,
+            )
         except BaseException:
             _leave_nothing(settings, launch)
             raise
@@ -181,6 +199,7 @@ def _launch_process(
     receiver: NotifyReceiver | None,
     clock: Clock,
     on_progress: OnProgress | None,
+    before_start: Callable[[], None] | None,
 ) -> BotRunning:
     if launch.log is None:  # a process always has one
         raise AssertionError("a process writes to a log of its own")
@@ -192,6 +211,8 @@ def _launch_process(
         notify_socket=launch.notify_socket,
     )
     _write_record(settings, launch)
+    if before_start is not None:
+        before_start()
     try:
         process = launch_detached(launch.argv, cwd=launch.workdir, environ=environ, output=launch.log)
     except OSError as error:
@@ -221,6 +242,7 @@ def _launch_contained(
     receiver: NotifyReceiver | None,
     clock: Clock,
     on_progress: OnProgress | None,
+    before_start: Callable[[], None] | None,
 ) -> BotRunning:
     def write(record: BotLaunch) -> None:
         _write_record(settings, record)
@@ -230,7 +252,15 @@ def _launch_contained(
             on_progress(text)
 
     try:
-        record = launch_container(settings, launch, address, clock=clock, write_record=write, on_progress=show)
+        record = launch_container(
+            settings,
+            launch,
+            address,
+            clock=clock,
+            write_record=write,
+            on_progress=show,
+            before_start=before_start,
+        )
         with StartedContainer(settings, record) as started:
             return _see_it_up(settings, record, started, receiver=receiver, clock=clock, on_progress=on_progress)
     except OSError as error:

@@ -91,6 +91,11 @@ def pull_argv(target: ComposeTarget) -> tuple[str, ...]:
     return (*_compose(target), "pull", target.service)
 
 
+def build_argv(target: ComposeTarget) -> tuple[str, ...]:
+    """Build the service's image."""
+    return (*_compose(target), "build", target.service)
+
+
 def up_argv(target: ComposeTarget) -> tuple[str, ...]:
     """Make the service's container, anew if there is one, and start it in the background."""
     return (*_compose(target), "up", "--detach", "--no-build", "--force-recreate", "--pull", "never", target.service)
@@ -203,8 +208,19 @@ class ComposeService:
         self._environ = environ
         self._known = known
 
-    def up(self, *, pull_timeout_s: float, on_progress: Callable[[str], None]) -> None:
+    def up(
+        self,
+        *,
+        pull_timeout_s: float,
+        on_progress: Callable[[str], None],
+        before_start: Callable[[], None] | None = None,
+    ) -> None:
         """Make the service's container, anew if there is one, and start it. A missing image is fetched, or built.
+
+        Args:
+            pull_timeout_s: Seconds in which the image must have been fetched or built.
+            on_progress: Told what is being done.
+            before_start: Called once the image is there, right before the container is made; what it raises stops that.
 
         Raises:
             StartupFailure: It could not be made or started, with Compose's own last lines; `DOCKER_UNAVAILABLE`.
@@ -215,8 +231,9 @@ class ComposeService:
                 next_action=f"Set {self._known.directory_variable} to the folder that holds it.",
             )
         image = self._read_image()
-        if not image.is_built:
-            self._ensure_image(image.image, pull_timeout_s, on_progress)
+        self._ensure_image(image, pull_timeout_s, on_progress)
+        if before_start is not None:
+            before_start()
         on_progress(f"starting service {self._target.service}")
         argv = build_up_argv(self._target) if image.is_built else up_argv(self._target)
         result = self._run(argv, timeout_s=pull_timeout_s if image.is_built else CHANGE_TIMEOUT_S)
@@ -234,8 +251,17 @@ class ComposeService:
             )
         return image
 
-    def _ensure_image(self, image: str, timeout_s: float, on_progress: Callable[[str], None]) -> None:
-        if self._docker.look(container.image_exists_argv(image)).ok:
+    def _ensure_image(self, made_from: ServiceImage, timeout_s: float, on_progress: Callable[[str], None]) -> None:
+        image = made_from.image
+        if (made_from.is_built and not image) or self._docker.look(container.image_exists_argv(image)).ok:
+            return  # one that is built and has no name of its own is built by `up`
+        if made_from.is_built:
+            on_progress(f"building image {image}")
+            built = self._run(build_argv(self._target), timeout_s=timeout_s, on_line=on_progress)
+            if not built.ok:
+                raise self._build_failure(
+                    f"the image {image} could not be built", tuple(built.last_lines(_EVIDENCE_LINES))
+                )
             return
         on_progress(f"fetching image {image}")
         pulled = self._run(pull_argv(self._target), timeout_s=timeout_s, on_line=on_progress)

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from orchestration.errors import FallbackWord
 from orchestration.gameplan.extra_schema import Judgement, apply_extra_schema
-from orchestration.gameplan.freshness import expected_dates, is_weekend, judge_date
+from orchestration.gameplan.freshness import describe_wrong_date, is_weekend, judge_date
 from orchestration.gameplan.reader import FileContent, parse_plan, read_content
 from orchestration.gameplan.rules import find_problems, find_violations, find_warnings, is_quarantined
 from orchestration.gameplan.verdict import GameplanError, GameplanVerdict
@@ -154,9 +154,7 @@ def _judge_use(
     word = None if freshness is GameplanFreshness.OFF else judge_date(plan_date, now, market_timezone)
     if word is None:
         return None, f"{path}: strategy {plan['strategy']} for {plan_date}"
-    expected = " or ".join(str(one) for one in sorted(expected_dates(now, market_timezone)))
-    relation = "is out of date" if word is FallbackWord.GAMEPLAN_STALE else "is for a later day"
-    return word, f"{path}: the plan {relation}: it is dated {plan_date}, expected is {expected} ({market_timezone.key})"
+    return word, f"{path}: {describe_wrong_date(plan_date, word, now, market_timezone)}"
 
 
 def read_plan_for_bot(path: Path, *, extra_schema: Path | None = None) -> Mapping[str, Any]:

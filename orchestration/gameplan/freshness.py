@@ -42,6 +42,13 @@ def judge_date(plan_date: date, now: datetime, market_timezone: ZoneInfo) -> Fal
     return FallbackWord.GAMEPLAN_STALE if plan_date < min(expected) else FallbackWord.GAMEPLAN_NOT_YET
 
 
+def describe_wrong_date(plan_date: date, word: FallbackWord, now: datetime, market_timezone: ZoneInfo) -> str:
+    """What is wrong with a date that `judge_date` refused, in one clause."""
+    expected = " or ".join(str(one) for one in sorted(expected_dates(now, market_timezone)))
+    relation = "is out of date" if word is FallbackWord.GAMEPLAN_STALE else "is for a later day"
+    return f"the plan {relation}: it is dated {plan_date}, expected is {expected} ({market_timezone.key})"
+
+
 def is_weekend(now: datetime, market_timezone: ZoneInfo) -> bool:
     """Whether today is a Saturday or a Sunday in the market's time zone."""
     return now.astimezone(market_timezone).weekday() >= _SATURDAY

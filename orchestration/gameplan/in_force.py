@@ -1,16 +1,18 @@
 """What the bot gets: a copy of exactly the bytes that were judged, or Strategy C."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from hashlib import sha256
 from pathlib import Path
 
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure
 from orchestration.gameplan.check import name_copy, read_plan_for_bot
+from orchestration.gameplan.freshness import describe_wrong_date, judge_date
 from orchestration.gameplan.reader import read_content
 from orchestration.gameplan.strategy_c import build_strategy_c, render_plan
 from orchestration.gameplan.verdict import GameplanError, GameplanVerdict
-from orchestration.settings import Settings
+from orchestration.settings import GameplanFreshness, Settings
 from orchestration.system.clock import Clock
 from orchestration.system.files import write_atomic
 
@@ -44,6 +46,11 @@ class GameplanInForce:
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     is_information: bool = False
+
+    @property
+    def explanation(self) -> str:
+        """The message, and every problem that it does not name itself."""
+        return "; ".join((self.message, *(problem for problem in self.problems if problem not in self.message)))
 
     @property
     def trades(self) -> bool:
@@ -85,13 +92,65 @@ def put_in_force(verdict: GameplanVerdict, settings: Settings, *, clock: Clock, 
     )
 
 
-def fall_back(settings: Settings, word: FallbackWord, message: str, *, clock: Clock) -> GameplanInForce:
+def fall_back(
+    settings: Settings,
+    word: FallbackWord,
+    message: str,
+    *,
+    clock: Clock,
+    run_id: str = "",
+    is_information: bool = False,
+) -> GameplanInForce:
     """Put Strategy C in force, whatever the configured plan says.
+
+    Args:
+        settings: Where to write.
+        word: Why.
+        message: One sentence that says so.
+        clock: Today, for the emergency plan.
+        run_id: Recorded in it.
+        is_information: Whether it is expected, and no reason for a warning.
 
     Raises:
         StartupFailure: `STRATEGY_C_FAILED`.
     """
-    return _put_strategy_c(settings, word, message, clock=clock)
+    plan = _put_strategy_c(settings, word, message, clock=clock, run_id=run_id)
+    return replace(plan, is_information=is_information)
+
+
+def refuse_outdated(plan: GameplanInForce, settings: Settings, *, clock: Clock) -> None:
+    """Look again, right before the launch, at what may have changed since the plan was put in force.
+
+    An old bot can take long to leave, an image long to be pulled, and midnight can pass meanwhile. The bytes are looked
+    at too: the bot must get those that were checked.
+
+    Raises:
+        GameplanError: It must not be given to the bot now, and why. For an emergency plan: it must be written again.
+    """
+    now = clock.now()
+    plan_date = date.fromisoformat(plan.date)
+    zone = settings.market_timezone
+    if plan.fallback is not None:
+        today = now.astimezone(zone).date()
+        if plan_date != today:
+            raise GameplanError(plan.fallback, plan.message)
+    elif settings.gameplan_freshness is not GameplanFreshness.OFF:
+        word = judge_date(plan_date, now, zone)
+        if word is not None:
+            raise GameplanError(
+                word,
+                f"{plan.source}: {describe_wrong_date(plan_date, word, now, zone)}; the date was right when the plan "
+                "was checked, and has changed before the bot could be started",
+            )
+    try:
+        content = read_content(plan.path).content
+    except GameplanError as error:
+        raise GameplanError(plan.fallback or FallbackWord.GAMEPLAN_UNREADABLE, error.message) from error
+    if sha256(content).hexdigest() != plan.sha256:
+        raise GameplanError(
+            plan.fallback or FallbackWord.GAMEPLAN_UNREADABLE,
+            f"{plan.path} has changed since it was written for the bot",
+        )
 
 
 def _ensure_copy(verdict: GameplanVerdict, folder: Path) -> Path:

@@ -31,7 +31,11 @@ def build_scene(folder: Path, *arguments: str, command: str = "", **variables: s
     return Settings.from_environ({**inherited, **named}, project_dir=folder)
 
 
-def launch(settings: Settings, progress: Callable[[str], None] | None = None) -> BotRunning:
+def launch(
+    settings: Settings,
+    progress: Callable[[str], None] | None = None,
+    before_start: Callable[[], None] | None = None,
+) -> BotRunning:
     return launch_bot(
         settings,
         clock=SystemClock(),
@@ -42,6 +46,7 @@ def launch(settings: Settings, progress: Callable[[str], None] | None = None) ->
         strategy="C",
         sha256="0" * 64,
         on_progress=progress,
+        before_start=before_start,
     )
 
 

@@ -55,6 +55,20 @@ def test_a_bot_that_says_nothing_is_up_after_the_grace(tmp_path: Path) -> None:
         _stop(settings)
 
 
+def test_what_is_found_right_before_the_start_stops_the_launch_and_leaves_nothing(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path, "--print", "it began")
+
+    def refuse() -> None:
+        assert build_record_path(settings).exists(), "all else is done by then"
+        raise StartupFailure(FailureWord.HELD, "stop", next_action="")
+
+    with pytest.raises(StartupFailure, match="stop"):
+        launch(settings, before_start=refuse)
+    assert find_bot(settings).found is None
+    assert read_record(build_record_path(settings)) is None
+    assert "it began" not in read_log(settings)
+
+
 def test_a_bot_that_crashes_at_once_fails_the_start_with_its_exit_code_and_its_last_lines(tmp_path: Path) -> None:
     settings = build_scene(tmp_path, "--print-lines", "30", "--print", "no such account", "--exit-after", "0",
                            "--exit-code", "3")  # fmt: skip

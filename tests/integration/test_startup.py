@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.alerts_scene import Channel
 from tests.system import PROJECT, System, day_from_today, is_port_free, wait_until
 
 STEPS = ["preflight", "gateway.up", "gateway.wait", "gameplan.check", "bot.start"]
@@ -99,6 +100,23 @@ def test_a_bad_plan_leads_to_the_emergency_plan(system: System, changes: dict[st
     bot = system.bots()[0]
     assert bot.environ()["GAMEPLAN_PATH"] == started.document["gameplan"]["path"]
     assert bot.environ()["GAMEPLAN_PATH"] == str(system.state / "emergency_gameplan.json")
+
+
+def test_a_start_shows_every_problem_of_its_plan_and_keeps_them(system: System, channel: Channel) -> None:
+    system.use_small_bot("--ready")
+    system.use_plan(bias="up", Date="2026-11-18", vix_gate={"check_time": "9:40", "treshold": 30}, symbols=["S;Y"])
+    system.environ["DISCORD_WEBHOOK_URL"] = channel.address
+    started = system.startup()
+    problems = started.document["gameplan"]["problems"]
+    assert [problem.split(":")[0] for problem in problems] == [
+        *("bias", "symbols[0]", "vix_gate.threshold", "vix_gate.check_time", "Date", "vix_gate.treshold")
+    ]
+    steps = system.inv("history", "--json").document["runs"][0]["steps"]
+    kept = next(step["detail"] for step in steps if step["name"] == "gameplan.check")
+    alert = next(one for one in channel.received if "Strategy C" in one.title)
+    for problem in problems:
+        for where in (started.err, kept, system.startup_log(), json.dumps(alert.document, ensure_ascii=False)):
+            assert problem in where.replace('\\"', '"'), problem
 
 
 def test_a_valid_plan_that_chooses_c_itself_is_a_full_success(system: System) -> None:

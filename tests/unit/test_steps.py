@@ -1,5 +1,6 @@
 """The steps with fakes at the doors: what they do, tell and refuse."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -12,13 +13,22 @@ from orchestration.alerts.alert import Severity
 from orchestration.desk import Desk
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure
+from orchestration.gameplan import (
+    GameplanError,
+    GameplanInForce,
+    check_from_settings,
+    put_in_force,
+    refuse_outdated,
+)
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.wait import GatewayReady
+from orchestration.hold import write_hold
 from orchestration.report import Progress, StepStatus
 from orchestration.settings import GatewayRuntime, Settings
 from tests.fakes.clock import FakeClock
 from tests.fakes.commands import FakeCommands
 from tests.fakes.gateway import FARMS_BROKEN, HEALTHY, LINK_DOWN, READY, FakeProbe, FakeRuntime
+from tests.unit.gameplan.plans import changed, write_plan
 
 GATEWAY = GatewayReady(
     runtime=GatewayRuntime.DOCKER,
@@ -165,3 +175,105 @@ def test_a_wrong_account_gets_no_bot(build: Build) -> None:
     with pytest.raises(StartupFailure) as failure:
         steps.bot_start(desk, Progress())
     assert failure.value.word is FailureWord.GATEWAY_WRONG_ACCOUNT
+
+
+def _put_in_force(desk: Desk, **changes: object) -> GameplanInForce:
+    path = write_plan(desk.settings.project_dir, changed(changes))
+    settings = replace(desk.settings, gameplan_path=path)
+    return put_in_force(check_from_settings(settings, clock=desk.clock), settings, clock=desk.clock)
+
+
+def test_right_before_the_launch_nothing_is_refused_that_is_still_so(build: Build) -> None:
+    desk, _ = build(FakeRuntime(status=HEALTHY))
+    plan = _put_in_force(desk)
+    progress = Progress(gateway=GATEWAY, gateway_validated_s=desk.clock.monotonic_s(), plan=plan)
+    steps.look_before_launch(desk, progress, plan)
+    desk.clock.sleep(60)
+    steps.look_before_launch(desk, progress, plan)  # the gateway is validated again, and is ready
+
+
+def test_a_hold_that_was_set_meanwhile_stops_the_launch(build: Build) -> None:
+    desk, _ = build(FakeRuntime(status=HEALTHY))
+    plan = _put_in_force(desk)
+    write_hold(desk.settings.state_dir, reason="stop", now=desk.clock.now())
+    with pytest.raises(StartupFailure) as failure:
+        steps.look_before_launch(desk, Progress(gateway=GATEWAY, plan=plan), plan)
+    assert failure.value.word is FailureWord.HELD
+
+
+@pytest.mark.parametrize(("passed_s", "is_refused"), [(29, False), (31, True)])
+def test_a_gateway_that_was_validated_long_ago_is_validated_again(
+    build: Build,
+    passed_s: float,
+    is_refused: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    desk, _ = build(FakeRuntime(status=HEALTHY), FakeProbe([LINK_DOWN]))
+    plan = _put_in_force(desk)
+    progress = Progress(gateway=GATEWAY, gateway_validated_s=desk.clock.monotonic_s(), plan=plan)
+    desk.clock.sleep(passed_s)
+    with contextlib.ExitStack() as expected:
+        if is_refused:
+            failure = expected.enter_context(pytest.raises(StartupFailure, match="not ready"))
+        steps.look_before_launch(desk, progress, plan)
+    if is_refused:
+        assert failure.value.word.startswith("GATEWAY_")
+
+
+@pytest.mark.parametrize(
+    ("freshness", "passed_h", "word"),
+    [
+        ("today", 14.9, None),  # it is 09:00 in New York
+        ("today", 15.0, FallbackWord.GAMEPLAN_STALE),
+        ("today", -20.0, FallbackWord.GAMEPLAN_NOT_YET),  # the host's clock was set back
+        ("off", 48.0, None),
+    ],
+)
+def test_a_plan_whose_day_has_ended_before_the_launch_is_not_given_to_the_bot(
+    build: Build, freshness: str, passed_h: float, word: FallbackWord | None
+) -> None:
+    desk, _ = build(FakeRuntime(status=HEALTHY), GAMEPLAN_FRESHNESS=freshness)
+    plan = _put_in_force(desk)
+    assert isinstance(desk.clock, FakeClock)
+    desk.clock.jump(passed_h * 3600)
+    if word is None:
+        refuse_outdated(plan, desk.settings, clock=desk.clock)
+        return
+    with pytest.raises(GameplanError, match="it is dated 2026-11-18") as refusal:
+        refuse_outdated(plan, desk.settings, clock=desk.clock)
+    assert refusal.value.word is word
+
+
+def test_an_emergency_plan_is_written_again_on_a_new_day(build: Build) -> None:
+    desk, told = build(FakeRuntime(status=HEALTHY))
+    before = steps.gameplan_check(desk, Progress(gateway=GATEWAY)).progress
+    assert steps.ensure_current_plan(desk, before) is before
+    desk.clock.sleep(15 * 3600)
+    after = steps.ensure_current_plan(desk, before).plan
+    assert before.plan is not None
+    assert after is not None
+    assert (before.plan.date, after.date) == ("2026-11-18", "2026-11-19")
+    assert after.fallback is before.plan.fallback is FallbackWord.GAMEPLAN_NOT_CONFIGURED
+    assert after.message == before.plan.message
+    assert told.titles == ["Strategy C: no trading"], "that trading is off is told once"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", None])
+def test_a_copy_that_is_not_what_was_checked_is_not_given_to_the_bot(build: Build, damage: bytes | None) -> None:
+    desk, told = build(FakeRuntime(status=HEALTHY))
+    plan = _put_in_force(desk)
+    if damage is None:
+        plan.path.unlink()
+    else:
+        plan.path.write_bytes(damage)
+    after = steps.ensure_current_plan(desk, Progress(gateway=GATEWAY, plan=plan)).plan
+    assert after is not None
+    assert (after.strategy, after.fallback) == ("C", FallbackWord.GAMEPLAN_UNREADABLE)
+    assert told.titles == ["Strategy C: no trading"]
+
+
+def test_the_step_names_every_problem_of_a_refused_plan_once(build: Build, tmp_path: Path) -> None:
+    desk, _ = build(FakeRuntime(status=HEALTHY), GAMEPLAN_PATH=str(tmp_path / "plan.json"))
+    write_plan(tmp_path, changed({"bias": "up", "Date": "x", "vix_gate.threshold": -1}))
+    detail = steps.gameplan_check(desk, Progress(gateway=GATEWAY)).detail
+    for problem in ('bias: "up" is not one of', "Date: is not a known field", "vix_gate.threshold: -1 is less than"):
+        assert detail.count(problem) == 1
