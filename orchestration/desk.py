@@ -48,6 +48,7 @@ class Desk:
         log: The run's log.
         replaces_bot: Whether a running bot is to be stopped in order first.
         supervises: Whether this process stays with the bot; then a recorded one is adopted.
+        revalidates: Whether a supervisor has the gateway that it watches validated again (`Mission.revalidates`).
         dead_channel: What is known against the alert channel, or None.
     """
 
@@ -63,6 +64,7 @@ class Desk:
     log: logging.Logger
     replaces_bot: bool = False
     supervises: bool = False
+    revalidates: bool = False
     dead_channel: str | None = None
 
 

@@ -14,8 +14,8 @@ from orchestration.bot.watch import BotSight, BotWatch
 from orchestration.docker.container import ContainerState
 from orchestration.gameplan import check_from_settings
 from orchestration.gateway.api import probe_api
-from orchestration.gateway.api_values import ApiOutcome, ApiProbe
-from orchestration.gateway.eyes import Eyes, Now
+from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.eyes import Eyes
 from orchestration.gateway.kept_look import KeptLook, KeptState
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.watched_api import WatchedApi
@@ -66,7 +66,7 @@ class Lookout:
         self._settings = settings
         self._clock = clock
         self._runtime = runtime
-        self._eyes = Eyes(runtime, settings, clock=clock, probe=_no_probe, windows=())
+        self._eyes = Eyes(runtime, settings, clock=clock, probe=probe_api, windows=())
         self.wake: threading.Event = self._eyes.wake
         self._watched = WatchedApi(settings, clock=clock, on_change=self.wake.set, probe=probe_api)
         self._bot: BotWatch | None = None
@@ -107,7 +107,7 @@ class Lookout:
     def look(self) -> Observation:
         """Look at everything once."""
         now_s = self._clock.monotonic_s()
-        sight = self._eyes.look(left_s=float("inf"))
+        sight = self._eyes.look(left_s=float("inf"))  # the API is asked by the kept connection
         status = sight.status
         if status is not None and not status.is_up and status.state is not ContainerState.UNKNOWN:
             self._watched.pause()  # nobody could answer; attempts would only fill the log of the next start
@@ -223,12 +223,6 @@ class Lookout:
             is_weekday=local.weekday() < saturday,
             is_past_due=local.time() >= self._settings.gameplan_due,
         )
-
-
-def _no_probe(host: str, port: int, *, client_id: int, timeout_s: float, now: Now) -> ApiProbe:
-    """The kept connection does the looking: the eyes are for the container and its log."""
-    del host, port, client_id, timeout_s, now
-    return ApiProbe(outcome=ApiOutcome.SILENT)
 
 
 def _signal_name(sight: BotSight) -> str:

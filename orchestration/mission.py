@@ -40,6 +40,8 @@ class Mission:
         replaces_bot: Whether a running bot is to be stopped in order first.
         supervises: Whether this process stays with the bot. It then adopts the bot that this instance recorded, or
             stops it and starts it anew.
+        revalidates: Whether a supervisor runs it on a gateway that it watches. A health check that fails while the API
+            works is then a warning, as it is to the supervisor.
     """
 
     kind: str
@@ -49,6 +51,7 @@ class Mission:
     follows_record: bool = False
     replaces_bot: bool = False
     supervises: bool = False
+    revalidates: bool = False
 
 
 class Display(Protocol):

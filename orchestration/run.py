@@ -212,6 +212,7 @@ class Run:
             log=self._log,
             replaces_bot=self._mission.replaces_bot,
             supervises=self._mission.supervises,
+            revalidates=self._mission.revalidates,
             dead_channel=channel_problem(self._journal, settings.discord_webhook_url),
         )
         self._catch_failures(lambda: self._go_first(failure))

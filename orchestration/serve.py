@@ -146,7 +146,7 @@ def _serve(options: Options, clock: SystemClock, host: HostNotifier, display: Di
     failed: list[FailureWord] = []
 
     def restart() -> Report:
-        again = dataclasses.replace(mission, kind="restart", steps=STEPS[2:], replaces_bot=False)
+        again = dataclasses.replace(mission, kind="restart", steps=STEPS[2:], replaces_bot=False, revalidates=True)
         report = run_mission(again, display, simulate=options.simulate, service=options.service)
         if report.failure is not None:
             failed.append(report.failure)

@@ -113,6 +113,7 @@ def gateway_wait(desk: Desk, progress: Progress) -> Outcome:
         probe=desk.probe,
         on_event=lambda event: _tell_event(desk, event),
         on_progress=desk.show_wait,
+        requires_health_check=False if desk.revalidates else None,
     )
     return _judge_gateway(desk, progress, gateway)
 

@@ -18,6 +18,8 @@ class StopReason(StrEnum):
     """A person meant it."""
     LOGIN_REJECTED = "login_rejected"
     """The broker refused user or password: a login loop can lock the account."""
+    FAILING = "failing"
+    """It crashed, or failed to log in, again and again: endless attempts can lock the account."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +63,14 @@ class GatewayStop:
     start: str
 
     def __str__(self) -> str:
-        why = ", for the broker refuses user or password" if self.reason is StopReason.LOGIN_REJECTED else ""
-        return f"instance {self.by} stopped it at {self.at.astimezone():%H:%M:%S}{why}"
+        return f"instance {self.by} stopped it at {self.at.astimezone():%H:%M:%S}{_WHY_STOPPED[self.reason]}"
+
+
+_WHY_STOPPED = {
+    StopReason.ASKED: "",
+    StopReason.LOGIN_REJECTED: ", for the broker refuses user or password",
+    StopReason.FAILING: ", for it crashed or failed to log in again and again",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

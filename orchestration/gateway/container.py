@@ -171,15 +171,3 @@ def _parse_ports(bindings: Mapping[str, Sequence[Mapping[str, str]] | None]) -> 
         if binding.get("HostPort", "").isdigit()
     }
     return tuple(sorted(pairs))
-
-
-def is_handshake_due(status: GatewayStatus | None) -> bool:
-    """Whether the API is worth asking: the container is healthy, or nobody can say whether it is.
-
-    An earlier try would only fill the gateway's log, which is evidence.
-    """
-    if status is None:
-        return False
-    if status.state is ContainerState.UNKNOWN:
-        return True
-    return status.state is ContainerState.RUNNING and status.health in {Health.HEALTHY, Health.NONE}

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.api_values import ApiProbe
-from orchestration.gateway.container import GatewayStatus, is_handshake_due
-from orchestration.gateway.login import NOTHING_READ, LoginReader, LoginReading
+from orchestration.gateway.container import GatewayStatus, Health
+from orchestration.gateway.login import NOTHING_READ, LoginReader, LoginReading, read_login
 from orchestration.gateway.readiness import Observation
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.windows import Window, is_in_any
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _SAFETY_NET_S = 5.0  # events can be lost: the engine restarts, a buffer overflows
 _LEAST_PROBE_S = 2.0  # the last look's handshake gets that much; a ready gateway needs a tenth of it
 _KEPT_LINES = 200
+_LINES_FOLLOWED = 2000
 
 
 class Probe(Protocol):
@@ -35,6 +36,14 @@ class Probe(Protocol):
 
     def __call__(self, host: str, port: int, *, client_id: int, timeout_s: float, now: "Now") -> ApiProbe:
         """Look at the API once; never raises for what the network does."""
+        ...
+
+
+class IsHandshakeDue(Protocol):
+    """Whether the API is worth asking now, given the container and its log."""
+
+    def __call__(self, status: GatewayStatus | None, login: LoginReading) -> bool:
+        """Judge that. Pure."""
         ...
 
 
@@ -79,17 +88,20 @@ class Eyes:
         if self._log is not None:
             self._log.close()
 
-    def look(self, *, left_s: float, fresh: bool = False) -> Observation:
+    def look(
+        self, *, left_s: float, fresh: bool = False, is_handshake_due: IsHandshakeDue | None = None
+    ) -> Observation:
         """Look once.
 
         Args:
             left_s: Seconds until the deadline; the handshake takes hardly longer.
             fresh: Whether to look at the container even if nothing is known to have happened to it.
+            is_handshake_due: Whether to ask the API, too; None where somebody else asks it.
         """
         status = self._read_status(fresh=fresh or left_s <= 0)
         login = self._read_login(status)
         api = None
-        if is_handshake_due(status):
+        if is_handshake_due is not None and is_handshake_due(status, login):
             api = self._probe_api(left_s)
             if api.is_ready and status is not None and status.state is not ContainerState.UNKNOWN:
                 # The answer must be that of the start that was looked at.
@@ -181,13 +193,19 @@ class _LogTail:
         self._reader = LoginReader()
         self._heard: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._kept: deque[str] = deque(maxlen=_KEPT_LINES)
+        # What it has said so far, where the first look may already lead to a restart: the follower tells it a little
+        # later, and one that waits for a phone must not be restarted in between.
+        is_in_trouble = status.is_up and status.health is Health.UNHEALTHY
+        said = runtime.read_log(since=status.log_since, lines=_LINES_FOLLOWED) if is_in_trouble else ()
+        self._said, self._said_lines = read_login(said), len(said)
+        self._lines_read = 0
         # A reader of its own, only to tell a line that matters from one that does not: it runs in another thread.
         self._sentry = LoginReader()
         for line in runtime.read_log(since=status.log_since, lines=_KEPT_LINES) if not status.is_up else ():
             self._heard.put(line)
         self._following: Following | None = None
         if status.is_up:
-            self._following = runtime.follow_log(self._take, since=status.log_since)
+            self._following = runtime.follow_log(self._take, since=status.log_since, lines=_LINES_FOLLOWED)
 
     @property
     def is_running(self) -> bool:
@@ -199,7 +217,8 @@ class _LogTail:
                 line = self._heard.get_nowait()
                 self._kept.append(line)
                 self._reader.read(line)
-        return self._reader.reading
+                self._lines_read += 1
+        return self._reader.reading if self._lines_read >= self._said_lines else self._said
 
     def lines(self, count: int) -> tuple[str, ...]:
         self.read()

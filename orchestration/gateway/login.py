@@ -8,7 +8,8 @@ Some lines mislead. Each dialog is reported several times as it opens and gets t
 Login failed; event=Opened"); only the controller's own lines count, and a failure counts once for each attempt. The
 bare line "Login failed" also comes when the broker's server hung up, so one alone proves nothing. "Unrecognized
 Username or Password" has been seen after an automatic restart with the right password, so it counts as one failure
-too. Once a second factor is asked for, the password was right.
+too. Once a second factor is asked for, the password was right: as long as it stays unanswered, bare failures and the
+broker's "Too many failed login attempts" are about that second factor.
 """
 
 import re
@@ -27,9 +28,10 @@ _SECOND_FACTOR = "second factor authentication initiated"
 _COMPLETED = ("login has completed", "configuration tasks completed")
 _FAILED = "login failed"
 _UNRECOGNIZED = "unrecognized username or password"
-# Texts that leave no doubt: the broker itself counts the failures, or has closed the account.
+# The broker counts the failures, and makes the controller pause. Unanswered second factors are among them.
+_TOO_MANY = "too many failed login attempts"
+# Texts that leave no doubt.
 _REJECTED = (
-    "too many failed login attempts",
     "invalid username or password",
     "account has been locked",
     "account is locked",
@@ -46,6 +48,8 @@ class LoginPhase(StrEnum):
     SECOND_FACTOR = "second_factor"
     LOGGED_IN = "logged_in"
     FAILED = "failed"
+    PAUSED = "paused"
+    """The broker wants no attempt for a while."""
     SESSION_TAKEN = "session_taken"
 
 
@@ -58,6 +62,8 @@ class LoginReading:
         failures_in_a_row: Attempts that failed since the last one that got further.
         unrecognized_in_a_row: Those of them that failed with "Unrecognized Username or Password".
         is_rejected: Whether the broker said plainly that user or password are wrong, or locked.
+        has_too_many_attempts: Whether the broker counted too many failed attempts since the last one that got further.
+        awaits_second_factor: Whether a second factor was asked for, and no login has completed since.
         second_factor_timed_out: Whether the controller gave up waiting for the second factor, at least once.
         evidence: The last line that says any of this.
     """
@@ -66,6 +72,8 @@ class LoginReading:
     failures_in_a_row: int = 0
     unrecognized_in_a_row: int = 0
     is_rejected: bool = False
+    has_too_many_attempts: bool = False
+    awaits_second_factor: bool = False
     second_factor_timed_out: bool = False
     evidence: str = ""
 
@@ -98,6 +106,8 @@ class LoginReader:
             pass
         elif any(phrase in text for phrase in _REJECTED):
             self._set(phase=LoginPhase.FAILED, is_rejected=True)
+        elif _TOO_MANY in text:
+            self._set(phase=LoginPhase.PAUSED, has_too_many_attempts=True)
         elif text.startswith(_ATTEMPT):
             self._counted_failure = self._counted_unrecognized = False
             self._set(phase=LoginPhase.LOGGING_IN)
@@ -106,18 +116,35 @@ class LoginReader:
         elif text.startswith(_COMPLETED):
             self._succeed(LoginPhase.LOGGED_IN)
         elif text.startswith(_FAILED):
-            self._count_failure()
+            self._take_bare_failure()
         elif any(phrase in text for phrase in _TAKEN):
             self._set(phase=LoginPhase.SESSION_TAKEN)
-        elif (status := _EXIT_STATUS.search(text)) and int(status[1]) == _SECOND_FACTOR_EXIT_STATUS:
-            self._set(phase=LoginPhase.SECOND_FACTOR, second_factor_timed_out=True)
+        else:
+            self._take_exit_status(text)
+
+    def _take_bare_failure(self) -> None:
+        # While a second factor is unanswered this is how its attempt ends, and says nothing about the password.
+        if not self.reading.awaits_second_factor:
+            self._count_failure()
+
+    def _take_exit_status(self, text: str) -> None:
+        status = _EXIT_STATUS.search(text)
+        if status is not None and int(status[1]) == _SECOND_FACTOR_EXIT_STATUS:
+            self._set(phase=LoginPhase.SECOND_FACTOR, awaits_second_factor=True, second_factor_timed_out=True)
 
     def _set(self, **changes: object) -> None:
         self.reading = replace(self.reading, **changes)  # type: ignore[arg-type]  # field names of the calls above
 
     def _succeed(self, phase: LoginPhase) -> None:
         """The password was accepted: what failed before no longer counts."""
-        self._set(phase=phase, failures_in_a_row=0, unrecognized_in_a_row=0, is_rejected=False)
+        self._set(
+            phase=phase,
+            failures_in_a_row=0,
+            unrecognized_in_a_row=0,
+            is_rejected=False,
+            has_too_many_attempts=False,
+            awaits_second_factor=phase is LoginPhase.SECOND_FACTOR,
+        )
 
     def _count_failure(self) -> None:
         if self._counted_failure:

@@ -9,13 +9,13 @@ from orchestration.evidence import redact
 from orchestration.gateway import readiness, words
 from orchestration.gateway.accounts import validate_accounts
 from orchestration.gateway.acts import StopReason
-from orchestration.gateway.container import is_handshake_due
+from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.eyes import Eyes, Probe
-from orchestration.gateway.login import read_login
+from orchestration.gateway.login import NOTHING_READ, LoginReading, read_login
 from orchestration.gateway.readiness import Action, Decision, Memory, Observation, Rules, Sight, WaitEventKind
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.windows import Window, parse_windows
-from orchestration.settings import GatewayRecovery, GatewayRuntime, Settings
+from orchestration.settings import GatewayHealthCheck, GatewayRecovery, GatewayRuntime, Settings
 from orchestration.system.clock import Clock
 
 __all__ = ["GatewayReady", "WaitEvent", "WaitEventKind", "check_ready_now", "wait_until_ready"]
@@ -97,6 +97,7 @@ def wait_until_ready(
     probe: Probe,
     on_event: OnEvent,
     on_progress: OnProgress,
+    requires_health_check: bool | None = None,
 ) -> GatewayReady:
     """Wait until the gateway is ready and its accounts are the right ones; restart it once if that may help.
 
@@ -107,13 +108,17 @@ def wait_until_ready(
         probe: One look at the API, `api.probe_api`.
         on_event: Told what an operator should know at once; must be quick.
         on_progress: Told elapsed seconds, seconds left, and what is being waited for, about once a second.
+        requires_health_check: Whether the container's own health check must pass; None for what the settings say.
 
     Raises:
         StartupFailure: One of the `GATEWAY_` words, or `DOCKER_UNAVAILABLE`; with the evidence. A person is needed.
     """
     windows = _parse_reset_windows(settings)
     with Eyes(runtime, settings, clock=clock, probe=probe, windows=windows) as eyes:
-        return _Wait(runtime, settings, clock=clock, eyes=eyes, on_event=on_event, on_progress=on_progress).run()
+        rules = _build_rules(runtime, settings)
+        if requires_health_check is not None:
+            rules = replace(rules, requires_health_check=requires_health_check)
+        return _Wait(runtime, settings, rules, clock=clock, eyes=eyes, on_event=on_event, on_progress=on_progress).run()
 
 
 def check_ready_now(runtime: Runtime, settings: Settings, *, clock: Clock, probe: Probe) -> GatewayReady:
@@ -124,8 +129,11 @@ def check_ready_now(runtime: Runtime, settings: Settings, *, clock: Clock, probe
     """
     windows = _parse_reset_windows(settings)
     status = runtime.probe()
+    # No restart, no extension: the machine is asked what a wait that ends now would end with.
+    rules = replace(_build_rules(runtime, settings), timeout_s=0.0, twofa_timeout_s=0.0, may_restart=False)
+    memory = Memory(deadline_s=float("-inf"))
     api = None
-    if is_handshake_due(status):
+    if readiness.is_handshake_due(status, NOTHING_READ, memory, 0.0, rules):
         api = probe(
             settings.gateway_host,
             settings.gateway_port,
@@ -133,9 +141,8 @@ def check_ready_now(runtime: Runtime, settings: Settings, *, clock: Clock, probe
             timeout_s=settings.health_check_timeout_s,
             now=clock.now,
         )
-    memory = Memory(deadline_s=float("-inf"))
     observation = Observation(status=status, api=api)
-    sight = readiness.see(observation, memory)
+    sight = readiness.see(observation, memory, 0.0, rules)
     if sight is Sight.READY:
         return _build_ready(runtime, settings, observation, memory)
     log = runtime.read_log(since=status.log_since, lines=200)
@@ -144,8 +151,6 @@ def check_ready_now(runtime: Runtime, settings: Settings, *, clock: Clock, probe
         login=read_login(log),
         in_reset_window=any(window.contains(clock.now()) for window in windows),
     )
-    # No restart, no extension: the machine is asked what a wait that ends now would end with.
-    rules = Rules(timeout_s=0.0, twofa_timeout_s=0.0, may_restart=False)
     _, decision = readiness.decide(memory, observation, 0.0, rules)
     said = words.describe_sight(decision.sight, observation, port=settings.gateway_port)
     failure = words.describe_failure(
@@ -164,6 +169,15 @@ def check_ready_now(runtime: Runtime, settings: Settings, *, clock: Clock, probe
     )
 
 
+def _build_rules(runtime: Runtime, settings: Settings) -> Rules:
+    return Rules(
+        timeout_s=settings.gateway_health_timeout_s,
+        twofa_timeout_s=settings.gateway_twofa_timeout_s,
+        may_restart=runtime.can_control and settings.gateway_recovery is GatewayRecovery.RESTART,
+        requires_health_check=settings.gateway_health_check is GatewayHealthCheck.REQUIRE,
+    )
+
+
 class _Wait:
     """One wait. It lives for one call of `wait_until_ready`."""
 
@@ -171,6 +185,7 @@ class _Wait:
         self,
         runtime: Runtime,
         settings: Settings,
+        rules: Rules,
         *,
         clock: Clock,
         eyes: Eyes,
@@ -183,11 +198,7 @@ class _Wait:
         self._eyes = eyes
         self._on_event = on_event
         self._on_progress = on_progress
-        self._rules = Rules(
-            timeout_s=settings.gateway_health_timeout_s,
-            twofa_timeout_s=settings.gateway_twofa_timeout_s,
-            may_restart=runtime.can_control and settings.gateway_recovery is GatewayRecovery.RESTART,
-        )
+        self._rules = rules
         self._spared = ""
         self._begun_s = clock.monotonic_s()
         self._memory = readiness.begin(self._begun_s, self._rules)
@@ -198,8 +209,11 @@ class _Wait:
             self._eyes.wake.clear()
             # The look counts for the time at which it began: one that began before the deadline is not the last.
             now_s = self._clock.monotonic_s()
-            observation = self._eyes.look(left_s=self._memory.deadline_s - now_s, fresh=fresh)
+            observation = self._eyes.look(
+                left_s=self._find_deadline_s() - now_s, fresh=fresh, is_handshake_due=self._is_handshake_due
+            )
             self._memory, decision = readiness.decide(self._memory, observation, now_s, self._rules)
+            observation = decision.seen
             self._tell(decision, observation)
             match decision.action:
                 case Action.READY:
@@ -211,6 +225,12 @@ class _Wait:
                 case Action.WAIT:
                     self._pause(decision.sight, observation)
             fresh = decision.sight in {Sight.GONE, Sight.ENGINE_GONE, Sight.PAUSED}
+
+    def _find_deadline_s(self) -> float:
+        return readiness.extend_deadline(self._memory, self._rules, self._memory.deadline_s)
+
+    def _is_handshake_due(self, status: GatewayStatus | None, login: LoginReading) -> bool:
+        return readiness.is_handshake_due(status, login, self._memory, self._clock.monotonic_s(), self._rules)
 
     def _tell(self, decision: Decision, observation: Observation) -> None:
         for kind in decision.tell:
@@ -230,7 +250,7 @@ class _Wait:
 
     def _pause(self, sight: Sight, observation: Observation) -> None:
         now_s = self._clock.monotonic_s()
-        left_s = max(0.0, self._memory.deadline_s - now_s)
+        left_s = max(0.0, self._find_deadline_s() - now_s)
         text = words.describe_sight(sight, observation, port=self._settings.gateway_port)
         self._on_progress(now_s - self._begun_s, left_s, text)
         # What nobody tells us about is asked at the interval that the settings name.
@@ -271,15 +291,21 @@ class _Wait:
         )
         message = said.message + self._spared
         if decision.action is Action.STOP_AND_FAIL:
-            message += self._stop()
+            message += self._stop(word)
         next_action = _HOW_TO_RESTART_A_USED_ONE if self._spared else said.next_action
         return StartupFailure(word, self._redact((message,))[0], next_action=next_action, evidence=evidence)
 
-    def _stop(self) -> str:
+    def _stop(self, word: FailureWord) -> str:
+        """Stop a gateway whose attempts would go on without end; what became of it, for the failure's message."""
         if not self._runtime.can_control:
             return "; it is not ours to stop: stop it before the account is locked"
+        is_rejected = word is FailureWord.GATEWAY_LOGIN_FAILED
+        users = [] if is_rejected else [user.detail for user in self._runtime.find_users() if user.has_bot]
+        if users:
+            return f"; it was not stopped, for it is in use ({'; '.join(users)})"
+        reason = StopReason.LOGIN_REJECTED if is_rejected else StopReason.FAILING
         try:
-            self._runtime.stop(timeout_s=_STOP_TIMEOUT_S, reason=StopReason.LOGIN_REJECTED)
+            self._runtime.stop(timeout_s=_STOP_TIMEOUT_S, reason=reason)
         except StartupFailure as failure:
             return f"; it could NOT be stopped ({failure.message}): stop it by hand before the account is locked"
         return "; it was stopped, so that the account is not locked"
@@ -294,6 +320,9 @@ def _build_ready(runtime: Runtime, settings: Settings, observation: Observation,
         raise AssertionError("ready without an answer")  # the machine cannot decide so
     accounts = validate_accounts(api.accounts, settings, is_simulated=settings.simulated)
     farms = words.list_farms(observation)
+    warnings = [f"data farms are broken: {farms}"] if farms else []
+    if status.health is Health.UNHEALTHY and settings.gateway_health_check is GatewayHealthCheck.REQUIRE:
+        warnings.append(f"the container's own health check fails ({words.describe_health_check(status)})")
     return GatewayReady(
         runtime=runtime.kind,
         container=runtime.container_name,
@@ -303,7 +332,7 @@ def _build_ready(runtime: Runtime, settings: Settings, observation: Observation,
         skew_s=api.skew_s,
         server_time=api.server_time,
         restarted=memory.is_restarted,
-        warnings=(f"data farms are broken: {farms}",) if farms else (),
+        warnings=tuple(warnings),
         container_started_at=status.started_at,
         is_simulated=status.is_simulated,
     )

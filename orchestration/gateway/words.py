@@ -6,10 +6,16 @@ from dataclasses import dataclass
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord
 from orchestration.gateway.api_values import MOST_CLIENTS, ApiOutcome
+from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.login import LoginPhase
-from orchestration.gateway.readiness import Memory, Observation, Sight, WaitEventKind
-
-_CRASH_LOOP_STARTS = 2
+from orchestration.gateway.readiness import (
+    CRASH_LOOP_STARTS,
+    Memory,
+    Observation,
+    Sight,
+    WaitEventKind,
+    count_other_starts,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +44,8 @@ def describe_sight(sight: Sight, observation: Observation, *, port: int) -> str:
         text = "there is no container" if status is None or not status.id else f"the container is {status}"
     elif sight is Sight.STARTING:
         text += _describe_login(login.phase)
+    elif sight is Sight.HEALTH_CHECK_FAILING:
+        text += f" ({describe_health_check(status)})"
     elif sight is Sight.API_NOT_READY:
         text = _describe_api(observation, port)
     elif sight is Sight.CLIENT_IDS_IN_USE and _is_full(observation):
@@ -56,10 +64,19 @@ _PLAIN_SIGHTS: Mapping[Sight, str] = {
     Sight.RESTARTING: "the container ends again and again, and Docker is about to start it once more",
     Sight.SECOND_FACTOR: "the login waits for the second factor on the phone",
     Sight.SESSION_TAKEN: "the same user is logged in elsewhere, and that session was left in charge",
+    Sight.LOGIN_PAUSED: "the broker has counted too many failed logins, and the gateway pauses before the next one",
+    Sight.HEALTH_CHECK_FAILING: "the API works, but the container's own health check does not pass",
     Sight.UNHEALTHY: "the container says that it is unhealthy",
     Sight.STARTING: "the container runs and is not healthy yet",
     Sight.CLIENT_IDS_IN_USE: "the gateway runs, but all ten API client ids of the check are in use",
 }
+
+
+def describe_health_check(status: GatewayStatus | None) -> str:
+    """What the container's own health check said last."""
+    if status is None or not status.health_log:
+        return "it has said nothing yet"
+    return status.health_log[-1]
 
 
 def _is_full(observation: Observation) -> bool:
@@ -96,8 +113,8 @@ def describe_failure(
     seen = describe_sight(sight, observation, port=port)
     tail = ", also after one restart" if memory.is_restarted else ""
     status = observation.status
-    starts = max(memory.other_restarts, status.restart_count if status is not None else 0)
-    if starts >= _CRASH_LOOP_STARTS:
+    starts = count_other_starts(memory, status)
+    if starts >= CRASH_LOOP_STARTS:
         tail += f"; the container crashes again and again (Docker has started it {starts} more times)"
     if status is not None and status.out_of_memory:
         tail += "; it was ended for lack of memory (GATEWAY_MEMORY_LIMIT)"
@@ -150,6 +167,10 @@ _SIGHT_ADVICE: Mapping[Sight, str] = {
     Sight.SESSION_TAKEN: "Log the other session out (TWS, the phone's app, the website), then "
     "`inv gateway.restart` and `inv startup`.",
     Sight.CLIENT_IDS_IN_USE: "Set GATEWAY_PROBE_CLIENT_ID to ids that no other client uses.",
+    Sight.LOGIN_PAUSED: "Wait until the pause is over (the gateway's log says how long), then `inv startup`; check "
+    "TWS_USERID and TWS_PASSWORD first.",
+    Sight.HEALTH_CHECK_FAILING: "Correct the health check in the Compose file (`docker inspect` shows its output), or "
+    "set GATEWAY_HEALTH_CHECK=ignore if it can never pass.",
     Sight.PAUSED: "Somebody paused the container: `docker unpause`.",
 }
 
@@ -179,7 +200,7 @@ def describe_event(kind: WaitEventKind, observation: Observation, memory: Memory
             times = f", {status.restart_count} times so far" if status is not None and status.restart_count else ""
             return Words(
                 message=f"the container ended and was started again, not by this program{times}",
-                next_action=_READ_THE_LOG if memory.other_restarts >= _CRASH_LOOP_STARTS else "",
+                next_action=_READ_THE_LOG if memory.other_restarts >= CRASH_LOOP_STARTS else "",
             )
         case _:
             return Words(message=_PLAIN_EVENTS[kind])
@@ -189,6 +210,7 @@ _PLAIN_EVENTS: Mapping[WaitEventKind, str] = {
     WaitEventKind.SECOND_FACTOR_GRANTED: "the second factor was confirmed",
     WaitEventKind.LOGIN_SEEN: "the gateway's log says that the login is complete",
     WaitEventKind.LOGIN_FAILED_ONCE: "a login failed; one failure proves nothing yet, the gateway tries again",
+    WaitEventKind.HEALTH_CHECK_FAILING: "the gateway's API works; its container's health check does not pass yet",
     WaitEventKind.ENGINE_LOST: "the Docker engine does not answer; waiting for it",
     WaitEventKind.RESTARTING: "the gateway is not ready and is restarted, once",
 }

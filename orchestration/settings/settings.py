@@ -27,6 +27,7 @@ from orchestration.settings.words import (
     BotArguments,
     BotRuntime,
     GameplanFreshness,
+    GatewayHealthCheck,
     GatewayRecovery,
     GatewayRuntime,
     TradingMode,
@@ -71,6 +72,7 @@ class Settings:
     allow_live_trading: bool
     gateway_account: tuple[str, ...]
     gateway_recovery: GatewayRecovery
+    gateway_health_check: GatewayHealthCheck
     gateway_container_name: str
     gateway_service: str
     docker_compose_dir: Path

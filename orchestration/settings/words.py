@@ -18,6 +18,13 @@ class TradingMode(StrEnum):
     LIVE = "live"
 
 
+class GatewayHealthCheck(StrEnum):
+    """Whether the container's own health check must pass."""
+
+    REQUIRE = "require"
+    IGNORE = "ignore"
+
+
 class GatewayRecovery(StrEnum):
     """What is done with a gateway that does not become ready."""
 

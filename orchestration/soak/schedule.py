@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestration.supervision.rules import DAY_S, RESTART_SPACING_S, RESTARTS_A_DAY
+from orchestration.gateway.acts import RESTART_SPACING_S
+from orchestration.supervision.rules import DAY_S, RESTARTS_A_DAY
 
 MOST_PATIENCE_SCALE = 10
 LEAST_REAL_S = 20.0

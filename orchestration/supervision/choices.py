@@ -6,18 +6,17 @@ The rules, in order:
   lock the account) and a wrong account (the bot must not be left running on it).
 * A bot that has ended by itself, or keeps no watchdog, ends the supervisor as a failure; one that ended with 0 is done
   for its day, and waits for the next one.
-* A gateway that is lost is restarted once in an incident; never while a second factor is waited for, never for a
-  session that was taken over, and in the broker's reset windows only if the container is dead. A restart by another
-  instance that uses it counts as that one; what somebody stopped on purpose is not brought back.
+* A gateway that is lost is restarted once in an incident, when a restart may help it (`readiness.find_restart_time`,
+  the same for a start), and in the broker's reset windows only if the container is dead. A restart by another instance
+  that uses it counts as that one; what somebody stopped on purpose is not brought back.
 * A bot is touched only while the gateway is ready, one thing at a time: first the day's plan, then its connection.
 """
 
 from dataclasses import replace
 
 from orchestration.alerts.alert import Severity
-from orchestration.gateway.acts import GatewayRestart
-from orchestration.gateway.readiness import Sight
-from orchestration.supervision import gateway_findings as gateway
+from orchestration.gateway.acts import RESTART_SPACING_S, GatewayRestart
+from orchestration.gateway.readiness import DEAD_GRACE_S, Sight, find_restart_time, is_gone_for
 from orchestration.supervision.bot_findings import has_ended_unplanned
 from orchestration.supervision.day import Switch, build_switch_key, choose_switch, must_not_trade
 from orchestration.supervision.decision import Action, Memory
@@ -25,10 +24,7 @@ from orchestration.supervision.incidents import Incident, IncidentKind, Notice, 
 from orchestration.supervision.observation import Observation
 from orchestration.supervision.rules import (
     DAY_S,
-    GONE_GRACE_S,
-    GONE_IN_WINDOW_GRACE_S,
     LINK_RESTART_AFTER_S,
-    RESTART_SPACING_S,
     RESTARTS_A_DAY,
     Rules,
 )
@@ -64,10 +60,10 @@ def _choose_gateway(
 ) -> tuple[Memory, tuple[Action, ...], tuple[Notice, ...]]:
     at_s = observation.at_s
     memory = replace(memory, gateway_restarts_s=_of_last_day(memory.gateway_restarts_s, at_s))
-    incident = find_restartable(memory, observation, sight)
+    incident = find_restartable(memory, observation, sight, rules)
     if incident is None or not rules.may_restart_gateway or incident.acted_s is not None:
         return memory, (), ()
-    other = _find_others_restart(observation, rules)
+    other = find_others_restart(observation, rules)
     if other is not None:
         log = memory.log.put(replace(incident, acted_s=other.at_s))
         words = Words(
@@ -88,43 +84,45 @@ def _choose_gateway(
     return memory, (Action.RESTART_GATEWAY,), (notice,)
 
 
-def find_restartable(memory: Memory, observation: Observation, sight: Sight) -> Incident | None:
+def find_restartable(memory: Memory, observation: Observation, sight: Sight, rules: Rules) -> Incident | None:
     """The incident that a restart of the gateway may end; None where there is none, or it must not be restarted now."""
-    if memory.log.is_told(*_RESTART_NEVER_MENDS) or sight is Sight.CLIENT_IDS_IN_USE:
+    if memory.log.is_told(*_RESTART_NEVER_MENDS) or observation.acts.stop is not None:  # somebody meant it
         return None
-    if observation.acts.stop is not None:
-        return None  # somebody meant it
     kind = IncidentKind.LINK_DOWN if sight is Sight.LINK_DOWN else IncidentKind.GATEWAY_LOST
-    if sight not in gateway.LOST and sight is not Sight.LINK_DOWN:
+    incident = memory.log.find(kind)
+    if incident is None or not incident.is_told or _find_due_s(memory, observation, sight, rules, incident) is None:
         return None
     if sight is Sight.GONE:
-        is_allowed = not observation.in_restart_window or gateway.is_gone_for(
-            memory.eyes, observation.at_s, GONE_IN_WINDOW_GRACE_S
-        )
+        is_allowed = not observation.in_restart_window or is_gone_for(memory.eyes, observation.at_s, DEAD_GRACE_S)
     else:
         is_allowed = not observation.in_window
-    incident = memory.log.find(kind)
-    return incident if is_allowed and incident is not None and incident.is_told else None
+    return incident if is_allowed else None
 
 
 def measure_patience(memory: Memory, observation: Observation, sight: Sight, rules: Rules, incident: Incident) -> float:
     """For how many seconds more the gateway may come back by itself. Time in a window does not count."""
-    at_s = observation.at_s
-    if sight is Sight.GONE:
-        since_s, patience_s = memory.eyes.gone_since_s, GONE_GRACE_S
-    elif sight in {Sight.PAUSED, Sight.UNHEALTHY}:
-        since_s, patience_s = incident.since_s, 0.0
-    else:
-        since_s = incident.since_s if memory.window_s is None else max(incident.since_s, memory.window_s)
-        patience_s = LINK_RESTART_AFTER_S if sight is Sight.LINK_DOWN else rules.restart_after_s
-    return patience_s if since_s is None else since_s + patience_s - at_s
+    due_s = _find_due_s(memory, observation, sight, rules, incident)
+    return float("inf") if due_s is None else due_s - observation.at_s
+
+
+def _find_due_s(
+    memory: Memory, observation: Observation, sight: Sight, rules: Rules, incident: Incident
+) -> float | None:
+    """When a restart is due: as for a start, with the incident's time for its deadline; a lost link has its own."""
+    since_s = incident.since_s if memory.window_s is None else max(incident.since_s, memory.window_s)
+    if sight is Sight.LINK_DOWN:
+        return since_s + LINK_RESTART_AFTER_S
+    deadline_s = since_s + rules.restart_after_s
+    return find_restart_time(
+        memory.eyes, observation.readiness_look, sight, rules.readiness_rules, deadline_s=deadline_s
+    )
 
 
 def _of_last_day(times_s: tuple[float, ...], at_s: float) -> tuple[float, ...]:
     return tuple(one for one in times_s if at_s - one < DAY_S)
 
 
-def _find_others_restart(observation: Observation, rules: Rules) -> GatewayRestart | None:
+def find_others_restart(observation: Observation, rules: Rules) -> GatewayRestart | None:
     """Another instance's restart that the gateway still has time to come back from."""
     restarts = observation.acts.restarts
     if restarts and observation.at_s - restarts[-1].at_s < rules.restart_after_s:
@@ -220,7 +218,7 @@ def _find_worse(
 ) -> tuple[tuple[Incident, str], ...]:
     at_s = observation.at_s
     found: list[tuple[Incident, str]] = []
-    incident = find_restartable(memory, observation, sight)
+    incident = find_restartable(memory, observation, sight, rules)
     if incident is not None and rules.may_restart_gateway and not incident.is_worse:
         if incident.acted_s is not None:
             if at_s - incident.acted_s >= rules.restart_after_s:

@@ -2,15 +2,16 @@
 
 What a look amounts to is judged by the machine that also waits for the gateway at a start
 (`orchestration.gateway.readiness`): it counts failed logins over the container's starts, excuses those of the broker's
-reset windows, and remembers a second factor that was asked for.
+reset windows, remembers a second factor that was asked for or confirmed, and knows that a health check lags. Here is
+only what is said about it, and after how long.
 """
 
 from dataclasses import replace
 
 from orchestration.alerts.alert import Severity
 from orchestration.gateway import readiness
-from orchestration.gateway.api_values import ApiOutcome, ApiProbe
-from orchestration.gateway.readiness import SecondFactor, Sight
+from orchestration.gateway.container import Health
+from orchestration.gateway.readiness import DEAD_GRACE_S, SecondFactor, Sight, is_gone_for, is_health_outdated
 from orchestration.gateway.words import describe_sight
 from orchestration.supervision.incidents import Finding, IncidentKind, Verdict, Words
 from orchestration.supervision.observation import Observation
@@ -19,9 +20,10 @@ from orchestration.supervision.rules import (
     ENGINE_GRACE_S,
     FARMS_GRACE_S,
     FARMS_HOLD_S,
-    GONE_IN_WINDOW_GRACE_S,
+    HEALTH_CHECK_GRACE_S,
     HOLD_S,
     LINK_GRACE_S,
+    LOGIN_GRACE_S,
     SECOND_FACTOR_REPEAT_S,
     Rules,
 )
@@ -33,6 +35,7 @@ LOST = frozenset(
         Sight.GONE,
         Sight.PAUSED,
         Sight.RESTARTING,
+        Sight.LOGIN_PAUSED,
         Sight.UNHEALTHY,
         Sight.STARTING,
         Sight.API_NOT_READY,
@@ -46,41 +49,8 @@ _WATCHED = "Nothing yet: it reconnects by itself, and is watched."
 
 def see(memory: readiness.Memory, observation: Observation, rules: Rules) -> tuple[readiness.Memory, Sight]:
     """What the look amounts to, and what is remembered of it."""
-    seen = build_readiness_look(observation)
-    waiting = readiness.Rules(timeout_s=rules.restart_after_s, twofa_timeout_s=0.0, may_restart=False)
-    memory, decision = readiness.decide(memory, seen, observation.at_s, waiting)
-    sight = decision.sight
-    if sight is Sight.ENGINE_GONE and observation.api.is_connected:
-        return memory, Sight.LINK_DOWN if observation.api.is_link_down else Sight.READY
-    if sight is Sight.READY and observation.api.is_link_down:
-        return memory, Sight.LINK_DOWN
-    if sight not in LOST or not is_second_factor_pending(memory):
-        return memory, sight
-    # A login that waits for a phone goes through several starts; only one that stays dead is no longer waited for.
-    is_dead = sight is Sight.GONE and is_gone_for(memory, observation.at_s, GONE_IN_WINDOW_GRACE_S)
-    return memory, sight if is_dead else Sight.SECOND_FACTOR
-
-
-def build_readiness_look(observation: Observation) -> readiness.Observation:
-    """The part of a look that readiness is judged by."""
-    api = observation.api
-    outcome = ApiOutcome.SILENT if api.outcome is ApiOutcome.READY and not api.is_connected else api.outcome
-    return readiness.Observation(
-        status=observation.gateway if observation.engine_reachable else None,
-        login=observation.login,
-        api=None if outcome is None else ApiProbe(outcome=outcome, accounts=api.accounts or ()),
-        in_reset_window=observation.in_reset_window,
-    )
-
-
-def is_second_factor_pending(memory: readiness.Memory) -> bool:
-    """Whether the login waits for a phone."""
-    return memory.second_factor is SecondFactor.PENDING
-
-
-def is_gone_for(memory: readiness.Memory, at_s: float, least_s: float) -> bool:
-    """Whether the container has been dead for so long."""
-    return memory.gone_since_s is not None and at_s - memory.gone_since_s >= least_s
+    memory, _, sight, _ = readiness.take(memory, observation.readiness_look, observation.at_s, rules.readiness_rules)
+    return memory, sight
 
 
 def judge_gateway(
@@ -110,6 +80,7 @@ def judge_gateway(
         _judge_session(sight),
         _judge_lost(memory, observation, sight, rules, was_started=was_started, grace_until_s=grace_until_s),
         _judge_link(observation, sight),
+        _judge_health_check(observation, sight, rules),
         _judge_farms(observation, sight),
     )
 
@@ -204,18 +175,29 @@ def _judge_lost(
     grace_until_s: float,
 ) -> Finding:
     grace_s = 0.0 if sight in SAID_AT_ONCE or was_started else API_GRACE_S
+    if sight is not Sight.GONE and memory.second_factor is SecondFactor.GRANTED and memory.granted_s is not None:
+        grace_s = max(grace_s, memory.granted_s + LOGIN_GRACE_S - observation.at_s)
+    elif sight is Sight.UNHEALTHY and is_health_outdated(memory):
+        grace_s = max(API_GRACE_S, (memory.login_moved_s or 0.0) + LOGIN_GRACE_S - observation.at_s)
     if observation.at_s < grace_until_s:
         grace_s = grace_until_s - observation.at_s
     if observation.in_restart_window:
-        is_muted = not is_gone_for(memory, observation.at_s, GONE_IN_WINDOW_GRACE_S)
+        is_muted = not is_gone_for(memory, observation.at_s, DEAD_GRACE_S)
     else:
         is_muted = observation.in_reset_window and sight is not Sight.GONE
-    seen = describe_sight(sight, build_readiness_look(observation), port=rules.port)
+    seen = describe_sight(sight, observation.readiness_look, port=rules.port)
     stop = observation.acts.stop
+    restart_s = readiness.find_restart_time(
+        memory, observation.readiness_look, sight, rules.readiness_rules, deadline_s=observation.at_s
+    )
     if stop is not None:
         then = f"It is down on purpose ({stop}), and is not brought back before a person does it."
+    elif not rules.may_restart_gateway:
+        then = "It is not restarted."
+    elif restart_s is None:
+        then = "It is not restarted, which would not help."
     else:
-        then = "It is restarted once if it does not come back." if rules.may_restart_gateway else "It is not restarted."
+        then = "It is restarted once if it does not come back."
     return Finding(
         kind=IncidentKind.GATEWAY_LOST,
         verdict=_verdict(is_bad=sight in LOST, is_fine=sight in CONNECTED and not observation.api.account_problem),
@@ -247,6 +229,26 @@ def _judge_link(observation: Observation, sight: Sight) -> Finding:
     )
 
 
+def _judge_health_check(observation: Observation, sight: Sight, rules: Rules) -> Finding:
+    status = observation.gateway
+    is_failing = status is not None and status.is_up and status.health is Health.UNHEALTHY
+    verdict = _verdict(is_bad=sight in CONNECTED and is_failing, is_fine=sight in CONNECTED)
+    check = status.health_log[-1] if status is not None and status.health_log else "its output is unknown"
+    return Finding(
+        kind=IncidentKind.HEALTH_CHECK_FAILING,
+        verdict=verdict if rules.reports_health_check else Verdict.UNKNOWN,
+        severity=Severity.WARNING,
+        words=Words(
+            title="Container's health check fails",
+            message=f"The gateway's API works, but the container's own health check does not pass ({check}). Nothing "
+            "is restarted for that.",
+            next_action="Correct the check in the Compose file; set GATEWAY_HEALTH_CHECK=ignore if it can never pass.",
+        ),
+        over=Words(title="Health check passes", message="The container's own health check passes again."),
+        grace_s=HEALTH_CHECK_GRACE_S,
+    )
+
+
 def _judge_farms(observation: Observation, sight: Sight) -> Finding:
     farms = ", ".join(observation.api.broken_farms)
     return Finding(
@@ -271,6 +273,5 @@ def _verdict(*, is_bad: bool, is_fine: bool) -> Verdict:
 
 def note_own_restart(memory: readiness.Memory, observation: Observation, rules: Rules) -> readiness.Memory:
     """Our restart is done: the next start that is seen is ours."""
-    waiting = readiness.Rules(timeout_s=rules.restart_after_s, twofa_timeout_s=0.0, may_restart=False)
-    memory = readiness.note_restarted(memory, observation.at_s, waiting)
+    memory = readiness.note_restarted(memory, observation.at_s, rules.readiness_rules)
     return replace(memory, deadline_s=float("inf"))

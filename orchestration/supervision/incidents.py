@@ -23,6 +23,7 @@ class IncidentKind(StrEnum):
     SECOND_FACTOR = "second_factor"
     SESSION_TAKEN = "session_taken"
     LINK_DOWN = "link_down"
+    HEALTH_CHECK_FAILING = "health_check_failing"
     FARMS_BROKEN = "farms_broken"
     BOT_ENDED = "bot_ended"
     BOT_SILENT = "bot_silent"

@@ -8,10 +8,16 @@ it is said by `incidents`; what is done about it by `choices`. docs/explanation/
 from dataclasses import replace
 
 from orchestration.alerts.alert import Severity
-from orchestration.gateway.readiness import Sight
+from orchestration.gateway.readiness import DEAD_GRACE_S, GONE_GRACE_S, Sight
 from orchestration.supervision import gateway_findings as gateway
 from orchestration.supervision.bot_findings import judge_bot, judge_disk
-from orchestration.supervision.choices import choose, find_restartable, measure_patience, note_worse
+from orchestration.supervision.choices import (
+    choose,
+    find_others_restart,
+    find_restartable,
+    measure_patience,
+    note_worse,
+)
 from orchestration.supervision.day import judge_plan, note_candidate, note_finished, note_running
 from orchestration.supervision.decision import Action, Decision, Memory
 from orchestration.supervision.incidents import Incident, IncidentKind, Notice, Words, tell_event, track
@@ -19,8 +25,6 @@ from orchestration.supervision.observation import Observation
 from orchestration.supervision.rules import (
     CLOCK_JUMP_S,
     FAST_LOOK_S,
-    GONE_GRACE_S,
-    GONE_IN_WINDOW_GRACE_S,
     LEAST_LOOK_S,
     SETTLE_S,
     Rules,
@@ -54,7 +58,11 @@ def decide(memory: Memory, observation: Observation, rules: Rules) -> tuple[Memo
     )
     log, told = track(memory.log, findings, observation.at_s)
     memory, notices = replace(memory, log=log), (*notices, *told)
-    is_explained = observation.in_restart_window or memory.log.is_told(*_EXPLAIN_A_START)
+    is_explained = (
+        observation.in_restart_window
+        or memory.log.is_told(*_EXPLAIN_A_START)
+        or find_others_restart(observation, rules) is not None  # said when it was found
+    )
     if was_started and sight in gateway.CONNECTED and not is_explained:
         memory, said = _tell_started(memory)
         notices = (*notices, said)
@@ -199,9 +207,9 @@ def _choose_next_look(memory: Memory, observation: Observation, sight: Sight, ru
     if sight is not Sight.READY:
         waits_s.append(FAST_LOOK_S)
     if memory.eyes.gone_since_s is not None:
-        graces_s = (GONE_GRACE_S, GONE_IN_WINDOW_GRACE_S)
+        graces_s = (GONE_GRACE_S, DEAD_GRACE_S)
         waits_s += [memory.eyes.gone_since_s + grace_s - at_s for grace_s in graces_s]
-    restartable = find_restartable(memory, observation, sight)
+    restartable = find_restartable(memory, observation, sight, rules)
     if restartable is not None:
         waits_s.append(measure_patience(memory, observation, sight, rules, restartable))
     if observation.plan.candidate.word is not None and at_s - memory.day.key_since_s < SETTLE_S:

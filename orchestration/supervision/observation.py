@@ -4,9 +4,10 @@ import datetime as dt
 from dataclasses import dataclass, field
 
 from orchestration.errors import FallbackWord, StartupFailure
+from orchestration.gateway import readiness
 from orchestration.gateway.accounts import validate_accounts
 from orchestration.gateway.acts import NO_ACTS, GatewayActs
-from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.login import NOTHING_READ, LoginReading
 from orchestration.settings import Settings
@@ -39,7 +40,18 @@ class ApiLook:
         """Whether the API answers and has named its accounts: without them nobody knows whose gateway it is."""
         return self.outcome is ApiOutcome.READY and self.accounts is not None
 
+    @property
+    def probe(self) -> ApiProbe | None:
+        """The same as one look at the API, which a start makes; None where it was not tried."""
+        if self.outcome is None:
+            return None
+        if self.outcome is ApiOutcome.READY and not self.is_connected:
+            return ApiProbe(outcome=ApiOutcome.SILENT)
+        codes = (ApiCode(code=_LINK_LOST, text="as last heard"),) if self.is_link_down else ()
+        return ApiProbe(outcome=self.outcome, accounts=self.accounts or (), latency_ms=self.latency_ms, codes=codes)
 
+
+_LINK_LOST = 1100
 NOT_TRIED = ApiLook()
 
 
@@ -166,6 +178,16 @@ class Observation:
     acts: GatewayActs = NO_ACTS
     in_reset_window: bool = False
     in_restart_window: bool = False
+
+    @property
+    def readiness_look(self) -> readiness.Observation:
+        """The part of the look by which readiness is judged, as a start sees it."""
+        return readiness.Observation(
+            status=self.gateway if self.engine_reachable else None,
+            login=self.login,
+            api=self.api.probe,
+            in_reset_window=self.in_reset_window,
+        )
 
     @property
     def in_window(self) -> bool:

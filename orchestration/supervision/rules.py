@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Self
 
-from orchestration.settings import GameplanFreshness, GatewayRecovery, GatewayRuntime, Settings
+from orchestration.gateway import readiness
+from orchestration.settings import GameplanFreshness, GatewayHealthCheck, GatewayRecovery, GatewayRuntime, Settings
 
-GONE_GRACE_S = 2.0  # somebody else's `docker restart` shows the container as exited for some tenths of a second
-GONE_IN_WINDOW_GRACE_S = 60.0  # Docker's restart policy backs off up to 60 s; the nightly restart may end the container
+LOGIN_GRACE_S = 60.0  # from a login that is complete to its API: the controller sets the gateway up in between
+HEALTH_CHECK_GRACE_S = 60.0  # a check that failed during a long login passes again at its next run
 API_GRACE_S = 15.0  # one answer that is late, on a busy machine, is no loss
 ENGINE_GRACE_S = 15.0  # an upgrade of Docker restarts its daemon
 LINK_GRACE_S = 10.0  # 1100 and 1102 often follow each other within seconds
@@ -21,7 +22,6 @@ DISK_LOW_BYTES = 500 * 1024 * 1024  # the figure of preflight
 DISK_FINE_BYTES = 600 * 1024 * 1024
 SETTLE_S = 5.0  # SPEC P3: a file written less than 5 s ago may be half written
 SETTLE_MOST_S = 15.0  # and is looked at three times
-RESTART_SPACING_S = 900.0  # an incident right after one that a restart ended is the same trouble
 RESTARTS_A_DAY = 6  # a gateway that crashes again and again needs a person, and each login may need a phone
 DAY_S = 86400.0
 FAST_LOOK_S = 10.0  # how often it is looked at while something is wrong
@@ -38,6 +38,7 @@ class Rules:
         may_restart_gateway: Whether a restart of the gateway is ours to do.
         may_stop_gateway: Whether the gateway is ours to stop.
         owns_bot: Whether the bot is ours: to restart, and to end with. A monitor only watches it.
+        reports_health_check: Whether a health check that fails while the API works is worth a warning.
         judges_dates: Whether a plan must be of the day.
         port: Where the gateway's API is, for what is said.
     """
@@ -47,8 +48,19 @@ class Rules:
     may_restart_gateway: bool = True
     may_stop_gateway: bool = True
     owns_bot: bool = True
+    reports_health_check: bool = True
     judges_dates: bool = True
     port: int = 4002
+
+    @property
+    def readiness_rules(self) -> readiness.Rules:
+        """What these rules are to the machine that also serves a start."""
+        return readiness.Rules(
+            timeout_s=self.restart_after_s,
+            twofa_timeout_s=0.0,
+            may_restart=self.may_restart_gateway,
+            requires_health_check=False,
+        )
 
     @classmethod
     def from_settings(cls, settings: Settings, *, owns_bot: bool = True, may_restart: bool = True) -> Self:
@@ -66,6 +78,7 @@ class Rules:
             may_restart_gateway=is_ours and may_restart and settings.gateway_recovery is GatewayRecovery.RESTART,
             may_stop_gateway=is_ours,
             owns_bot=owns_bot,
+            reports_health_check=settings.gateway_health_check is GatewayHealthCheck.REQUIRE,
             judges_dates=settings.gameplan_freshness is GameplanFreshness.TODAY,
             port=settings.gateway_port,
         )

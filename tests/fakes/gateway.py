@@ -64,6 +64,7 @@ class FakeRuntime:
     after_restart: Callable[[], None] = lambda: None
     tells_of_starts: bool = True
     ends_logs: bool = True
+    is_follower_slow: bool = False  # what was said before comes later, as from another process
     stop_failure: StartupFailure | None = None
     stop_reasons: list[StopReason] = field(default_factory=list)
     users: tuple[GatewayUser, ...] = ()
@@ -172,7 +173,7 @@ class FakeRuntime:
         following = FakeFollowing()
         self.followings.append(following)
         self._readers.append((following, on_line))
-        for line in self.log[-lines:]:
+        for line in () if self.is_follower_slow else self.log[-lines:]:
             on_line(line)
         return following
 
@@ -185,11 +186,15 @@ class FakeRuntime:
 
 @dataclass
 class FakeProbe:
-    """`orchestration.gateway.api.probe_api`: gives the answer that the test has set; the last one stays."""
+    """`orchestration.gateway.api.probe_api`: gives the answer that the test has set; the last one stays.
+
+    While `is_open` says no, it answers as a forwarder does before the login.
+    """
 
     answers: list[ApiProbe] = field(default_factory=lambda: [READY])
     calls: int = 0
     before: Callable[[], None] = lambda: None
+    is_open: Callable[[], bool] = lambda: True
 
     def __call__(self, host: str, port: int, *, client_id: int, timeout_s: float, now: Now) -> ApiProbe:
         assert host
@@ -199,4 +204,6 @@ class FakeProbe:
         assert now().tzinfo is not None
         self.calls += 1
         self.before()
+        if not self.is_open():
+            return api(ApiOutcome.CLOSED)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

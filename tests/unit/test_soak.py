@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestration.errors import StartupFailure
+from orchestration.gateway.acts import RESTART_SPACING_S
 from orchestration.journal import AlertDelivery, Evidence, ReportedAlert
 from orchestration.settings import Settings
 from orchestration.soak.channel import Channel, Taken
@@ -22,7 +23,7 @@ from orchestration.soak.schedule import (
     plan_faults,
 )
 from orchestration.soak.trial import TrialResult
-from orchestration.supervision.rules import DAY_S, RESTART_SPACING_S, RESTARTS_A_DAY
+from orchestration.supervision.rules import DAY_S, RESTARTS_A_DAY
 from orchestration.uptime import Injected, build_account
 
 BEGIN = datetime(2026, 11, 18, 9, 0, tzinfo=UTC)

@@ -16,6 +16,7 @@ ASKED = "2026-11-18 09:00:02:000 IBC: Second Factor Authentication initiated"
 COMPLETED = "2026-11-18 09:00:04:000 IBC: Login has completed"
 CONFIGURED = "2026-11-18 09:00:05:000 IBC: Configuration tasks completed"
 TAKEN = "2026-11-18 09:00:03:000 IBC: End this session and let the other session proceed"
+INVALID = "2026-11-18 09:00:03:000 Authorization failed: Invalid username or password"
 TIMED_OUT = "IBC returned exit status 87"
 
 
@@ -36,7 +37,12 @@ TIMED_OUT = "IBC returned exit status 87"
         ([ATTEMPT, FAILED, AGAIN, ASKED], LoginPhase.SECOND_FACTOR, 0, False),
         ([ATTEMPT, FAILED, AGAIN, COMPLETED, ATTEMPT, FAILED], LoginPhase.FAILED, 1, False),
         ([ATTEMPT, UNRECOGNIZED, UNRECOGNIZED, FAILED], LoginPhase.FAILED, 1, False),
-        ([TOO_MANY], LoginPhase.FAILED, 0, True),
+        ([TOO_MANY], LoginPhase.PAUSED, 0, False),
+        ([INVALID], LoginPhase.FAILED, 0, True),
+        ([ATTEMPT, ASKED, INVALID], LoginPhase.FAILED, 0, True),
+        ([ATTEMPT, ASKED, AGAIN], LoginPhase.LOGGING_IN, 0, False),
+        ([ATTEMPT, ASKED, FAILED, AGAIN, FAILED], LoginPhase.LOGGING_IN, 0, False),
+        ([ATTEMPT, ASKED, COMPLETED, AGAIN, FAILED], LoginPhase.FAILED, 1, False),
         ([TOO_MANY, COMPLETED], LoginPhase.LOGGED_IN, 0, False),
         ([ATTEMPT, TAKEN], LoginPhase.SESSION_TAKEN, 0, False),
         ([ATTEMPT, TAKEN, COMPLETED], LoginPhase.LOGGED_IN, 0, False),
@@ -49,6 +55,25 @@ TIMED_OUT = "IBC returned exit status 87"
 def test_a_log_means_this(lines: list[str], phase: LoginPhase, failures: int, *, is_rejected: bool) -> None:
     reading = read_login(lines)
     assert (reading.phase, reading.failures_in_a_row, reading.is_rejected) == (phase, failures, is_rejected)
+
+
+@pytest.mark.parametrize(
+    ("lines", "awaits", "too_many"),
+    [
+        ([ATTEMPT, ASKED, AGAIN, TOO_MANY], True, True),
+        ([ATTEMPT, ASKED, FAILED, AGAIN, TOO_MANY, ATTEMPT], True, True),
+        ([ATTEMPT, TIMED_OUT, AGAIN, TOO_MANY], True, True),
+        ([ATTEMPT, ASKED, COMPLETED, AGAIN, TOO_MANY], False, True),
+        ([ATTEMPT, FAILED, AGAIN, TOO_MANY], False, True),
+        ([TOO_MANY, AGAIN, ASKED], True, False),
+        ([ATTEMPT, ASKED, AGAIN, TOO_MANY, AGAIN, COMPLETED], False, False),
+    ],
+)
+def test_what_came_before_says_what_too_many_attempts_are_about(
+    lines: list[str], *, awaits: bool, too_many: bool
+) -> None:
+    reading = read_login(lines)
+    assert (reading.awaits_second_factor, reading.has_too_many_attempts) == (awaits, too_many)
 
 
 def test_an_unknown_user_counts_once_for_each_attempt() -> None:

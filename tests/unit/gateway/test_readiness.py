@@ -7,10 +7,11 @@ import pytest
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord
 from orchestration.gateway.api_values import ApiOutcome
-from orchestration.gateway.container import GatewayStatus, Health, is_handshake_due
-from orchestration.gateway.login import LoginPhase, LoginReading
+from orchestration.gateway.container import GatewayStatus, Health
+from orchestration.gateway.login import NOTHING_READ, LoginPhase, LoginReading
 from orchestration.gateway.readiness import (
     GONE_GRACE_S,
+    UNHEALTHY_HANDSHAKE_INTERVAL_S,
     Action,
     Decision,
     Memory,
@@ -21,6 +22,7 @@ from orchestration.gateway.readiness import (
     WaitEventKind,
     begin,
     decide,
+    is_handshake_due,
     note_restarted,
     see,
 )
@@ -29,7 +31,9 @@ from tests.fakes.gateway import FARMS_BROKEN, HEALTHY, LINK_DOWN, READY, RUNNING
 RULES = Rules(timeout_s=120.0, twofa_timeout_s=180.0, may_restart=True)
 ALERT = replace(RULES, may_restart=False)
 LOGGED_IN = LoginReading(phase=LoginPhase.LOGGED_IN)
-ASKED = LoginReading(phase=LoginPhase.SECOND_FACTOR)
+ASKED = LoginReading(phase=LoginPhase.SECOND_FACTOR, awaits_second_factor=True)
+LOGGING_IN = LoginReading(phase=LoginPhase.LOGGING_IN)
+TOO_MANY = LoginReading(phase=LoginPhase.PAUSED, has_too_many_attempts=True)
 TAKEN = LoginReading(phase=LoginPhase.SESSION_TAKEN)
 REJECTED = LoginReading(phase=LoginPhase.FAILED, is_rejected=True)
 FAILED_ONCE = LoginReading(phase=LoginPhase.FAILED, failures_in_a_row=1)
@@ -45,7 +49,9 @@ OBSERVATIONS = {
     Sight.RESTARTING: Observation(status=replace(RUNNING, state=ContainerState.RESTARTING)),
     Sight.SECOND_FACTOR: Observation(status=RUNNING, login=ASKED),
     Sight.SESSION_TAKEN: Observation(status=RUNNING, login=TAKEN),
-    Sight.UNHEALTHY: Observation(status=UNHEALTHY),
+    Sight.LOGIN_PAUSED: Observation(status=RUNNING, login=LoginReading(phase=LoginPhase.PAUSED)),
+    Sight.HEALTH_CHECK_FAILING: Observation(status=UNHEALTHY, api=READY),
+    Sight.UNHEALTHY: Observation(status=UNHEALTHY, api=api(ApiOutcome.CLOSED)),
     Sight.STARTING: Observation(status=RUNNING),
     Sight.CLIENT_IDS_IN_USE: Observation(status=HEALTHY, api=api(ApiOutcome.CLIENT_ID_IN_USE)),
     Sight.API_NOT_READY: Observation(status=HEALTHY, api=api(ApiOutcome.CLOSED)),
@@ -64,6 +70,7 @@ _ENDS = {
     "wait": (Action.WAIT, None),
     "ready": (Action.READY, None),
     "restart": (Action.RESTART, None),
+    "halt": (Action.STOP_AND_FAIL, FailureWord.GATEWAY_TIMEOUT),
     "stop": (Action.STOP_AND_FAIL, FailureWord.GATEWAY_LOGIN_FAILED),
     "timeout": (Action.FAIL, FailureWord.GATEWAY_TIMEOUT),
     "unhealthy": (Action.FAIL, FailureWord.GATEWAY_UNHEALTHY),
@@ -72,21 +79,32 @@ _ENDS = {
 }
 
 # Before the deadline / at it, for each state in the order above.
+# One that is asked for a second factor is seen as that, whatever its container looks like meanwhile.
 TABLE = """
-ready               ready/ready      ready/ready      ready/ready      ready/ready      ready/ready
-rejected            stop/stop        stop/stop        stop/stop        stop/stop        stop/stop
-engine_gone         wait/docker      wait/docker      wait/docker      wait/docker      wait/docker
-link_down           wait/timeout     wait/timeout     wait/timeout     wait/timeout     wait/timeout
-gone                restart/restart  timeout/timeout  wait/timeout     2fa/2fa          timeout/timeout
-paused              restart/restart  wait/timeout     wait/timeout     wait/2fa         wait/timeout
-restarting          wait/restart     wait/timeout     wait/timeout     wait/2fa         wait/timeout
-second_factor       wait/wait        wait/wait        wait/wait        wait/2fa         wait/2fa
-session_taken       wait/timeout     wait/timeout     wait/timeout     wait/2fa         wait/timeout
-unhealthy           restart/restart  wait/unhealthy   wait/unhealthy   wait/2fa         wait/unhealthy
-starting            wait/restart     wait/timeout     wait/timeout     wait/2fa         wait/timeout
-client_ids_in_use   wait/timeout     wait/timeout     wait/timeout     wait/2fa         wait/timeout
-api_not_ready       wait/restart     wait/timeout     wait/timeout     wait/2fa         wait/timeout
+ready                 ready/ready      ready/ready      ready/ready      ready/ready      ready/ready
+rejected              stop/stop        stop/stop        stop/stop        stop/stop        stop/stop
+engine_gone           wait/docker      wait/docker      wait/docker      wait/docker      wait/docker
+link_down             wait/timeout     wait/timeout     wait/timeout     wait/wait        wait/timeout
+gone                  restart/restart  timeout/timeout  wait/timeout     2fa/2fa          timeout/timeout
+paused                restart/restart  wait/timeout     wait/timeout     wait/2fa         wait/timeout
+restarting            wait/restart     wait/timeout     wait/timeout     wait/2fa         wait/timeout
+second_factor         wait/wait        wait/wait        wait/wait        wait/2fa         wait/2fa
+session_taken         wait/timeout     wait/timeout     wait/timeout     wait/2fa         wait/timeout
+login_paused          wait/halt        wait/halt        wait/halt        wait/2fa         wait/halt
+health_check_failing  wait/restart     wait/unhealthy   wait/unhealthy   wait/wait        wait/unhealthy
+unhealthy             restart/restart  wait/unhealthy   wait/unhealthy   wait/2fa         wait/unhealthy
+starting              wait/restart     wait/timeout     wait/timeout     wait/2fa         wait/timeout
+client_ids_in_use     wait/timeout     wait/timeout     wait/timeout     wait/2fa         wait/timeout
+api_not_ready         wait/restart     wait/timeout     wait/timeout     wait/2fa         wait/timeout
 """
+_WAITS_FOR_A_PHONE = {
+    Sight.PAUSED,
+    Sight.RESTARTING,
+    Sight.LOGIN_PAUSED,
+    Sight.UNHEALTHY,
+    Sight.STARTING,
+    Sight.API_NOT_READY,
+}
 CASES = [
     pytest.param(state, Sight(row[0]), end, now_s, id=f"{state}, {row[0]}, at {now_s:g}")
     for row in (line.split() for line in TABLE.strip().splitlines())
@@ -97,7 +115,7 @@ CASES = [
 
 def run(memory: Memory, *observations: Observation, at_s: float = 1.0, rules: Rules = RULES) -> tuple[Memory, Decision]:
     """Feed observations, a second apart; the last decision."""
-    decision = Decision(action=Action.WAIT, sight=Sight.STARTING)
+    decision = Decision(action=Action.WAIT, sight=Sight.STARTING, seen=Observation(status=None))
     for number, observation in enumerate(observations):
         memory, decision = decide(memory, observation, at_s + number, rules)
     return memory, decision
@@ -107,7 +125,8 @@ def run(memory: Memory, *observations: Observation, at_s: float = 1.0, rules: Ru
 def test_every_pair_of_state_and_sight_has_its_decision(state: str, sight: Sight, end: str, now_s: float) -> None:
     memory, rules = STATES[state]
     _, decision = decide(memory, OBSERVATIONS[sight], now_s, rules)
-    assert decision.sight is sight
+    is_open = memory.second_factor is SecondFactor.PENDING
+    assert decision.sight is (Sight.SECOND_FACTOR if is_open and sight in _WAITS_FOR_A_PHONE else sight)
     assert (decision.action, decision.word) == _ENDS[end]
 
 
@@ -121,7 +140,7 @@ def test_the_table_has_every_sight() -> None:
         (None, False),
         (HEALTHY, True),
         (RUNNING, False),
-        (UNHEALTHY, False),
+        (UNHEALTHY, True),  # before it is restarted for that
         (replace(RUNNING, health=Health.NONE), True),
         (replace(HEALTHY, state=ContainerState.PAUSED), False),
         (replace(HEALTHY, state=ContainerState.EXITED), False),
@@ -131,7 +150,7 @@ def test_the_table_has_every_sight() -> None:
 def test_the_handshake_is_tried_only_where_the_container_has_no_objection(
     status: GatewayStatus | None, *, is_due: bool
 ) -> None:
-    assert is_handshake_due(status) is is_due
+    assert is_handshake_due(status, NOTHING_READ, begin(0.0, RULES), 1.0, RULES) is is_due
 
 
 def test_ready_exactly_at_the_deadline_is_ready() -> None:
@@ -142,12 +161,12 @@ def test_ready_exactly_at_the_deadline_is_ready() -> None:
 
 def test_an_answer_of_a_container_that_has_ended_is_not_ready() -> None:
     observation = Observation(status=replace(HEALTHY, state=ContainerState.EXITED), api=READY)
-    assert see(observation, begin(0.0, RULES)) is Sight.GONE
+    assert see(observation, begin(0.0, RULES), 1.0, RULES) is Sight.GONE
 
 
 def test_a_ready_gateway_is_ready_whatever_its_log_says() -> None:
     for login in (ASKED, TAKEN, REJECTED, FAILED_TWICE):
-        assert see(Observation(status=HEALTHY, login=login, api=READY), begin(0.0, RULES)) is Sight.READY
+        assert see(Observation(status=HEALTHY, login=login, api=READY), begin(0.0, RULES), 1.0, RULES) is Sight.READY
 
 
 def test_the_restart_gives_one_more_whole_wait_and_no_second_restart() -> None:
@@ -330,3 +349,164 @@ def test_a_failed_login_is_told_once_a_link_that_flaps_is_told_each_time() -> No
     failed = Observation(status=RUNNING, login=FAILED_ONCE)
     _, decision = run(begin(0.0, RULES), failed, failed, failed)
     assert decision.tell == ()
+
+
+def test_while_a_check_does_not_pass_the_api_is_asked_from_half_of_the_wait_on_each_ten_seconds() -> None:
+    memory, asked = begin(0.0, RULES), []
+    for second in range(121):
+        if is_handshake_due(RUNNING, NOTHING_READ, memory, float(second), RULES):
+            asked.append(second)
+            memory, _ = decide(memory, Observation(status=RUNNING, api=api(ApiOutcome.CLOSED)), float(second), RULES)
+        else:
+            memory, _ = decide(memory, Observation(status=RUNNING), float(second), RULES)
+    assert asked == [60, 70, 80, 90, 100, 110, 120]
+
+
+def test_once_the_login_is_said_to_be_complete_the_api_is_asked_at_once() -> None:
+    memory, _ = run(begin(0.0, RULES), Observation(status=RUNNING, login=LOGGED_IN))
+    assert is_handshake_due(RUNNING, LOGGED_IN, memory, 2.0, RULES)
+    memory, _ = run(memory, Observation(status=RUNNING, login=LOGGED_IN, api=api(ApiOutcome.CLOSED)), at_s=2.0)
+    assert not is_handshake_due(RUNNING, LOGGED_IN, memory, 2.0 + UNHEALTHY_HANDSHAKE_INTERVAL_S - 0.1, RULES)
+    assert is_handshake_due(RUNNING, LOGGED_IN, memory, 2.0 + UNHEALTHY_HANDSHAKE_INTERVAL_S, RULES)
+
+
+def test_a_working_api_keeps_a_gateway_whose_check_fails_from_a_restart_until_the_deadline() -> None:
+    memory = begin(0.0, RULES)
+    for second in range(120):
+        is_due = is_handshake_due(UNHEALTHY, NOTHING_READ, memory, float(second), RULES)
+        observation = Observation(status=UNHEALTHY, api=READY if is_due else None)
+        memory, decision = decide(memory, observation, float(second), RULES)
+        assert (decision.action, decision.sight) == (Action.WAIT, Sight.HEALTH_CHECK_FAILING), second
+    memory, decision = decide(memory, Observation(status=UNHEALTHY, api=READY), 120.0, RULES)
+    assert decision.action is Action.RESTART
+    memory = note_restarted(memory, 130.0, RULES)
+    _, decision = run(memory, Observation(status=UNHEALTHY, api=READY), at_s=249.0)
+    assert decision.action is Action.WAIT
+    _, decision = run(memory, Observation(status=UNHEALTHY, api=READY), at_s=250.0)
+    assert (decision.action, decision.word) == (Action.FAIL, FailureWord.GATEWAY_UNHEALTHY)
+
+
+def test_a_check_that_recovers_in_time_makes_the_gateway_ready() -> None:
+    memory, decision = run(begin(0.0, RULES), Observation(status=UNHEALTHY, api=READY), at_s=119.0)
+    assert decision.action is Action.WAIT
+    _, decision = run(memory, Observation(status=HEALTHY, api=READY), at_s=120.0)
+    assert decision.action is Action.READY
+
+
+def test_where_the_check_is_ignored_a_working_api_is_ready() -> None:
+    ignoring = replace(RULES, requires_health_check=False)
+    for status in (RUNNING, UNHEALTHY):
+        assert is_handshake_due(status, NOTHING_READ, begin(0.0, ignoring), 1.0, ignoring)
+        _, decision = run(begin(0.0, ignoring), Observation(status=status, api=READY), rules=ignoring)
+        assert decision.action is Action.READY
+
+
+@pytest.mark.parametrize("further", [LOGGING_IN, LOGGED_IN])
+def test_a_login_that_got_further_than_the_failing_check_is_given_its_time(further: LoginReading) -> None:
+    sick = Observation(status=UNHEALTHY, api=api(ApiOutcome.CLOSED))
+    memory, decision = run(begin(0.0, ALERT), sick, rules=ALERT)
+    assert decision.action is Action.WAIT
+    memory, decision = run(memory, replace(sick, login=further), at_s=10.0)
+    assert decision.action is Action.WAIT
+    _, decision = run(memory, replace(sick, login=further), at_s=119.0)
+    assert decision.action is Action.WAIT
+    _, decision = run(memory, replace(sick, login=further), at_s=120.0)
+    assert decision.action is Action.RESTART
+
+
+@pytest.mark.parametrize("status", [RUNNING, HEALTHY, UNHEALTHY])
+def test_a_login_that_was_completed_right_before_the_deadline_is_given_a_moment_once(status: GatewayStatus) -> None:
+    slow = Observation(status=status, login=LOGGING_IN, api=api(ApiOutcome.CLOSED))
+    memory, _ = run(begin(0.0, ALERT), slow, rules=ALERT)
+    memory, _ = run(memory, replace(slow, login=LOGGED_IN), at_s=119.0, rules=ALERT)
+    for at_s in (120.0, 148.0):
+        memory, decision = run(memory, replace(slow, login=LOGGED_IN), at_s=at_s)
+        assert decision.action is Action.WAIT, at_s
+    _, decision = run(memory, replace(slow, login=LOGGED_IN), at_s=149.0)
+    assert decision.action is Action.RESTART
+
+
+def test_a_check_that_began_to_fail_after_the_login_is_believed_at_once() -> None:
+    memory, _ = run(begin(0.0, RULES), Observation(status=RUNNING, login=LOGGED_IN))
+    sick = Observation(status=UNHEALTHY, login=LOGGED_IN, api=api(ApiOutcome.SILENT))
+    _, decision = run(memory, sick, at_s=60.0)
+    assert decision.action is Action.RESTART
+
+
+def test_a_second_factor_that_is_confirmed_late_under_a_check_that_has_long_failed_restarts_nothing() -> None:
+    rules = replace(RULES, twofa_timeout_s=400.0)
+    memory, asked = begin(0.0, rules), replace(OBSERVATIONS[Sight.SECOND_FACTOR], status=UNHEALTHY)
+    closed = replace(asked, api=api(ApiOutcome.CLOSED))
+    for at_s, observation in (
+        (5.0, OBSERVATIONS[Sight.SECOND_FACTOR]),
+        (60.0, closed),
+        (399.0, closed),
+        (400.0, replace(closed, login=LOGGED_IN)),
+        (405.0, replace(closed, login=LOGGED_IN, api=READY)),
+        (519.0, replace(closed, login=LOGGED_IN, api=READY)),
+    ):
+        memory, decision = decide(memory, observation, at_s, rules)
+        assert decision.action is Action.WAIT, at_s
+    _, decision = decide(memory, Observation(status=HEALTHY, login=LOGGED_IN, api=READY), 520.0, rules)
+    assert decision.action is Action.READY
+
+
+def test_a_check_gets_the_time_to_catch_up_with_an_api_that_works_since_an_instant() -> None:
+    late = Observation(status=UNHEALTHY, login=LOGGED_IN, api=READY)
+    memory, _ = run(begin(0.0, RULES), OBSERVATIONS[Sight.SECOND_FACTOR])
+    memory, decision = run(memory, late, at_s=299.0)
+    memory, decision = run(memory, late, at_s=300.0)
+    assert decision.action is Action.WAIT
+    _, decision = run(memory, late, at_s=329.0)
+    assert (decision.action, decision.word) == (Action.FAIL, FailureWord.GATEWAY_UNHEALTHY)
+
+
+def test_too_many_attempts_are_a_wrong_password_only_where_no_second_factor_went_unanswered() -> None:
+    _, decision = run(begin(0.0, RULES), Observation(status=RUNNING, login=TOO_MANY))
+    assert (decision.action, decision.word) == (Action.STOP_AND_FAIL, FailureWord.GATEWAY_LOGIN_FAILED)
+    unanswered = Observation(status=RUNNING, login=replace(TOO_MANY, awaits_second_factor=True))
+    memory, decision = run(begin(0.0, RULES), unanswered)
+    assert (decision.action, decision.sight) == (Action.WAIT, Sight.SECOND_FACTOR)
+    assert WaitEventKind.SECOND_FACTOR_NEEDED in decision.tell
+    _, decision = run(memory, unanswered, at_s=300.0)
+    assert (decision.action, decision.word) == (Action.FAIL, FailureWord.GATEWAY_SECOND_FACTOR)
+
+
+def test_too_many_attempts_on_the_start_after_an_unanswered_second_factor_are_about_that_one() -> None:
+    anew = replace(RUNNING, started_at=STARTED.replace(second=30))
+    memory, decision = run(
+        begin(0.0, RULES), OBSERVATIONS[Sight.SECOND_FACTOR], Observation(status=anew, login=TOO_MANY)
+    )
+    assert (decision.action, decision.sight) == (Action.WAIT, Sight.SECOND_FACTOR)
+    for failed in (FAILED_ONCE, FAILED_TWICE):
+        memory, decision = run(memory, Observation(status=anew, login=failed))
+        assert decision.action is Action.WAIT
+
+
+def test_too_many_attempts_that_the_brokers_reset_explains_are_a_pause() -> None:
+    failed = Observation(status=RUNNING, login=FAILED_TWICE, in_reset_window=True)
+    memory, _ = run(begin(0.0, RULES), failed)
+    paused = replace(failed, login=replace(FAILED_TWICE, phase=LoginPhase.PAUSED, has_too_many_attempts=True))
+    memory, decision = run(memory, paused)
+    assert (decision.action, decision.sight) == (Action.WAIT, Sight.LOGIN_PAUSED)
+    _, decision = run(memory, paused, at_s=120.0)
+    assert (decision.action, decision.word) == (Action.STOP_AND_FAIL, FailureWord.GATEWAY_TIMEOUT)
+
+
+def test_a_container_that_crashes_again_and_again_is_stopped_when_the_wait_fails() -> None:
+    memory, decision = begin(0.0, RULES), None
+    memory = replace(memory, is_restarted=True)
+    for number in range(4):
+        started = replace(RUNNING, started_at=STARTED.replace(second=number), restart_count=7 + number)
+        memory, decision = decide(memory, Observation(status=started), 10.0 * number, RULES)
+    _, decision = decide(memory, Observation(status=started), 120.0, RULES)
+    assert (decision.action, decision.word) == (Action.STOP_AND_FAIL, FailureWord.GATEWAY_TIMEOUT)
+    _, decision = decide(memory, Observation(status=started), 120.0, ALERT)
+    assert decision.action is Action.FAIL, "where another monitor restarts it, it is not ours to stop"
+
+
+def test_a_gateway_that_is_merely_slow_is_left_to_finish_whatever_docker_did_to_it_before() -> None:
+    slow = Observation(status=replace(RUNNING, restart_count=9))
+    memory, _ = run(replace(begin(0.0, RULES), is_restarted=True), slow)
+    _, decision = run(memory, slow, at_s=120.0)
+    assert (decision.action, decision.word) == (Action.FAIL, FailureWord.GATEWAY_TIMEOUT)

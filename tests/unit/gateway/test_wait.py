@@ -7,7 +7,7 @@ import pytest
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, InterruptedBySignal, StartupFailure
-from orchestration.gateway.acts import Spared, StopReason
+from orchestration.gateway.acts import GatewayUser, Spared, StopReason
 from orchestration.gateway.api_values import ApiOutcome
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
@@ -32,10 +32,18 @@ class Scene:
     events: list[WaitEvent] = field(default_factory=list)
     progress: list[tuple[float, float, str]] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.probe.is_open = self._is_logged_in
+
+    def _is_logged_in(self) -> bool:
+        """The API opens with the login, and so the container's health check passes then."""
+        status = self.runtime.status
+        return isinstance(status, GatewayStatus) and status.health in {Health.HEALTHY, Health.NONE}
+
     def at(self, after_s: float, happening: Callable[[], None]) -> None:
         self.clock.plan(after_s, happening)
 
-    def wait(self) -> GatewayReady:
+    def wait(self, *, requires_health_check: bool | None = None) -> GatewayReady:
         begun_s = self.clock.monotonic_s()
         try:
             return wait_until_ready(
@@ -45,6 +53,7 @@ class Scene:
                 probe=self.probe,
                 on_event=self.events.append,
                 on_progress=lambda *told: self.progress.append(told),
+                requires_health_check=requires_health_check,
             )
         finally:
             self.took_s = self.clock.monotonic_s() - begun_s
@@ -192,6 +201,73 @@ def test_a_container_that_says_last_that_it_is_unhealthy_fails_as_such() -> None
     )
     assert scene.fail().word is FailureWord.GATEWAY_UNHEALTHY
     assert scene.runtime.restarts == 1
+
+
+def test_a_container_whose_check_never_passes_is_restarted_at_the_deadline_only_while_its_api_works() -> None:
+    unhealthy = replace(UNHEALTHY, health_log=("health check ended with 127: nc: not found",))
+    scene = Scene(FakeRuntime(status=unhealthy))
+    scene.probe.is_open = lambda: True
+    scene.runtime.after_restart = lambda: scene.runtime.become(
+        replace(unhealthy, started_at=_healthy(scene.runtime).started_at)
+    )
+    failure = scene.fail()
+    assert failure.word is FailureWord.GATEWAY_UNHEALTHY
+    assert "nc: not found" in failure.message
+    assert "GATEWAY_HEALTH_CHECK=ignore" in failure.next_action
+    assert scene.runtime.restarts == 1
+    assert scene.took_s == pytest.approx(240.0, abs=2.0)
+    assert scene.probe.calls <= 2 * 120 / 10 + 4, "its log is evidence, and not to be filled"
+
+
+def test_a_container_whose_check_is_ignored_is_ready_as_soon_as_its_api_works() -> None:
+    scene = Scene(FakeRuntime(status=UNHEALTHY), environ={"GATEWAY_HEALTH_CHECK": "ignore"})
+    scene.probe.is_open = lambda: True
+    scene.wait()
+    assert scene.took_s == 0
+
+
+def test_a_supervisor_that_validates_its_gateway_again_takes_a_failing_check_for_a_warning() -> None:
+    scene = Scene(FakeRuntime(status=UNHEALTHY))
+    scene.probe.is_open = lambda: True
+    ready = scene.wait(requires_health_check=False)
+    assert scene.took_s == 0
+    assert "health check fails" in ready.warnings[0]
+
+
+def test_what_an_unhealthy_container_has_said_is_read_before_it_is_judged() -> None:
+    said = ["IBC: Login attempt: 1", "IBC: Second Factor Authentication initiated"]
+    scene = Scene(FakeRuntime(status=UNHEALTHY, log=said, is_follower_slow=True))
+    assert scene.fail().word is FailureWord.GATEWAY_SECOND_FACTOR
+    assert scene.runtime.restarts == 0, "a restart sends a new push"
+
+
+def test_a_wait_that_is_prolonged_after_a_late_login_does_not_spin() -> None:
+    scene = Scene()
+    scene.environ["GATEWAY_RECOVERY"] = "alert"
+    scene.at(119.0, lambda: scene.runtime.say("IBC: Login has completed"))
+    scene.fail()
+    assert scene.took_s == pytest.approx(149.0, abs=1.5)
+    assert min(scene.clock.waits_s[:-1]) > 0
+
+
+def test_a_container_that_crashes_again_and_again_is_stopped_when_the_wait_fails() -> None:
+    scene = Scene()
+    for number in range(1, 8):
+        scene.at(30.0 * number, lambda: scene.runtime.start_anew(RUNNING))
+    failure = scene.fail()
+    assert failure.word is FailureWord.GATEWAY_TIMEOUT
+    assert "stopped" in failure.message
+    assert scene.runtime.stop_reasons == [StopReason.FAILING]
+
+
+def test_one_that_crashes_under_another_instances_bot_is_left_to_it() -> None:
+    user = GatewayUser(instance="meanrev", detail="the bot of instance meanrev, process 7", has_bot=True)
+    scene = Scene(FakeRuntime(users=(user,)))
+    for number in range(1, 8):
+        scene.at(30.0 * number, lambda: scene.runtime.start_anew(RUNNING))
+    failure = scene.fail()
+    assert scene.runtime.stops == 0
+    assert "process 7" in failure.message
 
 
 def test_a_container_that_dies_is_started_again_once_and_then_given_up_at_once() -> None:
@@ -453,11 +529,17 @@ def test_one_look_at_a_ready_gateway_is_enough() -> None:
     ("status", "log", "outcome", "word"),
     [
         (HEALTHY, [], ApiOutcome.CLOSED, FailureWord.GATEWAY_TIMEOUT),
-        (RUNNING, [], None, FailureWord.GATEWAY_TIMEOUT),
-        (UNHEALTHY, [], None, FailureWord.GATEWAY_UNHEALTHY),
+        (RUNNING, [], ApiOutcome.CLOSED, FailureWord.GATEWAY_TIMEOUT),
+        (UNHEALTHY, [], ApiOutcome.CLOSED, FailureWord.GATEWAY_UNHEALTHY),
+        (UNHEALTHY, [], ApiOutcome.READY, FailureWord.GATEWAY_UNHEALTHY),
         (GONE, [], None, FailureWord.GATEWAY_TIMEOUT),
-        (RUNNING, ["IBC: Second Factor Authentication initiated"], None, FailureWord.GATEWAY_SECOND_FACTOR),
-        (RUNNING, ["IBC: Too many failed login attempts"], None, FailureWord.GATEWAY_LOGIN_FAILED),
+        (
+            RUNNING,
+            ["IBC: Second Factor Authentication initiated"],
+            ApiOutcome.CLOSED,
+            FailureWord.GATEWAY_SECOND_FACTOR,
+        ),
+        (RUNNING, ["IBC: Too many failed login attempts"], ApiOutcome.CLOSED, FailureWord.GATEWAY_LOGIN_FAILED),
         (ENGINE_GONE, [], None, FailureWord.DOCKER_UNAVAILABLE),
     ],
 )

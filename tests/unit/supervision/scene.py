@@ -54,6 +54,7 @@ ENGINE_GONE: dict[str, Any] = {"engine_reachable": False, "gateway": None, "api"
 DEAD: dict[str, Any] = {"gateway": replace(RUNNING, state=ContainerState.EXITED), "api": ApiLook()}
 PAUSED: dict[str, Any] = {"gateway": replace(RUNNING, state=ContainerState.PAUSED), "api": ApiLook()}
 RESTARTING: dict[str, Any] = {"gateway": replace(RUNNING, state=ContainerState.RESTARTING), "api": ApiLook()}
+FAILING_CHECK: dict[str, Any] = {"gateway": UNHEALTHY}
 SICK: dict[str, Any] = {"gateway": UNHEALTHY, "api": REFUSED}
 STARTING: dict[str, Any] = {"gateway": RUNNING, "api": ApiLook()}
 SILENT: dict[str, Any] = {"api": ApiLook(outcome=ApiOutcome.SILENT)}
@@ -64,9 +65,10 @@ WRONG_ACCOUNT: dict[str, Any] = {"api": replace(CONNECTED, accounts=("U1",), acc
 PHONE: dict[str, Any] = {
     "gateway": RUNNING,
     "api": ApiLook(outcome=ApiOutcome.CLOSED),
-    "login": LoginReading(phase=LoginPhase.SECOND_FACTOR),
+    "login": LoginReading(phase=LoginPhase.SECOND_FACTOR, awaits_second_factor=True),
 }
 TAKEN: dict[str, Any] = {**PHONE, "login": LoginReading(phase=LoginPhase.SESSION_TAKEN)}
+LOCKED_OUT: dict[str, Any] = {**PHONE, "login": LoginReading(phase=LoginPhase.PAUSED)}
 REJECTED: dict[str, Any] = {**PHONE, "login": LoginReading(phase=LoginPhase.FAILED, is_rejected=True)}
 RESET: dict[str, Any] = {"in_reset_window": True}
 NIGHTLY: dict[str, Any] = {"in_restart_window": True}

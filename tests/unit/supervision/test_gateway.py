@@ -9,7 +9,7 @@ from orchestration.gateway.api_values import ApiOutcome
 from orchestration.gateway.login import LoginPhase, LoginReading
 from orchestration.gateway.readiness import Sight
 from orchestration.supervision import Action, ApiLook, IncidentKind, Rules, Stage
-from tests.fakes.gateway import HEALTHY
+from tests.fakes.gateway import HEALTHY, UNHEALTHY
 from tests.unit.supervision import scene
 from tests.unit.supervision.scene import ALERT_ONLY, CONNECTED, MONITOR, NIGHTLY, RESET, Watch, both, start_number
 
@@ -29,6 +29,13 @@ _TABLE: list[tuple[dict[str, Any], Sight, IncidentKind, list[tuple[float | None,
     (scene.SILENT, Sight.API_NOT_READY, _LOST, [(15, 120), (_NEVER, _NEVER), (_NEVER, _NEVER)]),
     (scene.NO_IDS, Sight.CLIENT_IDS_IN_USE, _LOST, [(15, _NEVER), (_NEVER, _NEVER), (_NEVER, _NEVER)]),
     (scene.LINK_DOWN, Sight.LINK_DOWN, IncidentKind.LINK_DOWN, [(10, 900), (_NEVER, _NEVER), (_NEVER, _NEVER)]),
+    (scene.LOCKED_OUT, Sight.LOGIN_PAUSED, _LOST, [(15, _NEVER), (_NEVER, _NEVER), (_NEVER, _NEVER)]),
+    (
+        scene.FAILING_CHECK,
+        Sight.READY,
+        IncidentKind.HEALTH_CHECK_FAILING,
+        [(60, _NEVER), (60, _NEVER), (60, _NEVER)],
+    ),
     (scene.FARMS, Sight.READY, IncidentKind.FARMS_BROKEN, [(300, _NEVER), (_NEVER, _NEVER), (_NEVER, _NEVER)]),
     (scene.PHONE, Sight.SECOND_FACTOR, IncidentKind.SECOND_FACTOR, [(0, _NEVER), (0, _NEVER), (0, _NEVER)]),
     (scene.TAKEN, Sight.SESSION_TAKEN, IncidentKind.SESSION_TAKEN, [(0, _NEVER), (0, _NEVER), (0, _NEVER)]),
@@ -67,7 +74,8 @@ def test_each_sight_is_said_and_acted_on_at_its_time_and_once(  # noqa: PLR0917 
 
 
 def test_every_sight_is_in_the_table() -> None:
-    assert {sight for _, sight, _, _ in _TABLE} == set(Sight)
+    # A supervisor requires no health check: while the API works a failing one is a warning.
+    assert {sight for _, sight, _, _ in _TABLE} == set(Sight) - {Sight.HEALTH_CHECK_FAILING}
 
 
 @pytest.mark.parametrize(("changes", "kind"), [pytest.param(changes, kind, id=kind) for changes, _, kind, _ in _TABLE])
@@ -249,6 +257,50 @@ def test_a_login_that_waits_for_a_phone_may_go_through_other_states(changes: dic
     watch = Watch().go_on(600, **scene.PHONE).go_on(600, **changes).go_on(600, **scene.PHONE)
     assert watch.kinds() == [IncidentKind.SECOND_FACTOR]
     assert watch.actions() == []
+
+
+@pytest.mark.parametrize("waited_s", [100.0, 400.0, 3000.0])
+def test_a_second_factor_confirmed_late_under_a_stale_check_restarts_nothing(waited_s: float) -> None:
+    stale = {"gateway": UNHEALTHY}
+    watch = Watch().go_on(60, **scene.PHONE).go_on(waited_s - 60, **both(scene.PHONE, stale))
+    confirmed = both(scene.SICK, {"login": LoginReading(phase=LoginPhase.LOGGED_IN)})
+    watch.go_on(20, **confirmed).go_on(40, **both(confirmed, {"api": CONNECTED})).go_on(200)
+    assert watch.actions() == []
+    assert set(watch.kinds()) == {IncidentKind.SECOND_FACTOR}, "it was not lost: it was being logged in"
+
+
+def test_a_confirmed_second_factor_without_an_api_is_restarted_only_after_the_whole_wait() -> None:
+    watch = Watch().go_on(60, **scene.PHONE)
+    confirmed = both(scene.SICK, {"login": LoginReading(phase=LoginPhase.LOGGED_IN)})
+    watch.go_on(600, **confirmed)
+    ((at_s, action),) = watch.done
+    assert action is Action.RESTART_GATEWAY
+    assert 120.0 <= at_s - 1060.0 <= 190.0
+
+
+@pytest.mark.parametrize("phase", [LoginPhase.LOGGING_IN, LoginPhase.LOGGED_IN])
+def test_a_login_that_gets_further_under_a_stale_check_is_given_its_time(phase: LoginPhase) -> None:
+    watch = Watch(rules=ALERT_ONLY).go_on(30, **scene.SICK)
+    watch.rules = scene.RULES
+    watch.go_on(80, **both(scene.SICK, {"login": LoginReading(phase=phase)}))
+    assert watch.actions() == []
+
+
+def test_a_second_factor_of_last_week_protects_nothing() -> None:
+    watch = Watch().go_on(60, **scene.PHONE).go_on(600).go_on(10, **scene.SICK)
+    assert watch.actions() == [Action.RESTART_GATEWAY]
+
+
+def test_too_many_attempts_while_second_factors_went_unanswered_need_the_phone_and_no_new_password() -> None:
+    too_many = LoginReading(phase=LoginPhase.PAUSED, has_too_many_attempts=True, awaits_second_factor=True)
+    watch = Watch().go_on(60, **scene.PHONE).go_on(600, **both(scene.PHONE, {"login": too_many}))
+    assert watch.actions() == []
+    assert watch.kinds() == [IncidentKind.SECOND_FACTOR]
+
+
+def test_an_ignored_health_check_is_no_warning() -> None:
+    watch = Watch(rules=Rules(reports_health_check=False)).go_on(600, **scene.FAILING_CHECK)
+    assert watch.said == []
 
 
 def test_a_container_that_stays_dead_no_longer_waits_for_a_phone() -> None:
