@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from orchestration.simulator.account import Holding, HoldingError, PlacedOrder, parse_holding, parse_order
 from orchestration.simulator.faults import FAULT_NAMES, FaultError, Faults, parse_faults, split_faults
 from orchestration.simulator.server import Options, Simulator
 from orchestration.simulator.sockets import PortUnavailableError
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         forwarder=given.forwarder,
         faults=faults,
         second_factor_exits=given.second_factor_timeout == "exit",
+        holdings=tuple(given.position),
+        orders=tuple(given.order),
+        is_read_only=given.read_only,
     )
     simulator = Simulator(options, write=_write)
     for number in _END_SIGNALS:
@@ -121,6 +125,15 @@ def _build_parser() -> argparse.ArgumentParser:
         default="restart",
         help="what follows when nobody confirms the second factor (default: %(default)s)",
     )
+    parser.add_argument(
+        "--position", type=_holding, action="append", default=[], metavar="SYMBOL=QUANTITY",
+        help="what the account holds, for example SPY=100 or ES=-2; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--order", type=_order, action="append", default=[], metavar="CLIENT:ID:ACTION:QUANTITY:SYMBOL:TYPE[:PARENT]",
+        help="an open order, for example 7:12:SELL:100:SPY:STP; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--read-only", action="store_true", help="refuse open and completed orders, as a real one does")
     parser.add_argument("--password-file", default="", help="a file that must be readable; its content is not used")
     parser.add_argument("--start-marker", default="", metavar="FILE", help="made at the first start: first_start_only")
     return parser
@@ -142,6 +155,20 @@ def _port(text: str) -> int:
         if 0 <= int(text) <= 65535:  # noqa: PLR2004 - the highest port
             return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
+
+
+def _holding(text: str) -> Holding:
+    try:
+        return parse_holding(text)
+    except HoldingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _order(text: str) -> PlacedOrder:
+    try:
+        return parse_order(text)
+    except HoldingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -11,12 +11,14 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from orchestration.simulator import answers
+from orchestration.simulator.account import Account, Holding, PlacedOrder
 from orchestration.simulator.faults import ERROR_TEXTS, RESTORED_BY, ConnectionFault, ErrorFault, Faults
 from orchestration.simulator.login import Log, log_in, tell_session_taken
+from orchestration.simulator.market import build_contracts
 from orchestration.simulator.sockets import PortUnavailableError, bind, explain, find_reachable, show
 from orchestration.tws import messages
 from orchestration.tws.frames import LENGTH_BYTES, WireError, parse_fields, parse_length
@@ -27,6 +29,18 @@ _FARMS_FINE = (2104, 2106, 2158)
 _CLOSE_TIMEOUT_S = 1.0
 _DIED = 1
 _NEXT_ORDER_ID = 1
+# What would change an order, an account or the gateway: told in the log, so that a test sees what arrived.
+_ACTS = {
+    str(int(number)): number.name.lower()
+    for number in (
+        messages.Request.PLACE_ORDER,
+        messages.Request.CANCEL_ORDER,
+        messages.Request.AUTO_OPEN_ORDERS,
+        messages.Request.REPLACE_FA,
+        messages.Request.EXERCISE_OPTIONS,
+        messages.Request.GLOBAL_CANCEL,
+    )
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +54,9 @@ class Options:
         forwarder: Address of the forwarder, or None.
         faults: What goes wrong.
         second_factor_exits: End with 87 when nobody confirms the second factor, instead of starting over.
+        holdings: Positions of the first account.
+        orders: Its open orders.
+        is_read_only: Whether the API refuses open and completed orders, as a real gateway set to be read-only does.
     """
 
     host: str
@@ -48,6 +65,9 @@ class Options:
     forwarder: tuple[str, int] | None = None
     faults: Faults = Faults()  # noqa: RUF009 - a frozen value
     second_factor_exits: bool = False
+    holdings: tuple[Holding, ...] = ()
+    orders: tuple[PlacedOrder, ...] = ()
+    is_read_only: bool = False
 
 
 class Simulator:
@@ -62,6 +82,7 @@ class Simulator:
         self._options = options
         self._faults = options.faults
         self._accounts = options.faults.accounts if options.faults.accounts is not None else options.accounts
+        self._held = _build_account(self._accounts, options)
         self._log = Log(write)
         self._clients: set[int] = set()
         self._connected: dict[asyncio.StreamWriter, int] = {}  # with the version that each one speaks
@@ -246,7 +267,7 @@ class Simulator:
         self._log.simulator(f"client {client_id} completes the handshake")
         self._connected[writer] = version
         try:
-            await self._answer(reader, writer, version)
+            await self._answer(reader, writer, client_id, version)
         finally:
             self._connected.pop(writer, None)
             self._clients.discard(client_id)
@@ -265,14 +286,21 @@ class Simulator:
             return True
         return False
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, version: int) -> None:
+    async def _answer(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client_id: int, version: int
+    ) -> None:
         writer.write(messages.build_handshake_end(self._accounts, _NEXT_ORDER_ID))
         self._tell_state(writer, version)
+        data_type = 1
         while True:
             fields = parse_fields(await _read_frame(reader))
             if self._silent:
                 continue
-            writer.write(answers.build_answer(fields, self._view(version)))
+            if fields[0] in _ACTS:
+                self._log.simulator(f"client {client_id} sends {_ACTS[fields[0]]}: refused")
+            data_type = answers.read_data_type(fields) or data_type
+            view = replace(self._view(version), client_id=client_id, data_type=data_type)
+            writer.write(answers.build_answer(fields, view))
             await writer.drain()
 
     def _tell_state(self, writer: asyncio.StreamWriter, version: int) -> None:
@@ -296,7 +324,12 @@ class Simulator:
 
     def _view(self, version: int) -> answers.View:
         return answers.View(
-            accounts=self._accounts, next_order_id=_NEXT_ORDER_ID, time_s=self._now_s(), version=version
+            accounts=self._accounts,
+            next_order_id=_NEXT_ORDER_ID,
+            time_s=self._now_s(),
+            version=version,
+            held=self._held,
+            is_read_only=self._options.is_read_only,
         )
 
     def _now_s(self) -> float:
@@ -309,6 +342,15 @@ _Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[object
 def _tell_restored(writer: asyncio.StreamWriter, code: int, version: int) -> None:
     if not writer.is_closing():
         writer.write(messages.build_error(-1, code, ERROR_TEXTS[code], version=version))
+
+
+def _build_account(accounts: str, options: Options) -> Account:
+    contracts = {one.symbol: one for one in build_contracts(datetime.now(UTC).date())}
+    return Account(
+        account=accounts.partition(",")[0],
+        positions=tuple((contracts[one.symbol], one.quantity) for one in options.holdings),
+        orders=tuple((contracts[one.symbol], one) for one in options.orders),
+    )
 
 
 async def _read_frame(reader: asyncio.StreamReader) -> bytes:

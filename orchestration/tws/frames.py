@@ -12,6 +12,9 @@ from collections.abc import Iterator
 # near a mebibyte. A larger number is not a length: the letters `HTTP` read as one are 1.2 GB.
 MAX_FRAME_BYTES = 1 << 20
 
+# The scanner's parameters, one message of about 2 MB, are the largest that a gateway sends to a client that asks.
+MAX_RELAYED_FRAME_BYTES = 1 << 24
+
 _LENGTH = struct.Struct(">I")
 LENGTH_BYTES = _LENGTH.size
 
@@ -30,14 +33,14 @@ def wrap(body: bytes) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-def parse_length(prefix: bytes) -> int:
+def parse_length(prefix: bytes, *, limit: int = MAX_FRAME_BYTES) -> int:
     """The number of bytes that follow a frame's first four.
 
     Raises:
-        WireError: The number is 0, or larger than any message of this protocol.
+        WireError: The number is 0, or above the limit.
     """
     (length,) = _LENGTH.unpack(prefix)
-    if not 0 < length <= MAX_FRAME_BYTES:
+    if not 0 < length <= limit:
         raise WireError(f"it announces a message of {length} bytes")
     return int(length)
 
@@ -48,10 +51,15 @@ def parse_fields(body: bytes) -> list[str]:
 
 
 class FrameReader:
-    """Cuts what a socket delivers, in pieces of any size, into the bodies of whole frames."""
+    """Cuts what a socket delivers, in pieces of any size, into the bodies of whole frames.
 
-    def __init__(self) -> None:
+    Args:
+        limit: The largest frame that is taken for one, in bytes.
+    """
+
+    def __init__(self, *, limit: int = MAX_FRAME_BYTES) -> None:
         self._buffer = bytearray()
+        self._limit = limit
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The bodies that are complete now.
@@ -61,7 +69,7 @@ class FrameReader:
         """
         self._buffer += data
         while len(self._buffer) >= LENGTH_BYTES:
-            end = LENGTH_BYTES + parse_length(bytes(self._buffer[:LENGTH_BYTES]))
+            end = LENGTH_BYTES + parse_length(bytes(self._buffer[:LENGTH_BYTES]), limit=self._limit)
             if len(self._buffer) < end:
                 return
             body = bytes(self._buffer[LENGTH_BYTES:end])

@@ -76,6 +76,43 @@ class TestWithIbAsync:
             assert {trade.orderStatus.status for trade in trades} == {"ValidationError"}
             assert ib.reqAllOpenOrders() == []
 
+    def test_positions_and_orders_on_demand_are_read_as_they_are(self) -> None:
+        held = ("--position", "SPY=100", "--position", "ES=-2", "--order", "7:12:SELL:100:SPY:STP")
+        with simulated_gateway(*held) as gateway, connected(gateway.port, client_id=7) as (ib, errors):
+            assert {(one.contract.symbol, one.position) for one in ib.positions()} == {("SPY", 100), ("ES", -2)}
+            (trade,) = ib.openTrades()
+            assert (trade.order.orderId, trade.order.action, trade.order.orderType) == (12, "SELL", "STP")
+            assert (trade.order.clientId, trade.orderStatus.status) == (7, "Submitted")
+            assert {value.tag for value in ib.accountSummary()} >= {"NetLiquidation", "Cushion", "Leverage"}
+            assert {code for _, code in errors} == FARMS_FINE
+
+    def test_contracts_have_details_prices_and_bars(self, gateway: SimulatedGateway) -> None:
+        with connected(gateway.port) as (ib, errors):
+            contracts = (
+                ib_async.Stock("SPY", "SMART", "USD"),
+                ib_async.Stock("AAPL", "SMART", "USD"),
+                ib_async.ContFuture("ES", "CME"),
+                ib_async.Forex("EURUSD"),
+            )
+            assert [one.conId for one in ib.qualifyContracts(*contracts)] == [756733, 265598, 495512563, 12087792]
+            ib.reqMarketDataType(3)
+            (ticker,) = ib.reqTickers(contracts[0])
+            assert ticker.bid < ticker.last < ticker.ask
+            bars = ib.reqHistoricalData(contracts[0], "", "2 D", "1 hour", "TRADES", useRTH=True)
+            assert len(bars) == 48
+            assert {code for _, code in errors} == FARMS_FINE | {10167}
+
+    def test_a_read_only_gateway_is_connected_to_as_one(self) -> None:
+        with simulated_gateway("--read-only", "--position", "SPY=100") as gateway:
+            ib = ib_async.IB()
+            ib.connect("127.0.0.1", gateway.port, clientId=3, timeout=PATIENCE_S, readonly=True)
+            try:
+                assert [one.contract.symbol for one in ib.positions()] == ["SPY"]
+                assert ib.openTrades() == []
+            finally:
+                ib.disconnect()
+                ib.sleep(0.01)
+
     def test_there_is_no_order_to_cancel(self, gateway: SimulatedGateway) -> None:
         with connected(gateway.port) as (ib, errors):
             ib.cancelOrder(ib_async.Order(orderId=77))
@@ -86,9 +123,10 @@ class TestWithIbAsync:
         contract = ib_async.Stock("SPY", "SMART", "USD")
         with connected(gateway.port) as (ib, errors):
             ib.RequestTimeout = PATIENCE_S
-            assert ib.reqContractDetails(contract) == []
-            assert not ib.reqHistoricalData(contract, "", "1 D", "1 min", "TRADES", useRTH=True)
-            assert ib.reqMatchingSymbols("SPY") == []
+            assert [one.contract and one.contract.conId for one in ib.reqContractDetails(contract)] == [756733]
+            assert ib.reqContractDetails(ib_async.Stock("NOSUCH", "SMART", "USD")) == []
+            assert ib.reqHistoricalData(contract, "", "1 D", "1 min", "TRADES", useRTH=True)
+            assert [one.contract and one.contract.symbol for one in ib.reqMatchingSymbols("APP") or []] == ["AAPL"]
             assert ib.reqMktDepthExchanges() == []
             assert ib.reqNewsProviders() == []
             assert ib.reqScannerParameters()
@@ -99,7 +137,7 @@ class TestWithIbAsync:
             ib.reqPnL("DU1234567")
             ib.reqMktData(ib_async.Stock("SPY", "SMART", "USD", conId=756733))
             ib.reqCurrentTime()
-            assert {code for _, code in errors} - FARMS_FINE == {200, 162, 354}
+            assert {code for _, code in errors} - FARMS_FINE == {200, 10089}
 
     def test_an_id_is_free_again_once_its_client_has_left(self, gateway: SimulatedGateway) -> None:
         for _ in range(3):

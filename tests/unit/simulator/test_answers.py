@@ -1,17 +1,35 @@
 """What the built-in gateway answers, without a socket."""
 
 import struct
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestration.simulator import answers
+from orchestration.simulator.account import SUMMARY, Account, HoldingError, parse_holding, parse_order
 from orchestration.simulator.answers import View
+from orchestration.simulator.market import build_contracts
 from orchestration.tws.frames import WireError
 from orchestration.tws.messages import Request, VersionRange
 
-VIEW = View(accounts="DU1,DU2,", next_order_id=7, time_s=1_800_000_000.9)
+# Of a plain order and of a stock, as `ibapi` 9.81 reads them.
+_ORDER_FIELDS_OF_157 = 120
+_DETAILS_FIELDS_OF_157 = 39
+
+TIME_S = 1_800_000_000.9
+CONTRACTS = {one.symbol: one for one in build_contracts(datetime.fromtimestamp(TIME_S, UTC).date())}
+STOP = parse_order("7:12:SELL:100:SPY:STP")
+ENTRY = parse_order("8:13:BUY:50:AAPL:LMT:12")
+HELD = Account(
+    account="DU1",
+    positions=((CONTRACTS["SPY"], 100), (CONTRACTS["ES"], -2)),
+    orders=((CONTRACTS["SPY"], STOP), (CONTRACTS["AAPL"], ENTRY)),
+)
+VIEW = View(accounts="DU1,DU2,", next_order_id=7, time_s=TIME_S, client_id=7, held=HELD)
+SPY = ("0", "SPY", "STK", "", "", "", "", "SMART", "", "USD", "", "", "", 0, 0)
+NO_CONTRACT = ("0", "NOSUCH", "STK", "", "", "", "", "SMART", "", "USD", "", "")
 
 
 def split(data: bytes) -> list[list[str]]:
@@ -82,10 +100,15 @@ def test_every_request_of_a_start_is_answered_to_its_end(
         ((Request.EXERCISE_OPTIONS, 2, 22, ""), "22", "321"),
         ((Request.GLOBAL_CANCEL, 1), "-1", "321"),
         ((Request.CANCEL_ORDER, 1, 23, ""), "23", "10147"),
-        ((Request.MARKET_DATA, 11, 24, ""), "24", "354"),
-        ((Request.CONTRACT_DETAILS, 8, 25, ""), "25", "200"),
-        ((Request.HISTORICAL_DATA, 26, ""), "26", "162"),
-        ((Request.TICK_BY_TICK, 27, ""), "27", "354"),
+        ((Request.MARKET_DATA, 11, 24, *SPY), "24", "10089"),
+        ((Request.MARKET_DATA, 11, 24, *NO_CONTRACT), "24", "200"),
+        ((Request.CONTRACT_DETAILS, 8, 25, *NO_CONTRACT), "25", "200"),
+        ((Request.HISTORICAL_DATA, 26, *NO_CONTRACT, 0, "", "1 day", "2 D"), "26", "200"),
+        ((Request.HEAD_TIMESTAMP, 26, *NO_CONTRACT, 0, 1, "TRADES", 1), "26", "200"),
+        ((Request.TICK_BY_TICK, 27, ""), "27", "10189"),
+        ((Request.FA, 1, 1), "-1", "321"),
+        ((Request.REPLACE_FA, 1, 1, "<x/>", 28), "28", "321"),
+        ((Request.CANCEL_ORDER, 1, 12, ""), "12", "321"),
         ((999, 1), "-1", "505"),
         (("not a number",), "-1", "320"),
         ((Request.PLACE_ORDER,), "-1", "320"),
@@ -121,3 +144,65 @@ def test_no_request_whatsoever_breaks_the_gateway(fields: list[str], accounts: s
 def test_no_known_request_with_odd_fields_breaks_the_gateway(request: Request, fields: list[str]) -> None:
     for message in split(answers.build_answer([str(int(request)), *fields], VIEW)):
         assert message[0].isdigit()
+
+
+def test_every_tag_of_the_summary_is_answered_and_the_ledger_in_each_currency() -> None:
+    rows = ask(Request.ACCOUNT_SUMMARY, 1, 12, "All", ",".join([*SUMMARY, "$LEDGER:ALL"]))
+    first = [row for row in rows[:-1] if row[3] == "DU1"]
+    assert {row[4] for row in first} >= set(SUMMARY)
+    assert {row[6] for row in first if row[4] == "CashBalance"} == {"BASE", "USD"}
+
+
+def test_orders_are_told_to_the_client_that_placed_them_and_all_of_them_to_whoever_asks_for_all() -> None:
+    own, every = ask(Request.OPEN_ORDERS, 1), ask(Request.ALL_OPEN_ORDERS, 1)
+    assert [(row[1], row[24]) for row in own if row[0] == "5"] == [("12", "7")]
+    assert [(row[1], row[24]) for row in every if row[0] == "5"] == [("12", "7"), ("13", "8")]
+    assert [row[7] for row in every if row[0] == "3"] == ["0", "12"]
+
+
+@pytest.mark.parametrize("version", [157, 158, 160, 162, 163, 164, 170, 177, 178])
+def test_a_version_adds_its_fields_to_orders_and_details(version: int) -> None:
+    view = View(accounts="DU1", next_order_id=1, time_s=TIME_S, version=version, client_id=7, held=HELD)
+    order = split(answers.build_answer([str(int(Request.ALL_OPEN_ORDERS)), "1"], view))[0]
+    details = split(answers.build_answer([str(one) for one in (9, 8, 25, *SPY)], view))[0]
+    added = sum(fields for since, fields in ((158, 1), (160, 1), (162, 1), (170, 5), (177, -1)) if version >= since)
+    assert len(order) == _ORDER_FIELDS_OF_157 + added
+    assert len(details) == _DETAILS_FIELDS_OF_157 + (1 if version >= 163 else 0)
+
+
+def test_a_read_only_gateway_refuses_what_shows_orders() -> None:
+    view = View(accounts="DU1", next_order_id=1, time_s=TIME_S, held=HELD, is_read_only=True)
+    for request in (["5", "1"], ["16", "1"], ["99", "0"]):
+        ((kind, _, _, code, *_),) = split(answers.build_answer(request, view))
+        assert (kind, code) == ("4", "321")
+    assert split(answers.build_answer(["61", "1"], view))[-1] == ["62", "1"]
+
+
+def test_delayed_data_follows_the_kind_that_was_asked_for() -> None:
+    view = View(accounts="DU1", next_order_id=1, time_s=TIME_S, data_type=3)
+    rows = split(answers.build_answer([str(one) for one in (1, 11, 24, *SPY)], view))
+    assert rows[0][:4] == ["4", "2", "24", "10167"]
+    assert {row[3] for row in rows if row[0] == "1"} == {"66", "67", "68", "75"}
+    assert answers.read_data_type(["59", "1", "3"]) == 3
+    assert answers.read_data_type(["59", "1", "7"]) is None
+
+
+def test_bars_cover_the_time_that_was_asked_for() -> None:
+    ((_, request_id, _, _, count, *values),) = ask(Request.HISTORICAL_DATA, 26, *SPY[:12], 0, "", "1 hour", "2 D",
+                                                  1, "TRADES", 2, 0, "")  # fmt: skip
+    assert (request_id, count) == ("26", "48")
+    assert len(values) == 48 * 8
+    starts = [int(start) for start in values[::8]]
+    assert starts == sorted(starts)
+
+
+@pytest.mark.parametrize("text", ["", "SPY", "SPY=x", "spy=1", "NOSUCH=1"])
+def test_a_position_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(HoldingError, match=r"position|contract"):
+        parse_holding(text)
+
+
+@pytest.mark.parametrize("text", ["", "7:12:HOLD:1:SPY:LMT", "7:12:BUY:1:NOSUCH:LMT", "7:12:BUY:1:SPY:LMT:x"])
+def test_an_order_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(HoldingError, match=r"order|contract"):
+        parse_order(text)
