@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import psutil
 
+from orchestration.bot.notify import NotifyReceiver
 from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.bot.watch import BotSight, BotWatch
 from orchestration.docker.container import ContainerState
@@ -89,11 +90,26 @@ class Lookout:
         self._watched.close()
         self._eyes.__exit__(*exception)
 
-    def watch_bot(self, record: BotRecord) -> None:
-        """From now on this is the bot."""
+    def watch_bot(
+        self, record: BotRecord, receiver: NotifyReceiver | None = None, *, yields_socket: bool = False
+    ) -> None:
+        """From now on this is the bot.
+
+        Args:
+            record: The bot.
+            receiver: What listens to it already.
+            yields_socket: Whether whoever supervises it may take its `NOTIFY_SOCKET` over.
+        """
         self.leave_bot()
         self._is_ending_bot = False
-        self._bot = BotWatch(self._settings, record, clock=self._clock, on_change=self.wake.set)
+        self._bot = BotWatch(
+            self._settings,
+            record,
+            clock=self._clock,
+            on_change=self.wake.set,
+            receiver=receiver,
+            yields=yields_socket,
+        )
 
     def leave_bot(self) -> None:
         """Stop watching the bot; the bot itself is not touched."""

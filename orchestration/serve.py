@@ -213,7 +213,12 @@ def _watch(
                 run_id=run_id,
                 log=log,
             )
-            return Supervisor(post, bot.record if bot is not None else None, requests).run()
+            return Supervisor(
+                post,
+                bot.record if bot is not None else None,
+                requests,
+                receiver=bot.receiver if bot is not None else None,
+            ).run()
         finally:
             delivery.close(timeout_s=_FLUSH_TIMEOUT_S)
 

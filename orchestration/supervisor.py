@@ -14,6 +14,7 @@ from orchestration.alerts.alert import Severity
 from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
 from orchestration.bot.find import find_bot
+from orchestration.bot.notify import NotifyReceiver
 from orchestration.bot.output import read_bot_lines
 from orchestration.bot.record import BotRecord
 from orchestration.bot.stop import end_marked_processes, stop_bot
@@ -99,12 +100,16 @@ class Supervisor:
         post: What it works with.
         record: The bot; None where a monitor finds none yet.
         requests: What signals ask for.
+        receiver: What listens to the bot already; None where that is still to come about.
     """
 
-    def __init__(self, post: Post, record: BotRecord | None, requests: Requests) -> None:
+    def __init__(
+        self, post: Post, record: BotRecord | None, requests: Requests, *, receiver: NotifyReceiver | None = None
+    ) -> None:
         self._post = post
         self._requests = requests
         self._record = record
+        self._receiver = receiver
         self._memory = Memory()
         self._rules = Rules.from_settings(post.settings, owns_bot=post.restart is not None)
         self._pinged_s = float("-inf")
@@ -130,7 +135,7 @@ class Supervisor:
         with Lookout(post.settings, post.runtime, clock=post.clock) as lookout:
             self._requests.wake = lookout.wake
             if self._record is not None:
-                lookout.watch_bot(self._record)
+                lookout.watch_bot(self._record, self._receiver)
             while True:
                 # Cleared before the look: what happens during it is looked at next.
                 lookout.wake.clear()
@@ -205,7 +210,7 @@ class Supervisor:
             return ExitCode.FAILURE
         self._record = report.progress.bot.record
         self._book.note_bot_started(self._record)
-        lookout.watch_bot(self._record)
+        lookout.watch_bot(self._record, report.progress.bot.receiver)
         return None
 
     def _end_in_order(self, lookout: Lookout, signal_name: str) -> ExitCode:
@@ -293,7 +298,7 @@ class Supervisor:
         record = found.record if found is not None else None
         if record is not None and record != self._record:
             self._record = record
-            lookout.watch_bot(record)
+            lookout.watch_bot(record, yields_socket=True)
 
     def _do_chores(self, observation: Observation, decision: Decision) -> None:
         """What is due each minute: the heartbeat while all is well, alerts that wait, a log that grows."""

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from orchestration.bot.contained import RECORD_LABEL, RUN_LABEL, BotContainer, BotDocker
+from orchestration.bot.container_processes import speaks_for_container
 from orchestration.bot.ending import ContainerEnding
 from orchestration.bot.environment import build_bot_arguments, build_passed_secrets
 from orchestration.bot.log import create_log
-from orchestration.bot.notify import SOCKET_NAME
+from orchestration.bot.notify import SOCKET_NAME, Sender
 from orchestration.bot.record import BotLaunch, BotRecord, build_record_path, complete_launch
 from orchestration.docker.compose import ComposeService, ComposeTarget, Known, build_project_name, find_compose_files
 from orchestration.errors import FailureWord, StartupFailure
@@ -194,10 +195,9 @@ class StartedContainer:
                     selector.register(descriptor, selectors.EVENT_READ)
             selector.select(max(0.0, timeout_s))
 
-    def is_heard(self, sender_pid: int) -> bool:
-        """See `Started.is_heard`: nobody but the container can reach its socket."""
-        del sender_pid
-        return True
+    def is_heard(self, sender: Sender) -> bool:
+        """See `Started.is_heard`."""
+        return speaks_for_container(sender, self._container_id)
 
     def read_last_lines(self, count: int) -> tuple[str, ...]:
         """See `Started.read_last_lines`."""

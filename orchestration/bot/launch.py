@@ -11,7 +11,7 @@ import dataclasses
 import errno
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.environment import build_bot_argv, build_bot_environ
 from orchestration.bot.find import find_bot
 from orchestration.bot.log import create_log, read_last_lines
-from orchestration.bot.notify import NotifyReceiver, open_notify_receiver
+from orchestration.bot.notify import NotifyReceiver, Sender, open_notify_receiver
 from orchestration.bot.program import command_problem
 from orchestration.bot.record import (
     BotLaunch,
@@ -70,6 +70,7 @@ class BotRunning:
         status_text: Its last `STATUS=`; empty if it sent none.
         watchdog_at_s: When its last `WATCHDOG=1` came, in seconds of the monotonic clock, or None.
         record: What was written down about it.
+        receiver: What listens to it, for whoever stays with it, who closes it; None after a hand-over.
     """
 
     pid: int
@@ -78,6 +79,7 @@ class BotRunning:
     status_text: str
     watchdog_at_s: float | None
     record: BotRecord
+    receiver: NotifyReceiver | None = field(default=None, compare=False, repr=False)
 
     @property
     def who(self) -> str:
@@ -128,6 +130,7 @@ def launch_bot(
     is_contained = settings.bot_runtime is BotRuntime.DOCKER
     receiver = open_notify_receiver(settings.state_dir, for_container=is_contained)
     now = clock.now()
+    running: BotRunning | None = None
     try:
         launch = BotLaunch(
             instance=settings.instance,
@@ -145,17 +148,8 @@ def launch_bot(
             container=settings.bot_container_name if is_contained else "",
         )
         try:
-            if is_contained:
-                return _launch_contained(
-                    settings,
-                    launch,
-                    address,
-                    receiver=receiver,
-                    clock=clock,
-                    on_progress=on_progress,
-                    before_start=before_start,
-                )
-            return _launch_process(
+            start = _launch_contained if is_contained else _launch_process
+            running = start(
                 settings,
                 launch,
                 address,
@@ -167,8 +161,9 @@ def launch_bot(
         except BaseException:
             _leave_nothing(settings, launch)
             raise
+        return dataclasses.replace(running, receiver=receiver) if supervised else running
     finally:
-        if receiver is not None:
+        if receiver is not None and not (supervised and running is not None):
             receiver.close()
 
 
@@ -308,9 +303,9 @@ class StartedProcess:
         """See `Started.wait`."""
         self._process.wait(timeout_s=timeout_s, or_readable=or_readable)
 
-    def is_heard(self, sender_pid: int) -> bool:
+    def is_heard(self, sender: Sender) -> bool:
         """See `Started.is_heard`."""
-        return speaks_for_bot(sender_pid, self._process.pid, self._marker)
+        return speaks_for_bot(sender.pid, self._process.pid, self._marker)
 
     def read_last_lines(self, count: int) -> tuple[str, ...]:
         """See `Started.read_last_lines`."""

@@ -8,18 +8,29 @@ and ignored (`EXTEND_TIMEOUT_USEC` too: a bot that is alive needs no extension).
 The socket is a path in the state folder, so that a later receiver can take its place. A unix socket's path holds 107
 bytes at most, and some file systems have no sockets: then it is in a short folder of the user's own. Once nobody
 listens the path is gone, and every client takes that for "no service manager here".
+
+Some clients connect once and keep that connection (PyPI `sdnotify`). They are connected to the socket, not to its path:
+a new socket at the same path would never hear them. So a socket under which a bot runs is never replaced while somebody
+listens on it. It is handed over, as a descriptor: whoever wants to listen next asks the present listener for it
+(`ask_to_listen`), and gets it when that one stops listening, or at once from one that only listens while nobody with a
+better claim does (`inv monitor`). Only where nobody listens any more is a new socket made.
 """
 
+import array
 import contextlib
+import errno
 import hashlib
 import os
+import re
 import socket
 import stat
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from orchestration.system.clock import SystemClock
 
 SOCKET_NAME = "notify.sock"
 _CONTAINER_FOLDER = "notify"
@@ -30,6 +41,23 @@ _MAX_STATUS_CHARACTERS = 500  # one line of a table, an alert's field; a bot may
 _MOST_IN_A_ROW = 1000  # a bot that floods the socket must not keep its starter from ever looking up
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _ON_LINUX: bool = sys.platform == "linux"
+_PRIVATE_NAME = re.compile(r"bot-\d+-[0-9a-f]{16}")
+_HANDOVER = b"ZERO_TOUCH_HANDOVER=1"  # a datagram of the next listener, with its end of a socket pair
+_CLAIM_TRIES = 100  # a claim takes microseconds; a listener that hangs in the middle of one must not stop a start
+_CLAIM_POLL_S = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sender:
+    """Who sent a datagram, as the kernel says.
+
+    Attributes:
+        pid: Its process id; 0 for a process that has no number here (in another process namespace).
+        uid: Its user.
+    """
+
+    pid: int
+    uid: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,28 +115,38 @@ class NotifyReceiver:
         status: The last `STATUS=`; empty if none came.
         error_number: The last `ERRNO=`, or None.
         watchdog_at_s: When the last `WATCHDOG=1` came, in seconds of the monotonic clock, or None.
+        yields: Whether the socket is given to the next listener as soon as it asks, and not only at the end.
     """
 
-    def __init__(self, listening: socket.socket, path: Path, *, folder_to_remove: Path | None = None) -> None:
+    def __init__(
+        self, listening: socket.socket, path: Path, *, folder_to_remove: Path | None = None, yields: bool = False
+    ) -> None:
         self._socket = listening
         self._folder_to_remove = folder_to_remove
+        self._inode = _read_inode(path)
+        self._next_listener: socket.socket | None = None
         self.path = path
+        self.yields = yields
         self.is_ready = False
         self.is_stopping = False
         self.status = ""
         self.error_number: int | None = None
         self.watchdog_at_s: float | None = None
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether it still listens: it was neither closed nor handed over."""
+        return self._socket.fileno() >= 0
+
     def fileno(self) -> int:
-        """The descriptor that becomes readable when the bot says something."""
+        """The descriptor that becomes readable when the bot says something; -1 once nobody listens here."""
         return self._socket.fileno()
 
-    def receive(self, *, is_from_bot: Callable[[int], bool], now_s: float) -> None:
+    def receive(self, *, is_from_bot: Callable[[Sender], bool], now_s: float) -> None:
         """Take in everything that has been said until now. Does not wait.
 
         Args:
-            is_from_bot: Whether the process with this pid speaks for the bot; others are not listened to. A sender that
-                has ended already is believed: a shell's `systemd-notify --no-block` is gone before anybody can look.
+            is_from_bot: Whether this sender speaks for the bot; others are not listened to.
             now_s: The monotonic clock's seconds.
         """
         for _ in range(_MOST_IN_A_ROW):
@@ -121,8 +159,10 @@ class NotifyReceiver:
             self.status = self.status if said.status is None else said.status
             self.error_number = self.error_number if said.error_number is None else said.error_number
             self.watchdog_at_s = now_s if said.is_watchdog else self.watchdog_at_s
+            if self.yields and self._hand_over():
+                return
 
-    def _receive_one(self, is_from_bot: Callable[[int], bool]) -> bytes | None:
+    def _receive_one(self, is_from_bot: Callable[[Sender], bool]) -> bytes | None:
         """One datagram; empty if it is not to be listened to; None if there is none."""
         room = socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(4 * _MAX_DESCRIPTORS)
         try:
@@ -139,8 +179,12 @@ class NotifyReceiver:
             if kind == socket.SCM_RIGHTS:
                 descriptors += struct.unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4])
             elif _ON_LINUX and kind == socket.SCM_CREDENTIALS and len(data) >= _CREDENTIALS.size:
-                sender = _CREDENTIALS.unpack(data[: _CREDENTIALS.size])[0]
+                pid, uid, _gid = _CREDENTIALS.unpack(data[: _CREDENTIALS.size])
+                sender = Sender(pid=pid, uid=uid)
         try:
+            if datagram == _HANDOVER and len(descriptors) == 1 and sender is not None and _may_listen(sender.uid):
+                self._note_next_listener(descriptors.pop())
+                return b""
             # Looked at before the descriptors are closed: a client that waits for that is still there to be looked at.
             is_heard = sender is None or is_from_bot(sender)
         finally:
@@ -149,20 +193,202 @@ class NotifyReceiver:
                     os.close(descriptor)
         return datagram if is_heard and not flags & socket.MSG_TRUNC else b""
 
+    def _note_next_listener(self, descriptor: int) -> None:
+        if self._next_listener is not None:
+            self._next_listener.close()
+        with contextlib.suppress(OSError):  # no socket: whoever sent it does not speak this protocol
+            self._next_listener = socket.socket(fileno=descriptor)
+            return
+        os.close(descriptor)
+
+    def _hand_over(self) -> bool:
+        """Give the socket to whoever has asked for it; whether somebody took it."""
+        if self._next_listener is None:
+            return False
+        with contextlib.suppress(OSError), self._next_listener:
+            self._next_listener.settimeout(0)
+            told = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [self._socket.fileno()]))]
+            self._next_listener.sendmsg([self._build_summary()], told)
+            self._socket.close()
+            return True
+        self._next_listener = None
+        return False
+
+    def _build_summary(self) -> bytes:
+        """What the bot has said so far, in its own protocol."""
+        words = [f"STATUS={self.status}"]
+        words += ["READY=1"] * self.is_ready + ["STOPPING=1"] * self.is_stopping
+        return "\n".join(words).encode()
+
+    def _adopt_summary(self, summary: bytes) -> None:
+        said = parse_notification(summary)
+        self.is_ready, self.is_stopping, self.status = said.is_ready, said.is_stopping, said.status or ""
+
     def close(self) -> None:
-        """Stop listening and take the socket's path away. Safe to call twice."""
+        """Stop listening: hand the socket over to whoever has asked for it, else take its path away.
+
+        A socket that somebody else has made at this path meanwhile is left alone. Safe to call twice.
+        """
+        if not self.is_listening:
+            return
+        # What asks to listen next may still be in the queue; the rest is for the next listener, if there is one.
+        with contextlib.suppress(OSError):
+            self.receive(is_from_bot=lambda _sender: False, now_s=0.0)
+        if self.fileno() < 0 or self._hand_over():
+            return
         self._socket.close()
         with contextlib.suppress(OSError):
+            if _read_inode(self.path) != self._inode:
+                return
             self.path.unlink()
             if self._folder_to_remove is not None:
                 self._folder_to_remove.rmdir()
 
 
-def open_notify_receiver(state_dir: Path, *, for_container: bool = False) -> NotifyReceiver | None:
-    """Listen on a socket in `state_dir`, or in a short private folder where that cannot hold one.
+class ListenRequest:
+    """A request to the present listener of a socket, to become the next one. Close it once it is not needed."""
 
-    A socket that an earlier receiver left behind is replaced. For a container the socket lies in a folder of its own,
-    which is all of the state that the container gets to see.
+    def __init__(self, answer: socket.socket, path: Path, *, folder_to_remove: Path | None) -> None:
+        self._answer = answer
+        self._path = path
+        self._folder_to_remove = folder_to_remove
+
+    def fileno(self) -> int:
+        """The descriptor that becomes readable when there is an answer: the socket, or the end of the listener."""
+        return self._answer.fileno()
+
+    def take(self, *, yields: bool) -> NotifyReceiver | None:
+        """The receiver, if the socket was handed over; None if nobody listens any more: then a new one may be made.
+
+        Raises:
+            BlockingIOError: There is no answer yet.
+        """
+        descriptor = array.array("i", [-1])
+        try:
+            summary, ancillary, _, _ = self._answer.recvmsg(
+                _MAX_DATAGRAM_BYTES, socket.CMSG_SPACE(descriptor.itemsize), getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+            )
+        except ConnectionError:
+            return None
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptor = array.array("i", data)
+        if descriptor[0] < 0:
+            return None
+        listening = socket.socket(fileno=descriptor[0])
+        listening.settimeout(0)
+        receiver = NotifyReceiver(listening, self._path, folder_to_remove=self._folder_to_remove, yields=yields)
+        receiver._adopt_summary(summary)  # noqa: SLF001 - the other half of the same hand-over
+        return receiver
+
+    def close(self) -> None:
+        """Withdraw it. Safe to call twice."""
+        self._answer.close()
+
+
+def ask_to_listen(path: Path) -> ListenRequest | None:
+    """Ask whoever listens at this path to hand the socket over; None if nobody does.
+
+    Raises:
+        OSError: Unknown whether somebody listens: this user may not ask, or the listener is too busy.
+    """
+    if sys.platform == "win32":
+        return None
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with contextlib.ExitStack() as on_failure:
+        on_failure.callback(ours.close)
+        with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+            client.settimeout(0)
+            told = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [theirs.fileno()]))]
+            try:
+                client.connect(str(path))
+                client.sendmsg([_HANDOVER], told)
+            except (FileNotFoundError, ConnectionError):
+                return None
+        on_failure.pop_all()
+    ours.settimeout(0)
+    return ListenRequest(ours, path, folder_to_remove=_find_private_folder(path))
+
+
+def bind_again(path: Path, *, user: int | None, for_container: bool, yields: bool) -> NotifyReceiver | None:
+    """Listen at the path that a running bot was told of; None if somebody else does, or it cannot be done.
+
+    Args:
+        path: The path, as it was recorded.
+        user: The bot's user: where we are root and the bot is not, it could not send to a socket of ours.
+        for_container: Whether it is a container that sends.
+        yields: See `NotifyReceiver`.
+    """
+    if sys.platform == "win32":
+        return None
+    with contextlib.suppress(OSError):
+        private = _find_private_folder(path)
+        if private is not None:
+            _check_private_folder(private, {os.geteuid(), user})
+        with _claim(path.parent):
+            if _is_listened_to(path):
+                return None
+            listening = _open_to_container(_bind(path), path, is_needed=for_container)
+        if os.geteuid() == 0 and user is not None and not for_container:
+            os.chown(path, user, -1)
+        return NotifyReceiver(listening, path, folder_to_remove=private, yields=yields)
+    return None
+
+
+def _find_private_folder(path: Path) -> Path | None:
+    """The short folder that was made for this socket alone; None for one in the state folder."""
+    return path.parent if _PRIVATE_NAME.fullmatch(path.parent.name) else None
+
+
+def _may_listen(user: int) -> bool:
+    """Whether a process of this user may take a socket of ours over."""
+    return sys.platform != "win32" and user in {0, os.geteuid()}
+
+
+def _is_listened_to(path: Path) -> bool:
+    """Whether somebody listens at this path. True also if that cannot be told: then it is left alone."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        try:
+            client.connect(str(path))
+        except OSError as error:
+            return error.errno not in {errno.ENOENT, errno.ECONNREFUSED}
+    return True
+
+
+def _read_inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+@contextlib.contextmanager
+def _claim(folder: Path) -> Iterator[None]:
+    """Look and bind as one step: two listeners must not replace each other's socket in between."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for _ in range(_CLAIM_TRIES):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                SystemClock().sleep(_CLAIM_POLL_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def open_notify_receiver(state_dir: Path, *, for_container: bool = False) -> NotifyReceiver | None:
+    """Listen on a socket in `state_dir`, or in a short private folder where that cannot hold one. For a new bot.
+
+    A socket that is there already is replaced, for no bot runs that could be connected to it. For a container the
+    socket lies in a folder of its own, which is all of the state that the container gets to see.
 
     Returns:
         The receiver, or None where there are no such sockets at all: then only staying alive tells that a bot is up.
@@ -174,11 +400,14 @@ def open_notify_receiver(state_dir: Path, *, for_container: bool = False) -> Not
         folder.mkdir(parents=True, exist_ok=True)
         path = Path(os.path.realpath(folder)) / SOCKET_NAME
         if len(os.fsencode(path)) <= _MAX_PATH_BYTES:
-            return NotifyReceiver(_open_to_container(_bind(path), path, is_needed=for_container), path)
+            with _claim(path.parent):
+                listening = _open_to_container(_bind(path), path, is_needed=for_container)
+            return NotifyReceiver(listening, path)
     with contextlib.suppress(OSError):
         folder = _make_private_folder(state_dir)
         path = folder / SOCKET_NAME
-        listening = _open_to_container(_bind(path), path, is_needed=for_container)
+        with _claim(folder):
+            listening = _open_to_container(_bind(path), path, is_needed=for_container)
         return NotifyReceiver(listening, path, folder_to_remove=folder)
     return None
 
@@ -219,9 +448,18 @@ def _make_private_folder(state_dir: Path) -> Path:
     base = of_the_session if of_the_session.is_dir() else Path("/tmp")  # noqa: S108 - its owner and mode are checked
     name = hashlib.sha256(os.fsencode(os.path.realpath(state_dir))).hexdigest()[:16]
     folder = base / f"bot-{user}-{name}"
+    _check_private_folder(folder, {user})
+    return folder
+
+
+def _check_private_folder(folder: Path, users: set[int | None]) -> None:
+    """Make it, if it is missing; nobody but its owner may list it or write to it.
+
+    Raises:
+        PermissionError: Somebody else made it.
+    """
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or found.st_mode & 0o077:
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in users or found.st_mode & 0o066:
         raise PermissionError(f"{folder} is not this user's own")
-    return folder

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable
 from typing import Protocol
 
-from orchestration.bot.notify import NotifyReceiver
+from orchestration.bot.notify import NotifyReceiver, Sender
 from orchestration.bot.record import RECORD_MARKER, ReadyBy
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
@@ -32,8 +32,8 @@ class Started(Protocol):
         """Return as soon as it has ended, or there is something to read, or `timeout_s` seconds have passed."""
         ...
 
-    def is_heard(self, sender_pid: int) -> bool:
-        """Whether the process with this pid speaks for it."""
+    def is_heard(self, sender: Sender) -> bool:
+        """Whether this sender of a notification speaks for it."""
         ...
 
     def read_last_lines(self, count: int) -> tuple[str, ...]:

@@ -1,13 +1,16 @@
 """Watches a bot that runs: its end is known at once (with its exit code, if it is our child); what it says is heard."""
 
+import contextlib
 import os
 import selectors
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
+from orchestration.bot.container_processes import speaks_for_container
 from orchestration.bot.ending import build_ending
-from orchestration.bot.notify import NotifyReceiver, open_notify_receiver
+from orchestration.bot.notify import ListenRequest, NotifyReceiver, Sender, ask_to_listen, bind_again
 from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.bot.up import speaks_for_bot
 from orchestration.settings import Settings
@@ -37,24 +40,35 @@ class BotSight:
 
 
 class BotWatch:
-    """Watches one bot from a thread of its own, and listens on its `NOTIFY_SOCKET` in its starter's place.
+    """Watches one bot from a thread of its own, and listens on its `NOTIFY_SOCKET` once its starter does not any more.
 
     Args:
         settings: The configuration.
         record: The bot.
         clock: Tells the time.
         on_change: Called from the thread when the bot has ended.
+        receiver: What listens to the bot already, where this process has started it. It is closed with the watch.
+        yields: Whether a supervisor that wants to listen gets the socket, as from a monitor.
     """
 
-    def __init__(self, settings: Settings, record: BotRecord, *, clock: Clock, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        record: BotRecord,
+        *,
+        clock: Clock,
+        on_change: Callable[[], None],
+        receiver: NotifyReceiver | None = None,
+        yields: bool = False,
+    ) -> None:
         self.record = record
         self._ending = build_ending(settings, record)
         self._clock = clock
         self._on_change = on_change
-        self._marker = str(build_record_path(settings))
-        self._receiver: NotifyReceiver | None = open_notify_receiver(
-            settings.state_dir, for_container=bool(record.container)
-        )
+        is_elsewhere = settings.watched_state_dir is not None  # its socket is in another container, as its listener is
+        path = None if is_elsewhere else record.notify_socket
+        self._is_from_bot = _build_sender_check(settings, record)
+        self._listener = Listener(path, record, receiver=receiver, yields=yields)
         self._lock = threading.Lock()
         self._exit_code: int | None = None
         self._has_ended = False
@@ -65,7 +79,7 @@ class BotWatch:
     def look(self) -> BotSight:
         """What is known now."""
         with self._lock:
-            receiver = self._receiver
+            receiver = self._listener.receiver
             heard_s = receiver.watchdog_at_s if receiver is not None else None
             return BotSight(
                 is_running=not self._has_ended,
@@ -82,21 +96,23 @@ class BotWatch:
             self._tell_end = -1
             self._thread.join()
             os.close(self._ask_end)
-            if self._receiver is not None:
-                self._receiver.close()
+            self._listener.close()
 
     def _watch(self) -> None:
-        with selectors.DefaultSelector() as selector, self._ending.open() as ended:
-            selector.register(self._ask_end, selectors.EVENT_READ)
-            if self._receiver is not None:
-                selector.register(self._receiver.fileno(), selectors.EVENT_READ)
-            if ended is not None:
-                selector.register(ended, selectors.EVENT_READ)
+        with self._ending.open() as ended:
             while True:
-                ready = {key.fd for key, _ in selector.select(_POLL_S if ended is None else _MOST_S)}
+                with self._lock:
+                    self._listener.attend()
+                    listening = self._listener.fileno()
+                with selectors.DefaultSelector() as selector:
+                    for descriptor in (self._ask_end, ended, listening):
+                        if descriptor is not None:
+                            selector.register(descriptor, selectors.EVENT_READ)
+                    ready = {key.fd for key, _ in selector.select(_POLL_S if ended is None else _MOST_S)}
                 if self._ask_end in ready:
                     return
-                self._listen()
+                with self._lock:
+                    self._listener.listen(is_from_bot=self._is_from_bot, now_s=self._clock.monotonic_s())
                 if self._ending.has_come():
                     with self._lock:
                         self._exit_code = self._ending.read_exit_code()
@@ -104,12 +120,85 @@ class BotWatch:
                     self._on_change()
                     return
 
-    def _listen(self) -> None:
-        if self._receiver is not None:
-            with self._lock:
-                self._receiver.receive(
-                    is_from_bot=lambda pid: (
-                        bool(self.record.container) or speaks_for_bot(pid, self.record.pid, self._marker)
-                    ),
-                    now_s=self._clock.monotonic_s(),
-                )
+
+def _build_sender_check(settings: Settings, record: BotRecord) -> Callable[[Sender], bool]:
+    if record.container:
+        container_id = record.birth.partition(":")[0]
+        return lambda sender: speaks_for_container(sender, container_id)
+    marker = str(build_record_path(settings))
+    return lambda sender: speaks_for_bot(sender.pid, record.pid, marker)
+
+
+class Listener:
+    """Listens on the bot's socket as soon as nobody with a better claim does: asks for it, or makes a new one.
+
+    Args:
+        path: The socket that the bot was told of; None for one that was told of none.
+        record: The bot.
+        receiver: What listens already; None if that is still to come about.
+        yields: See `BotWatch`.
+
+    Attributes:
+        receiver: What listens, or listened last; None before.
+    """
+
+    def __init__(self, path: Path | None, record: BotRecord, *, receiver: NotifyReceiver | None, yields: bool) -> None:
+        self._path = path
+        self._record = record
+        self._yields = yields
+        self._request: ListenRequest | None = None
+        self.receiver = receiver
+        if receiver is not None:
+            receiver.yields = yields
+
+    def attend(self) -> None:
+        """Take the next step towards listening. Does not wait."""
+        if self._path is None or (self.receiver is not None and self.receiver.is_listening):
+            return
+        if self._request is not None:
+            try:
+                taken = self._request.take(yields=self._yields)
+            except BlockingIOError:
+                return
+            self._request.close()
+            self._request = None
+            if taken is not None:
+                self.receiver = taken
+                return
+        with contextlib.suppress(OSError):  # too busy, or not ours to ask: asked again at the next step
+            self._request = ask_to_listen(self._path)
+            if self._request is None:
+                self.receiver = self._bind() or self.receiver
+
+    def fileno(self) -> int | None:
+        """What becomes readable when there is something to do; None where nothing tells."""
+        if self.receiver is not None and self.receiver.is_listening:
+            return self.receiver.fileno()
+        return self._request.fileno() if self._request is not None else None
+
+    def listen(self, *, is_from_bot: Callable[[Sender], bool], now_s: float) -> None:
+        """Take in what was said."""
+        if self.receiver is not None and self.receiver.is_listening:
+            self.receiver.receive(is_from_bot=is_from_bot, now_s=now_s)
+
+    def close(self) -> None:
+        """Stop listening, or waiting for it."""
+        if self._request is not None:
+            self._request.close()
+        if self.receiver is not None:
+            self.receiver.close()
+
+    def _bind(self) -> NotifyReceiver | None:
+        if self._path is None:
+            return None
+        is_contained = bool(self._record.container)
+        user = None if is_contained else _read_owner(self._record.pid)
+        return bind_again(self._path, user=user, for_container=is_contained, yields=self._yields)
+
+
+def _read_owner(pid: int) -> int | None:
+    """The user that a process runs as; None if it has ended, or this system does not show it."""
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return None

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +129,43 @@ def test_a_bot_that_says_nothing_is_up_when_it_stays_alive(system: System) -> No
     assert started.document["bot"]["ready_by"] == "grace"
     assert system.inv("bot.stop").code == 0
     assert alive(system) == []
+
+
+_ANOTHER_USER = """
+import os, socket, sys, time
+os.setgid(65534); os.setuid(65534)
+while True:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        try:
+            client.sendto(b"READY=1", sys.argv[1])
+            print("said", flush=True)
+        except FileNotFoundError:
+            pass
+    time.sleep(0.05)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can act as another user")
+def test_another_user_of_this_host_cannot_say_that_the_bot_is_ready(simulator_image: str, bot_image: str) -> None:
+    name = f"zt-bot-{uuid.uuid4().hex[:10]}"
+    with tempfile.TemporaryDirectory() as folder, docker_system_in(Path(folder) / "s", image=simulator_image) as system:
+        Path(folder).chmod(0o755)
+        system.environ |= {"BOT_RUNTIME": "docker", "BOT_CONTAINER_NAME": name, "BOT_IMAGE": bot_image}
+        use_command(system, "sleep 3600")
+        system.environ |= {"BOT_START_GRACE": "3", "BOT_STOP_TIMEOUT": "2"}
+        argv = ["/usr/bin/python3", "-c", _ANOTHER_USER, str(system.state / "notify" / "notify.sock")]
+        stranger = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        try:
+            started = system.startup()
+            assert stranger.stdout is not None
+            assert stranger.stdout.readline() == "said\n"
+        finally:
+            stranger.kill()
+            stranger.communicate()
+            system.close()
+            docker("rm", "--force", "--volumes", name)
+        assert started.code == 0, started.err
+        assert started.document["bot"]["ready_by"] == "grace"
 
 
 def test_a_secret_that_the_bot_needs_reaches_it_as_a_file(system: System) -> None:
