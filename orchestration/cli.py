@@ -270,8 +270,8 @@ def _send_test_alert(settings: Settings) -> str | None:
                 instance=settings.instance,
                 run_id="",
                 step="alert.test",
-                cause="",
-                next_action="",
+                cause="ALERT_TEST",
+                next_action="Nothing to do.",
                 at=clock.now(),
             )
         )

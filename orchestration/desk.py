@@ -23,8 +23,8 @@ class Tell(Protocol):
         title: str,
         message: str,
         *,
-        cause: str = "",
-        next_action: str = "",
+        cause: str,
+        next_action: str,
         evidence: tuple[str, ...] = (),
     ) -> None:
         """Send it."""

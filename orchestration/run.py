@@ -91,6 +91,8 @@ class Run:
         started_at, started_s = self._clock.now(), self._clock.monotonic_s()
         self._current = step
         self._teller.step = step.name
+        if step.name != "preflight":
+            self._teller.ping_start()
         self._display.begin_step(step)
         self._log.info("step %s (%s)", step.name, step.state)
         row = self._journal.start_step(self.run_id, step.name, step.state)

@@ -46,6 +46,8 @@ def _stop_the_bot(desk: Desk, progress: Progress) -> Outcome:
             Severity.INFO if outcome.in_time else Severity.WARNING,
             "Bot stopped",
             f"The bot, {who}, {how} after {uptime}.",
+            cause="BOT_STOPPED",
+            next_action="Nothing to do.",
         )
         stopped.append(f"{who} {how}")
         all_in_time = all_in_time and outcome.in_time
@@ -159,7 +161,13 @@ def _gateway_restart_by_force(desk: Desk, progress: Progress) -> Outcome:
         desk.runtime.lift_stop()
         desk.runtime.ensure_started(on_progress=desk.show)
         return Outcome(progress=progress, detail=f"{name} was not running and has been started")
-    desk.tell(Severity.WARNING, "Gateway restarted by hand", f"{name} is being restarted; it may ask for a new login.")
+    desk.tell(
+        Severity.WARNING,
+        "Gateway restarted by hand",
+        f"{name} is being restarted; it may ask for a new login.",
+        cause="GATEWAY_RESTARTED",
+        next_action="Have the phone at hand for the second factor.",
+    )
     desk.show(f"restarting {name}")
     desk.runtime.restart()
     return Outcome(progress=dataclasses.replace(progress, gateway_launched=True), detail=f"{name} restarted")

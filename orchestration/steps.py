@@ -90,6 +90,8 @@ def gateway_up(desk: Desk, progress: Progress) -> Outcome:
             Severity.INFO,
             "Gateway starting",
             f"The gateway ({desk.runtime.container_name or desk.runtime.kind}) was {before.state}; starting it.",
+            cause="GATEWAY_STARTING",
+            next_action="Have the phone at hand: its login may ask for a second factor.",
         )
     started = desk.runtime.ensure_started(on_progress=desk.show)
     _record_runtime(desk)
@@ -193,6 +195,8 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
         Severity.INFO,
         "Bot started",
         f"The bot runs as {bot.who} on strategy {strategy} and {said}.",
+        cause="BOT_STARTED",
+        next_action="Nothing to do; `inv logs --of bot -f` shows what it does.",
     )
     return Outcome(
         progress=dataclasses.replace(progress, bot=bot),
@@ -306,6 +310,8 @@ def _adopt_or_stop(desk: Desk, found: FoundBot, plan: "GameplanInForce", address
             Severity.INFO,
             "Bot adopted",
             f"The bot of an earlier run, {found.who}, runs on strategy {plan.strategy} and is kept.",
+            cause="BOT_ADOPTED",
+            next_action="Nothing to do; `inv logs --of bot -f` shows what it does.",
         )
         return adopt_bot(found.record, desk.settings)
     desk.show(f"the bot of an earlier run, {found.who}, is started anew: {reason}")
@@ -320,7 +326,13 @@ def _judge_gateway(desk: Desk, progress: Progress, gateway: GatewayReady) -> Out
     elif abs(gateway.skew_s) > SKEW_WARNING_S:
         warnings.append(f"the gateway's clock is {gateway.skew_s:+.0f} s from this host's; check the host's time")
     if warnings:
-        desk.tell(Severity.WARNING, "Gateway ready, with warnings", "; ".join(warnings))
+        desk.tell(
+            Severity.WARNING,
+            "Gateway ready, with warnings",
+            "; ".join(warnings),
+            cause="GATEWAY_WARNINGS",
+            next_action="Look at each of them; the start goes on.",
+        )
     accounts = ", ".join(mask_account(account) for account in gateway.accounts)
     latency = "" if gateway.latency_ms is None else f", latency {gateway.latency_ms:.0f} ms"
     return Outcome(
@@ -366,7 +378,7 @@ def _tell_event(desk: Desk, event: WaitEvent) -> None:
         _EVENT_TITLE[event.kind],
         event.message,
         cause=event.kind,
-        next_action=event.next_action,
+        next_action=event.next_action or "Nothing to do yet: the start goes on waiting, and its end is told.",
         evidence=event.evidence,
     )
 

@@ -14,6 +14,7 @@ from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import Clock
 
 _WHOLE_STARTS = frozenset({"startup", "service"})
+_NOTHING_TO_DO = "Nothing to do; `inv status` shows how things are."
 
 
 class Teller:
@@ -47,6 +48,7 @@ class Teller:
         self._run_id = run_id
         self._clock = clock
         self._redactor = redactor
+        self._has_pinged_start = False
         self.step = ""
 
     def tell(
@@ -55,8 +57,8 @@ class Teller:
         title: str,
         message: str,
         *,
-        cause: str = "",
-        next_action: str = "",
+        cause: str,
+        next_action: str,
         evidence: tuple[str, ...] = (),
     ) -> None:
         """Send one alert about the current step."""
@@ -69,7 +71,7 @@ class Teller:
                 host=socket.gethostname(),
                 instance=self._settings.instance,
                 run_id=self._run_id,
-                step=self.step,
+                step=self.step or self._mission.kind,
                 cause=cause,
                 next_action=redact(next_action),
                 evidence=tuple(redact(line) for line in evidence),
@@ -81,8 +83,19 @@ class Teller:
     def tell_begin(self) -> None:
         """The run begins."""
         if self._mission.kind in _WHOLE_STARTS:
+            self.tell(
+                Severity.INFO,
+                "Start-up begun",
+                f"Starting {self._settings.trading_mode} trading system.",
+                cause="STARTUP_BEGUN",
+                next_action="Nothing to do: another alert says how it ended. Have the phone at hand for the login.",
+            )
+
+    def ping_start(self) -> None:
+        """The run is past everything that could refuse it: from now on it has an end that the heartbeat hears."""
+        if self._mission.kind in _WHOLE_STARTS and not self._has_pinged_start:
+            self._has_pinged_start = True
             self._delivery.ping(Ping.START)
-            self.tell(Severity.INFO, "Start-up begun", f"Starting {self._settings.trading_mode} trading system.")
 
     def tell_failure(self, failure: StartupFailure) -> None:
         """The run has failed."""
@@ -97,23 +110,28 @@ class Teller:
         )
 
     def tell_end(self, report: Report) -> None:
-        """The run has ended. A step that was run alone says nothing: the system is not up yet."""
+        """The run has ended. A step that was run alone says nothing: the system is not up yet.
+
+        The heartbeat hears of each end of a start that it heard of. A refused start (it runs already, it is held) is
+        none: what was there before goes on as it did.
+        """
         if not self._mission.starts:
             return
+        has_bot = report.progress.bot is not None
         if report.failure is not None:
-            if report.failure not in BENIGN_FAILURES:
+            if self._has_pinged_start or report.failure not in BENIGN_FAILURES:
                 self._delivery.ping(Ping.FAIL, exit_code=int(report.exit_code))
+        elif self._has_pinged_start or has_bot:
+            self._delivery.ping(Ping.SUCCESS, exit_code=int(report.exit_code))
+        if report.failure is not None or not has_bot:
             return
-        if report.progress.bot is None:
-            return
-        self._delivery.ping(Ping.SUCCESS, exit_code=int(report.exit_code))
         partial = report.result is Result.PARTIAL
         self.tell(
             Severity.WARNING if partial else Severity.INFO,
             "Operational, on the emergency plan" if partial else "Operational",
             report.message,
-            cause=report.fallback or "",
-            next_action=report.next_action,
+            cause=report.fallback or "OPERATIONAL",
+            next_action=report.next_action or "Nothing to do; `inv status` shows the system.",
         )
 
 
@@ -140,7 +158,7 @@ def build_watch_alert(
         run_id=run_id,
         step="supervision",
         cause=cause,
-        next_action=next_action,
+        next_action=next_action or _NOTHING_TO_DO,
         evidence=evidence,
         simulated=settings.gateway_runtime is GatewayRuntime.SIMULATOR,
         incident=incident,

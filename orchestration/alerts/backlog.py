@@ -69,6 +69,7 @@ def build_summary(backlog: Sequence[Waiting], *, now: datetime) -> Alert | None:
         host=newest.host,
         instance=newest.instance,
         run_id=newest.run_id,
+        cause="ALERTS_LATE",
         next_action="Look at `inv status` for how things are now, and at `inv history` for what happened.",
         evidence=tuple(lines[-40:]),
         simulated=all(alert.simulated for alert in alerts),

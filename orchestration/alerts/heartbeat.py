@@ -2,6 +2,10 @@
 
 Documented by healthchecks.io: the address itself is success, `/start` a beginning, `/fail` a failure, and `/N` an exit
 status from 0 to 255, of which every one but 0 is a failure. Compatible services take the same forms.
+
+Others (Uptime Kuma, Cronitor) name the state in the query of an address that is only ever pushed to, for example
+`?status=up`. A suffix would make another address of it, and pushing "up" for a failure would be a lie: such an address
+is used as it stands, for success only. Its silence is the alarm.
 """
 
 import logging
@@ -19,6 +23,8 @@ from orchestration.settings import Secret
 from orchestration.system.clock import Clock
 
 _MOST_EXIT_STATUS = 255
+_STATE_NAMES = frozenset({"status", "state"})  # of the query: Uptime Kuma's and Cronitor's
+_PUSH_PATH = "/api/push/"  # Uptime Kuma's; without a query it means "up"
 
 
 class Ping(StrEnum):
@@ -30,7 +36,12 @@ class Ping(StrEnum):
 
 
 def build_ping_address(base: str, kind: Ping, *, exit_code: int | None = None) -> str:
-    """The address that says `kind`. A failure carries its exit code where it has one from 1 to 255."""
+    """The address that says `kind`. A failure carries its exit code where it has one from 1 to 255.
+
+    An address that is only pushed to (`is_push_only`) is returned as it stands.
+    """
+    if is_push_only(base):
+        return base.strip()
     parts = urllib.parse.urlsplit(base.strip())
     suffix = ""
     if kind is Ping.START:
@@ -40,6 +51,13 @@ def build_ping_address(base: str, kind: Ping, *, exit_code: int | None = None) -
         suffix = f"/{exit_code}" if has_code else "/fail"
     path = parts.path.rstrip("/") + suffix if suffix else parts.path
     return urllib.parse.urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+
+
+def is_push_only(base: str) -> bool:
+    """Whether the address itself says that all is well, so that it can say nothing else."""
+    parts = urllib.parse.urlsplit(base.strip())
+    names = {name.lower() for name, _ in urllib.parse.parse_qsl(parts.query, keep_blank_values=True)}
+    return bool(names & _STATE_NAMES) or _PUSH_PATH in parts.path
 
 
 def heartbeat_problem(url: Secret | None) -> str | None:
@@ -92,7 +110,9 @@ class PingQueue:
         return self._next_try_s if self._jobs else None
 
     def add(self, kind: Ping, exit_code: int | None) -> None:
-        """Queue one."""
+        """Queue one, unless it is one that the address cannot say."""
+        if kind is not Ping.SUCCESS and is_push_only(self._heartbeat.reveal()):
+            return
         with self._lock:
             self._jobs.append(_Job(kind=kind, exit_code=exit_code))
 

@@ -585,6 +585,16 @@ def test_heartbeats_arrive_in_order_and_carry_the_exit_code(tmp_path: Path) -> N
         assert paths == ["/ping/uuid-1/start", "/ping/uuid-1/1", "/ping/uuid-1/fail", "/ping/uuid-1"]
 
 
+def test_an_address_that_can_only_say_up_hears_of_successes_only(tmp_path: Path) -> None:
+    with run_channel() as channel, open_journal(tmp_path) as journal:
+        push = f"http://127.0.0.1:{channel.port}/api/push/abc?status=up&msg=OK&ping="
+        delivery = make_delivery(journal, None, heartbeat=Secret(push))
+        for kind in (Ping.START, Ping.SUCCESS, Ping.FAIL, Ping.START, Ping.SUCCESS):
+            delivery.ping(kind, 1)
+        delivery.close()
+        assert [one.path for one in channel.received] == ["/api/push/abc?status=up&msg=OK&ping="] * 2
+
+
 def test_a_heartbeat_is_given_up_after_some_tries(tmp_path: Path) -> None:
     with run_channel(*[answer(500)] * 9) as channel, open_journal(tmp_path) as journal:
         delivery = make_delivery(journal, None, heartbeat=Secret(f"http://127.0.0.1:{channel.port}/uuid"))

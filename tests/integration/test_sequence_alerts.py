@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.alerts_scene import TOKEN, Channel, answer, hang, run_channel
-from tests.system import System, wait_until
+from tests.system import SIGINT, System, end_and_read, wait_until
 
 PASSWORD = "pl4nted-Passw0rd"  # noqa: S105 - planted to be looked for
 PULSE = "pl4nted-pulse-77"
@@ -96,6 +96,50 @@ def test_the_heartbeat_says_start_and_the_outcome(alerted: System, channel: Chan
     alerted.use_small_bot(code="raise SystemExit(3)")
     assert alerted.startup().code == 1
     assert [one.path for one in channel.received if one.path.startswith("/ping/")][-1] == f"/ping/{PULSE}/1"
+
+
+def test_no_start_that_the_heartbeat_heard_of_is_without_its_end(alerted: System, channel: Channel) -> None:
+    alerted.environ["HEARTBEAT_URL"] = f"http://127.0.0.1:{channel.port}/ping/{PULSE}"
+    alerted.use_plan()
+
+    def read_pings() -> list[str]:
+        pings = [one.path for one in channel.received if one.path.startswith("/ping/")]
+        channel.received.clear()
+        return [ping.removeprefix(f"/ping/{PULSE}") for ping in pings]
+
+    assert alerted.inv("hold", "--json").code == 0
+    read_pings()
+    assert alerted.startup().document["failure"] == "HELD"
+    assert read_pings() == []
+    alerted.inv("resume")
+
+    # Started while another one is under way, then interrupted in the middle of the wait.
+    waiting = alerted.begin(environ={"SIMULATOR_FAULTS": "slow_login=60"})
+    alerted.wait_for_log("step gateway.wait")
+    assert alerted.startup().document["failure"] == "ALREADY_STARTING"
+    interrupted = end_and_read(waiting, SIGINT)
+    assert interrupted.document["failure"] == "INTERRUPTED"
+    assert read_pings() == ["/start", "/1"]
+
+    assert alerted.startup().code == 0
+    assert read_pings() == ["/start", ""]
+    assert alerted.startup().document["failure"] == "BOT_ALREADY_RUNNING"
+    assert read_pings() == []
+    alerted.inv("shutdown")
+    alerted.environ["GATEWAY_PORT"] = "none"
+    assert alerted.startup().document["failure"] == "CONFIG_INVALID"
+    assert read_pings() == ["/1"]
+
+
+def test_an_alert_of_mere_information_names_its_cause_and_what_to_do(alerted: System, channel: Channel) -> None:
+    alerted.use_plan()
+    assert alerted.startup().code == 0
+    assert alerted.inv("alert.test").code == 0
+    assert alerted.inv("shutdown").code == 0
+    assert len(channel.received) == 6
+    for received in channel.received:
+        fields = {one["name"]: one["value"] for one in received.document["embeds"][0]["fields"]}
+        assert {"Host", "Instance", "Cause", "What to do next"} <= fields.keys(), received.title
 
 
 def test_no_secret_is_in_any_log_alert_document_journal_or_argument_list(alerted: System, channel: Channel) -> None:

@@ -8,7 +8,7 @@ import pytest
 from orchestration.alerts.alert import Alert, Severity, redact_alert
 from orchestration.alerts.backlog import build_summary, choose_backlog
 from orchestration.alerts.channel import Verdict, channel_key, judge_status
-from orchestration.alerts.heartbeat import Ping, build_ping_address, heartbeat_problem
+from orchestration.alerts.heartbeat import Ping, build_ping_address, heartbeat_problem, is_push_only
 from orchestration.alerts.posting import parse_wait_s, read_reason, read_wait_s
 from orchestration.journal import PendingAlert
 from orchestration.redaction import Redactor
@@ -187,6 +187,25 @@ def test_the_reason_of_a_refusal_is_read_from_a_document_or_a_line(content: byte
 )
 def test_a_heartbeat_has_the_documented_address(base: str, kind: Ping, exit_code: int | None, address: str) -> None:
     assert build_ping_address(base, kind, exit_code=exit_code) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "is_push"),
+    [
+        ("https://kuma.example/api/push/abc?status=up&msg=OK&ping=", True),
+        ("https://kuma.example/api/push/abc", True),
+        ("https://kuma.example/base/api/push/abc?STATUS=up", True),
+        ("https://cronitor.link/p/key/job?state=complete", True),
+        ("https://h.example/beat?status", True),
+        ("https://hc-ping.com/uuid", False),
+        ("https://hc-ping.com/key/slug?create=1", False),
+        ("https://h.example/beat?substatus=1", False),
+    ],
+)
+def test_an_address_that_is_only_pushed_to_is_used_as_it_stands(address: str, *, is_push: bool) -> None:
+    assert is_push_only(address) is is_push
+    as_it_stands = [build_ping_address(f" {address}\n", kind, exit_code=1) == address for kind in Ping]
+    assert all(as_it_stands) is is_push
 
 
 def test_a_heartbeat_is_judged_like_a_webhook_but_may_be_missing() -> None:
