@@ -4,13 +4,17 @@ Signature, help, one call each. Hosts are named as your SSH configuration knows 
 `fab -H rack1,rack2 status`. One host's failure does not stop the next.
 """
 
-import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from fabric import Connection, task
+from fabric import Config, Executor, task
+from fabric.main import program
 from invoke.collection import Collection
+from invoke.config import Config as InvokeConfig
 from invoke.context import Context
 from invoke.exceptions import Exit
+from invoke.tasks import Call
 
 if TYPE_CHECKING:
     from orchestration.deploy.cli import Session, Target
@@ -32,19 +36,79 @@ def _session() -> "Session":
     return _sessions[0]
 
 
+class _UnreadSshConfig(Config):  # type: ignore[misc]  # Fabric has no types
+    """Leaves the SSH configuration to OpenSSH: Fabric's own reader ends everything at a line it cannot read."""
+
+    def load_ssh_config(self) -> None:
+        """Nothing: each host's options are asked for when it is its turn."""
+
+
+class _HostContext(Context):
+    """What a task is given: the host as it was typed. That it is none, or cannot be reached, is that host's outcome."""
+
+    def __init__(self, config: InvokeConfig, host: str) -> None:
+        super().__init__(config=config)
+        object.__setattr__(self, "host", host)  # Invoke takes attributes for settings
+
+
+class _HostCall(Call):
+    """A task for one host."""
+
+    def __init__(self, *args: Any, host: str, **kwargs: Any) -> None:  # noqa: ANN401 - Invoke's
+        super().__init__(*args, **kwargs)
+        self.host = host
+
+    def clone_data(self) -> dict[str, Any]:
+        """Invoke's, and the host."""
+        return {**super().clone_data(), "host": self.host}
+
+    def make_context(self, config: InvokeConfig) -> Context:
+        """For Invoke."""
+        return _HostContext(config, self.host)
+
+
+class _HostsExecutor(Executor):  # type: ignore[misc]  # Fabric has no types
+    """Performs a task for each host of the command line, without Fabric's own connections."""
+
+    def normalize_hosts(self, hosts: Iterable[str] | None) -> list[dict[str, str]]:
+        """The hosts, each one once."""
+        return [{"host": host} for host in _split_hosts(",".join(hosts or ()))]
+
+    def parameterize(self, call: Call, connection_init_kwargs: dict[str, str]) -> Call:
+        """The task for one of them."""
+        return call.clone(into=_HostCall, with_=connection_init_kwargs)
+
+
+program.config_class, program.executor_class = _UnreadSshConfig, _HostsExecutor
+program.create_config()
+
+
+def _split_hosts(text: str) -> list[str]:
+    return list(dict.fromkeys(host.strip() for host in text.split(",") if host.strip()))
+
+
 def _target(context: Context, base: str, user: str) -> "Target":
     from orchestration.deploy.cli import Target
+    from orchestration.deploy.link import Secrets
 
-    if not isinstance(context, Connection):
-        raise Exit(f"name the host: fab -H rackmount {' '.join(sys.argv[1:])}", code=1)
-    return Target(connection=context, base=base, user=user, hosts=tuple(_read_hosts()))
-
-
-def _read_hosts() -> list[str]:
-    """The hosts of the command line."""
-    from fabric.main import program
-
-    return [host for host in str(program.args.hosts.value or "").split(",") if host]
+    if not isinstance(context, _HostContext):
+        raise Exit("name the host: fab -H rackmount TASK (hosts as for ssh, with commas between them)", code=1)
+    given = context.config.connect_kwargs
+    is_read = context.config.get("load_ssh_configs", True)
+    named = program.args["ssh-config"].value or context.config.get("ssh_config_path")
+    return Target(
+        host=str(object.__getattribute__(context, "host")),
+        base=base,
+        user=user,
+        hosts=tuple(_split_hosts(str(program.args.hosts.value or ""))),
+        ssh_config=str(named or ("" if is_read else "none")),
+        connect_timeout_s=given.get("timeout") or context.config.timeouts.get("connect"),
+        secrets=Secrets(
+            identities=tuple(Path(name).expanduser() for name in given.get("key_filename", ())),
+            passphrase=given.get("passphrase"),
+            password=given.get("password"),
+        ),
+    )
 
 
 def _count(flag: str, text: str) -> int:

@@ -4,14 +4,14 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orchestration import console
 from orchestration.deploy import deploy as steps
 from orchestration.deploy.checkout import Checkout, build_archive, build_wheel_archive, read_checkout, read_difference
-from orchestration.deploy.connection import FabricRemote, describe_caller
+from orchestration.deploy.connection import SshAccess, SshRemote, describe_caller
 from orchestration.deploy.errors import DeployError
 from orchestration.deploy.host import Host
+from orchestration.deploy.link import Secrets
 from orchestration.deploy.show import (
     describe_release,
     describe_system,
@@ -22,13 +22,11 @@ from orchestration.deploy.show import (
     tell,
     tell_of_begin,
 )
+from orchestration.deploy.ssh_config import find_config_files
 from orchestration.deploy.workflow import Options, Outcome, Workflow, build_json
 from orchestration.settings import PROJECT_DIR
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
-
-if TYPE_CHECKING:
-    from fabric import Connection
 
 BASE = "/opt/zero-touch"
 USER = "zero-touch"
@@ -42,16 +40,22 @@ class Target:
     """Where on a host.
 
     Attributes:
-        connection: Fabric's, not open yet.
+        host: The host as it was typed.
         base: The base folder.
         user: The service's user.
         hosts: All the hosts of the command line.
+        ssh_config: The SSH configuration that the command line names; empty for the user's own.
+        connect_timeout_s: Seconds for connecting; None for the configuration's.
+        secrets: What the command line gave for logging in.
     """
 
-    connection: "Connection"
+    host: str
     base: str
     user: str
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[str, ...]
+    ssh_config: str
+    connect_timeout_s: float | None
+    secrets: Secrets
 
 
 class Session:
@@ -62,6 +66,8 @@ class Session:
         self.as_json = False
         self.clock = SystemClock()
         self._commands = SystemCommands()
+        self._warned: set[str] = set()
+        self._remotes: list[SshRemote] = []
         self._checkout: Checkout | None = None
         self._archive: bytes | None = None
 
@@ -140,15 +146,19 @@ class Session:
             outcome.message, outcome.next_action, outcome.evidence = error.message, error.next_action, error.evidence
         except KeyboardInterrupt:
             outcome.ok = True  # that is how one leaves it
+        except Exception as error:  # noqa: BLE001 - one host's failure, whatever it is, does not stop the next
+            outcome.take_unforeseen(error)
         if not outcome.ok:
             explain(outcome)
 
     def finish_logs(self) -> int:
         """The exit code: 1 if any host's log could not be shown."""
+        self._close()
         return 0 if all(outcome.ok for outcome in self.outcomes) else 1
 
     def finish(self) -> int:
         """Show what came of every host; returns the exit code: 1 if any failed."""
+        self._close()
         if self.as_json:
             now = self.clock.now()
             console.print_json({"hosts": [build_json(outcome, now=now) for outcome in self.outcomes]})
@@ -174,8 +184,27 @@ class Session:
         return work
 
     def _host(self, target: Target) -> Host:
-        remote = FabricRemote(target.connection)
+        access = SshAccess(
+            files=find_config_files(target.ssh_config),
+            secrets=target.secrets,
+            connect_timeout_s=target.connect_timeout_s,
+            commands=self._commands,
+            clock=self.clock,
+            on_warn=self._warn_once,
+        )
+        remote = SshRemote(target.host, access)
+        self._remotes.append(remote)
         return Host(remote=remote, base=target.base.rstrip("/"), user=target.user, on_say=say(remote.name))
+
+    def _close(self) -> None:
+        for remote in self._remotes:
+            remote.close()
+
+    def _warn_once(self, text: str) -> None:
+        """Each line of a file that all hosts share is complained of once."""
+        if text not in self._warned:
+            self._warned.add(text)
+            console.warn(text)
 
     def _read_checkout(self) -> Checkout:
         self._checkout = self._checkout or read_checkout(PROJECT_DIR, self._commands)

@@ -1,27 +1,39 @@
-"""The door to a host: Fabric's connection, with the user's own SSH configuration.
+"""The door to a host: programs run there over SSH, reached as the user's own SSH configuration says.
 
 A program runs without a terminal; its words are quoted here and nowhere else.
 """
 
+import contextlib
+import logging
 import os
 import shlex
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 from orchestration.deploy.errors import DeployError
-from orchestration.deploy.host_keys import CONNECT_TIMEOUT_S, explain_changed_key, make_strict
+from orchestration.deploy.host_keys import HostKeyCheck, read_known_keys
+from orchestration.deploy.link import SILENCE_S, Link, LinkError, LogInError, Secrets, describe, open_link
+from orchestration.deploy.ssh_config import (
+    CONNECT_TIMEOUT_S,
+    MAX_JUMPS,
+    ConfigFiles,
+    Destination,
+    SshOptions,
+    parse_destination,
+    read_options,
+)
+from orchestration.system.clock import Clock
+from orchestration.system.commands import Commands
 
 if TYPE_CHECKING:
-    from fabric import Connection
     from paramiko import Channel
 
-_KEEPALIVE_S = 10
-_SILENCE_S = 60  # something was sent, and for so long nothing came of it: the connection is gone
 _PIECE = 65536
+_AGENT = "SSH_AUTH_SOCK"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,46 +111,125 @@ class Remote(Protocol):
         ...
 
 
-class FabricRemote:
+@dataclass(frozen=True, kw_only=True)
+class SshAccess:
+    """What is needed to reach hosts.
+
+    Attributes:
+        files: Where the SSH configuration stands.
+        secrets: What the command line gave for logging in.
+        connect_timeout_s: Seconds for connecting, where the command line names them; else the configuration's.
+        commands: For OpenSSH's own programs.
+        clock: The time.
+        on_warn: Told of what was skipped in files of known hosts.
+        silence_s: Seconds for which nothing may be heard from a host before its connection counts as broken.
+    """
+
+    files: ConfigFiles
+    secrets: Secrets
+    connect_timeout_s: float | None
+    commands: Commands
+    clock: Clock
+    on_warn: Callable[[str], None]
+    silence_s: float = SILENCE_S
+
+
+class SshRemote:
     """The real thing."""
 
-    def __init__(self, connection: "Connection") -> None:
-        self._connection = connection
+    def __init__(self, name: str, access: SshAccess) -> None:
+        self._name = name
+        self._access = access
+        self._links: list[Link] = []
         self.round_trips = 0
 
     @property
     def name(self) -> str:
         """See `Remote.name`."""
-        return str(self._connection.original_host)
+        return self._name
 
     @property
     def user(self) -> str:
         """See `Remote.user`."""
-        return str(self._connection.user)
+        return self._links[-1].options.user if self._links else ""
 
     def open(self) -> None:
         """See `Remote.open`."""
-        import paramiko
+        # paramiko's own log has a traceback for every host that does not answer as it should.
+        logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
+        destination = parse_destination(self.name)
+        plan = self._plan(destination)
+        for options in plan:
+            hop = self.name if options is plan[-1] else f"{options.known_name}, on the way to {self.name},"
+            check = HostKeyCheck(
+                options=options,
+                keys=read_known_keys(options.known_hosts, self._access.on_warn),
+                commands=self._access.commands,
+            )
+            through = self._links[-1] if self._links else None
+            try:
+                with _using_agent(options.agent):
+                    link = open_link(
+                        options,
+                        check,
+                        self._access.secrets,
+                        clock=self._access.clock,
+                        silence_s=self._access.silence_s,
+                        through=through,
+                    )
+            except LogInError as error:
+                raise DeployError(
+                    f"{hop} does not let {options.user} in: {error}",
+                    next_action=f"Try `{_describe_ssh(destination)}`; it must work without a question.",
+                ) from error
+            except LinkError as error:
+                raise DeployError(
+                    f"{hop} cannot be reached: {error}",
+                    next_action=(
+                        f"Try `{_describe_ssh(destination)}`; address, port and user come from your SSH configuration."
+                    ),
+                ) from error
+            self._links.append(link)
 
-        make_strict(self._connection)
-        try:
-            self._connection.open()
-        except paramiko.BadHostKeyException as error:
-            raise explain_changed_key(self._connection, error) from error
-        except paramiko.AuthenticationException as error:
-            raise DeployError(
-                f"{self.name} does not let {self.user} in: {error}",
-                next_action=f"Try `ssh {self.name} true`; it must work without a question.",
-            ) from error
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            raise DeployError(
-                f"{self.name} cannot be reached: {_describe(error)}",
-                next_action=(
-                    f"Try `ssh {self.name} true`; address, port and user come from your SSH configuration "
-                    "(`Include` in it is not followed)."
-                ),
-            ) from error
-        _notice_silence(self._connection)
+    def _plan(self, destination: Destination) -> list[SshOptions]:
+        """How each host on the way and the host itself are reached, in order.
+
+        Raises:
+            DeployError: The configuration is not accepted, or leads round in circles.
+        """
+        plan: list[SshOptions] = []
+        options = self._read_options(destination)
+        while True:
+            # A host that is its own jump host, by `Host *` for example, is reached directly.
+            jumps = [
+                hop
+                for jump in options.jumps
+                if (hop := parse_destination(jump)).host not in {destination.host, options.host}
+            ]
+            if not jumps:
+                return [options, *plan]
+            # Only the nearest one's own proxies count: the others are reached through the one before.
+            between = [replace(self._read_options(hop), jumps=(), proxy_command="") for hop in jumps[1:]]
+            plan = [*between, replace(options, jumps=(), proxy_command=""), *plan]
+            if len(plan) > MAX_JUMPS:
+                raise DeployError(
+                    f"ProxyJump leads round in circles on the way to {self.name}",
+                    next_action=f"Correct ProxyJump; `{_describe_ssh(destination)}` must work first.",
+                )
+            destination = jumps[0]
+            options = self._read_options(destination)
+
+    def _read_options(self, destination: Destination) -> SshOptions:
+        access = self._access
+        options = read_options(destination, access.files, access.commands)
+        if access.connect_timeout_s is not None:
+            options = replace(options, connect_timeout_s=access.connect_timeout_s)
+        return options
+
+    def close(self) -> None:
+        """Close the connection. Safe to call twice."""
+        for link in reversed(self._links):
+            link.close()
 
     def run(
         self, argv: Sequence[str], *, stdin: bytes | None, on_line: Callable[[str], None], timeout_s: float
@@ -161,7 +252,7 @@ class FabricRemote:
         self.round_trips += 1
         try:
             channel = self._start(argv)
-            channel.settimeout(_SILENCE_S)
+            channel.settimeout(SILENCE_S)
             heard = b""
             # A log-in shell may say something of its own first.
             while until not in _split(heard) and (piece := channel.recv(_PIECE)):
@@ -175,37 +266,41 @@ class FabricRemote:
             return next((line for line in reversed(_split(heard)) if line), ""), None
         return until, _HeldChannel(channel)
 
-    @property
-    def _transport(self) -> Any:  # noqa: ANN401 - paramiko's, which has no types
-        return self._connection.client.get_transport()
-
     def _start(self, argv: Sequence[str]) -> "Channel":
-        channel = self._transport.open_session(timeout=CONNECT_TIMEOUT_S)
+        channel = self._links[-1].transport.open_session(timeout=CONNECT_TIMEOUT_S)
         channel.exec_command(shlex.join(argv))
         return channel
 
     def _broken(self, error: Exception) -> DeployError:
+        is_silent = any(link.is_silent for link in self._links)
+        why = f"nothing was heard from there for {self._access.silence_s:g} s" if is_silent else describe(error)
         return DeployError(
-            f"the connection to {self.name} broke: {_describe(error)}",
+            f"the connection to {self.name} broke: {why}",
             next_action="Deploy again. What was being put in force goes on there by itself, or goes back.",
         )
 
 
-def _notice_silence(connection: "Connection") -> None:
-    """A line that is cut says nothing. So something is sent now and then; unanswered, it ends the connection."""
-    import fabric
-
-    transport = connection.client.get_transport()
-    transport.set_keepalive(_KEEPALIVE_S)
-    if isinstance(transport.sock, socket.socket) and hasattr(socket, "TCP_USER_TIMEOUT"):
-        transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _SILENCE_S * 1000)
-    if isinstance(connection.gateway, fabric.Connection):
-        _notice_silence(connection.gateway)
+def _describe_ssh(destination: Destination) -> str:
+    """The command that must work as well."""
+    port = f"-p {destination.port} " if destination.port is not None else ""
+    user = f"{destination.user}@" if destination.user else ""
+    return f"ssh {port}{shlex.quote(user + destination.host)} true"
 
 
-def _describe(error: Exception) -> str:
-    # paramiko's own for "nobody listens there" has no number.
-    return str(error).removeprefix("[Errno None] ") or type(error).__name__
+@contextlib.contextmanager
+def _using_agent(agent: str) -> Iterator[None]:
+    """Name the agent's socket for paramiko, which looks for it in the environment (`IdentityAgent`)."""
+    before = os.environ.get(_AGENT)
+    if agent and agent != "none":
+        named = agent.removeprefix("$")
+        os.environ[_AGENT] = os.environ.get(named, "") if named != agent else agent
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[_AGENT] = before
+        else:
+            os.environ.pop(_AGENT, None)
 
 
 class _HeldChannel:
@@ -261,7 +356,7 @@ def _converse(
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
             on_line(line.decode(errors="replace"))
-    if not channel.status_event.wait(_SILENCE_S) or channel.exit_status < 0:
+    if not channel.status_event.wait(SILENCE_S) or channel.exit_status < 0:
         raise EOFError("it was cut")
     _drain_errors(channel, errors)
     return RemoteResult(

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -69,6 +70,13 @@ class Outcome:
     gap_s: float | None = None
     round_trips: int = 0
     document: dict[str, Any] | None = None
+
+    def take_unforeseen(self, error: Exception) -> None:
+        """Make an error that nobody foresaw the outcome: one line, and where it came from."""
+        place = traceback.extract_tb(error.__traceback__)[-1:]
+        self.ok, self.message = False, f"unexpected {type(error).__name__}: {error}"
+        self.next_action = "This is a fault of this program; please report these lines."
+        self.evidence = tuple(f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in place)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +150,8 @@ class Workflow:
                 outcome.message += ": the host goes on by itself, to the new release or back to the previous one"
                 outcome.next_action = f"fab -H {outcome.host} status"
             raise
+        except Exception as error:  # noqa: BLE001 - one host's failure, whatever it is, does not stop the next
+            outcome.take_unforeseen(error)
         finally:
             self.outcome.round_trips = self.host.remote.round_trips
 

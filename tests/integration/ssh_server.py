@@ -1,0 +1,160 @@
+"""An SSH server on this machine, with host keys of any kind; what is run there runs here."""
+
+import contextlib
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import paramiko
+
+
+class CertifiedKey(paramiko.Ed25519Key):  # type: ignore[misc]  # paramiko has no types
+    """A host key that is offered with its certificate, as sshd does with `HostCertificate`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(filename=str(path))
+        self.load_certificate(f"{path}-cert.pub")
+
+    def asbytes(self) -> bytes:
+        return bytes(self.public_blob.key_blob)
+
+    def get_name(self) -> str:
+        return "ssh-ed25519-cert-v01@openssh.com"
+
+
+class _Session(paramiko.ServerInterface):  # type: ignore[misc]  # paramiko has no types
+    """Lets everybody in who has a key, and runs what they ask for."""
+
+    def get_allowed_auths(self, username: str) -> str:
+        del username
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        del username, key
+        return int(paramiko.AUTH_SUCCESSFUL)
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        del kind, chanid
+        return int(paramiko.OPEN_SUCCEEDED)
+
+    def check_channel_direct_tcpip_request(
+        self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
+    ) -> int:
+        del chanid, origin
+        self.destination = destination
+        return int(paramiko.OPEN_SUCCEEDED)
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        threading.Thread(target=_run, args=(channel, command.decode()), daemon=True).start()
+        return True
+
+
+def _run(channel: paramiko.Channel, command: str) -> None:
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+    def feed() -> None:
+        with contextlib.suppress(OSError), process.stdin as stdin:  # type: ignore[union-attr]  # a pipe was asked for
+            while piece := channel.recv(65536):
+                stdin.write(piece)
+                stdin.flush()
+
+    threading.Thread(target=feed, daemon=True).start()
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while piece := process.stdout.read1(65536):  # type: ignore[attr-defined]  # a buffered reader
+            channel.sendall(piece)
+        channel.sendall_stderr(process.stderr.read())
+    channel.send_exit_status(process.returncode)
+    channel.close()
+
+
+@dataclass
+class SshServer:
+    """The server.
+
+    Attributes:
+        keys: Its host keys.
+        host: The address it listens on.
+    """
+
+    keys: Sequence[paramiko.PKey]
+    host: str = "127.0.0.1"
+    _transports: list[paramiko.Transport] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        self._listening = socket.create_server((self.host, 0), family=family)
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
+
+    @property
+    def port(self) -> int:
+        return int(self._listening.getsockname()[1])
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)  # ends the wait for the next client
+        self._accepting.join()
+        self._listening.close()
+        for transport in self._transports:
+            transport.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        transport = paramiko.Transport(client)
+        self._transports.append(transport)
+        for key in self.keys:
+            transport.add_server_key(key)
+        session = _Session()
+        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+            transport.start_server(server=session)
+            while transport.is_active():
+                channel = transport.accept(1)
+                if channel is not None and hasattr(session, "destination"):
+                    _forward(channel, session.destination)
+                    del session.destination
+
+
+def _forward(channel: paramiko.Channel, destination: tuple[str, int]) -> None:
+    sock = socket.create_connection(destination)
+
+    def pump(source: socket.socket | paramiko.Channel, target: socket.socket | paramiko.Channel) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            while piece := source.recv(65536):
+                target.sendall(piece)
+        with contextlib.suppress(OSError, EOFError):
+            channel.close()
+            sock.shutdown(socket.SHUT_RDWR)
+        if source is sock:
+            sock.close()
+
+    for ends in ((channel, sock), (sock, channel)):
+        threading.Thread(target=pump, args=ends, daemon=True).start()
+
+
+@contextlib.contextmanager
+def serving(keys: Sequence[paramiko.PKey], *, host: str = "127.0.0.1") -> Iterator[SshServer]:
+    """A server that is gone afterwards."""
+    server = SshServer(keys, host)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def make_key(path: Path, kind: str = "ed25519") -> str:
+    """Make a key pair with OpenSSH's own program; returns the public key, type and base64."""
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "test", "-f", str(path)], check=True)
+    return " ".join(path.with_suffix(".pub").read_text(encoding="utf-8").split()[:2])
