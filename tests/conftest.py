@@ -7,10 +7,16 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Generator
 
 import hypothesis
 import pytest
+
+# Whoever set this for the tests did not mean the programs that they start: without byte code each one costs half a
+# second more.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # How long one example takes says something of the machine, not of the code.
 hypothesis.settings.register_profile("project", deadline=None)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -17,7 +16,9 @@ from zoneinfo import ZoneInfo
 
 import psutil
 
-PROJECT = Path(__file__).resolve().parent.parent
+from tests import programs
+
+PROJECT = programs.PROJECT
 PATIENCE_S = 60.0
 _T = TypeVar("_T")
 
@@ -51,15 +52,22 @@ class Ended:
 
 @dataclass
 class System:
-    """One instance with its own folders, port and environment."""
+    """One instance with its own folders, port and environment.
+
+    Attributes:
+        root: Where its folders are.
+        environ: The environment of its commands.
+        started: What was begun and not waited for.
+        kind: How its commands are started: as forks of a loaded program, or with `subprocess.Popen` for real.
+    """
 
     root: Path
     environ: dict[str, str] = field(default_factory=dict)
     started: list["subprocess.Popen[str]"] = field(default_factory=list)
+    kind: type["subprocess.Popen[str]"] = programs.Popen
 
     def __post_init__(self) -> None:
-        inherited = ("PATH", "HOME", "LANG", "SSL_CERT_FILE", "PYTHONDONTWRITEBYTECODE", "COVERAGE_PROCESS_START")
-        self.environ = {name: os.environ[name] for name in inherited if name in os.environ} | {
+        self.environ = programs.read_handed_on() | {
             "STATE_DIR": str(self.state),
             "LOG_DIR": str(self.logs),
             "GATEWAY_SHARED_DIR": str(self.root / "shared"),
@@ -112,16 +120,7 @@ class System:
         return self.run([sys.executable, "-m", "orchestration.startup", "--json", *arguments], environ=environ)
 
     def run(self, argv: list[str], *, timeout_s: float = PATIENCE_S, environ: Mapping[str, str] | None = None) -> Ended:
-        ended = subprocess.run(
-            argv,
-            cwd=PROJECT,
-            env={**self.environ, **(environ or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        ended = programs.run(argv, env={**self.environ, **(environ or {})}, timeout=timeout_s, kind=self.kind)
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 
     def begin(self, *arguments: str, environ: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
@@ -132,7 +131,7 @@ class System:
         self, module: str, *arguments: str, environ: Mapping[str, str] | None = None
     ) -> "subprocess.Popen[str]":
         """Begin `python -m MODULE` in the project's folder and do not wait for it."""
-        process = subprocess.Popen(
+        process = self.kind(
             [sys.executable, "-m", module, *arguments],
             cwd=PROJECT,
             env={**self.environ, **(environ or {})},

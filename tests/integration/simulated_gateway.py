@@ -7,9 +7,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
-PROJECT = Path(__file__).parents[2]
+from tests import programs
+
+PROJECT = programs.PROJECT
 PATIENCE_S = 30.0  # for a machine that is busy with something else; nothing waits that long on purpose
 
 
@@ -17,7 +18,7 @@ class SimulatedGateway:
     """One running `python -m orchestration.simulator`."""
 
     def __init__(self, *arguments: str) -> None:
-        self.process = subprocess.Popen(
+        self.process = programs.Popen(
             [sys.executable, "-m", "orchestration.simulator", "--port", "0", *arguments],
             cwd=PROJECT,
             stdin=subprocess.DEVNULL,

@@ -22,6 +22,7 @@ from orchestration.gameplan import build_strategy_c, write_sample_plan
 from orchestration.prerequisites import PrerequisiteError, require
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
+from tests import programs
 from tests.integration.bot_scene import PROJECT, build_scene, read_log, wait_until
 from tests.integration.simulated_gateway import SimulatedGateway, simulated_gateway
 
@@ -49,7 +50,7 @@ def _run(*arguments: str, **variables: str) -> "subprocess.Popen[str]":
     names = {"GATEWAY_PORT", "GAMEPLAN_PATH", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}
     environ = {name: value for name, value in os.environ.items() if name not in names}
     # An instance of its own: in the project's folder it would else be the default instance's bot, started by hand.
-    return subprocess.Popen(
+    return programs.Popen(
         [sys.executable, "-m", "orchestration.bot.reference", *arguments],
         cwd=PROJECT, env={**environ, "INSTANCE": "reference-test", **variables},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def system(tmp_path: Path) -> Iterator[System]:
 
 
 def test_a_watched_system_is_seen_up_and_what_was_before_is_unknown(system: System) -> None:
+    system.kind = subprocess.Popen
     process = system.begin("--foreground")
     wait_until(lambda: list(system.logs.glob("supervisor_*.log")) or process.poll() is not None, "supervisor")
     wait_until(

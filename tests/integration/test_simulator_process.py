@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import programs
 from tests.integration.simulated_gateway import PATIENCE_S, PROJECT, SimulatedGateway, simulated_gateway
 
 POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="signals and file modes of POSIX")
@@ -17,14 +18,7 @@ POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="signals and fil
 
 def run_to_end(*arguments: str) -> tuple[int, str]:
     """Exit code and output of a simulator that is expected to end by itself."""
-    done = subprocess.run(
-        [sys.executable, "-m", "orchestration.simulator", *arguments],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    done = programs.run([sys.executable, "-m", "orchestration.simulator", *arguments], timeout=PATIENCE_S)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -213,7 +207,7 @@ def test_it_goes_on_when_nobody_reads_its_log_any_more() -> None:
         finder.bind(("127.0.0.1", 0))
         port = finder.getsockname()[1]
     read_end, write_end = os.pipe()
-    process = subprocess.Popen(
+    process = programs.Popen(
         [sys.executable, "-m", "orchestration.simulator", "--port", str(port), "--fault", "slow_login=0.5"],
         cwd=PROJECT,
         stdout=write_end,

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests import programs
 from tests.system import PATIENCE_S, PROJECT, System, system_in, wait_until
 
 pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals of POSIX"), pytest.mark.timeout(240)]
@@ -25,7 +26,7 @@ def operator(tmp_path: Path) -> Iterator[System]:
 
 
 def _begin(operator: System, *arguments: str) -> "subprocess.Popen[str]":
-    process = subprocess.Popen(
+    process = programs.Popen(
         [sys.executable, "-m", "invoke", "soak", *arguments],
         cwd=PROJECT,
         env=operator.environ,

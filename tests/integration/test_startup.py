@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,6 +32,7 @@ KEYS = {
 
 
 def test_simulate_brings_everything_up_and_shutdown_leaves_nothing_behind(system: System) -> None:
+    system.kind = subprocess.Popen
     started = system.inv("startup", "--simulate", "--json")
     assert started.code == 0, started.err
     report = started.document
@@ -69,6 +71,7 @@ def test_simulate_brings_everything_up_and_shutdown_leaves_nothing_behind(system
 
 
 def test_a_bot_without_a_plan_runs_on_the_emergency_plan_and_the_code_is_two(system: System) -> None:
+    system.kind = subprocess.Popen
     system.use_small_bot("--ready")
     started = system.startup()
     assert started.code == 2, started.err
@@ -177,6 +180,7 @@ def test_replace_stops_the_running_bot_in_order_first(system: System) -> None:
 
 
 def test_the_five_tasks_on_one_line_are_one_run_that_does_what_startup_does(system: System) -> None:
+    system.kind = subprocess.Popen
     system.use_small_bot("--ready")
     ended = system.inv("preflight", "gateway.up", "gateway.wait", "gameplan.check", "bot.start", "--json")
     assert ended.code == 2, ended.err

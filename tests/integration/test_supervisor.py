@@ -9,6 +9,7 @@ import sys
 import psutil
 import pytest
 
+from tests import programs
 from tests.integration.alerts_scene import Channel
 from tests.integration.watch_scene import begin, told, wait_for
 from tests.system import (
@@ -37,6 +38,7 @@ def pid_of_gateway(system: System) -> int:
 
 
 def test_it_stays_with_the_bot_and_leaves_in_order(watched: System) -> None:
+    watched.kind = subprocess.Popen
     process = begin(watched)
     bot = watched.bots()[0]
     assert watched.inv("status", "--json").document["bot"]["supervised"] is True
@@ -112,6 +114,7 @@ def test_bot_stop_ends_the_supervisor_and_keeps_the_gateway(watched: System) -> 
 
 
 def test_after_a_kill_of_the_supervisor_the_next_one_adopts_its_bot(watched: System) -> None:
+    watched.kind = subprocess.Popen
     process = begin(watched)
     bot = watched.bots()[0].pid
     process.send_signal(SIGKILL)
@@ -289,7 +292,7 @@ def test_the_host_is_told_of_every_state_and_of_readiness(watched: System) -> No
 def test_a_monitor_watches_a_bot_that_it_never_touches(watched: System, channel: Channel) -> None:
     assert watched.startup().code == 0
     bot = watched.bots()[0].pid
-    monitor = subprocess.Popen(
+    monitor = programs.Popen(
         [sys.executable, "-m", "invoke", "monitor"],
         cwd=PROJECT,
         env=watched.environ,

@@ -2,16 +2,13 @@
 
 import json
 import random
+import subprocess
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.integration.alerts_scene import run_channel
 from tests.system import PATIENCE_S, SIGINT, SIGKILL, SIGTERM, System, end_and_read, is_port_free, wait_until
-
-if TYPE_CHECKING:
-    import subprocess
 
 # How to make the sequence stay in a state, and what its log says then.
 SLOW = {
@@ -105,6 +102,7 @@ def test_kills_at_random_instants_never_leave_two_bots_or_a_broken_journal(syste
 
 
 def test_shutdown_ends_a_start_that_is_under_way(system: System) -> None:
+    system.kind = subprocess.Popen
     system.use_small_bot("--ready")
     system.environ["SIMULATOR_FAULTS"] = "slow_login=60"
     process = system.begin()
@@ -116,7 +114,7 @@ def test_shutdown_ends_a_start_that_is_under_way(system: System) -> None:
     assert system.processes() == []
 
 
-def end_and_read_killed(process: "subprocess.Popen[str]") -> None:
+def end_and_read_killed(process: subprocess.Popen[str]) -> None:
     """Kill it and collect it."""
     process.send_signal(SIGKILL)
     process.communicate(timeout=PATIENCE_S)
