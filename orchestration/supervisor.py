@@ -21,6 +21,7 @@ from orchestration.bot.stop import end_marked_processes, stop_bot
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.gateway.acts import StopReason
 from orchestration.gateway.runtime import Runtime, Start
+from orchestration.gateway.wait import GatewayReady
 from orchestration.hostnotify import HostNotifier
 from orchestration.journal import Journal
 from orchestration.logs import cut_back
@@ -101,12 +102,20 @@ class Supervisor:
         record: The bot; None where a monitor finds none yet.
         requests: What signals ask for.
         receiver: What listens to the bot already; None where that is still to come about.
+        validated: The gateway as the start has just validated it; None for a monitor.
     """
 
     def __init__(
-        self, post: Post, record: BotRecord | None, requests: Requests, *, receiver: NotifyReceiver | None = None
+        self,
+        post: Post,
+        record: BotRecord | None,
+        requests: Requests,
+        *,
+        receiver: NotifyReceiver | None = None,
+        validated: GatewayReady | None = None,
     ) -> None:
         self._post = post
+        self._validated = validated
         self._requests = requests
         self._record = record
         self._receiver = receiver
@@ -132,7 +141,7 @@ class Supervisor:
 
     def _watch(self) -> ExitCode:
         post = self._post
-        with Lookout(post.settings, post.runtime, clock=post.clock) as lookout:
+        with Lookout(post.settings, post.runtime, clock=post.clock, validated=self._validated) as lookout:
             self._requests.wake = lookout.wake
             if self._record is not None:
                 lookout.watch_bot(self._record, self._receiver)

@@ -8,7 +8,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.evidence import redact
 from orchestration.gateway import readiness, words
 from orchestration.gateway.accounts import validate_accounts
-from orchestration.gateway.acts import StopReason
+from orchestration.gateway.acts import StopReason, name_start
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.eyes import Eyes, Probe
 from orchestration.gateway.login import NOTHING_READ, LoginReading, read_login
@@ -70,6 +70,7 @@ class GatewayReady:
         warnings: What is not as it should be, yet no reason to fail (broken data farms).
         container_started_at: When its latest start was; None if not known.
         is_simulated: Whether it is the built-in simulator.
+        start: Which start of it that was (`acts.name_start`).
     """
 
     runtime: GatewayRuntime
@@ -83,6 +84,7 @@ class GatewayReady:
     warnings: tuple[str, ...]
     container_started_at: datetime | None
     is_simulated: bool
+    start: str = ""
 
 
 OnEvent = Callable[[WaitEvent], None]
@@ -115,14 +117,21 @@ def wait_until_ready(
     """
     windows = _parse_reset_windows(settings)
     with Eyes(runtime, settings, clock=clock, probe=probe, windows=windows) as eyes:
-        rules = _build_rules(runtime, settings)
-        if requires_health_check is not None:
-            rules = replace(rules, requires_health_check=requires_health_check)
+        rules = _build_rules(runtime, settings, requires_health_check=requires_health_check)
         return _Wait(runtime, settings, rules, clock=clock, eyes=eyes, on_event=on_event, on_progress=on_progress).run()
 
 
-def check_ready_now(runtime: Runtime, settings: Settings, *, clock: Clock, probe: Probe) -> GatewayReady:
+def check_ready_now(
+    runtime: Runtime, settings: Settings, *, clock: Clock, probe: Probe, requires_health_check: bool | None = None
+) -> GatewayReady:
     """Look once: the gateway is ready now, with the right accounts, or this fails at once. Changes nothing.
+
+    Args:
+        runtime: Who runs the gateway.
+        settings: The configuration.
+        clock: The clock.
+        probe: One look at the API, `api.probe_api`.
+        requires_health_check: As for `wait_until_ready`.
 
     Raises:
         StartupFailure: One of the `GATEWAY_` words, or `DOCKER_UNAVAILABLE`.
@@ -130,7 +139,8 @@ def check_ready_now(runtime: Runtime, settings: Settings, *, clock: Clock, probe
     windows = _parse_reset_windows(settings)
     status = runtime.probe()
     # No restart, no extension: the machine is asked what a wait that ends now would end with.
-    rules = replace(_build_rules(runtime, settings), timeout_s=0.0, twofa_timeout_s=0.0, may_restart=False)
+    rules = _build_rules(runtime, settings, requires_health_check=requires_health_check)
+    rules = replace(rules, timeout_s=0.0, twofa_timeout_s=0.0, may_restart=False)
     memory = Memory(deadline_s=float("-inf"))
     api = None
     if readiness.is_handshake_due(status, NOTHING_READ, memory, 0.0, rules):
@@ -169,12 +179,14 @@ def check_ready_now(runtime: Runtime, settings: Settings, *, clock: Clock, probe
     )
 
 
-def _build_rules(runtime: Runtime, settings: Settings) -> Rules:
+def _build_rules(runtime: Runtime, settings: Settings, *, requires_health_check: bool | None) -> Rules:
+    if requires_health_check is None:
+        requires_health_check = settings.gateway_health_check is GatewayHealthCheck.REQUIRE
     return Rules(
         timeout_s=settings.gateway_health_timeout_s,
         twofa_timeout_s=settings.gateway_twofa_timeout_s,
         may_restart=runtime.can_control and settings.gateway_recovery is GatewayRecovery.RESTART,
-        requires_health_check=settings.gateway_health_check is GatewayHealthCheck.REQUIRE,
+        requires_health_check=requires_health_check,
     )
 
 
@@ -335,6 +347,7 @@ def _build_ready(runtime: Runtime, settings: Settings, observation: Observation,
         warnings=tuple(warnings),
         container_started_at=status.started_at,
         is_simulated=status.is_simulated,
+        start=name_start(status),
     )
 
 

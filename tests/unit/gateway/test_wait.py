@@ -7,7 +7,7 @@ import pytest
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, InterruptedBySignal, StartupFailure
-from orchestration.gateway.acts import GatewayUser, Spared, StopReason
+from orchestration.gateway.acts import GatewayUser, Spared, StopReason, name_start
 from orchestration.gateway.api_values import ApiOutcome
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
@@ -84,6 +84,7 @@ def test_a_ready_gateway_is_ready_without_a_wait() -> None:
         warnings=(),
         container_started_at=RUNNING.started_at,
         is_simulated=False,
+        start=name_start(HEALTHY),
     )
     assert scene.took_s == 0
 
