@@ -14,6 +14,7 @@ from orchestration.gateway.eyes import Eyes, Probe
 from orchestration.gateway.login import NOTHING_READ, LoginReading, read_login
 from orchestration.gateway.readiness import Action, Decision, Memory, Observation, Rules, Sight, WaitEventKind
 from orchestration.gateway.runtime import Runtime
+from orchestration.gateway.seen import GatewayFailure, GatewaySeen
 from orchestration.gateway.windows import Window, parse_windows
 from orchestration.settings import GatewayHealthCheck, GatewayRecovery, GatewayRuntime, Settings
 from orchestration.system.clock import Clock
@@ -71,6 +72,7 @@ class GatewayReady:
         container_started_at: When its latest start was; None if not known.
         is_simulated: Whether it is the built-in simulator.
         start: Which start of it that was (`acts.name_start`).
+        seen: The gateway as it was seen then.
     """
 
     runtime: GatewayRuntime
@@ -84,7 +86,8 @@ class GatewayReady:
     warnings: tuple[str, ...]
     container_started_at: datetime | None
     is_simulated: bool
-    start: str = ""
+    start: str
+    seen: GatewaySeen
 
 
 OnEvent = Callable[[WaitEvent], None]
@@ -171,12 +174,13 @@ def check_ready_now(
         waited_s=0.0,
         port=settings.gateway_port,
     )
-    raise StartupFailure(
+    not_ready = StartupFailure(
         decision.word or FailureWord.GATEWAY_TIMEOUT,
         f"the gateway is not ready: {said}",
         next_action=failure.next_action,
         evidence=redact((*status.health_log[-1:], *log[-_EVIDENCE_LINES:]), settings.secrets),
     )
+    raise GatewayFailure(not_ready, _build_seen(runtime, observation, memory))
 
 
 def _build_rules(runtime: Runtime, settings: Settings, *, requires_health_check: bool | None) -> Rules:
@@ -305,7 +309,8 @@ class _Wait:
         if decision.action is Action.STOP_AND_FAIL:
             message += self._stop(word)
         next_action = _HOW_TO_RESTART_A_USED_ONE if self._spared else said.next_action
-        return StartupFailure(word, self._redact((message,))[0], next_action=next_action, evidence=evidence)
+        failure = StartupFailure(word, self._redact((message,))[0], next_action=next_action, evidence=evidence)
+        return GatewayFailure(failure, _build_seen(self._runtime, observation, self._memory))
 
     def _stop(self, word: FailureWord) -> str:
         """Stop a gateway whose attempts would go on without end; what became of it, for the failure's message."""
@@ -330,7 +335,11 @@ def _build_ready(runtime: Runtime, settings: Settings, observation: Observation,
     status, api = observation.status, observation.api
     if api is None or status is None:
         raise AssertionError("ready without an answer")  # the machine cannot decide so
-    accounts = validate_accounts(api.accounts, settings, is_simulated=settings.simulated)
+    seen = _build_seen(runtime, observation, memory)
+    try:
+        accounts = validate_accounts(api.accounts, settings, is_simulated=settings.simulated)
+    except StartupFailure as failure:
+        raise GatewayFailure(failure, seen) from failure
     farms = words.list_farms(observation)
     warnings = [f"data farms are broken: {farms}"] if farms else []
     if status.health is Health.UNHEALTHY and settings.gateway_health_check is GatewayHealthCheck.REQUIRE:
@@ -348,7 +357,12 @@ def _build_ready(runtime: Runtime, settings: Settings, observation: Observation,
         container_started_at=status.started_at,
         is_simulated=status.is_simulated,
         start=name_start(status),
+        seen=seen,
     )
+
+
+def _build_seen(runtime: Runtime, observation: Observation, memory: Memory) -> GatewaySeen:
+    return GatewaySeen.from_look(observation, memory, runtime=runtime.kind, container=runtime.container_name)
 
 
 def _parse_reset_windows(settings: Settings) -> tuple[Window, ...]:
