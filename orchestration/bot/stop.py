@@ -6,6 +6,7 @@ from pathlib import Path
 
 from orchestration.bot.contained import BotDocker, was_killed
 from orchestration.bot.elsewhere import refuse_to_touch
+from orchestration.bot.end_record import note_stop_request
 from orchestration.bot.find import FoundBot, find_marked_processes
 from orchestration.bot.record import build_record_path, remove_record
 from orchestration.settings import Settings
@@ -54,6 +55,8 @@ def stop_bot(
         remove_record(path)
         return StopOutcome(was_running=False, in_time=True, is_gone=True, pid=None)
     refuse_to_touch(settings)
+    asked = found.identity if found.record is None else found.record.identity
+    note_stop_request(path, asked, timeout_s=timeout_s, clock=SystemClock())
     if found.container:
         return _stop_container(settings, found, timeout_s=timeout_s, on_progress=on_progress)
     was_running = is_running(found.identity)
