@@ -9,20 +9,16 @@ from typing import TYPE_CHECKING, Self
 
 import psutil
 
-from orchestration.bot.end_record import is_stop_requested, read_end
 from orchestration.bot.notify import NotifyReceiver
-from orchestration.bot.record import RECORD_NAME, BotRecord, build_record_path
+from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.bot.watch import BotSight, BotWatch
 from orchestration.docker.container import ContainerState
 from orchestration.gameplan import check_from_settings
-from orchestration.gateway.acts import name_start
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.api_values import ApiOutcome
-from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.eyes import Eyes
 from orchestration.gateway.kept_look import KeptLook, KeptState
 from orchestration.gateway.runtime import Runtime
-from orchestration.gateway.wait import GatewayReady
 from orchestration.gateway.watched_api import WatchedApi
 from orchestration.gateway.windows import is_in_any, parse_windows
 from orchestration.settings import Settings
@@ -62,25 +58,20 @@ class Lookout:
         settings: The configuration.
         runtime: Who runs the gateway.
         clock: Tells the time.
-        validated: The gateway as the start has just validated it: it stands until the kept connection knows more.
 
     Attributes:
         wake: Set when something may have changed. Whoever waits on it clears it.
     """
 
-    def __init__(
-        self, settings: Settings, runtime: Runtime, *, clock: Clock, validated: GatewayReady | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, runtime: Runtime, *, clock: Clock) -> None:
         self._settings = settings
-        self._validated = validated
         self._clock = clock
         self._runtime = runtime
         self._eyes = Eyes(runtime, settings, clock=clock, probe=probe_api, windows=())
         self.wake: threading.Event = self._eyes.wake
         self._watched = WatchedApi(settings, clock=clock, on_change=self.wake.set, probe=probe_api)
         self._bot: BotWatch | None = None
-        elsewhere = settings.watched_state_dir
-        self._record_path = build_record_path(settings) if elsewhere is None else elsewhere / RECORD_NAME
+        self._record_path = build_record_path(settings)
         self._is_ending_bot = False
         self._was_bot_connected = False
         self._reset_windows = parse_windows(settings.broker_reset_windows)
@@ -142,7 +133,7 @@ class Lookout:
         jump_s, self._wall_offset_s = offset_s - self._wall_offset_s, offset_s
         now = self._clock.now()
         kept = self._watched.look()
-        api = self._build_api_look(kept, status)
+        api = self._build_api_look(kept, is_simulated=status is not None and status.is_simulated)
         return Observation(
             at_s=now_s,
             now=now,
@@ -168,21 +159,11 @@ class Lookout:
         """The bot's last `STATUS=`; empty if it sent none."""
         return self._bot.look().status if self._bot is not None else ""
 
-    def read_bot_exit_code(self) -> int | None:
-        """The exit code of a bot that has ended (negative: a signal), or None if nobody knows it."""
-        return self._bot.look().exit_code if self._bot is not None else None
-
     def _read_wall_offset_s(self) -> float:
         return self._clock.now().timestamp() - self._clock.monotonic_s()
 
-    def _build_api_look(self, kept: KeptLook, status: GatewayStatus | None) -> ApiLook:
-        validated = self._find_validated(kept, status)
-        if validated is not None:
-            return ApiLook(
-                outcome=ApiOutcome.READY, accounts=validated.accounts, latency_ms=validated.latency_ms, logins=0
-            )
+    def _build_api_look(self, kept: KeptLook, *, is_simulated: bool) -> ApiLook:
         accounts = kept.accounts if kept.state is KeptState.CONNECTED else None
-        is_simulated = status is not None and status.is_simulated
         return ApiLook(
             outcome=_OUTCOME.get(kept.state),
             is_link_down=kept.is_link_down,
@@ -195,15 +176,6 @@ class Lookout:
             logins=kept.connections,
         )
 
-    def _find_validated(self, kept: KeptLook, status: GatewayStatus | None) -> GatewayReady | None:
-        """What the start has validated, while the first attempt to connect lasts and the gateway is the same start."""
-        if kept.state not in {KeptState.IDLE, KeptState.CONNECTING}:
-            self._validated = None
-        validated = self._validated
-        if validated is None or status is None or not status.is_up or name_start(status) != validated.start:
-            return None
-        return validated
-
     def _look_at_bot(self) -> BotLook:
         if self._bot is None:
             return BotLook(is_running=False, is_stopping=True)  # none was ever there: its absence is no surprise
@@ -213,22 +185,12 @@ class Lookout:
             key=f"{record.pid}:{record.birth}",
             exit_code=sight.exit_code if sight.exit_code is not None and sight.exit_code >= 0 else None,
             signal_name=_signal_name(sight),
-            is_stopping=self._is_ending_bot or self._is_stop_requested(record),
-            says_stopping=sight.is_stopping,
+            # Whoever stops a bot on purpose takes its record away; after a crash the record stays.
+            is_stopping=sight.is_stopping or self._is_ending_bot or not self._record_path.exists(),
             watchdog_age_s=sight.watchdog_age_s,
             watchdog_limit_s=None if sight.watchdog_age_s is None else _BOT_WATCHDOG_LIMIT_S,
             has_gateway_connection=self._look_at_connection(record),
         )
-
-    def _is_stop_requested(self, record: BotRecord) -> bool:
-        """Whether another command of this program was asked to stop the bot (`inv bot.stop` beside a monitor, say).
-
-        Of a system in another container, an end that its own supervisor has seen is that one's to tell, too.
-        """
-        if is_stop_requested(self._record_path, record.identity, clock=self._clock):
-            return True
-        is_elsewhere = self._settings.watched_state_dir is not None
-        return is_elsewhere and read_end(self._record_path, record.identity) is not None
 
     def _look_at_connection(self, record: BotRecord) -> bool | None:
         """Whether the bot is connected; None while it never was: it may wait for the market to open."""

@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from orchestration.errors import ExitCode, FailureWord, FallbackWord, StartupFailure, State
-from orchestration.gateway.seen import GatewayFailure, GatewaySeen
 from orchestration.redaction import mask_account
 
 if TYPE_CHECKING:
@@ -93,7 +92,6 @@ class Report:
         progress: What it made sure of.
         evidence: Lines that show a failure, redacted.
         log: The run's log file, or None where none could be written.
-        gateway_seen: The gateway as it was seen last, where the run failed because of it; None otherwise.
     """
 
     run_id: str
@@ -108,7 +106,6 @@ class Report:
     progress: Progress
     evidence: tuple[str, ...] = ()
     log: str | None = None
-    gateway_seen: GatewaySeen | None = None
 
     @property
     def fallback(self) -> FallbackWord | None:
@@ -193,7 +190,6 @@ def build_report(
         progress=progress,
         evidence=tuple(redact(line) for line in failure.evidence) if failure else (),
         log=log,
-        gateway_seen=failure.seen if isinstance(failure, GatewayFailure) else None,
     )
     message, next_action = (failure.message, failure.next_action) if failure else describe_success(report)
     return dataclasses.replace(report, message=redact(message), next_action=redact(next_action))
@@ -267,7 +263,7 @@ def build_json(report: Report) -> dict[str, Any]:
             }
             for step in report.steps
         ],
-        "gateway": build_gateway_json(report),
+        "gateway": build_gateway_json(report.progress.gateway),
         "gameplan": build_gameplan_json(report.progress.plan),
         "bot": build_bot_json(report.progress.bot),
         "warnings": list(report.progress.warnings),
@@ -276,25 +272,18 @@ def build_json(report: Report) -> dict[str, Any]:
     }
 
 
-def build_gateway_json(report: Report) -> dict[str, Any] | None:
-    """The gateway as it was validated, or as it was seen last where that failed; accounts masked."""
-    ready = report.progress.gateway
-    seen = report.gateway_seen or (ready.seen if ready is not None else None)
-    if seen is None:
+def build_gateway_json(gateway: "GatewayReady | None") -> dict[str, Any] | None:
+    """The validated gateway, accounts masked."""
+    if gateway is None:
         return None
     return {
-        "validated": ready is not None and report.gateway_seen is None,
-        "runtime": str(seen.runtime),
-        "container": seen.container,
-        "state": seen.state,
-        "health": seen.health,
-        "login": seen.login,
-        "server_version": seen.server_version,
-        "accounts": [mask_account(account) for account in seen.accounts],
-        "latency_ms": None if seen.latency_ms is None else round(seen.latency_ms, 1),
-        "restarted": seen.restarted,
-        "docker_restarts": seen.docker_restarts,
-        "clock_skew_s": None if seen.skew_s is None else round(seen.skew_s, 1),
+        "runtime": str(gateway.runtime),
+        "container": gateway.container,
+        "server_version": gateway.server_version,
+        "accounts": [mask_account(account) for account in gateway.accounts],
+        "latency_ms": None if gateway.latency_ms is None else round(gateway.latency_ms, 1),
+        "restarted": gateway.restarted,
+        "clock_skew_s": None if gateway.skew_s is None else round(gateway.skew_s, 1),
     }
 
 

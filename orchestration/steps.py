@@ -251,8 +251,7 @@ def look_before_launch(desk: Desk, progress: Progress, plan: "GameplanInForce") 
     validated_s = progress.gateway_validated_s
     if validated_s is not None and desk.clock.monotonic_s() - validated_s > GATEWAY_VALIDATION_MAX_AGE_S:
         desk.show("validating the gateway once more, right before the launch")
-        # Its API is what counts now: whether a health check has to pass was decided when it was validated.
-        check_ready_now(desk.runtime, desk.settings, clock=desk.clock, probe=desk.probe, requires_health_check=False)
+        check_ready_now(desk.runtime, desk.settings, clock=desk.clock, probe=desk.probe)
     refuse_outdated(plan, desk.settings, clock=desk.clock)  # last: midnight can pass during the look at the gateway
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import traceback
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -116,7 +115,6 @@ class Workflow:
         self.outcome = Outcome(host=host.name, action=action)
         self._tell, self._tell_of_begin = on_step, on_begin
         self.under_way = False
-        self.deploy_id = uuid.uuid4().hex  # by which the host knows, right before it acts, that the lock is still ours
         self._held: Held | None = None
         host.on_step = lambda name, ok, duration_s: self._add(Step(name=name, ok=ok, duration_s=duration_s))
 
@@ -160,8 +158,7 @@ class Workflow:
     @contextlib.contextmanager
     def locked(self, by: str) -> Iterator[None]:
         """Hold the host's lock; an activation that somebody left behind is waited for."""
-        since = self.clock.now().isoformat(timespec="seconds")
-        holder = {"by": by, "since": since, "action": self.outcome.action, "deploy_id": self.deploy_id}
+        holder = {"by": by, "since": self.clock.now().isoformat(timespec="seconds"), "action": self.outcome.action}
         self._held = self.step("lock", lambda: self.host.lock(holder))
         try:
             yield
@@ -177,7 +174,7 @@ class Workflow:
         """
         if self._held is not None and not self._held.is_held:
             raise DeployError(
-                "the host's lock was lost: nothing was heard from here for a minute, or its file was removed there",
+                "the host's lock was lost: nothing was heard from here for a minute",
                 next_action="Deploy again. Nothing that runs was touched.",
             )
 

@@ -32,18 +32,13 @@ RUN: Keys = {
     "simulated": "whether the gateway is the built-in one",
     "steps": _STEP,
     "gateway": {
-        "": "the gateway as it was validated or, where that failed, as it was seen last; null: not looked at",
-        "validated": "whether it was validated in this run; nothing may trade on one that was not",
+        "": "the validated gateway, or null",
         "runtime": "`docker`, `simulator`, `external`",
         "container": "its name, or null",
-        "state": "whether and how the container or process runs; null where Docker did not answer",
-        "health": "what the container's health check says: `none`, `starting`, `healthy`, `unhealthy`, or null",
-        "login": "how far the login has come, by the gateway's log",
         "server_version": "of the API",
         "accounts": "masked",
         "latency_ms": "of one round trip",
         "restarted": "whether this run restarted it",
-        "docker_restarts": "how often somebody else, most often Docker, started it again meanwhile",
         "clock_skew_s": "its clock less this host's",
     },
     "gameplan": {
@@ -93,7 +88,11 @@ _PREFLIGHT: Keys = {
     "result": "`success`, `failure`",
     "exit_code": "what the command ends with",
     "failure": "the word of the first failed check, or null",
-    "checks": {**_CHECK, "failure": "the word that a start would end with, or null"},
+    "checks": {
+        **_CHECK,
+        "failure": "the word that a start would end with, or null",
+        "found_by": "for a running bot: how it was found, or `unknown`; else null",
+    },
 }
 _STATUS: Keys = {
     "instance": "whose it is",
@@ -136,7 +135,8 @@ _STATUS: Keys = {
         "log": "its log, or null for a container's",
         "container": "its container, or null",
         "found_by": "how it was found",
-        "detail": "why it cannot be told",
+        "left_of_pid": "its main process, where that has ended and only what it started still runs; else null",
+        "detail": "how it was found, or why it is unknown",
     },
     "service": _SERVICE,
     "hold": {"": "who holds it down, or null", **_HOLD},
