@@ -211,9 +211,9 @@ def monitor(_: Context) -> None:
 def shutdown(_: Context, keep_gateway: bool = False, json: bool = False) -> None:
     """Stop the bot, then this instance's gateway."""
     from orchestration import cli
-    from orchestration.shutdown import BOT_STOP, GATEWAY_STOP
+    from orchestration.shutdown import BOT_STOP, BOT_STOP_FIRST, GATEWAY_STOP
 
-    steps = (BOT_STOP,) if keep_gateway else (BOT_STOP, GATEWAY_STOP)
+    steps = (BOT_STOP,) if keep_gateway else (BOT_STOP_FIRST, GATEWAY_STOP)
     _end(cli.run_steps("shutdown", steps, as_json=json))
 
 

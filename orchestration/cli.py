@@ -139,7 +139,7 @@ def run_steps(
 def restart_bot(*, as_json: bool) -> int:
     """`inv bot.restart`: validate anew and restart the bot; a supervisor does it where there is one."""
     from orchestration.preflight import SUPERVISOR_LOCK_FILE
-    from orchestration.shutdown import BOT_STOP
+    from orchestration.shutdown import BOT_STOP_FIRST
     from orchestration.system.lock import read_lock_holder
     from orchestration.system.signals import ask_to_restart
 
@@ -148,7 +148,7 @@ def restart_bot(*, as_json: bool) -> int:
         return int(ExitCode.FAILURE)
     holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE)
     if holder is None or holder.pid is None:
-        return run_steps("bot.restart", (BOT_STOP, *STEPS[2:]), as_json=as_json, starts=True)
+        return run_steps("bot.restart", (BOT_STOP_FIRST, *STEPS[2:]), as_json=as_json, starts=True)
     if not ask_to_restart(holder.pid):
         return _refuse(
             f"the supervisor, {holder}, could not be asked: it belongs to another user or has just ended",
@@ -176,7 +176,7 @@ def hold(reason: str, *, as_json: bool) -> int:
     """`inv hold`: say that the system stays down, then take it down."""
     from orchestration.bot.elsewhere import refuse_to_touch
     from orchestration.hold import write_hold
-    from orchestration.shutdown import BOT_STOP, GATEWAY_STOP
+    from orchestration.shutdown import BOT_STOP_FIRST, GATEWAY_STOP
 
     settings = load_settings_or_explain(as_json=as_json)
     if settings is None:
@@ -193,7 +193,7 @@ def hold(reason: str, *, as_json: bool) -> int:
             as_json=as_json,
         )
     (console.warn if as_json else console.print_line)(f"The system is {held}. `inv resume` ends it.")
-    return run_steps("hold", (BOT_STOP, GATEWAY_STOP), as_json=as_json)
+    return run_steps("hold", (BOT_STOP_FIRST, GATEWAY_STOP), as_json=as_json)
 
 
 def resume(*, as_json: bool) -> int:

@@ -22,6 +22,7 @@ from orchestration.gateway.record import RECORD_NAME, GatewayRecord
 from orchestration.gateway.runtime import FindUsers
 from orchestration.preflight import LOCK_FILE, SUPERVISOR_LOCK_FILE
 from orchestration.settings import GatewayRuntime, Settings, find_env_file
+from orchestration.settings.hosts import normalize_host
 from orchestration.settings.sources import build_instance_file, read_env_file
 from orchestration.settings.variables import known_names
 from orchestration.system.files import is_file_there, write_atomic
@@ -29,7 +30,6 @@ from orchestration.system.lock import read_lock_holder
 
 _MAX_SIGN_BYTES = 64 * 1024
 _READABLE = 0o644  # no secret; what root wrote under sudo its owner must be able to read
-_THIS_HOST = frozenset({"127.0.0.1", "localhost", "::1"})
 # A run of these takes an instance down: it uses the gateway no longer, though its lock is held.
 _TAKES_DOWN = frozenset({"shutdown", "hold", "bot.stop", "gateway.down", "gateway.restart"})
 _INSTANCE, _DEFAULT = "INSTANCE", "default"
@@ -140,15 +140,14 @@ def build_find_users(settings: Settings) -> FindUsers:
 
 
 def is_same_gateway(one: Sign, other: Sign) -> bool:
-    """Whether two instances use one gateway: by its container, or by where its API is. Pure."""
+    """Whether two instances use one gateway: by its container, or by where its API is."""
     has_same_container = bool(one.container) and (one.container, one.engine) == (other.container, other.engine)
     return has_same_container or has_same_address(one, other)
 
 
 def has_same_address(one: Sign, other: Sign) -> bool:
-    """Whether two instances look for their gateways in the same place. Pure."""
-    hosts = {"" if sign.host in _THIS_HOST else sign.host for sign in (one, other)}
-    return one.port == other.port and len(hosts) == 1
+    """Whether two instances look for their gateways in the same place."""
+    return one.port == other.port and normalize_host(one.host) == normalize_host(other.host)
 
 
 def find_user(sign: Sign, *, own: FoundBot | None) -> GatewayUser | None:
@@ -191,7 +190,7 @@ def load_other(sign: Sign) -> Settings:
 
 
 def find_conflict(mine: Sign, other: Sign) -> str:
-    """Why these two cannot both run; empty where they can. Pure."""
+    """Why these two cannot both run; empty where they can."""
     if mine.state_dir == other.state_dir:
         return ""
     has_same_container = bool(mine.container) and (mine.container, mine.engine) == (other.container, other.engine)

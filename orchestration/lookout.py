@@ -14,11 +14,14 @@ from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.bot.watch import BotSight, BotWatch
 from orchestration.docker.container import ContainerState
 from orchestration.gameplan import check_from_settings
+from orchestration.gateway.acts import name_start
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.eyes import Eyes
 from orchestration.gateway.kept_look import KeptLook, KeptState
 from orchestration.gateway.runtime import Runtime
+from orchestration.gateway.wait import GatewayReady
 from orchestration.gateway.watched_api import WatchedApi
 from orchestration.gateway.windows import is_in_any, parse_windows
 from orchestration.settings import Settings
@@ -58,13 +61,17 @@ class Lookout:
         settings: The configuration.
         runtime: Who runs the gateway.
         clock: Tells the time.
+        validated: The gateway as the start has just validated it: it stands until the kept connection knows more.
 
     Attributes:
         wake: Set when something may have changed. Whoever waits on it clears it.
     """
 
-    def __init__(self, settings: Settings, runtime: Runtime, *, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, runtime: Runtime, *, clock: Clock, validated: GatewayReady | None = None
+    ) -> None:
         self._settings = settings
+        self._validated = validated
         self._clock = clock
         self._runtime = runtime
         self._eyes = Eyes(runtime, settings, clock=clock, probe=probe_api, windows=())
@@ -133,7 +140,7 @@ class Lookout:
         jump_s, self._wall_offset_s = offset_s - self._wall_offset_s, offset_s
         now = self._clock.now()
         kept = self._watched.look()
-        api = self._build_api_look(kept, is_simulated=status is not None and status.is_simulated)
+        api = self._build_api_look(kept, status)
         return Observation(
             at_s=now_s,
             now=now,
@@ -162,8 +169,14 @@ class Lookout:
     def _read_wall_offset_s(self) -> float:
         return self._clock.now().timestamp() - self._clock.monotonic_s()
 
-    def _build_api_look(self, kept: KeptLook, *, is_simulated: bool) -> ApiLook:
+    def _build_api_look(self, kept: KeptLook, status: GatewayStatus | None) -> ApiLook:
+        validated = self._find_validated(kept, status)
+        if validated is not None:
+            return ApiLook(
+                outcome=ApiOutcome.READY, accounts=validated.accounts, latency_ms=validated.latency_ms, logins=0
+            )
         accounts = kept.accounts if kept.state is KeptState.CONNECTED else None
+        is_simulated = status is not None and status.is_simulated
         return ApiLook(
             outcome=_OUTCOME.get(kept.state),
             is_link_down=kept.is_link_down,
@@ -175,6 +188,15 @@ class Lookout:
             latency_ms=kept.latency_ms,
             logins=kept.connections,
         )
+
+    def _find_validated(self, kept: KeptLook, status: GatewayStatus | None) -> GatewayReady | None:
+        """What the start has validated, while the first attempt to connect lasts and the gateway is the same start."""
+        if kept.state not in {KeptState.IDLE, KeptState.CONNECTING}:
+            self._validated = None
+        validated = self._validated
+        if validated is None or status is None or not status.is_up or name_start(status) != validated.start:
+            return None
+        return validated
 
     def _look_at_bot(self) -> BotLook:
         if self._bot is None:

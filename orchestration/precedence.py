@@ -1,6 +1,7 @@
 """Who goes first: one run of an instance at a time, no bot beside a supervisor, a person who says stop before all."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -9,9 +10,10 @@ from orchestration.bot.find import find_bot
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.mission import Mission
 from orchestration.preflight import LOCK_FILE, MONITOR_LOCK_FILE, SUPERVISOR_LOCK_FILE
+from orchestration.report import Stopped, build_stopped_bot
 from orchestration.settings import Settings
 from orchestration.system.clock import Clock
-from orchestration.system.lock import LockHeldError, hold_lock, read_lock_holder
+from orchestration.system.lock import LockHeldError, LockHolder, hold_lock, read_lock_holder
 from orchestration.system.processes import ask_to_end
 
 _CLEANUP_MARGIN_S = 20.0  # a run that is asked to end stops what it had half started
@@ -45,11 +47,18 @@ def _build_lock_failure(path: Path, why: str) -> StartupFailure:
     )
 
 
-def end_other_runs(settings: Settings, *, clock: Clock, on_progress: Callable[[str], None]) -> None:
+def end_other_runs(settings: Settings, *, clock: Clock, on_progress: Callable[[str], None]) -> tuple[Stopped, ...]:
     """Ask what is at work to end, and wait until it has tidied up. A person who says stop goes first.
 
     A supervisor that is asked stops its bot in order and ends with 0, so that no service manager starts it again.
+
+    Returns:
+        What ran before and has ended, the bot first: afterwards nobody could say that it ran. How the bot ended is not
+        known here.
     """
+    bot = find_bot(settings).found
+    looked_at = clock.now()
+    ended = []
     for name in (SUPERVISOR_LOCK_FILE, MONITOR_LOCK_FILE, LOCK_FILE):
         path = settings.state_dir / name
         holder = read_lock_holder(path)
@@ -60,6 +69,20 @@ def end_other_runs(settings: Settings, *, clock: Clock, on_progress: Callable[[s
         deadline_s = clock.monotonic_s() + settings.bot_stop_timeout_s + _CLEANUP_MARGIN_S
         while read_lock_holder(path) is not None and clock.monotonic_s() < deadline_s:
             clock.sleep(_LOCK_LOOK_S)
+        if read_lock_holder(path) is None:
+            ended.append(_describe_holder(holder, looked_at))
+    if bot is None or not ended or find_bot(settings).found is not None:
+        return tuple(ended)
+    return (build_stopped_bot(bot, looked_at, in_time=None, by=f"the {ended[0].what} ({ended[0].who})"), *ended)
+
+
+def _describe_holder(holder: LockHolder, now: datetime) -> Stopped:
+    stopped = Stopped(what=holder.purpose or "run", who=f"process {holder.pid}", pid=holder.pid)
+    try:
+        since = datetime.fromisoformat(holder.since)
+        return dataclasses.replace(stopped, since=since, uptime_s=(now - since).total_seconds())
+    except (ValueError, TypeError):  # no time, or one without a zone
+        return stopped
 
 
 def refuse_beside_supervisor(settings: Settings, mission: Mission) -> None:

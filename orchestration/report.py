@@ -3,14 +3,16 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from orchestration.errors import ExitCode, FailureWord, FallbackWord, StartupFailure, State
+from orchestration.gateway.seen import GatewayFailure, GatewaySeen
 from orchestration.redaction import mask_account
 
 if TYPE_CHECKING:
+    from orchestration.bot.find import FoundBot
     from orchestration.bot.launch import BotRunning
     from orchestration.gameplan import GameplanInForce
     from orchestration.gateway.wait import GatewayReady
@@ -55,6 +57,48 @@ class StepReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """Something that ran and was stopped, as it was found before it was stopped.
+
+    Attributes:
+        what: `bot`, `gateway`, or the purpose of a process of this program: `supervisor`, `monitor`, `startup`.
+        who: What people call it, for example `process 4711`.
+        pid: Its process id; None for a gateway.
+        since: When it was started, aware; None where that is unknown.
+        uptime_s: How long it had run, in seconds; None likewise.
+        in_time: Whether it stopped by itself within its time. False: it was killed; None: unknown.
+        by: Who stopped it where that was not this command, for example `its supervisor (process 99)`; else empty.
+    """
+
+    what: str
+    who: str
+    pid: int | None = None
+    since: datetime | None = None
+    uptime_s: float | None = None
+    in_time: bool | None = True
+    by: str = ""
+
+    @property
+    def how(self) -> str:
+        """How it ended, as the end of a sentence."""
+        by = f" by {self.by}" if self.by else ""
+        if self.in_time is None:
+            return f"was stopped{by}"
+        return f"was stopped gracefully{by}" if self.in_time else f"did not stop in time and was killed{by}"
+
+    def __str__(self) -> str:
+        since = ""
+        if self.since is not None:
+            since = f" (since {self.since.astimezone():%Y-%m-%d %H:%M:%S}, up {format_duration(self.uptime_s)})"
+        return f"the {self.what}, {self.who}{since}, {self.how}"
+
+    @property
+    def sentence(self) -> str:
+        """The same as a sentence of its own."""
+        return f"T{str(self)[1:]}."
+
+
+@dataclass(frozen=True, kw_only=True)
 class Progress:
     """What this run has made sure of so far. Each step returns a new one.
 
@@ -65,6 +109,8 @@ class Progress:
         plan: The plan as it was put in force in this run.
         bot: The bot as it was handed over in this run.
         warnings: What is not as it should be but stops nothing.
+        stopped: What this run stopped, or had stopped.
+        still_running: What goes on running after a run that stops something.
     """
 
     gateway: "GatewayReady | None" = None
@@ -73,6 +119,8 @@ class Progress:
     plan: "GameplanInForce | None" = None
     bot: "BotRunning | None" = None
     warnings: tuple[str, ...] = ()
+    stopped: tuple[Stopped, ...] = ()
+    still_running: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +140,7 @@ class Report:
         progress: What it made sure of.
         evidence: Lines that show a failure, redacted.
         log: The run's log file, or None where none could be written.
+        gateway_seen: The gateway as it was seen last, where the run failed because of it; None otherwise.
     """
 
     run_id: str
@@ -106,6 +155,7 @@ class Report:
     progress: Progress
     evidence: tuple[str, ...] = ()
     log: str | None = None
+    gateway_seen: GatewaySeen | None = None
 
     @property
     def fallback(self) -> FallbackWord | None:
@@ -190,6 +240,7 @@ def build_report(
         progress=progress,
         evidence=tuple(redact(line) for line in failure.evidence) if failure else (),
         log=log,
+        gateway_seen=failure.seen if isinstance(failure, GatewayFailure) else None,
     )
     message, next_action = (failure.message, failure.next_action) if failure else describe_success(report)
     return dataclasses.replace(report, message=redact(message), next_action=redact(next_action))
@@ -263,27 +314,36 @@ def build_json(report: Report) -> dict[str, Any]:
             }
             for step in report.steps
         ],
-        "gateway": build_gateway_json(report.progress.gateway),
+        "gateway": build_gateway_json(report),
         "gameplan": build_gameplan_json(report.progress.plan),
         "bot": build_bot_json(report.progress.bot),
+        "stopped": [build_stopped_json(one) for one in report.progress.stopped],
+        "still_running": list(report.progress.still_running),
         "warnings": list(report.progress.warnings),
         "evidence": list(report.evidence),
         "log": report.log,
     }
 
 
-def build_gateway_json(gateway: "GatewayReady | None") -> dict[str, Any] | None:
-    """The validated gateway, accounts masked."""
-    if gateway is None:
+def build_gateway_json(report: Report) -> dict[str, Any] | None:
+    """The gateway as it was validated, or as it was seen last where that failed; accounts masked."""
+    ready = report.progress.gateway
+    seen = report.gateway_seen or (ready.seen if ready is not None else None)
+    if seen is None:
         return None
     return {
-        "runtime": str(gateway.runtime),
-        "container": gateway.container,
-        "server_version": gateway.server_version,
-        "accounts": [mask_account(account) for account in gateway.accounts],
-        "latency_ms": None if gateway.latency_ms is None else round(gateway.latency_ms, 1),
-        "restarted": gateway.restarted,
-        "clock_skew_s": None if gateway.skew_s is None else round(gateway.skew_s, 1),
+        "validated": ready is not None and report.gateway_seen is None,
+        "runtime": str(seen.runtime),
+        "container": seen.container,
+        "state": seen.state,
+        "health": seen.health,
+        "login": seen.login,
+        "server_version": seen.server_version,
+        "accounts": [mask_account(account) for account in seen.accounts],
+        "latency_ms": None if seen.latency_ms is None else round(seen.latency_ms, 1),
+        "restarted": seen.restarted,
+        "docker_restarts": seen.docker_restarts,
+        "clock_skew_s": None if seen.skew_s is None else round(seen.skew_s, 1),
     }
 
 
@@ -299,6 +359,39 @@ def build_gameplan_json(plan: "GameplanInForce | None") -> dict[str, Any] | None
         "sha256": plan.sha256,
         "fallback": plan.fallback,
         "problems": list(plan.problems),
+    }
+
+
+def build_stopped_bot(found: "FoundBot", looked_at: datetime, *, in_time: bool | None, by: str = "") -> Stopped:
+    """What is said of a bot that was stopped.
+
+    Args:
+        found: As it was found before.
+        looked_at: When that was, aware.
+        in_time: See `Stopped.in_time`.
+        by: See `Stopped.by`.
+    """
+    return Stopped(
+        what="bot",
+        who=found.who,
+        pid=found.pid,
+        since=looked_at - timedelta(seconds=found.uptime_s),
+        uptime_s=found.uptime_s,
+        in_time=in_time,
+        by=by,
+    )
+
+
+def build_stopped_json(stopped: Stopped) -> dict[str, Any]:
+    """What was stopped; also the detail of its event in the journal."""
+    return {
+        "what": stopped.what,
+        "who": stopped.who,
+        "pid": stopped.pid,
+        "since": None if stopped.since is None else stopped.since.isoformat(),
+        "uptime_s": None if stopped.uptime_s is None else round(stopped.uptime_s, 1),
+        "in_time": stopped.in_time,
+        "by": stopped.by or None,
     }
 
 

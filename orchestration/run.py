@@ -5,6 +5,7 @@ beside the steps. Whatever happens, it ends in a report.
 """
 
 import contextlib
+import dataclasses
 import logging
 import os
 import secrets
@@ -29,9 +30,16 @@ from orchestration.logs import open_run_log, prune_logs
 from orchestration.mission import Display, Mission, Step
 from orchestration.precedence import end_other_runs, refuse_beside_supervisor, take_lock
 from orchestration.redaction import Redactor
-from orchestration.report import Progress, Report, StepReport, StepStatus, build_report
+from orchestration.report import (
+    Progress,
+    Report,
+    StepReport,
+    StepStatus,
+    Stopped,
+    build_report,
+    build_stopped_json,
+)
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.system.children import become_subreaper
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.signals import Interruption
@@ -102,6 +110,7 @@ class Run:
         def act() -> None:
             nonlocal detail, status
             outcome = step.act(self._desk, self._progress)
+            self._write_down_stopped(outcome.progress)
             self._progress = outcome.progress
             detail, status = outcome.detail, outcome.status
 
@@ -147,8 +156,6 @@ class Run:
     def _open(self, failure: StartupFailure | None) -> None:
         settings = self._settings
         self._lock = contextlib.ExitStack()
-        if self._mission.starts:
-            become_subreaper(str(build_record_path(settings)))  # for what a bot leaves behind
         self._held.enter_context(self._interruption)
         self._log = logging.getLogger("orchestration.run")
         run_log = open_run_log(
@@ -235,8 +242,24 @@ class Run:
                 refuse_if_held(settings.state_dir)
             self._teller.tell_begin()
         else:
-            end_other_runs(settings, clock=self._clock, on_progress=self._show)
+            self._note_stopped(end_other_runs(settings, clock=self._clock, on_progress=self._show))
             self._take_lock()
+
+    def _note_stopped(self, stopped: tuple[Stopped, ...]) -> None:
+        """What ran and was stopped; how a supervisor's bot ended has its supervisor written down."""
+        for one in stopped:
+            said = self._journal.read_last_event(f"{one.what}_stopped") if one.in_time is None else None
+            known = one
+            if said is not None and said.detail.get("pid") == one.pid:
+                known = dataclasses.replace(one, in_time=said.detail.get("in_time"))
+            self._progress = dataclasses.replace(self._progress, stopped=(*self._progress.stopped, known))
+
+    def _write_down_stopped(self, progress: Progress) -> None:
+        """What a step stopped: an event each, so that the history says it."""
+        for one in progress.stopped[len(self._progress.stopped) :]:
+            self._journal.add_event(
+                self.run_id, f"{one.what}_stopped", {**build_stopped_json(one), "message": str(one)}
+            )
 
     def _take_lock(self) -> None:
         take_lock(self._lock, self._settings, purpose=self._mission.kind, since=self._started_at)

@@ -218,6 +218,7 @@ def _watch(
                 bot.record if bot is not None else None,
                 requests,
                 receiver=bot.receiver if bot is not None else None,
+                validated=report.progress.gateway if report is not None else None,
             ).run()
         finally:
             delivery.close(timeout_s=_FLUSH_TIMEOUT_S)

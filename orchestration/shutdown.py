@@ -4,81 +4,156 @@ These steps act on what this instance started, as its records say, whatever the 
 """
 
 import dataclasses
+import functools
+from datetime import datetime
 
 from orchestration.alerts.alert import Severity
 from orchestration.bot.find import find_bot
 from orchestration.bot.stop import stop_bot
-from orchestration.desk import Desk, Outcome
+from orchestration.desk import Desk, Outcome, Tell
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure, State
 from orchestration.gateway.acts import GatewayUser
+from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.runtime import Runtime
 from orchestration.mission import Step
 from orchestration.preflight import SUPERVISOR_LOCK_FILE
-from orchestration.report import Progress, StepStatus, format_duration
+from orchestration.report import Progress, StepStatus, Stopped, build_stopped_bot
 from orchestration.settings import GatewayRuntime
 from orchestration.system.lock import read_lock_holder
 
+_DOWN = frozenset({ContainerState.MISSING, ContainerState.EXITED, ContainerState.CREATED})
 _MOST_BOTS = 10  # whoever starts them faster than they can be stopped must be stopped first
 _GATEWAY_STOP_TIMEOUT_S = 30.0  # Docker's own default is 10 s; the gateway's Java program takes longer to say goodbye
 
 
-def _stop_the_bot(desk: Desk, progress: Progress) -> Outcome:
-    presence = find_bot(desk.settings)
+def _stop_the_bot(desk: Desk, progress: Progress, *, is_all: bool) -> Outcome:
+    """Stop the bot, or the several that were started by hand; say of each what it was before it was stopped.
+
+    Args:
+        desk: What the step works with.
+        progress: Holds what was stopped already, with the supervisor that a person's stop ends first.
+        is_all: Whether nothing else is stopped after it: then what goes on running is said with it.
+    """
+    settings = desk.settings
+    presence = find_bot(settings)
     if presence.is_unknown:
         raise StartupFailure(
             FailureWord.BOT_ALREADY_RUNNING,
             f"It cannot be told whether the bot runs: {presence.detail}",
             next_action="Look at that process as its owner; end it if it is this instance's bot.",
         )
-    stopped: list[str] = []
-    all_in_time = True
+    stopped: list[Stopped] = []
     # One, as a rule; several where somebody started more by hand.
     while presence.found is not None and len(stopped) < _MOST_BOTS:
-        who, uptime = presence.found.who, format_duration(presence.found.uptime_s)
-        desk.show(f"asking {who} to end (at most {desk.settings.bot_stop_timeout_s:g} s)")
-        outcome = stop_bot(
-            desk.settings, presence.found, timeout_s=desk.settings.bot_stop_timeout_s, on_progress=desk.show
-        )
+        found, looked_at = presence.found, desk.clock.now()
+        desk.show(f"asking {found.who} to end (at most {settings.bot_stop_timeout_s:g} s)")
+        outcome = stop_bot(settings, found, timeout_s=settings.bot_stop_timeout_s, on_progress=desk.show)
         if not outcome.is_gone:
             break
-        how = "left in order" if outcome.in_time else "did not leave in time and was killed"
-        desk.tell(
-            Severity.INFO if outcome.in_time else Severity.WARNING,
-            "Bot stopped",
-            f"The bot, {who}, {how} after {uptime}.",
-            cause="BOT_STOPPED",
-            next_action="Nothing to do.",
-        )
-        stopped.append(f"{who} {how}")
-        all_in_time = all_in_time and outcome.in_time
-        presence = find_bot(desk.settings)
+        one = build_stopped_bot(found, looked_at, in_time=outcome.in_time)
+        stopped.append(one)
+        presence = find_bot(settings)
+        tell_bot_stopped(desk.tell, one, still_running=find_still_running(desk.runtime) if is_all else ())
     if presence.found is not None:
         raise StartupFailure(
             FailureWord.INTERNAL_ERROR,
             f"The bot, {presence.found.who}, still runs after it was stopped.",
-            next_action="Look at that process: it may be stuck, another user's, or started anew by something else.",
+            next_action="Look at that process: it may be stuck, another user's, or started again by something else.",
         )
+    progress = dataclasses.replace(
+        progress,
+        stopped=(*progress.stopped, *stopped),
+        still_running=find_still_running(desk.runtime) if is_all else (),
+    )
     return Outcome(
         progress=progress,
-        detail="; ".join(stopped) or "no bot was running",
-        status=StepStatus.OK if all_in_time else StepStatus.WARN,
+        detail=_describe_stopped(progress),
+        status=StepStatus.WARN if any(one.in_time is False for one in progress.stopped) else StepStatus.OK,
     )
+
+
+def _describe_stopped(progress: Progress) -> str:
+    said = [str(one) for one in progress.stopped]
+    if not any(one.what == "bot" for one in progress.stopped):
+        said.insert(0, "no bot was running")
+    return "; ".join([*said, *_describe_rest(progress.still_running)])
+
+
+def _describe_rest(still_running: tuple[str, ...]) -> list[str]:
+    return [f"still running: {', '.join(still_running)}"] if still_running else []
+
+
+def tell_bot_stopped(tell: Tell, stopped: Stopped, *, still_running: tuple[str, ...]) -> None:
+    """The alert about a bot that was stopped."""
+    rest = f" Still running: {', '.join(still_running)}." if still_running else ""
+    tell(
+        Severity.WARNING if stopped.in_time is False else Severity.INFO,
+        "Bot stopped",
+        stopped.sentence + rest,
+        cause="BOT_STOPPED",
+        next_action="Nothing to do if it was meant; `inv startup` starts again. Open positions stay as they are.",
+    )
+
+
+def find_still_running(runtime: Runtime) -> tuple[str, ...]:
+    """What of the system runs beside the bot: the gateway, whoever runs it. Unknown counts as running, and says so."""
+    try:
+        status = runtime.probe()
+    except StartupFailure as failure:
+        return (f"perhaps the gateway ({failure.message})",)
+    name = runtime.container_name or f"the {runtime.kind} gateway"
+    if runtime.kind is GatewayRuntime.EXTERNAL:
+        return (f"{name}, which somebody else runs",)
+    if status.state in _DOWN:
+        return ()
+    return (name if status.state is ContainerState.RUNNING else f"{name} ({status.state})",)
 
 
 def _stop_the_gateway(desk: Desk, progress: Progress) -> Outcome:
     runtime = desk.runtime
     if runtime.kind is GatewayRuntime.EXTERNAL:
+        progress = dataclasses.replace(progress, still_running=find_still_running(runtime))
         return Outcome(progress=progress, detail="somebody else runs the gateway; left alone", status=StepStatus.SKIP)
-    if runtime.probe().state in {ContainerState.MISSING, ContainerState.EXITED, ContainerState.CREATED}:
+    before = runtime.probe()
+    if before.state in _DOWN:
         return Outcome(progress=progress, detail="the gateway was not running")
     name = _name_gateway(desk)
     desk.show(f"stopping {name}")
+    looked_at = desk.clock.now()
     left = runtime.stop_unless_used(timeout_s=_GATEWAY_STOP_TIMEOUT_S, on_progress=desk.show)
     if left.users:
         detail = f"{name} is left running, for it is in use: {_list_users(left.users)}"
+        progress = dataclasses.replace(progress, still_running=(name,))
         return Outcome(progress=progress, detail=detail, status=StepStatus.SKIP)
     _make_sure_it_is_down(desk)
-    return Outcome(progress=progress, detail=f"{name} stopped" + ("" if left.in_time else " (by force)"))
+    return _say_gateway_stopped(desk, progress, before, looked_at, in_time=left.in_time)
+
+
+def _say_gateway_stopped(
+    desk: Desk, progress: Progress, before: GatewayStatus, looked_at: datetime, *, in_time: bool, under: str = ""
+) -> Outcome:
+    """What was stopped, as it was found before, in the report and in an alert."""
+    since = before.started_at
+    stopped = Stopped(
+        what="gateway",
+        who=desk.runtime.container_name or desk.runtime.kind.value,
+        since=since,
+        uptime_s=None if since is None else (looked_at - since).total_seconds(),
+        in_time=in_time,
+    )
+    desk.tell(
+        Severity.WARNING if under else Severity.INFO,
+        "Gateway stopped",
+        stopped.sentence + (f" It was stopped under {under}." if under else ""),
+        cause="GATEWAY_STOPPED",
+        next_action="Nothing to do if it was meant; its next start may ask for a new login.",
+    )
+    return Outcome(
+        progress=dataclasses.replace(progress, stopped=(*progress.stopped, stopped)),
+        detail=f"{stopped}" + (f": stopped, under {under}" if under else ""),
+        status=StepStatus.WARN if under else StepStatus.OK,
+    )
 
 
 def _name_gateway(desk: Desk) -> str:
@@ -134,17 +209,15 @@ def _gateway_down(desk: Desk, progress: Progress) -> Outcome:
 
 def _gateway_down_by_force(desk: Desk, progress: Progress) -> Outcome:
     _refuse_external(desk)
-    if desk.runtime.probe().state in {ContainerState.MISSING, ContainerState.EXITED, ContainerState.CREATED}:
+    before = desk.runtime.probe()
+    if before.state in _DOWN:
         return Outcome(progress=progress, detail="the gateway was not running")
+    looked_at = desk.clock.now()
     users = desk.runtime.find_users()
     in_time = desk.runtime.stop(timeout_s=_GATEWAY_STOP_TIMEOUT_S)
     _make_sure_it_is_down(desk)
-    under = f", under {_list_users(users)}" if users else ""
-    return Outcome(
-        progress=progress,
-        detail=f"{_name_gateway(desk)} stopped{under}" + ("" if in_time else " (by force)"),
-        status=StepStatus.WARN if users else StepStatus.OK,
-    )
+    under = _list_users(users)
+    return _say_gateway_stopped(desk, progress, before, looked_at, in_time=in_time, under=under)
 
 
 def _gateway_restart(desk: Desk, progress: Progress) -> Outcome:
@@ -173,7 +246,8 @@ def _gateway_restart_by_force(desk: Desk, progress: Progress) -> Outcome:
     return Outcome(progress=dataclasses.replace(progress, gateway_launched=True), detail=f"{name} restarted")
 
 
-BOT_STOP = Step(name="bot.stop", state=State.INITIALIZING, act=_stop_the_bot)
+BOT_STOP = Step(name="bot.stop", state=State.INITIALIZING, act=functools.partial(_stop_the_bot, is_all=True))
+BOT_STOP_FIRST = dataclasses.replace(BOT_STOP, act=functools.partial(_stop_the_bot, is_all=False))
 GATEWAY_STOP = Step(name="gateway.stop", state=State.INITIALIZING, act=_stop_the_gateway)
 GATEWAY_DOWN = Step(name="gateway.down", state=State.INITIALIZING, act=_gateway_down)
 GATEWAY_RESTART = Step(name="gateway.restart", state=State.GATEWAY_STARTING, act=_gateway_restart)

@@ -32,7 +32,7 @@ from orchestration.preflight import (
     run_checks,
 )
 from orchestration.redaction import mask_account
-from orchestration.report import Progress, StepStatus, describe_remedy
+from orchestration.report import Progress, StepStatus, build_stopped_bot, describe_remedy
 from orchestration.settings import BotRuntime, GatewayRuntime
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def preflight(desk: Desk, progress: Progress) -> Outcome:
         desk.log.info("check %s: %s: %s", check.name, check.status, check.detail)
     raise_first_failure(checks)
     if desk.replaces_bot:
-        _stop_running_bot(desk)
+        progress = _stop_running_bot(desk, progress)
     warnings = tuple(
         f"{check.name}: {check.detail}"
         for check in checks
@@ -166,7 +166,7 @@ def _tell_fallback(desk: Desk, plan: "GameplanInForce", word: FallbackWord) -> N
 def bot_start(desk: Desk, progress: Progress) -> Outcome:
     """B: start the bot on the plan in force, and see that it is up."""
     if desk.replaces_bot:
-        _stop_running_bot(desk)
+        progress = _stop_running_bot(desk, progress)
     # Looked at again, right before the launch, whatever was found minutes ago.
     presence = find_bot(desk.settings)
     raise_first_failure((check_bot_absent(presence, adopts_bot=desk.supervises),))
@@ -182,7 +182,7 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
         raise AssertionError("no bot without a validated gateway and a plan in force")
     address = _locate_gateway(desk)
     if presence.found is not None:
-        adopted = _adopt_or_stop(desk, presence.found, plan, address)
+        progress, adopted = _adopt_or_stop(desk, progress, presence.found, plan, address)
         if adopted is not None:
             return Outcome(
                 progress=dataclasses.replace(progress, bot=adopted),
@@ -251,7 +251,8 @@ def look_before_launch(desk: Desk, progress: Progress, plan: "GameplanInForce") 
     validated_s = progress.gateway_validated_s
     if validated_s is not None and desk.clock.monotonic_s() - validated_s > GATEWAY_VALIDATION_MAX_AGE_S:
         desk.show("validating the gateway once more, right before the launch")
-        check_ready_now(desk.runtime, desk.settings, clock=desk.clock, probe=desk.probe)
+        # Its API is what counts now: whether a health check has to pass was decided when it was validated.
+        check_ready_now(desk.runtime, desk.settings, clock=desk.clock, probe=desk.probe, requires_health_check=False)
     refuse_outdated(plan, desk.settings, clock=desk.clock)  # last: midnight can pass during the look at the gateway
 
 
@@ -293,7 +294,9 @@ def _locate_gateway(desk: Desk) -> InnerAddress:
     return InnerAddress(host=settings.gateway_host, port=settings.gateway_port, network="")
 
 
-def _adopt_or_stop(desk: Desk, found: FoundBot, plan: "GameplanInForce", address: InnerAddress) -> BotRunning | None:
+def _adopt_or_stop(
+    desk: Desk, progress: Progress, found: FoundBot, plan: "GameplanInForce", address: InnerAddress
+) -> tuple[Progress, BotRunning | None]:
     """W4: keep the bot that runs if it is just the one that would be started; otherwise stop it in order."""
     reason = why_not_adopted(
         found,
@@ -313,10 +316,9 @@ def _adopt_or_stop(desk: Desk, found: FoundBot, plan: "GameplanInForce", address
             cause="BOT_ADOPTED",
             next_action="Nothing to do; `inv logs --of bot -f` shows what it does.",
         )
-        return adopt_bot(found.record, desk.settings)
+        return progress, adopt_bot(found.record, desk.settings)
     desk.show(f"the bot of an earlier run, {found.who}, is started anew: {reason}")
-    _stop_running_bot(desk)
-    return None
+    return _stop_running_bot(desk, progress), None
 
 
 def _judge_gateway(desk: Desk, progress: Progress, gateway: GatewayReady) -> Outcome:
@@ -383,14 +385,17 @@ def _tell_event(desk: Desk, event: WaitEvent) -> None:
     )
 
 
-def _stop_running_bot(desk: Desk) -> None:
+def _stop_running_bot(desk: Desk, progress: Progress) -> Progress:
+    """Stop the bot that runs; the report says which one that was, as it was found before."""
     presence = find_bot(desk.settings)
     if presence.found is None:
-        return
+        return progress
+    looked_at = desk.clock.now()
     desk.show(f"stopping the running bot ({presence.found.who})")
     outcome = stop_bot(desk.settings, presence.found, timeout_s=desk.settings.bot_stop_timeout_s, on_progress=desk.show)
-    how = "left in order" if outcome.in_time else "had to be killed"
-    desk.log.info("the running bot, %s, %s", presence.found.who, how)
+    stopped = build_stopped_bot(presence.found, looked_at, in_time=outcome.in_time)
+    desk.log.info("%s", stopped)
+    return dataclasses.replace(progress, stopped=(*progress.stopped, stopped))
 
 
 def _leave_other_runtime(desk: Desk) -> None:

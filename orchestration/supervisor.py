@@ -7,29 +7,31 @@ it looks anyway. What is judged, and how, stands in `orchestration.supervision`;
 import logging
 import os
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestration.alerts.alert import Severity
 from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
 from orchestration.bot.find import find_bot
-from orchestration.bot.members import note_workers
 from orchestration.bot.notify import NotifyReceiver
 from orchestration.bot.output import read_bot_lines
 from orchestration.bot.record import BotRecord
-from orchestration.bot.stop import end_members, stop_bot
+from orchestration.bot.stop import end_marked_processes, stop_bot
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.gateway.acts import StopReason
 from orchestration.gateway.runtime import Runtime, Start
+from orchestration.gateway.wait import GatewayReady
 from orchestration.hostnotify import HostNotifier
 from orchestration.journal import Journal
 from orchestration.logs import cut_back
 from orchestration.lookout import Lookout
 from orchestration.preflight import LOCK_FILE
-from orchestration.report import Report
+from orchestration.report import Report, Stopped, build_stopped_bot, build_stopped_json
 from orchestration.settings import Settings
-from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, decide
+from orchestration.shutdown import find_still_running
+from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, Stage, decide
 from orchestration.system.clock import Clock
 from orchestration.system.lock import LockHeldError, hold_lock
 from orchestration.system.signals import Requests
@@ -102,12 +104,20 @@ class Supervisor:
         record: The bot; None where a monitor finds none yet.
         requests: What signals ask for.
         receiver: What listens to the bot already; None where that is still to come about.
+        validated: The gateway as the start has just validated it; None for a monitor.
     """
 
     def __init__(
-        self, post: Post, record: BotRecord | None, requests: Requests, *, receiver: NotifyReceiver | None = None
+        self,
+        post: Post,
+        record: BotRecord | None,
+        requests: Requests,
+        *,
+        receiver: NotifyReceiver | None = None,
+        validated: GatewayReady | None = None,
     ) -> None:
         self._post = post
+        self._validated = validated
         self._requests = requests
         self._record = record
         self._receiver = receiver
@@ -115,10 +125,10 @@ class Supervisor:
         self._rules = Rules.from_settings(post.settings, owns_bot=post.restart is not None)
         self._pinged_s = float("-inf")
         self._gateway_start: Start | None = None
-        watcher = "monitor" if post.restart is None else "supervisor"
+        self._watcher = "monitor" if post.restart is None else "supervisor"
         interval_s = post.settings.monitor_interval_s
         self._book = WatchBook(
-            post.journal, run_id=post.run_id, watcher=watcher, interval_s=interval_s, clock=post.clock
+            post.journal, run_id=post.run_id, watcher=self._watcher, interval_s=interval_s, clock=post.clock
         )
 
     def run(self) -> int:
@@ -133,7 +143,7 @@ class Supervisor:
 
     def _watch(self) -> ExitCode:
         post = self._post
-        with Lookout(post.settings, post.runtime, clock=post.clock) as lookout:
+        with Lookout(post.settings, post.runtime, clock=post.clock, validated=self._validated) as lookout:
             self._requests.wake = lookout.wake
             if self._record is not None:
                 lookout.watch_bot(self._record, self._receiver)
@@ -189,7 +199,7 @@ class Supervisor:
                 pass  # stay: the machine says when it is time for the next plan
             case Action.END_FAILED:
                 self._stop_bot(lookout)
-                end_members(self._post.settings, self._record)
+                end_marked_processes(self._post.settings)
                 return ExitCode.FAILURE
             case Action.END_78:
                 self._stop_bot(lookout)
@@ -203,9 +213,11 @@ class Supervisor:
         restart = self._post.restart
         if restart is None:
             return None
-        self._stop_bot(lookout)
+        stopped = self._stop_bot(lookout)
         report = restart()
         if report.failure is FailureWord.INTERRUPTED:
+            self._post.watching.close()
+            self._say_what_was_stopped(stopped, self._requests.ended_by or "a signal")
             return ExitCode.SUCCESS
         if report.progress.bot is None:
             return ExitCode.FAILURE
@@ -215,11 +227,40 @@ class Supervisor:
         return None
 
     def _end_in_order(self, lookout: Lookout, signal_name: str) -> ExitCode:
-        self._post.log.info("%s: ending in order", signal_name)
+        self._post.log.info("%s: stopping as asked", signal_name)
+        stopped = None
         if self._post.restart is not None:
             self._post.host.say_stopping("stopping the bot")
-            self._stop_bot(lookout)
+            stopped = self._stop_bot(lookout)
+        self._post.watching.close()
+        self._say_what_was_stopped(stopped, signal_name)
         return ExitCode.SUCCESS
+
+    def _say_what_was_stopped(self, stopped: Stopped | None, signal_name: str) -> None:
+        """The last words of an ordered end: what was stopped, as it was found before, and what goes on running."""
+        post = self._post
+        owns_bot = post.restart is not None
+        running = list(find_still_running(post.runtime))
+        left = find_bot(post.settings).found
+        if left is not None:
+            running.insert(0, f"the bot ({left.who}), which nothing watches now")
+        rest = f" Still running: {', '.join(running)}." if running else ""
+        asked = "Ctrl-C" if signal_name == "SIGINT" else signal_name
+        bot = "No bot was running." if stopped is None and left is None else "" if stopped is None else stopped.sentence
+        is_bad = owns_bot and (left is not None or (stopped is not None and stopped.in_time is False))
+        self._tell(
+            Notice(
+                severity=Severity.WARNING if is_bad else Severity.INFO,
+                kind=IncidentKind.SUPERVISION_ENDED if stopped is None else IncidentKind.BOT_STOPPED,
+                stage=Stage.EVENT,
+                title="Supervision ended" if stopped is None else "Bot stopped",
+                message=f"The {self._watcher} was asked to end ({asked}). {bot}".rstrip() + rest,
+                next_action="Nothing to do if it was meant; `inv startup` starts again."
+                + (" `inv shutdown` also stops what still runs." if running else ""),
+                incident=f"{self._watcher}_ended",
+            ),
+            facts={} if stopped is None else build_stopped_json(stopped),
+        )
 
     def _end_after_mistake(self, error: Exception) -> ExitCode:
         """Say it, stop the bot in order, and end as a failure: the service manager runs everything anew."""
@@ -241,13 +282,15 @@ class Supervisor:
             self._stop_bot(None)
         return ExitCode.FAILURE
 
-    def _stop_bot(self, lookout: Lookout | None) -> None:
+    def _stop_bot(self, lookout: Lookout | None) -> Stopped | None:
+        """Stop the bot. Returns what was stopped, as it was found before; None if there was none or it still runs."""
         post = self._post
         if lookout is not None:
             lookout.expect_end()
         presence = find_bot(post.settings)
         if presence.found is None:
-            return
+            return None
+        looked_at = post.clock.now()
         self._book.note_bot_stopped()
         try:
             outcome = stop_bot(
@@ -259,9 +302,10 @@ class Supervisor:
         except StartupFailure as failure:
             # Of a container: no engine, no container; one that outlives its engine is found by the next start.
             post.log.error("the bot could not be stopped: %s", failure)  # noqa: TRY400 - no mistake of ours
-            return
-        how = "left in order" if outcome.in_time else "did not leave in time and was killed"
-        post.log.info("the bot, %s, %s", presence.found.who, how)
+            return None
+        stopped = build_stopped_bot(presence.found, looked_at, in_time=outcome.in_time)
+        post.log.info("%s", stopped)
+        return stopped if outcome.is_gone else None
 
     def _restart_gateway(self) -> None:
         post = self._post
@@ -310,14 +354,12 @@ class Supervisor:
         if decision.is_well:
             post.delivery.ping(Ping.SUCCESS, exit_code=0)
         post.delivery.resume_sending()
-        if self._record is not None and post.restart is not None:
-            note_workers(post.settings, self._record)
         if self._record is not None and self._record.log is not None:
             limit_bytes = post.settings.bot_log_max_mb * _BYTES_PER_MB
             if cut_back(self._record.log, limit_bytes=limit_bytes):
                 post.log.info("the bot's log was cut back: %s", self._record.log)
 
-    def _tell(self, notice: Notice) -> None:
+    def _tell(self, notice: Notice, *, facts: Mapping[str, Any] | None = None) -> None:
         post = self._post
         evidence: tuple[str, ...] = ()
         if notice.kind is IncidentKind.BOT_ENDED and self._record is not None:
@@ -328,6 +370,7 @@ class Supervisor:
             "severity": notice.severity,
             "title": notice.title,
             "message": notice.message,
+            **(facts or {}),
         }
         post.journal.add_event(post.run_id, notice.kind, detail)
         post.watching.tell(notice)

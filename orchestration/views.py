@@ -13,9 +13,15 @@ from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
     from orchestration.gateway.api import ApiProbe
     from orchestration.hostservice.service import HostServiceStatus
+    from orchestration.journal import JournalReader, ReportedEvent, RunRecord
     from orchestration.status import GatewayLook, Status
+
+_MOST_EVENTS = 100  # of supervision, in `inv history`; a report has all of them
 
 
 def config(*, as_json: bool) -> int:
@@ -180,6 +186,7 @@ def history(*, limit: int, as_json: bool) -> int:
         return int(ExitCode.FAILURE)
     journal = JournalReader(settings.state_dir / JOURNAL_FILE)
     runs = journal.read_runs(limit)
+    events = [] if journal.problem else _read_supervision(journal, runs)
     if journal.problem:
         console.warn(journal.problem)
     if as_json:
@@ -188,32 +195,69 @@ def history(*, limit: int, as_json: bool) -> int:
                 "instance": settings.instance,
                 "problem": journal.problem,
                 "runs": [dataclasses.asdict(run) for run in runs],
+                "supervision": [_build_event_json(event) for event in events],
             }
         )
         return int(ExitCode.FAILURE if journal.problem else ExitCode.SUCCESS)
     if journal.problem:
         return int(ExitCode.FAILURE)
-    if not runs:
+    if not runs and not events:
         console.print_line("no runs yet")
         return int(ExitCode.SUCCESS)
-    rows = []
+    rows: list[tuple[datetime, tuple[str, ...]]] = [(event.at, _build_event_row(event)) for event in events]
     for run in runs:
         word = run.failure or run.fallback or ""
         waiting = sum(alert.delivery == "pending" for alert in run.alerts)
         alerts = f"{len(run.alerts)}" + (f" ({waiting} not sent yet)" if waiting else "")
-        rows.append(
-            (
-                console.describe_moment(run.started_at),
-                run.kind,
-                f"{run.result or 'not ended'} {word}".strip(),
-                "" if run.exit_code is None else str(run.exit_code),
-                "" if run.duration_s is None else f"{run.duration_s:.1f} s",
-                alerts,
-                run.message or "",
-            )
+        row = (
+            console.describe_moment(run.started_at),
+            run.kind,
+            f"{run.result or 'not ended'} {word}".strip(),
+            "" if run.exit_code is None else str(run.exit_code),
+            "" if run.duration_s is None else f"{run.duration_s:.1f} s",
+            alerts,
+            run.message or "",
         )
-    console.print_table(("started", "command", "result", "code", "took", "alerts", ""), rows)
+        rows.append((run.started_at, row))
+    rows.sort(key=lambda row: row[0], reverse=True)
+    console.print_table(("started", "command", "result", "code", "took", "alerts", ""), [row for _, row in rows])
     return int(ExitCode.SUCCESS)
+
+
+def _read_supervision(journal: "JournalReader", runs: "Sequence[RunRecord]") -> "list[ReportedEvent]":
+    """What watchers wrote down since the oldest of the runs shown: incidents, what was done about them, ends."""
+    since = min((run.started_at for run in runs), default=None)
+    return [event for event in journal.read_events(since, _MOST_EVENTS) if _describe_event(event)[0]]
+
+
+def _describe_event(event: "ReportedEvent") -> tuple[str, str]:
+    """What happened in a word or two, and in a sentence; nothing for what is not about supervision."""
+    detail = event.detail
+    if event.kind == "watch_began":
+        return "began", f"process {detail.get('pid')} watches"
+    if event.kind == "watch_ended":
+        ended_by = f" ({detail['ended_by']})" if detail.get("ended_by") else ""
+        return "ended", f"with exit code {detail.get('exit_code')}{ended_by}"
+    title = str(detail.get("title", "")) if detail.get("incident") else ""
+    return title, str(detail.get("message", ""))
+
+
+def _build_event_row(event: "ReportedEvent") -> tuple[str, ...]:
+    title, message = _describe_event(event)
+    watcher = str(event.detail.get("watcher", "supervision"))
+    return (console.describe_moment(event.at), watcher, title, "", "", "", message)
+
+
+def _build_event_json(event: "ReportedEvent") -> dict[str, object]:
+    title, message = _describe_event(event)
+    return {
+        "at": event.at.isoformat(),
+        "run_id": event.run_id,
+        "kind": event.kind,
+        "stage": event.detail.get("stage"),
+        "title": title,
+        "message": message,
+    }
 
 
 def load_settings_or_explain(

@@ -2,7 +2,7 @@
 
 from collections import deque
 from datetime import datetime
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING, TextIO
 
 from orchestration.redaction import mask_account
 from orchestration.report import format_duration
@@ -41,8 +41,7 @@ class PlainWatch:
 
     def tell(self, notice: Notice) -> None:
         """See `Watching.tell`."""
-        then = f" Next: {notice.next_action}" if notice.next_action else ""
-        self._line(f"{notice.severity}: {notice.title}: {notice.message}{then}")
+        print_notice(self._stream, notice)
 
     def close(self) -> None:
         """See `Watching.close`."""
@@ -50,6 +49,13 @@ class PlainWatch:
     def _line(self, text: str) -> None:
         self._stream.write(text + "\n")
         self._stream.flush()
+
+
+def print_notice(stream: IO[str], notice: Notice) -> None:
+    """One line for a notice."""
+    then = f" Next: {notice.next_action}" if notice.next_action else ""
+    stream.write(f"{notice.severity}: {notice.title}: {notice.message}{then}\n")
+    stream.flush()
 
 
 class LiveWatch:
@@ -62,6 +68,7 @@ class LiveWatch:
         self._settings = settings
         self._farewell = "stops the bot in order and ends the watch" if owns_bot else "ends the watch; the bot stays"
         self._live: Live | None = None
+        self._is_closed = False
         self._looked: tuple[Observation, Decision] | None = None
         self._notices: deque[tuple[datetime, Notice]] = deque(maxlen=_KEPT_NOTICES)
         self._began = datetime.now().astimezone()
@@ -70,6 +77,7 @@ class LiveWatch:
         """See `Watching.look`."""
         from rich.live import Live
 
+        self._is_closed = False
         self._looked = (observation, decision)
         if self._live is None:
             self._live = Live(
@@ -78,11 +86,15 @@ class LiveWatch:
             self._live.start()
 
     def tell(self, notice: Notice) -> None:
-        """See `Watching.tell`."""
-        self._notices.append((datetime.now().astimezone(), notice))
+        """See `Watching.tell`. What is told once the view is closed is a line below it: the last words."""
+        if self._is_closed:
+            print_notice(self._console.file, notice)
+        else:
+            self._notices.append((datetime.now().astimezone(), notice))
 
     def close(self) -> None:
         """See `Watching.close`. The next look opens it again."""
+        self._is_closed = True
         if self._live is not None:
             self._live.stop()
             self._live = None

@@ -1,6 +1,7 @@
-"""Tests that need a Docker Engine skip with a reason where there is none, and fail there in CI.
+"""Which tests run, and how: `pytest` alone runs the unit and integration tests, in parallel.
 
-Those on a whole Linux host build one and reboot it, for a quarter of an hour: they run when they are asked for.
+Tests that need a Docker Engine, and those on a whole Linux host, run when they are asked for. They skip with a reason
+where there is no engine, and fail there in CI.
 """
 
 import functools
@@ -8,7 +9,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -22,6 +24,11 @@ sys.dont_write_bytecode = False
 hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.load_profile("project")
 
+_HERE = Path(__file__).resolve().parent
+_RUN_IN_PARALLEL = {_HERE.parent, _HERE, _HERE / "integration"}
+_WORKERS = 3 * (os.cpu_count() or 1)
+# Marker and folder of what takes a quarter of an hour or more, and an engine.
+_ON_DEMAND = {"docker": "e2e", "rackmount": "rackmount"}
 _LOOK_TIMEOUT_S = 20
 _LEAST_ENGINE = 25  # fast health checks while a container starts
 
@@ -43,14 +50,39 @@ def _what_the_engine_lacks() -> str:
     return ""
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the tests on a whole host out, unless the command line names their marker or their folder."""
-    is_asked = "rackmount" in config.option.markexpr or any("rackmount" in str(one) for one in config.args)
-    if is_asked:
-        return
-    for item in items:
-        if item.get_closest_marker("rackmount") is not None:
-            item.add_marker(pytest.mark.skip(reason="takes a quarter of an hour: pytest -m rackmount"))
+def choose_tests(arguments: Iterable[str], markers: str) -> tuple[str, bool]:
+    """Which tests are meant by a command line, and whether to run them in parallel.
+
+    Those on an engine or a whole host are left out unless their marker, their folder or a single test is named. Most
+    integration tests nearly always wait for something: they run in parallel, unless files are named; one process begins
+    sooner than many.
+
+    Args:
+        arguments: The paths it names, or the default ones.
+        markers: What it says with `-m`.
+
+    Returns:
+        The expression for `-m`, and whether to run in parallel.
+    """
+    paths = [str(argument) for argument in arguments]
+    is_single = any("::" in path for path in paths)
+    left_out = [
+        marker
+        for marker, folder in _ON_DEMAND.items()
+        if marker not in markers and not is_single and not any(f"tests/{folder}" in path for path in paths)
+    ]
+    given = [f"({markers})"] if markers else []
+    is_parallel = len(left_out) == len(_ON_DEMAND) and bool({Path(path).resolve() for path in paths} & _RUN_IN_PARALLEL)
+    return " and ".join([*given, *(f"not {marker}" for marker in left_out)]), is_parallel
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    config.option.markexpr, is_parallel = choose_tests(map(str, config.args), config.option.markexpr)
+    may_choose = getattr(config.option, "numprocesses", 0) is None and not config.option.usepdb
+    if is_parallel and may_choose and not hasattr(config, "workerinput"):
+        config.option.numprocesses = _WORKERS
+        config.option.dist = "worksteal"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

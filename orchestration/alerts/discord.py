@@ -5,7 +5,6 @@ written in Python, says its staff); UTF-16 units, as its desktop client counts, 
 UTF-16 units, so that a text fits either way.
 """
 
-import ipaddress
 import re
 import unicodedata
 import urllib.parse
@@ -14,6 +13,7 @@ from typing import Any
 
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.settings import Secret
+from orchestration.settings.hosts import is_loopback
 
 TITLE_LIMIT = 256
 DESCRIPTION_LIMIT = 4096
@@ -123,19 +123,9 @@ def address_problem(url: str) -> str | None:
         return "is malformed: it must begin with https://HOST/"
     if parts.username is not None or parts.password is not None:
         return "is malformed: a user or password before the host's name is not supported"
-    if parts.scheme == "http" and not is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host, takes_shorthand=False):
         return "must begin with https:// (http is for loopback only: everybody on the way could read it)"
     return None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine itself, judged without asking any name server."""
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def clean(text: str) -> str:

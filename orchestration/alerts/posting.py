@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from orchestration.alerts.discord import is_loopback
+from orchestration.settings.hosts import is_loopback
 from orchestration.system.clock import Clock
 
 if TYPE_CHECKING:

@@ -1,7 +1,9 @@
 """The tree that is deployed: what git says of it, and its archive."""
 
 import gzip
+import tarfile
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,22 @@ from orchestration.system.commands import CommandNotFoundError, CommandResult, C
 
 _GIT_TIMEOUT_S = 120
 _SHOWN = 10
+_SUBMODULE = "160000"  # git's mode of another repository's commit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submodule:
+    """Another repository's commit within the tree.
+
+    Attributes:
+        path: Its place in the tree.
+        folder: Where it is checked out.
+        commit: The commit that the tree names.
+    """
+
+    path: str
+    folder: Path
+    commit: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,22 +39,25 @@ class Checkout:
         folder: Where it lies.
         commit: Its whole commit id.
         subject: The commit's first line.
-        files: Its files; see `release.Files`.
+        files: Its files, those of submodules included; see `release.Files`.
+        submodules: Its submodules, and theirs.
     """
 
     folder: Path
     commit: str
     subject: str
     files: dict[str, str]
+    submodules: tuple[Submodule, ...] = ()
 
 
 def read_checkout(folder: Path, commands: Commands) -> Checkout:
     """What is to be deployed: the last commit, if nothing lies beside it.
 
     Raises:
-        DeployError: The tree is not committed, or is no checkout.
+        DeployError: The tree is not committed, or is no checkout, or a submodule is not checked out.
     """
-    lines = _git(folder, commands, "status", "--porcelain=v1", "--untracked-files=normal").stdout.splitlines()
+    status = ("status", "--porcelain=v1", "--untracked-files=normal", "--ignore-submodules=none")
+    lines = _git(folder, commands, *status).stdout.splitlines()
     if lines:
         more = (f"… and {len(lines) - _SHOWN} more",) if len(lines) > _SHOWN else ()
         raise DeployError(
@@ -46,13 +67,50 @@ def read_checkout(folder: Path, commands: Commands) -> Checkout:
         )
     commit, _, subject = _git(folder, commands, "log", "-1", "--format=%H %s").stdout.strip().partition(" ")
     files = parse_tree(_git(folder, commands, "ls-tree", "-r", "-z", commit).stdout)
-    return Checkout(folder=folder, commit=commit, subject=subject, files=files)
+    submodules = tuple(_find_submodules(folder, files, commands))
+    for submodule in submodules:
+        listed = parse_tree(_git(submodule.folder, commands, "ls-tree", "-r", "-z", submodule.commit).stdout)
+        files |= {f"{submodule.path}/{path}": facts for path, facts in listed.items()}
+    return Checkout(folder=folder, commit=commit, subject=subject, files=files, submodules=submodules)
+
+
+def _find_submodules(
+    folder: Path, files: dict[str, str], commands: Commands, *, prefix: str = ""
+) -> Iterator[Submodule]:
+    """The submodules that a list of files names, and theirs.
+
+    Raises:
+        DeployError: One is not checked out here, or has not the commit that is named.
+    """
+    for path, facts in sorted(files.items()):
+        mode, _, commit = facts.partition(" ")
+        if mode != _SUBMODULE:
+            continue
+        inner, whole = folder / path, f"{prefix}{path}"
+        # Without a `.git` of its own, git would answer for the repository around it.
+        if not (inner / ".git").exists() or not _has_commit(inner, commit, commands):
+            raise DeployError(
+                f"the submodule {whole} is not checked out at {commit[:10]}, and would be an empty folder on the host",
+                next_action="git submodule update --init --recursive",
+            )
+        yield Submodule(path=whole, folder=inner, commit=commit)
+        listed = parse_tree(_git(inner, commands, "ls-tree", "-r", "-z", commit).stdout)
+        yield from _find_submodules(inner, listed, commands, prefix=f"{whole}/")
+
+
+def _has_commit(folder: Path, commit: str, commands: Commands) -> bool:
+    try:
+        _git(folder, commands, "cat-file", "-e", f"{commit}^{{commit}}")
+    except DeployError:
+        return False
+    return True
 
 
 def read_difference(checkout: Checkout, commit: str, commands: Commands) -> tuple[str, ...]:
     """What changes from an earlier commit to this one, as a unified difference; empty if it is not known here."""
     try:
-        shown = _git(checkout.folder, commands, "diff", "--no-color", "--no-ext-diff", commit, checkout.commit)
+        switches = ("--no-color", "--no-ext-diff", "--submodule=diff")
+        shown = _git(checkout.folder, commands, "diff", *switches, commit, checkout.commit)
     except DeployError:
         return ()
     return tuple(shown.stdout.splitlines())
@@ -67,7 +125,19 @@ def build_archive(checkout: Checkout, commands: Commands) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "release.tar")
         _git(checkout.folder, commands, "archive", "--format=tar", f"--output={path}", checkout.commit)
+        for submodule in checkout.submodules:  # which git's archive leaves empty
+            part = Path(folder, "submodule.tar")
+            switches = ("--format=tar", f"--output={part}", f"--prefix={submodule.path}/")
+            _git(submodule.folder, commands, "archive", *switches, submodule.commit)
+            _append(path, part)
         return gzip.compress(path.read_bytes(), compresslevel=6)
+
+
+def _append(path: Path, part: Path) -> None:
+    """Add what one tar archive holds to another one."""
+    with tarfile.open(path, "a") as whole, tarfile.open(part) as added:
+        for member in added:
+            whole.addfile(member, added.extractfile(member) if member.isreg() else None)
 
 
 def build_wheel_archive(folder: Path) -> bytes:
@@ -77,7 +147,6 @@ def build_wheel_archive(folder: Path) -> bytes:
         DeployError: There are none.
     """
     import io
-    import tarfile
 
     wheels = sorted(folder.glob("*.whl")) if folder.is_dir() else []
     if not wheels:

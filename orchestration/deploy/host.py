@@ -37,14 +37,49 @@ for name, text in sent["sources"].items():
     exec(compile(text, name, "exec"), module.__dict__)
 sys.exit(parent.main.main(sent))
 """
-# Holds a lock for as long as somebody says a word each minute; the kernel frees it with the process.
+# Holds a lock for as long as a word comes each minute, and as the path still names the file that is held: one that was
+# deleted, renamed or replaced locks nobody out. The kernel frees it with the process. No symlink is followed.
 LOCK = """
-exec 9>>"$1" || exit 1
-if ! flock -n 9; then head -c 2000 "$1"; echo; exit 75; fi
-: >"$1"; printf '%s\\n' "$2" >"$1"
-echo locked
-while read -r -t 60 _; do :; done
-: >"$1"
+import fcntl, json, os, select, stat, sys
+path, holder = sys.argv[1:3]
+def say(text):
+    print(text, flush=True)
+def is_named():
+    try:
+        now = os.lstat(path)
+    except OSError:
+        return False
+    return (now.st_dev, now.st_ino) == (held.st_dev, held.st_ino)
+while True:
+    try:
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        say(json.dumps({"problem": f"{path} cannot be opened: {error.strerror}"}))
+        sys.exit(1)
+    held = os.fstat(number)
+    if not stat.S_ISREG(held.st_mode):
+        say(json.dumps({"problem": f"{path} is not a file"}))
+        sys.exit(1)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say(os.pread(number, 2000, 0).decode(errors="replace").strip())
+        sys.exit(75)
+    if is_named():
+        break
+    os.close(number)
+os.ftruncate(number, 0)
+os.pwrite(number, holder.encode() + b"\\n", 0)
+say("locked")
+silent_s = 0
+while is_named() and silent_s < 60:
+    silent_s += 1
+    if select.select([0], [], [], 1)[0]:
+        silent_s = 0
+        if not os.read(0, 4096):
+            break
+if is_named():
+    os.ftruncate(number, 0)
 """
 # Runs a release's `inv` for as long as somebody is there: its input ends with the connection.
 FOLLOW = """
@@ -185,12 +220,17 @@ class Host:
         Raises:
             DeployError: Somebody else holds it.
         """
-        argv = ("bash", "-c", LOCK, "deploy-lock", f"{self.base}/shared/.deploy.lock", json.dumps(dict(holder)))
+        argv = ("python3", "-I", "-c", LOCK, f"{self.base}/shared/.deploy.lock", json.dumps(dict(holder)))
         line, held = self.remote.hold(self._as_user(argv), until=_LOCKED)
         if held is not None:
             return held
         try:
             found = json.loads(line)
+            if "problem" in found:
+                raise DeployError(
+                    f"the host's lock cannot be taken: {found['problem']}",
+                    next_action=f"Look at it there, and remove it if nobody deploys: {self.base}/shared.",
+                )
             who = f"{found['by']} since {found['since']} ({found['action']})"
         except (ValueError, KeyError, TypeError):
             who = line or "somebody, just now"

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import traceback
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -115,6 +116,7 @@ class Workflow:
         self.outcome = Outcome(host=host.name, action=action)
         self._tell, self._tell_of_begin = on_step, on_begin
         self.under_way = False
+        self.deploy_id = uuid.uuid4().hex  # by which the host knows, right before it acts, that the lock is still ours
         self._held: Held | None = None
         host.on_step = lambda name, ok, duration_s: self._add(Step(name=name, ok=ok, duration_s=duration_s))
 
@@ -158,7 +160,8 @@ class Workflow:
     @contextlib.contextmanager
     def locked(self, by: str) -> Iterator[None]:
         """Hold the host's lock; an activation that somebody left behind is waited for."""
-        holder = {"by": by, "since": self.clock.now().isoformat(timespec="seconds"), "action": self.outcome.action}
+        since = self.clock.now().isoformat(timespec="seconds")
+        holder = {"by": by, "since": since, "action": self.outcome.action, "deploy_id": self.deploy_id}
         self._held = self.step("lock", lambda: self.host.lock(holder))
         try:
             yield
@@ -174,7 +177,7 @@ class Workflow:
         """
         if self._held is not None and not self._held.is_held:
             raise DeployError(
-                "the host's lock was lost: nothing was heard from here for a minute",
+                "the host's lock was lost: nothing was heard from here for a minute, or its file was removed there",
                 next_action="Deploy again. Nothing that runs was touched.",
             )
 

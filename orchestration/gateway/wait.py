@@ -8,12 +8,13 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.evidence import redact
 from orchestration.gateway import readiness, words
 from orchestration.gateway.accounts import validate_accounts
-from orchestration.gateway.acts import StopReason
+from orchestration.gateway.acts import StopReason, name_start
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.eyes import Eyes, Probe
 from orchestration.gateway.login import NOTHING_READ, LoginReading, read_login
 from orchestration.gateway.readiness import Action, Decision, Memory, Observation, Rules, Sight, WaitEventKind
 from orchestration.gateway.runtime import Runtime
+from orchestration.gateway.seen import GatewayFailure, GatewaySeen
 from orchestration.gateway.windows import Window, parse_windows
 from orchestration.settings import GatewayHealthCheck, GatewayRecovery, GatewayRuntime, Settings
 from orchestration.system.clock import Clock
@@ -70,6 +71,8 @@ class GatewayReady:
         warnings: What is not as it should be, yet no reason to fail (broken data farms).
         container_started_at: When its latest start was; None if not known.
         is_simulated: Whether it is the built-in simulator.
+        start: Which start of it that was (`acts.name_start`).
+        seen: The gateway as it was seen then.
     """
 
     runtime: GatewayRuntime
@@ -83,6 +86,8 @@ class GatewayReady:
     warnings: tuple[str, ...]
     container_started_at: datetime | None
     is_simulated: bool
+    start: str
+    seen: GatewaySeen
 
 
 OnEvent = Callable[[WaitEvent], None]
@@ -115,14 +120,21 @@ def wait_until_ready(
     """
     windows = _parse_reset_windows(settings)
     with Eyes(runtime, settings, clock=clock, probe=probe, windows=windows) as eyes:
-        rules = _build_rules(runtime, settings)
-        if requires_health_check is not None:
-            rules = replace(rules, requires_health_check=requires_health_check)
+        rules = _build_rules(runtime, settings, requires_health_check=requires_health_check)
         return _Wait(runtime, settings, rules, clock=clock, eyes=eyes, on_event=on_event, on_progress=on_progress).run()
 
 
-def check_ready_now(runtime: Runtime, settings: Settings, *, clock: Clock, probe: Probe) -> GatewayReady:
+def check_ready_now(
+    runtime: Runtime, settings: Settings, *, clock: Clock, probe: Probe, requires_health_check: bool | None = None
+) -> GatewayReady:
     """Look once: the gateway is ready now, with the right accounts, or this fails at once. Changes nothing.
+
+    Args:
+        runtime: Who runs the gateway.
+        settings: The configuration.
+        clock: The clock.
+        probe: One look at the API, `api.probe_api`.
+        requires_health_check: As for `wait_until_ready`.
 
     Raises:
         StartupFailure: One of the `GATEWAY_` words, or `DOCKER_UNAVAILABLE`.
@@ -130,7 +142,8 @@ def check_ready_now(runtime: Runtime, settings: Settings, *, clock: Clock, probe
     windows = _parse_reset_windows(settings)
     status = runtime.probe()
     # No restart, no extension: the machine is asked what a wait that ends now would end with.
-    rules = replace(_build_rules(runtime, settings), timeout_s=0.0, twofa_timeout_s=0.0, may_restart=False)
+    rules = _build_rules(runtime, settings, requires_health_check=requires_health_check)
+    rules = replace(rules, timeout_s=0.0, twofa_timeout_s=0.0, may_restart=False)
     memory = Memory(deadline_s=float("-inf"))
     api = None
     if readiness.is_handshake_due(status, NOTHING_READ, memory, 0.0, rules):
@@ -161,20 +174,23 @@ def check_ready_now(runtime: Runtime, settings: Settings, *, clock: Clock, probe
         waited_s=0.0,
         port=settings.gateway_port,
     )
-    raise StartupFailure(
+    not_ready = StartupFailure(
         decision.word or FailureWord.GATEWAY_TIMEOUT,
         f"the gateway is not ready: {said}",
         next_action=failure.next_action,
         evidence=redact((*status.health_log[-1:], *log[-_EVIDENCE_LINES:]), settings.secrets),
     )
+    raise GatewayFailure(not_ready, _build_seen(runtime, observation, memory))
 
 
-def _build_rules(runtime: Runtime, settings: Settings) -> Rules:
+def _build_rules(runtime: Runtime, settings: Settings, *, requires_health_check: bool | None) -> Rules:
+    if requires_health_check is None:
+        requires_health_check = settings.gateway_health_check is GatewayHealthCheck.REQUIRE
     return Rules(
         timeout_s=settings.gateway_health_timeout_s,
         twofa_timeout_s=settings.gateway_twofa_timeout_s,
         may_restart=runtime.can_control and settings.gateway_recovery is GatewayRecovery.RESTART,
-        requires_health_check=settings.gateway_health_check is GatewayHealthCheck.REQUIRE,
+        requires_health_check=requires_health_check,
     )
 
 
@@ -293,7 +309,8 @@ class _Wait:
         if decision.action is Action.STOP_AND_FAIL:
             message += self._stop(word)
         next_action = _HOW_TO_RESTART_A_USED_ONE if self._spared else said.next_action
-        return StartupFailure(word, self._redact((message,))[0], next_action=next_action, evidence=evidence)
+        failure = StartupFailure(word, self._redact((message,))[0], next_action=next_action, evidence=evidence)
+        return GatewayFailure(failure, _build_seen(self._runtime, observation, self._memory))
 
     def _stop(self, word: FailureWord) -> str:
         """Stop a gateway whose attempts would go on without end; what became of it, for the failure's message."""
@@ -318,7 +335,11 @@ def _build_ready(runtime: Runtime, settings: Settings, observation: Observation,
     status, api = observation.status, observation.api
     if api is None or status is None:
         raise AssertionError("ready without an answer")  # the machine cannot decide so
-    accounts = validate_accounts(api.accounts, settings, is_simulated=settings.simulated)
+    seen = _build_seen(runtime, observation, memory)
+    try:
+        accounts = validate_accounts(api.accounts, settings, is_simulated=settings.simulated)
+    except StartupFailure as failure:
+        raise GatewayFailure(failure, seen) from failure
     farms = words.list_farms(observation)
     warnings = [f"data farms are broken: {farms}"] if farms else []
     if status.health is Health.UNHEALTHY and settings.gateway_health_check is GatewayHealthCheck.REQUIRE:
@@ -335,7 +356,13 @@ def _build_ready(runtime: Runtime, settings: Settings, observation: Observation,
         warnings=tuple(warnings),
         container_started_at=status.started_at,
         is_simulated=status.is_simulated,
+        start=name_start(status),
+        seen=seen,
     )
+
+
+def _build_seen(runtime: Runtime, observation: Observation, memory: Memory) -> GatewaySeen:
+    return GatewaySeen.from_look(observation, memory, runtime=runtime.kind, container=runtime.container_name)
 
 
 def _parse_reset_windows(settings: Settings) -> tuple[Window, ...]:

@@ -3,8 +3,9 @@
 import sqlite3
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from orchestration.journal.records import AlertDelivery, RunRecord, fetch_runs
+from orchestration.journal.records import AlertDelivery, RunRecord, fetch_runs, parse_detail
 from orchestration.journal.watchstore import HOUR_S
 
 MOST_ROWS = 10_000  # of events, alerts and spans: 48 hours with something new every 17 seconds
@@ -68,6 +69,11 @@ class ReportedEvent:
     at: datetime
     kind: str
     detail_json: str
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """The document's fields; none where it has none."""
+        return parse_detail(self.detail_json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +190,16 @@ def _fetch_spans(connection: sqlite3.Connection, begin: str) -> tuple[SpanRecord
         )
         for row in reversed(rows)
     )
+
+
+def fetch_events(connection: sqlite3.Connection, since: datetime | None, most: int) -> tuple[ReportedEvent, ...]:
+    """The newest events since then, oldest first.
+
+    Raises:
+        sqlite3.Error: The file cannot be read.
+        ValueError: A time in it is none.
+    """
+    return _fetch_events(connection, "" if since is None else since.isoformat(), _ANY_LATER, most)
 
 
 def _fetch_events(connection: sqlite3.Connection, begin: str, end: str, most: int) -> tuple[ReportedEvent, ...]:

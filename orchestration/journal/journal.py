@@ -8,7 +8,7 @@ from typing import Any
 from orchestration.errors import FailureWord
 from orchestration.journal.outbox import OutboxStore
 from orchestration.journal.reading import JournalReader
-from orchestration.journal.records import AlertDelivery, RunRecord, fetch_runs
+from orchestration.journal.records import AlertDelivery, EventRecord, RunRecord, fetch_last_event, fetch_runs
 from orchestration.journal.store import storable
 from orchestration.journal.watchstore import WatchStore
 from orchestration.system.processes import ProcessIdentity, is_running, read_identity
@@ -120,6 +120,10 @@ class Journal(OutboxStore, WatchStore):
             ),
             None,
         )
+
+    def read_last_event(self, kind: str) -> EventRecord | None:
+        """The newest event of a kind, of whichever run; None if there is none."""
+        return self._read(lambda connection: fetch_last_event(connection, kind), None)
 
     def mark_interrupted_runs(self) -> list[str]:
         """Close the runs whose process is gone without a word (killed, power cut), so that the history is true.

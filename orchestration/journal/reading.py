@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from orchestration.journal.evidence import NO_EVIDENCE, Evidence, fetch_evidence
+from orchestration.journal.evidence import NO_EVIDENCE, Evidence, ReportedEvent, fetch_events, fetch_evidence
 from orchestration.journal.records import (
     PendingAlert,
     RunRecord,
@@ -60,6 +60,10 @@ class JournalReader:
     def read_evidence(self, since: datetime) -> Evidence:
         """What a report is made of: all about the time since `since` (aware, UTC)."""
         return self._ask(lambda connection: fetch_evidence(connection, since), NO_EVIDENCE)
+
+    def read_events(self, since: datetime | None, limit: int) -> list[ReportedEvent]:
+        """The newest `limit` events since then (aware, UTC; None: all), oldest first, of whichever run or watcher."""
+        return self._ask(lambda connection: list(fetch_events(connection, since, limit)), [])
 
     def read_pending_alerts(self) -> list[PendingAlert]:
         """What waits in the outbox, in the order of sending."""

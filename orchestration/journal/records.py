@@ -1,9 +1,11 @@
 """What one reads from the journal: frozen values, and the queries that make them."""
 
+import json
 import sqlite3
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 MOST_OF_A_RUN = 200  # of a run's alerts, and of its events: what a person or a program reads at once
 
@@ -77,6 +79,20 @@ class EventRecord:
     at: datetime
     kind: str
     detail_json: str
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """The document's fields; none where it has none."""
+        return parse_detail(self.detail_json)
+
+
+def parse_detail(detail_json: str) -> dict[str, Any]:
+    """The fields of an event's document; none where it is no object."""
+    try:
+        document = json.loads(detail_json)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,6 +293,18 @@ def _fetch_alerts(connection: sqlite3.Connection, run_id: str, most: int) -> tup
         for row in reversed(rows)
     )
     return alerts, _count_others(connection, "SELECT count(*) FROM alerts WHERE run_id = ?", run_id, rows, most)
+
+
+def fetch_last_event(connection: sqlite3.Connection, kind: str) -> EventRecord | None:
+    """The newest event of a kind, of whichever run; None if there is none.
+
+    Raises:
+        sqlite3.Error: The file cannot be read.
+    """
+    row = connection.execute(
+        "SELECT at, kind, detail_json FROM events WHERE kind = ? ORDER BY id DESC LIMIT 1", (kind,)
+    ).fetchone()
+    return None if row is None else EventRecord(at=datetime.fromisoformat(row[0]), kind=row[1], detail_json=row[2])
 
 
 def _fetch_events(connection: sqlite3.Connection, run_id: str, most: int) -> tuple[tuple[EventRecord, ...], int]:

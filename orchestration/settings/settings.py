@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.errors import FailureWord, StartupFailure
+from orchestration.settings.hosts import reaches_itself
 from orchestration.settings.kinds import Secret, WrongValueError
 from orchestration.settings.sources import (
     find_env_file,
@@ -302,16 +303,13 @@ def _complete(values: dict[str, Any], problems: list[str]) -> None:
         problems.append("TRADING_MODE: 'live' also needs ALLOW_LIVE_TRADING=yes")
     if live and not values["gateway_account"] and "GATEWAY_ACCOUNT" not in wrong:
         problems.append("GATEWAY_ACCOUNT: unset, and live mode requires the account that may be traded")
-    is_contained = values["bot_runtime"] is BotRuntime.DOCKER
-    if is_contained and values["gateway_runtime"] is not GatewayRuntime.DOCKER and _is_loopback(values["gateway_host"]):
+    # From within a container this host's loopback is the container's own.
+    is_elsewhere = values["gateway_runtime"] is not GatewayRuntime.DOCKER and reaches_itself(values["gateway_host"])
+    if values["bot_runtime"] is BotRuntime.DOCKER and is_elsewhere:
         problems.append(
             f"BOT_RUNTIME: 'docker', but no container reaches a gateway at {values['gateway_host']}; "
             "it must be GATEWAY_RUNTIME=docker, or a GATEWAY_HOST that is not this host's loopback"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or host.startswith("127.") or host == "::1"
 
 
 def derive_client_ids(instance: str) -> tuple[int, int]:

@@ -37,6 +37,8 @@ class IncidentKind(StrEnum):
     CLOCK_JUMP = "clock_jump"
     BOT_FINISHED = "bot_finished"
     BOT_SWITCHED = "bot_switched"
+    BOT_STOPPED = "bot_stopped"
+    SUPERVISION_ENDED = "supervision_ended"
 
 
 class Verdict(StrEnum):

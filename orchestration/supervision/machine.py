@@ -8,6 +8,7 @@ it is said by `incidents`; what is done about it by `choices`. docs/explanation/
 from dataclasses import replace
 
 from orchestration.alerts.alert import Severity
+from orchestration.gateway.container import Health
 from orchestration.gateway.readiness import DEAD_GRACE_S, GONE_GRACE_S, Sight
 from orchestration.supervision import gateway_findings as gateway
 from orchestration.supervision.bot_findings import judge_bot, judge_disk
@@ -190,9 +191,14 @@ def _build_status(memory: Memory, observation: Observation, sight: Sight) -> str
         text = f"bot has finished for {memory.day.finished_plan}, waiting for the next plan"
     else:
         text = "bot does not run"
-    parts = [text, _PLAIN_SIGHT.get(sight, "gateway not ready")]
+    is_unasked = sight is Sight.STARTING and observation.api.outcome is None and not _is_health_starting(observation)
+    parts = [text, "gateway not asked yet" if is_unasked else _PLAIN_SIGHT.get(sight, "gateway not ready")]
     titles = [one.title.lower() for one in memory.log.incidents if one.is_told]
     return "; ".join([*parts, *(title for title in titles if title not in parts)])
+
+
+def _is_health_starting(observation: Observation) -> bool:
+    return observation.gateway is not None and observation.gateway.health is Health.STARTING
 
 
 def _choose_next_look(memory: Memory, observation: Observation, sight: Sight, rules: Rules) -> float:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import paramiko
 
@@ -48,29 +49,48 @@ class _Session(paramiko.ServerInterface):  # type: ignore[misc]  # paramiko has 
         return int(paramiko.OPEN_SUCCEEDED)
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        threading.Thread(target=_run, args=(channel, command.decode()), daemon=True).start()
+        channel.command = command.decode()
         return True
+
+
+def _answer_then_run(channel: paramiko.Channel, message: paramiko.Message) -> None:
+    """Answer a request, and only then begin what it asks for: a quick command would else end before it was allowed."""
+    channel._handle_request(message)  # noqa: SLF001 - what the library does with it
+    command = vars(channel).pop("command", None)
+    if command is not None:
+        threading.Thread(target=_run, args=(channel, command), daemon=True).start()
+
+
+class _Transport(paramiko.Transport):  # type: ignore[misc]  # paramiko has no types
+    _channel_handler_table: ClassVar = {
+        **paramiko.Transport._channel_handler_table,  # noqa: SLF001 - as above
+        paramiko.common.MSG_CHANNEL_REQUEST: _answer_then_run,
+    }
 
 
 def _run(channel: paramiko.Channel, command: str) -> None:
     process = subprocess.Popen(
         ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
 
     def feed() -> None:
-        with contextlib.suppress(OSError), process.stdin as stdin:  # type: ignore[union-attr]  # a pipe was asked for
+        with contextlib.suppress(OSError), stdin:
             while piece := channel.recv(65536):
                 stdin.write(piece)
                 stdin.flush()
 
     threading.Thread(target=feed, daemon=True).start()
-    with process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        while piece := process.stdout.read1(65536):  # type: ignore[attr-defined]  # a buffered reader
+    # The client may leave at any moment. Its input is closed by who feeds it, and by nobody else.
+    with contextlib.suppress(OSError, EOFError), stdout, stderr:
+        while piece := stdout.read1(65536):  # type: ignore[attr-defined]  # a buffered reader
             channel.sendall(piece)
-        channel.sendall_stderr(process.stderr.read())
-    channel.send_exit_status(process.returncode)
+        channel.sendall_stderr(stderr.read())
+        channel.send_exit_status(process.wait())
+    process.wait()
     channel.close()
 
 
@@ -113,7 +133,7 @@ class SshServer:
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        transport = paramiko.Transport(client)
+        transport = _Transport(client)
         self._transports.append(transport)
         for key in self.keys:
             transport.add_server_key(key)

@@ -46,6 +46,10 @@ def test_a_gateway_that_is_not_ready_never_gets_a_bot(quick: System, faults: str
     assert started.document["failure"] == word
     assert started.document["next_action"]
     assert started.document["bot"] is None
+    gateway = started.document["gateway"]
+    assert (gateway["validated"], gateway["runtime"]) == (False, "simulator")
+    assert gateway["state"]
+    assert all("*" in account for account in gateway["accounts"])
     assert quick.processes() == []
 
 
@@ -75,7 +79,9 @@ def test_an_account_that_was_not_meant_is_refused(quick: System) -> None:
 
 def test_a_gateway_that_never_becomes_ready_is_restarted_once_and_only_where_that_is_wanted(quick: System) -> None:
     quick.environ["SIMULATOR_FAULTS"] = "accepts_silent"
-    quick.startup()
+    started = quick.startup()
+    assert started.document["gateway"]["restarted"] is True
+    assert started.document["gateway"]["login"] == "logged_in"
     assert quick.startup_log().count("Gateway restart attempted") == 1
     quick.environ["GATEWAY_RECOVERY"] = "alert"
     quick.startup()

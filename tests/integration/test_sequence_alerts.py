@@ -136,7 +136,7 @@ def test_an_alert_of_mere_information_names_its_cause_and_what_to_do(alerted: Sy
     assert alerted.startup().code == 0
     assert alerted.inv("alert.test").code == 0
     assert alerted.inv("shutdown").code == 0
-    assert len(channel.received) == 6
+    assert len(channel.received) == 7
     for received in channel.received:
         fields = {one["name"]: one["value"] for one in received.document["embeds"][0]["fields"]}
         assert {"Host", "Instance", "Cause", "What to do next"} <= fields.keys(), received.title

@@ -52,6 +52,7 @@ def test_simulate_brings_everything_up_and_shutdown_leaves_nothing_behind(system
         "bot_running",
     ]
     assert report["gateway"]["runtime"] == "simulator"
+    assert report["gateway"]["validated"] is True
     assert all("*" in account for account in report["gateway"]["accounts"])
     assert report["gameplan"]["strategy"] == "A"
     assert Path(report["gameplan"]["path"]).is_absolute()

@@ -49,6 +49,14 @@ def test_it_stays_with_the_bot_and_leaves_in_order(watched: System) -> None:
     assert watched.bots() == []
 
 
+def test_the_watch_begins_with_what_the_start_has_validated(watched: System) -> None:
+    process = watched.begin_module("orchestration.startup", "--foreground")
+    assert process.stdout is not None
+    status = next(line for line in process.stdout if line.startswith("bot runs on"))
+    assert "gateway ready" in status
+    assert end_and_read(process, SIGTERM).code == 0
+
+
 def test_the_bots_death_ends_it_with_one_and_an_alert_with_the_last_lines(watched: System, channel: Channel) -> None:
     process = begin(watched)
     watched.bots()[0].kill()

@@ -43,6 +43,11 @@ def _change(**changes: object) -> Sign:
     [
         (OTHER, True),
         (_change(host="localhost"), True),
+        (_change(host="LOCALHOST.", runtime="external", container=""), True),
+        (_change(host="::1", runtime="external", container=""), True),
+        (_change(host="127.1", runtime="external", container=""), True),
+        (_change(host="0.0.0.0", runtime="external", container=""), True),  # noqa: S104 - nothing is bound
+        (_change(host="127.example.org", runtime="external", container=""), False),
         (_change(port=4012), True),  # by its container: the contradiction is found by `find_conflict`
         (_change(port=4012, container="other"), False),
         (_change(port=4012, engine="lab"), False),

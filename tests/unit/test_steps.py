@@ -21,6 +21,7 @@ from orchestration.gameplan import (
     refuse_outdated,
 )
 from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.seen import GatewaySeen
 from orchestration.gateway.wait import GatewayReady
 from orchestration.hold import write_hold
 from orchestration.report import Progress, StepStatus
@@ -30,6 +31,15 @@ from tests.fakes.commands import FakeCommands
 from tests.fakes.gateway import FARMS_BROKEN, HEALTHY, LINK_DOWN, READY, FakeProbe, FakeRuntime
 from tests.unit.gameplan.plans import changed, write_plan
 
+SEEN = GatewaySeen(
+    runtime=GatewayRuntime.DOCKER,
+    container="ibkr-gateway",
+    state="running",
+    health="healthy",
+    login="logged_in",
+    docker_restarts=0,
+    restarted=False,
+)
 GATEWAY = GatewayReady(
     runtime=GatewayRuntime.DOCKER,
     container="ibkr-gateway",
@@ -42,6 +52,8 @@ GATEWAY = GatewayReady(
     warnings=(),
     container_started_at=None,
     is_simulated=False,
+    start="",
+    seen=SEEN,
 )
 
 

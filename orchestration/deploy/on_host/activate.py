@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 from orchestration.deploy.on_host.activation import Activation
-from orchestration.deploy.on_host.base import SENT, Layout, print_line, refuse, run
+from orchestration.deploy.on_host.base import SENT, Layout, print_line, read_json, refuse, run
 from orchestration.deploy.on_host.boot_guard import RUN_FOLDER
 from orchestration.deploy.on_host.service import ACTIVATION_UNIT, is_activation_under_way
 
@@ -30,6 +30,7 @@ def begin(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Start an activation as a unit of its own. As root; `activate` gets the same arguments there."""
     if is_activation_under_way():
         refuse("another activation is under way", "Wait until it has ended: it ends by itself.")
+    check_lock(Layout(Path(arguments["base"])), str(arguments.get("deploy_id", "")))
     RUN_FOLDER.mkdir(mode=0o700, exist_ok=True)
     _PROGRESS.unlink(missing_ok=True)
     bundle = {**SENT, "arguments": {**arguments, "command": "activate"}}
@@ -40,6 +41,18 @@ def begin(arguments: Mapping[str, Any]) -> dict[str, Any]:
     if not started.ok:
         refuse("the activation could not be started", "systemctl status on the host", started.last_lines())
     return {}
+
+
+def check_lock(layout: Layout, deploy_id: str) -> None:
+    """Look once more, right before anything is touched, whether the deploy that asks for it still holds the lock.
+
+    Raises:
+        RefusedError: Its file was removed or replaced, or another deploy has it.
+    """
+    if deploy_id and read_json(layout.lock).get("deploy_id") != deploy_id:
+        refuse(
+            "the host's lock was lost: its file was removed or replaced", "Deploy again. Nothing that runs was touched."
+        )
 
 
 def follow(_: Mapping[str, Any]) -> dict[str, Any]:

@@ -147,7 +147,7 @@ class Activation:
 
     def _start(self, place: Place) -> None:
         # A deploy is a start by hand: what a boot service counted before does not keep this one from trying.
-        (place.state_dir / "attempts.json").unlink(missing_ok=True)
+        self._leniently(lambda: (place.state_dir / "attempts.json").unlink(missing_ok=True))
         run(("systemctl", "reset-failed", place.unit))
         ended = run(("systemctl", "restart", "--no-block", place.unit))
         if not ended.ok:

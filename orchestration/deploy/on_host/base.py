@@ -5,6 +5,7 @@ Lines of JSON go to standard output: `say` for a person, `step` for a step that 
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -110,6 +111,11 @@ class Layout:
         return self.shared / ".env.previous"
 
     @property
+    def lock(self) -> Path:
+        """What a deploy holds; see `LOCK` in `host.py`."""
+        return self.shared / ".deploy.lock"
+
+    @property
     def audit(self) -> Path:
         """A line for each deploy."""
         return self.shared / "deploys.log"
@@ -159,11 +165,13 @@ def run(
     import pwd
 
     words = [str(word) for word in argv]
-    home = "/root"
-    if user and user != pwd.getpwuid(os.geteuid()).pw_name:
-        home = pwd.getpwnam(user).pw_dir
+    account = pwd.getpwuid(os.geteuid())
+    if user and user != account.pw_name:
+        account = pwd.getpwnam(user)
         words = ["runuser", "-u", user, "--", *words]
-    env = {"PATH": PATH, "HOME": home, "LANG": "C.UTF-8", "USER": user or "root", **(environ or {})}
+    # Its own home, not the caller's: pip, for one, would find a cache that it may not write, and use none.
+    home, name = account.pw_dir, account.pw_name
+    env = {"PATH": PATH, "HOME": home, "LANG": "C.UTF-8", "USER": name, "LOGNAME": name, **(environ or {})}
     try:
         done = subprocess.run(
             words, cwd=cwd or "/", env=env, stdin=stdin, capture_output=True, timeout=timeout_s, check=False
@@ -191,11 +199,17 @@ def become(user: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; empty if there is none, or none that can be understood."""
+    """A JSON object from a file; empty if there is none, or none that can be understood.
+
+    The folder is the service's user's, and root reads: no pipe there makes it wait, and no link is followed.
+    """
     try:
-        with path.open("rb") as file:
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(number, "rb") as file:
+            if not stat.S_ISREG(os.fstat(number).st_mode):
+                return {}
             found = json.loads(file.read(_MAX_RECORD_BYTES))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -136,6 +136,8 @@ def _is_in_group(user: str, group: str) -> bool:
 
 def _provision_folders(layout: Layout, user: str, change: Callable[[str, Callable[[], object]], None]) -> None:
     def own(folder: Path, mode: int) -> None:
+        if folder.is_symlink():  # root would give away what it leads to
+            refuse(f"{folder} is a symbolic link", "Put a folder there, or name another --base.")
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(mode)
         shutil.chown(folder, user, user)

@@ -1,15 +1,16 @@
 """The loop around the readiness machine, in simulated time."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import pytest
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, InterruptedBySignal, StartupFailure
-from orchestration.gateway.acts import GatewayUser, Spared, StopReason
+from orchestration.gateway.acts import GatewayUser, Spared, StopReason, name_start
 from orchestration.gateway.api_values import ApiOutcome
 from orchestration.gateway.container import GatewayStatus, Health
+from orchestration.gateway.seen import GatewayFailure, GatewaySeen
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
 from orchestration.settings import GatewayRuntime, Settings
 from tests.fakes.clock import FakeClock
@@ -84,6 +85,20 @@ def test_a_ready_gateway_is_ready_without_a_wait() -> None:
         warnings=(),
         container_started_at=RUNNING.started_at,
         is_simulated=False,
+        start=name_start(HEALTHY),
+        seen=GatewaySeen(
+            runtime=GatewayRuntime.DOCKER,
+            container="ibkr-gateway",
+            state="running",
+            health="healthy",
+            login="unknown",
+            docker_restarts=0,
+            restarted=False,
+            server_version=178,
+            accounts=("DU1234567",),
+            latency_ms=2.0,
+            skew_s=0.0,
+        ),
     )
     assert scene.took_s == 0
 
@@ -268,6 +283,36 @@ def test_one_that_crashes_under_another_instances_bot_is_left_to_it() -> None:
     failure = scene.fail()
     assert scene.runtime.stops == 0
     assert "process 7" in failure.message
+
+
+@pytest.mark.parametrize("faults", ["unhealthy", "crashing", "asked", "no engine", "wrong account"])
+def test_a_failed_wait_says_what_is_known_of_the_gateway(faults: str) -> None:
+    scene = Scene()
+    expected: dict[str, object] = {"state": "running", "health": "starting", "login": "unknown"}
+    match faults:
+        case "unhealthy":
+            scene.runtime.status = UNHEALTHY
+            scene.environ["GATEWAY_RECOVERY"] = "alert"
+            expected |= {"health": "unhealthy", "restarted": False}
+        case "crashing":
+            for number in range(1, 4):
+                scene.at(30.0 * number, lambda: scene.runtime.start_anew(RUNNING))
+            expected |= {"docker_restarts": 3, "restarted": True}
+        case "asked":
+            scene.runtime.log = ["IBC: Second Factor Authentication initiated"]
+            expected |= {"login": "second_factor"}
+        case "no engine":
+            scene.runtime.status = ENGINE_GONE
+            expected |= {"state": None, "health": None}
+        case _:
+            scene.runtime.status = HEALTHY
+            scene.probe.answers = [replace(READY, accounts=("U7654321",))]
+            expected |= {"health": "healthy", "accounts": ("U7654321",), "server_version": 178}
+    failure = scene.fail()
+    assert isinstance(failure, GatewayFailure)
+    seen = asdict(failure.seen)
+    assert seen | expected == seen
+    assert seen["container"] == "ibkr-gateway"
 
 
 def test_a_container_that_dies_is_started_again_once_and_then_given_up_at_once() -> None:
