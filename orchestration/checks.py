@@ -28,6 +28,8 @@ class Check:
         detail: What was found.
         fix: The command or setting that mends it; empty where nothing is to be mended.
         failure: The word a start-up fails with, for a failed check.
+        found_by: For the check for a running bot: how it was found (`bot.find.FoundBy`), or `unknown` where a process
+            may be this instance's bot; else empty. `recorded` and `marked` are known to be this instance's own.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Check:
     detail: str
     fix: str = ""
     failure: FailureWord | None = None
+    found_by: str = ""
 
 
 def build_failed_check(name: str, failure: StartupFailure) -> Check:

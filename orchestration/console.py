@@ -216,6 +216,7 @@ def print_checks(checks: Sequence[Check], *, as_json: bool, instance: str) -> No
                         "detail": check.detail,
                         "fix": check.fix or None,
                         "failure": check.failure,
+                        "found_by": check.found_by or None,
                     }
                     for check in checks
                 ],

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Self
 
 import psutil
 
+from orchestration.bot.end_record import is_stop_requested, read_end
 from orchestration.bot.notify import NotifyReceiver
-from orchestration.bot.record import BotRecord, build_record_path
+from orchestration.bot.record import RECORD_NAME, BotRecord, build_record_path
 from orchestration.bot.watch import BotSight, BotWatch
 from orchestration.docker.container import ContainerState
 from orchestration.gameplan import check_from_settings
@@ -78,7 +79,8 @@ class Lookout:
         self.wake: threading.Event = self._eyes.wake
         self._watched = WatchedApi(settings, clock=clock, on_change=self.wake.set, probe=probe_api)
         self._bot: BotWatch | None = None
-        self._record_path = build_record_path(settings)
+        elsewhere = settings.watched_state_dir
+        self._record_path = build_record_path(settings) if elsewhere is None else elsewhere / RECORD_NAME
         self._is_ending_bot = False
         self._was_bot_connected = False
         self._reset_windows = parse_windows(settings.broker_reset_windows)
@@ -166,6 +168,10 @@ class Lookout:
         """The bot's last `STATUS=`; empty if it sent none."""
         return self._bot.look().status if self._bot is not None else ""
 
+    def read_bot_exit_code(self) -> int | None:
+        """The exit code of a bot that has ended (negative: a signal), or None if nobody knows it."""
+        return self._bot.look().exit_code if self._bot is not None else None
+
     def _read_wall_offset_s(self) -> float:
         return self._clock.now().timestamp() - self._clock.monotonic_s()
 
@@ -207,12 +213,22 @@ class Lookout:
             key=f"{record.pid}:{record.birth}",
             exit_code=sight.exit_code if sight.exit_code is not None and sight.exit_code >= 0 else None,
             signal_name=_signal_name(sight),
-            # Whoever stops a bot on purpose takes its record away; after a crash the record stays.
-            is_stopping=sight.is_stopping or self._is_ending_bot or not self._record_path.exists(),
+            is_stopping=self._is_ending_bot or self._is_stop_requested(record),
+            says_stopping=sight.is_stopping,
             watchdog_age_s=sight.watchdog_age_s,
             watchdog_limit_s=None if sight.watchdog_age_s is None else _BOT_WATCHDOG_LIMIT_S,
             has_gateway_connection=self._look_at_connection(record),
         )
+
+    def _is_stop_requested(self, record: BotRecord) -> bool:
+        """Whether another command of this program was asked to stop the bot (`inv bot.stop` beside a monitor, say).
+
+        Of a system in another container, an end that its own supervisor has seen is that one's to tell, too.
+        """
+        if is_stop_requested(self._record_path, record.identity, clock=self._clock):
+            return True
+        is_elsewhere = self._settings.watched_state_dir is not None
+        return is_elsewhere and read_end(self._record_path, record.identity) is not None
 
     def _look_at_connection(self, record: BotRecord) -> bool | None:
         """Whether the bot is connected; None while it never was: it may wait for the market to open."""

@@ -38,6 +38,8 @@ LOCK_FILE = "startup.lock"
 SUPERVISOR_LOCK_FILE = elsewhere.SUPERVISOR_LOCK_FILE
 MONITOR_LOCK_FILE = "monitor.lock"
 BOT_CHECK = "bot not running"
+UNKNOWN = "unknown"
+_MOST_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,7 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             _check_hold(preflight.settings),
             _check_lock(preflight),
             check_bot_absent(presence, replaces_bot=preflight.replaces_bot, adopts_bot=preflight.adopts_bot),
+            *check_look_alikes(presence),
             *check_instances(preflight.settings, presence, replaces_bot=preflight.replaces_bot),
             _check_bot_command(preflight.settings),
             check_state_folder(preflight.settings),
@@ -161,6 +164,7 @@ def check_bot_absent(presence: BotPresence, *, replaces_bot: bool = False, adopt
             name=BOT_CHECK,
             status=StepStatus.OK,
             detail=f"the bot of an earlier run, {presence.found.who}, is adopted if nothing has changed",
+            found_by=presence.found.how,
         )
     if presence.found is not None:
         return Check(
@@ -170,16 +174,31 @@ def check_bot_absent(presence: BotPresence, *, replaces_bot: bool = False, adopt
             f"{format_duration(presence.found.uptime_s)} ({presence.detail}).",
             fix="Leave it alone, or `inv bot.restart`, or `inv bot.stop`, or (unwatched) `inv startup --replace`.",
             failure=None if replaces_bot else FailureWord.BOT_ALREADY_RUNNING,
+            found_by=presence.found.how,
         )
     if presence.is_unknown:
         return Check(
             name=BOT_CHECK,
             status=StepStatus.FAIL,
-            detail=f"It cannot be told whether the bot runs already: {presence.detail}",
+            detail=f"It is unknown whether the bot runs already: {presence.detail}",
             fix="Look at that process as its owner; end it if it is this instance's bot.",
             failure=FailureWord.BOT_ALREADY_RUNNING,
+            found_by=UNKNOWN,
         )
     return Check(name=BOT_CHECK, status=StepStatus.OK, detail="no bot of this instance runs")
+
+
+def check_look_alikes(presence: BotPresence) -> Iterator[Check]:
+    """S3: another user's process with the bot's command is none of this instance's, and is only told of."""
+    if presence.look_alikes:
+        names = ", ".join(f"process {one.pid} of user {one.user}" for one in presence.look_alikes[:_MOST_SHOWN])
+        more = " and more" if len(presence.look_alikes) > _MOST_SHOWN else ""
+        yield Check(
+            name="other users' processes",
+            status=StepStatus.WARN,
+            detail=f"{names}{more}: the bot's command, but another user's, so it does not count as this bot",
+            fix="If it is this instance's bot all the same, end it as that user before the start.",
+        )
 
 
 def _describe_who(found: FoundBot) -> str:

@@ -40,6 +40,7 @@ from orchestration.report import (
     build_stopped_json,
 )
 from orchestration.settings import GatewayRuntime, Settings
+from orchestration.system.children import become_subreaper
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.signals import Interruption
@@ -156,6 +157,8 @@ class Run:
     def _open(self, failure: StartupFailure | None) -> None:
         settings = self._settings
         self._lock = contextlib.ExitStack()
+        if self._mission.starts:
+            become_subreaper(str(build_record_path(settings)))  # for what a bot leaves behind
         self._held.enter_context(self._interruption)
         self._log = logging.getLogger("orchestration.run")
         run_log = open_run_log(

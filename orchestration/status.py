@@ -129,7 +129,10 @@ class Status:
         start = None
         if record is not None and record.ready_by is None and self.under_way is None:
             start = "its start was cut short: nobody saw it come up (`inv startup --replace` starts it anew)"
-        return tuple(problem for problem in (self.gateway.problem, plan, start) if problem)
+        left = None
+        if self.bot.found is not None and self.bot.found.left_of_pid is not None:
+            left = f"the bot's main process has ended; {self.bot.detail} (`inv bot.stop` ends it)"
+        return tuple(problem for problem in (self.gateway.problem, plan, start, left) if problem)
 
 
 class LookAtGateway(Protocol):
@@ -318,6 +321,7 @@ def _build_bot_json(bot: BotPresence, *, is_watched: bool) -> dict[str, Any]:
         "log": str(record.log) if record and record.log else None,
         "container": found.container or None if found else None,
         "found_by": found.how if found else None,
+        "left_of_pid": found.left_of_pid if found else None,
         "detail": bot.detail,
     }
 

@@ -14,11 +14,13 @@ from typing import Any, Protocol
 from orchestration.alerts.alert import Severity
 from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
+from orchestration.bot.end_record import BotEnd, write_end
 from orchestration.bot.find import find_bot
+from orchestration.bot.members import note_workers
 from orchestration.bot.notify import NotifyReceiver
 from orchestration.bot.output import read_bot_lines
-from orchestration.bot.record import BotRecord
-from orchestration.bot.stop import end_marked_processes, stop_bot
+from orchestration.bot.record import BotRecord, build_record_path
+from orchestration.bot.stop import end_members, stop_bot
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.gateway.acts import StopReason
 from orchestration.gateway.runtime import Runtime, Start
@@ -121,6 +123,8 @@ class Supervisor:
         self._requests = requests
         self._record = record
         self._receiver = receiver
+        self._ended_key = ""
+        self._announced_key = ""
         self._memory = Memory()
         self._rules = Rules.from_settings(post.settings, owns_bot=post.restart is not None)
         self._pinged_s = float("-inf")
@@ -161,6 +165,11 @@ class Supervisor:
             return self._end_in_order(lookout, requests.ended_by)
         self._follow_record(lookout)
         observation = lookout.look()
+        if self._requests.ended_by:
+            # It came during the look, perhaps together with the bot's: the bot's end is then no news.
+            return self._end_in_order(lookout, self._requests.ended_by)
+        self._note_announcement(observation)
+        self._note_bot_end(lookout, observation)
         self._gateway_start = None if observation.gateway is None else observation.gateway.start
         self._memory, decision = self._decide(observation)
         for notice in decision.notices:
@@ -179,6 +188,26 @@ class Supervisor:
         if not actions and not requests.ended_by:
             post.clock.wait(lookout.wake, decision.next_look_s)
         return None
+
+    def _note_announcement(self, observation: Observation) -> None:
+        """Log once that the bot has said that it is stopping. That is news; it does not make its end a planned one."""
+        bot = observation.bot
+        if bot.says_stopping and not bot.is_stopping and bot.is_running and bot.key != self._announced_key:
+            self._announced_key = bot.key
+            self._post.log.info("the bot says that it is stopping (STOPPING=1); this program did not ask it to")
+
+    def _note_bot_end(self, lookout: Lookout, observation: Observation) -> None:
+        """Write down how the bot ended, once, for whoever asks for its status later."""
+        bot = observation.bot
+        if self._record is None or self._post.restart is None or bot.key == self._ended_key:
+            return
+        if bot.is_running or bot.is_stopping:
+            return
+        self._ended_key = bot.key
+        end = BotEnd(
+            exit_code=lookout.read_bot_exit_code(), ended_at=self._post.clock.now(), is_finished=bot.is_finished
+        )
+        write_end(build_record_path(self._post.settings), self._record.identity, end)
 
     def _decide(self, observation: Observation) -> tuple[Memory, Decision]:
         """Judge a look. On the built-in gateway, time may be told to pass faster for it: every patience is shorter."""
@@ -199,7 +228,7 @@ class Supervisor:
                 pass  # stay: the machine says when it is time for the next plan
             case Action.END_FAILED:
                 self._stop_bot(lookout)
-                end_marked_processes(self._post.settings)
+                end_members(self._post.settings, self._record)
                 return ExitCode.FAILURE
             case Action.END_78:
                 self._stop_bot(lookout)
@@ -354,6 +383,8 @@ class Supervisor:
         if decision.is_well:
             post.delivery.ping(Ping.SUCCESS, exit_code=0)
         post.delivery.resume_sending()
+        if self._record is not None and post.restart is not None:
+            note_workers(post.settings, self._record)
         if self._record is not None and self._record.log is not None:
             limit_bytes = post.settings.bot_log_max_mb * _BYTES_PER_MB
             if cut_back(self._record.log, limit_bytes=limit_bytes):

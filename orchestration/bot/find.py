@@ -2,10 +2,10 @@
 
 Asked in this order, each answer exact before the next one is tried:
 
-1. The recorded process, by pid and birth. A pid that somebody else has now is not it; a clock change alters nothing.
-2. The marker: every bot is launched with `BOT_RECORD=<path of this instance's record>` in its environment, and all that
-   it starts inherits it. This finds a bot whose record was lost, and what a dead bot left behind: a double-forked
-   daemon, or workers that outlive it. They count as the bot running, for they may trade.
+1. The recorded process, by pid and birth. A pid that another process has now is not it; no clock change matters.
+2. What ties a process to the bot besides that (`orchestration.bot.members`). This finds a bot whose record was lost,
+   and what a dead bot left behind: a double-forked daemon, or workers that outlive it. They count as the bot running,
+   for they may trade.
 3. A launch that was cut short: a record without a pid, and a process whose output goes to that launch's log. Between
    fork and exec a process has neither the marker nor the command yet, but it already has that log; and before that, it
    still holds its launcher's lock.
@@ -13,7 +13,9 @@ Asked in this order, each answer exact before the next one is tried:
 5. The configured command, for a bot that was started by hand: together with its working folder and the `INSTANCE` in
    its environment (none means `default`).
 
-We ourselves and what started us are never found by 2, 3 and 5, and neither is anything inside a container.
+By 2, 3 and 5 we ourselves and what started us are never found, and by 5 nothing inside a container. Whose process may
+be the bot at all is limited to certain users (`members.read_candidate_users`): another user's process with the same
+command is a look-alike, which is told of and never counts.
 """
 
 import contextlib
@@ -26,8 +28,15 @@ from pathlib import Path
 from orchestration.bot.command_line import is_same_command
 from orchestration.bot.contained import BotDocker, build_door, is_contained, is_recorded
 from orchestration.bot.elsewhere import read_age_s, read_watched_record
+from orchestration.bot.members import (
+    Table,
+    find_ancestors,
+    find_members,
+    is_candidate,
+    read_candidate_users,
+    sort_by_responsibility,
+)
 from orchestration.bot.record import (
-    RECORD_MARKER,
     BotLaunch,
     BotRecord,
     build_record_path,
@@ -41,16 +50,13 @@ from orchestration.settings import Settings
 from orchestration.system.commands import Commands
 from orchestration.system.process_table import (
     is_in_a_container,
-    read_ancestors,
     read_argv,
     read_cwd,
     read_environ,
-    read_parent_pid,
-    read_pids,
-    read_session_id,
-    read_standard_output,
+    read_table,
+    read_user_name,
 )
-from orchestration.system.processes import ProcessIdentity, is_running, read_identity, read_uptime_s
+from orchestration.system.processes import ProcessIdentity, is_running, read_uptime_s
 
 DEFAULT_INSTANCE = "default"
 
@@ -74,6 +80,7 @@ class FoundBot:
         record: What was written down about it at its launch; None if it was not launched by this program. Its pid is
             another one where only what the recorded process left behind still runs.
         container: The name of its container; empty for a process.
+        left_of_pid: The recorded main process, where that has ended and this is what is left of the bot; else None.
     """
 
     identity: ProcessIdentity
@@ -81,6 +88,7 @@ class FoundBot:
     how: FoundBy
     record: BotRecord | None = None
     container: str = ""
+    left_of_pid: int | None = None
 
     @property
     def pid(self) -> int:
@@ -90,7 +98,26 @@ class FoundBot:
     @property
     def who(self) -> str:
         """What people call it."""
-        return name_bot(self.pid, self.container)
+        name = name_bot(self.pid, self.container)
+        return name if self.left_of_pid is None else f"{name} (what is left of process {self.left_of_pid})"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is known that this program launched it for this instance; not one that was started by hand."""
+        return self.how is not FoundBy.BY_COMMAND
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookAlike:
+    """A process of a user who has nothing to do with this instance, with the bot's command.
+
+    Attributes:
+        pid: Its process id.
+        user: Whose it is.
+    """
+
+    pid: int
+    user: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +126,16 @@ class BotPresence:
 
     Attributes:
         found: The bot, or None.
-        is_unknown: Whether it cannot be told: nothing was found, but a process with the bot's command may not be
+        is_unknown: Whether it is unknown if there is one: nothing was found, but a process that may be it may not be
             looked at.
         detail: One sentence for people.
+        look_alikes: What has the bot's command and is none of ours.
     """
 
     found: FoundBot | None = None
     is_unknown: bool = False
     detail: str = ""
+    look_alikes: tuple[LookAlike, ...] = ()
 
 
 def find_bot(settings: Settings, *, commands: Commands | None = None) -> BotPresence:
@@ -117,14 +146,15 @@ def find_bot(settings: Settings, *, commands: Commands | None = None) -> BotPres
     record = read_record(path)
     if isinstance(record, BotRecord) and not record.container and is_running(record.identity):
         return _present(record.identity, FoundBy.RECORDED, record, "as it was recorded at its launch")
-    look = _look_around(settings, path, record)
-    if look.marked:
-        return _present_marked(look.marked, None if record is not None and record.container else record)
+    table = read_table()
+    members = find_members(settings, record, table)
+    if members:
+        return _present_members(members, None if record is not None and record.container else record)
     if is_contained(settings, record):
         contained = _find_contained(build_door(settings, record, commands=commands), record)
         if contained.found is not None or contained.is_unknown:
             return contained
-    return _judge_by_command(look, path)
+    return _judge_by_command(_look_by_command(settings, table), path)
 
 
 def _judge_by_command(look: "_Look", path: Path) -> BotPresence:
@@ -138,7 +168,7 @@ def _judge_by_command(look: "_Look", path: Path) -> BotPresence:
         )
     if is_record_hidden(path):
         return BotPresence(is_unknown=True, detail=f"{path}, where it would be recorded, may not be read by this user")
-    return BotPresence(detail="not running")
+    return BotPresence(detail="not running", look_alikes=look.look_alikes)
 
 
 def _find_elsewhere(settings: Settings) -> BotPresence:
@@ -176,97 +206,70 @@ def _find_contained(door: BotDocker, record: BotLaunch | None) -> BotPresence:
     return BotPresence(found=found, detail=detail)
 
 
-def _present_marked(marked: tuple[ProcessIdentity, ...], record: BotLaunch | None) -> BotPresence:
+def _present_members(members: tuple[ProcessIdentity, ...], record: BotLaunch | None) -> BotPresence:
     if isinstance(record, BotRecord):
-        detail = f"the bot's own process {record.pid} has ended, but what it started still runs: {_list_pids(marked)}"
-        return _present(marked[0], FoundBy.MARKED, record, detail)
+        detail = f"what is left of process {record.pid}: {_list_pids(members)}"
+        return _present(members[0], FoundBy.MARKED, record, detail, left_of_pid=record.pid)
     if record is not None:
-        completed = complete_launch(record, marked[0])
-        return _present(marked[0], FoundBy.RECORDED, completed, "its launch was recorded, and cut short")
-    return _present(marked[0], FoundBy.MARKED, None, "by the marker in its environment; its record is lost")
-
-
-def find_marked_processes(path: Path, *, log: Path | None = None) -> tuple[ProcessIdentity, ...]:
-    """Everything that a bot with this record started and that still runs, the bot itself included.
-
-    Args:
-        path: The record's path (`build_record_path`).
-        log: Also what writes to this log: a process that is not yet far enough to carry the marker.
-    """
-    ours = read_ancestors(os.getpid())
-    return _identify([pid for pid in read_pids() if pid not in ours and _is_marked(pid, path, log)])
-
-
-def _is_marked(pid: int, path: Path, log: Path | None) -> bool:
-    try:
-        if read_environ(pid).get(RECORD_MARKER) == str(path):
-            return True
-    except PermissionError:
-        return False  # another user's, so not launched by us
-    return log is not None and read_standard_output(pid) == log
+        completed = complete_launch(record, members[0])
+        return _present(members[0], FoundBy.RECORDED, completed, "its launch was recorded, and cut short")
+    return _present(members[0], FoundBy.MARKED, None, "by what it inherited from its launch; its record is lost")
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Look:
-    marked: tuple[ProcessIdentity, ...]
     by_command: tuple[ProcessIdentity, ...]
     unknown: tuple[ProcessIdentity, ...]
+    look_alikes: tuple[LookAlike, ...]
 
 
-def _look_around(settings: Settings, path: Path, record: BotLaunch | None) -> _Look:
+def _look_by_command(settings: Settings, table: Table) -> _Look:
     """One pass over all processes."""
-    ours = read_ancestors(os.getpid())
-    cut_short = record.log if record is not None and not isinstance(record, BotRecord) else None
-    marked, by_command, unknown = [], [], []
+    ours = find_ancestors(os.getpid(), table)
+    users = read_candidate_users(settings)
+    by_command, unknown, look_alikes = [], [], []
     workdir = Path(os.path.realpath(settings.bot_workdir))
     search_path = settings.environ.get("PATH", os.defpath)
-    for pid in read_pids():
-        if pid in ours:
-            continue
-        if _is_marked(pid, path, cut_short):
-            marked.append(pid)
-            continue
+    for pid in table.keys() - ours:
         with contextlib.suppress(PermissionError):  # hidden altogether: nothing to compare
             argv = read_argv(pid)
             if not argv or not is_same_command(settings.bot_command, argv, workdir=workdir, search_path=search_path):
                 continue
             if is_in_a_container(pid):
                 continue
+            identity = ProcessIdentity(pid=pid, birth=table[pid].birth)
+            may_be_ours = is_candidate(pid, users, settings)
             try:
-                if _is_this_instance(pid, settings.instance, workdir):
-                    by_command.append(pid)
+                is_same = _is_this_instance(pid, settings.instance, workdir)
             except PermissionError:
-                unknown.append(pid)
-    return _Look(marked=_identify(marked), by_command=_identify(by_command), unknown=_identify(unknown))
+                is_same = None
+            if not may_be_ours and is_same is not False:
+                look_alikes.append(LookAlike(pid=pid, user=read_user_name(pid)))
+            elif is_same is None:
+                unknown.append(identity)
+            elif is_same:
+                by_command.append(identity)
+    return _Look(
+        by_command=sort_by_responsibility(by_command, table),
+        unknown=sort_by_responsibility(unknown, table),
+        look_alikes=tuple(sorted(look_alikes, key=lambda one: one.pid)),
+    )
 
 
 def _is_this_instance(pid: int, instance: str, workdir: Path) -> bool:
     return read_cwd(pid) == workdir and (read_environ(pid).get("INSTANCE") or DEFAULT_INSTANCE) == instance
 
 
-def _identify(pids: list[int]) -> tuple[ProcessIdentity, ...]:
-    """Those that still run, the one that is responsible for the others first.
-
-    A bot's forked workers have its command and its marker. It is the one whose parent is none of them, leads a session,
-    and is the oldest.
-    """
-    known = set(pids)
-    found = [identity for pid in pids if (identity := read_identity(pid)) is not None]
-    return tuple(
-        sorted(
-            found,
-            key=lambda one: (
-                read_parent_pid(one.pid) in known,
-                read_session_id(one.pid) != one.pid,
-                -(read_uptime_s(one) or 0.0),
-                one.pid,
-            ),
-        )
-    )
-
-
-def _present(identity: ProcessIdentity, how: FoundBy, record: BotRecord | None, detail: str) -> BotPresence:
-    found = FoundBot(identity=identity, uptime_s=read_uptime_s(identity) or 0.0, how=how, record=record)
+def _present(
+    identity: ProcessIdentity,
+    how: FoundBy,
+    record: BotRecord | None,
+    detail: str,
+    *,
+    left_of_pid: int | None = None,
+) -> BotPresence:
+    uptime_s = read_uptime_s(identity) or 0.0
+    found = FoundBot(identity=identity, uptime_s=uptime_s, how=how, record=record, left_of_pid=left_of_pid)
     return BotPresence(found=found, detail=detail)
 
 

@@ -4,11 +4,16 @@ Up is what said `READY=1`, or stayed alive for `BOT_START_GRACE`. What ends befo
 failed start, and nothing of it is left behind. The bot is recorded before its process exists
 (`orchestration.bot.record`), so that a kill of this process at any instant leaves no bot that the next run cannot find.
 
-The caller holds the instance's lock. That no bot runs is looked at here once more, right before the launch.
+The caller holds the instance's lock. Right before the launch it is looked at once more that the lock still counts and
+that no bot runs. From that look until the bot is recorded, the state folder itself is held (`lock.hold_folder`): so two
+runs, each with a lock of its own because one was deleted under the other, come one after the other, and the second one
+finds the first one's bot.
 """
 
+import contextlib
 import dataclasses
 import errno
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +31,7 @@ from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.environment import build_bot_argv, build_bot_environ
 from orchestration.bot.find import find_bot
 from orchestration.bot.log import create_log, read_last_lines
+from orchestration.bot.members import note_workers
 from orchestration.bot.notify import NotifyReceiver, Sender, open_notify_receiver
 from orchestration.bot.program import command_problem
 from orchestration.bot.record import (
@@ -34,14 +40,18 @@ from orchestration.bot.record import (
     ReadyBy,
     build_record_path,
     complete_launch,
+    name_bot,
+    read_record,
     remove_record,
     write_record,
 )
-from orchestration.bot.stop import end_marked_processes
+from orchestration.bot.stop import end_members
 from orchestration.bot.up import Started, speaks_for_bot, wait_until_up
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import BotRuntime, Settings
 from orchestration.system.clock import Clock
+from orchestration.system.lock import LockHeldError, hold_folder
+from orchestration.system.process_table import read_control_group
 from orchestration.system.processes import LaunchedProcess, end_process_tree, launch_detached
 
 __all__ = [
@@ -57,6 +67,8 @@ OnProgress = Callable[[str], None]
 
 # An interrupted start ends within this, whatever the bot does: who interrupts (systemd, a person) waits for it.
 _INTERRUPTED_STOP_TIMEOUT_S = 10.0
+# Another run holds the folder for a few milliseconds, unless it is stuck or makes a container.
+_FOLDER_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +111,7 @@ def launch_bot(
     sha256: str,
     gateway_network: str = "",
     supervised: bool = False,
+    require_locks: Callable[[], None] | None = None,
     on_progress: OnProgress | None = None,
     before_start: Callable[[], None] | None = None,
 ) -> BotRunning:
@@ -115,6 +128,7 @@ def launch_bot(
         sha256: The hash of that plan's bytes.
         gateway_network: The Docker network in which a bot in a container finds that host; empty where it needs none.
         supervised: Whether this process stays with it.
+        require_locks: Raises `ALREADY_STARTING` where the caller's locks no longer count; None where it holds none.
         on_progress: Told what is waited for, and what the bot says of itself.
         before_start: Looks again at what the launch relies on. Called when everything else is done (an image may have
             been pulled for minutes), right before the process or the container is made; what it raises stops the
@@ -122,49 +136,83 @@ def launch_bot(
 
     Raises:
         StartupFailure: `BOT_START_FAILED`, with the exit code or the signal and the last lines of its output;
-            `BOT_ALREADY_RUNNING`, if a bot runs or it cannot be told.
+            `BOT_ALREADY_RUNNING`, if a bot runs or that is unknown; `ALREADY_STARTING`, if another run is launching one
+            or the caller's locks no longer count.
     """
-    _refuse_second_bot(settings)
     refuse_to_touch(settings)
     address = GatewayAddress(host=gateway_host, port=gateway_port, network=gateway_network)
     is_contained = settings.bot_runtime is BotRuntime.DOCKER
-    receiver = open_notify_receiver(settings.state_dir, for_container=is_contained)
     now = clock.now()
-    running: BotRunning | None = None
-    try:
-        launch = BotLaunch(
-            instance=settings.instance,
-            argv=build_argv(settings, address, gameplan),
-            workdir=settings.bot_compose_dir if is_contained else settings.bot_workdir,
-            log=None if is_contained else _create_log(settings, now),
-            gameplan=gameplan,
-            strategy=strategy,
-            gameplan_sha256=sha256,
-            started_at=now,
-            run_id=run_id,
-            notify_socket=receiver.path if receiver is not None else None,
-            supervised=supervised,
-            gateway_port=gateway_port,
-            container=settings.bot_container_name if is_contained else "",
-        )
+
+    def look_again() -> None:
+        if before_start is not None:
+            before_start()
+        if require_locks is not None:
+            require_locks()
+
+    with contextlib.ExitStack() as launching:
+        _hold_state_folder(settings, launching)
+        if require_locks is not None:
+            require_locks()
+        _refuse_second_bot(settings)
+        receiver = open_notify_receiver(settings.state_dir, for_container=is_contained)
+        running: BotRunning | None = None
         try:
-            start = _launch_contained if is_contained else _launch_process
-            running = start(
-                settings,
-                launch,
-                address,
-                receiver=receiver,
-                clock=clock,
-                on_progress=on_progress,
-                before_start=before_start,
+            launch = BotLaunch(
+                instance=settings.instance,
+                argv=build_argv(settings, address, gameplan),
+                workdir=settings.bot_compose_dir if is_contained else settings.bot_workdir,
+                log=None if is_contained else _create_log(settings, now),
+                gameplan=gameplan,
+                strategy=strategy,
+                gameplan_sha256=sha256,
+                started_at=now,
+                run_id=run_id,
+                notify_socket=receiver.path if receiver is not None else None,
+                supervised=supervised,
+                gateway_port=gateway_port,
+                container=settings.bot_container_name if is_contained else "",
+                control_group=_read_own_control_group(settings),
             )
-        except BaseException:
-            _leave_nothing(settings, launch)
-            raise
-        return dataclasses.replace(running, receiver=receiver) if supervised else running
-    finally:
-        if receiver is not None and not (supervised and running is not None):
-            receiver.close()
+            start = _launch_contained if is_contained else _launch_process
+            try:
+                running = start(
+                    settings,
+                    launch,
+                    address,
+                    receiver=receiver,
+                    clock=clock,
+                    on_recorded=launching.close,
+                    on_progress=on_progress,
+                    before_start=look_again,
+                )
+            except BaseException:
+                _leave_nothing(settings, launch, require_locks)
+                raise
+            return dataclasses.replace(running, receiver=receiver) if supervised else running
+        finally:
+            if receiver is not None and not (supervised and running is not None):
+                receiver.close()
+
+
+def _hold_state_folder(settings: Settings, launching: contextlib.ExitStack) -> None:
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        launching.enter_context(hold_folder(settings.state_dir, timeout_s=_FOLDER_TIMEOUT_S))
+    except LockHeldError as error:
+        raise StartupFailure(
+            FailureWord.ALREADY_STARTING,
+            f"No bot is started: another run of this instance has been launching one for {_FOLDER_TIMEOUT_S:g} s.",
+            next_action="Look at `inv status`; end that run if it is stuck, then start again.",
+        ) from error
+    except OSError as error:
+        raise _cannot_write("The bot's record", settings.state_dir, error) from error
+
+
+def _read_own_control_group(settings: Settings) -> str:
+    """The control group that systemd made for this very program as a service; empty where it did not."""
+    is_service = settings.environ.get("SYSTEMD_EXEC_PID") == str(os.getpid())
+    return read_control_group(os.getpid()) if is_service else ""
 
 
 def build_argv(settings: Settings, address: GatewayAddress, gameplan: Path) -> tuple[str, ...]:
@@ -178,10 +226,10 @@ def _refuse_second_bot(settings: Settings) -> None:
     presence = find_bot(settings)  # a few milliseconds; whoever asked earlier may have waited for a gateway since
     if presence.found is None and not presence.is_unknown:
         return
-    who = presence.found.who if presence.found is not None else "it cannot be told"
+    who = f"{name_bot(presence.found.pid, presence.found.container)}: " if presence.found is not None else "perhaps: "
     raise StartupFailure(
         FailureWord.BOT_ALREADY_RUNNING,
-        f"No second bot is started: a bot of this instance runs already ({who}: {presence.detail}).",
+        f"No second bot is started: a bot of this instance runs already ({who}{presence.detail}).",
         next_action="Leave it alone, or stop it with `inv bot.stop`.",
     )
 
@@ -193,8 +241,9 @@ def _launch_process(
     *,
     receiver: NotifyReceiver | None,
     clock: Clock,
+    on_recorded: Callable[[], None],
     on_progress: OnProgress | None,
-    before_start: Callable[[], None] | None,
+    before_start: Callable[[], None],
 ) -> BotRunning:
     if launch.log is None:  # a process always has one
         raise AssertionError("a process writes to a log of its own")
@@ -206,8 +255,7 @@ def _launch_process(
         notify_socket=launch.notify_socket,
     )
     _write_record(settings, launch)
-    if before_start is not None:
-        before_start()
+    before_start()
     try:
         process = launch_detached(launch.argv, cwd=launch.workdir, environ=environ, output=launch.log)
     except OSError as error:
@@ -216,6 +264,7 @@ def _launch_process(
     try:
         record = complete_launch(launch, process.identity)
         _write_record(settings, record)
+        on_recorded()
         return _see_it_up(settings, record, started, receiver=receiver, clock=clock, on_progress=on_progress)
     except StartupFailure:
         end_process_tree(process.identity, timeout_s=0.0)
@@ -236,8 +285,9 @@ def _launch_contained(
     *,
     receiver: NotifyReceiver | None,
     clock: Clock,
+    on_recorded: Callable[[], None],
     on_progress: OnProgress | None,
-    before_start: Callable[[], None] | None,
+    before_start: Callable[[], None],
 ) -> BotRunning:
     def write(record: BotLaunch) -> None:
         _write_record(settings, record)
@@ -256,6 +306,7 @@ def _launch_contained(
             on_progress=show,
             before_start=before_start,
         )
+        on_recorded()
         with StartedContainer(settings, record) as started:
             return _see_it_up(settings, record, started, receiver=receiver, clock=clock, on_progress=on_progress)
     except OSError as error:
@@ -276,6 +327,7 @@ def _see_it_up(
     ready_by = wait_until_up(settings, started, receiver=receiver, clock=clock, on_progress=on_progress)
     record = dataclasses.replace(record, ready_by=ready_by)
     _write_record(settings, record)
+    note_workers(settings, record)
     return BotRunning(
         pid=record.pid,
         log=record.log,
@@ -327,13 +379,31 @@ def _write_record(settings: Settings, record: BotLaunch) -> None:
         raise _cannot_write("The bot's record", path, error) from error
 
 
-def _leave_nothing(settings: Settings, launch: BotLaunch) -> None:
-    """After a failed or interrupted start: no process of it, and no record."""
+def _leave_nothing(settings: Settings, launch: BotLaunch, require_locks: Callable[[], None] | None) -> None:
+    """After a failed or interrupted start: no process of it, and no record.
+
+    Where our locks no longer count, another run may have launched a bot since: what is that run's is left alone.
+    """
+    path = build_record_path(settings)
+    record = read_record(path)
+    is_ours = record is None or record.run_id == launch.run_id
     if launch.container:
         end_container(settings, launch, timeout_s=min(settings.bot_stop_timeout_s, _INTERRUPTED_STOP_TIMEOUT_S))
     else:
-        end_marked_processes(settings, log=launch.log)
-    remove_record(build_record_path(settings))
+        counts = is_ours and _are_in_place(require_locks)
+        end_members(settings, record if record is not None and is_ours else launch, of_this_launch=not counts)
+    if is_ours:
+        remove_record(path)
+
+
+def _are_in_place(require_locks: Callable[[], None] | None) -> bool:
+    if require_locks is None:
+        return True
+    try:
+        require_locks()
+    except StartupFailure:
+        return False
+    return True
 
 
 def _explain_no_start(settings: Settings, launch: BotLaunch, error: OSError) -> StartupFailure:

@@ -3,16 +3,21 @@
 A process cannot be recorded before it exists, and whoever launches it may be killed right after. So the file is written
 twice: before the launch with everything but the pid (`BotLaunch`), and right after it as a `BotRecord`. In between the
 bot can be told by the marker in its environment and by the log that its output goes to (`orchestration.bot.find`).
+
+Beside it, `state/bot_workers.json` names the processes that were seen to belong to the recorded bot. They may cut every
+tie to it later and outlive it (`orchestration.bot.members`).
 """
 
 import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from orchestration.settings import Settings
@@ -20,9 +25,12 @@ from orchestration.system.files import write_atomic
 from orchestration.system.processes import ProcessIdentity
 
 RECORD_NAME = "bot.json"
+WORKERS_NAME = "bot_workers.json"
 # Names the record of the bot that a process belongs to. Whatever the bot starts inherits it.
 RECORD_MARKER = "BOT_RECORD"
 _MAX_RECORD_BYTES = 1024 * 1024
+_MOST_WORKERS = 1000
+_NO_SURPRISES = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class ReadyBy(StrEnum):
@@ -50,6 +58,7 @@ class BotLaunch:
         supervised: Whether a supervisor keeps it as its child.
         gateway_port: The port at which it reaches the gateway, as it was told; 0 if that was not written down.
         container: The name of its container; empty for a process.
+        control_group: The control group of the service that launches it, where that is its own; empty elsewhere.
     """
 
     instance: str
@@ -65,6 +74,7 @@ class BotLaunch:
     supervised: bool = False
     gateway_port: int = 0
     container: str = ""
+    control_group: str = ""
 
     @property
     def log_hint(self) -> str:
@@ -77,7 +87,8 @@ class BotRecord(BotLaunch):
     """A bot that was launched.
 
     Attributes:
-        pid: The process that was launched; of a container the first one, as the engine's host numbers it.
+        pid: The process that was launched; of a container the first one, as the engine's host numbers it. It is the
+            id of its session and its process group, too.
         birth: Its `ProcessIdentity.birth`, which no clock change alters; of a container its id and its start.
         ready_by: How it was found to be up; None while it is not, or if nobody lived to see it.
     """
@@ -146,6 +157,7 @@ def read_record(path: Path) -> BotRecord | BotLaunch | None:
             supervised=fields["supervised"] is True,
             gateway_port=int(fields.get("gateway_port") or 0),
             container=str(fields.get("container") or ""),
+            control_group=str(fields.get("control_group") or ""),
         )
         if fields["pid"] is None:
             return launch
@@ -168,8 +180,43 @@ def is_record_hidden(path: Path) -> bool:
 
 def remove_record(path: Path) -> None:
     """Forget the bot. No error if that cannot be: a dead bot's record does no harm."""
-    with contextlib.suppress(OSError):
-        path.unlink()
+    for one in (path.with_name(WORKERS_NAME), path):
+        with contextlib.suppress(OSError):
+            one.unlink()
+
+
+def write_workers(path: Path, record: BotRecord, workers: Sequence[ProcessIdentity]) -> None:
+    """Write down which processes belong to a recorded bot besides its main one.
+
+    Args:
+        path: The record's path (`build_record_path`).
+        record: The bot.
+        workers: Those processes.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    fields = {
+        "pid": record.pid,
+        "birth": record.birth,
+        "workers": [dataclasses.asdict(one) for one in workers[:_MOST_WORKERS]],
+    }
+    write_atomic(path.with_name(WORKERS_NAME), json.dumps(fields).encode("ascii") + b"\n")
+
+
+def read_workers(path: Path, record: BotRecord) -> tuple[ProcessIdentity, ...]:
+    """What `write_workers` wrote about this very bot; none where there is nothing, or nothing that can be read."""
+    try:
+        handle = os.open(path.with_name(WORKERS_NAME), os.O_RDONLY | _NO_SURPRISES)
+        with os.fdopen(handle, "rb") as file:
+            if not S_ISREG(os.fstat(handle).st_mode):
+                return ()
+            fields = json.loads(file.read(_MAX_RECORD_BYTES))
+        if (fields["pid"], fields["birth"]) != (record.pid, record.birth):
+            return ()
+        return tuple(ProcessIdentity(pid=_read_pid(one["pid"]), birth=str(one["birth"])) for one in fields["workers"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ()
 
 
 def _complete(launch: BotLaunch, identity: ProcessIdentity, ready_by: ReadyBy | None) -> BotRecord:

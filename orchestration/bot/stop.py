@@ -1,16 +1,17 @@
-"""End the bot in order, in bounded time, with everything it started."""
+"""Stop the bot gracefully, in bounded time, with everything it started."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from orchestration.bot.contained import BotDocker, was_killed
 from orchestration.bot.elsewhere import refuse_to_touch
-from orchestration.bot.find import FoundBot, find_marked_processes
-from orchestration.bot.record import build_record_path, remove_record
+from orchestration.bot.end_record import note_stop_request
+from orchestration.bot.find import FoundBot
+from orchestration.bot.members import find_members
+from orchestration.bot.record import BotLaunch, build_record_path, read_record, remove_record
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
-from orchestration.system.processes import ProcessIdentity, end_process_tree, is_running
+from orchestration.system.processes import ProcessIdentity, end_process_tree, end_processes, is_running
 
 OnProgress = Callable[[str], None]
 
@@ -37,13 +38,14 @@ def stop_bot(
 ) -> StopOutcome:
     """Ask the bot to leave, and after `timeout_s` seconds end it and everything it started by force.
 
-    The bot is asked first (SIGTERM); once it has ended, what is left of its session, its children, and whatever carries
-    its marker. What still runs when the time is over is killed. The record is removed once nothing of it runs.
+    The bot is asked first (SIGTERM); once it has ended, everything else that belongs to it (`members`). Where its main
+    process has ended before, all of them are asked at once. What still runs when the time is over is killed. The record
+    is removed once nothing of it runs.
 
     Args:
         settings: Whose bot it is.
         found: What `find_bot` found; None does nothing but forget a dead bot's record.
-        timeout_s: Seconds that it has to leave in order (`BOT_STOP_TIMEOUT`).
+        timeout_s: Seconds that it has to end by itself (`BOT_STOP_TIMEOUT`).
         on_progress: Told what is waited for.
 
     Raises:
@@ -54,6 +56,8 @@ def stop_bot(
         remove_record(path)
         return StopOutcome(was_running=False, in_time=True, is_gone=True, pid=None)
     refuse_to_touch(settings)
+    asked = found.identity if found.record is None else found.record.identity
+    note_stop_request(path, asked, timeout_s=timeout_s, clock=SystemClock())
     if found.container:
         return _stop_container(settings, found, timeout_s=timeout_s, on_progress=on_progress)
     was_running = is_running(found.identity)
@@ -61,9 +65,14 @@ def stop_bot(
         on_progress(f"waiting up to {timeout_s:g} s for process {found.pid} to leave")
     clock = SystemClock()
     deadline_s = clock.monotonic_s() + timeout_s
-    in_time = end_process_tree(found.identity, timeout_s=timeout_s)
-    left_behind = end_marked_processes(settings, timeout_s=max(0.0, deadline_s - clock.monotonic_s()))
-    is_gone = not any(is_running(one) for one in (found.identity, *left_behind))
+    record = read_record(path)
+    known = find_members(settings, record)
+    in_time = True
+    if found.left_of_pid is None:
+        in_time = end_process_tree(found.identity, timeout_s=timeout_s, known=known)
+    left = end_members(settings, record, timeout_s=max(0.0, deadline_s - clock.monotonic_s()))
+    in_time = in_time and left.in_time
+    is_gone = not any(is_running(one) for one in (found.identity, *known, *left.members))
     if is_gone:
         remove_record(path)
     return StopOutcome(was_running=was_running, in_time=in_time, is_gone=is_gone, pid=found.pid)
@@ -86,32 +95,43 @@ def _stop_container(
     return StopOutcome(was_running=was_running, in_time=not was_killed(seen), is_gone=is_gone, pid=found.pid)
 
 
-def end_marked_processes(
-    settings: Settings, *, timeout_s: float = 0.0, log: Path | None = None
-) -> tuple[ProcessIdentity, ...]:
-    """End everything that a bot of this instance started and that still runs, whatever session it went into.
+@dataclass(frozen=True, kw_only=True)
+class MembersEnded:
+    """What `end_members` did.
+
+    Attributes:
+        members: Which processes were ended.
+        in_time: Whether all of them ended by themselves in time.
+    """
+
+    members: tuple[ProcessIdentity, ...]
+    in_time: bool
+
+
+def end_members(
+    settings: Settings, record: BotLaunch | None, *, timeout_s: float = 0.0, of_this_launch: bool = False
+) -> MembersEnded:
+    """End everything of this instance's bot that still runs, whatever session it went into.
 
     Args:
         settings: Whose bot it is.
-        timeout_s: Seconds that all of them together have to leave in order.
-        log: Also what writes to this log: a process that is not yet far enough to carry the marker.
-
-    Returns:
-        Who that was.
+        record: What was written down about it; None where there is nothing.
+        timeout_s: Seconds that all of them together have to end by themselves.
+        of_this_launch: See `find_members`.
     """
     clock = SystemClock()
     deadline_s = clock.monotonic_s() + timeout_s
     ended: list[ProcessIdentity] = []
+    in_time = True
     # A process that dies may just have started another one: look again until there is none. Bounded, for what cannot
     # be killed (it sits in the kernel) must not hold us for ever.
     for _ in range(_ROUNDS):
-        marked = find_marked_processes(build_record_path(settings), log=log)
-        if not marked:
+        members = find_members(settings, record, of_this_launch=of_this_launch)
+        if not members:
             break
-        for identity in marked:
-            end_process_tree(identity, timeout_s=max(0.0, deadline_s - clock.monotonic_s()))
-        ended += marked
-    return tuple(ended)
+        in_time = end_processes(members, timeout_s=max(0.0, deadline_s - clock.monotonic_s())) and in_time
+        ended += members
+    return MembersEnded(members=tuple(ended), in_time=in_time)
 
 
 _ROUNDS = 5

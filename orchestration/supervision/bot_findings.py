@@ -27,7 +27,7 @@ def judge_bot(observation: Observation, sight: Sight, rules: Rules, *, jumped_s:
 
 
 def has_ended_unplanned(bot: BotLook) -> bool:
-    """Whether it is gone, nobody told it to leave, and it did not say 0."""
+    """Whether it has ended, this program was not asked to stop it, and its exit code is not 0."""
     return not bot.is_running and not bot.is_stopping and not bot.is_finished
 
 
@@ -38,6 +38,8 @@ def _judge_end(bot: BotLook, rules: Rules) -> Finding:
         how = f"ended with exit code {bot.exit_code}"
     else:
         how = "is gone"
+    if bot.says_stopping:
+        how += " after it had said that it is stopping"
     then = (
         "The whole sequence is run again by the host's service manager, where there is one." if rules.owns_bot else ""
     )
@@ -47,7 +49,7 @@ def _judge_end(bot: BotLook, rules: Rules) -> Finding:
         severity=Severity.CRITICAL,
         words=Words(
             title="Bot ended",
-            message=f"The bot {how}, and nobody told it to. {then}".strip(),
+            message=f"The bot {how}, and this program was not asked to stop it. {then}".strip(),
             next_action=_READ_THE_LOG if rules.owns_bot else f"{_READ_THE_LOG} Then `inv startup`.",
         ),
         over=Words(title="Bot runs again", message="The bot runs again."),

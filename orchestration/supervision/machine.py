@@ -186,7 +186,7 @@ def _build_status(memory: Memory, observation: Observation, sight: Sight) -> str
     plan, bot = observation.plan, observation.bot
     if bot.is_running:
         kind = "Strategy C (emergency)" if plan.is_emergency else f"strategy {plan.strategy} of {plan.date}"
-        text = f"bot runs on {kind}"
+        text = f"bot runs on {kind}" + (" and says that it is stopping" if bot.says_stopping else "")
     elif memory.day.finished_day is not None:
         text = f"bot has finished for {memory.day.finished_plan}, waiting for the next plan"
     else:

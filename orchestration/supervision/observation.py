@@ -64,7 +64,8 @@ class BotLook:
         key: What tells this bot from one launched before or after it, for example its pid and birth.
         exit_code: Of one that has ended; None while it runs, after a signal, and where nobody knows.
         signal_name: The signal that ended it, for example `SIGKILL`; empty otherwise.
-        is_stopping: Whether it was told to leave, or said that it leaves: its end is then planned.
+        is_stopping: Whether this program was asked to stop it: its end is then planned, whatever the bot says.
+        says_stopping: Whether it said that it is stopping (`STOPPING=1`).
         watchdog_age_s: Seconds since its last `WATCHDOG=1`; None if it never sent one.
         watchdog_limit_s: After how many seconds of silence it counts as hung; None if that is not watched.
         has_gateway_connection: Whether it holds a connection to the gateway's port; None where that cannot be seen.
@@ -75,6 +76,7 @@ class BotLook:
     exit_code: int | None = None
     signal_name: str = ""
     is_stopping: bool = False
+    says_stopping: bool = False
     watchdog_age_s: float | None = None
     watchdog_limit_s: float | None = None
     has_gateway_connection: bool | None = None

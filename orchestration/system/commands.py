@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
+from orchestration.system.children import start_child
 from orchestration.system.files import is_folder_there
 
 OnLine = Callable[[str], None]
@@ -220,18 +221,21 @@ def _start(
     if cwd is not None and not is_folder_there(cwd):
         raise NotADirectoryError(f"working folder {cwd} does not exist")
     try:
-        return subprocess.Popen(
-            list(argv),
-            cwd=cwd,
-            env={name: value for name, value in os.environ.items() if name not in _OURS_ALONE} | dict(environ or {}),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            # A session of its own: Ctrl-C in the terminal reaches us, and we decide what becomes of the child.
-            start_new_session=True,
+        return start_child(
+            lambda: subprocess.Popen(
+                list(argv),
+                cwd=cwd,
+                env={name: value for name, value in os.environ.items() if name not in _OURS_ALONE}
+                | dict(environ or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                encoding="utf-8",
+                errors="replace",
+                # A session of its own: Ctrl-C in the terminal reaches us, and we decide what becomes of the child.
+                start_new_session=True,
+            )
         )
     except OSError as error:
         if error.errno not in _NOT_A_PROGRAM:

@@ -2,16 +2,146 @@
 
 Only looks. What has ended while it was looked at reads as nothing; what may not be looked at raises `PermissionError`,
 for "no" and "cannot tell" are different answers to "does it run?".
+
+On Linux the main thread of a process may end while other threads work on. The kernel then shows the process in state
+`Z`, like one that has ended and was not collected yet, and its arguments, environment, folder and open files read as
+empty. It is alive: it has more than one thread, and all of this can be read from a thread that still works.
 """
 
+import contextlib
+import dataclasses
+import functools
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 _PROC = Path("/proc")
+_BOOT_ID = _PROC / "sys" / "kernel" / "random" / "boot_id"
 _ON_LINUX: bool = sys.platform == "linux"
+_DELETED = " (deleted)"  # what the kernel appends to the name of a file that has none any more
+_OUTPUTS = (1, 2)
+# proc(5) numbers the fields of /proc/PID/stat from 1; `_STATE` is the first one after the command's name.
+_STATE, _PARENT, _GROUP, _SESSION, _THREADS, _START_TICKS = 3, 4, 5, 6, 20, 22
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessStat:
+    """What the process table says about one living process.
+
+    Attributes:
+        pid: Its process id.
+        birth: See `processes.ProcessIdentity.birth`.
+        started: When it was started, in units that only compare with those of other processes of this boot: clock
+            ticks since boot on Linux, seconds elsewhere.
+        parent_pid: The process that it belongs to now.
+        group_id: Its process group; 0 where there are none.
+        session_id: Its session; 0 where there are none.
+    """
+
+    pid: int
+    birth: str
+    started: float
+    parent_pid: int
+    group_id: int = 0
+    session_id: int = 0
+
+
+def read_stat(pid: int) -> ProcessStat | None:
+    """What the table says about a process; None if it has ended (also where nobody has collected it yet)."""
+    return _read_stat_on_linux(pid) if _ON_LINUX else _read_stat_elsewhere(pid)
+
+
+def read_birth_of_child(pid: int) -> str:
+    """The `ProcessStat.birth` of our own child, also of one that has ended and was not collected yet; else empty."""
+    if _ON_LINUX:
+        fields = _read_stat_fields(pid)
+        return "" if fields is None else _build_birth(fields)
+    stat = read_stat(pid)
+    return "" if stat is None else stat.birth
+
+
+def read_ended_children(parent_pid: int) -> tuple[int, ...]:
+    """The children of a process that have ended and that it has not collected yet."""
+    if not _ON_LINUX:
+        return ()
+    found = ((pid, _read_stat_fields(pid)) for pid in read_pids())
+    return tuple(
+        pid
+        for pid, fields in found
+        if fields is not None and int(fields[_PARENT - _STATE]) == parent_pid and _has_ended(fields)
+    )
+
+
+def read_table() -> dict[int, ProcessStat]:
+    """Every living process by its id."""
+    stats = (read_stat(pid) for pid in read_pids())
+    return {stat.pid: stat for stat in stats if stat is not None}
+
+
+def read_boot_id() -> str:
+    """What tells this boot of the machine from every other one, the same for all processes."""
+    return _read_boot_id() if _ON_LINUX else f"{psutil.boot_time():.0f}"
+
+
+@functools.cache
+def _read_boot_id() -> str:
+    try:
+        return _BOOT_ID.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def _read_stat_on_linux(pid: int) -> ProcessStat | None:
+    fields = _read_stat_fields(pid)
+    if fields is None or _has_ended(fields):
+        return None
+    return ProcessStat(
+        pid=pid,
+        birth=_build_birth(fields),
+        started=int(fields[_START_TICKS - _STATE]),
+        parent_pid=int(fields[_PARENT - _STATE]),
+        group_id=int(fields[_GROUP - _STATE]),
+        session_id=int(fields[_SESSION - _STATE]),
+    )
+
+
+def _read_stat_fields(pid: int) -> list[str] | None:
+    """What stands in /proc/PID/stat, from the state on."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The command's name, in parentheses, may itself hold blanks and parentheses: fields count from the last one.
+    return text[text.rindex(")") + 2 :].split()
+
+
+def _has_ended(fields: list[str]) -> bool:
+    return fields[0] in {"Z", "X"} and int(fields[_THREADS - _STATE]) <= 1
+
+
+def _build_birth(fields: list[str]) -> str:
+    return f"{_read_boot_id()}:{fields[_START_TICKS - _STATE]}"
+
+
+def _read_stat_elsewhere(pid: int) -> ProcessStat | None:
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        started = process.create_time()
+        stat = ProcessStat(pid=pid, birth=f"{started:.2f}", started=started, parent_pid=process.ppid())
+    except psutil.Error:
+        return None
+    if sys.platform == "win32":
+        return stat
+    try:
+        return dataclasses.replace(stat, group_id=os.getpgid(pid), session_id=os.getsid(pid))
+    except OSError:
+        return None
 
 
 def read_pids() -> tuple[int, ...]:
@@ -78,6 +208,59 @@ def read_standard_output(pid: int) -> Path | None:
         return None
 
 
+def writes_to(pid: int, is_meant: Callable[[Path], bool]) -> bool:
+    """Whether a process's standard output or standard error goes to a certain file.
+
+    A descriptor that is open for reading only does not count. False where that is unknown: the process has ended or may
+    not be looked at, or this is no Linux.
+
+    Args:
+        pid: The process.
+        is_meant: Whether that is the file; asked with its last name, also after it was deleted.
+    """
+    if not _ON_LINUX:
+        return False
+    for descriptor in _OUTPUTS:
+        with contextlib.suppress(PermissionError):
+            target = _read_link(pid, f"fd/{descriptor}")
+            if target is None or not target.is_absolute():
+                continue
+            if is_meant(Path(str(target).removesuffix(_DELETED))) and _is_open_for_writing(pid, descriptor):
+                return True
+    return False
+
+
+def read_user_ids(pid: int) -> frozenset[int] | None:
+    """The users that a process acts as (real, effective, saved); None if it has ended or there are no such ids."""
+    if not _ON_LINUX:
+        return None
+    for line in _read_content(pid, "status").split(b"\n"):
+        if line.startswith(b"Uid:"):
+            return frozenset(int(word) for word in line.split()[1:4])
+    return None
+
+
+def read_user_name(pid: int) -> str:
+    """The user whose process it is, by name where there is one; empty if it has ended."""
+    try:
+        return psutil.Process(pid).username()
+    except psutil.Error:
+        return ""
+
+
+def read_control_group(pid: int) -> str:
+    """The control group of a process as systemd names it, `/system.slice/NAME.service`; empty if there is none."""
+    if not _ON_LINUX:
+        return ""
+    groups = {}
+    for line in _read_content(pid, "cgroup").split(b"\n"):
+        hierarchy, _, rest = os.fsdecode(line).partition(":")
+        controllers, _, path = rest.partition(":")
+        groups[controllers if hierarchy != "0" else ""] = path
+    # With the older hierarchies beside the unified one, systemd keeps its own tree under its name.
+    return groups.get("name=systemd") or groups.get("") or ""
+
+
 def read_parent_pid(pid: int) -> int | None:
     """The process that a process belongs to now; None if it has ended."""
     try:
@@ -120,6 +303,14 @@ def is_in_a_container(pid: int) -> bool:
 
 
 def _read(pid: int, name: str) -> bytes:
+    content = _read_content(pid, name)
+    if content:
+        return content
+    thread = _find_working_thread(pid)
+    return b"" if thread is None else _read_content(pid, f"task/{thread}/{name}")
+
+
+def _read_content(pid: int, name: str) -> bytes:
     try:
         return (_PROC / str(pid) / name).read_bytes()
     except PermissionError:
@@ -129,12 +320,40 @@ def _read(pid: int, name: str) -> bytes:
 
 
 def _read_link(pid: int, name: str) -> Path | None:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return _read_one_link(pid, name)
+    thread = _find_working_thread(pid)
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return None if thread is None else _read_one_link(pid, f"task/{thread}/{name}")
+    return None
+
+
+def _read_one_link(pid: int, name: str) -> Path | None:
     try:
         return Path(os.readlink(_PROC / str(pid) / name))  # noqa: PTH115 - Path.readlink is the same call
-    except PermissionError:
+    except (PermissionError, FileNotFoundError, ProcessLookupError):
         raise
     except OSError:
         return None
+
+
+def _find_working_thread(pid: int) -> int | None:
+    """A thread that works on in a process whose main thread has ended; None for every other process."""
+    fields = _read_stat_fields(pid)
+    if fields is None or fields[0] != "Z":
+        return None
+    try:
+        threads = [int(entry.name) for entry in os.scandir(_PROC / str(pid) / "task") if entry.name != str(pid)]
+        return max(threads, default=None)
+    except (OSError, ValueError):
+        return None
+
+
+def _is_open_for_writing(pid: int, descriptor: int) -> bool:
+    for line in _read(pid, f"fdinfo/{descriptor}").split(b"\n"):
+        if line.startswith(b"flags:"):
+            return int(line.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
+    return False
 
 
 def _split(content: bytes) -> tuple[str, ...]:

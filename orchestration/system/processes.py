@@ -12,14 +12,38 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_START_TICKS_FIELD = 22  # proc(5): starttime is field 22 of /proc/PID/stat
+from orchestration.system.children import start_child
+from orchestration.system.process_table import (
+    ProcessStat,
+    read_birth_of_child,
+    read_boot_id,
+    read_stat,
+    read_table,
+)
+
+__all__ = [
+    "LaunchedProcess",
+    "ProcessIdentity",
+    "ask_to_end",
+    "collect_exit_code",
+    "end_process_tree",
+    "end_processes",
+    "find_descendants",
+    "find_session_members",
+    "is_running",
+    "launch_detached",
+    "open_end_descriptor",
+    "read_boot_id",
+    "read_identity",
+    "read_uptime_s",
+]
+
 _POLL_S = 0.02
 _ON_LINUX: bool = sys.platform == "linux"
 
@@ -112,19 +136,21 @@ def launch_detached(argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str
                 creationflags=subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP,
             )
         else:
-            process = subprocess.Popen(
-                list(argv),
-                cwd=cwd,
-                env=dict(environ),
-                stdin=subprocess.DEVNULL,
-                stdout=handle,
-                stderr=handle,
-                start_new_session=True,
+            process = start_child(
+                lambda: subprocess.Popen(
+                    list(argv),
+                    cwd=cwd,
+                    env=dict(environ),
+                    stdin=subprocess.DEVNULL,
+                    stdout=handle,
+                    stderr=handle,
+                    start_new_session=True,
+                )
             )
     finally:
         os.close(handle)
-    identity = read_identity(process.pid) or ProcessIdentity(pid=process.pid, birth="ended")
-    return LaunchedProcess(process, identity)
+    birth = read_birth_of_child(process.pid) or "ended"
+    return LaunchedProcess(process, ProcessIdentity(pid=process.pid, birth=birth))
 
 
 @contextlib.contextmanager
@@ -142,35 +168,13 @@ def open_end_descriptor(pid: int) -> Iterator[int | None]:
 
 
 def read_identity(pid: int) -> ProcessIdentity | None:
-    """Who has this pid now, or None if nobody (a zombie counts as nobody)."""
-    if _ON_LINUX:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-            boot_id = _BOOT_ID.read_text(encoding="utf-8").strip()
-        except OSError:
-            return None
-        # The command's name, in parentheses, may itself hold blanks and parentheses: fields count from the last one.
-        fields = stat[stat.rindex(")") + 2 :].split()
-        if fields[0] in {"Z", "X"}:
-            return None
-        return ProcessIdentity(pid=pid, birth=f"{boot_id}:{fields[_START_TICKS_FIELD - 3]}")
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return None
-        return ProcessIdentity(pid=pid, birth=f"{process.create_time():.2f}")
-    except psutil.Error:
-        return None
+    """Who has this pid now, or None if nobody has.
 
-
-def read_boot_id() -> str:
-    """What tells this boot of the machine from every other one, the same for all processes."""
-    if _ON_LINUX:
-        try:
-            return _BOOT_ID.read_text(encoding="utf-8").strip()
-        except OSError:
-            return ""
-    return f"{psutil.boot_time():.0f}"
+    What has ended and was not collected yet is nobody. A process whose main thread has ended while other threads work
+    is alive.
+    """
+    stat = read_stat(pid)
+    return None if stat is None else ProcessIdentity(pid=pid, birth=stat.birth)
 
 
 def is_running(identity: ProcessIdentity) -> bool:
@@ -207,22 +211,28 @@ def ask_to_end(pid: int) -> None:
     _send(pid, signal.SIGTERM)
 
 
-def end_process_tree(identity: ProcessIdentity, *, timeout_s: float) -> bool:
+def end_process_tree(identity: ProcessIdentity, *, timeout_s: float, known: Sequence[ProcessIdentity] = ()) -> bool:
     """Ask a process to end, and everything it started; after `timeout_s` seconds end them by force.
 
-    The process alone is asked first (SIGTERM), for it may want to end its own children in order. What is left of its
-    session (where it leads one) and of its children once it has ended is asked next: a shell that started the real
-    program dies of the signal and does not pass it on. What still runs when the time is over is killed.
+    The process alone is asked first (SIGTERM), for it may want to end its own children gracefully. What is left of its
+    session and process group (where it leads one) and of its children once it has ended is asked next: a shell that
+    started the real program dies of the signal and does not pass it on. What still runs when the time is over is
+    killed.
+
+    Args:
+        identity: The process.
+        timeout_s: Seconds that all of them together have to end by themselves.
+        known: What else belongs to it, as far as the caller knows.
 
     Returns:
-        Whether all of them left by themselves in time (True also if nothing of them was running).
+        Whether all of them ended by themselves in time (True also if nothing of them was running).
     """
     deadline_s = time.monotonic() + timeout_s
-    children = _read_children(identity.pid) if is_running(identity) else []
+    children = [*known, *find_descendants(identity, read_table())]
     if is_running(identity):
         _send(identity.pid, signal.SIGTERM)
         _wait_until_gone([identity], deadline_s)
-        children += _read_children(identity.pid) if is_running(identity) else []
+        children += find_descendants(identity, read_table())
     survivors = _read_survivors(identity, children)
     if not is_running(identity) and survivors and time.monotonic() < deadline_s:
         for survivor in survivors:
@@ -230,21 +240,88 @@ def end_process_tree(identity: ProcessIdentity, *, timeout_s: float) -> bool:
         _wait_until_gone(survivors, deadline_s)
         survivors = _read_survivors(identity, survivors)
     in_time = not is_running(identity) and not survivors
-    # Until a look finds nobody: a member may have started another one between the look and the kill. Bounded, for what
-    # cannot be killed (another user's, or stuck in the kernel) must not hold us for ever.
+    _kill_until_gone(lambda: [identity, *_read_survivors(identity, survivors)])
+    return in_time
+
+
+def end_processes(identities: Sequence[ProcessIdentity], *, timeout_s: float) -> bool:
+    """Ask processes to end, all at once, and after `timeout_s` seconds end them and what they started by force.
+
+    Returns:
+        Whether all of them ended by themselves in time.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    running = [one for one in identities if is_running(one)]
+    for one in running:
+        _send(one.pid, signal.SIGTERM)
+    _wait_until_gone(running, deadline_s)
+    in_time = not any(is_running(one) for one in running)
+
+    def read_left() -> list[ProcessIdentity]:
+        table = read_table()
+        return [*running, *(child for one in running for child in find_descendants(one, table))]
+
+    _kill_until_gone(read_left)
+    return in_time
+
+
+def _kill_until_gone(read_left: Callable[[], list[ProcessIdentity]]) -> None:
+    """Kill until a look finds none: a process may have started another one between the look and the kill.
+
+    Bounded, for what cannot be killed (another user's, or stuck in the kernel) must not hold us for ever.
+    """
     give_up_s = time.monotonic() + _GONE_TIMEOUT_S
-    while left := [one for one in (identity, *_read_survivors(identity, survivors)) if is_running(one)]:
+    while left := [one for one in read_left() if is_running(one)]:
         for one in left:
             _send(one.pid, _KILL)
         _wait_until_gone(left, min(give_up_s, time.monotonic() + _KILL_ROUND_S))
         if time.monotonic() >= give_up_s:
             break
-    return in_time
 
 
 _KILL = signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL
 _GONE_TIMEOUT_S = 5.0
 _KILL_ROUND_S = 0.5
+
+
+def find_descendants(identity: ProcessIdentity, table: Mapping[int, ProcessStat]) -> list[ProcessIdentity]:
+    """What a living process started, and what that started, as far as the table still shows it. Pure."""
+    stat = table.get(identity.pid)
+    if stat is None or stat.birth != identity.birth:
+        return []
+    children: dict[int, list[ProcessStat]] = {}
+    for one in table.values():
+        children.setdefault(one.parent_pid, []).append(one)
+    found: dict[int, ProcessIdentity] = {}
+    parents = [identity.pid]
+    while parents:
+        for child in children.get(parents.pop(), []):
+            if child.pid not in found and child.pid != identity.pid:
+                found[child.pid] = ProcessIdentity(pid=child.pid, birth=child.birth)
+                parents.append(child.pid)
+    return list(found.values())
+
+
+def find_session_members(leader: ProcessIdentity, table: Mapping[int, ProcessStat]) -> list[ProcessIdentity]:
+    """What runs in the session or the process group that a process leads, or led until it ended; itself left out.
+
+    An id is not used again while a session or a group is named by it. So if another process has the leader's pid now,
+    or the machine was booted since, there are no members; and no process is one that was started before the leader.
+    """
+    owner = table.get(leader.pid)
+    if sys.platform == "win32" or (owner is not None and owner.birth != leader.birth):
+        return []
+    first = 0.0
+    if _ON_LINUX:
+        boot_id, _, ticks = leader.birth.rpartition(":")
+        if boot_id != read_boot_id() or not ticks.isdigit():
+            return []
+        first = int(ticks)
+    return [
+        ProcessIdentity(pid=stat.pid, birth=stat.birth)
+        for stat in table.values()
+        if leader.pid in {stat.session_id, stat.group_id} and stat.started >= first and stat.pid != leader.pid
+    ]
 
 
 def _wait_until_gone(identities: Sequence[ProcessIdentity], deadline_s: float) -> None:
@@ -255,22 +332,9 @@ def _wait_until_gone(identities: Sequence[ProcessIdentity], deadline_s: float) -
 
 
 def _read_survivors(leader: ProcessIdentity, known: Sequence[ProcessIdentity]) -> list[ProcessIdentity]:
-    """Who of its session, and of those already known, still runs; the leader itself left out.
-
-    A session's id is not used again while the session has members. So if somebody else has the leader's pid now, there
-    are none.
-    """
-    owner = read_identity(leader.pid)
-    members = _read_session(leader.pid) if owner in {None, leader} else []
-    return [one for one in {*members, *known} if one != leader and is_running(one)]
-
-
-def _read_children(pid: int) -> list[ProcessIdentity]:
-    try:
-        children = psutil.Process(pid).children(recursive=True)
-    except psutil.Error:
-        return []
-    return [identity for child in children if (identity := read_identity(child.pid)) is not None]
+    """Who of its session and group, and of those already known, still runs; the leader and ourselves left out."""
+    members = {*find_session_members(leader, read_table()), *known}
+    return [one for one in members if one.pid not in {leader.pid, os.getpid()} and is_running(one)]
 
 
 def _send(pid: int, number: int) -> None:
@@ -283,15 +347,3 @@ def _reap(pid: int) -> None:
     if sys.platform != "win32":
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
-
-
-def _read_session(leader_pid: int) -> list[ProcessIdentity]:
-    """The living members of a session, ourselves left out."""
-    if sys.platform == "win32":
-        return []
-    members = []
-    for pid in psutil.pids():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if pid != os.getpid() and os.getsid(pid) == leader_pid and (identity := read_identity(pid)) is not None:
-                members.append(identity)
-    return members

@@ -2,12 +2,12 @@
 
 import contextlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
 _ESTABLISHED = "01"
-_REMOTE_FIELD, _STATE_FIELD = 2, 3
+_REMOTE_FIELD, _STATE_FIELD, _USER_FIELD = 2, 3, 7
 
 
 def count_connections(port: int) -> int | None:
@@ -18,9 +18,8 @@ def count_connections(port: int) -> int | None:
     if sys.platform != "linux":
         return _count_with_psutil(port)
     counted = None
-    for table in _TABLES:
-        with contextlib.suppress(OSError):
-            counted = (counted or 0) + count_in_table(table.read_text(encoding="ascii").splitlines(), port)
+    for table in _read_tables():
+        counted = (counted or 0) + count_in_table(table, port)
     return counted
 
 
@@ -32,6 +31,42 @@ def count_in_table(lines: Iterable[str], port: int) -> int:
         len(row) > _STATE_FIELD and row[_STATE_FIELD] == _ESTABLISHED and row[_REMOTE_FIELD].endswith(shown)
         for row in rows
     )
+
+
+def has_connection(pid: int, user_ids: frozenset[int], port: int) -> bool:
+    """Whether a process holds an established connection to a remote port, on whatever address.
+
+    Args:
+        pid: The process.
+        user_ids: The users it acts as. Where it may not be looked at, a connection of one of them counts as its own.
+        port: The port.
+    """
+    import psutil
+
+    try:
+        found = psutil.Process(pid).net_connections(kind="tcp")
+    except psutil.NoSuchProcess:
+        return False
+    except (psutil.Error, OSError):
+        return any(find_connected_users(table, port) & user_ids for table in _read_tables())
+    return any(one.status == psutil.CONN_ESTABLISHED and tuple(one.raddr)[1:] == (port,) for one in found)
+
+
+def find_connected_users(lines: Iterable[str], port: int) -> frozenset[int]:
+    """The users that hold an established connection to a remote port, from a table as proc(5) describes it. Pure."""
+    shown = f":{port:04X}"
+    rows = [row for row in (line.split() for line in lines) if len(row) > _USER_FIELD]
+    return frozenset(
+        int(row[_USER_FIELD])
+        for row in rows
+        if row[_STATE_FIELD] == _ESTABLISHED and row[_REMOTE_FIELD].endswith(shown) and row[_USER_FIELD].isdigit()
+    )
+
+
+def _read_tables() -> Iterator[list[str]]:
+    for table in _TABLES:
+        with contextlib.suppress(OSError):
+            yield table.read_text(encoding="utf-8").splitlines()
 
 
 def _count_with_psutil(port: int) -> int | None:

@@ -84,6 +84,7 @@ _CHECK: Keys = {
     "status": "`ok`, `warn`, `fail`, `skip`",
     "detail": "what was found",
     "fix": "what mends it, or null",
+    "found_by": "for a running bot: how it was found, or `unknown`; else null",
 }
 _SERVICE: Keys = {
     "": "the boot service, or null where none is installed",
@@ -147,7 +148,8 @@ _STATUS: Keys = {
         "log": "its log, or null for a container's",
         "container": "its container, or null",
         "found_by": "how it was found",
-        "detail": "why it cannot be told",
+        "left_of_pid": "its main process, where that has ended and only what it started still runs; else null",
+        "detail": "how it was found, or why it is unknown",
     },
     "service": _SERVICE,
     "hold": {"": "who holds it down, or null", **_HOLD},

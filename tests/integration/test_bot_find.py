@@ -2,11 +2,14 @@
 
 import contextlib
 import dataclasses
+import getpass
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,11 +17,15 @@ from pathlib import Path
 import pytest
 
 from orchestration.bot.find import FoundBy, find_bot
+from orchestration.bot.members import note_workers
 from orchestration.bot.record import BotLaunch, ReadyBy, build_record_path, complete_launch, write_record
 from orchestration.bot.stop import stop_bot
+from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
+from orchestration.system.process_table import read_birth_of_child, read_environ
 from orchestration.system.processes import ProcessIdentity, is_running, read_identity
 from tests.integration.bot_scene import BOT, NOW, build_scene, launch, read_children, read_log, wait_until
+from tests.system import System
 
 
 @contextlib.contextmanager
@@ -217,6 +224,129 @@ def test_what_a_dead_bot_left_behind_counts_as_running_and_is_ended_by_a_stop(tm
     assert find_bot(settings).found is None
 
 
+_WORKERS = ("bare", "session", "silent", "fork")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("flags", [(), ("--retitle",)])
+@pytest.mark.parametrize("kind", _WORKERS)
+def test_a_worker_that_has_cut_its_ties_is_what_is_left_of_the_bot(
+    tmp_path: Path, kind: str, flags: tuple[str, ...]
+) -> None:
+    settings = build_scene(tmp_path, *flags, "--worker", kind, "--notify", "READY=1")
+    bot = launch(settings)
+    wait_until(lambda: len(read_children(settings)) == 1, "the worker has said its pid")
+    note_workers(settings, bot.record)  # a supervisor does it with each look
+    (worker,) = read_children(settings)
+    assert "BOT_RECORD" not in read_environ(worker) or kind == "fork"
+    os.kill(bot.pid, signal.SIGKILL)
+    wait_until(lambda: not is_running(bot.record.identity), "the bot is dead")
+    presence = find_bot(settings)
+    assert presence.found is not None
+    assert (presence.found.pid, presence.found.left_of_pid) == (worker, bot.pid)
+    assert presence.found.record == bot.record
+    assert f"what is left of process {bot.pid}: process {worker}" in presence.detail
+    with pytest.raises(StartupFailure) as refused:
+        launch(settings)
+    assert refused.value.word is FailureWord.BOT_ALREADY_RUNNING
+    assert f"what is left of process {bot.pid}" in refused.value.message
+    outcome = stop_bot(settings, presence.found, timeout_s=30)
+    assert (outcome.was_running, outcome.in_time, outcome.is_gone) == (True, True, True)
+    assert read_identity(worker) is None
+    assert find_bot(settings).found is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_stop_ends_every_worker_whatever_ties_it_has_cut(tmp_path: Path) -> None:
+    workers = [word for kind in _WORKERS for word in ("--worker", kind)]
+    settings = build_scene(tmp_path, "--retitle", *workers, "--notify", "READY=1")
+    launch(settings)
+    wait_until(lambda: len(read_children(settings)) == len(_WORKERS), "all workers have said their pids")
+    assert stop_bot(settings, find_bot(settings).found, timeout_s=30).is_gone
+    assert [pid for pid in read_children(settings) if read_identity(pid) is not None] == []
+    assert find_bot(settings).found is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("workdir", ["work", "."])
+def test_a_bot_without_record_and_marker_is_found_by_its_log_and_its_folder(tmp_path: Path, workdir: str) -> None:
+    settings = build_scene(tmp_path, "--retitle", "--notify", "READY=1")
+    bot = launch(settings)
+    build_record_path(settings).unlink()
+    asked = dataclasses.replace(settings, bot_workdir=tmp_path / workdir)
+    found = find_bot(asked).found
+    assert (None if found is None else found.pid) == (bot.pid if workdir == "work" else None)
+    assert stop_bot(settings, find_bot(settings).found, timeout_s=30).is_gone
+    assert not is_running(bot.record.identity)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_who_looks_at_the_bots_log_or_writes_beside_it_is_not_what_is_left_of_it(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path, "--notify", "READY=1")
+    bot = launch(settings)
+    assert bot.log is not None
+    os.kill(bot.pid, signal.SIGKILL)
+    wait_until(lambda: not is_running(bot.record.identity), "the bot is dead")
+    beside = bot.log.with_name("notes.log")
+    with contextlib.ExitStack() as others:
+        others.enter_context(_started(["tail", "-f", str(bot.log)], cwd=settings.bot_workdir))
+        others.enter_context(_started(["sh", "-c", f"exec sleep 300 3>>'{bot.log}'"], cwd=settings.bot_workdir))
+        others.enter_context(_started(["sh", "-c", f"exec sleep 300 >'{beside}'"], cwd=settings.bot_workdir))
+        others.enter_context(_started(["sh", "-c", f"exec sleep 300 1<'{bot.log}'"], cwd=settings.bot_workdir))
+        assert find_bot(settings).found is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_session_of_another_boot_or_of_another_leader_holds_nothing_of_the_bot(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path)
+    # The leader of a session ends, and a member stays: what every daemon looks like.
+    leader = subprocess.Popen(["sh", "-c", "sleep 300 & echo $!"], stdout=subprocess.PIPE, start_new_session=True)
+    assert leader.stdout is not None
+    member = int(leader.stdout.readline())
+    boot, _, ticks = read_birth_of_child(leader.pid).rpartition(":")
+    leader.wait()
+    try:
+        for birth in (f"another-boot:{ticks}", f"{boot}:{int(ticks) + 1000}"):
+            _forge_record(settings, ProcessIdentity(pid=leader.pid, birth=birth))
+            assert find_bot(settings).found is None
+        _forge_record(settings, ProcessIdentity(pid=leader.pid, birth=f"{boot}:{ticks}"))
+        found = find_bot(settings).found
+        assert found is not None
+        assert found.pid == member
+    finally:
+        os.kill(member, signal.SIGKILL)
+        leader.stdout.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("record", ["kept", "lost"])
+def test_a_bot_whose_main_thread_has_ended_while_another_works_runs(tmp_path: Path, record: str) -> None:
+    settings = build_scene(tmp_path, "--end-main-thread", "--notify", "READY=1")
+    bot = launch(settings)
+    wait_until(lambda: "State:\tZ" in Path(f"/proc/{bot.pid}/status").read_text(), "its main thread has ended")
+    assert is_running(bot.record.identity)
+    if record == "lost":
+        build_record_path(settings).unlink()
+    found = find_bot(settings).found
+    assert found is not None
+    assert (found.pid, found.left_of_pid) == (bot.pid, None)
+    with pytest.raises(StartupFailure) as refused:
+        launch(settings)
+    assert refused.value.word is FailureWord.BOT_ALREADY_RUNNING
+    assert stop_bot(settings, found, timeout_s=30).in_time
+    assert read_identity(bot.pid) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_bot_by_hand_whose_main_thread_has_ended_is_found_by_its_command(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path, "--end-main-thread")
+    with _started(settings.bot_command, cwd=settings.bot_workdir) as process:
+        wait_until(lambda: "State:\tZ" in Path(f"/proc/{process.pid}/status").read_text(), "its main thread has ended")
+        found = find_bot(settings).found
+        assert found is not None
+        assert (found.pid, found.how) == (process.pid, FoundBy.BY_COMMAND)
+
+
 def test_the_state_folder_may_be_named_through_a_link(tmp_path: Path) -> None:
     settings = build_scene(tmp_path, "--notify", "READY=1")
     bot = launch(settings)
@@ -230,26 +360,144 @@ def test_the_state_folder_may_be_named_through_a_link(tmp_path: Path) -> None:
         assert stop_bot(settings, find_bot(settings).found, timeout_s=30).is_gone
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start another user's process")
-def test_another_users_process_with_the_bots_command_leaves_it_unknown(tmp_path: Path) -> None:
-    # Asked by a user that may not look at root's processes.
-    settings = build_scene(tmp_path)
-    command = ("sleep", "301")
+_NOBODY, _SOMEBODY = 65534, 54321
+_NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start another user's process")
+
+
+@contextlib.contextmanager
+def _started_by(user_id: int, argv: Sequence[str], *, cwd: Path, **variables: str) -> Iterator[int]:
+    with subprocess.Popen(
+        list(argv), cwd=cwd, env={"PATH": os.environ["PATH"], **variables}, user=user_id, group=user_id,
+        extra_groups=[], start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def _ask_as(user_id: int, folder: Path, command: tuple[str, ...]) -> str:
+    """What a user who may not look at other users' processes finds."""
     ask = (
         "import dataclasses, os, sys; from pathlib import Path\n"
         "from tests.integration.bot_scene import build_scene\n"
         "from orchestration.bot.find import find_bot\n"
-        f"settings = dataclasses.replace(build_scene(Path({str(tmp_path)!r})), bot_command={command!r})\n"
-        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-        "presence = find_bot(settings); print(presence.found, presence.is_unknown, presence.detail)\n"
+        f"settings = dataclasses.replace(build_scene(Path({str(folder)!r})), bot_command={command!r})\n"
+        f"os.setgroups([]); os.setgid({user_id}); os.setuid({user_id})\n"
+        "presence = find_bot(settings)\n"
+        "print(presence.found, presence.is_unknown, [one.pid for one in presence.look_alikes], presence.detail)\n"
     )
     project = Path(__file__).parents[2]
+    asked = subprocess.run(
+        [sys.executable, "-c", ask], cwd=project, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert asked.returncode == 0, asked.stderr
+    return asked.stdout
+
+
+@_NEEDS_ROOT
+def test_a_process_of_root_with_the_bots_command_that_may_not_be_looked_at_leaves_it_unknown(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path)
+    command = ("sleep", "301")
     with _started(command, cwd=settings.bot_workdir) as process:
-        asked = subprocess.run(
-            [sys.executable, "-c", ask], cwd=project, capture_output=True, text=True, check=False, timeout=60
-        )
-        assert asked.stdout.startswith("None True"), asked.stderr
-        assert str(process.pid) in asked.stdout
+        said = _ask_as(_NOBODY, tmp_path, command)
+        assert said.startswith("None True []"), said
+        assert str(process.pid) in said
+
+
+@_NEEDS_ROOT
+def test_another_users_process_with_the_bots_command_is_a_look_alike_and_nothing_more(tmp_path: Path) -> None:
+    settings = dataclasses.replace(build_scene(tmp_path), bot_command=("sleep", "302"))
+    open_to_all(settings.bot_workdir)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    with (
+        _started_by(_SOMEBODY, settings.bot_command, cwd=settings.bot_workdir) as pid,
+        _started_by(_SOMEBODY, settings.bot_command, cwd=elsewhere) as other,
+    ):
+        presence = find_bot(settings)
+        assert (presence.found, presence.is_unknown) == (None, False)
+        assert [one.pid for one in presence.look_alikes] == [pid], "the folder of the other one is seen, and another"
+        assert presence.look_alikes[0].user == str(_SOMEBODY)
+        assert _ask_as(_NOBODY, tmp_path, settings.bot_command).startswith(f"None False {sorted([pid, other])}")
+
+
+@_NEEDS_ROOT
+def test_another_users_process_that_claims_to_be_the_bot_is_not_believed(tmp_path: Path) -> None:
+    settings = build_scene(tmp_path)
+    marker = str(build_record_path(settings))
+    with _started_by(_SOMEBODY, ["sleep", "303"], cwd=Path("/"), BOT_RECORD=marker):
+        assert find_bot(settings).found is None
+    with _started(["sleep", "303"], cwd=Path("/"), BOT_RECORD=marker) as process:
+        found = find_bot(settings).found
+        assert found is not None
+        assert found.pid == process.pid
+
+
+@_NEEDS_ROOT
+@pytest.mark.parametrize("owner", ["state", "workdir", "sudo", "connection"])
+def test_a_bot_by_hand_of_a_user_who_has_to_do_with_this_instance_is_the_bot(tmp_path: Path, owner: str) -> None:
+    settings = dataclasses.replace(build_scene(tmp_path), bot_command=("sleep", "304"))
+    open_to_all(settings.bot_workdir)
+    settings.state_dir.mkdir()
+    with contextlib.ExitStack() as stack:
+        if owner == "connection":
+            server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            port = server.getsockname()[1]
+            settings = dataclasses.replace(settings, gateway_port=port)
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            client.set_inheritable(True)
+            process = stack.enter_context(
+                subprocess.Popen(
+                    settings.bot_command, cwd=settings.bot_workdir, user=_SOMEBODY, group=_SOMEBODY, extra_groups=[],
+                    pass_fds=[client.fileno()],
+                )
+            )  # fmt: skip
+            stack.callback(process.kill)
+            pid = process.pid
+        else:
+            pid = stack.enter_context(_started_by(_SOMEBODY, settings.bot_command, cwd=settings.bot_workdir))
+            assert find_bot(settings).found is None
+        if owner == "state":
+            os.chown(settings.state_dir, _SOMEBODY, -1)
+        if owner == "workdir":
+            os.chown(settings.bot_workdir, _SOMEBODY, -1)
+        if owner == "sudo":
+            settings = dataclasses.replace(settings, environ={**settings.environ, "SUDO_UID": str(_SOMEBODY)})
+        found = find_bot(settings).found
+        assert found is not None
+        assert (found.pid, found.how) == (pid, FoundBy.BY_COMMAND)
+
+
+@_NEEDS_ROOT
+def test_a_start_beside_a_look_alike_warns_of_it_and_goes_on(system: System) -> None:
+    script = system.root / "bot.sh"
+    script.write_text("trap 'exit 0' TERM\nwhile :; do sleep 0.1; done\n", encoding="utf-8")
+    system.environ |= {"BOT_COMMAND": f"sh '{script}'", "BOT_WORKDIR": str(system.root), "BOT_START_GRACE": "0.5"}
+    open_to_all(system.root)
+    with _started_by(_SOMEBODY, ["sh", str(script)], cwd=system.root) as pid:
+        checks = system.inv("preflight", "--json").document["checks"]
+        (found,) = [one for one in checks if f"process {pid} of user {_SOMEBODY}" in one["detail"]]
+        assert (found["status"], found["failure"]) == ("warn", None)
+        assert [one["found_by"] for one in checks if one["name"] == "bot not running"] == [None]
+        started = system.startup()
+        assert started.document["failure"] is None, started.err
+        assert str(pid) in started.err
+        bot = started.document["bot"]["pid"]
+        again = system.inv("preflight", "--json").document["checks"]
+        assert [one["found_by"] for one in again if one["name"] == "bot not running"] == ["recorded"]
+        assert system.inv("shutdown").code == 0
+        assert read_identity(pid) is not None
+        assert read_identity(bot) is None
+
+
+def open_to_all(folder: Path) -> None:
+    """Let every user enter this folder, and those above it that pytest made."""
+    for one in (folder, *folder.parents):
+        if one.name.startswith("pytest-of-") or one == Path(tempfile.gettempdir()):
+            break
+        one.chmod(0o755)
+    Path(tempfile.gettempdir(), f"pytest-of-{getpass.getuser()}").chmod(0o755)
 
 
 def test_a_bot_that_ignores_sigterm_is_killed_after_its_time_with_all_it_started(tmp_path: Path) -> None:

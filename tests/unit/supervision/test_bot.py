@@ -32,6 +32,22 @@ def test_an_unplanned_end_is_said_once_and_ends_the_supervisor_as_a_failure(chan
     assert len(watch.said) == len(watch.done) == 1
 
 
+@pytest.mark.parametrize("changes", [gone(exit_code=1), gone(signal_name="SIGTERM"), gone()])
+def test_what_the_bot_announced_makes_no_end_a_planned_one(changes: dict[str, Any]) -> None:
+    watch = Watch().go_on(60, bot=replace(BOT, says_stopping=True))
+    assert watch.last is not None
+    assert "says that it is stopping" in watch.last.status_text
+    watch.go_on(600, bot=replace(changes["bot"], says_stopping=True))
+    assert watch.kinds() == [IncidentKind.BOT_ENDED]
+    assert "had said that it is stopping" in watch.said[0][1].message
+    assert watch.actions() == [Action.END_FAILED]
+
+
+def test_a_bot_that_announced_its_end_still_owes_its_watchdog() -> None:
+    watch = Watch().go_on(60).go_on(600, bot=replace(_SILENT["bot"], says_stopping=True))
+    assert watch.actions() == [Action.END_FAILED]
+
+
 def test_a_monitor_says_that_the_bot_ended_and_that_another_one_runs() -> None:
     watch = Watch(rules=MONITOR).go_on(60).go_on(600, **gone(exit_code=1)).go_on(60, bot=replace(BOT, key="200:2"))
     assert [notice.stage for _, notice in watch.said] == [Stage.OPENED, Stage.OVER]

@@ -1,0 +1,114 @@
+"""What is written down about a bot's end: that this program was asked to stop it, and how it ended.
+
+`state/bot_stop.json` is written before the bot is asked to leave, so that whoever watches the bot knows of it when the
+bot ends: it alone makes an end a planned one. What the bot itself says (`STOPPING=1`), a signal from somebody else, or
+a record that is missing, plans nothing. `state/bot_end.json` is written by whoever saw the end.
+
+Both name the process, or the start of the container, that they are about: they say nothing about any other bot.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from orchestration.system.clock import Clock
+from orchestration.system.files import write_atomic
+from orchestration.system.processes import ProcessIdentity
+
+STOP_NAME = "bot_stop.json"
+END_NAME = "bot_end.json"
+_MARGIN_S = 60.0  # for what the engine or the system needs beyond the time that the bot has
+_MAX_BYTES = 16 * 1024
+_NO_SURPRISES = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BotEnd:
+    """How a bot ended.
+
+    Attributes:
+        exit_code: Its exit code, negative for a signal; None if nobody could learn it.
+        ended_at: When its end was seen, aware.
+        is_finished: Whether it ended by itself with 0 and left no process: its work for the plan's date is done.
+    """
+
+    exit_code: int | None
+    ended_at: datetime
+    is_finished: bool
+
+
+def note_stop_request(record_path: Path, identity: ProcessIdentity, *, timeout_s: float, clock: Clock) -> None:
+    """Write down that this bot is asked to leave now. No error if that cannot be: the bot is stopped all the same.
+
+    Args:
+        record_path: The bot's record (`build_record_path`).
+        identity: Exactly which process, or start of a container.
+        timeout_s: Seconds that it has to leave. Somewhat later the request counts no more: whoever made it must have
+            ended before the bot was asked.
+        clock: Tells the time.
+    """
+    request = {
+        **_identify(identity),
+        "requested_by": os.getpid(),
+        "requested_at": clock.now().isoformat(),
+        "valid_until_s": clock.monotonic_s() + timeout_s + _MARGIN_S,
+    }
+    _write(record_path.with_name(STOP_NAME), request)
+
+
+def is_stop_requested(record_path: Path, identity: ProcessIdentity, *, clock: Clock) -> bool:
+    """Whether this program was asked to stop exactly this bot, and may still be about it."""
+    request = _read(record_path.with_name(STOP_NAME), identity)
+    try:
+        return clock.monotonic_s() <= float(request["valid_until_s"])
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def write_end(record_path: Path, identity: ProcessIdentity, end: BotEnd) -> None:
+    """Write down how this bot ended. No error if that cannot be."""
+    fields = {
+        **_identify(identity),
+        "exit_code": end.exit_code,
+        "ended_at": end.ended_at.isoformat(),
+        "finished": end.is_finished,
+    }
+    _write(record_path.with_name(END_NAME), fields)
+
+
+def read_end(record_path: Path, identity: ProcessIdentity) -> BotEnd | None:
+    """How this bot ended, as it was written down; None where nobody did."""
+    fields = _read(record_path.with_name(END_NAME), identity)
+    try:
+        code = fields["exit_code"]
+        return BotEnd(
+            exit_code=None if code is None else int(code),
+            ended_at=datetime.fromisoformat(fields["ended_at"]),
+            is_finished=fields["finished"] is True,
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _identify(identity: ProcessIdentity) -> dict[str, Any]:
+    return {"pid": identity.pid, "birth": identity.birth}
+
+
+def _write(path: Path, fields: Mapping[str, Any]) -> None:
+    with contextlib.suppress(OSError):
+        write_atomic(path, json.dumps(fields, indent=2).encode("ascii") + b"\n")
+
+
+def _read(path: Path, identity: ProcessIdentity) -> Mapping[str, Any]:
+    """The file's fields, if they are about this bot; none where it is missing, damaged, or no regular file."""
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | _NO_SURPRISES), "rb") as file:
+            fields = json.loads(file.read(_MAX_BYTES))
+        return fields if {**fields, **_identify(identity)} == fields else {}
+    except (OSError, ValueError, TypeError, RecursionError):
+        return {}

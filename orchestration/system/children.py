@@ -1,0 +1,90 @@
+"""The door for children: which processes this one started itself, and which ones it became the parent of.
+
+A daemon that forks twice, makes a session of its own and drops its environment has cut every tie to whoever started it.
+Linux still hands it to its nearest living ancestor that asked for that (a subreaper), instead of to the init process.
+"""
+
+import collections
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+
+class Child(Protocol):
+    """A child process, as far as it matters here."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
+
+
+_ChildT = TypeVar("_ChildT", bound=Child)
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+_SESSIONS_KEPT = 4096
+
+_guard = threading.Lock()
+_own: set[int] = set()
+# Of programs that have ended, too: what one of them left running is no stranger either.
+_own_sessions: collections.deque[int] = collections.deque(maxlen=_SESSIONS_KEPT)
+_adopts_for: set[str] = set()
+
+
+def start_child(start: Callable[[], _ChildT]) -> _ChildT:
+    """Start a child of this process, in a session of its own, so that it is known to be our own.
+
+    Args:
+        start: Starts it, and returns once its program was executed.
+    """
+    with _guard:
+        child = start()
+        _own.add(child.pid)
+        _own_sessions.append(child.pid)
+    return child
+
+
+def become_subreaper(owner: str) -> None:
+    """From now on become the parent of what our children leave behind.
+
+    It holds for the rest of this process's life, and is not inherited. Elsewhere than on Linux, or where it is not
+    permitted, nothing changes.
+
+    Args:
+        owner: What those children belong to, for `read_adopted_pids`.
+    """
+    if sys.platform != "linux" or owner in _adopts_for:
+        return
+    import ctypes
+
+    from orchestration.system.process_table import read_table
+
+    with _guard, contextlib.suppress(OSError, AttributeError):
+        if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0:
+            # What this process has for children now came with it (a shell's, that became this program).
+            _own.update(stat.pid for stat in read_table().values() if stat.parent_pid == os.getpid())
+            _adopts_for.add(owner)
+
+
+def read_adopted_pids(owner: str) -> tuple[int, ...]:
+    """The living children of this process that neither it nor a program that it ran has started.
+
+    Those that have ended are collected. Empty unless this process became a subreaper for this owner.
+    """
+    if sys.platform != "linux" or owner not in _adopts_for:
+        return ()
+    from orchestration.system.process_table import read_ended_children, read_table
+
+    with _guard:
+        children = {stat.pid: stat for stat in read_table().values() if stat.parent_pid == os.getpid()}
+        ended = set(read_ended_children(os.getpid()))
+        _own.intersection_update(ended.union(children))
+        own_sessions = {os.getsid(0), *_own_sessions}
+        for pid in ended - _own:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        return tuple(
+            sorted(pid for pid, stat in children.items() if pid not in _own and stat.session_id not in own_sessions)
+        )
