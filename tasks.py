@@ -114,19 +114,44 @@ def gateway_down(_: Context, force: bool = False, json: bool = False) -> None:
 @task(
     pre=[_refuse_dry],
     name="check",
-    help={"path": "Only judge this file: exit code 0 valid, 1 not; nothing is put in force", "json": _JSON},
+    help={
+        "path": "Only judge this file: exit code 0 valid, 1 not; nothing is put in force",
+        "at": "With --path: as of this instant, for example 2026-11-27T09:15:00-05:00",
+        "json": _JSON,
+    },
 )
-def gameplan_check(_: Context, path: str | None = None, json: bool = False) -> None:
+def gameplan_check(_: Context, path: str | None = None, at: str | None = None, json: bool = False) -> None:
     """Put the plan in force, or Strategy C; --path judges.
 
     Without --path the exit code is 0 either way, and the output says which plan is in force.
     """
+    if path is None and at is not None:
+        raise Exit("--at: goes with --path: only a file is judged as of another time", code=1)
     if path is None:  # an empty one is a script's unset variable: it must not put a plan in force
         _perform("gameplan.check", as_json=json)
         return
     from orchestration import cli
 
-    _end(cli.check_gameplan_file(path, as_json=json))
+    _end(cli.check_gameplan_file(path, at=at, as_json=json))
+
+
+@task(
+    pre=[_refuse_dry],
+    name="new",
+    help={
+        "strategy": "A (momentum), B (mean reversion) or C (no trading)",
+        "date": "Its date; by default the session that is next to trade",
+        "path": "Where to write it; by default gameplan_DATE.json in this folder",
+        "json": _JSON,
+    },
+)
+def gameplan_new(
+    _: Context, strategy: str = "A", date: str | None = None, path: str | None = None, json: bool = False
+) -> None:
+    """Write a valid plan to start from; never overwrites a file."""
+    from orchestration import cli
+
+    _end(cli.write_new_gameplan(strategy=strategy, plan_date=date, path=path, as_json=json))
 
 
 @task(pre=[_refuse_dry], name="start", help={"json": _JSON})
@@ -397,6 +422,6 @@ namespace = Collection(
     preflight, startup, monitor, shutdown, hold, resume, install, uninstall, status, history, report, soak, logs, config
 )
 namespace.add_collection(Collection("gateway", gateway_up, gateway_wait, gateway_restart, gateway_down))
-namespace.add_collection(Collection("gameplan", gameplan_check))
+namespace.add_collection(Collection("gameplan", gameplan_check, gameplan_new))
 namespace.add_collection(Collection("bot", bot_start, bot_stop, bot_restart))
 namespace.add_collection(Collection("alert", alert_test))

@@ -82,6 +82,7 @@ def _install(host: "RackHost", place: Place) -> "Project":
         TWS_USERID="benchmark",
         TWS_PASSWORD="benchmark",  # noqa: S106 - of nobody
         GAMEPLAN_PATH=plan,
+        MARKET_CALENDAR="daily",
     )
     project.inv("install", sudo=True)
     return project

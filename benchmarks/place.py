@@ -83,6 +83,7 @@ class Place:
             "TWS_USERID": "benchmark",
             "TWS_PASSWORD": "benchmark",
             "GAMEPLAN_PATH": str(root / "gameplan.json"),
+            "MARKET_CALENDAR": "daily",
             "BOT_COMMAND": f"'{sys.executable}' '{root / 'bot.py'}'",
             "BOT_WORKDIR": str(root),
             "BENCHMARK_STAMP": str(root / "launched_at"),

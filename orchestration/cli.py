@@ -1,7 +1,9 @@
 """The commands behind the tasks: one function each, which shows something and returns an exit code."""
 
 import dataclasses
+from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 from orchestration import console
 from orchestration.errors import ExitCode, StartupFailure
@@ -80,21 +82,29 @@ def preflight(*, as_json: bool) -> int:
     return int(ExitCode.FAILURE if failed else ExitCode.SUCCESS)
 
 
-def check_gameplan_file(path: str, *, as_json: bool) -> int:
-    """`inv gameplan.check --path FILE`: only judge. 0 valid, 1 not."""
-    from orchestration.gameplan import check_gameplan
+def check_gameplan_file(path: str, *, at: str | None = None, as_json: bool) -> int:
+    """`inv gameplan.check --path FILE`: only judge, as of now or of an instant. 0 valid, 1 not."""
+    from orchestration.gameplan import check_gameplan, load_calendar
 
     settings = load_settings_or_explain(as_json=as_json, of_what_runs=False)
     if settings is None:
         return int(ExitCode.FAILURE)
     if not path.strip():
         return _refuse("--path: names no file", "Name the plan's file.", as_json=as_json)
+    instant = None if at is None else _parse_instant(at)
+    if at is not None and instant is None:
+        return _refuse(
+            f"--at: {at[:40]!r} is not an instant with its offset from UTC",
+            "Write it like 2026-11-27T09:15:00-05:00, or with Z for UTC.",
+            as_json=as_json,
+        )
     verdict = check_gameplan(
         Path(path).expanduser().absolute(),
         clock=SystemClock(),
-        market_timezone=settings.market_timezone,
+        calendar=load_calendar(settings),
         freshness=settings.gameplan_freshness,
         extra_schema=settings.gameplan_schema,
+        at=instant,
     )
     if as_json:
         console.print_json(
@@ -117,6 +127,66 @@ def check_gameplan_file(path: str, *, as_json: bool) -> int:
         for warning in verdict.warnings:
             console.print_line(f"  warning: {warning}")
     return int(ExitCode.SUCCESS if verdict.is_valid else ExitCode.FAILURE)
+
+
+def _parse_instant(text: str) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    return None if instant.tzinfo is None else instant
+
+
+def write_new_gameplan(*, strategy: str, plan_date: str | None, path: str | None, as_json: bool) -> int:
+    """`inv gameplan.new`: a valid plan to start from. Never overwrites. 0 written, 1 not."""
+    from orchestration.gameplan import write_new_plan
+
+    settings = load_settings_or_explain(as_json=as_json, of_what_runs=False)
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    try:
+        plan = _build_new_plan(strategy, plan_date, settings)
+    except ValueError as error:
+        problem, remedy = error.args
+        return _refuse(problem, remedy, as_json=as_json)
+    target = Path(path).expanduser() if path else Path(f"gameplan_{plan['date']}.json")
+    try:
+        write_new_plan(target, plan)
+    except FileExistsError:
+        return _refuse(f"{target} is there already", "Name another file with --path, or remove it.", as_json=as_json)
+    except OSError as error:
+        return _refuse(f"{target} cannot be written: {error.strerror}", "Name another file.", as_json=as_json)
+    if as_json:
+        console.print_json({"path": str(target.absolute()), "strategy": plan["strategy"], "date": plan["date"]})
+    else:
+        console.print_line(f"{target.absolute()}: strategy {plan['strategy']} for {plan['date']}")
+        console.print_line(f"edit it, then `inv gameplan.check --path {target}`")
+    return int(ExitCode.SUCCESS)
+
+
+def _build_new_plan(strategy: str, plan_date: str | None, settings: Settings) -> dict[str, Any]:
+    """The plan that was asked for.
+
+    Raises:
+        ValueError: A flag's value is wrong; with the problem and how to fix it.
+    """
+    from orchestration.gameplan import build_new_plan, load_calendar
+
+    try:
+        chosen = None if plan_date is None else date.fromisoformat(plan_date)
+    except ValueError:
+        raise ValueError(f"--date: {plan_date!r} is not a date", "Write it like 2026-11-27.") from None
+    wanted = strategy.strip().upper()
+    if wanted not in {"A", "B", "C"}:
+        raise ValueError(f"--strategy: {strategy[:40]!r} is none", "It must be A, B or C.")
+    plan = build_new_plan(wanted, chosen, now=SystemClock().now(), calendar=load_calendar(settings))
+    if plan is None:
+        day = "every day of the next year" if chosen is None else str(chosen)
+        raise ValueError(
+            f"--date: the market is closed on {day}",
+            "Choose a day on which it is open (MARKET_CALENDAR), or strategy C.",
+        )
+    return plan
 
 
 def run_steps(

@@ -14,7 +14,7 @@ from orchestration.bot.notify import NotifyReceiver
 from orchestration.bot.record import RECORD_NAME, BotRecord, build_record_path
 from orchestration.bot.watch import BotSight, BotWatch
 from orchestration.docker.container import ContainerState
-from orchestration.gameplan import check_from_settings
+from orchestration.gameplan import check_from_settings, load_calendar
 from orchestration.gateway.acts import name_start
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.api_values import ApiOutcome
@@ -83,6 +83,7 @@ class Lookout:
         self._record_path = build_record_path(settings) if elsewhere is None else elsewhere / RECORD_NAME
         self._is_ending_bot = False
         self._was_bot_connected = False
+        self._calendar = load_calendar(settings)
         self._reset_windows = parse_windows(settings.broker_reset_windows)
         self._restart_windows = parse_windows(settings.gateway_restart_window)
         self._wall_offset_s = self._read_wall_offset_s()
@@ -271,10 +272,9 @@ class Lookout:
 
     def _look_at_market(self, now: datetime) -> MarketLook:
         local = now.astimezone(self._settings.market_timezone)
-        saturday = 5
         return MarketLook(
             today=local.date(),
-            is_weekday=local.weekday() < saturday,
+            is_session=self._calendar.is_session(local.date()),
             is_past_due=local.time() >= self._settings.gameplan_due,
         )
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.errors import StartupFailure
-from orchestration.gameplan import GameplanError, expected_dates, read_plan_for_bot
+from orchestration.gameplan import GameplanError, expected_dates, load_calendar, read_plan_for_bot
 from orchestration.gateway.api import probe_api
 from orchestration.settings import GameplanFreshness, Settings
 from orchestration.system.clock import Clock, SystemClock
@@ -144,7 +144,7 @@ def _read_todays_plan(path: Path, settings: Settings, clock: Clock) -> Mapping[s
         raise PrerequisiteError(
             f"{error}.", next_action=f"`inv gameplan.check --path {path}` shows everything that is wrong with it."
         ) from error
-    expected = expected_dates(clock.now(), settings.market_timezone)
+    expected = expected_dates(clock.now(), load_calendar(settings), trades=plan["strategy"] != "C")
     if settings.gameplan_freshness is GameplanFreshness.TODAY and date.fromisoformat(plan["date"]) not in expected:
         dates = " or ".join(sorted(day.isoformat() for day in expected))
         raise PrerequisiteError(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from orchestration.settings import Settings
+from orchestration.settings import CalendarRule, Settings
 from orchestration.system.clock import Clock
 
 _SAMPLE = "sample_gameplan.json"
@@ -12,6 +12,7 @@ _UNSET = (
     "GATEWAY_HOST",
     "GAMEPLAN_SCHEMA",
     "GAMEPLAN_FRESHNESS",
+    "MARKET_CLOSE",
     "BOT_COMMAND",
     "BOT_WORKDIR",
     "BOT_ARGUMENTS",
@@ -34,6 +35,7 @@ def build_overrides(settings: Settings) -> dict[str, str]:
         "GATEWAY_RUNTIME": "simulator",
         "TRADING_MODE": "paper",
         "GAMEPLAN_PATH": str(sample_plan_path(settings)),
+        "MARKET_CALENDAR": CalendarRule.DAILY,  # it is to be tried on a Sunday, too
     }
 
 

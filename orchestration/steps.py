@@ -122,7 +122,7 @@ def gateway_wait(desk: Desk, progress: Progress) -> Outcome:
 
 def gameplan_check(desk: Desk, progress: Progress) -> Outcome:
     """P, C: put today's valid plan in force, or the emergency plan. A bad plan is never a failure."""
-    from orchestration.gameplan import check_from_settings, fall_back, put_in_force
+    from orchestration.gameplan import check_from_settings, fall_back, hold_until_its_day, put_in_force
 
     skew_s = progress.gateway.skew_s if progress.gateway else None
     if skew_s is not None and abs(skew_s) > SKEW_LIMIT_S:
@@ -134,9 +134,10 @@ def gameplan_check(desk: Desk, progress: Progress) -> Outcome:
             clock=desk.clock,
         )
     else:
-        plan = put_in_force(
-            check_from_settings(desk.settings, clock=desk.clock), desk.settings, clock=desk.clock, run_id=desk.run_id
-        )
+        verdict = check_from_settings(desk.settings, clock=desk.clock)
+        if desk.supervises:
+            verdict = hold_until_its_day(verdict, desk.settings, clock=desk.clock)
+        plan = put_in_force(verdict, desk.settings, clock=desk.clock, run_id=desk.run_id)
     warnings = tuple(f"gameplan: {warning}" for warning in plan.warnings)
     progress = dataclasses.replace(progress, plan=plan, warnings=(*progress.warnings, *warnings))
     if plan.fallback is None:
@@ -258,7 +259,7 @@ def look_before_launch(desk: Desk, progress: Progress, plan: "GameplanInForce") 
 
 def ensure_current_plan(desk: Desk, progress: Progress) -> Progress:
     """The plan in force, or Strategy C if it must not be given to the bot any more."""
-    from orchestration.gameplan import GameplanError, fall_back, is_weekend, refuse_outdated
+    from orchestration.gameplan import GameplanError, fall_back, load_calendar, refuse_outdated
 
     plan = progress.plan
     if plan is None:
@@ -266,8 +267,8 @@ def ensure_current_plan(desk: Desk, progress: Progress) -> Progress:
     try:
         refuse_outdated(plan, desk.settings, clock=desk.clock)
     except GameplanError as error:
-        is_expected = error.word is FallbackWord.GAMEPLAN_STALE and is_weekend(
-            desk.clock.now(), desk.settings.market_timezone
+        is_expected = error.word is FallbackWord.GAMEPLAN_STALE and not load_calendar(desk.settings).has_session(
+            desk.clock.now()
         )
         fallback = fall_back(
             desk.settings,

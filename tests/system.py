@@ -77,7 +77,8 @@ class System:
             "BOT_START_GRACE": "1",
             "BOT_STOP_TIMEOUT": "10",
             "GATEWAY_HEALTH_TIMEOUT": "30",
-            # A test must not depend on the hour at which it runs.
+            # A test must not depend on the day and the hour at which it runs.
+            "MARKET_CALENDAR": "daily",
             "BROKER_RESET_WINDOWS": window_far_from_now(),
             "GATEWAY_RESTART_WINDOW": window_far_from_now(),
         }

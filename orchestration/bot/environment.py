@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from orchestration.bot.record import RECORD_MARKER, build_record_path
-from orchestration.settings import PROJECT_DIR, BotArguments, Secret, Settings, variables_by_field
+from orchestration.settings import PROJECT_DIR, BotArguments, CalendarRule, Secret, Settings, variables_by_field
 
 _CLIENT_ID = "BOT_CLIENT_ID"
 _REFERENCE_BOT = "orchestration.bot.reference"
@@ -82,6 +82,8 @@ def build_bot_environ(
     if any(row.name == _CLIENT_ID and row.source != "default" for row in settings.sources):
         # Only what the operator chose: a bot that has chosen its own keeps it, for its orders belong to that id.
         environ[_CLIENT_ID] = str(settings.bot_client_id)
+    if settings.simulated:
+        environ["MARKET_CALENDAR"] = CalendarRule.DAILY  # by which its plan was judged
     if notify_socket is not None:
         environ["NOTIFY_SOCKET"] = str(notify_socket)
     return environ

@@ -1,15 +1,16 @@
 """The judgement on a plan: readable, JSON, schema, further schema, quarantine, date, in this order."""
 
 from collections.abc import Mapping
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from orchestration.errors import FallbackWord
+from orchestration.gameplan.calendar import MarketCalendar, load_calendar
 from orchestration.gameplan.extra_schema import Judgement, apply_extra_schema
-from orchestration.gameplan.freshness import describe_wrong_date, is_weekend, judge_date
+from orchestration.gameplan.freshness import describe_wrong_date, judge_date
 from orchestration.gameplan.reader import FileContent, parse_plan, read_content
 from orchestration.gameplan.rules import find_problems, find_violations, find_warnings, is_quarantined
 from orchestration.gameplan.verdict import GameplanError, GameplanVerdict
@@ -28,9 +29,31 @@ def check_from_settings(settings: Settings, *, clock: Clock) -> GameplanVerdict:
     return check_gameplan(
         settings.gameplan_path,
         clock=clock,
-        market_timezone=settings.market_timezone,
+        calendar=load_calendar(settings),
         freshness=settings.gameplan_freshness,
         extra_schema=settings.gameplan_schema,
+    )
+
+
+def hold_until_its_day(verdict: GameplanVerdict, settings: Settings, *, clock: Clock) -> GameplanVerdict:
+    """The verdict for a supervised bot: it is put on a trading plan only when the plan's day has begun (P4).
+
+    The supervisor does that at midnight, market time. A start by hand takes the next session's plan at once, for
+    nobody would put the bot on it later.
+    """
+    if verdict.date is None or verdict.strategy == "C" or not verdict.is_valid:
+        return verdict
+    if settings.gameplan_freshness is GameplanFreshness.OFF:
+        return verdict
+    today = load_calendar(settings).today(clock.now())
+    if date.fromisoformat(verdict.date) <= today:
+        return verdict
+    return replace(
+        verdict,
+        word=FallbackWord.GAMEPLAN_NOT_YET,
+        message=f"{verdict.path}: the plan is for {verdict.date}; the bot is put on it when that day begins in "
+        f"{settings.market_timezone.key}",
+        is_information=True,
     )
 
 
@@ -38,10 +61,11 @@ def check_gameplan(
     path: Path | None,
     *,
     clock: Clock,
-    market_timezone: ZoneInfo,
+    calendar: MarketCalendar,
     freshness: GameplanFreshness,
     extra_schema: Path | None,
     commands: Commands | None = None,
+    at: datetime | None = None,
 ) -> GameplanVerdict:
     """Judge a plan. Never raises and never hangs, whatever is on disk; changes nothing.
 
@@ -51,10 +75,11 @@ def check_gameplan(
     Args:
         path: The plan; None where none is configured.
         clock: The time, and the wait between two looks.
-        market_timezone: The zone that says what today is.
+        calendar: The market's sessions, which say what a plan may be dated.
         freshness: Whether the plan's date must be today's.
         extra_schema: A further schema that the plan must satisfy too.
         commands: The door through which the further schema is applied; the real one by default.
+        at: As of which aware instant the date is judged; now by default.
     """
     if path is None:
         return GameplanVerdict(
@@ -66,10 +91,11 @@ def check_gameplan(
             verdict, may_be_half_written = _look(
                 path,
                 clock=clock,
-                market_timezone=market_timezone,
+                calendar=calendar,
                 freshness=freshness,
                 extra_schema=extra_schema,
                 commands=commands or SystemCommands(),
+                at=at or clock.now(),
             )
             if pause_s is None or not may_be_half_written:
                 break
@@ -87,10 +113,11 @@ def _look(
     path: Path,
     *,
     clock: Clock,
-    market_timezone: ZoneInfo,
+    calendar: MarketCalendar,
     freshness: GameplanFreshness,
     extra_schema: Path | None,
     commands: Commands,
+    at: datetime,
 ) -> tuple[GameplanVerdict, bool]:
     """One judgement, and whether the file may be half written."""
     try:
@@ -116,17 +143,17 @@ def _look(
             sha256=digest,
         )
         return verdict, _is_recent(file, clock) and not is_schemas_fault
-    word, message = _judge_use(path, plan, clock=clock, market_timezone=market_timezone, freshness=freshness)
+    word, message = _judge_use(path, plan, now=at, calendar=calendar, freshness=freshness)
     warnings = find_warnings(plan)
     if freshness is GameplanFreshness.OFF:
         warnings += (f"the plan's date, {plan['date']}, is not checked (GAMEPLAN_FRESHNESS=off)",)
-    out_of_date = word in {FallbackWord.GAMEPLAN_STALE, FallbackWord.GAMEPLAN_NOT_YET}
+    is_for_another_day = word in {FallbackWord.GAMEPLAN_STALE, FallbackWord.GAMEPLAN_NOT_YET}
     verdict = GameplanVerdict(
         word=word,
         message=message,
         problems=() if word is None else (message.removeprefix(f"{path}: "),),
         warnings=warnings,
-        is_information=out_of_date and is_weekend(clock.now(), market_timezone),
+        is_information=is_for_another_day and not calendar.has_session(at),
         path=path,
         content=file.content,
         sha256=digest,
@@ -136,7 +163,7 @@ def _look(
 
 
 def _judge_use(
-    path: Path, plan: Mapping[str, Any], *, clock: Clock, market_timezone: ZoneInfo, freshness: GameplanFreshness
+    path: Path, plan: Mapping[str, Any], *, now: datetime, calendar: MarketCalendar, freshness: GameplanFreshness
 ) -> tuple[FallbackWord | None, str]:
     """What stands against using a plan that keeps the schema, as a word and a sentence."""
     if is_quarantined(plan):
@@ -149,12 +176,12 @@ def _judge_use(
             if flag is True
         ]
         return FallbackWord.GAMEPLAN_QUARANTINED, f"{path}: the plan is quarantined ({' and '.join(named)})"
-    now = clock.now()
     plan_date = date.fromisoformat(plan["date"])
-    word = None if freshness is GameplanFreshness.OFF else judge_date(plan_date, now, market_timezone)
+    trades = plan["strategy"] != "C"
+    word = None if freshness is GameplanFreshness.OFF else judge_date(plan_date, now, calendar, trades=trades)
     if word is None:
         return None, f"{path}: strategy {plan['strategy']} for {plan_date}"
-    return word, f"{path}: {describe_wrong_date(plan_date, word, now, market_timezone)}"
+    return word, f"{path}: {describe_wrong_date(plan_date, word, now, calendar, trades=trades)}"
 
 
 def read_plan_for_bot(path: Path, *, extra_schema: Path | None = None) -> Mapping[str, Any]:

@@ -1,54 +1,51 @@
-"""Which dates a plan may bear now.
+"""Whether a plan's date is right now.
 
-"Today" is the market's: the date in `MARKET_TIMEZONE`. After the close, and at a weekend, the plan of the next trading
-day is written and put in place, so the next weekday counts too. Exchange holidays are not known here: on a holiday the
-day's own plan is accepted, and it is the plan's author who writes strategy C for it.
+A trading plan counts on its own date, if that is a session of the market. Once today's session is over, and on a day
+without one, the plan of the next session counts too: it is written and put in place the evening before. A plan that
+chooses Strategy C counts on its date whether the market is open or not.
 """
 
-from datetime import date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date, datetime
 
 from orchestration.errors import FallbackWord
-
-_CLOSE = time(16, 0)  # regular trading in US equities ends at 16:00 New York time; the specification's figure
-_SATURDAY = 5
+from orchestration.gameplan.calendar import MarketCalendar
 
 
-def expected_dates(now: datetime, market_timezone: ZoneInfo) -> frozenset[date]:
-    """The dates that count as today's.
+def expected_dates(now: datetime, calendar: MarketCalendar, *, trades: bool) -> frozenset[date]:
+    """The dates that a plan may bear now; empty for a trading plan where the market has no session within a year.
 
     Args:
         now: An aware instant.
-        market_timezone: The zone that says what today is.
-
-    Returns:
-        Today, and from 16:00 on or at a weekend also the next weekday.
+        calendar: The market's sessions.
+        trades: Whether the plan allows trading.
     """
-    local = now.astimezone(market_timezone)
-    today = local.date()
-    if today.weekday() < _SATURDAY and local.time() < _CLOSE:
-        return frozenset({today})
-    following = today + timedelta(days=1)
-    while following.weekday() >= _SATURDAY:
-        following += timedelta(days=1)
-    return frozenset({today, following})
+    today = calendar.today(now)
+    dates = {today} if calendar.is_session(today) or not trades else set[date]()
+    following = calendar.next_session(today) if calendar.has_closed(now) else None
+    return frozenset(dates if following is None else {*dates, following})
 
 
-def judge_date(plan_date: date, now: datetime, market_timezone: ZoneInfo) -> FallbackWord | None:
-    """None for a fresh plan, else `GAMEPLAN_STALE` (earlier than today) or `GAMEPLAN_NOT_YET` (later than today)."""
-    expected = expected_dates(now, market_timezone)
-    if plan_date in expected:
+def judge_date(plan_date: date, now: datetime, calendar: MarketCalendar, *, trades: bool) -> FallbackWord | None:
+    """None for a plan whose date is right, else why it is not.
+
+    `GAMEPLAN_NO_SESSION`: a trading plan for a day on which the market is closed. `GAMEPLAN_STALE`: its date has
+    passed. `GAMEPLAN_NOT_YET`: its date is still to come.
+    """
+    if trades and not calendar.is_session(plan_date):
+        return FallbackWord.GAMEPLAN_NO_SESSION
+    if plan_date in expected_dates(now, calendar, trades=trades):
         return None
-    return FallbackWord.GAMEPLAN_STALE if plan_date < min(expected) else FallbackWord.GAMEPLAN_NOT_YET
+    return FallbackWord.GAMEPLAN_STALE if plan_date < calendar.today(now) else FallbackWord.GAMEPLAN_NOT_YET
 
 
-def describe_wrong_date(plan_date: date, word: FallbackWord, now: datetime, market_timezone: ZoneInfo) -> str:
+def describe_wrong_date(
+    plan_date: date, word: FallbackWord, now: datetime, calendar: MarketCalendar, *, trades: bool
+) -> str:
     """What is wrong with a date that `judge_date` refused, in one clause."""
-    expected = " or ".join(str(one) for one in sorted(expected_dates(now, market_timezone)))
-    relation = "is out of date" if word is FallbackWord.GAMEPLAN_STALE else "is for a later day"
-    return f"the plan {relation}: it is dated {plan_date}, expected is {expected} ({market_timezone.key})"
-
-
-def is_weekend(now: datetime, market_timezone: ZoneInfo) -> bool:
-    """Whether today is a Saturday or a Sunday in the market's time zone."""
-    return now.astimezone(market_timezone).weekday() >= _SATURDAY
+    dates = sorted(expected_dates(now, calendar, trades=trades))
+    expected = " or ".join(str(one) for one in dates) if dates else "none: the market has no session within a year"
+    relation = {
+        FallbackWord.GAMEPLAN_NO_SESSION: "is for a day on which the market is closed",
+        FallbackWord.GAMEPLAN_STALE: "is out of date",
+    }.get(word, "is for a later day")
+    return f"the plan {relation}: it is dated {plan_date}, expected is {expected} ({calendar.zone.key})"

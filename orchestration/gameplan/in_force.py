@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure
+from orchestration.gameplan.calendar import load_calendar
 from orchestration.gameplan.check import name_copy, read_plan_for_bot
 from orchestration.gameplan.freshness import describe_wrong_date, judge_date
 from orchestration.gameplan.reader import read_content
@@ -129,17 +130,18 @@ def refuse_outdated(plan: GameplanInForce, settings: Settings, *, clock: Clock) 
     """
     now = clock.now()
     plan_date = date.fromisoformat(plan.date)
-    zone = settings.market_timezone
+    calendar = load_calendar(settings)
     if plan.fallback is not None:
-        today = now.astimezone(zone).date()
+        today = calendar.today(now)
         if plan_date != today:
             raise GameplanError(plan.fallback, plan.message)
     elif settings.gameplan_freshness is not GameplanFreshness.OFF:
-        word = judge_date(plan_date, now, zone)
+        word = judge_date(plan_date, now, calendar, trades=plan.trades)
         if word is not None:
+            reason = describe_wrong_date(plan_date, word, now, calendar, trades=plan.trades)
             raise GameplanError(
                 word,
-                f"{plan.source}: {describe_wrong_date(plan_date, word, now, zone)}; the date was right when the plan "
+                f"{plan.source}: {reason}; the date was right when the plan "
                 "was checked, and has changed before the bot could be started",
             )
     try:

@@ -6,6 +6,7 @@ default and help text; `.env.example`, the reference page and `inv config` are m
 """
 
 from orchestration.settings.kinds import Secret
+from orchestration.settings.market_calendar import CalendarRule, MarketCalendarSetting
 from orchestration.settings.settings import PROJECT_DIR, Settings
 from orchestration.settings.sources import find_env_file
 from orchestration.settings.variables import Effective, Variable, variables_by_field
@@ -23,11 +24,13 @@ __all__ = [
     "PROJECT_DIR",
     "BotArguments",
     "BotRuntime",
+    "CalendarRule",
     "Effective",
     "GameplanFreshness",
     "GatewayHealthCheck",
     "GatewayRecovery",
     "GatewayRuntime",
+    "MarketCalendarSetting",
     "Secret",
     "Settings",
     "TradingMode",

@@ -17,6 +17,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from orchestration.settings.market_calendar import CalendarError, MarketCalendarSetting, parse_market_calendar
+
 
 class Secret:
     """A value that never shows itself by accident. `reveal()` is the only way to it."""
@@ -228,6 +230,13 @@ def _bytes(text: str) -> str:
     return text
 
 
+def _market_calendar(text: str) -> MarketCalendarSetting:
+    try:
+        return parse_market_calendar(text)
+    except CalendarError as error:
+        raise _OwnWordsError(str(error)) from error
+
+
 TEXT = Kind(convert=str, allowed="text")
 SECRET = Kind(convert=Secret, allowed="text")
 # A malformed alert address is a warning (S5), never a reason not to start: it is judged where it is used.
@@ -247,6 +256,11 @@ COMMAND = Kind(convert=_command, allowed="a program and its arguments", lines=Tr
 TIME_ZONE = Kind(convert=zoneinfo.ZoneInfo, allowed="a time zone of the tz database, for example `America/New_York`")
 LOG_LEVEL = word_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", fold=str.upper)
 CLOCK_TIME = Kind(convert=_clock_time, allowed="`HH:MM AM` or `HH:MM PM`, for example `11:45 PM`")
+MARKET_CALENDAR = Kind(
+    convert=_market_calendar,
+    allowed="an exchange of the `holidays` package (`NYSE`, `XNAS`, `XCME`, `XLON`, `XETR`, …), `none` for every "
+    "weekday or `daily` for every day; a file of closed dates may follow a comma, or stand alone",
+)
 DAY_TIME = Kind(convert=_day_time, allowed="`HH:MM`, 24 hours, for example `09:15`")
 WINDOW = Kind(convert=_windows(_DAILY, several=False), allowed="`HH:MM-HH:MM ZONE`")
 WINDOWS = Kind(

@@ -16,6 +16,7 @@ from typing import Any
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings.hosts import reaches_itself
 from orchestration.settings.kinds import Secret, WrongValueError
+from orchestration.settings.market_calendar import MarketCalendarSetting
 from orchestration.settings.sources import (
     find_env_file,
     instance_file_problem,
@@ -103,6 +104,8 @@ class Settings:
     gameplan_schema: Path | None
     gameplan_freshness: GameplanFreshness
     market_timezone: zoneinfo.ZoneInfo
+    market_calendar: MarketCalendarSetting
+    market_close: dt.time | None
 
     bot_runtime: BotRuntime
     bot_command: tuple[str, ...]

@@ -70,6 +70,7 @@ class SoakInstance:
             "GATEWAY_RUNTIME": "simulator",
             "GATEWAY_PORT": str(find_free_port()),
             "GAMEPLAN_PATH": str(self._plan_path),
+            "MARKET_CALENDAR": "daily",
             "DISCORD_WEBHOOK_URL": webhook,
             "SIMULATOR_FAULTS": f"@{self._faults_path}",
             "SIMULATOR_TIME_SCALE": str(scale),

@@ -147,7 +147,7 @@ def _choose_bot(
     at_s, bot = observation.at_s, observation.bot
     switch = choose_switch(memory.day, observation, rules)
     is_ready = sight is Sight.READY and observation.engine_reachable
-    if must_not_trade(memory.day, observation, rules) and bot.is_running and not is_ready:
+    if must_not_trade(observation, rules) and bot.is_running and not is_ready:
         if memory.is_bot_stopped:
             return memory, (), ()
         # The gateway may come back at any moment, and the bot would trade on another day's plan.
@@ -158,7 +158,8 @@ def _choose_bot(
         )
         log, notice = tell_event(memory.log, IncidentKind.BOT_SWITCHED, Severity.WARNING, words)
         return replace(memory, log=log, is_bot_stopped=True), (Action.STOP_BOT,), (notice,)
-    is_urgent = observation.market.is_past_due and observation.market.is_weekday
+    is_due = observation.market.is_past_due and observation.market.is_session
+    is_urgent = is_due or must_not_trade(observation, rules)
     if not is_ready or (observation.in_window and not is_urgent):
         return memory, (), ()
     if switch is not Switch.NONE:
@@ -183,9 +184,18 @@ def _switch(
 ) -> tuple[Memory, tuple[Action, ...], tuple[Notice, ...]]:
     key = build_switch_key(switch, observation)
     memory = replace(memory, day=replace(memory.day, switched=key))
-    if switch is Switch.STRATEGY_C:  # said as the plan that is missing
-        return memory, (Action.RESTART_BOT_ON_STRATEGY_C,), ()
     plan, today = observation.plan, observation.market.today
+    if switch is Switch.STRATEGY_C:
+        if observation.market.is_session and observation.market.is_past_due:  # said as the plan that is missing
+            return memory, (Action.RESTART_BOT_ON_STRATEGY_C,), ()
+        words = Words(
+            title="Trading plan has expired",
+            message=f"The plan of {plan.date} has expired, and there is none for {today} yet. The bot goes on Strategy "
+            "C, which trades nothing, until a valid plan for the day is there.",
+            next_action="Nothing to do if the next plan is still to come.",
+        )
+        log, notice = tell_event(memory.log, IncidentKind.BOT_SWITCHED, Severity.INFO, words)
+        return replace(memory, log=log), (Action.RESTART_BOT_ON_STRATEGY_C,), (notice,)
     had = "Strategy C for want of a plan" if plan.is_emergency else f"the plan of {plan.date}"
     words = Words(
         title="Bot goes on the day's plan",

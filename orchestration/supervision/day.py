@@ -1,9 +1,9 @@
 """A new day: on which plan the bot is to run now. Pure.
 
 A bot must never trade one day on another day's plan. When a valid plan for the current date is there and the bot's is
-out of date, or the emergency one, the bot is restarted onto it. When none is there by `GAMEPLAN_DUE`, on weekdays, it
-is restarted on Strategy C. A plan that is in force for its day is never changed under a running bot: a change of the
-file is only told.
+out of date, or the emergency one, the bot is restarted onto it. A trading plan that has expired gives way to Strategy C
+at midnight. That no plan has come is alerted at `GAMEPLAN_DUE` on days on which the market is open. A plan that is in
+force for its day is never changed under a running bot: a change of the file is only told.
 
 A file that is not valid may be half written. It counts only once it has stayed the same for some seconds.
 """
@@ -132,16 +132,20 @@ def choose_switch(memory: DayMemory, observation: Observation, rules: Rules) -> 
             else plan.is_emergency or is_out_of_date(observation, rules)
         )
         return _unless_done(memory, Switch.NEW_PLAN, observation) if wants else Switch.NONE
-    is_due = rules.judges_dates and market.is_weekday and market.is_past_due and is_settled(memory, observation)
-    if not is_due:
-        return Switch.NONE
     if memory.finished_day is not None:
+        if not _is_due(observation, rules) or not is_settled(memory, observation):
+            return Switch.NONE
         is_done = memory.finished_plan is not None and memory.finished_plan >= market.today
         return Switch.NONE if is_done else _unless_done(memory, Switch.STRATEGY_C, observation)
-    trades = plan.strategy != _NO_TRADING and not plan.is_emergency
-    if is_out_of_date(observation, rules) and trades:
+    if must_not_trade(observation, rules):
         return _unless_done(memory, Switch.STRATEGY_C, observation)
     return Switch.NONE
+
+
+def _is_due(observation: Observation, rules: Rules) -> bool:
+    """Whether a plan for today should be there by now."""
+    market = observation.market
+    return rules.judges_dates and market.is_session and market.is_past_due
 
 
 def _is_open_for(memory: DayMemory, observation: Observation, rules: Rules) -> bool:
@@ -165,16 +169,10 @@ def build_switch_key(switch: Switch, observation: Observation) -> str:
     return f"{switch}:{today}:{content or ''}"
 
 
-def must_not_trade(memory: DayMemory, observation: Observation, rules: Rules) -> bool:
-    """Whether the running bot's plan is another day's, at a time at which it must not be traded on."""
-    market, plan = observation.market, observation.plan
-    return (
-        market.is_weekday
-        and market.is_past_due
-        and is_out_of_date(observation, rules)
-        and plan.strategy != _NO_TRADING
-        and (plan.candidate.word is None or is_settled(memory, observation))
-    )
+def must_not_trade(observation: Observation, rules: Rules) -> bool:
+    """Whether the running bot's plan is an earlier day's and allows trading."""
+    plan = observation.plan
+    return is_out_of_date(observation, rules) and plan.strategy != _NO_TRADING and not plan.is_emergency
 
 
 def judge_plan(memory: DayMemory, observation: Observation, rules: Rules) -> tuple[Finding, ...]:
@@ -188,9 +186,11 @@ def judge_plan(memory: DayMemory, observation: Observation, rules: Rules) -> tup
 
 def _judge_missing(memory: DayMemory, observation: Observation, rules: Rules) -> Finding:
     plan, market, candidate = observation.plan, observation.market, observation.plan.candidate
-    is_due = rules.judges_dates and market.is_weekday and market.is_past_due
+    is_due = _is_due(observation, rules)
     has_none = not has_plan_for_today(observation, rules) and is_settled(memory, observation)
-    needs_one = is_out_of_date(observation, rules)
+    # A bot that was put on Strategy C at midnight waits for a plan; one that was started without one said so then.
+    has_expired = memory.switched == build_switch_key(Switch.STRATEGY_C, observation)
+    needs_one = is_out_of_date(observation, rules) or has_expired
     is_wanted = candidate.word is not FallbackWord.GAMEPLAN_NOT_CONFIGURED
     verdict = Verdict.UNKNOWN
     if is_due and has_none and needs_one and is_wanted:

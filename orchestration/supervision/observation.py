@@ -136,12 +136,12 @@ class MarketLook:
 
     Attributes:
         today: The date in `MARKET_TIMEZONE`.
-        is_weekday: Whether that is no Saturday or Sunday.
+        is_session: Whether the market is open on it (`MARKET_CALENDAR`).
         is_past_due: Whether `GAMEPLAN_DUE` has passed today.
     """
 
     today: dt.date
-    is_weekday: bool
+    is_session: bool
     is_past_due: bool
 
 

@@ -238,6 +238,7 @@ JSON_KEYS: Mapping[str, Keys] = {
         "problems": "what is wrong",
         "warnings": "what looks wrong",
     },
+    "gameplan.new": {"path": "the file that was written", "strategy": "`A`, `B`, `C`", "date": "its day"},
     "resume": {
         "instance": "whose it is",
         "was_held": {"": "who held it, or null", **_HOLD},
@@ -281,6 +282,7 @@ EXIT_CODES: Mapping[str, str] = {
     "preflight": "0 nothing failed; 1 a check failed",
     "gateway.up": _STEP_CODES,
     "gateway.wait": _STEP_CODES,
+    "gameplan.new": "0 written · 1 not: the file is there, or the market is closed on that date",
     "gameplan.check": f"{_STEP_CODES}. With `--path`: 0 valid; 1 not",
     "bot.start": "0 up; 1 failure, a person is needed; 2 up, on the emergency plan",
     "startup": "0 up; 1 failure, a person is needed; 2 up, on the emergency plan; with `--service` also 78: only a "

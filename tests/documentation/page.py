@@ -24,7 +24,10 @@ This page is made from the tasks by `python -m tests.documentation`.
 
 # The order in which an operator meets them.
 _GROUPS: Sequence[tuple[str, Sequence[str]]] = (
-    ("The sequence", ("startup", "preflight", "gateway.up", "gateway.wait", "gameplan.check", "bot.start")),
+    (
+        "The sequence",
+        ("startup", "preflight", "gateway.up", "gateway.wait", "gameplan.check", "gameplan.new", "bot.start"),
+    ),
     ("Look", ("status", "history", "report", "logs", "config", "monitor")),
     (
         "Stop and start again",

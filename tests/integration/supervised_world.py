@@ -173,7 +173,7 @@ class World:
             wall_jump_s=3600.0 if new_jumps else 0.0,
             bot=self._look_at_bot(active, is_up=is_up),
             plan=replace(self.plan, candidate=self.candidate()),
-            market=MarketLook(today=local.date(), is_weekday=local.weekday() < 5, is_past_due=local.time() >= DUE),
+            market=MarketLook(today=local.date(), is_session=local.weekday() < 5, is_past_due=local.time() >= DUE),
             disk_free_bytes=10**6 if Fault.DISK in active else 10**11,
             in_reset_window=is_in_any(_RESETS, local),
             in_restart_window=is_in_any(_NIGHTLY, local),
@@ -219,7 +219,7 @@ class World:
         opens = datetime.combine(market.today, DUE, MARKET) + timedelta(seconds=self.rules.interval_s + 20)
         is_old = plan.date is not None and plan.date < market.today
         trades_old = observation.bot.is_running and plan.strategy != "C" and is_old and not decision.actions
-        if market.is_weekday and self.now >= opens and trades_old:
+        if market.is_session and self.now >= opens and trades_old:
             self.breaches.append(f"{self.now}: the bot has the plan of {plan.date}")
 
     def _act(self, action: Action) -> None:

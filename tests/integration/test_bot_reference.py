@@ -199,8 +199,9 @@ def _run_guarded(tmp_path: Path, *arguments: str, **variables: str) -> "subproce
     script.write_text(_GUARDED_BOT)
     names = {"GATEWAY_PORT", "GAMEPLAN_PATH"}
     environ = {name: value for name, value in os.environ.items() if name not in names}
+    environ |= {"PYTHONPATH": str(PROJECT), "MARKET_CALENDAR": "daily"}
     return subprocess.run(
-        [sys.executable, str(script), *arguments], env={**environ, "PYTHONPATH": str(PROJECT), **variables},
+        [sys.executable, str(script), *arguments], env={**environ, **variables},
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 

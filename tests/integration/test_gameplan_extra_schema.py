@@ -21,7 +21,7 @@ from orchestration.settings import GameplanFreshness, Settings
 from orchestration.system.commands import CommandTimedOutError, SystemCommands
 from tests.fakes.clock import FakeClock
 from tests.fakes.commands import FakeCommands
-from tests.unit.gameplan.plans import NEW_YORK, REMOVED, changed, load_plan, write_plan
+from tests.unit.gameplan.plans import NYSE, REMOVED, changed, load_plan, write_plan
 
 # Each level uses the next one twice: 2^40 visits for one small plan.
 _DOUBLING = {
@@ -41,7 +41,7 @@ def _write_schema(folder: Path, schema: object) -> Path:
 
 def _judge(plan: Path, schema: Path) -> GameplanVerdict:
     return check_gameplan(
-        plan, clock=FakeClock(), market_timezone=NEW_YORK, freshness=GameplanFreshness.TODAY, extra_schema=schema
+        plan, clock=FakeClock(), calendar=NYSE, freshness=GameplanFreshness.TODAY, extra_schema=schema
     )
 
 
@@ -250,9 +250,7 @@ def test_a_fresh_plan_is_not_read_again_because_of_the_schemas_own_fault(tmp_pat
     schema = _write_schema(tmp_path, {"type": "strnig"})
     clock = FakeClock()
     plan = write_plan(tmp_path, load_plan(), written=clock.now())
-    verdict = check_gameplan(
-        plan, clock=clock, market_timezone=NEW_YORK, freshness=GameplanFreshness.TODAY, extra_schema=schema
-    )
+    verdict = check_gameplan(plan, clock=clock, calendar=NYSE, freshness=GameplanFreshness.TODAY, extra_schema=schema)
 
     assert verdict.word is FallbackWord.GAMEPLAN_INVALID
     assert clock.waits_s == []

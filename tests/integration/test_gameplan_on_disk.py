@@ -17,7 +17,7 @@ from orchestration.gameplan import check_from_settings, check_gameplan, fall_bac
 from orchestration.settings import PROJECT_DIR, GameplanFreshness, Settings
 from orchestration.system.clock import SystemClock
 from tests.fakes.clock import FakeClock
-from tests.unit.gameplan.plans import NEW_YORK, changed, load_plan, write_plan
+from tests.unit.gameplan.plans import NYSE, changed, load_plan, write_plan
 
 _NOBODY = 65534
 _posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and mounts")
@@ -76,7 +76,8 @@ from tests.fakes.clock import FakeClock
 from zoneinfo import ZoneInfo
 import jsonschema
 preload()
-NEW_YORK = ZoneInfo("America/New_York")
+NYSE = build_calendar("NYSE", zone=ZoneInfo("America/New_York"))
+NYSE.has_closed(FakeClock().now())  # imports what this user may not read
 os.umask(0o022)
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid({_NOBODY}); os.setuid({_NOBODY})
@@ -99,7 +100,7 @@ def test_a_plan_without_permission_is_unreadable(open_folder: Path, what: str) -
     (path if what == "file" else locked).chmod(0)
     try:
         answer = _run_as_nobody(
-            "verdict = check_gameplan(Path(sys.argv[1]), clock=FakeClock(), market_timezone=NEW_YORK,"
+            "verdict = check_gameplan(Path(sys.argv[1]), clock=FakeClock(), calendar=NYSE,"
             " freshness=GameplanFreshness.TODAY, extra_schema=None)\n"
             "print(json.dumps({'word': verdict.word, 'message': verdict.message}))",
             str(path),
@@ -226,7 +227,7 @@ def test_whatever_a_writer_does_meanwhile_the_judged_plan_is_one_that_was_writte
             check_gameplan(
                 path,
                 clock=FakeClock(),
-                market_timezone=NEW_YORK,
+                calendar=NYSE,
                 freshness=GameplanFreshness.TODAY,
                 extra_schema=None,
             )
@@ -254,7 +255,7 @@ def test_a_plan_that_is_being_written_right_now_is_waited_for_on_the_real_clock(
             path.write_bytes(content)
 
     verdict = check_gameplan(
-        path, clock=FinishingClock(), market_timezone=NEW_YORK, freshness=GameplanFreshness.OFF, extra_schema=None
+        path, clock=FinishingClock(), calendar=NYSE, freshness=GameplanFreshness.OFF, extra_schema=None
     )
 
     assert verdict.is_valid, verdict.message

@@ -21,7 +21,7 @@ from orchestration.errors import FallbackWord
 from orchestration.gameplan import GameplanVerdict, check_gameplan, put_in_force
 from orchestration.settings import GameplanFreshness, Settings
 from tests.fakes.clock import FakeClock
-from tests.unit.gameplan.plans import NEW_YORK, load_plan, write_plan
+from tests.unit.gameplan.plans import NYSE, load_plan, write_plan
 
 _EXAMPLES: Final = 1000  # for each of the three generators: 3,000 plans, besides 1,700 from a table
 _PLANS: Final = (load_plan("full"), load_plan("least"))
@@ -320,7 +320,7 @@ def _judge(folder: Path, content: bytes) -> GameplanVerdict:
     verdict = check_gameplan(
         write_plan(folder, content),
         clock=clock,
-        market_timezone=NEW_YORK,
+        calendar=NYSE,
         freshness=GameplanFreshness.TODAY,
         extra_schema=None,
     )

@@ -233,6 +233,34 @@ def test_gameplan_check_alone_puts_the_plan_in_force_and_ends_with_zero_either_w
     assert good.document["gameplan"]["strategy"] == "A"
 
 
+def test_a_new_plan_is_valid_on_the_day_it_is_for_and_no_file_is_overwritten(system: System) -> None:
+    environ = {"MARKET_CALENDAR": "NYSE"}
+    path = system.root / "new.json"
+    asked = ("gameplan.new", "--path", str(path), "--date", "2026-11-27", "--json")
+    assert system.inv(*asked, environ=environ).document == {"path": str(path), "strategy": "A", "date": "2026-11-27"}
+    again = system.inv(*asked, environ=environ)
+    assert (again.code, "is there already" in again.document["message"]) == (1, True)
+    words = {}
+    for at in ("2026-11-26T20:00:00Z", "2026-11-27T14:15:00+00:00", "2026-11-30T09:15:00-05:00", "noon", "2026-11-27"):
+        judged = system.inv("gameplan.check", "--path", str(path), "--at", at, "--json", environ=environ)
+        words[at] = (judged.code, judged.document.get("word"))
+    assert words == {
+        "2026-11-26T20:00:00Z": (0, None),  # Thanksgiving: the next session's plan counts
+        "2026-11-27T14:15:00+00:00": (0, None),
+        "2026-11-30T09:15:00-05:00": (1, "GAMEPLAN_STALE"),
+        "noon": (1, None),
+        "2026-11-27": (1, None),  # no offset
+    }
+    closed = system.inv("gameplan.new", "--date", "2026-12-25", "--json", environ=environ)
+    assert (closed.code, "closed on 2026-12-25" in closed.document["message"]) == (1, True)
+    none = system.inv("gameplan.new", "--strategy", "C", "--date", "2026-12-25", "--path", str(system.root / "c.json"),
+                      environ=environ)  # fmt: skip
+    judged = system.inv("gameplan.check", "--path", str(system.root / "c.json"), "--at", "2026-12-25T10:00:00-05:00",
+                        environ=environ)  # fmt: skip
+    assert (none.code, judged.code) == (0, 0)
+    assert system.inv("gameplan.check", "--at", "2026-12-25T10:00:00-05:00").code == 1
+
+
 def test_gameplan_check_with_a_path_only_judges(system: System) -> None:
     plan = system.use_plan(strategy="Z")
     judged = system.inv("gameplan.check", "--path", str(plan), "--json")

@@ -113,6 +113,7 @@ class Site:
             "TWS_USERID": "ann",
             "TWS_PASSWORD": SECRET,
             "GAMEPLAN_PATH": PLAN,
+            "MARKET_CALENDAR": "daily",
             "MONITOR_INTERVAL": 5,
             "GATEWAY_HEALTH_TIMEOUT": 60,
         }

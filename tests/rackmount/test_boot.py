@@ -73,6 +73,7 @@ def write_settings(project: Project, **changes: object) -> None:
         "TWS_USERID": "ann",
         "TWS_PASSWORD": "s3cret-of-ann",
         "GAMEPLAN_PATH": f"{project.folder}/plan.json",
+        "MARKET_CALENDAR": "daily",
         "DISCORD_WEBHOOK_URL": "http://127.0.0.1:8099/api/webhooks/1/planted-token",
         "MONITOR_INTERVAL": 5,
         "GATEWAY_HEALTH_TIMEOUT": 60,

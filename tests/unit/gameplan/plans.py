@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from orchestration.gameplan import GameplanVerdict, check_gameplan
+from orchestration.gameplan import GameplanVerdict, MarketCalendar, build_calendar, check_gameplan
 from orchestration.settings import GameplanFreshness
 from tests.fakes.clock import WEDNESDAY_MORNING, FakeClock
 
 FIXTURES: Final = Path(__file__).resolve().parents[2] / "fixtures" / "gameplans"
 NEW_YORK: Final = ZoneInfo("America/New_York")
+NYSE: Final = build_calendar("NYSE", zone=NEW_YORK)
 _LONG_AGO = datetime(2026, 11, 18, 1, 0, tzinfo=NEW_YORK)
 
 
@@ -60,8 +61,9 @@ def judge(
     now: datetime = WEDNESDAY_MORNING,
     clock: FakeClock | None = None,
     freshness: GameplanFreshness = GameplanFreshness.TODAY,
+    calendar: MarketCalendar = NYSE,
 ) -> GameplanVerdict:
     """`check_gameplan` in New York on a Wednesday morning, without a further schema."""
     return check_gameplan(
-        path, clock=clock or FakeClock(now), market_timezone=NEW_YORK, freshness=freshness, extra_schema=None
+        path, clock=clock or FakeClock(now), calendar=calendar, freshness=freshness, extra_schema=None
     )

@@ -9,12 +9,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from orchestration.errors import FallbackWord
-from orchestration.gameplan import GameplanError, expected_dates, read_plan_for_bot
+from orchestration.gameplan import GameplanError, build_calendar, expected_dates, read_plan_for_bot
 from orchestration.settings import GameplanFreshness
 from tests.fakes.clock import FakeClock
-from tests.unit.gameplan.plans import NEW_YORK, changed, judge, load_plan, write_plan
+from tests.unit.gameplan.plans import NEW_YORK, NYSE, changed, judge, load_plan, write_plan
 
 _STALE, _NOT_YET = FallbackWord.GAMEPLAN_STALE, FallbackWord.GAMEPLAN_NOT_YET
+_NO_SESSION = FallbackWord.GAMEPLAN_NO_SESSION
 
 
 def _new_york(text: str) -> datetime:
@@ -30,17 +31,17 @@ def _new_york(text: str) -> datetime:
         ("2026-11-18T23:59:59", ["2026-11-18", "2026-11-19"]),
         ("2026-11-20T15:59:00", ["2026-11-20"]),  # a Friday
         ("2026-11-20T16:00:00", ["2026-11-20", "2026-11-23"]),
-        ("2026-11-21T08:00:00", ["2026-11-21", "2026-11-23"]),  # Saturday
-        ("2026-11-22T23:00:00", ["2026-11-22", "2026-11-23"]),  # Sunday
+        ("2026-11-21T08:00:00", ["2026-11-23"]),  # Saturday
+        ("2026-11-22T23:00:00", ["2026-11-23"]),  # Sunday
         ("2026-11-23T00:00:00", ["2026-11-23"]),
-        ("2026-12-31T17:00:00", ["2026-12-31", "2027-01-01"]),
+        ("2026-12-31T17:00:00", ["2026-12-31", "2027-01-04"]),  # New Year's Day is a Friday
         ("2028-02-28T17:00:00", ["2028-02-28", "2028-02-29"]),
-        ("2026-03-08T02:30:00", ["2026-03-08", "2026-03-09"]),  # the hour that summer time leaves out
-        ("2026-11-01T01:30:00", ["2026-11-01", "2026-11-02"]),  # the hour that comes twice
+        ("2026-03-08T02:30:00", ["2026-03-09"]),  # the hour that summer time leaves out
+        ("2026-11-01T01:30:00", ["2026-11-02"]),  # the hour that comes twice
     ],
 )
 def test_today_counts_and_after_the_close_or_at_a_weekend_the_next_weekday_too(now: str, expected: list[str]) -> None:
-    assert expected_dates(_new_york(now), NEW_YORK) == {date.fromisoformat(one) for one in expected}
+    assert expected_dates(_new_york(now), NYSE, trades=True) == {date.fromisoformat(one) for one in expected}
 
 
 @pytest.mark.parametrize(
@@ -53,14 +54,19 @@ def test_today_counts_and_after_the_close_or_at_a_weekend_the_next_weekday_too(n
     ],
 )
 def test_the_close_follows_summer_time(now: datetime, *, passed: bool) -> None:
-    assert (len(expected_dates(now, NEW_YORK)) == 2) is passed
+    assert (len(expected_dates(now, NYSE, trades=True)) == 2) is passed
 
 
 def test_today_is_the_markets_and_not_the_hosts() -> None:
     instant = datetime(2026, 11, 18, 3, 0, tzinfo=UTC)
 
-    assert expected_dates(instant, NEW_YORK) == {date(2026, 11, 17), date(2026, 11, 18)}  # 22:00 the evening before
-    assert expected_dates(instant, ZoneInfo("Asia/Tokyo")) == {date(2026, 11, 18)}
+    assert expected_dates(instant, NYSE, trades=True) == {
+        date(2026, 11, 17),
+        date(2026, 11, 18),
+    }  # 22:00 the evening before
+    assert expected_dates(instant, build_calendar("none", zone=ZoneInfo("Asia/Tokyo")), trades=True) == {
+        date(2026, 11, 18)
+    }
 
 
 @pytest.mark.parametrize(
@@ -76,12 +82,16 @@ def test_today_is_the_markets_and_not_the_hosts() -> None:
         ("2026-11-18T16:00:00", "2026-11-20", _NOT_YET, False),
         ("2026-11-20T10:00:00", "2026-11-23", _NOT_YET, False),
         ("2026-11-20T18:00:00", "2026-11-23", None, False),
-        ("2026-11-20T18:00:00", "2026-11-21", _NOT_YET, False),  # nothing trades on a Saturday
+        ("2026-11-20T18:00:00", "2026-11-21", _NO_SESSION, False),  # nothing trades on a Saturday
         ("2026-11-21T10:00:00", "2026-11-20", _STALE, True),
         ("2026-11-21T10:00:00", "2026-11-23", None, False),
         ("2026-11-21T10:00:00", "2026-11-24", _NOT_YET, True),
-        ("2026-11-22T10:00:00", "2026-11-22", None, False),
-        ("2026-11-22T10:00:00", "2026-11-21", _STALE, True),
+        ("2026-11-22T10:00:00", "2026-11-22", _NO_SESSION, False),
+        ("2026-11-26T10:00:00", "2026-11-25", _STALE, True),  # Thanksgiving
+        ("2026-11-26T10:00:00", "2026-11-26", _NO_SESSION, False),
+        ("2026-11-26T10:00:00", "2026-11-27", None, False),
+        ("2026-12-24T12:59:59", "2026-12-28", _NOT_YET, False),  # a half day
+        ("2026-12-24T13:00:00", "2026-12-28", None, False),
     ],
 )
 def test_a_plan_of_another_day_is_stale_or_not_yet_and_at_a_weekend_that_is_information(

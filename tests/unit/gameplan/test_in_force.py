@@ -11,6 +11,7 @@ import pytest
 
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure
 from orchestration.gameplan import (
+    build_calendar,
     build_strategy_c,
     check_from_settings,
     fall_back,
@@ -196,7 +197,8 @@ def test_strategy_c_holds_the_specifications_values() -> None:
 def test_the_sample_plan_is_valid_today_whatever_today_is(tmp_path: Path) -> None:
     for now in (datetime(2026, 11, 18, 3, 0, tzinfo=UTC), datetime(2026, 11, 21, 20, 0, tzinfo=UTC)):
         path = write_sample_plan(tmp_path / "sample" / "plan.json", clock=FakeClock(now), market_timezone=NEW_YORK)
-        verdict = judge(path, now=now)
+        every_day = build_calendar("daily", zone=NEW_YORK)  # the calendar of a simulated run
+        verdict = judge(path, now=now, calendar=every_day)
         assert verdict.is_valid, verdict.message
         assert (verdict.strategy, verdict.warnings) == ("A", ())
 

@@ -45,7 +45,7 @@ WELL = Observation(
     api=CONNECTED,
     bot=BOT,
     plan=PLAN,
-    market=MarketLook(today=WEDNESDAY, is_weekday=True, is_past_due=True),
+    market=MarketLook(today=WEDNESDAY, is_session=True, is_past_due=True),
     disk_free_bytes=50 * 1024**3,
 )
 

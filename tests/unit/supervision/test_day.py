@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestration.alerts.alert import Severity
 from orchestration.errors import FallbackWord
 from orchestration.supervision import Action, IncidentKind, MarketLook, PlanCandidate, PlanLook, Stage
 from tests.unit.supervision import scene
@@ -38,7 +39,7 @@ _CHOSEN_C = replace(PLAN, strategy="C")
 def on(day: date, plan: PlanLook, candidate: PlanCandidate, *, due: bool = True) -> dict[str, Any]:
     """A look on a day, with what the bot runs on and what the file holds."""
     return {
-        "market": MarketLook(today=day, is_weekday=day.weekday() < 5, is_past_due=due),
+        "market": MarketLook(today=day, is_session=day.weekday() < 5, is_past_due=due),
         "plan": replace(plan, candidate=candidate),
     }
 
@@ -52,8 +53,8 @@ _TABLE: list[tuple[date, bool, PlanLook, PlanCandidate, list[Action]]] = [
     (WEDNESDAY, True, PLAN, valid(WEDNESDAY), []),
     (WEDNESDAY, True, PLAN, valid(THURSDAY), []),  # tomorrow's, put in place after the close
     (WEDNESDAY, False, PLAN, _NOT_YET, []),
-    (THURSDAY, False, PLAN, _STALE, []),
-    (THURSDAY, False, PLAN, _MISSING, []),
+    (THURSDAY, False, PLAN, _STALE, [_C]),  # it expired at midnight
+    (THURSDAY, False, PLAN, _MISSING, [_C]),
     (THURSDAY, False, PLAN, valid(THURSDAY), [_NEW]),
     (THURSDAY, True, PLAN, valid(THURSDAY), [_NEW]),
     (THURSDAY, True, PLAN, valid(FRIDAY), [_C]),
@@ -66,8 +67,9 @@ _TABLE: list[tuple[date, bool, PlanLook, PlanCandidate, list[Action]]] = [
     (WEDNESDAY, True, _EMERGENCY, valid(THURSDAY), []),
     (THURSDAY, True, _EMERGENCY, _MISSING, []),
     (THURSDAY, True, _EMERGENCY, valid(THURSDAY), [_NEW]),
-    (SATURDAY, True, PLAN, _STALE, []),
-    (SATURDAY, True, PLAN, valid(MONDAY), []),
+    (SATURDAY, True, PLAN, _STALE, [_C]),
+    (SATURDAY, True, PLAN, valid(MONDAY), [_C]),
+    (SATURDAY, True, _CHOSEN_C, _STALE, []),
     (MONDAY, False, PLAN, valid(MONDAY), [_NEW]),
     (MONDAY, True, PLAN, _STALE, [_C]),
     (THURSDAY, True, replace(PLAN, date=None), _MISSING, []),  # nobody knows which day's it is
@@ -81,9 +83,11 @@ def test_on_each_day_the_bot_is_put_on_the_plan_it_needs_once(
 ) -> None:
     watch = Watch().go_on(300, **on(day, plan, candidate, due=due))
     assert watch.actions() == actions
-    assert watch.kinds(Stage.EVENT) == ([IncidentKind.BOT_SWITCHED] if actions == [_NEW] else [])
+    is_due = due and day.weekday() < 5
+    is_event = actions == [_NEW] or (actions == [_C] and not is_due)
+    assert watch.kinds(Stage.EVENT) == ([IncidentKind.BOT_SWITCHED] if is_event else [])
     is_c_without_plan = day == THURSDAY and plan.strategy == "C" and candidate.word is not None
-    assert (IncidentKind.PLAN_MISSING in watch.kinds()) is (_C in actions or is_c_without_plan)
+    assert (IncidentKind.PLAN_MISSING in watch.kinds()) is (is_due and (_C in actions or is_c_without_plan))
 
 
 def test_without_a_rule_about_dates_no_plan_is_ever_out_of_date() -> None:
@@ -96,15 +100,18 @@ def test_without_a_rule_about_dates_no_plan_is_ever_out_of_date() -> None:
 
 
 def test_a_plan_that_is_late_takes_the_place_of_strategy_c() -> None:
-    watch = Watch().go_on(300, **on(THURSDAY, PLAN, _STALE, due=False)).go_on(300, **on(THURSDAY, PLAN, _STALE))
+    watch = Watch().go_on(300, **on(THURSDAY, PLAN, _STALE, due=False))
     on_c = replace(_EMERGENCY, date=THURSDAY)
     fresh = {"bot": replace(BOT, key="200:2")}
+    watch.go_on(300, **both(on(THURSDAY, on_c, _STALE, due=False), fresh))
+    assert [notice.severity for _, notice in watch.said] == [Severity.INFO]
     watch.go_on(3600, **both(on(THURSDAY, on_c, _STALE), fresh))
     watch.go_on(300, **both(on(THURSDAY, on_c, valid(THURSDAY)), fresh))
     plan = replace(PLAN, date=THURSDAY, sha256="b" * 64)
     watch.go_on(300, **both(on(THURSDAY, plan, valid(THURSDAY)), {"bot": replace(BOT, key="300:3")}))
     assert watch.actions() == [_C, _NEW]
-    assert watch.kinds() == [IncidentKind.PLAN_MISSING, IncidentKind.BOT_SWITCHED, IncidentKind.PLAN_MISSING]
+    switched, missing = IncidentKind.BOT_SWITCHED, IncidentKind.PLAN_MISSING
+    assert watch.kinds() == [switched, missing, switched, missing]
     assert watch.said[-1][1].is_recovery
 
 
@@ -122,24 +129,25 @@ def test_where_no_plan_is_configured_none_is_missed() -> None:
 
 
 def test_a_half_written_file_at_the_hour_is_looked_at_again() -> None:
-    watch = Watch().go_on(60, **on(THURSDAY, PLAN, _STALE, due=False))
+    watch, on_c = Watch().go_on(60, **on(THURSDAY, PLAN, _STALE, due=False)), replace(_EMERGENCY, date=THURSDAY)
     for content in "123":
         broken = unusable(FallbackWord.GAMEPLAN_INVALID, content)
-        watch.look(**on(THURSDAY, PLAN, broken))
+        watch.look(**on(THURSDAY, on_c, broken))
         watch.at_s += 4.0
-    watch.go_on(60, **on(THURSDAY, PLAN, valid(THURSDAY)))
-    assert watch.actions() == [_NEW]
-    assert watch.kinds() == [IncidentKind.BOT_SWITCHED]
+    watch.go_on(60, **on(THURSDAY, on_c, valid(THURSDAY)))
+    assert watch.actions() == [_C, _NEW]
+    assert watch.kinds() == [IncidentKind.BOT_SWITCHED] * 2
 
 
 def test_a_file_that_is_written_without_end_is_not_waited_for_without_end() -> None:
-    watch = Watch().go_on(60, **on(THURSDAY, PLAN, _STALE, due=False))
+    watch, on_c = Watch().go_on(60, **on(THURSDAY, PLAN, _STALE, due=False)), replace(_EMERGENCY, date=THURSDAY)
     begin_s = watch.at_s
     for number in range(10):
-        watch.look(**on(THURSDAY, PLAN, unusable(FallbackWord.GAMEPLAN_INVALID, f"{number}")))
+        watch.look(**on(THURSDAY, on_c, unusable(FallbackWord.GAMEPLAN_INVALID, f"{number}")))
         watch.at_s += 2.0
     assert watch.actions() == [_C]
-    assert watch.done[0][0] - begin_s == 16.0
+    (missing_s,) = (at_s for at_s, notice in watch.said if notice.kind is IncidentKind.PLAN_MISSING)
+    assert missing_s - begin_s == 16.0
 
 
 def test_a_file_that_is_broken_is_judged_after_five_seconds() -> None:
@@ -198,7 +206,7 @@ def test_tomorrows_plan_is_no_change_of_todays() -> None:
 
 
 def test_a_new_plan_waits_until_the_gateway_is_ready() -> None:
-    new = on(THURSDAY, PLAN, valid(THURSDAY), due=False)
+    new = on(THURSDAY, _CHOSEN_C, valid(THURSDAY), due=False)
     no_engine = {"engine_reachable": False, "gateway": None}
     for trouble in (scene.SILENT, scene.LINK_DOWN, scene.PHONE, scene.ENGINE_GONE, no_engine, RESET):
         watch = Watch().go_on(100, **both(new, trouble))
@@ -233,7 +241,7 @@ def test_the_bot_after_one_that_was_stopped_for_its_plan_can_fail() -> None:
 
 
 @pytest.mark.parametrize(
-    ("day", "plan", "candidate"), [(THURSDAY, _CHOSEN_C, valid(THURSDAY)), (SATURDAY, PLAN, _STALE)]
+    ("day", "plan", "candidate"), [(THURSDAY, _CHOSEN_C, valid(THURSDAY)), (SATURDAY, _CHOSEN_C, _STALE)]
 )
 def test_a_bot_that_could_not_trade_is_not_stopped(day: date, plan: PlanLook, candidate: PlanCandidate) -> None:
     assert Watch().go_on(60, **both(on(day, plan, candidate), scene.SILENT)).actions() == []

@@ -1,0 +1,122 @@
+"""Which days are sessions of the market, and when they close.
+
+The days come from the `holidays` package, which knows the holidays and half days of some forty exchanges and no closing
+times; `exchange_calendars`, which knows both and needs pandas, is the oracle in the tests. The package is imported when
+the first calendar is asked for a day (0.03 s).
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from orchestration.settings import CalendarRule, Settings
+from orchestration.settings.market_calendar import NEW_YORK
+
+# Regular trading on the New York exchanges ends at 16:00, on half days at 13:00 New York time (nyse.com, "Holidays and
+# trading hours").
+_NEW_YORK_CLOSE = time(16, 0)
+_NEW_YORK_HALF_DAY_CLOSE = time(13, 0)
+_SATURDAY = 5
+_SEARCH_DAYS = 366  # no exchange is closed for longer
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarketCalendar:
+    """The sessions of a market.
+
+    Attributes:
+        zone: Its time zone, which says what today is.
+        regular_close: When sessions close; None for midnight.
+        half_day_close: When half days close; None: as every session.
+        is_open_on: Whether the market is open on a day, as far as the exchange says.
+        is_half_day: Whether a session is a half day.
+        closed: Further days on which it is closed, from the operator's file.
+    """
+
+    zone: ZoneInfo
+    regular_close: time | None = None
+    half_day_close: time | None = None
+    is_open_on: Callable[[date], bool]
+    is_half_day: Callable[[date], bool] = field(default=lambda _day: False)
+    closed: frozenset[date] = frozenset()
+
+    def is_session(self, day: date) -> bool:
+        """Whether the market is open on a day."""
+        return day not in self.closed and self.is_open_on(day)
+
+    def next_session(self, after: date) -> date | None:
+        """The first session after a day; None if there is none within a year (a file may close every day)."""
+        days = (after + timedelta(days=number) for number in range(1, _SEARCH_DAYS + 1))
+        return next((day for day in days if self.is_session(day)), None)
+
+    def today(self, now: datetime) -> date:
+        """The market's date at an aware instant."""
+        return now.astimezone(self.zone).date()
+
+    def has_session(self, now: datetime) -> bool:
+        """Whether today is a session, be it over or not."""
+        return self.is_session(self.today(now))
+
+    def has_closed(self, now: datetime) -> bool:
+        """Whether today's session is over; also where today has none."""
+        local = now.astimezone(self.zone)
+        if not self.is_session(local.date()):
+            return True
+        close = self.regular_close
+        if self.half_day_close is not None and self.is_half_day(local.date()):
+            close = self.half_day_close if close is None else min(close, self.half_day_close)
+        return close is not None and local.time() >= close
+
+
+def load_calendar(settings: Settings) -> MarketCalendar:
+    """The calendar of `MARKET_CALENDAR`."""
+    setting = settings.market_calendar
+    return build_calendar(
+        setting.market, zone=settings.market_timezone, market_close=settings.market_close, closed=setting.closed
+    )
+
+
+def build_calendar(
+    market: str, *, zone: ZoneInfo, market_close: time | None = None, closed: frozenset[date] = frozenset()
+) -> MarketCalendar:
+    """The calendar of a market.
+
+    Args:
+        market: An exchange of the `holidays` package, `none` for every weekday, or `daily` for every day.
+        zone: The time zone that says what today is.
+        market_close: When sessions close; None: 16:00 for the New York exchanges, midnight for others.
+        closed: Further days on which it is closed.
+    """
+    if market == CalendarRule.DAILY:
+        return MarketCalendar(zone=zone, regular_close=market_close, closed=closed, is_open_on=lambda _day: True)
+    if market == CalendarRule.WEEKDAYS:
+        return MarketCalendar(
+            zone=zone, regular_close=market_close, closed=closed, is_open_on=lambda day: day.weekday() < _SATURDAY
+        )
+    is_new_york = market in NEW_YORK
+    return MarketCalendar(
+        zone=zone,
+        regular_close=market_close or (_NEW_YORK_CLOSE if is_new_york else None),
+        half_day_close=_NEW_YORK_HALF_DAY_CLOSE if is_new_york else None,
+        is_open_on=lambda day: bool(_load_days(market).is_working_day(day)),
+        is_half_day=(lambda day: day in _load_half_days(market)) if is_new_york else lambda _day: False,
+        closed=closed,
+    )
+
+
+@functools.cache
+def _load_days(market: str) -> Any:  # noqa: ANN401 - the package's own class, which is imported here alone
+    import holidays
+
+    return holidays.financial_holidays(market)
+
+
+@functools.cache
+def _load_half_days(market: str) -> Any:  # noqa: ANN401 - likewise
+    import holidays
+    from holidays.constants import HALF_DAY
+
+    return holidays.financial_holidays(market, categories=(HALF_DAY,))
