@@ -320,14 +320,15 @@ def _send_test_alert(settings: Settings) -> str | None:
     if problem:
         return problem
     clock, log = SystemClock(), logging.getLogger("orchestration.alerts")
-    with Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log) as journal:
+    redactor = Redactor(settings.secrets)
+    with Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log, redactor=redactor) as journal:
         delivery = Delivery(
             webhook=settings.discord_webhook_url,
             mention=settings.discord_mention,
             heartbeat=None,
             outbox=journal,
             clock=clock,
-            redact=Redactor(settings.secrets).text,
+            redactor=redactor,
             log=log,
         )
         delivery.forget_channel_problem()

@@ -2,15 +2,18 @@
 
 Everything for people goes to standard error when a program asked for JSON, so that standard output holds the document
 and nothing else.
+
+Every text goes through `orchestration.redaction` on its way out: what is shown may have been said by anybody.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
 from orchestration.checks import Check
 from orchestration.mission import Display, Step
+from orchestration.redaction import clean_line, escape_unsafe, own_redactor
 from orchestration.report import Report, Result, StepReport, StepStatus, format_duration
 from orchestration.system.streams import steady_stderr, steady_stdout
 
@@ -40,9 +43,20 @@ def build_display(*, as_json: bool) -> Display:
 
 def print_json(document: object) -> None:
     """Print one JSON document on standard output; times as ISO 8601 writes them."""
-    text = json.dumps(document, indent=2, ensure_ascii=False, default=_build_json_value)
-    # A file's name may hold bytes that are no text. Their escape here is JSON's own, and the document stays UTF-8.
-    steady_stdout().write(text.encode(errors="backslashreplace").decode() + "\n")
+    text = json.dumps(_redact_values(document), indent=2, ensure_ascii=False, default=_build_json_value)
+    # What a terminal would act on, and bytes that are no text, are written in JSON's own escapes.
+    steady_stdout().write(escape_unsafe(text) + "\n")
+
+
+def _redact_values(value: object) -> object:
+    """The document without secrets. Its keys are stable words."""
+    if isinstance(value, str):
+        return own_redactor().text(value)
+    if isinstance(value, Mapping):
+        return {key: _redact_values(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redact_values(one) for one in value]
+    return value if value is None or isinstance(value, bool | int | float) else _redact_values(_build_json_value(value))
 
 
 def _build_json_value(value: object) -> str:
@@ -92,7 +106,7 @@ class PlainDisplay:
             self._line(line)
 
     def _line(self, text: str) -> None:
-        self._stream.write(text + "\n")
+        self._stream.write(clean_line(text) + "\n")
 
 
 class LiveDisplay:
@@ -128,12 +142,12 @@ class LiveDisplay:
 
     def show(self, text: str) -> None:
         """See `Display.show`."""
-        self._text = text
+        self._text = clean_line(text)
         self._refresh()
 
     def show_wait(self, elapsed_s: float, remaining_s: float, text: str) -> None:
         """See `Display.show_wait`. The table refreshes itself."""
-        self._text = f"{text} (at most {max(0.0, remaining_s):.0f} s more)"
+        self._text = clean_line(f"{text} (at most {max(0.0, remaining_s):.0f} s more)")
         del elapsed_s  # the row counts its own seconds
 
     def end_step(self, step: StepReport) -> None:
@@ -149,7 +163,9 @@ class LiveDisplay:
             self._refresh()
             self._live.stop()
         for line in build_summary(report):
-            self._console.print(line, style=_RESULT_COLOUR[report.result] if line.isupper() else None, markup=False)
+            self._console.print(
+                clean_line(line), style=_RESULT_COLOUR[report.result] if line.isupper() else None, markup=False
+            )
 
     def _refresh(self) -> None:
         if self._live is not None:
@@ -170,7 +186,9 @@ class LiveDisplay:
             if ended is not None:
                 colour = _COLOUR[ended.status]
                 time = "" if ended.duration_s is None else f"{ended.duration_s:.1f} s"
-                table.add_row(Text(_ICON[ended.status], colour), step.name, time, Text(ended.detail, colour))
+                table.add_row(
+                    Text(_ICON[ended.status], colour), step.name, time, Text(clean_line(ended.detail), colour)
+                )
             elif self._current is step and self._since is not None:
                 elapsed = (datetime.now().astimezone() - self._since).total_seconds()
                 table.add_row(Text("▸", "cyan"), step.name, f"{elapsed:.0f} s", Text(self._text, "cyan"))
@@ -248,6 +266,7 @@ def print_table(
     headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, styles: Sequence[str] | None = None
 ) -> None:
     """A table: drawn in a terminal, tab-aligned plain text elsewhere."""
+    rows = [tuple(clean_line(cell) for cell in row) for row in rows]
     if not steady_stdout().isatty():
         widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
         for row in (headings, *rows) if any(headings) else rows:
@@ -270,7 +289,7 @@ def print_table(
 
 def print_line(text: str) -> None:
     """One line for people on standard output."""
-    steady_stdout().write(text + "\n")
+    steady_stdout().write(clean_line(text) + "\n")
 
 
 def has_reader() -> bool:
@@ -280,14 +299,14 @@ def has_reader() -> bool:
 
 def warn(text: str) -> None:
     """One line for people on standard error."""
-    steady_stderr().write(text + "\n")
+    steady_stderr().write(clean_line(text) + "\n")
 
 
 def warn_of_now(text: str) -> None:
     """What is at work now, on standard error, if that is a terminal; the next line takes its place."""
     stream = steady_stderr()
     if stream.isatty():
-        stream.write(f"{text}\r")
+        stream.write(f"{clean_line(text)}\r")
 
 
 def describe_moment(moment: datetime | str | None) -> str:

@@ -1,25 +1,29 @@
 """`inv logs`: the last start-up's log, the bot's or the gateway's, wherever each is kept."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+import fnmatch
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from orchestration import console
 from orchestration.bot.contained import BotDocker, build_door, is_contained
-from orchestration.bot.log import read_last_lines
 from orchestration.bot.record import build_record_path
 from orchestration.bot.record import read_record as read_bot_record
 from orchestration.errors import ExitCode, StartupFailure
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime import build_runtime
 from orchestration.preflight import LOCK_FILE
+from orchestration.redaction import FileTail, Redactor, read_last_lines, redactor_for
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import Following, SystemCommands
+from orchestration.system.files import open_regular
 from orchestration.system.lock import read_lock_holder
 from orchestration.views import load_settings_or_explain
 
 _FOLLOW_LOOK_S = 0.25
+_LONGEST_FIRST_LINE = 4096
 _NEWEST_LOGS = 50  # looked through for the one of the run that is under way
 
 
@@ -40,20 +44,45 @@ def logs(of: str, *, follow: bool, lines: int) -> int:
 
 def _show_newest_file(settings: Settings, of: str, *, follow: bool, lines: int) -> int:
     try:
-        found = sorted(settings.log_dir.glob(f"{of}_*.log"), key=lambda path: (path.stat().st_mtime, path.name))
+        found = sorted(_find_logs(settings.log_dir, of))
+    except FileNotFoundError:
+        found = []
     except OSError as error:
-        console.warn(f"the logs in {settings.log_dir} cannot be read: {error.strerror}")
+        console.warn(
+            f"the logs in {settings.log_dir} cannot be read: {error.strerror}; "
+            "run this as the user of the boot service, or as root"
+        )
         return int(ExitCode.FAILURE)
     if not found:
         console.warn(f"there is no log of {of} in {settings.log_dir}")
         return int(ExitCode.FAILURE)
-    path = (_find_log_under_way(settings, found) if of == "startup" else None) or found[-1]
+    paths = [path for _, path in found]
+    path = (_find_log_under_way(settings, paths) if of == "startup" else None) or paths[-1]
     console.warn(f"==> {path}")
-    for line in read_last_lines(path, lines):
-        console.print_line(line)
-    if follow:
-        _follow_file(path)
+    redactor = redactor_for(settings.secrets)
+    try:
+        if follow:
+            _follow_file(path, redactor, lines=lines)
+            return int(ExitCode.SUCCESS)
+        for line in read_last_lines(path, lines, redactor):
+            console.print_line(line)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        console.warn(f"{path} cannot be read: {why}; run this as the user who wrote it, or as root")
+        return int(ExitCode.FAILURE)
     return int(ExitCode.SUCCESS)
+
+
+def _find_logs(folder: Path, of: str) -> Iterator[tuple[tuple[float, str], Path]]:
+    """The logs of a kind, each with its age. `Path.glob` would take a folder that may not be read for an empty one.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    for name in os.listdir(folder):  # noqa: PTH208 - `iterdir` opens nothing before its first value is asked for
+        if fnmatch.fnmatchcase(name, f"{of}_*.log"):
+            with contextlib.suppress(FileNotFoundError):  # pruned meanwhile
+                yield (os.lstat(folder / name).st_mtime, name), folder / name
 
 
 def _find_log_under_way(settings: Settings, found: list[Path]) -> Path | None:
@@ -62,8 +91,13 @@ def _find_log_under_way(settings: Settings, found: list[Path]) -> Path | None:
     if holder is None or holder.pid is None:
         return None
     for path in reversed(found[-_NEWEST_LOGS:]):
-        with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as file:
-            if file.readline().rstrip().endswith(f"(process {holder.pid})"):
+        with contextlib.suppress(OSError), open_regular(path) as file:
+            if (
+                file.readline(_LONGEST_FIRST_LINE)
+                .decode("utf-8", "replace")
+                .rstrip()
+                .endswith(f"(process {holder.pid})")
+            ):
                 return path
     return None
 
@@ -104,11 +138,15 @@ def _print_now(line: str) -> None:
     console.print_line(line)
 
 
-def _follow_file(path: Path) -> None:
+def _follow_file(path: Path, redactor: Redactor, *, lines: int) -> None:
+    """Show a log's last lines and then its new ones, until Ctrl-C or until nobody reads.
+
+    Raises:
+        OSError: It cannot be read.
+    """
     clock = SystemClock()
-    with contextlib.suppress(KeyboardInterrupt), path.open(encoding="utf-8", errors="replace") as file:
-        file.seek(0, 2)
+    with contextlib.suppress(KeyboardInterrupt), contextlib.closing(FileTail(path, redactor, last=lines)) as tail:
         while console.has_reader():
-            for line in file:
-                _print_now(line.rstrip("\n"))
+            for line in tail.read_new():
+                console.print_line(line)
             clock.sleep(_FOLLOW_LOOK_S)

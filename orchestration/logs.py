@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from orchestration.redaction import RedactingFormatter, Redactor
+from orchestration.redaction import CleaningFormatter, Redactor
 from orchestration.system.clock import Clock
 
 PACKAGE_LOGGER = "orchestration"
@@ -96,7 +96,7 @@ def open_run_log(
         clock: For the name.
         run_id: Stands in the first line.
         keep: How many logs with this prefix are kept, this one included.
-        redactor: Applied to each finished line.
+        redactor: Knows the secrets. Each record becomes one line, fit to be shown.
         prefix: The kind of log.
         level: The least severe level that is written.
         spare: Files that must stay, whatever their age (the log of a running bot).
@@ -115,7 +115,7 @@ def open_run_log(
     except OSError as error:
         problem = f"no log file in {log_dir}: {_reason(error)}"
         handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(RedactingFormatter(redactor, LINE_FORMAT, datefmt=_TIME_FORMAT))
+    handler.setFormatter(CleaningFormatter(redactor, LINE_FORMAT, datefmt=_TIME_FORMAT))
     handler.setLevel(level)
     logger.addHandler(handler)
     logger.setLevel(min(level, logging.INFO))

@@ -25,6 +25,7 @@ from typing import Any
 from orchestration.errors import StartupFailure
 from orchestration.gameplan import GameplanError, expected_dates, load_calendar, read_plan_for_bot
 from orchestration.gateway.api import probe_api
+from orchestration.redaction import clean_line
 from orchestration.settings import GameplanFreshness, Settings
 from orchestration.system.clock import Clock, SystemClock
 
@@ -85,7 +86,7 @@ def check_or_exit(argv: Sequence[str] | None = None) -> Prerequisites:
             gameplan=Path(options.gameplan) if options.gameplan else None,
         )
     except (PrerequisiteError, argparse.ArgumentError) as error:
-        print(f"This bot must not run now. {error}", file=sys.stderr)  # noqa: T201 - a bot's log is its own matter
+        print(clean_line(f"This bot must not run now. {error}"), file=sys.stderr)  # noqa: T201 - a bot's log is its own matter
         sys.exit(1)
 
 

@@ -1,7 +1,7 @@
 """What a run came to, as values: steps, facts, the result. Shown, journalled and turned into an exit code elsewhere."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestration.errors import ExitCode, FailureWord, FallbackWord, StartupFailure, State
 from orchestration.gateway.seen import GatewayFailure, GatewaySeen
-from orchestration.redaction import mask_account
+from orchestration.redaction import Redactor, clean_line, clean_lines, mask_account
 
 if TYPE_CHECKING:
     from orchestration.bot.find import FoundBot
@@ -199,7 +199,7 @@ def build_report(
     ended: Mapping[str, StepReport],
     progress: Progress,
     log: str | None,
-    redact: Callable[[str], str],
+    redactor: Redactor,
 ) -> Report:
     """Put a run's end together. Steps that were not reached are skipped; one that failed at its opening failed first.
 
@@ -214,7 +214,7 @@ def build_report(
         ended: Those that were performed.
         progress: What it made sure of.
         log: Its log file.
-        redact: Applied to every text.
+        redactor: Knows the secrets; every text is made fit to be shown.
     """
     reports = {name: StepReport(name=name, state=state, status=StepStatus.SKIP) for name, state in steps}
     if failure is not None and not ended and steps:
@@ -225,7 +225,7 @@ def build_report(
             status=StepStatus.FAIL,
             started_at=started_at,
             duration_s=duration_s,
-            detail=redact(failure.message),
+            detail=clean_line(failure.message, redactor),
         )
     report = Report(
         run_id=run_id,
@@ -238,12 +238,14 @@ def build_report(
         duration_s=duration_s,
         steps=tuple((reports | dict(ended)).values()),
         progress=progress,
-        evidence=tuple(redact(line) for line in failure.evidence) if failure else (),
+        evidence=clean_lines(failure.evidence, redactor) if failure else (),
         log=log,
         gateway_seen=failure.seen if isinstance(failure, GatewayFailure) else None,
     )
     message, next_action = (failure.message, failure.next_action) if failure else describe_success(report)
-    return dataclasses.replace(report, message=redact(message), next_action=redact(next_action))
+    return dataclasses.replace(
+        report, message=clean_line(message, redactor), next_action=clean_line(next_action, redactor)
+    )
 
 
 def describe_success(report: Report) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from orchestration import console
 from orchestration.errors import ExitCode
 from orchestration.journal import Evidence, JournalReader
-from orchestration.redaction import Redactor, mask_account
+from orchestration.redaction import Redactor, clean_text, mask_account
 from orchestration.run import JOURNAL_FILE
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
@@ -79,7 +79,7 @@ def read_account(
         limits=limits,
     )
     redactor = Redactor(settings.secrets)
-    return clean_account(account, lambda text: mask_accounts(redactor.text(text)))
+    return clean_account(account, lambda text: mask_accounts(clean_text(text, redactor)))
 
 
 def mask_accounts(text: str) -> str:

@@ -29,7 +29,7 @@ from orchestration.leftover import leave_nothing_unwatched
 from orchestration.logs import open_run_log, prune_logs
 from orchestration.mission import Display, Mission, Step
 from orchestration.precedence import end_other_runs, refuse_beside_supervisor, take_lock
-from orchestration.redaction import Redactor
+from orchestration.redaction import Redactor, clean_line
 from orchestration.report import (
     Progress,
     Report,
@@ -124,7 +124,7 @@ class Run:
             status=status,
             started_at=started_at,
             duration_s=self._clock.monotonic_s() - started_s,
-            detail=self._redactor.text(detail),
+            detail=clean_line(detail, self._redactor),
         )
         self._reports[step.name] = report
         self._journal.end_step(row, report.status, report.detail, state=report.state)
@@ -173,7 +173,7 @@ class Run:
         prune_logs(settings.log_dir, prefix="bot", keep=settings.log_keep, spare=_bot_logs_in_use(settings))
         self._log_path = run_log.path
         self._journal = Journal.open(
-            settings.state_dir / JOURNAL_FILE, clock=self._clock, log=self._log, redact=self._redactor.text
+            settings.state_dir / JOURNAL_FILE, clock=self._clock, log=self._log, redactor=self._redactor
         )
         self._held.callback(self._journal.close)
         self._journal.mark_interrupted_runs()
@@ -190,7 +190,7 @@ class Run:
             heartbeat=settings.heartbeat_url,
             outbox=self._journal,
             clock=self._clock,
-            redact=self._redactor.text,
+            redactor=self._redactor,
             log=logging.getLogger("orchestration.alerts"),
         )
         self._teller = Teller(
@@ -199,7 +199,6 @@ class Run:
             mission=self._mission,
             run_id=self.run_id,
             clock=self._clock,
-            redactor=self._redactor,
         )
         self._held.callback(self._flush)
         self._display.begin(
@@ -345,11 +344,11 @@ class Run:
             ended=self._reports,
             progress=self._progress,
             log=str(self._log_path) if self._log_path else None,
-            redact=self._redactor.text,
+            redactor=self._redactor,
         )
 
     def _show(self, text: str) -> None:
-        text = self._redactor.text(text)
+        text = clean_line(text, self._redactor)
         self._log.debug("%s", text)
         self._display.show(text)
 

@@ -190,7 +190,7 @@ def _watch(
             redactor=redactor,
             prefix="supervisor" if restart is not None else "monitor",
         ),
-        Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log, redact=redactor.text) as journal,
+        Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log, redactor=redactor) as journal,
         contextlib.closing(watch_display.build(settings, as_json=as_json, owns_bot=restart is not None)) as watching,
     ):
         delivery = _build_delivery(settings, journal, clock, redactor)
@@ -231,7 +231,7 @@ def _build_delivery(settings: Settings, journal: Journal, clock: SystemClock, re
         heartbeat=settings.heartbeat_url,
         outbox=journal,
         clock=clock,
-        redact=redactor.text,
+        redactor=redactor,
         log=logging.getLogger("orchestration.alerts"),
     )
 
@@ -298,7 +298,7 @@ def _give_up(settings: Settings, outcome: attempts.Outcome, clock: SystemClock, 
     if outcome.is_news:
         log = logging.getLogger("orchestration.supervisor")
         redactor = Redactor(settings.secrets)
-        with Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log, redact=redactor.text) as journal:
+        with Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log, redactor=redactor) as journal:
             delivery = _build_delivery(settings, journal, clock, redactor)
             delivery.send(
                 Alert(

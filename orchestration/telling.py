@@ -8,7 +8,6 @@ from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
 from orchestration.errors import BENIGN_FAILURES, StartupFailure
 from orchestration.mission import Mission
-from orchestration.redaction import Redactor
 from orchestration.report import Report, Result
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import Clock
@@ -26,7 +25,6 @@ class Teller:
         mission: What the run is for.
         run_id: Its id.
         clock: Tells the time.
-        redactor: Applied to every text.
 
     Attributes:
         step: The step that is being performed; empty before the first.
@@ -40,14 +38,12 @@ class Teller:
         mission: Mission,
         run_id: str,
         clock: Clock,
-        redactor: Redactor,
     ) -> None:
         self._delivery = delivery
         self._settings = settings
         self._mission = mission
         self._run_id = run_id
         self._clock = clock
-        self._redactor = redactor
         self._has_pinged_start = False
         self.step = ""
 
@@ -62,19 +58,18 @@ class Teller:
         evidence: tuple[str, ...] = (),
     ) -> None:
         """Send one alert about the current step."""
-        redact = self._redactor.text
         self._delivery.send(
             Alert(
                 severity=severity,
                 title=title,
-                message=redact(message),
+                message=message,
                 host=socket.gethostname(),
                 instance=self._settings.instance,
                 run_id=self._run_id,
                 step=self.step or self._mission.kind,
                 cause=cause,
-                next_action=redact(next_action),
-                evidence=tuple(redact(line) for line in evidence),
+                next_action=next_action,
+                evidence=evidence,
                 simulated=self._settings.gateway_runtime is GatewayRuntime.SIMULATOR,
                 at=self._clock.now(),
             )

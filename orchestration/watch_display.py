@@ -4,7 +4,7 @@ from collections import deque
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, TextIO
 
-from orchestration.redaction import mask_account
+from orchestration.redaction import clean_line, mask_account
 from orchestration.report import format_duration
 from orchestration.settings import Settings
 from orchestration.supervision import Decision, Notice, Observation
@@ -47,14 +47,14 @@ class PlainWatch:
         """See `Watching.close`."""
 
     def _line(self, text: str) -> None:
-        self._stream.write(text + "\n")
+        self._stream.write(clean_line(text) + "\n")
         self._stream.flush()
 
 
 def print_notice(stream: IO[str], notice: Notice) -> None:
     """One line for a notice."""
     then = f" Next: {notice.next_action}" if notice.next_action else ""
-    stream.write(f"{notice.severity}: {notice.title}: {notice.message}{then}\n")
+    stream.write(clean_line(f"{notice.severity}: {notice.title}: {notice.message}{then}") + "\n")
     stream.flush()
 
 
@@ -109,7 +109,7 @@ class LiveWatch:
         table.add_column(no_wrap=True)
         table.add_column(ratio=1, overflow="fold")
         for name, text in self._rows():
-            table.add_row(Text(name, "bold"), text)
+            table.add_row(Text(name, "bold"), Text(clean_line(text)))
         parts: list[RenderableType] = [table]
         if self._notices:
             told = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=False, expand=True)
@@ -117,7 +117,7 @@ class LiveWatch:
             told.add_column(ratio=1, overflow="fold")
             for at, notice in self._notices:
                 colour = {"info": "green", "warning": "yellow"}.get(notice.severity, "red")
-                told.add_row(f"{at:%H:%M:%S}", Text(f"{notice.title}: {notice.message}", colour))
+                told.add_row(f"{at:%H:%M:%S}", Text(clean_line(f"{notice.title}: {notice.message}"), colour))
             parts.append(told)
         parts.append(Text(f"Ctrl-C {self._farewell}.", "dim"))
         return Group(*parts)

@@ -22,6 +22,8 @@ sys.dont_write_bytecode = False
 
 # How long one example takes says something of the machine, not of the code.
 hypothesis.settings.register_profile("project", deadline=None)
+# All examples of what must never leak, for CI: `--hypothesis-profile=secrecy`.
+hypothesis.settings.register_profile("secrecy", deadline=None, max_examples=5000)
 hypothesis.settings.load_profile("project")
 
 _HERE = Path(__file__).resolve().parent

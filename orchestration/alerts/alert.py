@@ -2,10 +2,11 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+
+from orchestration.redaction import Redactor, clean_line, clean_lines, clean_text
 
 # What is kept of the evidence. A phone shows about ten lines; the log has all of them.
 _EVIDENCE_LINES = 40
@@ -88,17 +89,16 @@ class Alert:
             raise ValueError(f"not a stored alert: {type(error).__name__}") from None
 
 
-def redact_alert(alert: Alert, redact: Callable[[str], str]) -> Alert:
-    """The same alert without secrets, each text cut to a length that is worth storing (redacted first, then cut)."""
-    lines = [line for text in alert.evidence for line in redact(text).splitlines()]
+def clean_alert(alert: Alert, redactor: Redactor) -> Alert:
+    """The same alert, fit to be shown, each text cut to a length that is worth storing."""
 
     def short(text: str) -> str:
-        return redact(text)[:_TEXT_LENGTH]
+        return clean_line(text, redactor, limit=_TEXT_LENGTH)
 
     return dataclasses.replace(
         alert,
         title=short(alert.title),
-        message=short(alert.message),
+        message=clean_text(alert.message, redactor, limit=_TEXT_LENGTH),
         host=short(alert.host),
         instance=short(alert.instance),
         run_id=short(alert.run_id),
@@ -106,5 +106,5 @@ def redact_alert(alert: Alert, redact: Callable[[str], str]) -> Alert:
         cause=short(alert.cause),
         incident=short(alert.incident),
         next_action=short(alert.next_action),
-        evidence=tuple(line[:_EVIDENCE_LINE_LENGTH] for line in lines[-_EVIDENCE_LINES:]),
+        evidence=clean_lines(alert.evidence, redactor, limit=_EVIDENCE_LINE_LENGTH)[-_EVIDENCE_LINES:],
     )

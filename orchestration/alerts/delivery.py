@@ -19,10 +19,9 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
 from datetime import timedelta
 
-from orchestration.alerts.alert import Alert, Severity, redact_alert
+from orchestration.alerts.alert import Alert, Severity, clean_alert
 from orchestration.alerts.backlog import fold_backlog
 from orchestration.alerts.channel import (
     ChannelProblems,
@@ -33,11 +32,11 @@ from orchestration.alerts.channel import (
     channel_problem,
     judge_status,
 )
-from orchestration.alerts.discord import build_payload, build_post_address, clean, cut, webhook_problem
+from orchestration.alerts.discord import build_payload, build_post_address, webhook_problem
 from orchestration.alerts.heartbeat import Ping, PingQueue, heartbeat_problem
 from orchestration.alerts.outbox import Outbox, Waiting
 from orchestration.alerts.posting import Cutoff, NotSentError, Reply, send_request
-from orchestration.redaction import Redactor
+from orchestration.redaction import Redactor, clean_line
 from orchestration.settings import Secret
 from orchestration.system.clock import Clock
 
@@ -65,7 +64,7 @@ class Delivery:
         heartbeat: The heartbeat's address.
         outbox: Where alerts wait, and what came of them is written down.
         clock: Time.
-        redact: Applied to every text of an alert before it is logged, stored or sent.
+        redactor: Knows the secrets. Every text of an alert is made fit to be shown before it is logged, stored or sent.
         log: Where alerts, and what went wrong with them, are logged.
         limits: How long and how often.
     """
@@ -76,14 +75,13 @@ class Delivery:
         webhook: Secret | None,
         outbox: Outbox,
         clock: Clock,
-        redact: Callable[[str], str],
+        redactor: Redactor,
         log: logging.Logger,
         mention: Secret | None = None,
         heartbeat: Secret | None = None,
         limits: DeliveryLimits | None = None,
     ) -> None:
-        own = Redactor(one.reveal() for one in (webhook, heartbeat) if one is not None)
-        self._redact: Callable[[str], str] = lambda text: own.text(redact(text))
+        self._redactor = redactor.including(one.reveal() for one in (webhook, heartbeat) if one is not None)
         self._webhook = webhook if webhook_problem(webhook) is None else None
         self._key = "" if self._webhook is None else channel_key(self._webhook)
         self._mention = mention
@@ -120,7 +118,7 @@ class Delivery:
 
     def send(self, alert: Alert) -> None:
         """Log an alert, store it, and have it sent. Returns at once."""
-        alert = redact_alert(alert, self._redact)
+        alert = clean_alert(alert, self._redactor)
         about = f"{alert.cause}: " if alert.cause and alert.cause not in alert.title else ""
         then = f" Next: {alert.next_action}" if alert.next_action else ""
         self._log.log(_LEVELS[alert.severity], "%s: %s%s%s", alert.title, about, alert.message, then)
@@ -372,7 +370,7 @@ class Delivery:
     def _weigh(self, reply: Reply) -> tuple[Verdict, str]:
         """Draw the consequences of an answer for the channel; the verdict and a note for the alert."""
         verdict = judge_status(reply.status)
-        reason = cut(clean(self._redact(reply.reason)).replace("\n", " "), _REASON_LENGTH)
+        reason = clean_line(reply.reason, self._redactor, limit=_REASON_LENGTH)
         note = f"the channel answered {reply.status}" + (f": {reason}" if reason else "")
         if verdict is Verdict.DELIVERED:
             self._failures = 0

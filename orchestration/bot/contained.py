@@ -16,7 +16,6 @@ from orchestration.docker import container
 from orchestration.docker.cli import DockerCli
 from orchestration.docker.container import ContainerState, parse_instant, parse_state
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.evidence import last_lines
 from orchestration.settings import BotRuntime, Settings
 from orchestration.system.commands import Commands, Following, SystemCommands
 from orchestration.system.processes import ProcessIdentity
@@ -164,7 +163,7 @@ class BotDocker:
             return ()  # evidence, where there is some; the engine's absence is found by whoever needs the engine
         if not result.ok:
             return ()
-        return self.docker.redact(last_lines(container.merge_streams(result.stdout, result.stderr), lines))
+        return self.docker.clean_lines(container.merge_streams(result.stdout, result.stderr), last=lines)
 
     def follow_log(self, on_line: Callable[[str], None]) -> Following:
         """Hand on the lines of its output as they come.
@@ -173,7 +172,7 @@ class BotDocker:
             StartupFailure: `DOCKER_UNAVAILABLE`.
         """
         argv = container.logs_argv(self.name, lines=0, follow=True)
-        return self.docker.follow(argv, lambda line: on_line(self.docker.redact((line,))[0]))
+        return self.docker.follow(argv, lambda line: on_line(self.docker.clean_line(line)))
 
     def follow_end(self, container_id: str, on_line: Callable[[str], None]) -> Following:
         """Hand on one line when it ends: its exit code.
@@ -187,7 +186,8 @@ class BotDocker:
         result = self.docker.change(argv, timeout_s=timeout_s)
         if not result.ok and "no such container" not in (result.stderr + result.stdout).lower():
             raise self.docker.build_start_failure(
-                f"`docker {argv[1]}` of container {self.name} failed", evidence=result.last_lines(5)
+                f"`docker {argv[1]}` of container {self.name} failed",
+                evidence=self.docker.clean_lines(result.output, last=5),
             )
 
 

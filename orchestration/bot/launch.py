@@ -48,6 +48,7 @@ from orchestration.bot.record import (
 from orchestration.bot.stop import end_members
 from orchestration.bot.up import Started, speaks_for_bot, wait_until_up
 from orchestration.errors import FailureWord, StartupFailure
+from orchestration.redaction import redactor_for
 from orchestration.settings import BotRuntime, Settings
 from orchestration.system.clock import Clock
 from orchestration.system.lock import LockHeldError, hold_folder
@@ -60,7 +61,6 @@ __all__ = [
     "build_bot_environ",
     "command_problem",
     "launch_bot",
-    "read_last_lines",
 ]
 
 OnProgress = Callable[[str], None]
@@ -260,7 +260,7 @@ def _launch_process(
         process = launch_detached(launch.argv, cwd=launch.workdir, environ=environ, output=launch.log)
     except OSError as error:
         raise _explain_no_start(settings, launch, error) from error
-    started = StartedProcess(process, launch.log, marker=str(build_record_path(settings)))
+    started = StartedProcess(settings, process, launch.log, marker=str(build_record_path(settings)))
     try:
         record = complete_launch(launch, process.identity)
         _write_record(settings, record)
@@ -341,7 +341,8 @@ def _see_it_up(
 class StartedProcess:
     """See `Started`: a process of this host."""
 
-    def __init__(self, process: LaunchedProcess, log: Path, *, marker: str) -> None:
+    def __init__(self, settings: Settings, process: LaunchedProcess, log: Path, *, marker: str) -> None:
+        self._settings = settings
         self._process = process
         self._marker = marker
         self._log = log
@@ -361,7 +362,7 @@ class StartedProcess:
 
     def read_last_lines(self, count: int) -> tuple[str, ...]:
         """See `Started.read_last_lines`."""
-        return read_last_lines(self._log, count)
+        return read_last_lines(self._log, count, redactor_for(self._settings.secrets))
 
 
 def _create_log(settings: Settings, now: datetime) -> Path:

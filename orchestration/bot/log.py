@@ -5,8 +5,8 @@ import os
 from datetime import datetime
 from pathlib import Path
 
-_TAIL_BYTES = 64 * 1024  # far more than twenty lines; a log may be huge, or one endless line
-_MAX_LINE_CHARACTERS = 2000
+from orchestration import redaction
+from orchestration.redaction import Redactor
 
 
 def create_log(folder: Path, now: datetime) -> Path:
@@ -28,17 +28,9 @@ def create_log(folder: Path, now: datetime) -> Path:
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(stem))
 
 
-def read_last_lines(path: Path, count: int) -> tuple[str, ...]:
-    """The last lines of a file that may be huge or be written to; empty if it cannot be read.
-
-    Reads no more than the last 64 KiB. Blank lines at the end are left out, long lines are cut.
-    """
+def read_last_lines(path: Path, count: int, redactor: Redactor | None = None) -> tuple[str, ...]:
+    """The last lines of a file that may be huge or be written to, fit to be shown; empty if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL_BYTES))
-            content = file.read(_TAIL_BYTES)
+        return redaction.read_last_lines(path, count, redactor)
     except OSError:
         return ()
-    lines = content.decode("utf-8", "replace").rstrip().splitlines()
-    return tuple(line.rstrip()[:_MAX_LINE_CHARACTERS] for line in lines[-count:]) if count > 0 else ()

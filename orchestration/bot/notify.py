@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestration.redaction import clean_line
 from orchestration.system.clock import SystemClock
 
 SOCKET_NAME = "notify.sock"
@@ -68,7 +69,7 @@ class Notification:
         is_ready: It is up.
         is_stopping: It is on its way out.
         is_watchdog: It is alive.
-        status: Its line for people, or None if it sent none. May be empty: no status any more.
+        status: Its line for people as it sent it, or None if it sent none. May be empty: no status any more.
         error_number: Why it fails, as an errno, or None.
     """
 
@@ -95,14 +96,9 @@ def parse_notification(datagram: bytes) -> Notification:
         is_ready=values.get("READY") == "1",
         is_stopping=values.get("STOPPING") == "1",
         is_watchdog=values.get("WATCHDOG") == "1",
-        status=_clean(values["STATUS"]) if "STATUS" in values else None,
+        status=values.get("STATUS"),
         error_number=int(number) if number.isascii() and number.isdigit() and len(number) < 6 else None,  # noqa: PLR2004
     )
-
-
-def _clean(status: str) -> str:
-    """One printable line: a status is shown in terminals, where control characters would do things."""
-    return "".join(sign if sign.isprintable() else " " for sign in status).strip()[:_MAX_STATUS_CHARACTERS]
 
 
 class NotifyReceiver:
@@ -112,7 +108,7 @@ class NotifyReceiver:
         path: The socket, as the bot is to be told of it.
         is_ready: Whether `READY=1` came.
         is_stopping: Whether `STOPPING=1` came.
-        status: The last `STATUS=`; empty if none came.
+        status: The last `STATUS=`, fit to be shown; empty if none came.
         error_number: The last `ERRNO=`, or None.
         watchdog_at_s: When the last `WATCHDOG=1` came, in seconds of the monotonic clock, or None.
         yields: Whether the socket is given to the next listener as soon as it asks, and not only at the end.
@@ -156,7 +152,8 @@ class NotifyReceiver:
             said = parse_notification(datagram)
             self.is_ready |= said.is_ready
             self.is_stopping |= said.is_stopping
-            self.status = self.status if said.status is None else said.status
+            if said.status is not None:
+                self.status = clean_line(said.status.strip(), limit=_MAX_STATUS_CHARACTERS)
             self.error_number = self.error_number if said.error_number is None else said.error_number
             self.watchdog_at_s = now_s if said.is_watchdog else self.watchdog_at_s
             if self.yields and self._hand_over():

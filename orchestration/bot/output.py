@@ -3,6 +3,7 @@
 from orchestration.bot.contained import build_door
 from orchestration.bot.log import read_last_lines
 from orchestration.bot.record import BotLaunch
+from orchestration.redaction import redactor_for
 from orchestration.settings import Settings
 
 
@@ -10,4 +11,4 @@ def read_bot_lines(settings: Settings, record: BotLaunch, count: int) -> tuple[s
     """The last lines of a bot's output; empty where they cannot be read."""
     if record.container:
         return build_door(settings, record).read_log(lines=count)
-    return () if record.log is None else read_last_lines(record.log, count)
+    return () if record.log is None else read_last_lines(record.log, count, redactor_for(settings.secrets))

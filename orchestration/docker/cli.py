@@ -11,7 +11,7 @@ from typing import TypeVar
 from orchestration.docker import container, engine
 from orchestration.docker.engine import EngineProbe, EngineProblem
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.evidence import redact
+from orchestration.redaction import LINE_LIMIT, clean_line, clean_lines, redactor_for
 from orchestration.system.clock import Clock
 from orchestration.system.commands import (
     CommandNotFoundError,
@@ -26,6 +26,7 @@ CHANGE_TIMEOUT_S = 120.0  # making and starting one container; the image is ther
 
 _T = TypeVar("_T")
 _BETWEEN_ENGINE_LOOKS_S = 1.0
+_EVIDENCE_LINES = 10
 
 
 class DockerCli:
@@ -43,7 +44,7 @@ class DockerCli:
     ) -> None:
         self._commands = commands
         self._read_timeout_s = read_timeout_s
-        self._secrets = tuple(secrets)
+        self._redactor = redactor_for(tuple(secrets))
         self._start_failure = start_failure
 
     def probe_engine(self) -> EngineProbe:
@@ -137,7 +138,7 @@ class DockerCli:
         except CommandTimedOutError as error:
             raise self.build_start_failure(
                 f"`{_shorten(argv)}` did not end within {timeout_s:g} s",
-                evidence=error.last_lines,
+                evidence=self.clean_lines(error.last_lines, last=_EVIDENCE_LINES),
                 next_action="Look at `docker ps -a` and at the connection, then try again.",
             ) from error
         _raise_if_engine_failed(result)
@@ -160,14 +161,18 @@ class DockerCli:
         """The failure of a start, without secrets."""
         return StartupFailure(
             self._start_failure,
-            self.redact((message,))[0],
+            clean_line(message, self._redactor),
             next_action=next_action or "Read Docker's own words; `docker ps -a` shows the container.",
-            evidence=self.redact(evidence),
+            evidence=self.clean_lines(evidence),
         )
 
-    def redact(self, lines: Sequence[str]) -> tuple[str, ...]:
-        """The lines with every secret masked, and overlong ones cut."""
-        return redact(lines, self._secrets)
+    def clean_lines(self, lines: Sequence[str] | str, *, last: int | None = None) -> tuple[str, ...]:
+        """Lines of a container or of Docker itself, fit to be shown; only the `last` ones, if that is given."""
+        return clean_lines(lines, self._redactor, last=last)
+
+    def clean_line(self, line: str) -> str:
+        """One such line."""
+        return clean_line(line, self._redactor, limit=LINE_LIMIT)
 
 
 def build_engine_failure(found: EngineProbe) -> StartupFailure:
@@ -179,7 +184,7 @@ def build_engine_failure(found: EngineProbe) -> StartupFailure:
 
 def describe(result: CommandResult) -> EngineProbe:
     """What a failed look says about the engine."""
-    lines = result.last_lines(1)
+    lines = clean_lines(result.output, last=1)
     return engine.describe_problem(engine.classify_engine_error(result), lines[0] if lines else "no words")
 
 

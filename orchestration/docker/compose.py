@@ -238,12 +238,16 @@ class ComposeService:
         argv = build_up_argv(self._target) if image.is_built else up_argv(self._target)
         result = self._run(argv, timeout_s=pull_timeout_s if image.is_built else CHANGE_TIMEOUT_S)
         if not result.ok:
-            raise self._build_failure("`docker compose up` failed", result.last_lines(_EVIDENCE_LINES))
+            raise self._build_failure(
+                "`docker compose up` failed", self._docker.clean_lines(result.output, last=_EVIDENCE_LINES)
+            )
 
     def _read_image(self) -> ServiceImage:
         result = self._run(config_argv(self._target), timeout_s=_READ_TIMEOUT_S)
         if not result.ok:
-            raise self._build_failure(f"{self._target.files[0]} is not valid", result.last_lines(_EVIDENCE_LINES))
+            raise self._build_failure(
+                f"{self._target.files[0]} is not valid", self._docker.clean_lines(result.output, last=_EVIDENCE_LINES)
+            )
         image = parse_service_image(result.stdout, self._target.service)
         if image is None:
             raise self._build_failure(
@@ -267,7 +271,8 @@ class ComposeService:
         pulled = self._run(pull_argv(self._target), timeout_s=timeout_s, on_line=on_progress)
         if not pulled.ok:
             raise self._build_failure(
-                f"the image {image} could not be fetched", ("no such image", *pulled.last_lines(_EVIDENCE_LINES))
+                f"the image {image} could not be fetched",
+                ("no such image", *self._docker.clean_lines(pulled.output, last=_EVIDENCE_LINES)),
             )
 
     def _run(

@@ -14,6 +14,7 @@ from orchestration.gameplan.freshness import describe_wrong_date, judge_date
 from orchestration.gameplan.reader import FileContent, parse_plan, read_content
 from orchestration.gameplan.rules import find_problems, find_violations, find_warnings, is_quarantined
 from orchestration.gameplan.verdict import GameplanError, GameplanVerdict
+from orchestration.redaction import clean_line
 from orchestration.settings import GameplanFreshness, Settings
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands, SystemCommands
@@ -103,7 +104,7 @@ def check_gameplan(
     except Exception as error:  # noqa: BLE001 - the specification's rule: any surprise while reading means Strategy C
         return GameplanVerdict(
             word=FallbackWord.GAMEPLAN_UNREADABLE,
-            message=f"{path} could not be judged: {type(error).__name__}: {str(error)[:200]}",
+            message=f"{path} could not be judged: {type(error).__name__}: {clean_line(str(error), limit=200)}",
             path=path,
         )
     return verdict

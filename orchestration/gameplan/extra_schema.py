@@ -21,7 +21,8 @@ from orchestration.gameplan.near_misses import Declared, Place, known_names
 from orchestration.gameplan.reader import parse_plan, read_content
 from orchestration.gameplan.rules import build_validator, cap, schema_problems
 from orchestration.gameplan.verdict import GameplanError
-from orchestration.settings import PROJECT_DIR
+from orchestration.redaction import clean_line
+from orchestration.settings import PROJECT_DIR, Settings
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError
 
 if TYPE_CHECKING:
@@ -266,9 +267,9 @@ def _at(place: str) -> str:
 
 
 def _shorten(text: str) -> str:
-    line = " ".join(text[: 2 * _MAX_SHOWN].split())
-    return line if len(line) <= _MAX_SHOWN else f"{line[:_MAX_SHOWN]}…"
+    return clean_line(text, limit=_MAX_SHOWN)
 
 
 if __name__ == "__main__":
+    Settings.load(lenient=True)  # so that this process, too, knows what it must not show
     sys.stdout.write(_render_judgement(judge(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])))

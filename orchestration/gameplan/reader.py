@@ -17,6 +17,7 @@ from typing import Any
 
 from orchestration.errors import FallbackWord
 from orchestration.gameplan.verdict import GameplanError
+from orchestration.redaction import redact_start
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64  # a plan needs four; Python's own limit differs between versions and is met as RecursionError
@@ -208,7 +209,7 @@ def show(value: object) -> str:
     if isinstance(value, dict | list):
         return kind_of(value) if value else json.dumps(value)
     if isinstance(value, str):
-        return f'"{_cut("".join(_printable(value[: _SHOWN_CHARACTERS + 1])))}"'
+        return f'"{_cut("".join(_printable(redact_start(value, limit=_SHOWN_CHARACTERS))))}"'
     return _cut(json.dumps(value))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestration.gameplan.near_misses import Declared, find_near_misses
 from orchestration.gameplan.reader import show, show_place
+from orchestration.redaction import clean_line
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
@@ -152,7 +153,7 @@ def _lines(error: "ValidationError") -> Iterator[str]:
         yield from (f"{show_place((*parts, name))}: is missing" for name in required if name not in error.instance)
         return
     text = f"{show_place(parts)}: {_describe(error)}"
-    yield text if len(text) <= _MAX_PROBLEM_CHARACTERS else f"{text[:_MAX_PROBLEM_CHARACTERS]}…"
+    yield clean_line(text, limit=_MAX_PROBLEM_CHARACTERS)
 
 
 def _describe(error: "ValidationError") -> str:
@@ -175,7 +176,7 @@ def _describe(error: "ValidationError") -> str:
     if error.validator in describe:
         return describe[str(error.validator)]()
     # The message of another rule quotes the value in full: keep it on one short line.
-    return " ".join(error.message[:_MAX_PROBLEM_CHARACTERS].split())
+    return clean_line(error.message, limit=_MAX_PROBLEM_CHARACTERS)
 
 
 def _type_names(allowed: object) -> str:

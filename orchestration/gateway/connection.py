@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestration.gateway.api_values import NOTICES, ApiCode, ApiOutcome, ApiProbe, is_link_down
+from orchestration.redaction import clean_line
 from orchestration.tws import messages
 from orchestration.tws.frames import FrameReader, WireError, parse_fields
 
@@ -19,6 +20,7 @@ SETTLE_S = 0.12  # the notices that follow a handshake come within 0.01 s of it 
 PROBE_THREAD = "api-probe"
 KEPT_THREAD = "api-kept"
 _CLOSE_S = 0.05
+_MAX_GARBAGE = 200
 _MAX_TEXT = 1000  # the longest notice seen, a restored link with all its farms, has 300 characters
 _MAX_FRAMES = 2000  # a handshake has about ten; a flood must not keep the processor busy past the time-out
 
@@ -205,7 +207,8 @@ class ApiConnection(asyncio.Protocol):
                 self._count_unasked()
                 self._read(body)
         except WireError as error:
-            self._conclude(ApiOutcome.GARBAGE, f"{self._shown} does not speak the TWS API: {error}")
+            said = clean_line(str(error), limit=_MAX_GARBAGE)
+            self._conclude(ApiOutcome.GARBAGE, f"{self._shown} does not speak the TWS API: {said}")
 
     def _count_unasked(self) -> None:
         self._unasked += 1
@@ -228,7 +231,7 @@ class ApiConnection(asyncio.Protocol):
             raise
         match message:
             case messages.ErrorMessage() as said:
-                self._take_code(ApiCode(code=said.code, text=said.text[:_MAX_TEXT]))
+                self._take_code(ApiCode(code=said.code, text=clean_line(said.text, limit=_MAX_TEXT)))
             case messages.ManagedAccounts(accounts=accounts):
                 self._accounts = accounts
             case messages.NextValidId(order_id=order_id):

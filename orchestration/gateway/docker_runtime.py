@@ -18,7 +18,6 @@ from orchestration.docker.compose import (
 from orchestration.docker.container import ContainerState
 from orchestration.docker.engine import EngineProbe
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.evidence import last_lines
 from orchestration.gateway import compose
 from orchestration.gateway.container import MISSING, GatewayStatus, parse_inspect
 from orchestration.gateway.record import GatewayRecord
@@ -208,14 +207,14 @@ class DockerRuntime:
         if not result.ok:
             return ()
         merged = container.merge_streams(result.stdout, result.stderr)
-        return self._docker.redact(last_lines(merged, lines))
+        return self._docker.clean_lines(merged, last=lines)
 
     def follow_log(
         self, on_line: Callable[[str], None], *, since: datetime | None = None, lines: int = 2000
     ) -> Following:
         """See `Runtime.follow_log`."""
         argv = container.logs_argv(self._reference, lines=lines, since=since, follow=True)
-        return self._docker.follow(argv, lambda line: on_line(self._docker.redact((line,))[0]))
+        return self._docker.follow(argv, lambda line: on_line(self._docker.clean_line(line)))
 
     def watch(self, on_change: Callable[[], None]) -> Following:
         """See `Runtime.watch`."""
@@ -267,7 +266,7 @@ class DockerRuntime:
     def _change(self, argv: Sequence[str], *, timeout_s: float = CHANGE_TIMEOUT_S) -> None:
         result = self._docker.change(argv, timeout_s=timeout_s)
         if not result.ok:
-            lines = result.last_lines(_EVIDENCE_LINES)
+            lines = self._docker.clean_lines(result.output, last=_EVIDENCE_LINES)
             raise self._docker.build_start_failure(
                 f"`docker {argv[1]}` of container {self.container_name} failed",
                 evidence=lines,

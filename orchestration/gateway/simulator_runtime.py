@@ -10,13 +10,13 @@ from pathlib import Path
 from orchestration.docker.container import ContainerState
 from orchestration.docker.engine import EngineProbe
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.evidence import last_lines, redact
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.external_runtime import NothingToFollow
 from orchestration.gateway.ledger import GatewayLedger
 from orchestration.gateway.record import GatewayRecord, read_record, write_record
 from orchestration.gateway.runtime import FindUsers
 from orchestration.logs import prune_logs
+from orchestration.redaction import FileTail, Redactor, read_last_lines, redactor_for
 from orchestration.settings import GatewayRuntime, Settings, TradingMode
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Following
@@ -148,10 +148,9 @@ class SimulatorRuntime:
         if record is None or not record.log:
             return ()
         try:
-            text = Path(record.log).read_text(encoding="utf-8", errors="replace")
+            return read_last_lines(Path(record.log), lines, redactor_for(self._settings.secrets))
         except OSError:
             return ()
-        return redact(last_lines(text.splitlines(), lines), self._settings.secrets)
 
     def follow_log(
         self, on_line: Callable[[str], None], *, since: datetime | None = None, lines: int = 2000
@@ -160,7 +159,7 @@ class SimulatorRuntime:
         if self._record is None or not self._record.log:
             return NothingToFollow()
         del since, lines
-        return FileFollowing(Path(self._record.log), on_line)
+        return FileFollowing(Path(self._record.log), on_line, redactor_for(self._settings.secrets))
 
     def watch(self, on_change: Callable[[], None]) -> Following:
         """Nothing tells of changes: looking costs next to nothing here."""
@@ -279,10 +278,11 @@ def _read_option(argv: Sequence[str], name: str) -> str:
 
 
 class FileFollowing:
-    """A `Following` of a file that grows."""
+    """A `Following` of a file that grows; its lines come fit to be shown."""
 
-    def __init__(self, path: Path, on_line: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, on_line: Callable[[str], None], redactor: Redactor | None = None) -> None:
         self._path = path
+        self._redactor = redactor
         self._on_line = on_line
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="log-follower", daemon=True)
@@ -300,15 +300,11 @@ class FileFollowing:
 
     def _run(self) -> None:
         try:
-            with self._path.open(encoding="utf-8", errors="replace") as file:
-                part = ""
+            with contextlib.closing(FileTail(self._path, self._redactor)) as tail:
                 while not self._ended.is_set():
-                    part += file.readline()
-                    if part.endswith("\n"):
-                        self._on_line(part.rstrip("\r\n"))
-                        part = ""
-                    else:
-                        self._ended.wait(_FOLLOW_LOOK_S)
+                    for line in tail.read_new():
+                        self._on_line(line)
+                    self._ended.wait(_FOLLOW_LOOK_S)
         except OSError:
             self._ended.set()
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.evidence import redact
 from orchestration.gateway import readiness, words
 from orchestration.gateway.accounts import validate_accounts
 from orchestration.gateway.acts import StopReason, name_start
@@ -16,6 +15,7 @@ from orchestration.gateway.readiness import Action, Decision, Memory, Observatio
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.seen import GatewayFailure, GatewaySeen
 from orchestration.gateway.windows import Window, parse_windows
+from orchestration.redaction import clean_line, clean_lines, redactor_for
 from orchestration.settings import GatewayHealthCheck, GatewayRecovery, GatewayRuntime, Settings
 from orchestration.system.clock import Clock
 
@@ -178,7 +178,7 @@ def check_ready_now(
         decision.word or FailureWord.GATEWAY_TIMEOUT,
         f"the gateway is not ready: {said}",
         next_action=failure.next_action,
-        evidence=redact((*status.health_log[-1:], *log[-_EVIDENCE_LINES:]), settings.secrets),
+        evidence=clean_lines((*status.health_log[-1:], *log[-_EVIDENCE_LINES:]), redactor_for(settings.secrets)),
     )
     raise GatewayFailure(not_ready, _build_seen(runtime, observation, memory))
 
@@ -309,7 +309,9 @@ class _Wait:
         if decision.action is Action.STOP_AND_FAIL:
             message += self._stop(word)
         next_action = _HOW_TO_RESTART_A_USED_ONE if self._spared else said.next_action
-        failure = StartupFailure(word, self._redact((message,))[0], next_action=next_action, evidence=evidence)
+        failure = StartupFailure(
+            word, clean_line(message, redactor_for(self._settings.secrets)), next_action=next_action, evidence=evidence
+        )
         return GatewayFailure(failure, _build_seen(self._runtime, observation, self._memory))
 
     def _stop(self, word: FailureWord) -> str:
@@ -328,7 +330,7 @@ class _Wait:
         return "; it was stopped, so that the account is not locked"
 
     def _redact(self, lines: Sequence[str]) -> tuple[str, ...]:
-        return redact([line for line in lines if line], self._settings.secrets)
+        return clean_lines([line for line in lines if line], redactor_for(self._settings.secrets))
 
 
 def _build_ready(runtime: Runtime, settings: Settings, observation: Observation, memory: Memory) -> GatewayReady:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from orchestration.journal.schema import VERSION, migrate, read_version
+from orchestration.redaction import Redactor, clean_text
 from orchestration.system.clock import Clock
 from orchestration.system.lock import LockHeldError, hold_lock
 
@@ -49,7 +50,7 @@ class Store:
         path: Path,
         clock: Clock,
         log: logging.Logger,
-        redact: Callable[[str], str] | None = None,
+        redactor: Redactor | None = None,
         problem: str | None = None,
     ) -> None:
         self.path = path
@@ -57,13 +58,13 @@ class Store:
         self._connection = connection
         self._clock = clock
         self._log = log
-        self._redact = redact
+        self._redactor = redactor
         self._lock = threading.RLock()
         self._told: set[int] = set()
         self._started_s: dict[str | int, float] = {}  # of what is open: runs by id, steps by number
 
     @classmethod
-    def open(cls, path: Path, *, clock: Clock, log: logging.Logger, redact: Callable[[str], str] | None = None) -> Self:
+    def open(cls, path: Path, *, clock: Clock, log: logging.Logger, redactor: Redactor | None = None) -> Self:
         """Open the journal for writing, made if it is missing. Never fails.
 
         A corrupt file is moved aside, with a warning, and a new one begun. Where no file can be had (disk full,
@@ -74,7 +75,8 @@ class Store:
             path: The file. Its folder is made.
             clock: For the times in it.
             log: For what goes wrong.
-            redact: Applied to every text for people that is written; stable words stay as they are.
+            redactor: Knows the secrets, by default all that this process has loaded. Every text for people that is
+                written is made fit to be shown; stable words stay as they are.
         """
         problem: str | None = None
         connection: sqlite3.Connection | None = None
@@ -84,7 +86,7 @@ class Store:
         except (OSError, sqlite3.Error, LockHeldError) as error:
             problem = f"the journal cannot be kept: {error}"
             log.warning("%s (%s); the run goes on without it", problem, path)
-        return cls(connection, path=path, clock=clock, log=log, redact=redact, problem=problem)
+        return cls(connection, path=path, clock=clock, log=log, redactor=redactor, problem=problem)
 
     def __enter__(self) -> Self:
         return self
@@ -156,7 +158,7 @@ class Store:
 
     def _text(self, text: str) -> str:
         """A text for people, as it may be stored."""
-        return storable(self._redact(str(text)) if self._redact is not None else str(text))
+        return clean_text(str(text), self._redactor)
 
     def _now(self) -> str:
         return self._clock.now().isoformat()

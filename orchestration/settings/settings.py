@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.errors import FailureWord, StartupFailure
+from orchestration.redaction import protect, redact_start
 from orchestration.settings.hosts import reaches_itself
 from orchestration.settings.kinds import Secret, WrongValueError
 from orchestration.settings.market_calendar import MarketCalendarSetting
@@ -23,6 +24,7 @@ from orchestration.settings.sources import (
     look_up,
     read_env_file,
     read_environment,
+    read_secret_texts,
 )
 from orchestration.settings.variables import Effective, Variable, find_near_misses, variables_by_field
 from orchestration.settings.words import (
@@ -164,7 +166,8 @@ class Settings:
         path = find_env_file(environ, project_dir)
         dotenv = read_env_file(path, problems) if path is not None else {}
         problems += instance_file_problem(environ, path, dotenv)
-        return cls.from_environ(
+        protect(read_secret_texts((environ, dotenv)))  # before anything of them can be told, wrong ones included
+        settings = cls.from_environ(
             environ,
             dotenv=dotenv,
             project_dir=project_dir,
@@ -173,6 +176,8 @@ class Settings:
             lenient=lenient,
             problems=problems,
         )
+        protect(settings.secrets)
+        return settings
 
     @classmethod
     def from_environ(
@@ -250,8 +255,8 @@ def _parse(variable: Variable, text: str, problems: list[str]) -> object:
 
 
 def _quote(text: str) -> str:
-    cut = text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
-    return repr(cut)
+    text = redact_start(text, limit=_SHOWN_CHARACTERS)
+    return repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…")
 
 
 def _make_absolute(values: dict[str, Any], project_dir: Path) -> None:

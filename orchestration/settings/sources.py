@@ -3,10 +3,10 @@
 import io
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from orchestration.settings.variables import ENV_FILE, Variable
+from orchestration.settings.variables import ENV_FILE, Variable, variables_by_field
 
 _MAX_ENV_FILE_BYTES = 1024 * 1024
 _MAX_SECRET_BYTES = 64 * 1024
@@ -88,6 +88,12 @@ def read_env_file(path: Path, problems: list[str]) -> dict[str, str]:
         elif binding.key is not None and binding.value is not None:
             found[binding.key] = binding.value
     return found
+
+
+def read_secret_texts(layers: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
+    """What stands as a secret in these layers, right or wrong, but for what is in files."""
+    names = [variable.name for variable in variables_by_field().values() if variable.secret]
+    return tuple(text for layer in layers for name in names if (text := layer.get(name, "").strip()))
 
 
 def look_up(variable: Variable, layers: Layers, problems: list[str], *, project_dir: Path) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from orchestration.system.files import is_folder_there
 
 OnLine = Callable[[str], None]
 
-_LAST_LINES = 10
+_LAST_LINES = 200
 _DRAIN_S = 0.5  # for output that is still in the pipe when the program has ended
 _OUTPUT, _ERRORS, _EXIT = "stdout", "stderr", "exit"
 # What the kernel says of a file that is there and is no program.
@@ -56,9 +56,14 @@ class CommandResult:
         """Whether it ended with 0."""
         return self.exit_code == 0
 
+    @property
+    def output(self) -> str:
+        """All that it wrote, standard output first, then standard error."""
+        return f"{self.stdout}\n{self.stderr}"
+
     def last_lines(self, count: int = 10) -> tuple[str, ...]:
         """The last non-empty lines it wrote, standard output first, then standard error."""
-        lines = [line.rstrip() for line in (self.stdout + "\n" + self.stderr).splitlines()]
+        lines = [line.rstrip() for line in self.output.splitlines()]
         return tuple([line for line in lines if line][-count:])
 
 
@@ -79,7 +84,7 @@ class CommandTimedOutError(Exception):
     Attributes:
         argv: The argument list it was run with.
         timeout_s: How long it was given, in seconds.
-        last_lines: What it had written until then, the last lines of it.
+        last_lines: What it had written until then: the last lines of it, more of them than anybody shows.
     """
 
     def __init__(self, argv: Sequence[str], timeout_s: float, last_lines: tuple[str, ...] = ()) -> None:

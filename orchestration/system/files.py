@@ -1,11 +1,82 @@
-"""The door for files that must be whole or not there at all."""
+"""The door for files: written whole or not at all, and read without ever blocking, whatever stands at the path."""
 
 import contextlib
+import errno
 import os
+import stat
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 _PRIVATE = 0o600
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISLNK, "a symbolic link"),
+)
+
+
+class UnfitFileError(OSError):
+    """What stands at a path is not a regular file, or is larger than what is read there.
+
+    `strerror` says so in words that follow "cannot be read:", as with every `OSError`.
+    """
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(errno.EINVAL, problem, str(path))
+
+
+def open_regular(path: Path, *, follow: bool = True) -> BinaryIO:
+    """Open a regular file for reading. Never blocks, and never reaches a device.
+
+    Args:
+        path: The file.
+        follow: Whether it may be a symbolic link.
+
+    Raises:
+        UnfitFileError: It is no regular file.
+        OSError: It cannot be opened.
+    """
+    try:
+        # Opening alone can act: a pipe blocks, a watchdog device starts to count. So look before opening, and look
+        # again at what was really opened.
+        _refuse_special(path, path.stat() if follow else path.lstat())
+        flags = os.O_RDONLY if follow else os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)
+        for name in ("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY"):
+            flags |= getattr(os, name, 0)
+        file = os.fdopen(os.open(path, flags), "rb")
+    except ValueError as error:  # a null byte in the path
+        raise OSError(errno.EINVAL, str(error), repr(str(path))) from None
+    try:
+        _refuse_special(path, os.fstat(file.fileno()))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def read_regular(path: Path, *, max_bytes: int, follow: bool = True) -> bytes:
+    """All of a regular file that is at most `max_bytes` long. Never blocks; takes no more memory than that.
+
+    Raises:
+        UnfitFileError: It is no regular file, or larger.
+        OSError: It cannot be read.
+    """
+    with open_regular(path, follow=follow) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = b"" if size > max_bytes else file.read(max_bytes + 1)
+        if size > max_bytes or len(content) > max_bytes:
+            raise UnfitFileError(path, f"it is larger than the {max_bytes} bytes that are read")
+        return content
+
+
+def _refuse_special(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((name for test, name in _KINDS if test(status.st_mode)), "something else")
+        raise UnfitFileError(path, f"it is {kind}, not a regular file")
 
 
 def write_atomic(path: Path, content: bytes, *, mode: int = _PRIVATE) -> None:

@@ -438,7 +438,7 @@ _PARSERS: dict[int, Callable[[Sequence[str]], Message]] = {
 
 def _parse_integer(text: str) -> int:
     if not _INTEGER.fullmatch(text):
-        raise WireError(f"unreadable message ({text[:40]!r} stands where a number should)")
+        raise WireError(f"unreadable message ({text!r} stands where a number should)")
     return int(text)
 
 
@@ -464,7 +464,7 @@ def parse_hello(body: bytes) -> VersionRange:
     text = body.decode("ascii", errors="backslashreplace").rstrip("\0")
     found = _VERSIONS.fullmatch(text)
     if not found:
-        raise WireError(f"{text[:40]!r} is not a range of versions")
+        raise WireError(f"{text!r} is not a range of versions")
     return VersionRange(oldest=int(found[1]), newest=int(found[2] or found[1]))
 
 
@@ -477,7 +477,7 @@ def parse_start_api(fields: Sequence[str]) -> int:
     match fields:
         case ["71", _, client_id, *_] if re.fullmatch(r"-?\d{1,10}", client_id):
             return int(client_id)
-    raise WireError(f"the second message must be 71 with a client id, not {','.join(fields)[:40]!r}")
+    raise WireError(f"the second message must be 71 with a client id, not {','.join(fields)!r}")
 
 
 def build_greeting(version: int, time: str) -> bytes:

@@ -15,6 +15,7 @@ from typing import Any
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.alerts.delivery import Delivery, DeliveryLimits, Outbox
 from orchestration.journal import Journal
+from orchestration.redaction import Redactor
 from orchestration.settings import Secret
 from orchestration.system.clock import SystemClock
 
@@ -194,7 +195,7 @@ def make_delivery(
     outbox: Outbox, webhook: Secret | None, *, limits: DeliveryLimits = QUICK, heartbeat: Secret | None = None
 ) -> Delivery:
     return Delivery(
-        webhook=webhook, heartbeat=heartbeat, outbox=outbox, clock=CLOCK, redact=str, log=LOG, limits=limits
+        webhook=webhook, heartbeat=heartbeat, outbox=outbox, clock=CLOCK, redactor=Redactor(), log=LOG, limits=limits
     )
 
 

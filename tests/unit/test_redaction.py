@@ -6,13 +6,24 @@ import io
 import json
 import logging
 import shlex
+import unicodedata
 import urllib.parse
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.redaction import MASK, RedactingFormatter, Redactor, mask_account
+from orchestration.redaction import (
+    MASK,
+    CleaningFormatter,
+    Redactor,
+    clean_line,
+    clean_lines,
+    clean_text,
+    escape_unsafe,
+    mask_account,
+)
+from tests.notations import CHARACTERS, NESTABLE, OPAQUE
 
 _SECRET = "p@ss \"w<o>rd\"/\\ü&'1'"  # noqa: S105 - planted
 _WEBHOOK = "https://discord.com/api/webhooks/123456789012345678/AbC-dEf_ghIJKLmnopQRSTUV0123456789"
@@ -114,6 +125,56 @@ def test_no_secret_changes_nothing(nothing: list[str]) -> None:
     assert Redactor(nothing).text("any text\n at all") == "any text\n at all"
 
 
+@pytest.mark.parametrize(
+    "secret", [_SECRET, "hunter2-and-more", "Zürich 100% 😀+key", "%41%42&amp;\\u0041Q7", "tab\tand\nline"]
+)
+def test_a_secret_is_found_in_every_notation_and_in_every_one_around_another(secret: str) -> None:
+    redactor = Redactor([secret])
+    notations = NESTABLE | OPAQUE
+    missed = [
+        (inner, outer)
+        for inner in notations
+        for outer in NESTABLE
+        if MASK not in redactor.text(f"say {NESTABLE[outer](notations[inner](secret))} so")
+    ]
+    assert missed == []
+
+
+@given(st.data())
+def test_each_character_of_a_secret_may_be_written_in_another_notation(data: st.DataObject) -> None:
+    secret = data.draw(st.text(alphabet="abcXYZ019 !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~üé€😀", min_size=6))
+    if secret == secret.strip() and any(one.isalnum() for one in secret):
+        written = "".join(data.draw(st.sampled_from(CHARACTERS))(one) for one in secret)
+        assert MASK in Redactor([secret]).text(f"say {written} so")
+
+
+def test_colours_and_other_controls_do_not_hide_a_secret() -> None:
+    assert Redactor(["hunter2-and-more"]).text("x hunter2\x1b[1;31m-and-\x1b[0mmore y") == f"x {MASK} y"
+
+
+@pytest.mark.parametrize(
+    "text", ["password", "pass word", "pas$sword", "p a s s word", "nnnn", "a\n\n\n\nb", "the word passes", "100% sure"]
+)
+def test_what_only_resembles_a_secret_stays(text: str) -> None:
+    assert Redactor(["pa$sword", "n\nn\nn", "pass'word"]).text(text) == text
+
+
+def test_a_hostile_text_takes_no_longer_than_any_other() -> None:
+    """Against blow-ups of the patterns: a quadratic one would take hours for these."""
+    redactor = Redactor([_SECRET, "hunter2-and-more", _WEBHOOK])
+    many = 100_000
+    for hostile in (
+        "\\" * many,
+        "%25" * many,
+        "%" + "25" * many,
+        "&" * many,
+        "\x1b]" * many,
+        "\x1b[" * many,
+        "'" * many,
+    ):
+        assert redactor.text(hostile).replace(MASK, "") == hostile
+
+
 def test_each_line_of_a_secret_of_several_lines_is_masked() -> None:
     redactor = Redactor(["-----BEGIN-----\nabcdefgh\nijklmnop\n"])
     assert redactor.text("line: ijklmnop.") == f"line: {MASK}."
@@ -138,7 +199,7 @@ def test_documents_are_redacted_in_depth() -> None:
 def _log_line(redactor: Redactor, message: str, *arguments: object, error: BaseException | None = None) -> str:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(RedactingFormatter(redactor, "%(levelname)s %(message)s"))
+    handler.setFormatter(CleaningFormatter(redactor, "%(levelname)s %(message)s"))
     record = logging.LogRecord(
         "x",
         logging.ERROR,
@@ -185,3 +246,84 @@ def test_text_without_secrets_stays(text: str) -> None:
 )
 def test_an_account_is_shown_so_that_only_its_owner_knows_it(account: str, shown: str) -> None:
     assert mask_account(account) == shown
+
+
+_UNSAFE = {
+    "clipboard (OSC 52)": ("a\x1b]52;c;aGk=\x07b", "ab"),
+    "title (OSC 0)": ("a\x1b]0;owned\x1b\\b", "ab"),
+    "link (OSC 8)": ("\x1b]8;;http://x\x1b\\text\x1b]8;;\x1b\\", "text"),
+    "clear the screen": ("a\x1b[2J\x1b[Hb", "ab"),
+    "colours": ("\x1b[31mred\x1b[0m", "red"),
+    "a sequence of one byte (C1)": ("a\x9b31mb", "ab"),
+    "device control": ("a\x1bP1$r0m\x1b\\b", "ab"),
+    "reset": ("a\x1bcb", "ab"),
+    "a sequence that is cut off": ("a\x1b]52;c;aGk=", r"a\x1b]52;c;aGk="),
+    "a bare escape": ("a\x1b", r"a\x1b"),
+    "bell, backspace, null": ("a\x07\x08\x00b", r"a\x07\x08\x00b"),
+    "delete and C1": ("a\x7f\x85\x9cb", r"a\x7f\x85\x9cb"),
+    "carriage return": ("all is well\rFAILED     ", r"all is well\rFAILED     "),
+    "bidirectional override": ("a\u202egpj.exe\u2066b", r"a\u202egpj.exe\u2066b"),
+    "line separators": ("a\u2028b\u2029c", r"a\u2028b\u2029c"),
+    "invisible characters": ("a\u200bb\ufeffc\U000e0041d", r"a\u200bb\ufeffc\U000e0041d"),
+    "half a surrogate pair": ("a\ud83db\udcff", r"a\ud83db\udcff"),
+    "tab": ("a\tb", "a    b"),
+    "vertical tab, form feed": ("a\x0bb\x0cc", r"a\x0bb\x0cc"),
+    "letters of every script, and emoji": ("Zürich 東京 мир 😀 é", "Zürich 東京 мир 😀 é"),
+}
+
+
+@pytest.mark.parametrize(("text", "shown"), _UNSAFE.values(), ids=_UNSAFE)
+def test_what_a_terminal_would_act_on_does_not_reach_it(text: str, shown: str) -> None:
+    assert clean_line(text, Redactor()) == shown
+    assert clean_text(text, Redactor()) == shown
+    assert clean_lines(text, Redactor()) == (shown.rstrip(),)
+
+
+@given(st.text())
+def test_nothing_unsafe_is_left_of_any_text(text: str) -> None:
+    line = clean_line(text, Redactor())
+    assert "\n" not in line
+    for shown in (line, clean_text(text, Redactor())):
+        shown.encode()
+        assert not [one for one in shown if unicodedata.category(one) in {"Cc", "Cs", "Zl", "Zp"} and one != "\n"]
+
+
+def test_a_line_break_is_shown_where_a_line_is_wanted_and_kept_where_a_text_is() -> None:
+    said = "over\n2026-11-28T10:00:00+0000 CRITICAL forged\r\n"
+    assert clean_line(said, Redactor()) == r"over\n2026-11-28T10:00:00+0000 CRITICAL forged"
+    assert clean_text(said, Redactor()) == "over\n2026-11-28T10:00:00+0000 CRITICAL forged\n"
+
+
+def test_a_text_is_redacted_before_it_is_cut_and_cut_before_it_is_cleaned() -> None:
+    redactor = Redactor(["hunter2-and-more"])
+    for limit in range(30):
+        assert "hun" not in clean_line("say hunter2-and-more so", redactor, limit=limit)
+    assert clean_line("abc\x1b[31mred", redactor, limit=6) == r"abc\x1b[3 …"
+    # Cleaning puts nothing together that the redaction has not seen.
+    assert "hunter2-and-more" not in clean_line("hunter2\x1b[0m-and-more", redactor)
+    assert "hunter2-and-more" not in clean_line("hunter2\u200b-and-more", redactor)
+
+
+def test_a_secret_that_spans_lines_is_masked_before_the_last_ones_are_taken() -> None:
+    redactor = Redactor(["first half\nsecond half"])
+    said = "begin\nfirst half\nsecond half\nend"
+    assert clean_lines(said, redactor, last=2) == (MASK, "end")
+    assert clean_lines(said.split("\n"), redactor, last=2) == (MASK, "end")
+
+
+def test_a_record_of_a_log_stays_one_line_and_its_traceback_cannot_pass_for_one() -> None:
+    forged = "2026-11-28T10:00:00+0000 CRITICAL all positions closed"
+    line = _log_line(Redactor(), "the gateway said %s", f"no\n{forged}\x1b[2J")
+    assert line == f"ERROR the gateway said no\\n{forged}\n"
+    try:
+        raise ValueError(f"no\n{forged}")  # noqa: TRY301 - its traceback is what is tested
+    except ValueError as error:
+        told = _log_line(Redactor(), "it failed", error=error)
+    assert [one for one in told.splitlines() if one.startswith("2026")] == []
+
+
+def test_json_keeps_its_values_though_a_terminal_gets_nothing_to_act_on() -> None:
+    document = {"a": "x\x9b31m\u202e\u2028\ud800\U000e0041", "b": "two\nlines"}
+    text = escape_unsafe(json.dumps(document, ensure_ascii=False))
+    assert json.loads(text) == document
+    assert text.isascii()

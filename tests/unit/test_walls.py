@@ -20,10 +20,9 @@ _MAY_USE: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "system": frozenset({"system", "errors"}),
     "tws": frozenset({"tws"}),
-    "settings": frozenset({"settings", "errors"}),
-    "redaction": frozenset({"redaction", "errors", "settings"}),
-    "evidence": frozenset({"evidence", "redaction", "errors", "settings"}),
-    "docker": frozenset({"docker", "evidence", "errors", "settings", "system"}),
+    "settings": frozenset({"settings", "errors", "redaction", "system"}),
+    "redaction": frozenset({"redaction", "system"}),
+    "docker": frozenset({"docker", "redaction", "errors", "settings", "system"}),
     "logs": frozenset({"logs", "redaction", "errors", "settings", "system"}),
     **{room: _FOUNDATIONS | {room} for room in (*_DOMAIN, "prerequisites")},
     # It judges what others have looked at, and says it with the alerts' own word for how bad it is.
@@ -307,3 +306,80 @@ def test_the_linter_bans_what_only_a_door_may_touch() -> None:
         "tasks.py",
         "fabfile.py",
     }
+
+
+# Who writes to a terminal or a log without going through `console` or `logs`, and why that is right.
+_MAY_WRITE = {
+    "orchestration.console": "the writer: see `test_what_a_writer_writes_is_made_fit_to_be_shown`",
+    "orchestration.watch_display": "the writer of a supervisor's live view",
+    "orchestration.logs": "makes the logs' handlers, with the formatter of `orchestration.redaction`",
+    "orchestration.redaction.text": "that formatter",
+    "orchestration.system.streams": "the door to standard output and error",
+    "orchestration.startup": "prints its own usage",
+    "orchestration.gameplan.extra_schema": "a pipe to the process that started it, which reads JSON",
+    "orchestration.deploy.on_host.base": "a pipe to the deploy over SSH, which reads JSON",
+    "orchestration.deploy.on_host.main": "a pipe to the deploy over SSH, which reads JSON",
+    "orchestration.deploy.on_host.activation": "a pipe to the deploy over SSH, which reads JSON",
+    "orchestration.bot.reference": "a bot, whose output goes to the bot's log",
+    "orchestration.prerequisites": "speaks for a bot, whose output goes to the bot's log",
+}
+_WRITERS = frozenset(
+    {
+        *("print", "sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"),
+        *("steady_stdout", "steady_stderr", "Console", "RichHandler"),
+        *("logging.StreamHandler", "logging.FileHandler", "logging.Formatter", "logging.basicConfig"),
+    }
+)
+_CLEANERS = frozenset({"clean_line", "clean_text", "clean_lines", "escape_unsafe"})
+
+
+def _find_writers(source: str) -> list[str]:
+    """Each use of something that writes past `console` and `logs`, with its line."""
+    return [
+        f"{node.lineno}: {name}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Name | ast.Attribute) and (name := ast.unparse(node)) in _WRITERS
+    ]
+
+
+def _find_raw_writes(source: str) -> list[str]:
+    """Each call of a stream's `write`, and each text of a rich one, that does not go through a cleaner."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [
+        f"{call.lineno}: {ast.unparse(call)}"
+        for call in calls
+        if isinstance(call.func, ast.Attribute) and call.func.attr in {"write", "writelines", "print", "log", "out"}
+        for argument in call.args
+        if not any(isinstance(one, ast.Name) and one.id in _CLEANERS for one in ast.walk(argument))
+        and ast.unparse(argument) != "table"  # of cells that were cleaned one by one
+    ]
+
+
+def test_nothing_is_written_past_the_writers() -> None:
+    found = {_module_of(path): _find_writers(path.read_text(encoding="utf-8")) for path in _files()}
+    passing = {
+        module: places
+        for module, places in found.items()
+        if places and module not in _MAY_WRITE and not module.startswith("orchestration.simulator")
+    }
+    assert passing == {}
+    assert [module for module in _MAY_WRITE if not found[module]] == [], "needs no exemption any more"
+
+
+def test_what_a_writer_writes_is_made_fit_to_be_shown() -> None:
+    for module in ("console", "watch_display"):
+        assert _find_raw_writes((_PACKAGE / f"{module}.py").read_text(encoding="utf-8")) == []
+
+
+def test_a_writer_that_passes_the_others_by_is_seen() -> None:
+    for source in (
+        "print('x')",
+        "import sys\nsys.stdout.write(x)",
+        "from orchestration.system.streams import steady_stdout\nsteady_stdout().write(x)",
+        "logging.basicConfig()",
+        "rich.console\nConsole().print(x)",
+    ):
+        assert _find_writers(source) != []
+    assert _find_writers("console.print_line(x)\nlogging.getLogger('x').info('y')\npath.write_text('z')") == []
+    assert _find_raw_writes("stream.write(text + '\\n')") != []
+    assert _find_raw_writes("stream.write(clean_line(text) + '\\n')") == []

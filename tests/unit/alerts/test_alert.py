@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestration.alerts.alert import Alert, Severity, redact_alert
+from orchestration.alerts.alert import Alert, Severity, clean_alert
 from orchestration.alerts.backlog import build_summary, choose_backlog
 from orchestration.alerts.channel import Verdict, channel_key, judge_status
 from orchestration.alerts.heartbeat import Ping, build_ping_address, heartbeat_problem, is_push_only
@@ -67,11 +67,11 @@ def test_every_text_of_an_alert_is_redacted_before_it_is_cut() -> None:
         next_action=secret,
         evidence=("y" * 490 + secret, f"one\n{secret}"),
     )
-    assert "hunter2" not in redact_alert(alert, Redactor([secret]).text).to_json()
+    assert "hunter2" not in clean_alert(alert, Redactor([secret])).to_json()
 
 
 def test_only_the_last_lines_of_endless_evidence_are_kept() -> None:
-    alert = redact_alert(_alert(evidence=("\n".join(f"line {number}" for number in range(900)),)), str)
+    alert = clean_alert(_alert(evidence=("\n".join(f"line {number}" for number in range(900)),)), Redactor())
     assert alert.evidence[-1] == "line 899"
     assert len(alert.evidence) == 40
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.bot.launch import read_last_lines
+from orchestration.bot.log import read_last_lines
 from orchestration.bot.up import describe_end
 
 
@@ -27,9 +27,9 @@ def test_an_end_is_described_in_words(exit_code: int, expected: str) -> None:
         (b"one\ntwo\nthree\n\n\n", 2, ("two", "three")),
         (b"no newline", 2, ("no newline",)),
         (b"a\xffb\r\nc", 5, ("a\ufffdb", "c")),
-        (b"x" * 5000, 1, ("x" * 2000,)),
+        (b"x" * 5000, 1, ("x" * 2000 + " …",)),
         (b"one\ntwo", 0, ()),
-        (b"y" * 300_000 + b"\nlast", 20, ("y" * 2000, "last")),
+        (b"y" * 300_000 + b"\nlast", 20, ("y" * 2000 + " …", "last")),
     ],
 )
 def test_the_last_lines_of_a_log_are_read_whatever_is_in_it(

@@ -1,0 +1,214 @@
+r"""The notations in which a text can stand for another one, undone layer by layer. Pure.
+
+A secret rarely leaves a program as it is. A shell quotes it, JSON and Python escape it, XML names its characters, an
+address percent-encodes it, and each of these may be wrapped in another one. To list all forms of a secret is hopeless;
+so the text is decoded instead, one layer at a time, and each layer is searched. A layer knows what in the original text
+each of its characters comes from, which is what has to be masked.
+
+Three views of each layer are searched, because what they undo is no escape but noise between characters:
+
+* quotes, backslashes and dollar signs, with which shells cut a word into pieces (`'pa'\''ss'`), and any number of
+  which JSON in JSON puts before a character;
+* separators between hexadecimal bytes;
+* line breaks in Base64.
+"""
+
+import re
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+MAX_LAYERS = 8  # a text that is wrapped more often is an attack on our time, not a log
+
+# The start of a sequence that a terminal acts on, up to its end.
+ANSI = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
+    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c\x9d]*(?:\x07|\x1b\\|\x9c)"  # OSC: title, clipboard, links
+    r"|(?:\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x1b\x90\x98\x9c\x9e\x9f]*(?:\x1b\\|\x9c)"  # DCS, SOS, PM, APC
+    r"|\x1b[ -/]*[0-OQ-WYZ\\`-~]"  # the rest, without what begins one of the above
+)
+
+# Of several backslashes, as JSON in JSON has them, only the last one is taken: the others may stand for a real one.
+_ESCAPE = re.compile(
+    r"\\(?:x(?P<x>[0-9a-fA-F]{2})|u(?P<u>[0-9a-fA-F]{4})|U(?P<U>[0-9a-fA-F]{8})"
+    r"|[xu]\{(?P<braced>[0-9a-fA-F]{1,6})\}|(?P<octal>[0-3][0-7]{2}))"
+    r"|%(?P<percent>[0-9a-fA-F]{2})|%u(?P<percent_u>[0-9a-fA-F]{4})"
+    # A shell may have put a backslash before `#` and `;`.
+    r"|&(?:\\*+#(?:(?P<decimal>[0-9]{1,7})|[xX](?P<hex>[0-9a-fA-F]{1,6}))|(?P<name>[A-Za-z][A-Za-z0-9]{1,31}))(?:\\*+;)?"
+    # What comes of escaped bytes, each taken for a character, and of escaped UTF-16 units.
+    r"|(?P<utf8>[\xc2-\xdf]\\*+[\x80-\xbf]|[\xe0-\xef](?:\\*+[\x80-\xbf]){2}|[\xf0-\xf4](?:\\*+[\x80-\xbf]){3})"
+    r"|(?P<utf16>[\ud800-\udbff]\\*+[\udc00-\udfff])"
+    rf"|(?P<ansi>{ANSI.pattern})"
+)
+_IN_BASE_16 = frozenset({"x", "u", "U", "braced", "percent", "percent_u", "hex"})
+_LAST_CHARACTER = 0x10FFFF
+_PLACE = "L"  # places as machine words: a list of a million numbers would take ten times the memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A text after some decoding.
+
+    Attributes:
+        text: The decoded text.
+        starts: For each of its characters, where in the original text that which stands for it begins.
+        ends: Likewise, where it ends.
+    """
+
+    text: str
+    starts: "array[int]"
+    ends: "array[int]"
+
+
+def decode_once(text: str) -> str:
+    """The text with one layer of escapes undone; the same text where there is none."""
+    return _ESCAPE.sub(_decode_match, text)
+
+
+def build_layers(text: str) -> Iterator[Layer]:
+    """The text itself, and then each decoded layer of it until nothing is left to decode."""
+    layer = Layer(text=text, starts=array(_PLACE, range(len(text))), ends=array(_PLACE, range(1, len(text) + 1)))
+    for _ in range(MAX_LAYERS):
+        yield layer
+        decoded = _decode_layer(layer)
+        if decoded.text == layer.text:
+            return
+        layer = decoded
+    yield layer
+
+
+def _decode_layer(layer: Layer) -> Layer:
+    pieces: list[str] = []
+    starts, ends = array(_PLACE), array(_PLACE)
+    done = 0
+    for match in _ESCAPE.finditer(layer.text):
+        first, last = match.span()
+        decoded = _decode_match(match)
+        pieces += (layer.text[done:first], decoded)
+        starts += layer.starts[done:first]
+        ends += layer.ends[done:first]
+        starts += array(_PLACE, (layer.starts[first],)) * len(decoded)
+        ends += array(_PLACE, (layer.ends[last - 1],)) * len(decoded)
+        done = last
+    pieces.append(layer.text[done:])
+    starts += layer.starts[done:]
+    ends += layer.ends[done:]
+    return Layer(text="".join(pieces), starts=starts, ends=ends)
+
+
+def _decode_match(match: re.Match[str]) -> str:
+    kind = match.lastgroup or ""
+    if kind == "ansi":
+        return ""
+    if kind == "name":
+        import html
+
+        return html.unescape(f"&{match['name']};") if match[0].endswith(";") else html.unescape(match[0])
+    if kind == "utf8":
+        return match[0].replace("\\", "").encode("latin-1").decode("utf-8", "ignore") or match[0]
+    if kind == "utf16":
+        return match[0].replace("\\", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    base = 16 if kind in _IN_BASE_16 else 8 if kind == "octal" else 10
+    number = int(match[kind], base)
+    return chr(number) if number <= _LAST_CHARACTER else match[0]
+
+
+# What a shell, Python or JSON puts between the characters of a word, and what stands for a blank in a form.
+_QUOTING = "'\"\\$"
+# A line break is written `\\n`: without its backslash it is the letter, so the real one becomes that letter, too.
+_LETTERS = {"\n": "n", "\r": "r", "\t": "t", "+": " "}
+_UNQUOTE_TABLE = bytes.maketrans(b"\n\r\t+", b"nrt ")
+_UNQUOTE_DELETED = _QUOTING.encode()
+_UNQUOTE_STR = {ord(one): None for one in _QUOTING} | {ord(one): letter for one, letter in _LETTERS.items()}
+# Which characters of a text may stand for one of a secret, where it is not that character alone.
+_STAND_INS = {"\n": "\nn", "\r": "\rr", "\t": "\tt", " ": " +"}
+
+_HEX_SEPARATORS = b" \t\r\n:,;_+-'\"\\"
+_LOWER_TABLE = bytes.maketrans(b"ABCDEF", b"abcdef")
+_HEX_NOISE = re.compile(r"0[xX]|[ \t\r\n:,;_+'\"\\-]")
+_BASE64_TABLE = bytes.maketrans(b"-_", b"+/")
+_BASE64_NOISE = re.compile(r"(?<!\\)\\++[nrt]|[ \t\r\n'\"$\\]")
+_BASE64_BREAK = re.compile(rb"(?<!\\)\\++[nrt]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """What is searched of one layer, as UTF-8: made in microseconds, and without places."""
+
+    unquoted: bytes
+    hexadecimal: bytes
+    base64: bytes
+
+
+def build_views(text: str) -> Views:
+    """The three views of a layer's text."""
+    content = text.encode("utf-8", "surrogatepass")
+    unbroken = _BASE64_BREAK.sub(b"", content) if b"\\" in content else content
+    return Views(
+        unquoted=content.translate(_UNQUOTE_TABLE, _UNQUOTE_DELETED),
+        hexadecimal=content.translate(_LOWER_TABLE, _HEX_SEPARATORS).replace(b"0x", b"").replace(b"0X", b""),
+        base64=unbroken.translate(_BASE64_TABLE, b" \t\r\n'\"$\\"),
+    )
+
+
+def unquote(text: str) -> str:
+    """A text as it stands in the unquoted view."""
+    return text.translate(_UNQUOTE_STR)
+
+
+def build_unquoted(text: str) -> tuple[str, "array[int]"]:
+    """The unquoted view of a layer, and the place in the layer of each of its characters."""
+    kept = array(_PLACE, (place for place, one in enumerate(text) if one not in _QUOTING))
+    return unquote(text), kept
+
+
+def build_hexadecimal(text: str) -> tuple[str, "array[int]"]:
+    """The view for hexadecimal bytes, likewise."""
+    view, kept = _without(text, _HEX_NOISE)
+    return "".join(one.lower() if one in "ABCDEF" else one for one in view), kept
+
+
+def build_base64(text: str) -> tuple[str, "array[int]"]:
+    """The view for Base64, likewise; the URL-safe alphabet becomes the usual one."""
+    view, kept = _without(text, _BASE64_NOISE)
+    return view.replace("-", "+").replace("_", "/"), kept
+
+
+def _without(text: str, noise: re.Pattern[str]) -> tuple[str, "array[int]"]:
+    kept = array(_PLACE)
+    pieces: list[str] = []
+    done = 0
+    for match in noise.finditer(text):
+        pieces.append(text[done : match.start()])
+        kept.extend(range(done, match.start()))
+        done = match.end()
+    pieces.append(text[done:])
+    kept.extend(range(done, len(text)))
+    return "".join(pieces), kept
+
+
+def extend_over_quoting(text: str, first: int, last: int) -> tuple[int, int]:
+    """The stretch `first` to `last`, and the quoting on both sides of it."""
+    while first > 0 and text[first - 1] in _QUOTING:
+        first -= 1
+    while last < len(text) and text[last] in _QUOTING:
+        last += 1
+    return first, last
+
+
+def has_quoting_at(secret: str) -> tuple[bool, bool]:
+    """Whether a secret itself begins, and ends, with a character that the unquoted view leaves out."""
+    return secret[:1] in _QUOTING, secret[-1:] in _QUOTING
+
+
+def stands_for(written: str, secret: str) -> bool:
+    """Whether every character of the secret is in what was written, in order: the unquoted view knows no quotes."""
+    place = 0
+    for one in secret:
+        stand_ins = _STAND_INS.get(one, one)
+        while place < len(written) and written[place] not in stand_ins:
+            place += 1
+        if place == len(written):
+            return False
+        place += 1
+    return True

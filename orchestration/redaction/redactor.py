@@ -1,0 +1,212 @@
+"""Finds secrets in a text, in whatever notation, and masks them.
+
+Two nets. The first knows the secrets of this run and finds them in every notation in which they are likely to travel
+(`orchestration.redaction.notations`), and, for an address, the parts of it that are the secret themselves (a webhook's
+token is enough to write to the channel). The second knows shapes: an address of a Discord webhook, or a password inside
+an address, is masked even if nobody ever told us about it.
+
+A secret of three characters or fewer would be found in every second word. It is masked only where it stands alone.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from orchestration.redaction import notations
+from orchestration.redaction.forms import build_forms
+from orchestration.redaction.notations import Layer
+
+MASK = "********"
+
+_LEAST_MARGIN = 1024
+_MOST_MARGIN = 1024 * 1024
+_LEAST_PART = 4096
+
+_SLASH = r"(?:\\*+/|%2[Ff])"
+_WEBHOOK = re.compile(
+    rf"(?:https?:{_SLASH}{{2}}[\w.-]*(?::\d+)?{_SLASH})?api{_SLASH}(?:v\d+{_SLASH})?webhooks{_SLASH}\d+{_SLASH}[\w-]{{6,}}",
+    re.IGNORECASE,
+)
+_PASSWORD_IN_ADDRESS = re.compile(r"(?<=://)[^\s/@:\"']*:[^\s/@\"']+(?=@)")
+_BASE64_CHARACTER = re.compile(r"[A-Za-z0-9+/_-]")
+
+Span = tuple[int, int]
+
+
+class Redactor:
+    """Replaces every secret in a text by `MASK`.
+
+    Args:
+        secrets: The secrets' texts (`Settings.secrets`). Empty ones are ignored.
+
+    Attributes:
+        margin: How many characters (or bytes) of a longer text must be read beyond a window of it, so that no secret
+            that begins before the window is shown in part (`text_from`).
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets = frozenset(secrets)
+        forms = build_forms(self._secrets)
+        self.margin = min(max(_LEAST_MARGIN, forms.longest), _MOST_MARGIN)
+        self._plain = forms.plain
+        self._plain_bytes = [one.encode("utf-8", "surrogatepass") for one in forms.plain]
+        self._unquoted = forms.unquoted
+        self._unquoted_bytes = [view.encode("utf-8", "surrogatepass") for view, _ in forms.unquoted]
+        self._hexadecimal = forms.hexadecimal
+        self._hexadecimal_bytes = [one.encode() for one in forms.hexadecimal]
+        self._base64 = forms.base64
+        self._base64_bytes = [one.encode() for one in forms.base64]
+        alone = "|".join(rf"(?<!\w){re.escape(short)}(?!\w)" for short in forms.words)
+        self._words = re.compile(alone) if alone else None
+
+    def including(self, secrets: Iterable[str]) -> "Redactor":
+        """One that knows these secrets too."""
+        more = self._secrets.union(secrets)
+        return self if more == self._secrets else Redactor(more)
+
+    def text(self, text: str) -> str:
+        """The text without its secrets. Redact before cutting: half a secret is not recognised."""
+        return self.text_from(text, 0)
+
+    def text_from(self, text: str, start: int) -> str:
+        """What `text` holds from `start` on, without secrets, and without the rest of one that begins before it.
+
+        Where a text is the end of a longer one, `start` must be at least `margin`: then no half of a secret is shown
+        that begins before the text does.
+        """
+        return self.text_between(text, start, len(text))
+
+    def text_between(self, text: str, start: int, end: int) -> str:
+        """What `text` holds from `start` to `end`, without secrets; one that crosses either bound is masked there."""
+        pieces: list[str] = []
+        done = start
+        for first, last in self._find(text):
+            if last <= done or first >= end:
+                continue
+            pieces += (text[done : max(done, first)], MASK)
+            done = last
+        return "".join((*pieces, text[done:end]))
+
+    def value(self, value: Any) -> Any:  # noqa: ANN401 - a JSON document has no narrower type
+        """A JSON-like value (dicts, lists, tuples, texts) with every text in it redacted, keys too."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {self.text(key) if isinstance(key, str) else key: self.value(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.value(one) for one in value]
+        return value
+
+    def _find(self, text: str) -> list[Span]:
+        """Where secrets stand, in order; none of the spans overlap."""
+        if not self._may_hold_any(text):
+            return []
+        # To keep the places takes ten times as long as to look: of a long text that is done for the suspicious parts.
+        step = max(_LEAST_PART, 2 * self.margin)
+        if len(text) <= 2 * step:
+            return list(_merge(sorted(self._find_with_places(text))))
+        spans = []
+        for begin in range(0, len(text), step):
+            part = text[begin : begin + step + self.margin]
+            if self._may_hold_any(part):
+                spans += [(begin + first, begin + last) for first, last in self._find_with_places(part)]
+        return list(_merge(sorted(spans)))
+
+    def _find_with_places(self, text: str) -> Iterator[Span]:
+        for layer in notations.build_layers(text):
+            for first, last in self._find_in_layer(layer):
+                yield layer.starts[first], layer.ends[last - 1]
+
+    def _may_hold_any(self, text: str) -> bool:
+        """The quick look without places: most texts hold no secret."""
+        for _ in range(notations.MAX_LAYERS + 1):
+            if self._is_suspicious(text):
+                return True
+            decoded = notations.decode_once(text)
+            if decoded == text:
+                return False
+            text = decoded
+        return False
+
+    def _is_suspicious(self, text: str) -> bool:
+        if "://" in text and "@" in text and _PASSWORD_IN_ADDRESS.search(text):
+            return True
+        if "WEBHOOK" in text.upper():
+            return True
+        if self._words is not None and self._words.search(text):
+            return True
+        views = notations.build_views(text)
+        return (
+            any(form in views.unquoted for form in self._unquoted_bytes)
+            or any(form in text for form in self._plain)
+            or any(form in views.hexadecimal for form in self._hexadecimal_bytes)
+            or any(form in views.base64 for form in self._base64_bytes)
+        )
+
+    def _find_in_layer(self, layer: Layer) -> Iterator[Span]:
+        text = layer.text
+        for shape in (_WEBHOOK, _PASSWORD_IN_ADDRESS, self._words):
+            if shape is not None:
+                yield from (match.span() for match in shape.finditer(text))
+        for form in self._plain:
+            yield from _find_all(text, form)
+        yield from self._find_unquoted(text)
+        yield from self._find_hexadecimal(text)
+        yield from self._find_base64(text)
+
+    def _find_unquoted(self, text: str) -> Iterator[Span]:
+        view, kept = notations.build_unquoted(text)
+        for form, secret in self._unquoted:
+            begins, ends = notations.has_quoting_at(secret)
+            for first, last in _find_all(view, form):
+                inner = kept[first], kept[last - 1] + 1
+                outer = notations.extend_over_quoting(text, *inner)
+                if notations.stands_for(text[slice(*outer)], secret):
+                    yield outer[0] if begins else inner[0], outer[1] if ends else inner[1]
+
+    def _find_hexadecimal(self, text: str) -> Iterator[Span]:
+        view, kept = notations.build_hexadecimal(text)
+        for form in self._hexadecimal:
+            yield from ((kept[first], kept[last - 1] + 1) for first, last in _find_all(view, form))
+
+    def _find_base64(self, text: str) -> Iterator[Span]:
+        view, kept = notations.build_base64(text)
+        for form in self._base64:
+            for found_first, found_last in _find_all(view, form):
+                # The characters on both sides hold some bits of the secret, too.
+                first, last = found_first, found_last
+                if first > 0 and kept[first - 1] == kept[first] - 1 and _BASE64_CHARACTER.match(view, first - 1):
+                    first -= 1
+                if _BASE64_CHARACTER.match(view, last) and kept[last] == kept[last - 1] + 1:
+                    last += 1
+                yield kept[first], kept[last - 1] + 1
+
+
+def _find_all(text: str, form: str) -> Iterator[Span]:
+    """Every occurrence, overlapping ones too."""
+    first = text.find(form)
+    while first >= 0:
+        yield first, first + len(form)
+        first = text.find(form, first + 1)
+
+
+def _merge(spans: Iterable[Span]) -> Iterator[Span]:
+    """Spans in order of their start, those that overlap as one."""
+    current: Span | None = None
+    for first, last in spans:
+        if current is None or first >= current[1]:
+            if current is not None:
+                yield current
+            current = first, last
+        else:
+            current = current[0], max(current[1], last)
+    if current is not None:
+        yield current
+
+
+def mask_account(account: str) -> str:
+    """An account id that its owner recognises and nobody else can use: `DU1234567` becomes `DU****567`."""
+    shown_start, shown_end = 2, 3
+    if len(account) <= shown_start + shown_end:
+        return account[:1] + "****"
+    return f"{account[:shown_start]}****{account[-shown_end:]}"
