@@ -26,12 +26,12 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration.redaction import clean_line
-from orchestration.system.clock import SystemClock
+from orchestration.system.lock import LockHeldError, hold_folder
 
 SOCKET_NAME = "notify.sock"
 _CONTAINER_FOLDER = "notify"
@@ -44,8 +44,6 @@ _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _ON_LINUX: bool = sys.platform == "linux"
 _PRIVATE_NAME = re.compile(r"bot-\d+-[0-9a-f]{16}")
 _HANDOVER = b"ZERO_TOUCH_HANDOVER=1"  # a datagram of the next listener, with its end of a socket pair
-_CLAIM_TRIES = 100  # a claim takes microseconds; a listener that hangs in the middle of one must not stop a start
-_CLAIM_POLL_S = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,22 +305,28 @@ def ask_to_listen(path: Path) -> ListenRequest | None:
     return ListenRequest(ours, path, folder_to_remove=_find_private_folder(path))
 
 
-def bind_again(path: Path, *, user: int | None, for_container: bool, yields: bool) -> NotifyReceiver | None:
-    """Listen at the path that a running bot was told of; None if somebody else does, or it cannot be done.
+def bind_again(
+    path: Path, *, state_dir: Path, user: int | None, for_container: bool, yields: bool
+) -> NotifyReceiver | None:
+    """Listen at the path that a running bot was told of; None if it cannot be done now.
+
+    That is so where somebody else listens, and while a bot is being launched: its socket must not be replaced.
 
     Args:
         path: The path, as it was recorded.
+        state_dir: The bot's state folder.
         user: The bot's user: where we are root and the bot is not, it could not send to a socket of ours.
         for_container: Whether it is a container that sends.
         yields: See `NotifyReceiver`.
     """
     if sys.platform == "win32":
         return None
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, LockHeldError):
         private = _find_private_folder(path)
         if private is not None:
             _check_private_folder(private, {os.geteuid(), user})
-        with _claim(path.parent):
+        # As one step: whoever launches a bot, and makes its socket, holds the folder too.
+        with hold_folder(state_dir, timeout_s=0.0):
             if _is_listened_to(path):
                 return None
             listening = _open_to_container(_bind(path), path, is_needed=for_container)
@@ -360,32 +364,12 @@ def _read_inode(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-@contextlib.contextmanager
-def _claim(folder: Path) -> Iterator[None]:
-    """Look and bind as one step: two listeners must not replace each other's socket in between."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for _ in range(_CLAIM_TRIES):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                SystemClock().sleep(_CLAIM_POLL_S)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def open_notify_receiver(state_dir: Path, *, for_container: bool = False) -> NotifyReceiver | None:
     """Listen on a socket in `state_dir`, or in a short private folder where that cannot hold one. For a new bot.
 
-    A socket that is there already is replaced, for no bot runs that could be connected to it. For a container the
-    socket lies in a folder of its own, which is all of the state that the container gets to see.
+    The caller holds the state folder (`lock.hold_folder`), as whoever launches a bot does. A socket that is there
+    already is replaced, for no bot runs that could be connected to it. For a container the socket lies in a folder of
+    its own, which is all of the state that the container gets to see.
 
     Returns:
         The receiver, or None where there are no such sockets at all: then only staying alive tells that a bot is up.
@@ -397,14 +381,11 @@ def open_notify_receiver(state_dir: Path, *, for_container: bool = False) -> Not
         folder.mkdir(parents=True, exist_ok=True)
         path = Path(os.path.realpath(folder)) / SOCKET_NAME
         if len(os.fsencode(path)) <= _MAX_PATH_BYTES:
-            with _claim(path.parent):
-                listening = _open_to_container(_bind(path), path, is_needed=for_container)
-            return NotifyReceiver(listening, path)
+            return NotifyReceiver(_open_to_container(_bind(path), path, is_needed=for_container), path)
     with contextlib.suppress(OSError):
         folder = _make_private_folder(state_dir)
         path = folder / SOCKET_NAME
-        with _claim(folder):
-            listening = _open_to_container(_bind(path), path, is_needed=for_container)
+        listening = _open_to_container(_bind(path), path, is_needed=for_container)
         return NotifyReceiver(listening, path, folder_to_remove=folder)
     return None
 

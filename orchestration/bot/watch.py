@@ -68,7 +68,7 @@ class BotWatch:
         is_elsewhere = settings.watched_state_dir is not None  # its socket is in another container, as its listener is
         path = None if is_elsewhere else record.notify_socket
         self._is_from_bot = _build_sender_check(settings, record)
-        self._listener = Listener(path, record, receiver=receiver, yields=yields)
+        self._listener = Listener(path, record, state_dir=settings.state_dir, receiver=receiver, yields=yields)
         self._lock = threading.Lock()
         self._exit_code: int | None = None
         self._has_ended = False
@@ -135,6 +135,7 @@ class Listener:
     Args:
         path: The socket that the bot was told of; None for one that was told of none.
         record: The bot.
+        state_dir: Its state folder.
         receiver: What listens already; None if that is still to come about.
         yields: See `BotWatch`.
 
@@ -142,8 +143,17 @@ class Listener:
         receiver: What listens, or listened last; None before.
     """
 
-    def __init__(self, path: Path | None, record: BotRecord, *, receiver: NotifyReceiver | None, yields: bool) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        record: BotRecord,
+        *,
+        state_dir: Path,
+        receiver: NotifyReceiver | None,
+        yields: bool,
+    ) -> None:
         self._path = path
+        self._state_dir = state_dir
         self._record = record
         self._yields = yields
         self._request: ListenRequest | None = None
@@ -193,7 +203,9 @@ class Listener:
             return None
         is_contained = bool(self._record.container)
         user = None if is_contained else _read_owner(self._record.pid)
-        return bind_again(self._path, user=user, for_container=is_contained, yields=self._yields)
+        return bind_again(
+            self._path, state_dir=self._state_dir, user=user, for_container=is_contained, yields=self._yields
+        )
 
 
 def _read_owner(pid: int) -> int | None:

@@ -23,6 +23,7 @@ from orchestration.bot.stop import stop_bot
 from orchestration.bot.watch import BotWatch
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
+from orchestration.system.lock import hold_folder
 from tests.integration.alerts_scene import Channel
 from tests.integration.bot_scene import BOT, build_scene, read_log, wait_until
 from tests.integration.watch_scene import begin
@@ -165,10 +166,15 @@ _LISTEN = """
 import sys
 from pathlib import Path
 from orchestration.bot.notify import bind_again
-receiver = bind_again(Path(sys.argv[1]), user=None, for_container=False, yields=False)
+path = Path(sys.argv[1])
+receiver = bind_again(path, state_dir=path.parent, user=None, for_container=False, yields=False)
 print("listens" if receiver else "is taken", flush=True)
 sys.stdin.readline()
 """
+
+
+def _bind_again(path: Path) -> NotifyReceiver | None:
+    return bind_again(path, state_dir=path.parent, user=None, for_container=False, yields=False)
 
 
 def _listen_elsewhere(path: Path) -> "subprocess.Popen[str]":
@@ -184,7 +190,7 @@ def test_where_the_listener_was_killed_the_one_that_waits_makes_a_new_socket(tmp
     path = tmp_path / "notify.sock"
     other = _listen_elsewhere(path)
     try:
-        assert bind_again(path, user=None, for_container=False, yields=False) is None, "it is taken"
+        assert _bind_again(path) is None, "it is taken"
         request = ask_to_listen(path)
         assert request is not None
         with pytest.raises(BlockingIOError):
@@ -195,7 +201,7 @@ def test_where_the_listener_was_killed_the_one_that_waits_makes_a_new_socket(tmp
     assert request.take(yields=False) is None
     request.close()
     assert ask_to_listen(path) is None
-    made = bind_again(path, user=None, for_container=False, yields=False)
+    made = _bind_again(path)
     assert made is not None
     made.close()
     assert not path.exists()
@@ -221,7 +227,7 @@ def test_a_monitor_that_looks_at_the_very_moment_of_a_start_never_takes_its_sock
 
     def monitor() -> None:
         while not is_over.is_set():
-            found = bind_again(tmp_path / "notify.sock", user=None, for_container=False, yields=True)
+            found = _bind_again(tmp_path / "notify.sock")
             if found is not None:
                 found.close()
 
@@ -230,7 +236,8 @@ def test_a_monitor_that_looks_at_the_very_moment_of_a_start_never_takes_its_sock
         thread.start()
     try:
         for _ in range(200):
-            launcher = open_notify_receiver(tmp_path)
+            with hold_folder(tmp_path, timeout_s=PATIENCE_S):  # as `launch_bot` does
+                launcher = open_notify_receiver(tmp_path)
             assert launcher is not None
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
                 client.sendto(b"READY=1", str(launcher.path))
