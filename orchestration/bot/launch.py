@@ -191,6 +191,7 @@ def launch_bot(
                 raise
             return dataclasses.replace(running, receiver=receiver) if supervised else running
         finally:
+            launching.close()
             if receiver is not None and not (supervised and running is not None):
                 receiver.close()
 

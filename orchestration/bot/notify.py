@@ -43,6 +43,7 @@ _MOST_IN_A_ROW = 1000  # a bot that floods the socket must not keep its starter 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _ON_LINUX: bool = sys.platform == "linux"
 _PRIVATE_NAME = re.compile(r"bot-\d+-[0-9a-f]{16}")
+_REMOVAL_TIMEOUT_S = 1.0
 _HANDOVER = b"ZERO_TOUCH_HANDOVER=1"  # a datagram of the next listener, with its end of a socket pair
 
 
@@ -113,9 +114,16 @@ class NotifyReceiver:
     """
 
     def __init__(
-        self, listening: socket.socket, path: Path, *, folder_to_remove: Path | None = None, yields: bool = False
+        self,
+        listening: socket.socket,
+        path: Path,
+        *,
+        state_dir: Path,
+        folder_to_remove: Path | None = None,
+        yields: bool = False,
     ) -> None:
         self._socket = listening
+        self._state_dir = state_dir
         self._folder_to_remove = folder_to_remove
         self._inode = _read_inode(path)
         self._next_listener: socket.socket | None = None
@@ -232,7 +240,8 @@ class NotifyReceiver:
         if self.fileno() < 0 or self._hand_over():
             return
         self._socket.close()
-        with contextlib.suppress(OSError):
+        # As one step, or not at all: whoever launches a bot replaces what is left here.
+        with contextlib.suppress(OSError, LockHeldError), hold_folder(self._state_dir, timeout_s=_REMOVAL_TIMEOUT_S):
             if _read_inode(self.path) != self._inode:
                 return
             self.path.unlink()
@@ -243,10 +252,10 @@ class NotifyReceiver:
 class ListenRequest:
     """A request to the present listener of a socket, to become the next one. Close it once it is not needed."""
 
-    def __init__(self, answer: socket.socket, path: Path, *, folder_to_remove: Path | None) -> None:
+    def __init__(self, answer: socket.socket, path: Path, *, state_dir: Path) -> None:
         self._answer = answer
         self._path = path
-        self._folder_to_remove = folder_to_remove
+        self._state_dir = state_dir
 
     def fileno(self) -> int:
         """The descriptor that becomes readable when there is an answer: the socket, or the end of the listener."""
@@ -272,7 +281,13 @@ class ListenRequest:
             return None
         listening = socket.socket(fileno=descriptor[0])
         listening.settimeout(0)
-        receiver = NotifyReceiver(listening, self._path, folder_to_remove=self._folder_to_remove, yields=yields)
+        receiver = NotifyReceiver(
+            listening,
+            self._path,
+            state_dir=self._state_dir,
+            folder_to_remove=_find_private_folder(self._path),
+            yields=yields,
+        )
         receiver._adopt_summary(summary)  # noqa: SLF001 - the other half of the same hand-over
         return receiver
 
@@ -281,7 +296,7 @@ class ListenRequest:
         self._answer.close()
 
 
-def ask_to_listen(path: Path) -> ListenRequest | None:
+def ask_to_listen(path: Path, *, state_dir: Path) -> ListenRequest | None:
     """Ask whoever listens at this path to hand the socket over; None if nobody does.
 
     Raises:
@@ -302,7 +317,7 @@ def ask_to_listen(path: Path) -> ListenRequest | None:
                 return None
         on_failure.pop_all()
     ours.settimeout(0)
-    return ListenRequest(ours, path, folder_to_remove=_find_private_folder(path))
+    return ListenRequest(ours, path, state_dir=state_dir)
 
 
 def bind_again(
@@ -332,7 +347,7 @@ def bind_again(
             listening = _open_to_container(_bind(path), path, is_needed=for_container)
         if os.geteuid() == 0 and user is not None and not for_container:
             os.chown(path, user, -1)
-        return NotifyReceiver(listening, path, folder_to_remove=private, yields=yields)
+        return NotifyReceiver(listening, path, state_dir=state_dir, folder_to_remove=private, yields=yields)
     return None
 
 
@@ -381,12 +396,13 @@ def open_notify_receiver(state_dir: Path, *, for_container: bool = False) -> Not
         folder.mkdir(parents=True, exist_ok=True)
         path = Path(os.path.realpath(folder)) / SOCKET_NAME
         if len(os.fsencode(path)) <= _MAX_PATH_BYTES:
-            return NotifyReceiver(_open_to_container(_bind(path), path, is_needed=for_container), path)
+            listening = _open_to_container(_bind(path), path, is_needed=for_container)
+            return NotifyReceiver(listening, path, state_dir=state_dir)
     with contextlib.suppress(OSError):
         folder = _make_private_folder(state_dir)
         path = folder / SOCKET_NAME
         listening = _open_to_container(_bind(path), path, is_needed=for_container)
-        return NotifyReceiver(listening, path, folder_to_remove=folder)
+        return NotifyReceiver(listening, path, state_dir=state_dir, folder_to_remove=folder)
     return None
 
 

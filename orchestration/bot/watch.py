@@ -176,7 +176,7 @@ class Listener:
                 self.receiver = taken
                 return
         with contextlib.suppress(OSError):  # too busy, or not ours to ask: asked again at the next step
-            self._request = ask_to_listen(self._path)
+            self._request = ask_to_listen(self._path, state_dir=self._state_dir)
             if self._request is None:
                 self.receiver = self._bind() or self.receiver
 

@@ -191,7 +191,7 @@ def test_where_the_listener_was_killed_the_one_that_waits_makes_a_new_socket(tmp
     other = _listen_elsewhere(path)
     try:
         assert _bind_again(path) is None, "it is taken"
-        request = ask_to_listen(path)
+        request = ask_to_listen(path, state_dir=path.parent)
         assert request is not None
         with pytest.raises(BlockingIOError):
             request.take(yields=False)
@@ -200,7 +200,7 @@ def test_where_the_listener_was_killed_the_one_that_waits_makes_a_new_socket(tmp
         other.communicate()
     assert request.take(yields=False) is None
     request.close()
-    assert ask_to_listen(path) is None
+    assert ask_to_listen(path, state_dir=path.parent) is None
     made = _bind_again(path)
     assert made is not None
     made.close()
@@ -259,7 +259,7 @@ def test_another_user_cannot_have_the_socket_handed_over(open_folder: Path) -> N
     told, tell = os.pipe()
 
     def ask() -> None:
-        request = ask_to_listen(receiver.path)
+        request = ask_to_listen(receiver.path, state_dir=open_folder)
         os.write(tell, b"asked" if request is not None else b"nobody listens")
         signal.pause()  # its end of the request stays open
 
