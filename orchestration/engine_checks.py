@@ -1,4 +1,4 @@
-"""The checks of Docker: the engine, Compose, the login that a new container of the gateway would need. Read-only."""
+"""The checks of Docker and of what the gateway's container was made with. Read-only."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,6 +8,7 @@ from orchestration.docker.compose import find_compose_files
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.docker_runtime import needs_compose, needs_credentials
+from orchestration.gateway.drift import read_read_only
 from orchestration.gateway.runtime import Runtime
 from orchestration.report import StepStatus
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings
@@ -22,6 +23,7 @@ def check_engine(
     runs_gateway = settings.gateway_runtime is GatewayRuntime.DOCKER
     if not runs_gateway and settings.bot_runtime is not BotRuntime.DOCKER:
         yield Check(name="Docker engine", status=StepStatus.SKIP, detail=f"not used ({settings.gateway_runtime})")
+        yield from check_read_only(settings, None, clock=clock)
         return
     try:
         if runs_gateway:
@@ -53,6 +55,67 @@ def check_engine(
         refuse_without_credentials(settings, status)
     except StartupFailure as failure:
         yield build_failed_check("credentials", failure)
+    if runs_gateway:
+        yield from _check_drift(settings, runtime, status)
+        yield from check_read_only(settings, status, clock=clock)
+
+
+def _check_drift(settings: Settings, runtime: Runtime, status: GatewayStatus) -> Iterator[Check]:
+    """S5: settings that differ from what a container was made with that will not be made anew by this start."""
+    if needs_compose(settings, status):
+        return
+    found = runtime.find_drift(status)
+    if not found:
+        return
+    is_ours = status.compose_project == runtime.build_record().project
+    make = "`inv shutdown`" if is_ours else f"`inv shutdown` and `docker rm {status.name}`"
+    yield Check(
+        name="drift",
+        status=StepStatus.WARN,
+        detail=f"the gateway's container was made with other settings: {'; '.join(map(str, found))}; these are not in "
+        "effect",
+        fix=f"{make}, then `inv startup`, apply them: a new login, which may need the phone. Or set them back.",
+    )
+
+
+def check_read_only(settings: Settings, status: GatewayStatus | None, *, clock: Clock) -> Iterator[Check]:
+    """S5: a gateway that refuses every order, and a plan that trades.
+
+    Args:
+        settings: The configuration.
+        status: The gateway's container; None where the gateway runs in none of ours.
+        clock: Tells the time.
+    """
+    is_made_now = status is not None and needs_compose(settings, status)
+    is_read_only = settings.read_only_api if is_made_now else read_read_only(status)
+    is_unknown = status is None and settings.read_only_api and settings.gateway_runtime is GatewayRuntime.EXTERNAL
+    if settings.gameplan_path is None or not (is_read_only or is_unknown):
+        return
+    from orchestration.gameplan import check_from_settings
+
+    verdict = check_from_settings(settings, clock=clock)
+    if not verdict.is_valid or verdict.strategy == "C":
+        return
+    trades = f"the plan trades (strategy {verdict.strategy})"
+    if is_unknown:
+        yield Check(
+            name="read-only gateway",
+            status=StepStatus.WARN,
+            detail=f"READ_ONLY_API is on, and {trades}; somebody else runs the gateway, so whether it takes orders is "
+            "unknown here",
+            fix="Set it where the gateway runs.",
+        )
+        return
+    where = "READ_ONLY_API is on" if is_made_now else "the gateway's container was made with READ_ONLY_API=yes"
+    yield Check(
+        name="read-only gateway",
+        status=StepStatus.WARN,
+        detail=f"{where}, and {trades}: no order will pass",
+        fix="Set READ_ONLY_API=no, or use a plan with strategy C."
+        if is_made_now
+        else "Set READ_ONLY_API=no; `inv shutdown`, then `inv startup`, apply it: a new login. Or use a plan with "
+        "strategy C.",
+    )
 
 
 def _check_compose_file(settings: Settings, status: GatewayStatus) -> Iterator[Check]:

@@ -9,6 +9,7 @@ from orchestration.checks import Check
 from orchestration.errors import FailureWord
 from orchestration.gateway.acts import GatewayUser
 from orchestration.gateway.api_values import MOST_CLIENTS
+from orchestration.gateway.drift import IN_ENVIRONMENT
 from orchestration.instances import (
     AGREE,
     Sign,
@@ -28,16 +29,10 @@ from orchestration.system.files import is_folder_there, is_there
 from orchestration.system.lock import read_lock_holder
 
 _NAME = "other instances"
-# What the container is made from: whoever makes it makes it for all.
+# What the container is made from: whoever makes it makes it for all. Another trading mode is a contradiction.
 _MADE_WITH = (
-    "gateway_image",
-    "tws_userid",
-    "time_zone",
-    "twofa_timeout_action",
-    "auto_restart_time",
-    "read_only_api",
-    "gateway_memory_limit",
-    "docker_compose_dir",
+    *(name.lower() for name in IN_ENVIRONMENT if name != "TRADING_MODE"),
+    *("tws_password", "gateway_image", "gateway_memory_limit", "docker_compose_dir"),
 )
 
 

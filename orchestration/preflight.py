@@ -301,18 +301,6 @@ def _check_gameplan(preflight: Preflight) -> Iterator[Check]:
             fix="Set GAMEPLAN_PATH to the day's plan.",
         )
         return
-    if settings.read_only_api:
-        from orchestration.gameplan import check_from_settings
-
-        verdict = check_from_settings(settings, clock=preflight.clock)
-        if verdict.is_valid and verdict.strategy != "C":
-            yield Check(
-                name="gameplan",
-                status=StepStatus.WARN,
-                detail=f"READ_ONLY_API is on, and the plan trades (strategy {verdict.strategy}): no order will pass",
-                fix="Set READ_ONLY_API=no, or use a plan with strategy C.",
-            )
-            return
     exists = is_there(settings.gameplan_path)
     yield Check(
         name="gameplan",

@@ -18,6 +18,7 @@ from orchestration.desk import Desk, Outcome
 from orchestration.docker.container import ContainerState
 from orchestration.engine_checks import refuse_without_credentials
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure
+from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.inside import InnerAddress, find_inner_address
 from orchestration.gateway.record import read_record, write_record
 from orchestration.gateway.runtime import build_runtime
@@ -38,6 +39,7 @@ from orchestration.settings import BotRuntime, GatewayRuntime
 if TYPE_CHECKING:
     from orchestration.gameplan import GameplanInForce
 
+_LAST_WORDS_LINES = 15
 SKEW_WARNING_S = 5.0  # SPEC G7
 SKEW_LIMIT_S = 60.0  # SPEC G7: beyond it "today" is in doubt
 GATEWAY_VALIDATION_MAX_AGE_S = 30.0  # an old bot leaves within BOT_STOP_TIMEOUT, an image is pulled for minutes
@@ -89,9 +91,10 @@ def gateway_up(desk: Desk, progress: Progress) -> Outcome:
         desk.tell(
             Severity.INFO,
             "Gateway starting",
-            f"The gateway ({desk.runtime.container_name or desk.runtime.kind}) was {before.state}; starting it.",
+            f"The gateway ({desk.runtime.container_name or desk.runtime.kind}) was {before}; starting it.",
             cause="GATEWAY_STARTING",
             next_action="Have the phone at hand: its login may ask for a second factor.",
+            evidence=_read_last_words(desk, before),
         )
     started = desk.runtime.ensure_started(on_progress=desk.show)
     _record_runtime(desk)
@@ -100,10 +103,18 @@ def gateway_up(desk: Desk, progress: Progress) -> Outcome:
     if desk.runtime.kind is GatewayRuntime.EXTERNAL:
         detail = "somebody else runs the gateway; left alone"
     elif started:
-        detail = f"{name} was {before.state} and has been started"
+        detail = f"{name} was {before} and has been started"
     else:
         detail = f"{name} is {after.state}; left alone"
     return Outcome(progress=dataclasses.replace(progress, gateway_launched=started), detail=detail)
+
+
+def _read_last_words(desk: Desk, status: GatewayStatus) -> tuple[str, ...]:
+    """What a container that failed said last, before anything is done to it."""
+    has_failed = status.state in {ContainerState.EXITED, ContainerState.DEAD} and bool(status.exit_code)
+    if desk.runtime.kind is not GatewayRuntime.DOCKER or not (has_failed or status.out_of_memory):
+        return ()
+    return desk.runtime.read_log(since=status.log_since, lines=_LAST_WORDS_LINES)
 
 
 def gateway_wait(desk: Desk, progress: Progress) -> Outcome:

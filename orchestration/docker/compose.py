@@ -1,8 +1,9 @@
 """Compose: what is said to it about one service, what its answers mean, and how a service's container is made.
 
-A container that does not run is made anew (`--force-recreate`): Compose copies a secret from the environment into a
-container only when it makes it, so one that is merely started again would keep a password that was since corrected.
-A container that runs is never given to `up` at all.
+A container that does not run is started again as it is where nothing has changed, and made anew where something has:
+that is for Compose to see. What Compose does not see is a secret: it copies one from the environment into a container
+only when it makes it, so one that is merely started again would keep a password that was since corrected. Where that
+may be so, it is made anew whatever Compose thinks (`--force-recreate`). A container that runs is never given to `up`.
 """
 
 import hashlib
@@ -96,14 +97,23 @@ def build_argv(target: ComposeTarget) -> tuple[str, ...]:
     return (*_compose(target), "build", target.service)
 
 
-def up_argv(target: ComposeTarget) -> tuple[str, ...]:
-    """Make the service's container, anew if there is one, and start it in the background."""
-    return (*_compose(target), "up", "--detach", "--no-build", "--force-recreate", "--pull", "never", target.service)
+def up_argv(target: ComposeTarget, *, recreates: bool = True) -> tuple[str, ...]:
+    """Make the service's container, or start it, in the background.
+
+    Args:
+        target: The service.
+        recreates: Whether one that is there is made anew also if nothing that Compose sees has changed.
+    """
+    return (*_compose(target), "up", "--detach", "--no-build", *_anew(recreates), "--pull", "never", target.service)
 
 
-def build_up_argv(target: ComposeTarget) -> tuple[str, ...]:
+def build_up_argv(target: ComposeTarget, *, recreates: bool = True) -> tuple[str, ...]:
     """The same, for a service that the Compose file says how to build."""
-    return (*_compose(target), "up", "--detach", "--force-recreate", target.service)
+    return (*_compose(target), "up", "--detach", *_anew(recreates), target.service)
+
+
+def _anew(recreates: bool) -> tuple[str, ...]:  # noqa: FBT001 - one word of an argument list
+    return ("--force-recreate",) if recreates else ()
 
 
 def _compose(target: ComposeTarget) -> tuple[str, ...]:
@@ -214,13 +224,15 @@ class ComposeService:
         pull_timeout_s: float,
         on_progress: Callable[[str], None],
         before_start: Callable[[], None] | None = None,
+        recreates: bool = True,
     ) -> None:
-        """Make the service's container, anew if there is one, and start it. A missing image is fetched, or built.
+        """Make the service's container and start it. A missing image is fetched, or built.
 
         Args:
             pull_timeout_s: Seconds in which the image must have been fetched or built.
             on_progress: Told what is being done.
             before_start: Called once the image is there, right before the container is made; what it raises stops that.
+            recreates: Whether one that is there is made anew in any case, or only where Compose sees a change.
 
         Raises:
             StartupFailure: It could not be made or started, with Compose's own last lines; `DOCKER_UNAVAILABLE`.
@@ -235,12 +247,23 @@ class ComposeService:
         if before_start is not None:
             before_start()
         on_progress(f"starting service {self._target.service}")
-        argv = build_up_argv(self._target) if image.is_built else up_argv(self._target)
+        argv = (build_up_argv if image.is_built else up_argv)(self._target, recreates=recreates)
         result = self._run(argv, timeout_s=pull_timeout_s if image.is_built else CHANGE_TIMEOUT_S)
         if not result.ok:
             raise self._build_failure(
                 "`docker compose up` failed", self._docker.clean_lines(result.output, last=_EVIDENCE_LINES)
             )
+
+    def read_config(self) -> str:
+        """The Compose files merged, as JSON; empty where they cannot be read. Changes nothing.
+
+        Raises:
+            StartupFailure: `DOCKER_UNAVAILABLE`.
+        """
+        if not self._target.files:
+            return ""
+        result = self._run(config_argv(self._target), timeout_s=_READ_TIMEOUT_S)
+        return result.stdout if result.ok else ""
 
     def _read_image(self) -> ServiceImage:
         result = self._run(config_argv(self._target), timeout_s=_READ_TIMEOUT_S)

@@ -4,7 +4,9 @@ A container is looked up by its exact name or by Compose's labels, never by a `n
 expression and finds `ibkr-gateway-monitor` too.
 """
 
+import io
 import re
+import tarfile
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -118,9 +120,27 @@ def events_argv(name: str, *, since_s: int) -> tuple[str, ...]:
     return (*argv, "--format", "{{.Action}}")
 
 
+def copy_out_argv(container_id: str, path: str) -> tuple[str, ...]:
+    """One file of a container, running or not, as a tar archive on standard output."""
+    return ("docker", "container", "cp", f"{container_id}:{path}", "-")
+
+
 def image_exists_argv(image: str) -> tuple[str, ...]:
     """Ends with 0 if the engine has this image."""
     return ("docker", "image", "inspect", "--format", "{{.Id}}", image)
+
+
+def parse_copied_file(text: str) -> str | None:
+    """The content of the one file in an archive that `copy_out_argv` printed; None where there is none, or no text."""
+    if "\ufffd" in text:  # the door decodes as UTF-8, and this is what it puts for anything else
+        return None
+    try:
+        with tarfile.open(fileobj=io.BytesIO(text.encode()), mode="r:") as archive:
+            member = archive.next()
+            file = archive.extractfile(member) if member is not None and member.isfile() else None
+            return None if file is None else file.read().decode()
+    except (tarfile.TarError, UnicodeError, OSError):
+        return None
 
 
 def render_instant(instant: datetime) -> str:

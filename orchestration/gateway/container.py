@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -47,6 +47,8 @@ class GatewayStatus:
         compose_service: Its service there.
         inner_ports: Each of the host's ports that lead into it, and the port inside that it leads to.
         networks: The Docker networks that it is in.
+        environ: The environment that it was made with. It may hold secrets: never shown.
+        memory_limit_bytes: Its memory limit; 0 where it has none.
         is_simulated: Whether it is the built-in simulator.
     """
 
@@ -66,6 +68,8 @@ class GatewayStatus:
     compose_service: str = ""
     inner_ports: tuple[tuple[int, int], ...] = ()
     networks: tuple[str, ...] = ()
+    environ: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    memory_limit_bytes: int = 0
     is_simulated: bool = False
 
     @property
@@ -142,8 +146,15 @@ def _parse_container(raw: Mapping[str, Any]) -> GatewayStatus:
         compose_service=labels.get(SERVICE_LABEL, ""),
         inner_ports=_parse_ports((raw.get("HostConfig") or {}).get("PortBindings") or {}),
         networks=tuple(sorted((raw.get("NetworkSettings") or {}).get("Networks") or ())),
+        environ=tuple(_split_pair(one) for one in config.get("Env") or ()),
+        memory_limit_bytes=int((raw.get("HostConfig") or {}).get("Memory") or 0),
         is_simulated=labels.get(SIMULATED_LABEL, "").lower() in {"yes", "true", "1"},
     )
+
+
+def _split_pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value
 
 
 def _parse_health(health: Mapping[str, Any]) -> Health:

@@ -1,5 +1,6 @@
 """The gateway in a container, through Docker's own command line."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -18,18 +19,24 @@ from orchestration.docker.compose import (
 from orchestration.docker.container import ContainerState
 from orchestration.docker.engine import EngineProbe
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway import compose
+from orchestration.gateway import compose, drift
 from orchestration.gateway.container import MISSING, GatewayStatus, parse_inspect
+from orchestration.gateway.drift import Drift
 from orchestration.gateway.record import GatewayRecord
+from orchestration.logs import prune_logs
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands, Following
+from orchestration.system.files import write_atomic
 
 _STOP_GRACE_S = 30.0  # the gateway saves its settings on the way out
 _KILL_MARGIN_S = 30.0  # what the engine may need after the grace time
 _LOOK_BACK_S = 5
 _KILLED_EXIT_CODE = 137
 _EVIDENCE_LINES = 15
+_KEPT_LINES = 1000
+_SHIPPED_DIR = Path("docker", "gateway")
+KEPT_LOG_PREFIX = "container"
 
 
 class StartAction(StrEnum):
@@ -225,10 +232,12 @@ class DockerRuntime:
         match action:
             case StartAction.UP:
                 self._remove_leftovers(status)
-                self._up(on_progress)
+                self._up(status, on_progress)
             case StartAction.REMOVE_AND_UP:
+                kept = self._keep_log(status)
                 self._change(container.remove_argv(status.id))
-                self._up(on_progress)
+                self._make(on_progress, recreates=True)
+                _tell_kept(kept, on_progress)
             case StartAction.UNPAUSE:
                 self._change(container.unpause_argv(status.id))
             case _:
@@ -247,17 +256,93 @@ class DockerRuntime:
                 # One that runs is refused, and left for Compose to judge.
                 self._docker.change(container.remove_stopped_argv(container_id))
 
-    def _up(self, on_progress: Callable[[str], None]) -> None:
+    def _up(self, status: GatewayStatus, on_progress: Callable[[str], None]) -> None:
+        """Make it, or start the one that is there; what that one has said last is kept before it may be replaced."""
+        kept = self._keep_log(status)
+        self._make(on_progress, recreates=status.state is ContainerState.MISSING or self._has_other_login(status))
+        if kept is not None and self.probe().id == status.id:
+            with contextlib.suppress(OSError):
+                kept.unlink()  # the container has its log still
+        else:
+            _tell_kept(kept, on_progress)
+
+    def _make(self, on_progress: Callable[[str], None], *, recreates: bool) -> None:
+        on_progress(f"starting container {self.container_name}")
+        self._compose().up(
+            pull_timeout_s=self._settings.docker_pull_timeout_s, on_progress=on_progress, recreates=recreates
+        )
+
+    def _has_other_login(self, status: GatewayStatus) -> bool:
+        """Whether a container has, or may have, another password than it would get now: Compose does not see that."""
+        wanted = self._settings.tws_password
+        if wanted is None:
+            return drift.PASSWORD_FILE in dict(status.environ)
+        return self._read_password(status) != wanted.reveal()
+
+    def _compose(self) -> ComposeService:
         target = ComposeTarget(
             files=find_compose_files(self._compose_dir), project=self._project, service=self._service
         )
-        on_progress(f"starting container {self.container_name}")
-        ComposeService(
+        return ComposeService(
             self._docker,
             target,
             environ=compose.build_compose_environ(self._settings),
             known=dataclasses.replace(compose.build_known(self._settings, target.files), directory=self._compose_dir),
-        ).up(pull_timeout_s=self._settings.docker_pull_timeout_s, on_progress=on_progress)
+        )
+
+    def _keep_log(self, status: GatewayStatus) -> Path | None:
+        """Write down what a container that has ended said last: where it is replaced, its log goes with it.
+
+        Where that cannot be written the start goes on without.
+        """
+        if status.state not in {ContainerState.EXITED, ContainerState.DEAD}:
+            return None
+        lines = self.read_log(lines=_KEPT_LINES)
+        if not lines:
+            return None
+        path = self._settings.log_dir / f"{KEPT_LOG_PREFIX}_{self._clock.now().astimezone():%Y%m%d_%H%M%S}.log"
+        head = f"the last lines of container {status.name} ({status.id[:12]}, {status}), before it was replaced"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, "\n".join((head, *lines, "")).encode(errors="backslashreplace"))
+        except OSError:
+            return None
+        prune_logs(self._settings.log_dir, prefix=KEPT_LOG_PREFIX, keep=self._settings.log_keep, spare=[path])
+        return path
+
+    def find_drift(self, status: GatewayStatus) -> tuple[Drift, ...]:
+        """See `Runtime.find_drift`."""
+        if status.state in {ContainerState.MISSING, ContainerState.UNKNOWN}:
+            return ()
+        return drift.find_drift(status, self._build_wanted(status), password=self._read_password(status))
+
+    def _build_wanted(self, status: GatewayStatus) -> drift.Wanted:
+        """What it would be made with now; one that this project did not make is measured by what somebody has set."""
+        settings = self._settings
+        if status.compose_project != self._project:
+            names = frozenset(row.name for row in settings.sources if row.source != "default")
+            return drift.build_wanted(settings, names=names)
+        if self._compose_dir != settings.project_dir / _SHIPPED_DIR:
+            with contextlib.suppress(StartupFailure):
+                wanted = drift.parse_wanted(self._compose().read_config(), self._service, settings)
+                if wanted is not None:
+                    return wanted
+        return drift.build_wanted(settings)
+
+    def _read_password(self, status: GatewayStatus) -> str | None:
+        """The broker's password that a container has; None where it cannot be read. Never shown or written down."""
+        environ = dict(status.environ)
+        if environ.get(drift.PASSWORD):
+            return environ[drift.PASSWORD]
+        path = environ.get(drift.PASSWORD_FILE)
+        if not path:
+            return None
+        try:
+            copied = self._docker.look(container.copy_out_argv(status.id, path))
+        except StartupFailure:
+            return None
+        content = container.parse_copied_file(copied.stdout) if copied.ok else None
+        return None if content is None else content.rstrip("\r\n")
 
     def _restart(self, status: GatewayStatus) -> None:
         argv = container.restart_argv(status.id, timeout_s=_STOP_GRACE_S)
@@ -272,6 +357,11 @@ class DockerRuntime:
                 evidence=lines,
                 next_action=advise_on_failure(lines, compose.build_known(self._settings, ())),
             )
+
+
+def _tell_kept(kept: Path | None, on_progress: Callable[[str], None]) -> None:
+    if kept is not None:
+        on_progress(f"the last lines of the container before this one are in {kept}")
 
 
 def _no_progress(text: str) -> None:

@@ -8,6 +8,7 @@ from orchestration.docker.engine import EngineProbe
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.acts import NO_ACTS, GatewayActs, GatewayUser, Left, Spared, StopReason
 from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.drift import Drift
 from orchestration.gateway.record import GatewayRecord
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.commands import Following
@@ -51,6 +52,11 @@ class ExternalRuntime:
     def probe(self) -> GatewayStatus:
         """Unknown, always."""
         return GatewayStatus(state=ContainerState.UNKNOWN)
+
+    def find_drift(self, status: GatewayStatus) -> tuple[Drift, ...]:
+        """Nothing: what it was made with is not known here."""
+        del status
+        return ()
 
     def ensure_started(self, *, on_progress: Callable[[str], None]) -> bool:
         """Start nothing."""

@@ -12,6 +12,7 @@ from typing import Protocol
 from orchestration.docker.engine import EngineProbe
 from orchestration.gateway.acts import GatewayActs, GatewayUser, Left, Spared, StopReason
 from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.drift import Drift
 from orchestration.gateway.ledger import GatewayLedger, name_container, name_port
 from orchestration.gateway.record import GatewayRecord
 from orchestration.settings import GatewayRuntime, Settings
@@ -74,6 +75,10 @@ class OwnRuntime(Protocol):
         Raises:
             StartupFailure: `DOCKER_UNAVAILABLE`: the engine does not answer. Looking again may help.
         """
+        ...
+
+    def find_drift(self, status: GatewayStatus) -> tuple[Drift, ...]:
+        """Settings that differ from what the gateway was made with; nothing where that cannot be told."""
         ...
 
     def ensure_started(self, *, on_progress: OnText) -> bool:

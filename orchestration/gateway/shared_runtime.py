@@ -54,6 +54,7 @@ class SharedRuntime:
         self.probe_engine = own.probe_engine
         self.wait_for_engine = own.wait_for_engine
         self.probe = own.probe
+        self.find_drift = own.find_drift
         self.read_log = own.read_log
         self.follow_log = own.follow_log
         self.watch = own.watch

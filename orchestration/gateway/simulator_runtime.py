@@ -11,6 +11,7 @@ from orchestration.docker.container import ContainerState
 from orchestration.docker.engine import EngineProbe
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.drift import Drift
 from orchestration.gateway.external_runtime import NothingToFollow
 from orchestration.gateway.ledger import GatewayLedger
 from orchestration.gateway.record import GatewayRecord, read_record, write_record
@@ -111,6 +112,11 @@ class SimulatorRuntime:
             inner_ports=((record.port, record.port),),
             is_simulated=True,
         )
+
+    def find_drift(self, status: GatewayStatus) -> tuple[Drift, ...]:
+        """Nothing: it is made for a run, and has no account to lose."""
+        del status
+        return ()
 
     def ensure_started(self, *, on_progress: Callable[[str], None]) -> bool:
         """See `Runtime.ensure_started`."""

@@ -10,6 +10,7 @@ from orchestration.errors import StartupFailure
 from orchestration.gateway.acts import NO_ACTS, GatewayActs, GatewayUser, Left, Spared, StopReason
 from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe
 from orchestration.gateway.container import GatewayStatus, Health
+from orchestration.gateway.drift import Drift
 from orchestration.gateway.eyes import Now
 from orchestration.gateway.record import GatewayRecord
 from orchestration.settings import GatewayRuntime
@@ -68,6 +69,7 @@ class FakeRuntime:
     stop_failure: StartupFailure | None = None
     stop_reasons: list[StopReason] = field(default_factory=list)
     users: tuple[GatewayUser, ...] = ()
+    drift: tuple[Drift, ...] = ()
     acts: GatewayActs = NO_ACTS
     spared: Spared | None = None
     followings: list[FakeFollowing] = field(default_factory=list)
@@ -112,6 +114,10 @@ class FakeRuntime:
         if isinstance(self.status, StartupFailure):
             raise self.status
         return self.status
+
+    def find_drift(self, status: GatewayStatus) -> tuple[Drift, ...]:
+        del status
+        return self.drift
 
     def ensure_started(self, *, on_progress: Callable[[str], None]) -> bool:
         on_progress("fake")

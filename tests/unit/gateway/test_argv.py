@@ -32,10 +32,12 @@ ARGV = {
     "events": container.events_argv("ibkr-gateway", since_s=5),
     "remove stopped": container.remove_stopped_argv("c0ffee"),
     "wait": container.wait_argv("c0ffee"),
+    "copy out": container.copy_out_argv("c0ffee", "/run/secrets/tws_password"),
     "image": container.image_exists_argv("ghcr.io/gnzsnz/ib-gateway:stable"),
     "compose config": compose.config_argv(TARGET),
     "compose pull": compose.pull_argv(TARGET),
     "compose up": compose.up_argv(TARGET),
+    "compose up unchanged": compose.up_argv(TARGET, recreates=False),
     "compose up and build": compose.build_up_argv(TARGET),
     "simulator": ("PYTHON", *build_simulator_argv(SIMULATED, marker=Path("/srv/simulator_started"))[1:]),
 }

@@ -1,6 +1,8 @@
 """What the Docker runtime does in each state of the container, without an engine."""
 
+import io
 import json
+import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,8 @@ import pytest
 from orchestration.docker import compose, container, engine
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway import drift
+from orchestration.gateway.compose import build_compose_environ
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.docker_runtime import (
     DockerRuntime,
@@ -126,7 +130,12 @@ class Desk:
         (self.folder / "compose.yml").touch()
         self.target = compose.ComposeTarget(files=(self.folder / "compose.yml",), project=NAME, service="gateway")
         self.settings = Settings.from_environ(
-            {"DOCKER_COMPOSE_DIR": str(self.folder), "TWS_USERID": "ann", "TWS_PASSWORD": PASSWORD}
+            {
+                "DOCKER_COMPOSE_DIR": str(self.folder),
+                "LOG_DIR": str(self.folder / "logs"),
+                "TWS_USERID": "ann",
+                "TWS_PASSWORD": PASSWORD,
+            }
         )
         self.runtime = DockerRuntime(self.settings, commands=self.commands, clock=self.clock)
 
@@ -148,6 +157,14 @@ class Desk:
         self.commands.expect(compose.config_argv(self.target), stdout=described)
         self.commands.expect(container.image_exists_argv(IMAGE), image, stdout="sha256:1")
         self.commands.expect(compose.up_argv(self.target), up)
+
+    def expect_last_log(self, *lines: str) -> None:
+        argv = container.logs_argv(NAME, lines=1000, timestamps=True)
+        stamped = "".join(f"2026-11-21T03:00:0{number}.5Z {line}\n" for number, line in enumerate(lines))
+        self.commands.expect(argv, stdout=stamped)
+
+    def kept_logs(self) -> list[str]:
+        return [path.read_text(encoding="utf-8") for path in self.settings.log_dir.glob("container_*.log")]
 
     def start(self) -> bool:
         return self.runtime.ensure_started(on_progress=self.progress.append)
@@ -180,6 +197,7 @@ def test_a_container_that_runs_is_only_looked_at(desk: Desk, state: str) -> None
 @pytest.mark.parametrize("state", [None, "created", "exited"])
 def test_a_container_that_does_not_run_is_made_by_compose(desk: Desk, state: str | None) -> None:
     desk.expect_states(state, "running")
+    desk.expect_last_log()
     desk.expect_compose()
     assert desk.start()
     assert desk.ran(compose.up_argv(desk.target))
@@ -188,8 +206,156 @@ def test_a_container_that_does_not_run_is_made_by_compose(desk: Desk, state: str
     assert not any(PASSWORD in word for call in desk.commands.calls for word in call)
 
 
+def made_with(password: str | None = PASSWORD, **changes: str) -> dict[str, Any]:
+    """What the shipped Compose file makes of the settings, with these changes."""
+    environ = build_compose_environ(Settings.from_environ({"TWS_USERID": "ann"}))
+    names = {name: environ[name] for name in drift.IN_ENVIRONMENT} | changes
+    secret = {} if password is None else {"TWS_PASSWORD_FILE": "/run/secrets/tws_password"}
+    labels = {"com.docker.compose.project": NAME, "com.docker.compose.service": "gateway"}
+    return {
+        "Config": {
+            "Image": IMAGE,
+            "Labels": labels,
+            "Env": [f"{name}={value}" for name, value in (names | secret).items()],
+        },
+        "HostConfig": {
+            "Memory": 2 * 1024**3,
+            "PortBindings": {"4004/tcp": [{"HostIp": "127.0.0.1", "HostPort": "4002"}]},
+        },
+    }
+
+
+def archive(content: str) -> str:
+    """What `docker cp` prints for a file."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        member = tarfile.TarInfo("tws_password")
+        member.size = len(content.encode())
+        tar.addfile(member, io.BytesIO(content.encode()))
+    return packed.getvalue().decode()
+
+
+SECRET = container.copy_out_argv("f7ee363fb71b", "/run/secrets/tws_password")
+
+
+@pytest.mark.parametrize("state", ["created", "exited"])
+@pytest.mark.parametrize(
+    ("content", "recreates"),
+    [(PASSWORD, False), (PASSWORD + "\n", False), ("mistyped", True), ("", True), (None, True)],
+)
+def test_one_that_has_ended_is_made_anew_only_where_something_has_changed(
+    desk: Desk, state: str, content: str | None, *, recreates: bool
+) -> None:
+    desk.expect_states(state, "running", "running", **made_with())
+    desk.expect_last_log("IBC: Login has completed", f"java.lang.OutOfMemoryError {PASSWORD}")
+    desk.expect_compose()
+    desk.commands.expect(compose.up_argv(desk.target, recreates=False))
+    copied = failing(SECRET, "Could not find the file") if content is None else None
+    desk.commands.expect(SECRET, copied, stdout=archive(content or ""))
+    assert desk.start()
+    assert desk.ran(compose.up_argv(desk.target, recreates=recreates))
+    assert not desk.ran(compose.up_argv(desk.target, recreates=not recreates))
+    assert desk.kept_logs() == [], "it is the same container, and has its log"
+
+
+def test_what_one_that_is_made_anew_has_said_last_is_kept_without_secrets(desk: Desk) -> None:
+    desk.expect_states("exited", **made_with())
+    desk.expect_states("running", "running", **made_with() | {"Id": "0" * 64})
+    desk.expect_last_log("IBC: Login has completed", f"java.lang.OutOfMemoryError {PASSWORD}")
+    desk.expect_compose()
+    desk.commands.expect(SECRET, stdout=archive("mistyped"))
+    assert desk.start()
+    (kept,) = desk.kept_logs()
+    assert kept.splitlines()[1:] == ["IBC: Login has completed", "java.lang.OutOfMemoryError ********"]
+    assert any("container_" in line for line in desk.progress)
+
+
+def found_drift(desk: Desk, **changes: Any) -> list[str]:  # noqa: ANN401 - a JSON document's fields
+    desk.expect_states("running", **changes)
+    return [str(one) for one in desk.runtime.find_drift(desk.runtime.probe())]
+
+
+def _shipped(desk: Desk, **environ: str) -> Desk:
+    desk.settings = Settings.from_environ({"TWS_USERID": "ann", "TWS_PASSWORD": PASSWORD, **environ})
+    desk.runtime = DockerRuntime(desk.settings, commands=desk.commands, clock=desk.clock)
+    return desk
+
+
+@pytest.mark.parametrize(
+    ("environ", "names"),
+    [
+        ({}, []),
+        ({"READ_ONLY_API": "yes"}, ["READ_ONLY_API"]),
+        ({"READ_ONLY_API": "false"}, []),
+        ({"TIME_ZONE": "Europe/Zurich", "AUTO_RESTART_TIME": "10:00 PM"}, ["TIME_ZONE", "AUTO_RESTART_TIME"]),
+        ({"TWOFA_TIMEOUT_ACTION": "exit"}, ["TWOFA_TIMEOUT_ACTION"]),
+        ({"TRADING_MODE": "live", "ALLOW_LIVE_TRADING": "yes", "GATEWAY_ACCOUNT": "U1"}, ["TRADING_MODE"]),
+        ({"GATEWAY_PORT": "4010"}, ["GATEWAY_PORT"]),
+        ({"GATEWAY_MEMORY_LIMIT": "3g"}, ["GATEWAY_MEMORY_LIMIT"]),
+        ({"GATEWAY_MEMORY_LIMIT": "2048m"}, []),
+        ({"GATEWAY_IMAGE": "ghcr.io/gnzsnz/ib-gateway:10.37"}, ["GATEWAY_IMAGE"]),
+        ({"TWS_USERID": "bob"}, ["TWS_USERID"]),
+        ({"TWS_PASSWORD": "corrected"}, ["TWS_PASSWORD"]),
+    ],
+)
+def test_each_setting_that_differs_from_what_the_container_was_made_with_is_named(
+    desk: Desk, environ: dict[str, str], names: list[str]
+) -> None:
+    _shipped(desk, **environ)
+    desk.commands.expect(SECRET, stdout=archive(PASSWORD))
+    found = found_drift(desk, **made_with())
+    if "TRADING_MODE" in environ:  # whose port is another one
+        names = [*names, "GATEWAY_PORT"]
+    assert [one.split()[0] for one in found] == names
+    shown = " ".join(found)
+    for secret in (PASSWORD, "corrected", "bob", "ann"):
+        assert secret not in shown.split()
+
+
+def test_a_default_is_no_drift_of_a_container_that_somebody_else_made(desk: Desk) -> None:
+    foreign = made_with(password=None, READ_ONLY_API="yes", TIME_ZONE="Europe/Zurich")
+    foreign["Config"]["Labels"] = {}
+    assert found_drift(_shipped(desk), **foreign) == []
+    found = found_drift(_shipped(desk, READ_ONLY_API="no"), **foreign)
+    assert found == ["READ_ONLY_API is no, and the container has yes"]
+
+
+def test_an_operators_own_compose_file_says_what_would_be_made(desk: Desk) -> None:
+    described = {
+        "services": {
+            "gateway": {
+                "image": IMAGE,
+                "environment": {"READ_ONLY_API": "yes", "TIME_ZONE": "Europe/Zurich", "TWS_PASSWORD": PASSWORD},
+                "ports": [{"published": "4002", "target": 4004}],
+            }
+        }
+    }
+    desk.commands.expect(compose.config_argv(desk.target), stdout=json.dumps(described))
+    as_made = made_with(password=None, READ_ONLY_API="no", TIME_ZONE="Europe/Zurich", TWS_PASSWORD="old")  # noqa: S106 - planted
+    assert found_drift(desk, **as_made) == ["READ_ONLY_API is yes, and the container has no", "TWS_PASSWORD differs"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "state", "is_read_only"),
+    [
+        (["READ_ONLY_API=yes"], "running", True),
+        (["READ_ONLY_API=TRUE"], "running", True),
+        (["READ_ONLY_API=no"], "running", False),
+        (["READ_ONLY_API="], "running", None),
+        ([], "running", None),
+        (["READ_ONLY_API=yes"], None, None),
+    ],
+)
+def test_whether_it_refuses_orders_is_read_from_the_container(
+    desk: Desk, environ: list[str], state: str | None, *, is_read_only: bool | None
+) -> None:
+    desk.expect_states(state, Config={"Image": "x", "Labels": {}, "Env": environ})
+    assert drift.read_read_only(desk.runtime.probe()) is is_read_only
+
+
 def test_what_an_interrupted_recreation_left_behind_is_removed_first(desk: Desk) -> None:
     desk.expect_states("exited", "running")
+    desk.expect_last_log()
     desk.commands.expect(BY_LABELS, stdout="0123456789ab\nf7ee363fb71b\n")
     desk.expect_compose()
     leftover = container.remove_stopped_argv("0123456789ab")
@@ -202,8 +368,11 @@ def test_what_an_interrupted_recreation_left_behind_is_removed_first(desk: Desk)
 def test_a_dead_container_is_removed_first(desk: Desk) -> None:
     desk.expect_states("dead", "running")
     desk.expect_compose()
+    desk.expect_last_log(f"the end of it {PASSWORD}")
     desk.commands.expect(container.remove_argv("f7ee363fb71b"))
     assert desk.start()
+    (kept,) = desk.kept_logs()
+    assert "the end of it ********" in kept
     calls = desk.commands.calls
     assert calls.index(container.remove_argv("f7ee363fb71b")) < calls.index(compose.up_argv(desk.target))
 
