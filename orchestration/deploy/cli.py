@@ -13,8 +13,7 @@ from orchestration.deploy.errors import DeployError
 from orchestration.deploy.host import Host
 from orchestration.deploy.link import Secrets
 from orchestration.deploy.show import (
-    describe_release,
-    describe_system,
+    describe_status,
     explain,
     say,
     show,
@@ -32,7 +31,6 @@ BASE = "/opt/zero-touch"
 USER = "zero-touch"
 _INV_TIMEOUT_S = 120.0
 _FOLLOW_S = 30 * 24 * 3600.0
-_RUNNING, _UNKNOWN = 0, 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,25 +108,17 @@ class Session:
             outcome.message = _count_changes(len(outcome.changes), dry_run=dry_run)
 
     def status(self, target: Target, *, as_json: bool) -> None:
-        """`fab status` for one host: the release in force, and what `inv status` there says."""
+        """`fab status` for one host: the release in force, and what `inv status` there says, word for word."""
         self.as_json = as_json
         work = self._begin(target, "status")
         outcome = work.outcome
         with work.judged():
             work.host.connect()
             facts = work.host.look(status=True)
-            outcome.release = facts.current
-            code = facts.status["code"] if facts.status else _UNKNOWN
-            outcome.ok, outcome.result = code == _RUNNING, f"status_{code}" if facts.current else "not_deployed"
-            if not facts.current:
-                outcome.message, outcome.next_action = "nothing is deployed", f"fab -H {outcome.host} deploy"
-            elif facts.status:
-                outcome.message = "all is well" if code == _RUNNING else "; ".join(facts.status["lines"])
-                outcome.document = facts.status["document"]
-            outcome.changes = (
-                *(describe_release(one, current=facts.current) for one in facts.releases),
-                *describe_system(outcome.document),
-            )
+            said: list[str] = []
+            if facts.current and facts.status and not as_json:
+                work.host.run_inv("status", on_line=said.append, timeout_s=_INV_TIMEOUT_S)
+            describe_status(outcome, facts, said)
 
     def logs(self, target: Target, *, of: str, follow: bool, lines: int) -> None:
         """`fab logs` for one host: what `inv logs` there says."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from orchestration.deploy.checkout import Checkout
 from orchestration.deploy.errors import DeployError
 from orchestration.deploy.host import Facts
-from orchestration.deploy.ready import LEAST_FREE_BYTES_BACK, check_host
+from orchestration.deploy.ready import LEAST_FREE_BYTES_BACK, LEAST_FREE_BYTES_START, check_host
 from orchestration.deploy.release import (
     KEEP,
     Changes,
@@ -95,6 +95,7 @@ def _deploy_locked(work: Workflow, checkout: Checkout, archive: Callable[[], byt
         brings_env=env_changed,
         hold_timeout_s=options.timeout_s,
         keep=KEEP,
+        least_free_bytes=LEAST_FREE_BYTES_START,
         deploy_id=work.deploy_id,
         action="deploy",
         by=options.by,
@@ -150,6 +151,7 @@ def rollback(work: Workflow, words: str, options: Options) -> Outcome:
                 brings_env=False,
                 hold_timeout_s=options.timeout_s,
                 keep=KEEP,
+                least_free_bytes=LEAST_FREE_BYTES_BACK,
                 deploy_id=work.deploy_id,
                 action="rollback",
                 by=options.by,
@@ -180,7 +182,7 @@ def _is_new(facts: Facts, checkout: Checkout, options: Options) -> bool:
 
 
 def _describe_same(facts: Facts) -> str:
-    return f"nothing new to deploy: {facts.current} runs, and all is well"
+    return f"nothing new to deploy: {facts.current} is in force. {facts.describe_system()}".rstrip()
 
 
 def _describe_plan(facts: Facts, checkout: Checkout, changes: Changes, *, has_new_env: bool) -> str:

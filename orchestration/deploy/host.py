@@ -13,6 +13,7 @@ from typing import Any
 from orchestration.deploy import on_host
 from orchestration.deploy.connection import Held, Remote
 from orchestration.deploy.errors import DeployError
+from orchestration.deploy.on_host.service import ACTIVATION_UNIT, GOOD_CODES
 from orchestration.deploy.release import Release
 
 # Reads one JSON document, from the file that is named or, so many bytes of it, from the input; what follows in the
@@ -98,6 +99,8 @@ kill "$watch" 2>/dev/null
 exit "$code"
 """
 _NOT_RUN = {126, 127}
+_UNSUPERVISED = "unsupervised"  # what `inv status` calls it
+_RESTARTING = "auto-restart"  # what systemd calls it
 _LOCKED = "locked"
 _SHORT_S = 120.0
 _UPLOAD_S = 900.0
@@ -128,6 +131,7 @@ class Facts:
         activation: Whether a release is being put in force right now.
         hold: Who holds the system down, or empty.
         status: What `inv status` says, where it was asked.
+        available_memory_bytes: Memory that programs can still have; None if unknown.
     """
 
     python: str
@@ -145,11 +149,27 @@ class Facts:
     activation: bool
     hold: Mapping[str, Any]
     status: Mapping[str, Any] | None
+    available_memory_bytes: int | None = None
 
     @property
     def is_good(self) -> bool:
-        """Whether the system runs and all is well."""
-        return self.status is not None and self.status.get("code") == 0
+        """Whether the system runs, or stands by, and all it needs is well."""
+        return self.status is not None and self.status.get("code") in GOOD_CODES
+
+    def describe_system(self) -> str:
+        """What `inv status` says in its own words, and what must not be overlooked beside it; empty if unknown."""
+        under_way = f"An activation is under way there ({ACTIVATION_UNIT})." if self.activation else ""
+        if self.status is None:
+            return under_way
+        document = self.status.get("document") or {}
+        said = document.get("message") or "; ".join(self.status.get("lines") or ())
+        notes = [said or f"`inv status` ended with {self.status.get('code')}."]
+        bot, state = document.get("bot") or {}, str((document.get("service") or {}).get("state") or "")
+        if bot.get("running") and bot.get("supervised") is False and _UNSUPERVISED not in said:
+            notes.append(f"The bot is {_UNSUPERVISED}: nothing watches it.")
+        if _RESTARTING in state and _RESTARTING not in said:
+            notes.append(f"The boot service is {state}.")
+        return " ".join([*notes, *([under_way] if under_way else [])])
 
     @property
     def release(self) -> Release | None:

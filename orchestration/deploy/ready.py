@@ -2,9 +2,11 @@
 
 from orchestration.deploy.errors import DeployError
 from orchestration.deploy.host import Facts, Host
+from orchestration.deploy.on_host.room import LEAST_MEMORY_BYTES
 
 _OLDEST_PYTHON = (3, 11)
 _LEAST_FREE_BYTES = 1024**3  # an environment is some 150 MB, and a log must still be written afterwards
+LEAST_FREE_BYTES_START = 64 * 1024**2  # everything is made; a start writes logs, journal and records
 LEAST_FREE_BYTES_BACK = 16 * 1024**2  # going back makes nothing new: a unit, a link, and then the system's own logs
 
 
@@ -24,6 +26,9 @@ def check_host(facts: Facts, host: Host, *, brings_env: bool, least_free: int = 
     lacks = list(provisioned)
     if facts.free_bytes < least_free:
         lacks.append(f"only {facts.free_bytes // 1024**2} MiB of disk are free: make room (`df -h`, `du -xh`) there")
+    if facts.available_memory_bytes is not None and facts.available_memory_bytes < LEAST_MEMORY_BYTES:
+        available = facts.available_memory_bytes // 1024**2
+        lacks.append(f"only {available} MiB of memory are available: end something there (`free -m`, `top`)")
     if facts.env_mode is None and not brings_env:
         lacks.append("there are no settings yet: give --env-file (a .env for that host)")
     if facts.env_mode is not None and facts.env_mode & 0o077:

@@ -1,10 +1,9 @@
 """What people see of a command on hosts: its steps as they end, a table for each host, one for all of them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from orchestration import console
-from orchestration.bot.record import name_bot
+from orchestration.deploy.host import Facts
 from orchestration.deploy.release import Release
 from orchestration.deploy.workflow import Outcome, Step
 
@@ -20,24 +19,24 @@ def describe_release(release: Release, *, current: str) -> str:
     return f"{'*' if release.name == current else ' '} {release.name} ({state})"
 
 
-def describe_system(document: Mapping[str, Any] | None) -> tuple[str, ...]:
-    """What `inv status --json` of a host says, in a few lines; nothing for what an older release does not tell."""
-    if not document:
-        return ()
-    gateway, plan = document.get("gateway") or {}, document.get("gameplan") or {}
-    bot, service = document.get("bot") or {}, document.get("service") or {}
-    simulated = "SIMULATED, " if gateway.get("simulated") else ""
-    accounts = ", ".join(gateway.get("accounts") or ()) or "no account seen"
-    api, up_s = gateway.get("api") or "not asked", bot.get("uptime_s")
-    who = name_bot(bot.get("pid") or 0, bot.get("container") or "")
-    rows = (
-        ("gateway", f"{simulated}{gateway.get('state')}, API {api}, {accounts}" if gateway else ""),
-        ("gameplan", f"strategy {plan.get('strategy')} of {plan.get('date')}" if plan.get("strategy") else ""),
-        ("bot", f"{who}, up {console.describe_duration(up_s)}" if bot.get("running") else "not running"),
-        ("service", f"{service.get('name')}, {service.get('state')}" if service else ""),
-        *(("problem", str(problem)) for problem in document.get("problems") or ()),
-    )
-    return tuple(f"  {name:<9} {text}" for name, text in rows if text)
+def describe_status(outcome: Outcome, facts: Facts, said: Sequence[str]) -> None:
+    """Make what a look at a host found the outcome of `fab status`. Nothing that `inv status` there says is left out.
+
+    Args:
+        outcome: Filled in: as good as `inv status` says it is.
+        facts: What was found.
+        said: The lines of `inv status`; empty where only its document is wanted.
+    """
+    outcome.release = facts.current
+    rows = tuple(describe_release(one, current=facts.current) for one in facts.releases)
+    if not facts.current or facts.status is None:
+        outcome.result, outcome.message = "not_deployed", facts.describe_system() or "nothing is deployed"
+        outcome.next_action = "" if facts.activation else f"fab -H {outcome.host} deploy"
+        outcome.changes = rows
+        return
+    outcome.ok, outcome.result = facts.is_good, f"status_{facts.status['code']}"
+    outcome.document, outcome.message = facts.status["document"], facts.describe_system()
+    outcome.changes = (*rows, *(f"  {line}" for line in said))
 
 
 def tell(host: str) -> Callable[[Step], None]:

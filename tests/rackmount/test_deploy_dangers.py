@@ -161,3 +161,123 @@ def test_a_shell_that_talks_at_the_log_in_is_no_obstacle(running: Site) -> None:
         host.run("sed -i '/^echo welcome$/d' /home/trader/.bashrc")
     assert running.release_of(running.bots()[0]) == running.current()
     assert host.run(["stat", "-c", "%U", f"{BASE}/current/tasks.py"]).out.strip() == SERVICE_USER
+
+
+def test_an_instance_of_another_name_comes_up_at_its_first_deploy(running: Site) -> None:
+    bots = running.bots()
+    base = "--base=/opt/third"
+    running.write_env(INSTANCE="third", GATEWAY_RUNTIME="simulator", GATEWAY_PORT=4102)
+    try:
+        assert running.fab("provision", "--json", base).code == 0
+        ended = running.deploy(base, f"--env-file={running.env_file}")
+        assert (ended.code, ended.only["result"]) == (0, "deployed"), str(ended)
+        for folder in ("state/third", "logs/third"):
+            shown = running.host.run(["stat", "-c", "%a %U", f"/opt/third/shared/{folder}"]).out.strip()
+            assert shown == f"700 {SERVICE_USER}"
+        assert len(running.bots()) == len(bots) + 1
+    finally:
+        running.host.run("systemctl disable --now zero-touch-startup-third; rm -rf /opt/third", check=False)
+    assert running.bots() == bots
+
+
+def keep(site: Site, *words: str) -> dict[str, Any]:
+    """Deploy what must be found bad while the old system runs on, untouched."""
+    bots, release, settings = site.bots(), site.current(), site.host.read(f"{BASE}/shared/.env")
+    ended = site.deploy(*words)
+    assert (ended.code, ended.only["result"]) == (1, "kept"), str(ended)
+    assert (site.bots(), site.current(), site.host.read(f"{BASE}/shared/.env")) == (bots, release, settings)
+    return ended.only
+
+
+@pytest.mark.parametrize(
+    ("program", "cause"),
+    [
+        ("def main(:\n", "SyntaxError"),
+        ("import no_such_module_at_all\n", "No module named 'no_such_module_at_all'"),
+        ("print(no_such_name)\n", "NameError"),
+    ],
+)
+def test_a_bot_that_cannot_start_is_found_before_the_old_one_is_stopped(
+    running: Site, program: str, cause: str
+) -> None:
+    running.host.run(["mkdir", "-p", "/srv/bot"])
+    running.host.write("/srv/bot/bot.py", program)
+    running.write_env(BOT_WORKDIR="/srv/bot", BOT_COMMAND="/usr/bin/python3 bot.py")
+    kept = keep(running, f"--env-file={running.env_file}")
+    assert "the bot's program does not start" in kept["message"]
+    assert cause in "\n".join(kept["evidence"])
+    running.write_env()
+
+
+# What the worst bot does: it heeds no `--help`, and trades as soon as it reaches the gateway.
+_HEEDLESS = """
+import pathlib, signal, socket, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+pathlib.Path("/tmp/started").touch()
+socket.create_connection(("127.0.0.1", 4002), timeout=5)
+pathlib.Path("traded" if "--help" not in sys.argv else "traded-in-its-trial").touch()
+while True:
+    time.sleep(1)
+"""
+
+
+def test_a_bot_that_heeds_no_help_reaches_nothing_in_its_trial(running: Site) -> None:
+    running.host.run(["install", "-d", "-o", SERVICE_USER, "/srv/heedless"])
+    running.host.write("/srv/heedless/bot.py", _HEEDLESS)
+    running.write_env(BOT_WORKDIR="/srv/heedless", BOT_COMMAND="/usr/bin/python3 bot.py")
+    try:
+        ended = running.deploy(f"--env-file={running.env_file}")
+        assert (ended.code, ended.only["result"]) == (0, "deployed"), str(ended)
+        assert running.host.run(["ls", "/srv/heedless"]).out.split() == ["bot.py", "traded"]
+    finally:
+        running.write_env()
+        ended = running.deploy(f"--env-file={running.env_file}")
+    assert ended.code == 0, str(ended)
+
+
+def test_a_disk_that_fills_up_after_the_check_stops_nothing(running: Site) -> None:
+    running.commit("the disk fills up", **{"README.md": "\nFull.\n"})
+    logs, lines, bots = f"{BASE}/shared/logs", len(running.audit()), running.bots()
+    mount = f"mount -t tmpfs -o size=1m,uid=$(id -u {SERVICE_USER}),mode=700 small {logs}"
+    try:
+        with running.deploying() as process:
+            read_until(process, lambda line: "] seal" in line)
+            running.host.run(mount)
+            _, said = process.communicate(timeout=120)
+    finally:
+        running.host.run(["umount", logs], check=False)
+    assert process.returncode == 1, said
+    assert "there is no room for a start" in said
+    assert f"MiB of disk are free for {BASE}" in said
+    assert running.audit()[lines:][0]["outcome"] == "kept"
+    assert running.bots() == bots
+
+
+def test_another_users_look_alike_is_none_of_ours(running: Site) -> None:
+    running.commit("look-alikes", **{"README.md": "\nAlike.\n"})
+    host = running.host
+    host.run(["mkdir", "-p", "/srv/alike/orchestration/bot"])
+    host.write("/srv/alike/orchestration/bot/reference.py", "import time\ntime.sleep(600)\n")
+    python = f"{BASE}/current/.venv/bin/python"
+    host.run(f"cd /srv/alike && {python} -m orchestration.bot.reference >/dev/null 2>&1 &", user=GUEST)
+    try:
+        ended = running.deploy()
+        assert (ended.code, ended.only["result"]) == (0, "deployed"), str(ended)
+    finally:
+        host.run(["pkill", "-u", GUEST, "-f", "orchestration.bot.reference"], check=False)
+
+
+def test_a_system_that_was_started_by_hand_is_left_alone(running: Site) -> None:
+    running.commit("by hand", **{"README.md": "\nBy hand.\n"})
+    inv = f"cd {BASE}/current && runuser -u {SERVICE_USER} -- .venv/bin/python -m invoke"
+    running.host.run(["systemctl", "stop", UNIT], timeout_s=120)
+    try:
+        running.host.run(f"{inv} startup", timeout_s=120)
+        kept = keep(running)
+        assert f"{UNIT} does not run" in "\n".join(kept["evidence"])
+        shown = running.fab("status")
+        assert "unsupervised: nothing watches it" in shown.out, str(shown)
+        assert "all is well" not in str(shown)
+    finally:
+        running.host.run(f"{inv} shutdown --keep-gateway; systemctl start {UNIT}", timeout_s=180)
+    running.wait_until_well()

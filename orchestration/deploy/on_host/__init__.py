@@ -7,8 +7,10 @@ a bad release must not be what goes back to a good one. `SOURCES` names the modu
 SOURCES = (
     "base",
     "service",
+    "room",
     "look",
     "prepare",
+    "bot_trial",
     "candidate",
     "boot_guard",
     "activation",

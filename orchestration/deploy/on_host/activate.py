@@ -91,6 +91,7 @@ def activate(arguments: Mapping[str, Any]) -> dict[str, Any]:
         brings_env=bool(arguments["brings_env"]),
         hold_timeout_s=float(arguments["hold_timeout_s"]),
         keep=int(arguments["keep"]),
+        least_free_bytes=int(arguments["least_free_bytes"]),
         audit_line={name: str(arguments.get(name, "")) for name in _AUDITED},
     )
     outcome = activation.perform()

@@ -1,6 +1,5 @@
 """Putting a release in force: check, switch, install, start, hold; and, if it is not good, the way back."""
 
-import json
 import os
 import sys
 import time
@@ -21,9 +20,18 @@ from orchestration.deploy.on_host.base import (
     run,
 )
 from orchestration.deploy.on_host.boot_guard import BootGuard
-from orchestration.deploy.on_host.candidate import check_candidate
+from orchestration.deploy.on_host.candidate import check_candidate, refuse_failed_install
 from orchestration.deploy.on_host.prepare import prune
-from orchestration.deploy.on_host.service import Place, inv, read_journal, read_place, read_status, read_unit
+from orchestration.deploy.on_host.room import check_room
+from orchestration.deploy.on_host.service import (
+    GOOD_CODES,
+    Place,
+    inv,
+    read_journal,
+    read_place,
+    read_status,
+    read_unit,
+)
 
 _LOOK_S = 0.5  # a look takes some 10 ms of the processor, which the start needs
 _RESTART_TIMEOUT_S = 300
@@ -43,6 +51,7 @@ class Activation:
         brings_env: Whether new settings came along, to be in force with it.
         hold_timeout_s: For how long it may take until it is good.
         keep: How many releases stay.
+        least_free_bytes: What must be free on the disks of its folders right before anything is stopped.
         audit_line: What the audit trail says of this activation, but for its outcome.
         cause: Why it was not good, and lines that show it.
         gap_s: Seconds from the order to start until all was good; None if it did not come to that.
@@ -56,6 +65,7 @@ class Activation:
     brings_env: bool
     hold_timeout_s: float
     keep: int
+    least_free_bytes: int = 64 * 1024**2
     audit_line: Mapping[str, str] = field(default_factory=dict)
     cause: RefusedError | None = None
     gap_s: float | None = None
@@ -69,6 +79,8 @@ class Activation:
             self._step("trial", lambda: self._check(release))
             if self.previous:
                 guard.stand_ready(read_place(release, self.user).unit)
+            folders = (self.layout.base, *read_place(release, self.user).folders)
+            self._step("room", lambda: check_room(folders, least_free_bytes=self.least_free_bytes))
         except (RefusedError, OSError) as error:
             self.cause = as_refusal(error)
             guard.stand_down()
@@ -138,12 +150,7 @@ class Activation:
 
     def _install(self, release: Path) -> None:
         ended = inv(release, "install", "--target=linux", "--json", timeout_s=_INSTALL_TIMEOUT_S)
-        if not ended.ok:
-            evidence: tuple[str, ...] = ended.last_lines()
-            with suppress(ValueError, KeyError, TypeError):
-                found = json.loads(ended.out)
-                evidence = (str(found["problem"]), *found.get("evidence", ()))
-            refuse("the boot service could not be installed", "fab -H HOST provision", evidence)
+        refuse_failed_install(ended)
 
     def _start(self, place: Place) -> None:
         # A deploy is a start by hand: what a boot service counted before does not keep this one from trying.
@@ -154,7 +161,7 @@ class Activation:
             refuse(f"{place.unit} cannot be started", f"systemctl status {place.unit}", ended.last_lines())
 
     def _hold(self, place: Place, *, since: str, before: str) -> None:
-        """Wait until `inv status` is 0; a start that failed, or the time-out, ends it.
+        """Wait until `inv status` says good; a start that failed, or the time-out, ends it.
 
         What the run before this one (its `InvocationID`) still shows while it is being stopped says nothing.
         """
@@ -172,7 +179,7 @@ class Activation:
                 )
             if unit.get("ActiveState") == "active":
                 status = read_status(self.layout, self.user)
-                if status["code"] == 0:
+                if status["code"] in GOOD_CODES:
                     return
                 lines = tuple(status["lines"])
             said = unit.get("StatusText", "") or said

@@ -6,10 +6,12 @@ before the bot is stopped, not after.
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from orchestration.deploy.on_host.base import Layout, RefusedError, refuse, run
+from orchestration.deploy.on_host.base import Ended, Layout, RefusedError, refuse, run
+from orchestration.deploy.on_host.bot_trial import check_bot
 from orchestration.deploy.on_host.service import PYTHON, Place, check_settings, inv, read_place, read_unit
 
 # Every module of the release but the programs among them, which would run. It shows where one cannot be loaded.
@@ -25,14 +27,15 @@ for found in pkgutil.walk_packages(orchestration.__path__, "orchestration."):
             said = [*traceback.format_list(frames[1:]), *traceback.format_exception_only(error)]
             sys.exit("".join(said) + f"while {found.name} was loaded")
 """
-# The old release runs, of course, and with other settings if some come along; `_check_unit` sees that it is ours.
-_TOLERATED = {"BOT_ALREADY_RUNNING", "ALREADY_STARTING"}
-_TOLERATED_CHECK = "instance"
+# What a preflight finds while this instance's own system runs on; see `_find_foreign`.
+_OWN_SYSTEM = {"BOT_ALREADY_RUNNING", "ALREADY_STARTING"}
+_OWN_SYSTEM_CHECK = "instance"
+_AT_WORK = {"active", "activating", "reloading", "deactivating"}
 _TIMEOUT_S = 120
 
 
 def check_candidate(layout: Layout, release: Path, user: str, *, previous: str, env_file: Path | None) -> Place:
-    """See that a release can be put in force. Changes nothing.
+    """See that a release can be put in force. Stops nothing, and changes nothing but to make folders that are missing.
 
     Args:
         layout: Where things lie.
@@ -46,8 +49,11 @@ def check_candidate(layout: Layout, release: Path, user: str, *, previous: str, 
     """
     place = check_settings(release, user, env_file=env_file)
     _check_unit(layout, place, user, previous=previous)
+    _ensure_folders(place, user)
     _check_code(release, user)
-    _check_preflight(release, user, env_file)
+    check_bot(release, user, env_file=env_file)
+    _check_preflight(place, release, user, env_file)
+    _check_install(release, env_file)
     return place
 
 
@@ -75,21 +81,84 @@ def _check_code(release: Path, user: str) -> None:
         refuse("the release's code cannot be loaded", "Correct it, commit, and deploy again.", loaded.last_lines())
 
 
-def _check_preflight(release: Path, user: str, env_file: Path | None) -> None:
+def _ensure_folders(place: Place, user: str) -> None:
+    """Make the instance's folders: the service cannot, for what is not there when it starts is read-only for it."""
+    for folder in place.folders:
+        made = run(("mkdir", "--parents", "--mode=700", folder), user=user)
+        if not made.ok:
+            refuse(
+                f"{user} cannot make the folder {folder}",
+                f"There: sudo install -d -o {user} -m 700 '{folder}'; or name another folder in the settings.",
+                made.last_lines(),
+            )
+
+
+def _check_preflight(place: Place, release: Path, user: str, env_file: Path | None) -> None:
     ended = inv(release, "preflight", "--json", user=user, env_file=env_file)
     try:
         checks = json.loads(ended.out)["checks"]
-        failed = [one for one in checks if one["status"] == "fail" and not _is_tolerated(one)]
-        lines = tuple(f"{one['name']}: {one['detail']} {one['fix'] or ''}".rstrip() for one in failed)
+        failed = [one for one in checks if one["status"] == "fail"]
+        own = [one for one in failed if one["failure"] in _OWN_SYSTEM or one["name"] == _OWN_SYSTEM_CHECK]
+        lines = [_describe(one) for one in failed if one not in own]
+        if own and (foreign := _find_foreign(place, release, user, env_file)):
+            lines += [*map(_describe, own), foreign]
     except (ValueError, KeyError, TypeError) as error:
         raise RefusedError(
             f"the release's preflight ended with {ended.code} and no result",
             next_action="Correct the code, commit, and deploy again.",
             evidence=ended.last_lines(),
         ) from error
-    if failed:
-        refuse("the release's own preflight says that it cannot start", "Mend what the lines name.", lines)
+    if lines:
+        refuse("the release's own preflight says that it cannot start", "Correct what the lines name.", tuple(lines))
 
 
-def _is_tolerated(check: Mapping[str, Any]) -> bool:
-    return check["failure"] in _TOLERATED or check["name"] == _TOLERATED_CHECK
+def _describe(check: Mapping[str, Any]) -> str:
+    return f"{check['name']}: {check['detail']} {check['fix'] or ''}".rstrip()
+
+
+def _find_foreign(place: Place, release: Path, user: str, env_file: Path | None) -> str:
+    """Why what runs is not this instance's own system, which the switch stops; empty if it is.
+
+    Its own is what its unit has started. A bot that was started by hand, or by somebody else, goes on after the unit
+    was stopped, and the release could not start.
+    """
+    unit = read_unit(place.unit)
+    if unit.get("ActiveState") not in _AT_WORK:
+        return f"{place.unit} does not run, so that is not what it has started: `inv shutdown` there first"
+    bot = json.loads(inv(release, "status", "--json", user=user, env_file=env_file).out)["bot"]
+    if bot["running"] is None:
+        return f"it is unknown whether that is what {place.unit} has started: {bot['detail']}"
+    if bot["running"] and not bot["container"] and not _is_in_unit(int(bot["pid"]), place.unit):
+        return f"process {bot['pid']} was not started by {place.unit}: `inv bot.stop` there first"
+    return ""
+
+
+def _is_in_unit(pid: int, unit: str) -> bool:
+    try:
+        groups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return True  # it has ended since
+    return any(unit in line.rpartition(":")[2].split("/") for line in groups)
+
+
+def _check_install(release: Path, env_file: Path | None) -> None:
+    """Whatever would keep the boot service from being installed is found here, and not after the switch."""
+    ended = inv(release, "install", "--target=linux", "--dry-run", "--json", env_file=env_file, timeout_s=_TIMEOUT_S)
+    refuse_failed_install(ended)
+
+
+def refuse_failed_install(ended: Ended) -> None:
+    """Hand on why `inv install --json` failed, and what it says must be done.
+
+    Raises:
+        RefusedError: It did.
+    """
+    if ended.ok:
+        return
+    problem, action, evidence = "", "", ended.last_lines()
+    with suppress(ValueError, KeyError, TypeError):
+        found = json.loads(ended.out)
+        problem, action, evidence = found["problem"], found["next_action"], tuple(found.get("evidence", ()))
+    refuse(
+        f"the boot service cannot be installed: {problem or 'see the lines'}", action or "Look at the lines.", evidence
+    )

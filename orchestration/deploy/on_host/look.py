@@ -15,6 +15,7 @@ from orchestration.deploy.on_host.base import (
     read_json,
     run,
 )
+from orchestration.deploy.on_host.room import read_available_memory
 from orchestration.deploy.on_host.service import is_activation_under_way, read_place, read_status
 
 _DOCKER_TIMEOUT_S = 20
@@ -35,6 +36,7 @@ def look(arguments: Mapping[str, Any]) -> dict[str, Any]:
         "docker": "",
         "docker_problem": "",
         "free_bytes": _read_free_bytes(layout.base),
+        "available_memory_bytes": read_available_memory(),
         "base_owner": _read_owner(layout.base),
         "current": layout.read_current(),
         "releases": read_releases(layout),

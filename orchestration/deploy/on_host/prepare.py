@@ -18,6 +18,7 @@ from orchestration.deploy.on_host.look import read_releases
 
 _UNPACK_TIMEOUT_S = 600
 _BUILD_TIMEOUT_S = 1800
+_COMPILE_TIMEOUT_S = 300
 _ENVIRONMENT_FILE = ".environment.json"
 _LINKS = {".env": "../../shared/.env", "state": "../../shared/state", "logs": "../../shared/logs"}
 
@@ -123,9 +124,16 @@ def build(arguments: Mapping[str, Any]) -> dict[str, Any]:
         write_whole(environment / _ENVIRONMENT_FILE, b"{}\n", mode=0o644)
     (release / ".venv").symlink_to(os.path.relpath(environment, release))
     shutil.rmtree(release / ".wheels", ignore_errors=True)
-    compiled = run((release / ".venv/bin/python", "-m", "compileall", "-q", "orchestration", "tasks.py"), cwd=release)
+    # All of it, the bot's too, wherever in the release it lies; links (`.venv`, `state`, `logs`) are not followed.
+    compiled = run(
+        (release / ".venv/bin/python", "-m", "compileall", "-q", "."), cwd=release, timeout_s=_COMPILE_TIMEOUT_S
+    )
     if not compiled.ok:
-        refuse("the release's code is not Python", "Correct it, commit, and deploy again.", compiled.last_lines())
+        refuse(
+            "the release has Python that cannot be compiled",
+            "Correct it, commit, and deploy again.",
+            compiled.last_lines(),
+        )
     return {"found": found is not None}
 
 

@@ -1,6 +1,7 @@
 """The host service as systemd shows it, and the system as its own `inv status` does."""
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ _PROPERTIES = (
     "UnitFileState",
     "WorkingDirectory",
 )
+GOOD_CODES = frozenset({0, 5})  # of `inv status`: the bot runs, or the host stands by
 PYTHON = ".venv/bin/python"  # a release's own
 _GATEWAY = ("GATEWAY_RUNTIME", "GATEWAY_CONTAINER_NAME", "GATEWAY_HOST", "GATEWAY_PORT", "TRADING_MODE")
 _BASE_NAME = "zero-touch-startup"
@@ -33,11 +35,13 @@ class Place:
     Attributes:
         unit: The host service's unit.
         state_dir: The state folder.
+        folders: Those that the system writes to: what the unit makes writable must be there before it starts.
         gateway: Which gateway is its own: where these differ, it is another one.
     """
 
     unit: str
     state_dir: Path
+    folders: tuple[Path, ...] = ()
     gateway: tuple[str, ...] = ()
 
 
@@ -45,7 +49,9 @@ def inv(
     release: Path, *words: str, user: str = "", env_file: Path | None = None, timeout_s: float = _INV_TIMEOUT_S
 ) -> Ended:
     """Run a release's own `inv`, with its own environment."""
-    environ = {"PYTHONUTF8": "1", **({"ENV_FILE": str(env_file)} if env_file else {})}
+    # Root leaves no byte code of its own in the user's release.
+    bare = {} if user else {"PYTHONDONTWRITEBYTECODE": "1"}
+    environ = {"PYTHONUTF8": "1", **bare, **({"ENV_FILE": str(env_file)} if env_file else {})}
     argv: tuple[str | Path, ...] = (release / PYTHON, "-m", "invoke", *words)
     return run(argv, user=user, cwd=release, environ=environ, timeout_s=timeout_s)
 
@@ -63,6 +69,7 @@ def check_settings(release: Path, user: str, *, env_file: Path | None = None) ->
         problems = tuple(str(problem) for problem in document.get("problems", ()))
         values = document["values"]
         instance, state = str(document["instance"]), Path(values["STATE_DIR"]["value"])
+        folders = tuple(dict.fromkeys(_find_folders(release, values)))
         gateway = tuple(str(values.get(name, {}).get("value")) for name in _GATEWAY)
     except (ValueError, KeyError, TypeError, AttributeError):
         document = None
@@ -75,8 +82,19 @@ def check_settings(release: Path, user: str, *, env_file: Path | None = None) ->
     return Place(
         unit=f"{_BASE_NAME}.service" if instance == "default" else f"{_BASE_NAME}-{instance}.service",
         state_dir=release / state,
+        folders=folders,
         gateway=gateway,
     )
+
+
+def _find_folders(release: Path, values: Mapping[str, Any]) -> Iterator[Path]:
+    for name in ("STATE_DIR", "LOG_DIR"):
+        yield release / values[name]["value"]
+    if values.get("EMERGENCY_GAMEPLAN_PATH", {}).get("value"):
+        yield (release / values["EMERGENCY_GAMEPLAN_PATH"]["value"]).parent
+    shared = values.get("GATEWAY_SHARED_DIR", {})
+    if shared.get("value") and shared.get("source") != "default":  # the default lies in the user's home
+        yield release / shared["value"]
 
 
 def read_place(release: Path, user: str) -> Place:

@@ -10,6 +10,7 @@ from orchestration.deploy.on_host.base import RELEASE_FILE, VERIFIED_FILE, Layou
 from orchestration.deploy.on_host.boot_guard import BootGuard, render_program, render_unit
 from orchestration.deploy.on_host.look import read_releases
 from orchestration.deploy.on_host.prepare import ensure_folders, prune
+from orchestration.deploy.on_host.room import check_room
 
 NAMES = [f"2026010{number}T000000Z_abcdef0" for number in range(1, 9)]
 
@@ -99,3 +100,11 @@ def test_a_secret_file_is_for_its_owner_alone_and_whole(tmp_path: Path) -> None:
 def test_the_release_in_force_is_read_from_the_link(layout: Layout, tmp_path: Path) -> None:
     assert layout.read_current() == NAMES[-1]
     assert Layout(tmp_path / "nowhere").read_current() == ""
+
+
+def test_a_start_without_room_is_refused_with_all_that_is_short(tmp_path: Path) -> None:
+    check_room((tmp_path, tmp_path / "not" / "there"), least_free_bytes=1)
+    with pytest.raises(RefusedError, match="there is no room for a start: only") as caught:
+        check_room((tmp_path, tmp_path / "not" / "there"), least_free_bytes=1024**6)
+    assert len(caught.value.evidence) == 1
+    assert str(tmp_path) in caught.value.evidence[0]

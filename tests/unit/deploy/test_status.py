@@ -1,0 +1,71 @@
+"""`fab status`: what `inv status` on the host says is handed on, word for word."""
+
+from typing import Any
+
+import pytest
+
+from orchestration.deploy.host import Host
+from orchestration.deploy.show import describe_status
+from orchestration.deploy.workflow import Outcome
+from tests.fakes.remote import FakeRemote
+from tests.unit.deploy.test_deploy import OLD_NAME, facts
+
+WELL = "The bot runs as process 7 on strategy A, and the gateway is ready."
+DOWN = "The bot does not run."
+
+
+def show(said: tuple[str, ...] = (), **changes: object) -> Outcome:
+    remote = FakeRemote()
+    remote.expect("look", {"result": facts(**changes)})
+    host = Host(remote=remote, base="/opt/zero-touch", user="zero-touch")
+    outcome = Outcome(host="rackmount", action="status")
+    describe_status(outcome, host.look(status=True), said)
+    return outcome
+
+
+def status(code: int, message: str, **document: Any) -> dict[str, Any]:  # noqa: ANN401 - a JSON document
+    lines = [] if code == 0 else [message]
+    return {"code": code, "document": {"message": message, **document}, "lines": lines}
+
+
+def test_every_line_of_the_hosts_own_status_is_shown() -> None:
+    outcome = show(("bot  process 7, unsupervised: nothing watches it", WELL), status=status(0, WELL))
+    assert outcome.changes[1:] == ("  bot  process 7, unsupervised: nothing watches it", f"  {WELL}")
+    assert (outcome.ok, outcome.result, outcome.message) == (True, "status_0", WELL)
+
+
+@pytest.mark.parametrize("code", [1, 3, 4])
+def test_it_is_as_bad_as_the_host_says(code: int) -> None:
+    outcome = show(status=status(code, DOWN))
+    assert (outcome.ok, outcome.result, outcome.message) == (False, f"status_{code}", DOWN)
+
+
+def test_a_host_that_stands_by_is_good() -> None:
+    assert show(status=status(5, "stands by")).ok
+
+
+def test_what_is_bad_beside_a_good_code_is_said() -> None:
+    bot = {"running": True, "supervised": False}
+    assert show(status=status(0, WELL, bot=bot)).message == f"{WELL} The bot is unsupervised: nothing watches it."
+    told = "The bot runs unsupervised."
+    assert show(status=status(0, told, bot=bot)).message == told
+    service = {"state": "activating (auto-restart)"}
+    assert show(status=status(3, DOWN, service=service)).message == (
+        f"{DOWN} The boot service is activating (auto-restart)."
+    )
+    assert show(status=status(0, WELL), activation=True).message == (
+        f"{WELL} An activation is under way there (zero-touch-activate.service)."
+    )
+
+
+def test_a_status_without_a_document_is_told_by_its_lines() -> None:
+    assert show(status={"code": 1, "document": None, "lines": ["a traceback"]}).message == "a traceback"
+    assert show(status={"code": 1, "document": None, "lines": []}).message == "`inv status` ended with 1."
+
+
+def test_nothing_deployed_is_said_with_the_command_that_deploys() -> None:
+    outcome = show(current="", releases=[], status=None)
+    assert (outcome.ok, outcome.result, outcome.next_action) == (False, "not_deployed", "fab -H rackmount deploy")
+    under_way = show(current="", releases=[], status=None, activation=True)
+    assert "activation is under way" in under_way.message
+    assert OLD_NAME not in under_way.message
