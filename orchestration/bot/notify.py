@@ -239,8 +239,16 @@ class NotifyReceiver:
             self.receive(is_from_bot=lambda _sender: False, now_s=0.0)
         if self.fileno() < 0 or self._hand_over():
             return
-        self._socket.close()
-        # As one step, or not at all: whoever launches a bot replaces what is left here.
+        try:
+            self._remove_path()
+        finally:
+            self._socket.close()
+
+    def _remove_path(self) -> None:
+        """Take the path away, as one step or not at all: whoever launches a bot replaces what is left here.
+
+        While our socket is open, no other one can have its inode's number.
+        """
         with contextlib.suppress(OSError, LockHeldError), hold_folder(self._state_dir, timeout_s=_REMOVAL_TIMEOUT_S):
             if _read_inode(self.path) != self._inode:
                 return

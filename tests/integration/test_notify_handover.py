@@ -235,7 +235,7 @@ def test_a_monitor_that_looks_at_the_very_moment_of_a_start_never_takes_its_sock
     for thread in threads:
         thread.start()
     try:
-        for _ in range(200):
+        for _ in range(100):
             with hold_folder(tmp_path, timeout_s=PATIENCE_S):  # as `launch_bot` does
                 launcher = open_notify_receiver(tmp_path)
             assert launcher is not None
