@@ -182,7 +182,7 @@ class Supervisor:
         if requests.take_restart() and Action.RESTART_BOT not in actions:
             actions = (*actions, Action.RESTART_BOT)
         for action in actions:
-            code = self._act(action, lookout)
+            code = self._act(action, lookout, decision)
             if code is not None:
                 return code
         if not actions and not requests.ended_by:
@@ -215,11 +215,11 @@ class Supervisor:
         memory, decision = decide(self._memory, replace(observation, at_s=observation.at_s * scale), self._rules)
         return memory, replace(decision, next_look_s=decision.next_look_s / scale)
 
-    def _act(self, action: Action, lookout: Lookout) -> ExitCode | None:
+    def _act(self, action: Action, lookout: Lookout, decision: Decision) -> ExitCode | None:
         self._post.log.info("action: %s", action)
         match action:
             case Action.RESTART_GATEWAY:
-                self._restart_gateway()
+                self._restart_gateway(decision.on_restart)
             case Action.STOP_GATEWAY:
                 self._stop_gateway()
             case Action.STOP_BOT:
@@ -336,7 +336,8 @@ class Supervisor:
         post.log.info("%s", stopped)
         return stopped if outcome.is_gone else None
 
-    def _restart_gateway(self) -> None:
+    def _restart_gateway(self, notice: Notice | None) -> None:
+        """Restart it, unless another instance has just done so. The alert says who did, and comes from one of them."""
         post = self._post
         try:
             with hold_lock(
@@ -348,15 +349,32 @@ class Supervisor:
                 spared = post.runtime.restart_lost(
                     self._gateway_start,
                     yields=False,
-                    on_restart=lambda: post.log.info("the gateway is restarted"),
+                    on_restart=lambda: self._tell_restart(notice),
                     on_progress=lambda text: post.log.info("%s", text),
                 )
                 if spared is not None:
-                    post.log.info("the gateway is not restarted by this supervisor: %s", spared.why)
+                    self._tell_no_restart(notice, spared.why, Severity.INFO)
         except LockHeldError as error:
-            post.log.warning("the gateway is not restarted: another run is at work (%s)", error.holder)
+            self._tell_no_restart(notice, f"another run of this instance is at work ({error.holder})", Severity.INFO)
         except (StartupFailure, OSError) as error:
-            post.log.error("the gateway could not be restarted: %s", error)  # noqa: TRY400 - the next look judges it
+            self._tell_no_restart(notice, f"that failed ({error})", Severity.ERROR)
+
+    def _tell_restart(self, notice: Notice | None) -> None:
+        self._post.log.info("the gateway is restarted")
+        if notice is not None:
+            self._tell(notice)
+
+    def _tell_no_restart(self, notice: Notice | None, why: str, severity: Severity) -> None:
+        self._post.log.log(logging.ERROR if severity is Severity.ERROR else logging.INFO, "not restarted: %s", why)
+        if notice is not None:
+            self._tell(
+                replace(
+                    notice,
+                    severity=severity,
+                    title="Gateway not restarted",
+                    message=f"The gateway was to be restarted, but {why}.",
+                )
+            )
 
     def _stop_gateway(self) -> None:
         try:

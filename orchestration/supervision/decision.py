@@ -71,6 +71,8 @@ class Decision:
     Attributes:
         notices: What is to be told to the operator, in order.
         actions: What is to be done, in order, after it was told.
+        on_restart: What is to be told when the gateway's restart is certain: of several supervisors that decide on it,
+            one does it.
         status_text: One line for the service's status.
         next_look_s: After how many seconds to look again, if no event comes before.
         is_well: Whether nothing is wrong that a person should know of: then the heartbeat may be sent.
@@ -79,6 +81,7 @@ class Decision:
 
     notices: tuple[Notice, ...] = ()
     actions: tuple[Action, ...] = ()
+    on_restart: Notice | None = None
     status_text: str = ""
     next_look_s: float
     is_well: bool = True

@@ -69,12 +69,16 @@ def decide(memory: Memory, observation: Observation, rules: Rules) -> tuple[Memo
         notices = (*notices, said)
 
     memory, actions, said_of_actions = choose(memory, observation, sight, rules, told)
+    on_restart: Notice | None = None
+    if Action.RESTART_GATEWAY in actions:
+        (on_restart,), said_of_actions = said_of_actions, ()
     if finished:
         actions = (Action.END_FINISHED_WAIT, *actions)
     memory, worse = note_worse(memory, observation, sight, rules)
     return memory, Decision(
         notices=(*notices, *said_of_actions, *worse),
         actions=actions,
+        on_restart=on_restart,
         status_text=_build_status(memory, observation, sight),
         next_look_s=_choose_next_look(memory, observation, sight, rules),
         is_well=not any(one.is_told and one.severity.rank >= Severity.ERROR.rank for one in memory.log.incidents),

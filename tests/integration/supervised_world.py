@@ -213,7 +213,8 @@ class World:
         self.looks += 1
         if self.looks % 50 == 0:
             self.largest = max(self.largest, len(repr(self.memory)))
-        self.lives[-1] += [(self.at_s, notice) for notice in decision.notices]
+        on_restart = () if decision.on_restart is None else (decision.on_restart,)
+        self.lives[-1] += [(self.at_s, notice) for notice in (*decision.notices, *on_restart)]
         self.done += [(self.at_s, action, observation) for action in decision.actions]
         market, plan = observation.market, observation.plan
         opens = datetime.combine(market.today, DUE, MARKET) + timedelta(seconds=self.rules.interval_s + 20)

@@ -154,6 +154,12 @@ def test_a_gateway_that_dies_is_restarted_once_in_all_and_every_bot_recovers(sit
         wait_until(lambda name=name: site.status(name)["exit_code"] == 0, f"recovery of {name}")  # type: ignore[misc]
     assert len(site.restarts()) == 1, site.restarts()
     assert len(site.gateways()) == 1
+    said = {name: _read_events(site[name]) for name in NAMES}
+    assert sum(events.count("Gateway restart attempted") for events in said.values()) == 1, "by the one that did it"
+    for events in said.values():
+        others = events.count("Gateway restarted by another instance") + events.count("Gateway not restarted")
+        assert others + events.count("Gateway restart attempted") <= 1, "and by each of the others once at the most"
+        assert "Gateway was started anew" not in events
     assert all(process.poll() is None for process in supervised.values()), "every supervisor stays"
     for name in NAMES[:2]:
         assert end_and_read(supervised[name], SIGTERM).code == 0

@@ -6,7 +6,7 @@ from orchestration.alerts.alert import Severity
 from orchestration.gateway.acts import GatewayActs, GatewayRestart, GatewayStop, StopReason
 from orchestration.supervision import Action, IncidentKind
 from orchestration.supervision.incidents import Stage
-from tests.unit.supervision.scene import DEAD, STARTING, Watch
+from tests.unit.supervision.scene import DEAD, LINK_DOWN, SICK, STARTING, Watch, start_number
 
 AT = datetime(2026, 11, 18, 15, 0, tzinfo=UTC)
 
@@ -34,6 +34,21 @@ def test_a_restart_by_another_instance_is_the_one_of_this_incident() -> None:
     watch.go_on(60.0, acts=acts)
     assert watch.kinds(Stage.OVER) == [IncidentKind.GATEWAY_LOST]
     assert watch.kinds(Stage.WORSE) == []
+
+
+def test_a_restart_is_told_only_when_it_is_certain_which_instance_does_it() -> None:
+    decision = Watch().look(**SICK)
+    assert decision.actions == (Action.RESTART_GATEWAY,)
+    assert [notice.stage for notice in decision.notices] == [Stage.OPENED]
+    assert decision.on_restart is not None
+    assert decision.on_restart.title == "Gateway restart attempted"
+
+
+def test_the_start_after_another_instances_restart_is_not_told_as_somebodys_again() -> None:
+    watch = Watch().go_on(60.0, **LINK_DOWN)
+    acts = _restarted(watch.at_s)
+    watch.go_on(60.0, **start_number(5), acts=acts).go_on(600.0, **start_number(5), acts=acts)
+    assert IncidentKind.GATEWAY_RESTARTED not in watch.kinds()
 
 
 def test_it_counts_too_where_this_supervisor_saw_the_loss_only_afterwards() -> None:
