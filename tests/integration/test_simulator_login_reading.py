@@ -36,8 +36,9 @@ def test_a_second_factor_that_timed_out_is_read() -> None:
     assert reading.second_factor_timed_out
 
 
-def test_a_wrong_password_is_read_as_failures_in_a_row_and_then_as_the_brokers_plain_word() -> None:
+def test_a_wrong_password_is_read_as_failures_in_a_row_and_then_as_too_many() -> None:
     assert read_after("wrong_password=60", "IBC: Login failed").failures_in_a_row == 1
     reading = read_after("wrong_password=0.05", "Too many failed login attempts")
     assert reading.failures_in_a_row >= 3
-    assert reading.is_rejected
+    assert reading.has_too_many_attempts
+    assert not reading.awaits_second_factor
