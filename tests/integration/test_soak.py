@@ -53,6 +53,7 @@ def _left(root: Path) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_a_short_run_passes_and_leaves_nothing(operator: System, tmp_path: Path) -> None:
     page = tmp_path / "soak.html"
     process = _begin(operator, "--hours", "5.5", "--time-scale", "480", "--seed", "9", "--output", str(page), "--json")
