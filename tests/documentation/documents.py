@@ -84,7 +84,6 @@ _CHECK: Keys = {
     "status": "`ok`, `warn`, `fail`, `skip`",
     "detail": "what was found",
     "fix": "what mends it, or null",
-    "found_by": "for a running bot: how it was found, or `unknown`; else null",
 }
 _SERVICE: Keys = {
     "": "the boot service, or null where none is installed",
@@ -105,7 +104,11 @@ _PREFLIGHT: Keys = {
     "result": "`success`, `failure`",
     "exit_code": "what the command ends with",
     "failure": "the word of the first failed check, or null",
-    "checks": {**_CHECK, "failure": "the word that a start would end with, or null"},
+    "checks": {
+        **_CHECK,
+        "failure": "the word that a start would end with, or null",
+        "found_by": "for a running bot: how it was found, or `unknown`; else null",
+    },
 }
 _STATUS: Keys = {
     "instance": "whose it is",
