@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from tests.rackmount.host import GUEST, RackHost
-from tests.rackmount.site import BASE, SERVICE_USER, UNIT, Fabbed, Site, read_until
+from tests.rackmount.site import BASE, PLAN, SERVICE_USER, UNIT, Fabbed, Site, read_until
 
 pytestmark = pytest.mark.rackmount
+INV = f"cd {BASE}/current && runuser -u {SERVICE_USER} -- .venv/bin/python -m invoke"
 
 
 @pytest.fixture(scope="module")
@@ -267,17 +268,29 @@ def test_another_users_look_alike_is_none_of_ours(running: Site) -> None:
         host.run(["pkill", "-u", GUEST, "-f", "orchestration.bot.reference"], check=False)
 
 
-def test_a_system_that_was_started_by_hand_is_left_alone(running: Site) -> None:
-    running.commit("by hand", **{"README.md": "\nBy hand.\n"})
-    inv = f"cd {BASE}/current && runuser -u {SERVICE_USER} -- .venv/bin/python -m invoke"
+def test_a_bot_without_a_supervisor_is_shown_as_such_and_replaced_by_a_deploy(running: Site) -> None:
     running.host.run(["systemctl", "stop", UNIT], timeout_s=120)
+    running.host.run(f"{INV} startup", timeout_s=120)
+    shown = running.fab("status")
+    assert shown.code == 0, str(shown)
+    assert "unsupervised: nothing watches it" in shown.out, str(shown)
+    assert "all is well" not in str(shown)
+    running.commit("by hand", **{"README.md": "\nBy hand.\n"})
+    ended = running.deploy()
+    assert (ended.code, ended.only["result"]) == (0, "deployed"), str(ended)
+    assert running.is_well()
+
+
+def test_a_bot_that_was_started_without_this_program_is_not_stopped_by_a_deploy(running: Site) -> None:
+    running.commit("by hand", **{"README.md": "\nAnd by hand.\n"})
+    running.host.run(["systemctl", "stop", UNIT], timeout_s=120)
+    bot = ".venv/bin/python -m orchestration.bot.reference --gateway-host 127.0.0.1 --gateway-port 4002"
+    plan = f"--gameplan {PLAN} --log-level INFO"
     try:
-        running.host.run(f"{inv} startup", timeout_s=120)
+        running.host.run(f"cd {BASE}/current && runuser -u {SERVICE_USER} -- setsid {bot} {plan} >/dev/null 2>&1 &")
+        running.host.wait_until(running.bots, "the bot runs")
         kept = keep(running)
-        assert f"{UNIT} does not run" in "\n".join(kept["evidence"])
-        shown = running.fab("status")
-        assert "unsupervised: nothing watches it" in shown.out, str(shown)
-        assert "all is well" not in str(shown)
+        assert "was started by hand: `inv bot.stop`" in kept["message"]
     finally:
-        running.host.run(f"{inv} shutdown --keep-gateway; systemctl start {UNIT}", timeout_s=180)
+        running.host.run(f"{INV} bot.stop; systemctl start {UNIT}", timeout_s=180)
     running.wait_until_well()

@@ -30,6 +30,7 @@ for found in pkgutil.walk_packages(orchestration.__path__, "orchestration."):
 # What a preflight finds while this instance's own system runs on; see `_find_foreign`.
 _OWN_SYSTEM = {"BOT_ALREADY_RUNNING", "ALREADY_STARTING"}
 _OWN_SYSTEM_CHECK = "instance"
+_BY_COMMAND = "by_command"  # as `inv status` has it: by its command line alone
 _AT_WORK = {"active", "activating", "reloading", "deactivating"}
 _TIMEOUT_S = 120
 
@@ -53,6 +54,8 @@ def check_candidate(layout: Layout, release: Path, user: str, *, previous: str, 
     _check_code(release, user)
     check_bot(release, user, env_file=env_file)
     _check_preflight(place, release, user, env_file)
+    if previous:
+        _check_bot_of(layout.release(previous), place, user)
     _check_install(release, env_file)
     return place
 
@@ -100,7 +103,8 @@ def _check_preflight(place: Place, release: Path, user: str, env_file: Path | No
         failed = [one for one in checks if one["status"] == "fail"]
         own = [one for one in failed if one["failure"] in _OWN_SYSTEM or one["name"] == _OWN_SYSTEM_CHECK]
         lines = [_describe(one) for one in failed if one not in own]
-        if own and (foreign := _find_foreign(place, release, user, env_file)):
+        words = {one["failure"] for one in own}
+        if own and (foreign := _find_foreign(place, words, release, user, env_file)):
             lines += [*map(_describe, own), foreign]
     except (ValueError, KeyError, TypeError) as error:
         raise RefusedError(
@@ -116,21 +120,48 @@ def _describe(check: Mapping[str, Any]) -> str:
     return f"{check['name']}: {check['detail']} {check['fix'] or ''}".rstrip()
 
 
-def _find_foreign(place: Place, release: Path, user: str, env_file: Path | None) -> str:
-    """Why what runs is not this instance's own system, which the switch stops; empty if it is.
+def _find_foreign(place: Place, words: set[str], release: Path, user: str, env_file: Path | None) -> str:
+    """Why what runs is not this instance's own system, which the switch stops or adopts; empty if it is.
 
-    Its own is what its unit has started. A bot that was started by hand, or by somebody else, goes on after the unit
-    was stopped, and the release could not start.
+    Its own is what its unit runs, and a bot that this program launched for this instance and that has no supervisor:
+    the new release's service restarts that one. Everything else would go on, and keep the release from starting.
+
+    Args:
+        place: Where this instance's system lives.
+        words: The failure words of preflight.
+        release: The release's folder.
+        user: The service's user.
+        env_file: The settings that come with it; None for those in force.
     """
-    unit = read_unit(place.unit)
-    if unit.get("ActiveState") not in _AT_WORK:
-        return f"{place.unit} does not run, so that is not what it has started: `inv shutdown` there first"
-    bot = json.loads(inv(release, "status", "--json", user=user, env_file=env_file).out)["bot"]
+    is_at_work = read_unit(place.unit).get("ActiveState") in _AT_WORK
+    if "ALREADY_STARTING" in words and not is_at_work:
+        return f"{place.unit} does not run, so another start is under way: wait for it, or `inv shutdown` there"
+    bot = _read_bot(release, user, env_file)
     if bot["running"] is None:
-        return f"it is unknown whether that is what {place.unit} has started: {bot['detail']}"
-    if bot["running"] and not bot["container"] and not _is_in_unit(int(bot["pid"]), place.unit):
-        return f"process {bot['pid']} was not started by {place.unit}: `inv bot.stop` there first"
+        return f"it is unknown whether that is this instance's bot: {bot['detail']}"
+    if bot["running"] and bot["supervised"] and not is_at_work:
+        return f"{place.unit} does not run, and another supervisor watches the bot: `inv shutdown` there first"
+    return _find_bot_by_hand(place, bot)
+
+
+def _find_bot_by_hand(place: Place, bot: Mapping[str, Any]) -> str:
+    if bot["running"] and bot["found_by"] == _BY_COMMAND and not _is_in_unit(int(bot["pid"]), place.unit):
+        return f"the bot (process {bot['pid']}) was started by hand: `inv bot.stop` there first"
     return ""
+
+
+def _read_bot(release: Path, user: str, env_file: Path | None = None) -> dict[str, Any]:
+    return dict(json.loads(inv(release, "status", "--json", user=user, env_file=env_file).out)["bot"])
+
+
+def _check_bot_of(previous: Path, place: Place, user: str) -> None:
+    """See that no bot was started by hand in the old release's folder: the new one would not recognise it."""
+    try:
+        found = _find_bot_by_hand(place, _read_bot(previous, user))
+    except (ValueError, KeyError, TypeError):
+        return  # the release in force may be what is broken
+    if found:
+        refuse(found, "A deploy stops only what its own boot service runs.")
 
 
 def _is_in_unit(pid: int, unit: str) -> bool:
