@@ -5,6 +5,7 @@ there are never two. Its labels say whose it is and which run made it. One of th
 hand, by Compose alone for example; one that names another record belongs to another system.
 """
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from orchestration.system.processes import ProcessIdentity
 
 RECORD_LABEL = "zero-touch.bot-record"
 RUN_LABEL = "zero-touch.run"
+OVERLAY_NAME = "bot_compose.json"  # JSON is YAML
 
 _ALIVE = frozenset({ContainerState.RUNNING, ContainerState.PAUSED, ContainerState.RESTARTING})
 _KILLED_EXIT_CODE = 137
@@ -103,18 +105,21 @@ class BotDocker:
         settings: Whose bot it is.
         name: Its container; by default the configured one.
         commands: The door for programs; the real one by default.
+        read_timeout_s: Seconds that a look may take; as long as a check of the gateway by default.
 
     Attributes:
         docker: The door to Docker.
         name: The container's name.
     """
 
-    def __init__(self, settings: Settings, *, name: str = "", commands: Commands | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, name: str = "", commands: Commands | None = None, read_timeout_s: float = 0.0
+    ) -> None:
         self._record = str(build_record_path(settings))
         self.name = name or settings.bot_container_name
         self.docker = DockerCli(
             commands or SystemCommands(),
-            read_timeout_s=max(settings.health_check_timeout_s, 1.0),
+            read_timeout_s=read_timeout_s or max(settings.health_check_timeout_s, 1.0),
             secrets=settings.secrets,
             start_failure=FailureWord.BOT_START_FAILED,
         )
@@ -126,6 +131,16 @@ class BotDocker:
             StartupFailure: `DOCKER_UNAVAILABLE`.
         """
         return next((one for one in self.docker.inspect(self.name, parse_inspect) if one.name == self.name), None)
+
+    def find_labelled(self) -> tuple[BotContainer, ...]:
+        """The containers that run and that this instance made, whatever their name is.
+
+        Raises:
+            StartupFailure: `DOCKER_UNAVAILABLE`.
+        """
+        ids = self.docker.find_ids_by_label(RECORD_LABEL, self._record)
+        found = [one for id_ in ids for one in self.docker.inspect(id_, parse_inspect)]
+        return tuple(one for one in found if one.is_alive and self.is_ours(one))
 
     def is_anothers(self, seen: BotContainer) -> bool:
         """Whether it belongs to another system, which happens to use this name."""
@@ -189,6 +204,20 @@ class BotDocker:
                 f"`docker {argv[1]}` of container {self.name} failed",
                 evidence=self.docker.clean_lines(result.output, last=5),
             )
+
+
+def may_be_contained_unrecorded(settings: Settings) -> bool:
+    """Whether the last bot that was launched may have been a container although neither record nor settings say so.
+
+    What its Compose file was overlaid with stays in the state folder until a process is launched as the bot.
+    """
+    return (settings.state_dir / OVERLAY_NAME).exists()
+
+
+def forget_container(settings: Settings) -> None:
+    """The bot is a process now: nothing suggests a container any more."""
+    with contextlib.suppress(OSError):
+        (settings.state_dir / OVERLAY_NAME).unlink()
 
 
 def is_contained(settings: Settings, record: BotLaunch | None) -> bool:

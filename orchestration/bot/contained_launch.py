@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from orchestration.bot.contained import RECORD_LABEL, RUN_LABEL, BotContainer, BotDocker
+from orchestration.bot.contained import OVERLAY_NAME, RECORD_LABEL, RUN_LABEL, BotContainer, BotDocker
 from orchestration.bot.container_processes import speaks_for_container
 from orchestration.bot.ending import ContainerEnding
 from orchestration.bot.environment import build_bot_arguments, build_passed_secrets
@@ -32,7 +32,6 @@ from orchestration.system.files import write_atomic
 
 OnProgress = Callable[[str], None]
 
-OVERLAY_NAME = "bot_compose.json"  # JSON is YAML
 PLAN_FOLDER, NOTIFY_FOLDER = "/run/gameplan", "/run/notify"
 _READABLE = 0o444
 _UNKNOWN_EXIT_CODE = 255  # it is gone, and with it whatever it ended with

@@ -9,7 +9,9 @@ Asked in this order, each answer exact before the next one is tried:
 3. A launch that was cut short: a record without a pid, and a process whose output goes to that launch's log. Between
    fork and exec a process has neither the marker nor the command yet, but it already has that log; and before that, it
    still holds its launcher's lock.
-4. With `BOT_RUNTIME=docker`, or where the record says so, the container (`orchestration.bot.contained`).
+4. The container (`orchestration.bot.contained`): by its name with `BOT_RUNTIME=docker`, or where the record says so; by
+   its labels whatever the settings and the record say. Where nothing suggests that the bot is a container, an engine
+   that is missing or does not answer is no reason for doubt, and it is only asked where the gateway is its business.
 5. The configured command, for a bot that was started by hand: together with its working folder and the `INSTANCE` in
    its environment (none means `default`).
 
@@ -26,7 +28,14 @@ from enum import StrEnum
 from pathlib import Path
 
 from orchestration.bot.command_line import is_same_command
-from orchestration.bot.contained import BotDocker, build_door, is_contained, is_recorded
+from orchestration.bot.contained import (
+    BotContainer,
+    BotDocker,
+    build_door,
+    is_contained,
+    is_recorded,
+    may_be_contained_unrecorded,
+)
 from orchestration.bot.elsewhere import read_age_s, read_watched_record
 from orchestration.bot.members import (
     Table,
@@ -46,7 +55,7 @@ from orchestration.bot.record import (
     read_record,
 )
 from orchestration.errors import StartupFailure
-from orchestration.settings import Settings
+from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.commands import Commands
 from orchestration.system.process_table import (
     is_in_a_container,
@@ -138,8 +147,15 @@ class BotPresence:
     look_alikes: tuple[LookAlike, ...] = ()
 
 
-def find_bot(settings: Settings, *, commands: Commands | None = None) -> BotPresence:
-    """Look for this instance's bot. Changes nothing, waits for nothing."""
+def find_bot(settings: Settings, *, commands: Commands | None = None, before_launch: bool = False) -> BotPresence:
+    """Look for this instance's bot. Changes nothing, waits for nothing.
+
+    Args:
+        settings: Whose bot it is.
+        commands: The door for programs; the real one by default.
+        before_launch: Whether a bot is about to be launched: the engine is then asked for a container of this instance
+            even if nothing here has to do with Docker.
+    """
     if settings.watched_state_dir is not None:
         return _find_elsewhere(settings)
     path = build_record_path(settings)
@@ -150,11 +166,15 @@ def find_bot(settings: Settings, *, commands: Commands | None = None) -> BotPres
     members = find_members(settings, record, table)
     if members:
         return _present_members(members, None if record is not None and record.container else record)
-    if is_contained(settings, record):
-        contained = _find_contained(build_door(settings, record, commands=commands), record)
-        if contained.found is not None or contained.is_unknown:
-            return contained
+    contained = _find_contained(settings, record, commands, before_launch=before_launch)
+    if contained.found is not None or contained.is_unknown:
+        return contained
     return _judge_by_command(_look_by_command(settings, table), path)
+
+
+_NOT_RUNNING = BotPresence(detail="not running")
+_JOURNAL = "journal.sqlite3"  # every run makes it
+_UNSUGGESTED_TIMEOUT_S = 2.0  # an engine that hangs must not hold up those who do not use it for their bot
 
 
 def _judge_by_command(look: "_Look", path: Path) -> BotPresence:
@@ -185,13 +205,37 @@ def _find_elsewhere(settings: Settings) -> BotPresence:
     return BotPresence(found=found, detail="by its supervisor's lock, in another container")
 
 
-def _find_contained(door: BotDocker, record: BotLaunch | None) -> BotPresence:
+def _find_contained(
+    settings: Settings, record: BotLaunch | None, commands: Commands | None, *, before_launch: bool
+) -> BotPresence:
+    """Look for the container: by its name where it has one, then for whichever container this instance made."""
+    is_named = is_contained(settings, record)
+    is_suggested = is_named or may_be_contained_unrecorded(settings)
+    if not (is_suggested or before_launch or _is_engine_asked_anyway(settings)):
+        return _NOT_RUNNING
+    if is_named:
+        door = build_door(settings, record, commands=commands)
+    else:
+        door = BotDocker(settings, commands=commands, read_timeout_s=0.0 if is_suggested else _UNSUGGESTED_TIMEOUT_S)
     try:
-        seen = door.probe()
+        seen = door.probe() if is_named else None
+        if seen is not None and seen.is_alive and not door.is_anothers(seen):
+            return _present_container(door, seen, record)
+        is_enough = is_named and not before_launch and not may_be_contained_unrecorded(settings)
+        labelled = () if is_enough else door.find_labelled()
     except StartupFailure as failure:
+        if not is_suggested:
+            return _NOT_RUNNING  # no engine: and no container of ours, as far as anybody knows
         return BotPresence(is_unknown=True, detail=f"container {door.name} cannot be looked at: {failure.message}")
-    if seen is None or not seen.is_alive or door.is_anothers(seen):
-        return BotPresence(detail="not running")
+    return _present_container(door, labelled[0], record) if labelled else _NOT_RUNNING
+
+
+def _is_engine_asked_anyway(settings: Settings) -> bool:
+    """Whether the gateway is a container, and this instance has ever run."""
+    return settings.gateway_runtime is GatewayRuntime.DOCKER and (settings.state_dir / _JOURNAL).exists()
+
+
+def _present_container(door: BotDocker, seen: BotContainer, record: BotLaunch | None) -> BotPresence:
     how, known, detail = FoundBy.BY_COMMAND, None, f"container {seen.name}, which this program did not start"
     if isinstance(record, BotRecord) and is_recorded(seen, record):
         how, known, detail = FoundBy.RECORDED, record, "as it was recorded at its launch"

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from orchestration.bot.contained import forget_container
 from orchestration.bot.contained_launch import (
     GatewayAddress,
     StartedContainer,
@@ -224,7 +225,9 @@ def build_argv(settings: Settings, address: GatewayAddress, gameplan: Path) -> t
 
 
 def _refuse_second_bot(settings: Settings) -> None:
-    presence = find_bot(settings)  # a few milliseconds; whoever asked earlier may have waited for a gateway since
+    presence = find_bot(
+        settings, before_launch=True
+    )  # a few milliseconds; whoever asked earlier may have waited for a gateway since
     if presence.found is None and not presence.is_unknown:
         return
     who = f"{name_bot(presence.found.pid, presence.found.container)}: " if presence.found is not None else "perhaps: "
@@ -265,6 +268,7 @@ def _launch_process(
     try:
         record = complete_launch(launch, process.identity)
         _write_record(settings, record)
+        forget_container(settings)
         on_recorded()
         return _see_it_up(settings, record, started, receiver=receiver, clock=clock, on_progress=on_progress)
     except StartupFailure:

@@ -101,6 +101,17 @@ class DockerCli:
             raise build_engine_failure(describe(found))
         return tuple(found.stdout.split())
 
+    def find_ids_by_label(self, name: str, value: str) -> tuple[str, ...]:
+        """The ids of the running containers (paused ones too) that bear a label with this very value.
+
+        Raises:
+            StartupFailure: `DOCKER_UNAVAILABLE`.
+        """
+        found = self.look(container.find_by_label_argv(name, value))
+        if not found.ok:
+            raise build_engine_failure(describe(found))
+        return tuple(found.stdout.split())
+
     def look(self, argv: Sequence[str]) -> CommandResult:
         """Run a command that only looks.
 

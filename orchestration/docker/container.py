@@ -55,6 +55,11 @@ def find_by_labels_argv(*, project: str, service: str) -> tuple[str, ...]:
     )
 
 
+def find_by_label_argv(name: str, value: str) -> tuple[str, ...]:
+    """The ids of the containers that run, or may run on at any moment, and bear a label with this very value."""
+    return ("docker", "ps", "--no-trunc", "--quiet", "--filter", f"label={name}={value}")
+
+
 def start_argv(name: str) -> tuple[str, ...]:
     """Start a container that exists."""
     return ("docker", "start", name)

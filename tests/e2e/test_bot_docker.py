@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 import uuid
@@ -226,6 +227,39 @@ def test_a_container_that_was_started_by_hand_is_found(system: System) -> None:
     docker("run", "--detach", "--name", bot_of(system), "--entrypoint", "sleep", system.environ["BOT_IMAGE"], "3600")
     started = system.startup()
     assert (started.code, started.document["failure"]) == (1, "BOT_ALREADY_RUNNING"), started.err
+
+
+@pytest.mark.parametrize("what", ["bot.json", "all of the state folder"])
+def test_a_container_whose_record_is_lost_is_found_after_a_switch_to_processes(system: System, what: str) -> None:
+    assert system.startup().code == 0
+    first = alive(system)
+    assert len(first) == 1
+    if what == "bot.json":
+        (system.state / "bot.json").unlink()
+    else:
+        shutil.rmtree(system.state)
+    system.environ["BOT_RUNTIME"] = "process"
+    started = system.startup()
+    assert (started.code, started.document["failure"]) == (1, "BOT_ALREADY_RUNNING"), started.err
+    assert bot_of(system) in started.document["message"]
+    assert system.bots() == []
+    status = system.inv("status", "--json").document["bot"]
+    assert (status["running"], status["container"]) == (True, bot_of(system))
+    assert system.inv("shutdown").code == 0
+    assert alive(system) == []
+
+
+def test_a_process_whose_record_is_lost_is_found_after_a_switch_to_containers(system: System) -> None:
+    system.environ["BOT_RUNTIME"] = "process"
+    assert system.startup().code == 0
+    assert len(system.bots()) == 1
+    (system.state / "bot.json").unlink()
+    system.environ["BOT_RUNTIME"] = "docker"
+    started = system.startup()
+    assert (started.code, started.document["failure"]) == (1, "BOT_ALREADY_RUNNING"), started.err
+    assert alive(system) == []
+    assert system.inv("shutdown").code == 0
+    assert system.bots() == []
 
 
 def test_a_supervisor_tells_of_the_containers_end_at_once_and_ends_with_it(system: System) -> None:

@@ -14,7 +14,7 @@ from orchestration.bot.record import BotLaunch, build_record_path, complete_laun
 from orchestration.docker import container
 from orchestration.docker.container import ContainerState
 from orchestration.settings import Settings
-from orchestration.system.commands import CommandResult
+from orchestration.system.commands import CommandNotFoundError, CommandResult, CommandTimedOutError
 from tests.fakes.commands import FakeCommands
 
 NAME = "ibkr-bot"
@@ -145,6 +145,72 @@ def test_a_container_is_looked_for_where_one_was_recorded_whatever_the_settings_
     settings = Settings.from_environ({"STATE_DIR": str(tmp_path / "state")})
     write_record(build_record_path(settings), launch_in(settings_in(tmp_path)))
     assert find_bot(settings, commands=look(settings, raw(settings))).found is not None
+
+
+LOST_ID = "f" * 64
+
+
+def label_argv(settings: Settings) -> tuple[str, ...]:
+    return container.find_by_label_argv("zero-touch.bot-record", str(build_record_path(settings)))
+
+
+def leave_overlay(settings: Settings) -> None:
+    settings.state_dir.mkdir(parents=True)
+    (settings.state_dir / "bot_compose.json").write_text("{}", encoding="utf-8")
+
+
+def test_a_container_whose_record_is_lost_is_the_bot_whatever_the_settings_say_now(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, BOT_RUNTIME="process")
+    leave_overlay(settings)
+    commands = FakeCommands()
+    commands.expect(label_argv(settings), stdout=f"{LOST_ID}\n")
+    commands.expect(container.inspect_argv(LOST_ID), stdout=raw(settings, Status="paused"))
+    found = find_bot(settings, commands=commands).found
+    assert found is not None
+    assert (found.container, found.how, found.is_own) == (NAME, FoundBy.MARKED, True)
+
+
+def test_a_container_of_an_earlier_name_is_the_bot(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, BOT_CONTAINER_NAME="another-name")
+    leave_overlay(settings)
+    commands = FakeCommands()
+    by_name = container.inspect_argv("another-name")
+    commands.expect(by_name, CommandResult(argv=by_name, exit_code=1, stderr="Error: No such container: another-name"))
+    commands.expect(label_argv(settings), stdout=f"{LOST_ID}\n")
+    commands.expect(container.inspect_argv(LOST_ID), stdout=raw(settings))
+    found = find_bot(settings, commands=commands).found
+    assert found is not None
+    assert found.container == NAME
+
+
+def test_right_before_a_launch_the_engine_is_asked_though_nothing_here_has_to_do_with_it(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, BOT_RUNTIME="process", GATEWAY_RUNTIME="external")
+    commands = FakeCommands()
+    assert find_bot(settings, commands=commands).found is None
+    assert commands.calls == []
+    commands.expect(label_argv(settings), stdout=f"{LOST_ID}\n")
+    commands.expect(container.inspect_argv(LOST_ID), stdout=raw(settings))
+    assert find_bot(settings, commands=commands, before_launch=True).found is not None
+
+
+@pytest.mark.parametrize(("is_suggested", "is_unknown"), [(False, False), (True, True)])
+@pytest.mark.parametrize("trouble", ["no engine", "no program", "no answer"])
+def test_no_engine_is_a_doubt_only_where_something_suggests_a_container(
+    tmp_path: Path, trouble: str, *, is_suggested: bool, is_unknown: bool
+) -> None:
+    settings = settings_in(tmp_path, BOT_RUNTIME="process")
+    if is_suggested:
+        leave_overlay(settings)
+    argv = label_argv(settings)
+    answers: dict[str, CommandResult | Exception] = {
+        "no engine": CommandResult(argv=argv, exit_code=1, stderr="Cannot connect to the Docker daemon"),
+        "no program": CommandNotFoundError(argv),
+        "no answer": CommandTimedOutError(argv, 2.0),
+    }
+    commands = FakeCommands()
+    commands.expect(argv, answers[trouble])
+    presence = find_bot(settings, commands=commands, before_launch=True)
+    assert (presence.found, presence.is_unknown) == (None, is_unknown)
 
 
 def test_a_name_that_is_the_beginning_of_an_id_is_not_the_bot(tmp_path: Path) -> None:
