@@ -48,8 +48,6 @@ class LoginPhase(StrEnum):
     SECOND_FACTOR = "second_factor"
     LOGGED_IN = "logged_in"
     FAILED = "failed"
-    PAUSED = "paused"
-    """The broker wants no attempt for a while."""
     SESSION_TAKEN = "session_taken"
 
 
@@ -62,7 +60,8 @@ class LoginReading:
         failures_in_a_row: Attempts that failed since the last one that got further.
         unrecognized_in_a_row: Those of them that failed with "Unrecognized Username or Password".
         is_rejected: Whether the broker said plainly that user or password are wrong, or locked.
-        has_too_many_attempts: Whether the broker counted too many failed attempts since the last one that got further.
+        has_too_many_attempts: Whether the broker counted too many failed attempts since the last one that got further,
+            and said nothing plainer. After a second factor that went unanswered it is about that.
         awaits_second_factor: Whether a second factor was asked for, and no login has completed since.
         second_factor_timed_out: Whether the controller gave up waiting for the second factor, at least once.
         evidence: The last line that says any of this.
@@ -105,9 +104,9 @@ class LoginReader:
         elif _DIALOG.search(text):
             pass
         elif any(phrase in text for phrase in _REJECTED):
-            self._set(phase=LoginPhase.FAILED, is_rejected=True)
+            self._set(phase=LoginPhase.FAILED, is_rejected=True, has_too_many_attempts=False)
         elif _TOO_MANY in text:
-            self._set(phase=LoginPhase.PAUSED, has_too_many_attempts=True)
+            self._take_too_many()
         elif text.startswith(_ATTEMPT):
             self._counted_failure = self._counted_unrecognized = False
             self._set(phase=LoginPhase.LOGGING_IN)
@@ -121,6 +120,12 @@ class LoginReader:
             self._set(phase=LoginPhase.SESSION_TAKEN)
         else:
             self._take_exit_status(text)
+
+    def _take_too_many(self) -> None:
+        if self.reading.awaits_second_factor:
+            self._set(phase=LoginPhase.SECOND_FACTOR, has_too_many_attempts=True)
+        elif not self.reading.is_rejected:
+            self._set(phase=LoginPhase.FAILED, is_rejected=True, has_too_many_attempts=True)
 
     def _take_bare_failure(self) -> None:
         # While a second factor is unanswered this is how its attempt ends, and says nothing about the password.

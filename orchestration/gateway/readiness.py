@@ -311,7 +311,7 @@ def _see_running(status: GatewayStatus, login: LoginReading, api: ApiProbe | Non
         return Sight.SECOND_FACTOR
     if login.phase is LoginPhase.SESSION_TAKEN:
         return Sight.SESSION_TAKEN
-    if login.phase is LoginPhase.PAUSED:
+    if login.phase is LoginPhase.FAILED and login.has_too_many_attempts:
         return Sight.LOGIN_PAUSED
     if status.health is Health.UNHEALTHY:
         return Sight.UNHEALTHY
@@ -332,7 +332,8 @@ def is_gone_for(memory: Memory, now_s: float, least_s: float) -> bool:
 
 def _is_rejected(login: LoginReading, memory: Memory) -> bool:
     """Whether user or password are wrong, judged by the last line and by what came before it."""
-    if login.is_rejected or login.unrecognized_in_a_row >= _FAILURES_THAT_PROVE:
+    is_said_plainly = login.is_rejected and not login.has_too_many_attempts
+    if is_said_plainly or login.unrecognized_in_a_row >= _FAILURES_THAT_PROVE:
         return True
     if is_second_factor_open(login, memory):
         return False  # the password was accepted: it is second factors that went unanswered

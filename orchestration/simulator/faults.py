@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+_RELOGIN = "relogin"
 LIVE_ACCOUNT = "U7654321"
 
 
@@ -53,10 +54,12 @@ class SecondFactor:
     Attributes:
         granted_after_s: Seconds after the first request until it is granted; None: never.
         dialog_timeout_s: Seconds after which the controller gives up waiting for it.
+        logs_in_again: Whether the controller then makes its next attempt in the same session, instead of ending it.
     """
 
     granted_after_s: float | None = None
     dialog_timeout_s: float = 180.0  # the real dialog's
+    logs_in_again: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,11 +150,15 @@ def _flag(name: str, value: str) -> None:
 
 
 def _second_factor(name: str, value: str) -> dict[str, object]:
-    granted, _, timeout = value.partition(":")
+    granted, _, rest = value.partition(":")
+    timeout, _, then = rest.partition(":")
+    if then not in {"", _RELOGIN}:
+        raise FaultError(f"{name}={value}: after the second colon only `{_RELOGIN}` may stand")
     return {
         "second_factor": SecondFactor(
             granted_after_s=None if granted in {"", "never"} else _seconds(name, granted),
             dialog_timeout_s=_seconds(name, timeout, default=SecondFactor.dialog_timeout_s),
+            logs_in_again=then == _RELOGIN,
         )
     }
 

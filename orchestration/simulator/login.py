@@ -12,6 +12,7 @@ from orchestration.simulator.faults import Faults, SecondFactor
 
 SECOND_FACTOR_EXIT_STATUS = 87  # the controller's 1111, modulo 256
 _TOO_MANY_AFTER = 3
+_TOO_MANY = "Too many failed login attempts. Please wait 53 seconds before attempting to re-login again."
 _RESTART_PAUSE_S = 0.5  # between two sessions of the controller; also keeps `never:0` from spinning
 
 
@@ -47,10 +48,12 @@ async def log_in(log: Log, faults: Faults, *, second_factor_exits: bool) -> int:
         0: logged in. 87: nobody confirmed the second factor, and `second_factor_exits`.
     """
     started_s = asyncio.get_running_loop().time()
+    attempt = 1
     while True:
-        log.controller("Starting session: will exit if login dialog is not displayed within 60 seconds")
-        log.simulator("this login reaches no broker and uses no password")
-        log.controller("Login attempt: 1")
+        if attempt == 1:
+            log.controller("Starting session: will exit if login dialog is not displayed within 60 seconds")
+            log.simulator("this login reaches no broker and uses no password")
+        log.controller(f"Login attempt: {attempt}")
         if faults.wrong_password_interval_s is not None:
             await _fail_for_ever(log, faults.wrong_password_interval_s)
         await asyncio.sleep(faults.slow_login_s)
@@ -58,6 +61,13 @@ async def log_in(log: Log, faults: Faults, *, second_factor_exits: bool) -> int:
             await _meet_other_session(log)
         if faults.second_factor is None or await _is_confirmed(log, faults.second_factor, started_s):
             break
+        if faults.second_factor.logs_in_again:
+            # As the controller does with RELOGIN_AFTER_TWOFA_TIMEOUT=yes: the broker counts these attempts, too.
+            attempt += 1
+            if attempt >= _TOO_MANY_AFTER:
+                log.controller(_TOO_MANY)
+            await asyncio.sleep(_RESTART_PAUSE_S)
+            continue
         log.controller("Exiting with exit code=1111")
         log.script(f"IBC returned exit status {SECOND_FACTOR_EXIT_STATUS}")
         if second_factor_exits:
@@ -80,9 +90,7 @@ async def _fail_for_ever(log: Log, interval_s: float) -> None:
         log.controller("detected dialog entitled: Login failed; event=Opened")
         log.controller("Login failed")
         if attempt >= _TOO_MANY_AFTER:
-            log.controller(
-                "Too many failed login attempts. Please wait 53 seconds before attempting to re-login again."
-            )
+            log.controller(_TOO_MANY)
         await asyncio.sleep(max(0.05, interval_s))
         attempt += 1
         log.controller(f"Login attempt: {attempt}")

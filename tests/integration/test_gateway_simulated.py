@@ -219,6 +219,27 @@ def test_a_second_factor_that_nobody_grants_fails_without_a_restart(scene: Scene
     assert is_running(before)
 
 
+def test_too_many_attempts_while_second_factors_go_unanswered_stop_nothing(scene: Scene) -> None:
+    scene.start("second_factor=never:0.3:relogin", GATEWAY_HEALTH_TIMEOUT="2", GATEWAY_TWOFA_TIMEOUT="3")
+    before = scene.identity()
+    failure = scene.fail()
+    assert failure.word is FailureWord.GATEWAY_SECOND_FACTOR
+    assert any("Too many failed login attempts" in line for line in failure.evidence)
+    assert scene.told() == [WaitEventKind.SECOND_FACTOR_NEEDED]
+    assert scene.identity() == before
+    assert is_running(before)
+    with pytest.raises(StartupFailure) as looked:
+        check_ready_now(scene.runtime(), scene.settings(), clock=SystemClock(), probe=probe_api)
+    assert looked.value.word is FailureWord.GATEWAY_SECOND_FACTOR
+
+
+def test_a_second_factor_that_is_granted_after_too_many_attempts_leads_to_ready(scene: Scene) -> None:
+    scene.start("second_factor=4:0.3:relogin", GATEWAY_HEALTH_TIMEOUT="2", GATEWAY_TWOFA_TIMEOUT="30")
+    before = scene.identity()
+    assert not scene.wait().restarted
+    assert scene.identity() == before
+
+
 def test_a_wrong_password_stops_the_login_loop(scene: Scene) -> None:
     scene.start("wrong_password=0.3")
     before = scene.identity()

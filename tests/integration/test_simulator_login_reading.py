@@ -42,3 +42,9 @@ def test_a_wrong_password_is_read_as_failures_in_a_row_and_then_as_too_many() ->
     assert reading.failures_in_a_row >= 3
     assert reading.has_too_many_attempts
     assert not reading.awaits_second_factor
+    assert reading.is_rejected
+
+
+def test_too_many_attempts_while_second_factors_go_unanswered_are_no_wrong_password() -> None:
+    reading = read_after("second_factor=never:0.05:relogin", "Too many failed login attempts")
+    assert (reading.phase, reading.is_rejected) == (LoginPhase.SECOND_FACTOR, False)

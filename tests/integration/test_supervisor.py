@@ -81,6 +81,23 @@ def test_a_lost_gateway_is_told_restarted_once_and_its_recovery_told(watched: Sy
     assert end_and_read(process, SIGTERM).code == 0
 
 
+def test_second_factors_that_go_unanswered_again_and_again_end_nothing(watched: System, channel: Channel) -> None:
+    faults = watched.root / "faults"
+    faults.touch()
+    watched.environ["SIMULATOR_FAULTS"] = f"@{faults}"
+    process = begin(watched)
+    bot = watched.bots()[0].pid
+    faults.write_text("second_factor=6:0.3:relogin", encoding="utf-8")
+    psutil.Process(pid_of_gateway(watched)).kill()
+    wait_for(channel, "Second factor needed")
+    weekly = pid_of_gateway(watched)
+    wait_for(channel, "Second factor confirmed")
+    assert pid_of_gateway(watched) == weekly, "no restart while somebody looks for the phone, nor right after"
+    assert told(channel).count("Gateway restart attempted") == 1, "the one that made this login"
+    assert [one.pid for one in watched.bots()] == [bot]
+    assert end_and_read(process, SIGTERM).code == 0
+
+
 def test_the_watch_goes_on_when_nobody_reads_what_it_says(watched: System, channel: Channel) -> None:
     process = begin(watched)
     for stream in (process.stdout, process.stderr):

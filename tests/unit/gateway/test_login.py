@@ -37,7 +37,8 @@ TIMED_OUT = "IBC returned exit status 87"
         ([ATTEMPT, FAILED, AGAIN, ASKED], LoginPhase.SECOND_FACTOR, 0, False),
         ([ATTEMPT, FAILED, AGAIN, COMPLETED, ATTEMPT, FAILED], LoginPhase.FAILED, 1, False),
         ([ATTEMPT, UNRECOGNIZED, UNRECOGNIZED, FAILED], LoginPhase.FAILED, 1, False),
-        ([TOO_MANY], LoginPhase.PAUSED, 0, False),
+        ([TOO_MANY], LoginPhase.FAILED, 0, True),
+        ([ATTEMPT, ASKED, AGAIN, TOO_MANY], LoginPhase.SECOND_FACTOR, 0, False),
         ([INVALID], LoginPhase.FAILED, 0, True),
         ([ATTEMPT, ASKED, INVALID], LoginPhase.FAILED, 0, True),
         ([ATTEMPT, ASKED, AGAIN], LoginPhase.LOGGING_IN, 0, False),
@@ -67,6 +68,8 @@ def test_a_log_means_this(lines: list[str], phase: LoginPhase, failures: int, *,
         ([ATTEMPT, FAILED, AGAIN, TOO_MANY], False, True),
         ([TOO_MANY, AGAIN, ASKED], True, False),
         ([ATTEMPT, ASKED, AGAIN, TOO_MANY, AGAIN, COMPLETED], False, False),
+        ([ATTEMPT, INVALID, AGAIN, TOO_MANY], False, False),
+        ([ATTEMPT, TOO_MANY, AGAIN, INVALID], False, False),
     ],
 )
 def test_what_came_before_says_what_too_many_attempts_are_about(

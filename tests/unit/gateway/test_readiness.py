@@ -33,7 +33,9 @@ ALERT = replace(RULES, may_restart=False)
 LOGGED_IN = LoginReading(phase=LoginPhase.LOGGED_IN)
 ASKED = LoginReading(phase=LoginPhase.SECOND_FACTOR, awaits_second_factor=True)
 LOGGING_IN = LoginReading(phase=LoginPhase.LOGGING_IN)
-TOO_MANY = LoginReading(phase=LoginPhase.PAUSED, has_too_many_attempts=True)
+LOCKED_OUT = LoginReading(phase=LoginPhase.FAILED, failures_in_a_row=2, is_rejected=True, has_too_many_attempts=True)
+TOO_MANY = LoginReading(phase=LoginPhase.FAILED, is_rejected=True, has_too_many_attempts=True)
+PAUSED_FOR_2FA = LoginReading(phase=LoginPhase.SECOND_FACTOR, has_too_many_attempts=True, awaits_second_factor=True)
 TAKEN = LoginReading(phase=LoginPhase.SESSION_TAKEN)
 REJECTED = LoginReading(phase=LoginPhase.FAILED, is_rejected=True)
 FAILED_ONCE = LoginReading(phase=LoginPhase.FAILED, failures_in_a_row=1)
@@ -49,7 +51,7 @@ OBSERVATIONS = {
     Sight.RESTARTING: Observation(status=replace(RUNNING, state=ContainerState.RESTARTING)),
     Sight.SECOND_FACTOR: Observation(status=RUNNING, login=ASKED),
     Sight.SESSION_TAKEN: Observation(status=RUNNING, login=TAKEN),
-    Sight.LOGIN_PAUSED: Observation(status=RUNNING, login=LoginReading(phase=LoginPhase.PAUSED)),
+    Sight.LOGIN_PAUSED: Observation(status=RUNNING, login=LOCKED_OUT, in_reset_window=True),
     Sight.HEALTH_CHECK_FAILING: Observation(status=UNHEALTHY, api=READY),
     Sight.UNHEALTHY: Observation(status=UNHEALTHY, api=api(ApiOutcome.CLOSED)),
     Sight.STARTING: Observation(status=RUNNING),
@@ -464,7 +466,7 @@ def test_a_check_gets_the_time_to_catch_up_with_an_api_that_works_since_an_insta
 def test_too_many_attempts_are_a_wrong_password_only_where_no_second_factor_went_unanswered() -> None:
     _, decision = run(begin(0.0, RULES), Observation(status=RUNNING, login=TOO_MANY))
     assert (decision.action, decision.word) == (Action.STOP_AND_FAIL, FailureWord.GATEWAY_LOGIN_FAILED)
-    unanswered = Observation(status=RUNNING, login=replace(TOO_MANY, awaits_second_factor=True))
+    unanswered = Observation(status=RUNNING, login=PAUSED_FOR_2FA)
     memory, decision = run(begin(0.0, RULES), unanswered)
     assert (decision.action, decision.sight) == (Action.WAIT, Sight.SECOND_FACTOR)
     assert WaitEventKind.SECOND_FACTOR_NEEDED in decision.tell
@@ -486,7 +488,7 @@ def test_too_many_attempts_on_the_start_after_an_unanswered_second_factor_are_ab
 def test_too_many_attempts_that_the_brokers_reset_explains_are_a_pause() -> None:
     failed = Observation(status=RUNNING, login=FAILED_TWICE, in_reset_window=True)
     memory, _ = run(begin(0.0, RULES), failed)
-    paused = replace(failed, login=replace(FAILED_TWICE, phase=LoginPhase.PAUSED, has_too_many_attempts=True))
+    paused = replace(failed, login=replace(FAILED_TWICE, is_rejected=True, has_too_many_attempts=True))
     memory, decision = run(memory, paused)
     assert (decision.action, decision.sight) == (Action.WAIT, Sight.LOGIN_PAUSED)
     _, decision = run(memory, paused, at_s=120.0)

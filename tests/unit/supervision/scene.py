@@ -68,7 +68,11 @@ PHONE: dict[str, Any] = {
     "login": LoginReading(phase=LoginPhase.SECOND_FACTOR, awaits_second_factor=True),
 }
 TAKEN: dict[str, Any] = {**PHONE, "login": LoginReading(phase=LoginPhase.SESSION_TAKEN)}
-LOCKED_OUT: dict[str, Any] = {**PHONE, "login": LoginReading(phase=LoginPhase.PAUSED)}
+LOCKED_OUT: dict[str, Any] = {
+    **PHONE,
+    "login": LoginReading(phase=LoginPhase.FAILED, failures_in_a_row=2, is_rejected=True, has_too_many_attempts=True),
+    "in_reset_window": True,
+}
 REJECTED: dict[str, Any] = {**PHONE, "login": LoginReading(phase=LoginPhase.FAILED, is_rejected=True)}
 RESET: dict[str, Any] = {"in_reset_window": True}
 NIGHTLY: dict[str, Any] = {"in_restart_window": True}

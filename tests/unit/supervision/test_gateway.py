@@ -29,7 +29,8 @@ _TABLE: list[tuple[dict[str, Any], Sight, IncidentKind, list[tuple[float | None,
     (scene.SILENT, Sight.API_NOT_READY, _LOST, [(15, 120), (_NEVER, _NEVER), (_NEVER, _NEVER)]),
     (scene.NO_IDS, Sight.CLIENT_IDS_IN_USE, _LOST, [(15, _NEVER), (_NEVER, _NEVER), (_NEVER, _NEVER)]),
     (scene.LINK_DOWN, Sight.LINK_DOWN, IncidentKind.LINK_DOWN, [(10, 900), (_NEVER, _NEVER), (_NEVER, _NEVER)]),
-    (scene.LOCKED_OUT, Sight.LOGIN_PAUSED, _LOST, [(15, _NEVER), (_NEVER, _NEVER), (_NEVER, _NEVER)]),
+    # Only after failures that the broker's reset explains.
+    (scene.LOCKED_OUT, Sight.LOGIN_PAUSED, _LOST, [(_NEVER, _NEVER), (_NEVER, _NEVER), (_NEVER, _NEVER)]),
     (
         scene.FAILING_CHECK,
         Sight.READY,
@@ -78,7 +79,10 @@ def test_every_sight_is_in_the_table() -> None:
     assert {sight for _, sight, _, _ in _TABLE} == set(Sight) - {Sight.HEALTH_CHECK_FAILING}
 
 
-@pytest.mark.parametrize(("changes", "kind"), [pytest.param(changes, kind, id=kind) for changes, _, kind, _ in _TABLE])
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [pytest.param(changes, kind, id=kind) for changes, _, kind, times in _TABLE if times[0][0] is not _NEVER],
+)
 def test_each_incident_ends_in_a_message_when_its_cause_goes(changes: dict[str, Any], kind: IncidentKind) -> None:
     watch = Watch(rules=MONITOR).go_on(400, **changes).go_on(200)
     assert watch.kinds(Stage.OVER) == [kind]
@@ -292,10 +296,17 @@ def test_a_second_factor_of_last_week_protects_nothing() -> None:
 
 
 def test_too_many_attempts_while_second_factors_went_unanswered_need_the_phone_and_no_new_password() -> None:
-    too_many = LoginReading(phase=LoginPhase.PAUSED, has_too_many_attempts=True, awaits_second_factor=True)
+    too_many = LoginReading(phase=LoginPhase.SECOND_FACTOR, has_too_many_attempts=True, awaits_second_factor=True)
     watch = Watch().go_on(60, **scene.PHONE).go_on(600, **both(scene.PHONE, {"login": too_many}))
     assert watch.actions() == []
     assert watch.kinds() == [IncidentKind.SECOND_FACTOR]
+
+
+def test_a_pause_after_failures_of_the_brokers_reset_is_said_after_it_and_restarts_nothing() -> None:
+    watch = Watch().go_on(600, **scene.LOCKED_OUT).go_on(600, **both(scene.LOCKED_OUT, {"in_reset_window": False}))
+    assert watch.kinds() == [_LOST]
+    assert watch.actions() == []
+    assert "would not help" in watch.said[0][1].message
 
 
 def test_an_ignored_health_check_is_no_warning() -> None:
