@@ -176,5 +176,6 @@ def serving(keys: Sequence[paramiko.PKey], *, host: str = "127.0.0.1") -> Iterat
 
 def make_key(path: Path, kind: str = "ed25519") -> str:
     """Make a key pair with OpenSSH's own program; returns the public key, type and base64."""
-    subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "test", "-f", str(path)], check=True)
+    size = ("-b", "2048") if kind == "rsa" else ()
+    subprocess.run(["ssh-keygen", "-q", "-t", kind, *size, "-N", "", "-C", "test", "-f", str(path)], check=True)
     return " ".join(path.with_suffix(".pub").read_text(encoding="utf-8").split()[:2])
