@@ -105,6 +105,7 @@ class Progress:
     Attributes:
         gateway: The gateway as it was validated in this run.
         gateway_validated_s: When that was, in seconds of the monotonic clock.
+        gateway_was_awaited: Whether it was not ready at the first look, and became so.
         gateway_launched: Whether this run started the gateway.
         plan: The plan as it was put in force in this run.
         bot: The bot as it was handed over in this run.
@@ -115,6 +116,7 @@ class Progress:
 
     gateway: "GatewayReady | None" = None
     gateway_validated_s: float | None = None
+    gateway_was_awaited: bool = False
     gateway_launched: bool = False
     plan: "GameplanInForce | None" = None
     bot: "BotRunning | None" = None

@@ -18,6 +18,7 @@ from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.record import build_record_path
 from orchestration.bot.record import read_record as read_bot_record
 from orchestration.desk import Desk
+from orchestration.docker.stack_advice import name_stack_commands
 from orchestration.errors import FailureWord, InterruptedBySignal, StartupFailure
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.record import read_record
@@ -333,7 +334,7 @@ class Run:
         return not any(line.startswith(SAYS_WHICH_INSTANCE) for line in failure.evidence)
 
     def _build_report(self) -> Report:
-        return build_report(
+        report = build_report(
             run_id=self.run_id,
             instance=self._settings.instance,
             simulated=self._settings.simulated,
@@ -346,6 +347,10 @@ class Run:
             log=str(self._log_path) if self._log_path else None,
             redactor=self._redactor,
         )
+        message, next_action = (
+            name_stack_commands(text, self._settings) for text in (report.message, report.next_action)
+        )
+        return dataclasses.replace(report, message=message, next_action=next_action)
 
     def _show(self, text: str) -> None:
         text = clean_line(text, self._redactor)

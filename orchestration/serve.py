@@ -14,7 +14,10 @@ from orchestration import console, watch_display
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.alerts.delivery import Delivery
 from orchestration.bot.find import FoundBy, find_bot
+from orchestration.bot.record import build_record_path, remove_record
+from orchestration.docker.stack_advice import name_stack_commands
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
+from orchestration.gateway.api import probe_api
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime import build_runtime
 from orchestration.hold import read_hold
@@ -52,7 +55,9 @@ _FLUSH_TIMEOUT_S = 10.0
 def serve(options: Options) -> int:
     """Start the system, stay with it, and return the exit code."""
     lenient = Settings.load(lenient=True)
-    if options.service:
+    # In the stack Docker would start this program again each minute: it stays, and waits for a reason to try again.
+    waits = options.service and _stays_given_up(lenient)
+    if options.service and not waits:
         refusal = _why_not_again(lenient)
         if refusal is not None:
             # Again and again on Windows, where a trigger repeats: no log, no run, no alert.
@@ -65,10 +70,51 @@ def serve(options: Options) -> int:
             return int(ExitCode.GIVE_UP) if options.service else _refuse_second(options, lenient)
         host = held.enter_context(_host(lenient, clock))
         requests = held.enter_context(Requests())
-        display = NotifyingDisplay(console.build_display(as_json=options.as_json), host)
-        code = _serve(options, clock, host, display, requests)
+        if waits:
+            code = _wait_given_up(lenient, clock, requests)
+        else:
+            display = NotifyingDisplay(console.build_display(as_json=options.as_json), host)
+            code = _serve(options, clock, host, display, requests)
+            if code == ExitCode.GIVE_UP and _stays_given_up(lenient):
+                code = _wait_given_up(lenient, clock, requests)
         let_outcome_stand()
         return code
+
+
+def _stays_given_up(settings: Settings) -> bool:
+    """Whether this is a container of the stack, and has given up."""
+    return settings.in_stack and attempts.read(settings.state_dir).has_given_up
+
+
+def _wait_given_up(settings: Settings, clock: SystemClock, requests: Requests) -> int:
+    """Stay without a bot until there is a reason to try again; then the count is cleared, and Docker starts this anew.
+
+    A reason is a gateway that was away and is ready again, or a person: who restarts the container, or makes it anew,
+    stops this program first.
+    """
+    past = attempts.read(settings.state_dir)
+    console.warn(
+        f"No more tries since {past.given_up_at}: {past.given_up}. This container waits until the gateway has been "
+        f"away and is ready again, or until `docker restart {settings.bot_container_name}`."
+    )
+    if find_bot(settings).found is None:
+        remove_record(build_record_path(settings))  # nobody is to take the bot that has ended for one that runs
+    was_away = False
+    while not requests.ended_by:
+        is_ready = probe_api(
+            settings.gateway_host,
+            settings.gateway_port,
+            client_id=settings.gateway_probe_client_id,
+            timeout_s=settings.health_check_timeout_s,
+            now=clock.now,
+        ).is_ready
+        if is_ready and was_away:
+            console.warn("The gateway is ready again: the whole sequence is run again.")
+            break
+        was_away = was_away or not is_ready
+        clock.wait(requests.wake, settings.monitor_interval_s)
+    attempts.clear(settings.state_dir)
+    return int(ExitCode.SUCCESS if requests.ended_by else ExitCode.FAILURE)
 
 
 def _refuse_second(options: Options, settings: Settings) -> int:
@@ -137,6 +183,8 @@ def _serve(options: Options, clock: SystemClock, host: HostNotifier, display: Di
         supervises=True,
     )
     report, settings = perform_mission(mission, display, simulate=options.simulate, service=options.service)
+    if settings.gateway_watched_by is not None and report.progress.gateway_was_awaited:
+        attempts.clear(settings.state_dir)  # what failed for want of a gateway says nothing about the next try
     if options.as_json:
         console.print_json(build_json(report))
     if report.progress.bot is None:
@@ -304,14 +352,17 @@ def _give_up(settings: Settings, outcome: attempts.Outcome, clock: SystemClock, 
                 Alert(
                     severity=Severity.CRITICAL,
                     title="Given up: no further try",
-                    message=f"The boot service does not try again: {outcome.reason}.",
+                    message=f"The {'container' if settings.in_stack else 'boot service'} does not try again: "
+                    f"{outcome.reason}.",
                     host=socket.gethostname(),
                     instance=settings.instance,
                     run_id=report.run_id,
                     step="supervision",
                     cause="GIVEN_UP",
                     simulated=report.simulated or settings.gateway_runtime is GatewayRuntime.SIMULATOR,
-                    next_action="Mend the cause, then `inv startup` (or start the service after `inv startup` once).",
+                    next_action=name_stack_commands(
+                        "Fix the cause, then `inv startup` clears the count and starts the system.", settings
+                    ),
                     at=clock.now(),
                 )
             )

@@ -119,16 +119,24 @@ def _read_last_words(desk: Desk, status: GatewayStatus) -> tuple[str, ...]:
 
 def gateway_wait(desk: Desk, progress: Progress) -> Outcome:
     """G3 to G7: wait until the gateway is truly logged in, and is the one that was meant."""
+    was_awaited = False
+
+    def show_wait(elapsed_s: float, remaining_s: float, text: str) -> None:
+        nonlocal was_awaited
+        was_awaited = True
+        desk.show_wait(elapsed_s, remaining_s, text)
+
     gateway = wait_until_ready(
         desk.runtime,
         desk.settings,
         clock=desk.clock,
         probe=desk.probe,
         on_event=lambda event: _tell_event(desk, event),
-        on_progress=desk.show_wait,
+        on_progress=show_wait,
         requires_health_check=False if desk.revalidates else None,
     )
-    return _judge_gateway(desk, progress, gateway)
+    outcome = _judge_gateway(desk, progress, gateway)
+    return dataclasses.replace(outcome, progress=dataclasses.replace(outcome.progress, gateway_was_awaited=was_awaited))
 
 
 def gameplan_check(desk: Desk, progress: Progress) -> Outcome:
@@ -339,7 +347,7 @@ def _judge_gateway(desk: Desk, progress: Progress, gateway: GatewayReady) -> Out
         warnings.append("the gateway did not tell its time, so nobody knows whether this host's clock is right")
     elif abs(gateway.skew_s) > SKEW_WARNING_S:
         warnings.append(f"the gateway's clock is {gateway.skew_s:+.0f} s from this host's; check the host's time")
-    if warnings:
+    if warnings and desk.settings.gateway_watched_by is None:
         desk.tell(
             Severity.WARNING,
             "Gateway ready, with warnings",
@@ -387,6 +395,8 @@ def _tell_event(desk: Desk, event: WaitEvent) -> None:
     for line in event.evidence:
         desk.show(f"| {line}")
     desk.show(f"{_EVENT_TITLE[event.kind]}: {event.message}")
+    if desk.settings.gateway_watched_by is not None:
+        return  # who watches the gateway alerts about it
     desk.tell(
         severity,
         _EVENT_TITLE[event.kind],

@@ -21,8 +21,10 @@ from orchestration.bot.notify import NotifyReceiver
 from orchestration.bot.output import read_bot_lines
 from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.bot.stop import end_members, stop_bot
+from orchestration.docker.stack_advice import name_stack_commands
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.gateway.acts import StopReason
+from orchestration.gateway.readiness import Sight
 from orchestration.gateway.runtime import Runtime, Start
 from orchestration.gateway.wait import GatewayReady
 from orchestration.hostnotify import HostNotifier
@@ -34,6 +36,7 @@ from orchestration.report import Report, Stopped, build_stopped_bot, build_stopp
 from orchestration.settings import Settings
 from orchestration.shutdown import find_still_running
 from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, Stage, decide
+from orchestration.supervision.rules import FIRST_LOGIN_GRACE_S
 from orchestration.system.clock import Clock
 from orchestration.system.lock import LockHeldError, hold_lock
 from orchestration.system.signals import Requests
@@ -127,6 +130,7 @@ class Supervisor:
         self._announced_key = ""
         self._memory = Memory()
         self._rules = Rules.from_settings(post.settings, owns_bot=post.restart is not None)
+        self._awaits_first_login: bool | None = None
         self._pinged_s = float("-inf")
         self._gateway_start: Start | None = None
         self._watcher = "monitor" if post.restart is None else "supervisor"
@@ -212,8 +216,28 @@ class Supervisor:
     def _decide(self, observation: Observation) -> tuple[Memory, Decision]:
         """Judge a look. On the built-in gateway, time may be told to pass faster for it: every patience is shorter."""
         scale = self._post.settings.simulator_time_scale
+        if self._awaits_first_login is None:
+            grace_s = self._find_first_grace_s(observation) * scale
+            self._awaits_first_login = grace_s > 0
+            if self._awaits_first_login:
+                self._memory = replace(self._memory, grace_until_s=observation.at_s * scale + grace_s)
         memory, decision = decide(self._memory, replace(observation, at_s=observation.at_s * scale), self._rules)
+        if self._awaits_first_login and decision.sight is Sight.READY:
+            self._awaits_first_login = False
+            memory = replace(memory, grace_until_s=float("-inf"))  # what is lost from now on is lost
         return memory, replace(decision, next_look_s=decision.next_look_s / scale)
+
+    def _find_first_grace_s(self, observation: Observation) -> float:
+        """For how long a monitor that has just begun waits for a gateway that has just been started.
+
+        A supervisor has seen its gateway ready at the start; a monitor begins beside one that may still log in.
+        """
+        status = observation.gateway
+        is_monitor = self._post.restart is None
+        if not is_monitor or status is None or not status.is_up or status.started_at is None:
+            return 0.0
+        age_s = (self._post.clock.now() - status.started_at).total_seconds()
+        return max(0.0, FIRST_LOGIN_GRACE_S - age_s)
 
     def _act(self, action: Action, lookout: Lookout, decision: Decision) -> ExitCode | None:
         self._post.log.info("action: %s", action)
@@ -410,6 +434,11 @@ class Supervisor:
 
     def _tell(self, notice: Notice, *, facts: Mapping[str, Any] | None = None) -> None:
         post = self._post
+        notice = replace(
+            notice,
+            message=name_stack_commands(notice.message, post.settings),
+            next_action=name_stack_commands(notice.next_action, post.settings),
+        )
         evidence: tuple[str, ...] = ()
         if notice.kind is IncidentKind.BOT_ENDED and self._record is not None:
             evidence = read_bot_lines(post.settings, self._record, _EVIDENCE_LINES)
@@ -423,6 +452,8 @@ class Supervisor:
         }
         post.journal.add_event(post.run_id, notice.kind, detail)
         post.watching.tell(notice)
+        if not self._rules.alerts_about(notice.kind):
+            return
         post.delivery.send(
             build_watch_alert(
                 post.settings,

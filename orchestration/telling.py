@@ -6,6 +6,7 @@ from datetime import datetime
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
+from orchestration.docker.stack_advice import name_stack_commands
 from orchestration.errors import BENIGN_FAILURES, StartupFailure
 from orchestration.mission import Mission
 from orchestration.report import Report, Result
@@ -58,6 +59,7 @@ class Teller:
         evidence: tuple[str, ...] = (),
     ) -> None:
         """Send one alert about the current step."""
+        message, next_action = (name_stack_commands(text, self._settings) for text in (message, next_action))
         self._delivery.send(
             Alert(
                 severity=severity,
@@ -153,7 +155,7 @@ def build_watch_alert(
         run_id=run_id,
         step="supervision",
         cause=cause,
-        next_action=next_action or _NOTHING_TO_DO,
+        next_action=name_stack_commands(next_action or _NOTHING_TO_DO, settings),
         evidence=evidence,
         simulated=settings.gateway_runtime is GatewayRuntime.SIMULATOR,
         incident=incident,

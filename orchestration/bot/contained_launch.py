@@ -84,6 +84,7 @@ def build_overlay(settings: Settings, launch: BotLaunch, address: GatewayAddress
         # Says that this start was validated, and by whom: the image's entrypoint then runs the bot, and only once.
         "BOT_RUN_ID": launch.run_id,
         "ENV_FILE": "",
+        "IN_STACK": "no",  # this host's `inv` manages it
     }
     volumes = [_bind(launch.gameplan, plan)]
     if launch.notify_socket is not None:

@@ -57,11 +57,13 @@ class Kind:
         convert: Text (never empty, without blanks around it) to value. Raises `ValueError`.
         allowed: What is allowed, for people; it reads on after "must be".
         lines: Whether the text may hold line breaks and tabs.
+        exact: Whether blanks around the text, where they are quoted, belong to it.
     """
 
     convert: Callable[[str], Any]
     allowed: str
     lines: bool = False
+    exact: bool = False
 
     def parse(self, text: str) -> Any:  # noqa: ANN401 - a table of kinds has no narrower type; `Settings` has
         """The value of a text.
@@ -239,6 +241,7 @@ def _market_calendar(text: str) -> MarketCalendarSetting:
 
 TEXT = Kind(convert=str, allowed="text")
 SECRET = Kind(convert=Secret, allowed="text")
+PASSWORD = Kind(convert=Secret, allowed="text", exact=True)
 # A malformed alert address is a warning (S5), never a reason not to start: it is judged where it is used.
 WEB_ADDRESS = Kind(convert=Secret, allowed="an https address (http only to loopback)")
 MENTION = Kind(convert=Secret, allowed="`<@USER>`, `<@&ROLE>`, `@here` or `@everyone`")

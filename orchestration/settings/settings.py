@@ -128,6 +128,8 @@ class Settings:
     monitor_interval_s: float
     gameplan_due: dt.time
     watched_state_dir: Path | None
+    gateway_watched_by: str | None
+    in_stack: bool
     startup_max_attempts: int
     startup_attempt_window_s: float
 

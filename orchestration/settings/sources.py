@@ -99,7 +99,8 @@ def read_secret_texts(layers: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
 def look_up(variable: Variable, layers: Layers, problems: list[str], *, project_dir: Path) -> tuple[str, str]:
     """The variable's text and where it came from, the first layer that has it; an empty value counts as unset."""
     for source, layer in layers:
-        text = layer.get(variable.name, "").strip()
+        given = layer.get(variable.name, "")
+        text = given if variable.kind.exact and given.strip() else given.strip()
         file = layer.get(f"{variable.name}_FILE", "").strip() if variable.secret else ""
         if text and file:
             problems.append(f"{variable.name} and {variable.name}_FILE are both set; only one of them is allowed")

@@ -64,7 +64,7 @@ class Variable:
     @property
     def secret(self) -> bool:
         """Whether its value is masked everywhere, and `NAME_FILE` may stand for it."""
-        return self.kind in (kinds.SECRET, kinds.WEB_ADDRESS, kinds.MENTION)
+        return self.kind in (kinds.SECRET, kinds.PASSWORD, kinds.WEB_ADDRESS, kinds.MENTION)
 
     def parse(self, text: str) -> Any:  # noqa: ANN401 - a table of variables has no narrower type; `Settings` has
         """Text to value.
@@ -160,7 +160,7 @@ _TABLE: dict[str, tuple[_Row, ...]] = {
          "The image of the gateway's container"),
         ("tws_userid", kinds.SECRET, _UNSET,
          "The broker's user name"),
-        ("tws_password", kinds.SECRET, _UNSET,
+        ("tws_password", kinds.PASSWORD, _UNSET,
          "The broker's password; TWS_PASSWORD_FILE may name a file instead"),
         ("time_zone", kinds.TIME_ZONE, "America/New_York",
          "The gateway's clock (it keeps the one of its first start in its settings volume)"),
@@ -230,6 +230,10 @@ _TABLE: dict[str, tuple[_Row, ...]] = {
          "When, on session days in MARKET_TIMEZONE, a missing plan for the day is alerted"),
         ("watched_state_dir", kinds.PATH, _UNSET,
          "For `inv monitor` in a container: the state folder of the system that it watches, mounted there"),
+        ("gateway_watched_by", kinds.NAME, _UNSET,
+         "Set in the stack: the container that watches the gateway and alerts about it, so that this program does not"),
+        ("in_stack", kinds.SWITCH, "no",
+         "Set in the stack's containers: advice then names commands that work from outside them"),
         ("startup_max_attempts", whole_number(1, 100), "3",
          "How many failed starts and unplanned ends within STARTUP_ATTEMPT_WINDOW end a boot service's tries"),
         ("startup_attempt_window_s", seconds(1, 86400), "3600",

@@ -4,7 +4,7 @@ from orchestration.alerts.alert import Severity
 from orchestration.gateway.readiness import Sight
 from orchestration.supervision.incidents import Finding, IncidentKind, Verdict, Words
 from orchestration.supervision.observation import BotLook, Observation
-from orchestration.supervision.rules import CONNECT_GRACE_S, DISK_FINE_BYTES, DISK_LOW_BYTES, Rules
+from orchestration.supervision.rules import CONNECT_GRACE_S, DISK_FINE_BYTES, DISK_LOW_BYTES, WATCHED_BOT_GRACE_S, Rules
 
 _READ_THE_LOG = "Read the bot's log: `inv logs --of bot`."
 _GIB = 1024**3
@@ -40,20 +40,25 @@ def _judge_end(bot: BotLook, rules: Rules) -> Finding:
         how = "is gone"
     if bot.says_stopping:
         how += " after it had said that it is stopping"
-    then = (
-        "The whole sequence is run again by the host's service manager, where there is one." if rules.owns_bot else ""
-    )
+    if rules.owns_bot:
+        then = " The whole sequence is run again by the host's service manager, where there is one."
+    elif rules.is_bot_elsewhere:
+        then = f" Its container has not brought it back within {WATCHED_BOT_GRACE_S:.0f} s."
+    else:
+        then = ""
     return Finding(
         kind=IncidentKind.BOT_ENDED,
         verdict=Verdict.FINE if bot.is_running else Verdict.BAD if has_ended_unplanned(bot) else Verdict.UNKNOWN,
         severity=Severity.CRITICAL,
         words=Words(
             title="Bot ended",
-            message=f"The bot {how}, and this program was not asked to stop it. {then}".strip(),
+            message=f"The bot {how}, and this program was not asked to stop it.{then}",
             next_action=_READ_THE_LOG if rules.owns_bot else f"{_READ_THE_LOG} Then `inv startup`.",
         ),
         over=Words(title="Bot runs again", message="The bot runs again."),
         key=bot.key,
+        # Its own supervisor has said how it ended, and is started again at once: only if it stays away is there more.
+        grace_s=WATCHED_BOT_GRACE_S if rules.is_bot_elsewhere else 0.0,
     )
 
 

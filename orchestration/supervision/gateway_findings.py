@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from orchestration.alerts.alert import Severity
 from orchestration.gateway import readiness
+from orchestration.gateway.acts import StopReason, name_start
 from orchestration.gateway.container import Health
 from orchestration.gateway.readiness import DEAD_GRACE_S, SecondFactor, Sight, is_gone_for, is_health_outdated
 from orchestration.gateway.words import describe_sight
@@ -61,6 +62,7 @@ def judge_gateway(
     *,
     was_started: bool,
     grace_until_s: float,
+    is_refusal_told: bool = False,
 ) -> tuple[Finding, ...]:
     """Every kind of trouble with the gateway.
 
@@ -71,6 +73,7 @@ def judge_gateway(
         rules: What may be done.
         was_started: Whether the container has been started since the last look, not by us.
         grace_until_s: Until when our own restart explains that it is not ready.
+        is_refusal_told: Whether the operator knows that the broker refuses user or password.
     """
     return (
         _judge_engine(observation),
@@ -78,7 +81,15 @@ def judge_gateway(
         _judge_account(observation, sight),
         _judge_second_factor(sight),
         _judge_session(sight),
-        _judge_lost(memory, observation, sight, rules, was_started=was_started, grace_until_s=grace_until_s),
+        _judge_lost(
+            memory,
+            observation,
+            sight,
+            rules,
+            was_started=was_started,
+            grace_until_s=grace_until_s,
+            is_refusal_told=is_refusal_told,
+        ),
         _judge_link(observation, sight),
         _judge_health_check(observation, sight, rules),
         _judge_farms(observation, sight),
@@ -115,6 +126,8 @@ def _judge_rejected(observation: Observation, sight: Sight) -> Finding:
             "lock the account), then `inv startup`.",
         ),
         over=Words(title="Login accepted", message="The gateway is logged in again."),
+        # Started again with a password that is wrong too, it is another incident, and is stopped again.
+        key="" if observation.gateway is None else name_start(observation.gateway),
     )
 
 
@@ -173,6 +186,7 @@ def _judge_lost(
     *,
     was_started: bool,
     grace_until_s: float,
+    is_refusal_told: bool,
 ) -> Finding:
     grace_s = 0.0 if sight in SAID_AT_ONCE or was_started else API_GRACE_S
     if sight is not Sight.GONE and memory.second_factor is SecondFactor.GRANTED and memory.granted_s is not None:
@@ -187,6 +201,8 @@ def _judge_lost(
         is_muted = observation.in_reset_window and sight is not Sight.GONE
     seen = describe_sight(sight, observation.readiness_look, port=rules.port)
     stop = observation.acts.stop
+    # Stopped because of the refusal: that is one incident, which has been told.
+    is_muted = is_muted or (is_refusal_told and stop is not None and stop.reason is StopReason.LOGIN_REJECTED)
     restart_s = readiness.find_restart_time(
         memory, observation.readiness_look, sight, rules.readiness_rules, deadline_s=observation.at_s
     )

@@ -51,7 +51,13 @@ def decide(memory: Memory, observation: Observation, rules: Rules) -> tuple[Memo
 
     findings = (
         *gateway.judge_gateway(
-            memory.eyes, observation, sight, rules, was_started=was_started, grace_until_s=memory.grace_until_s
+            memory.eyes,
+            observation,
+            sight,
+            rules,
+            was_started=was_started,
+            grace_until_s=memory.grace_until_s,
+            is_refusal_told=memory.log.is_told(IncidentKind.LOGIN_REJECTED),
         ),
         *judge_bot(observation, sight, rules, jumped_s=memory.jumped_s),
         *judge_plan(memory.day, observation, rules),

@@ -5,6 +5,7 @@ from typing import Self
 
 from orchestration.gateway import readiness
 from orchestration.settings import GameplanFreshness, GatewayHealthCheck, GatewayRecovery, GatewayRuntime, Settings
+from orchestration.supervision.incidents import IncidentKind
 
 LOGIN_GRACE_S = 60.0  # from a login that is complete to its API: the controller sets the gateway up in between
 HEALTH_CHECK_GRACE_S = 60.0  # a check that failed during a long login passes again at its next run
@@ -24,8 +25,42 @@ SETTLE_S = 5.0  # SPEC P3: a file written less than 5 s ago may be half written
 SETTLE_MOST_S = 15.0  # and is looked at three times
 RESTARTS_A_DAY = 6  # a gateway that crashes again and again needs a person, and each login may need a phone
 DAY_S = 86400.0
+# A gateway that was started together with its monitor: a login may take that long, and nobody has seen it ready before.
+FIRST_LOGIN_GRACE_S = 600.0
+WATCHED_BOT_GRACE_S = 120.0  # a bot's container that ends is started again, and validates everything anew, within this
 FAST_LOOK_S = 10.0  # how often it is looked at while something is wrong
 LEAST_LOOK_S = 0.5
+
+
+# What is said by whoever looks after the gateway, and what by the bot's own supervisor, where these are two programs.
+_OF_THE_GATEWAY = frozenset(
+    {
+        IncidentKind.ENGINE_GONE,
+        IncidentKind.GATEWAY_LOST,
+        IncidentKind.LOGIN_REJECTED,
+        IncidentKind.WRONG_ACCOUNT,
+        IncidentKind.SECOND_FACTOR,
+        IncidentKind.SESSION_TAKEN,
+        IncidentKind.LINK_DOWN,
+        IncidentKind.HEALTH_CHECK_FAILING,
+        IncidentKind.FARMS_BROKEN,
+        IncidentKind.GATEWAY_RESTARTED,
+        IncidentKind.DISK_LOW,
+        IncidentKind.CLOCK_JUMP,
+    }
+)
+_OF_THE_BOT = frozenset(
+    {
+        IncidentKind.BOT_SILENT,
+        IncidentKind.BOT_UNCONNECTED,
+        IncidentKind.BOT_FINISHED,
+        IncidentKind.BOT_SWITCHED,
+        IncidentKind.BOT_STOPPED,
+        IncidentKind.PLAN_MISSING,
+        IncidentKind.PLAN_UNUSABLE,
+        IncidentKind.PLAN_CHANGED,
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +73,8 @@ class Rules:
         may_restart_gateway: Whether a restart of the gateway is ours to do.
         may_stop_gateway: Whether the gateway is ours to stop.
         owns_bot: Whether the bot is ours: to restart, and to end with. A monitor only watches it.
+        is_gateway_elsewhere: Whether another program looks after the gateway and alerts about it.
+        is_bot_elsewhere: Whether the bot's own supervisor is another program, which alerts about bot and plan.
         reports_health_check: Whether a health check that fails while the API works is worth a warning.
         judges_dates: Whether a plan must be of the day.
         port: Where the gateway's API is, for what is said.
@@ -48,6 +85,8 @@ class Rules:
     may_restart_gateway: bool = True
     may_stop_gateway: bool = True
     owns_bot: bool = True
+    is_gateway_elsewhere: bool = False
+    is_bot_elsewhere: bool = False
     reports_health_check: bool = True
     judges_dates: bool = True
     port: int = 4002
@@ -61,6 +100,12 @@ class Rules:
             may_restart=self.may_restart_gateway,
             requires_health_check=False,
         )
+
+    def alerts_about(self, kind: IncidentKind) -> bool:
+        """Whether this kind is for this program to tell: of two that see an incident, one alerts."""
+        if self.is_gateway_elsewhere and kind in _OF_THE_GATEWAY:
+            return False
+        return not (self.is_bot_elsewhere and kind in _OF_THE_BOT)
 
     @classmethod
     def from_settings(cls, settings: Settings, *, owns_bot: bool = True, may_restart: bool = True) -> Self:
@@ -78,6 +123,8 @@ class Rules:
             may_restart_gateway=is_ours and may_restart and settings.gateway_recovery is GatewayRecovery.RESTART,
             may_stop_gateway=is_ours,
             owns_bot=owns_bot,
+            is_gateway_elsewhere=settings.gateway_watched_by is not None,
+            is_bot_elsewhere=settings.watched_state_dir is not None,
             reports_health_check=settings.gateway_health_check is GatewayHealthCheck.REQUIRE,
             judges_dates=settings.gameplan_freshness is GameplanFreshness.TODAY,
             port=settings.gateway_port,

@@ -110,6 +110,10 @@ def _recognise(words: list[str]) -> tuple[str, ...]:
         return (program, *words[1:])
     if program in {"python", "python3"} and "-m" in words[:-1][:3]:
         return ("python", *words[words.index("-m") + 1 :])
+    if (
+        words[0].endswith("docker/stack") and len(words) > 1
+    ):  # Compose on the whole stack, unless it is told another file
+        return ("docker", "compose", *words[1:])
     if program == "docker" and len(words) > 2:
         return ("docker", *words[1:])
     return ("pytest", *words[1:]) if program == "pytest" else ()

@@ -1,11 +1,14 @@
 """The whole stack in containers (K2): `docker compose up -d` alone, no `inv` on the host, on a real engine."""
 
+import io
 import json
 import os
 import subprocess
+import sys
+import tarfile
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -23,10 +26,70 @@ class Stack:
     key: str
     env_file: Path
     plans: Path
+    overrides: list[str] = field(default_factory=list)
+
+    def stack(self, *words: str, check: bool = True) -> str:
+        """The documented command: `docker/stack`, which hands the settings to Compose as they stand in the file."""
+        ended = subprocess.run(
+            [PROJECT / "docker" / "stack", "--env-file", str(self.env_file), *words],
+            cwd=self.env_file.parent,
+            env={"PATH": os.environ["PATH"], "HOME": str(self.env_file.parent)},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert not check or ended.returncode == 0, ended.stderr
+        return ended.stdout + ended.stderr
+
+    def set(self, **lines: str) -> None:
+        """Change settings in the file; the last line of a name counts."""
+        with self.env_file.open("a", encoding="utf-8") as file:
+            file.write("".join(f"{name}={value}\n" for name, value in lines.items()))
+
+    def lose_patience_soon(self) -> None:
+        """Let Compose find the gateway unhealthy after seconds, where it otherwise takes six minutes."""
+        override = self.env_file.with_name("override.yml")
+        check = "healthcheck: {start_period: 3s, interval: 1s, retries: 2}"
+        override.write_text(f"services:\n  gateway:\n    {check}\n", encoding="utf-8")
+        self.overrides += ["-f", str(override)]
+
+    def alerts(self, part: str) -> list[tuple[str, str]]:
+        """What this part has alerted, or would have: title and next action. Its container may be starting again."""
+
+        def read() -> list[list[str]] | None:
+            said = self.docker("exec", self.name(part), "python3", "-c", _READ_ALERTS)
+            return [["", ""], *json.loads(said)] if said.startswith("[") else None
+
+        found = wait_until(read, f"journal of the {part}")
+        return [(title, str(json.loads(body)["next_action"])) for title, body in found or () if title]
+
+    def titles(self) -> list[str]:
+        """What bot and monitor have alerted together."""
+        return [title for part in ("bot", "monitor") for title, _ in self.alerts(part)]
+
+    def bot_runs(self) -> bool:
+        """Whether a bot that is up is on record, and its process there."""
+        return self.docker("exec", self.name("bot"), "python3", "-c", _LOOK_FOR_THE_BOT) == "up"
+
+    def copy_password(self) -> bytes:
+        """The password as it lies in the gateway's container, which need not run."""
+        source = f"{self.name('gateway')}:/run/secrets/tws_password"
+        copied = subprocess.run(["docker", "cp", source, "-"], capture_output=True, timeout=60, check=True)
+        with tarfile.open(fileobj=io.BytesIO(copied.stdout)) as archive:
+            file = archive.extractfile("tws_password")
+            assert file is not None
+            return file.read()
+
+    def state(self, part: str) -> str:
+        return self.docker("inspect", "--format", "{{.State.Status}}", self.name(part))
+
+    def start_of(self, part: str) -> str:
+        return self.docker("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", self.name(part))
 
     def compose(self, *words: str, file: str = "compose.yaml", check: bool = True) -> str:
         ended = subprocess.run(
-            ["docker", "compose", "--env-file", str(self.env_file), "-f", f"docker/{file}", *words],
+            ["docker", "compose", "--env-file", str(self.env_file), "-f", f"docker/{file}", *self.overrides, *words],
             cwd=PROJECT,
             env={"PATH": os.environ["PATH"], "HOME": str(self.env_file.parent)},
             capture_output=True,
@@ -145,6 +208,148 @@ def test_each_part_starts_alone(stack: Stack, file: str) -> None:
         stack.compose("down", "--volumes", "--timeout", "5", file=file, check=False)
 
 
+def test_a_login_that_outlasts_composes_patience_is_waited_for_and_told_once(stack: Stack) -> None:
+    stack.use_plan()
+    stack.lose_patience_soon()
+    stack.set(SIMULATOR_FAULTS="second_factor=20")
+    said = stack.compose("up", "-d")
+    assert "is unhealthy" in said, "Compose did not lose its patience: nothing is tested"
+    assert stack.state("bot") == "running", "it waits by itself"
+    before = stack.start_of("gateway")
+    wait_until(lambda: stack.health("bot") == "healthy", "healthy bot", 120)
+    wait_until(lambda: "Second factor confirmed" in stack.titles(), "word of the login")
+    assert stack.start_of("gateway") == before, "nothing was restarted while the phone was waited for"
+    assert sorted(stack.titles()) == [
+        *("Bot started", "Operational", "Second factor confirmed", "Second factor needed", "Start-up begun")
+    ]
+    advice = dict(stack.alerts("monitor"))["Second factor needed"]
+    assert f"`docker restart -t 120 {stack.name('gateway')}`" in advice
+    assert "inv gateway" not in advice
+
+
+def test_a_second_factor_that_is_missed_three_times_counts_as_no_failure(stack: Stack) -> None:
+    stack.use_plan()
+    stack.lose_patience_soon()
+    stack.set(SIMULATOR_FAULTS="second_factor=26:6")
+    stack.compose("up", "-d")
+    wait_until(lambda: stack.health("bot") == "healthy", "healthy bot", 120)
+    assert stack.said("gateway").count("IBC returned exit status 87") >= 3
+    assert stack.titles().count("Second factor needed") == 1
+    assert not [title for title in stack.titles() if "Given up" in title or "failed" in title or "lost" in title]
+    assert stack.docker("exec", stack.name("bot"), "ls", "/var/lib/zero-touch/state/attempts.json").startswith("ls:")
+
+
+def test_a_refused_password_ends_the_login_loop_and_a_corrected_one_is_taken(stack: Stack) -> None:
+    stack.use_plan()
+    stack.set(SIMULATOR_FAULTS="wrong_password=1")
+    stack.compose("up", "-d")
+    wait_until(lambda: stack.state("gateway") == "exited", "stopped gateway")
+    assert stack.said("gateway").count("IBC: Login failed") <= 5
+    assert stack.state("bot") == "running", "it waits for the gateway"
+    assert stack.titles().count("Broker refuses user or password") == 1
+    advice = dict(stack.alerts("monitor"))["Broker refuses user or password"]
+    assert "`docker/stack up -d --force-recreate gateway`" in advice
+    # A second wrong one is no news of the first: it is stopped, and told, again.
+    stack.compose("up", "-d", "--force-recreate", "--no-deps", "gateway")
+    wait_until(lambda: stack.titles().count("Broker refuses user or password") == 2, "second refusal")
+    wait_until(lambda: stack.state("gateway") == "exited", "stopped gateway")
+    stack.set(SIMULATOR_FAULTS="")
+    stack.stack("up", "-d", "--force-recreate", "--no-deps", "gateway")
+    wait_until(lambda: stack.health("bot") == "healthy", "healthy bot", 120)
+    wait_until(lambda: "Login accepted" in stack.titles(), "word of the login")
+    assert "Gateway lost" not in stack.titles(), "that it was stopped is the same incident"
+    assert not [title for title in stack.titles() if "Given up" in title]
+
+
+def test_a_bot_that_ends_again_and_again_is_given_up_once_and_tried_again_when_there_is_a_reason(stack: Stack) -> None:
+    stack.use_plan()
+    stack.stack("up", "-d")
+
+    def kill_bots() -> None:
+        for _ in range(3):
+            wait_until(stack.bot_runs, "bot", 120)
+            ends = stack.titles().count("Bot ended") + 1
+            stack.docker("exec", stack.name("bot"), "python3", "-c", _KILL_THE_BOT)
+            wait_until(lambda ends=ends: stack.titles().count("Bot ended") == ends, "alert of its end")  # type: ignore[misc] # of the default
+
+    kill_bots()
+    wait_until(lambda: "Given up: no further try" in stack.titles(), "end of the tries")
+    given_up = stack.start_of("bot")
+    wait_until(lambda: "No more tries since" in stack.said("bot"), "word of it")
+    assert stack.titles().count("Given up: no further try") == 1
+    assert f"docker restart {stack.name('bot')}" in dict(stack.alerts("bot"))["Given up: no further try"]
+    # A gateway that was away and is back is a reason.
+    stack.docker("stop", stack.name("gateway"))
+    wait_until(lambda: "bot does not run" in stack.said("monitor"), "monitor that knows")
+    assert stack.start_of("bot") == given_up, "Docker does not start it again and again"
+    stack.docker("start", stack.name("gateway"))
+    wait_until(stack.bot_runs, "bot after the gateway's return", 120)
+    # So is a person.
+    kill_bots()
+    wait_until(lambda: stack.titles().count("Given up: no further try") == 2, "end of the tries")
+    stack.docker("restart", stack.name("bot"))
+    wait_until(stack.bot_runs, "bot after a person's restart", 120)
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["pa$w0rd#1", "${HOME} $$ `id`", " blanks all round ", 'it\'s "quoted"', "back\\slash\\\\ %d {br}", "#é☃;!&|<>"],
+)
+def test_the_gateway_gets_exactly_the_password_that_stands_in_the_file(stack: Stack, password: str) -> None:
+    quoted = password.replace("\\", "\\\\").replace("'", "\\'")
+    stack.set(TWS_PASSWORD=f"'{quoted}'")
+    said = stack.stack("create", "gateway")
+    name = stack.name("gateway")
+    assert stack.copy_password() == password.encode()
+    assert "variable is not set" not in said
+    for piece in (password, "w0rd"):
+        assert piece not in said
+        assert piece not in stack.docker("inspect", name)
+
+
+def test_an_unquoted_dollar_arrives_too(stack: Stack) -> None:
+    value = "pa$w0rd#1"
+    stack.set(TWS_PASSWORD=value)
+    said = stack.stack("create", "gateway")
+    assert stack.copy_password() == value.encode()
+    assert "w0rd" not in said
+
+
+def test_the_monitors_docker_says_what_dockers_own_says_and_knows_one_container(stack: Stack) -> None:
+    stack.compose("up", "-d", "gateway")
+    name = stack.name("gateway")
+    wait_until(lambda: stack.health("gateway") == "healthy", "healthy gateway")
+    project = f"label=com.docker.compose.project={name}"
+    for words in (
+        ("version", "--format", "{{.Server.Version}}"),
+        ("container", "inspect", "zt-no-such-container"),
+        ("ps", "--all", "--no-trunc", "--quiet", "--filter", project),
+        ("exec", name, "sh", "-c", "echo out; echo err >&2; exit 3"),
+        ("exec", name, "no-such-program"),
+        ("stop", "-t", "5", name),
+        ("container", "inspect", name),
+        ("logs", "--tail", "5", name),
+        ("logs", "--tail", "100", "--since", "2020-01-01T00:00:00.000000Z", "--timestamps", name),
+        ("unpause", name),
+        ("restart", "-t", "5", name),
+    ):
+        ours, theirs = (
+            subprocess.run(
+                [*program, *words], capture_output=True, text=True, timeout=60, check=False,
+                env={**os.environ, "GATEWAY_CONTAINER_NAME": name},
+            )
+            for program in ((sys.executable, "-I", str(PROJECT / "docker/monitor/engine_client.py")), ("docker",))
+        )  # fmt: skip
+        assert (ours.stdout, ours.stderr, ours.returncode) == (theirs.stdout, theirs.stderr, theirs.returncode), words
+    refused = subprocess.run(
+        [sys.executable, "-I", str(PROJECT / "docker/monitor/engine_client.py"), "stop", name],
+        capture_output=True, text=True, check=False, env={**os.environ, "GATEWAY_CONTAINER_NAME": "another"},
+    )  # fmt: skip
+    assert refused.returncode == 1
+    assert "only container another may be used here" in refused.stderr
+    assert stack.state("gateway") == "running"
+
+
 def test_the_stack_is_valid_with_nothing_but_the_example_settings(stack: Stack, tmp_path: Path) -> None:
     stack.env_file = tmp_path / "example.env"
     stack.env_file.write_bytes((PROJECT / ".env.example").read_bytes())
@@ -153,6 +358,20 @@ def test_the_stack_is_valid_with_nothing_but_the_example_settings(stack: Stack, 
     assert services["bot"]["depends_on"]["gateway"]["condition"] == "service_healthy"
 
 
+_READ_ALERTS = """
+import json, sqlite3
+try:
+    journal = sqlite3.connect("file:/var/lib/zero-touch/state/journal.sqlite3?mode=ro", uri=True)
+    rows = journal.execute("SELECT title, body FROM alerts ORDER BY id").fetchall()
+except sqlite3.OperationalError:
+    rows = []  # nothing has begun there yet
+print(json.dumps(rows))
+"""
+_LOOK_FOR_THE_BOT = """
+import json, os
+record = json.load(open("/var/lib/zero-touch/state/bot.json"))
+print("up" if record["ready_by"] and os.path.exists(f"/proc/{record['pid']}") else "")
+"""
 _KILL_THE_BOT = """
 import json, os, signal
 record = json.load(open("/var/lib/zero-touch/state/bot.json"))

@@ -95,13 +95,14 @@ def test_commands_are_found_wherever_a_page_shows_them(tmp_path: Path) -> None:
     shown.write_text(
         "Text `inv status` and `inv logs --of startup\\|bot [-f]`.\n\n```sh\ncd x && sudo -u ann .venv/bin/inv hold "
         "--reason \"…\"  # inv none\nssh rackmount 'cd y && inv resume'\n"
-        "A=1 fab -H a deploy; docker compose ps\n```\n\n"
+        "A=1 fab -H a deploy; docker compose ps\ndocker/stack up -d bot\n```\n\n"
         "    .venv/bin/python -m benchmarks --quick | tail\n",
         encoding="utf-8",
     )
     found = [" ".join(words) for words in (line.words for line in read_lines(shown))]
     assert sorted(found) == [
         "docker compose ps",
+        "docker compose up -d bot",
         "fab -H a deploy",
         "inv hold --reason …",
         "inv logs --of startup|bot -f",

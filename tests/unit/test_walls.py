@@ -316,6 +316,7 @@ _MAY_WRITE = {
     "orchestration.redaction.text": "that formatter",
     "orchestration.system.streams": "the door to standard output and error",
     "orchestration.startup": "prints its own usage",
+    "orchestration.docker.stack": "a program of its own, which says in one sentence why Compose is not called",
     "orchestration.gameplan.extra_schema": "a pipe to the process that started it, which reads JSON",
     "orchestration.deploy.on_host.base": "a pipe to the deploy over SSH, which reads JSON",
     "orchestration.deploy.on_host.main": "a pipe to the deploy over SSH, which reads JSON",

@@ -299,6 +299,15 @@ def test_a_secret_never_shows_itself() -> None:
     )
 
 
+def test_blanks_that_are_quoted_belong_to_a_password_and_to_nothing_else() -> None:
+    given = {"TWS_PASSWORD": " two words ", "TWS_USERID": " ann ", "DISCORD_WEBHOOK_URL": " https://x/y "}
+    settings = Settings.from_environ({}, dotenv=given)
+    assert settings.tws_password == Secret(" two words ")
+    assert settings.tws_userid == Secret("ann")
+    assert settings.discord_webhook_url == Secret("https://x/y")
+    assert Settings.from_environ({}, dotenv={"TWS_PASSWORD": "  "}).tws_password is None
+
+
 @pytest.mark.parametrize("content", [b"%s", b"%s\n", b"\xef\xbb\xbf%s\r\n", b"  %s  "])
 def test_a_file_may_stand_for_a_secret(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "password").write_bytes(content % _PLANTED.encode())

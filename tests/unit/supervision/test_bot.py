@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestration.supervision import Action, BotLook, IncidentKind, Stage
+from orchestration.supervision import Action, BotLook, IncidentKind, Rules, Stage
 from orchestration.supervision.rules import DISK_FINE_BYTES, DISK_LOW_BYTES
 from tests.unit.supervision import scene
 from tests.unit.supervision.scene import BOT, MONITOR, NIGHTLY, RESET, Watch, both, gone
@@ -219,3 +219,22 @@ def test_a_clock_that_is_corrected_by_little_is_nothing() -> None:
     watch.look(wall_jump_s=29.9)
     watch.look(wall_jump_s=-29.9)
     assert watch.said == []
+
+
+def test_a_watched_bot_is_missed_only_when_its_container_does_not_bring_it_back() -> None:
+    rules = replace(scene.MONITOR, is_bot_elsewhere=True)
+    back = Watch(rules=rules).go_on(100, **scene.gone()).go_on(300)
+    assert back.kinds() == []
+    away = Watch(rules=rules).go_on(600, **scene.gone())
+    assert [(at_s - 1000.0, notice.kind) for at_s, notice in away.said] == [(120.0, IncidentKind.BOT_ENDED)]
+    assert "has not brought it back" in away.said[0][1].message
+
+
+def test_of_two_programs_that_see_an_incident_one_alerts_about_it() -> None:
+    bots, monitors = Rules(is_gateway_elsewhere=True), Rules(owns_bot=False, is_bot_elsewhere=True)
+    told = {kind: (bots.alerts_about(kind), monitors.alerts_about(kind)) for kind in IncidentKind}
+    # How a bot ended is its own supervisor's to say, that it stays away the monitor's; each one says its own end.
+    both_tell = {IncidentKind.BOT_ENDED, IncidentKind.SUPERVISION_ENDED}
+    assert {kind for kind, by in told.items() if by == (True, True)} == both_tell
+    assert {kind for kind, by in told.items() if not any(by)} == set()
+    assert all(Rules().alerts_about(kind) for kind in IncidentKind)

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
+from orchestration.gateway.acts import GatewayActs, GatewayStop, StopReason
 from orchestration.gateway.api_values import ApiOutcome
 from orchestration.gateway.login import LoginPhase, LoginReading
 from orchestration.gateway.readiness import Sight
 from orchestration.supervision import Action, ApiLook, IncidentKind, Rules, Stage
-from tests.fakes.gateway import HEALTHY, UNHEALTHY
+from tests.fakes.gateway import HEALTHY, RUNNING, UNHEALTHY
 from tests.unit.supervision import scene
 from tests.unit.supervision.scene import ALERT_ONLY, CONNECTED, MONITOR, NIGHTLY, RESET, Watch, both, start_number
 
@@ -424,3 +425,25 @@ def test_every_message_is_whole_sentences(sight: dict[str, Any]) -> None:
         assert "None" not in text
         assert text == text.strip()
         assert ".." not in text
+
+
+def test_a_monitor_stops_a_second_wrong_password_too_and_says_each_once() -> None:
+    refused = IncidentKind.LOGIN_REJECTED
+    watch = Watch(rules=MONITOR).go_on(60, **scene.REJECTED)
+    stop = GatewayStop(by="a", owner="/s", at=scene.NOON, reason=StopReason.LOGIN_REJECTED, start="c0ffee@")
+    watch.go_on(600, **scene.DEAD, acts=GatewayActs(stop=stop))
+    assert watch.kinds() == [refused], "it is down because of the refusal, which has been said"
+
+    again = replace(RUNNING, id="another", started_at=scene.NOON)
+    watch.go_on(60, **{**scene.REJECTED, "gateway": again})
+    assert watch.kinds(Stage.OPENED) == [refused, refused]
+    assert watch.actions() == [Action.STOP_GATEWAY] * 2
+
+    watch.go_on(60)
+    assert watch.kinds(Stage.OVER) == [refused]
+
+
+def test_a_stop_that_somebody_meant_is_said_to_be_one() -> None:
+    stop = GatewayStop(by="a", owner="/s", at=scene.NOON, reason=StopReason.ASKED, start="c0ffee@")
+    watch = Watch(rules=MONITOR).go_on(60, **scene.DEAD, acts=GatewayActs(stop=stop))
+    assert watch.kinds() == [_LOST]
