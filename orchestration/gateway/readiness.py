@@ -103,14 +103,17 @@ class Rules:
         timeout_s: Seconds from the begin, and again from our restart, to the deadline.
         twofa_timeout_s: Seconds more, once, when a second factor is asked for.
         may_restart: Whether a restart is ours to do.
-        requires_health_check: Whether the container's own health check must pass, too (`GATEWAY_HEALTH_CHECK`). A
-            supervisor does not require it: for it a failing check is a warning while the API works.
+        requires_health_check: Whether the container's own health check must pass, too. A supervisor does not require
+            it: for it a failing check is a warning while the API works.
+        believes_health_check: Whether a failing check says anything about a gateway whose API does not answer: not
+            with `GATEWAY_HEALTH_CHECK=ignore`, which is for one that can never pass.
     """
 
     timeout_s: float
     twofa_timeout_s: float
     may_restart: bool
     requires_health_check: bool = True
+    believes_health_check: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,7 +279,7 @@ def see(observation: Observation, memory: Memory, now_s: float, rules: Rules) ->
         return Sight.ENGINE_GONE
     if _is_rejected(login, memory):
         return Sight.REJECTED
-    sight = _SIGHT_OF_STATE.get(status.state) or _see_running(status, login, api)
+    sight = _SIGHT_OF_STATE.get(status.state) or _see_running(status, login, api, rules)
     if sight not in _EXPLAINED_BY_SECOND_FACTOR or not is_second_factor_open(login, memory):
         return sight
     # A login that waits for a phone goes through several starts; only one that stays dead is no longer waited for.
@@ -306,14 +309,14 @@ _EXPLAINED_BY_SECOND_FACTOR = frozenset(
 )
 
 
-def _see_running(status: GatewayStatus, login: LoginReading, api: ApiProbe | None) -> Sight:
+def _see_running(status: GatewayStatus, login: LoginReading, api: ApiProbe | None, rules: Rules) -> Sight:
     if login.phase is LoginPhase.SECOND_FACTOR:
         return Sight.SECOND_FACTOR
     if login.phase is LoginPhase.SESSION_TAKEN:
         return Sight.SESSION_TAKEN
     if login.phase is LoginPhase.FAILED and login.has_too_many_attempts:
         return Sight.LOGIN_PAUSED
-    if status.health is Health.UNHEALTHY:
+    if status.health is Health.UNHEALTHY and rules.believes_health_check:
         return Sight.UNHEALTHY
     if api is None:
         return Sight.STARTING
@@ -552,8 +555,8 @@ def _choose(
 def _fail(memory: Memory, observation: Observation, sight: Sight, rules: Rules) -> tuple[Action, FailureWord]:
     if is_second_factor_open(observation.login, memory):
         return Action.FAIL, FailureWord.GATEWAY_SECOND_FACTOR
-    is_unhealthy = observation.status is not None and observation.status.health is Health.UNHEALTHY
-    is_unhealthy = is_unhealthy or sight is Sight.HEALTH_CHECK_FAILING
+    says_unhealthy = observation.status is not None and observation.status.health is Health.UNHEALTHY
+    is_unhealthy = (says_unhealthy and rules.believes_health_check) or sight is Sight.HEALTH_CHECK_FAILING
     word = FailureWord.GATEWAY_UNHEALTHY if is_unhealthy else FailureWord.GATEWAY_TIMEOUT
     is_crashing = rules.may_restart and count_other_starts(memory, observation.status) >= CRASH_LOOP_STARTS
     # Failed logins that prove nothing are those of the broker's reset: they are no reason.

@@ -184,13 +184,15 @@ def check_ready_now(
 
 
 def _build_rules(runtime: Runtime, settings: Settings, *, requires_health_check: bool | None) -> Rules:
+    believes_health_check = settings.gateway_health_check is GatewayHealthCheck.REQUIRE
     if requires_health_check is None:
-        requires_health_check = settings.gateway_health_check is GatewayHealthCheck.REQUIRE
+        requires_health_check = believes_health_check
     return Rules(
         timeout_s=settings.gateway_health_timeout_s,
         twofa_timeout_s=settings.gateway_twofa_timeout_s,
         may_restart=runtime.can_control and settings.gateway_recovery is GatewayRecovery.RESTART,
-        requires_health_check=requires_health_check,
+        requires_health_check=requires_health_check and believes_health_check,
+        believes_health_check=believes_health_check,
     )
 
 

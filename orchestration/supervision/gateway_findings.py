@@ -252,7 +252,7 @@ def _judge_health_check(observation: Observation, sight: Sight, rules: Rules) ->
     check = status.health_log[-1] if status is not None and status.health_log else "its output is unknown"
     return Finding(
         kind=IncidentKind.HEALTH_CHECK_FAILING,
-        verdict=verdict if rules.reports_health_check else Verdict.UNKNOWN,
+        verdict=verdict if rules.believes_health_check else Verdict.UNKNOWN,
         severity=Severity.WARNING,
         words=Words(
             title="Container's health check fails",

@@ -75,7 +75,7 @@ class Rules:
         owns_bot: Whether the bot is ours: to restart, and to end with. A monitor only watches it.
         is_gateway_elsewhere: Whether another program looks after the gateway and alerts about it.
         is_bot_elsewhere: Whether the bot's own supervisor is another program, which alerts about bot and plan.
-        reports_health_check: Whether a health check that fails while the API works is worth a warning.
+        believes_health_check: Whether the container's own health check says anything (`GATEWAY_HEALTH_CHECK`).
         judges_dates: Whether a plan must be of the day.
         port: Where the gateway's API is, for what is said.
     """
@@ -87,7 +87,7 @@ class Rules:
     owns_bot: bool = True
     is_gateway_elsewhere: bool = False
     is_bot_elsewhere: bool = False
-    reports_health_check: bool = True
+    believes_health_check: bool = True
     judges_dates: bool = True
     port: int = 4002
 
@@ -99,6 +99,7 @@ class Rules:
             twofa_timeout_s=0.0,
             may_restart=self.may_restart_gateway,
             requires_health_check=False,
+            believes_health_check=self.believes_health_check,
         )
 
     def alerts_about(self, kind: IncidentKind) -> bool:
@@ -125,7 +126,7 @@ class Rules:
             owns_bot=owns_bot,
             is_gateway_elsewhere=settings.gateway_watched_by is not None,
             is_bot_elsewhere=settings.watched_state_dir is not None,
-            reports_health_check=settings.gateway_health_check is GatewayHealthCheck.REQUIRE,
+            believes_health_check=settings.gateway_health_check is GatewayHealthCheck.REQUIRE,
             judges_dates=settings.gameplan_freshness is GameplanFreshness.TODAY,
             port=settings.gateway_port,
         )

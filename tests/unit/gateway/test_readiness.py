@@ -396,11 +396,22 @@ def test_a_check_that_recovers_in_time_makes_the_gateway_ready() -> None:
 
 
 def test_where_the_check_is_ignored_a_working_api_is_ready() -> None:
-    ignoring = replace(RULES, requires_health_check=False)
+    ignoring = replace(RULES, requires_health_check=False, believes_health_check=False)
     for status in (RUNNING, UNHEALTHY):
         assert is_handshake_due(status, NOTHING_READ, begin(0.0, ignoring), 1.0, ignoring)
         _, decision = run(begin(0.0, ignoring), Observation(status=status, api=READY), rules=ignoring)
         assert decision.action is Action.READY
+
+
+def test_where_the_check_is_ignored_a_slow_login_is_waited_for_whatever_it_says() -> None:
+    ignoring = replace(RULES, requires_health_check=False, believes_health_check=False)
+    sick = Observation(status=UNHEALTHY, login=LOGGING_IN, api=api(ApiOutcome.CLOSED))
+    memory, decision = run(begin(0.0, ignoring), sick, rules=ignoring)
+    assert (decision.action, decision.sight) == (Action.WAIT, Sight.API_NOT_READY)
+    memory, decision = run(memory, sick, at_s=120.0, rules=ignoring)
+    assert decision.action is Action.RESTART
+    _, decision = run(note_restarted(memory, 130.0, ignoring), sick, at_s=250.0, rules=ignoring)
+    assert decision.word is FailureWord.GATEWAY_TIMEOUT
 
 
 @pytest.mark.parametrize("further", [LOGGING_IN, LOGGED_IN])

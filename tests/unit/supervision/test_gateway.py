@@ -311,8 +311,11 @@ def test_a_pause_after_failures_of_the_brokers_reset_is_said_after_it_and_restar
 
 
 def test_an_ignored_health_check_is_no_warning() -> None:
-    watch = Watch(rules=Rules(reports_health_check=False)).go_on(600, **scene.FAILING_CHECK)
+    watch = Watch(rules=Rules(believes_health_check=False)).go_on(600, **scene.FAILING_CHECK)
     assert watch.said == []
+    watch.go_on(100, **scene.SICK)
+    assert watch.actions() == [], "nor a reason to restart at once"
+    assert watch.go_on(60, **scene.SICK).actions() == [Action.RESTART_GATEWAY]
 
 
 def test_a_container_that_stays_dead_no_longer_waits_for_a_phone() -> None:
