@@ -112,7 +112,7 @@ def _target(context: Context, base: str, user: str) -> "Target":
 
 
 def _count(flag: str, text: str) -> int:
-    from orchestration.flags import read_count
+    from orchestration.commands.flags import read_count
 
     return read_count(flag, text)
 

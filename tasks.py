@@ -15,7 +15,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 if TYPE_CHECKING:
-    from orchestration.cli import StepLine
+    from orchestration.commands.control import StepLine
 
 # Invoke keeps Python from writing byte code; ours is worth keeping, unless the user said otherwise. `sudo inv install`
 # leaves nothing behind in a folder that is not root's.
@@ -43,7 +43,7 @@ def _read_steps() -> tuple[str, ...]:
 
 def _perform(name: str, *, as_json: bool) -> None:
     """Perform one step. The steps of one command line are one run."""
-    from orchestration.cli import StepLine
+    from orchestration.commands.control import StepLine
 
     if not _lines:
         # The whole line is one run with one document, whichever of its tasks was given the flag.
@@ -65,7 +65,7 @@ def preflight(_: Context, json: bool = False) -> None:
     if len(_read_steps()) > 1:
         _perform("preflight", as_json=json)
         return
-    from orchestration import cli
+    from orchestration.commands import control as cli
 
     _end(cli.preflight(as_json=json))
 
@@ -88,9 +88,9 @@ def gateway_restart(_: Context, force: bool = False, json: bool = False) -> None
 
     Refuses while other instances use it; their bots would lose it.
     """
-    from orchestration import cli
+    from orchestration.commands import control as cli
     from orchestration.shutdown import GATEWAY_RESTART, GATEWAY_RESTART_BY_FORCE
-    from orchestration.startup import STEPS
+    from orchestration.startup.sequence import STEPS
 
     restart = GATEWAY_RESTART_BY_FORCE if force else GATEWAY_RESTART
     wait = next(step for step in STEPS if step.name == "gateway.wait")
@@ -104,7 +104,7 @@ def gateway_down(_: Context, force: bool = False, json: bool = False) -> None:
     Refuses while other instances use it, and while a supervisor watches, who would bring it back. After --force no
     supervisor brings it back: `inv gateway.up` does.
     """
-    from orchestration import cli
+    from orchestration.commands import control as cli
     from orchestration.shutdown import GATEWAY_DOWN, GATEWAY_DOWN_BY_FORCE
 
     down = GATEWAY_DOWN_BY_FORCE if force else GATEWAY_DOWN
@@ -130,7 +130,7 @@ def gameplan_check(_: Context, path: str | None = None, at: str | None = None, j
     if path is None:  # an empty one is a script's unset variable: it must not put a plan in force
         _perform("gameplan.check", as_json=json)
         return
-    from orchestration import cli
+    from orchestration.commands import control as cli
 
     _end(cli.check_gameplan_file(path, at=at, as_json=json))
 
@@ -149,7 +149,7 @@ def gameplan_new(
     _: Context, strategy: str = "A", date: str | None = None, path: str | None = None, json: bool = False
 ) -> None:
     """Write a valid plan to start from; never overwrites a file."""
-    from orchestration import cli
+    from orchestration.commands import control as cli
 
     _end(cli.write_new_gameplan(strategy=strategy, plan_date=date, path=path, as_json=json))
 
@@ -166,7 +166,7 @@ def bot_stop(_: Context, json: bool = False) -> None:
 
     It gets SIGTERM first; after BOT_STOP_TIMEOUT it and all it started are killed.
     """
-    from orchestration import cli
+    from orchestration.commands import control as cli
     from orchestration.shutdown import BOT_STOP
 
     _end(cli.run_steps("bot.stop", (BOT_STOP,), as_json=json))
@@ -178,7 +178,7 @@ def bot_restart(_: Context, json: bool = False) -> None:
 
     Gateway and plan are validated again first. Under a supervisor it is the supervisor that does it.
     """
-    from orchestration import cli
+    from orchestration.commands import control as cli
 
     _end(cli.restart_bot(as_json=json))
 
@@ -207,7 +207,7 @@ def startup(
     Exit code 0: up; 1: a person is needed; 2: up, on the emergency plan, which trades nothing. With --service also 78:
     only a person can help, and trying again is of no use.
     """
-    from orchestration.startup import Options, start
+    from orchestration.startup.sequence import Options, start
 
     options = Options(
         simulate=simulate,
@@ -227,7 +227,7 @@ def monitor(_: Context) -> None:
     For a bot that was started without --foreground. It never touches the bot; it restarts a lost gateway once, unless
     GATEWAY_RECOVERY=alert.
     """
-    from orchestration.serve import monitor as watch
+    from orchestration.supervision.service import monitor as watch
 
     _end(watch())
 
@@ -235,7 +235,7 @@ def monitor(_: Context) -> None:
 @task(pre=[_refuse_dry], help={"keep_gateway": "Leave the gateway running", "json": _JSON})
 def shutdown(_: Context, keep_gateway: bool = False, json: bool = False) -> None:
     """Stop the bot, then this instance's gateway."""
-    from orchestration import cli
+    from orchestration.commands import control as cli
     from orchestration.shutdown import BOT_STOP, BOT_STOP_FIRST, GATEWAY_STOP
 
     steps = (BOT_STOP,) if keep_gateway else (BOT_STOP_FIRST, GATEWAY_STOP)
@@ -248,7 +248,7 @@ def hold(_: Context, reason: str = "", json: bool = False) -> None:
 
     It outlives reboots; whoever tries to start the system is told who holds it, since when and why.
     """
-    from orchestration import cli
+    from orchestration.commands import control as cli
 
     _end(cli.hold(reason, as_json=json))
 
@@ -256,7 +256,7 @@ def hold(_: Context, reason: str = "", json: bool = False) -> None:
 @task(pre=[_refuse_dry], help={"json": _JSON})
 def resume(_: Context, json: bool = False) -> None:
     """End a hold; starts nothing."""
-    from orchestration import cli
+    from orchestration.commands import control as cli
 
     _end(cli.resume(as_json=json))
 
@@ -322,7 +322,7 @@ def status(_: Context, all_: bool = False, json: bool = False) -> None:
     Exit code 0: the bot runs and the gateway is ready, whichever plan; 1: the bot runs, something it needs is not as it
     should be; 3: the bot does not run; 4: it cannot be told whether it runs.
     """
-    from orchestration import views
+    from orchestration.commands import views
 
     _end(views.status_of_all(as_json=json) if all_ else views.status(as_json=json))
 
@@ -330,7 +330,7 @@ def status(_: Context, all_: bool = False, json: bool = False) -> None:
 @task(help={"limit": "How many runs (20)", "json": _JSON})
 def history(_: Context, limit: str = "20", json: bool = False) -> None:
     """Show past runs and their outcomes, the newest first."""
-    from orchestration import flags, views
+    from orchestration.commands import flags, views
 
     _end(views.history(limit=flags.read_count("--limit", limit), as_json=json))
 
@@ -348,7 +348,7 @@ def report(_: Context, since: str | None = None, output: str = "", json: bool = 
     Without --since: the last seven days, and no verdict. Exit code 0: the report was made, and where a verdict was
     asked for it is "passed"; 1: the verdict is "failed", or the report could not be made.
     """
-    from orchestration import reporting
+    from orchestration.commands import report as reporting
 
     _end(reporting.report(since=since, output=output, as_json=json))
 
@@ -375,7 +375,7 @@ def soak(
     On the built-in gateway, in a temporary instance of its own: yours is not touched. Exit code 0: the verdict is
     "passed"; 1: it is not, or there was no run.
     """
-    from orchestration import flags
+    from orchestration.commands import flags
     from orchestration.soak.cli import soak as run
 
     code = run(
@@ -397,7 +397,8 @@ def soak(
 )
 def logs(_: Context, of: str = "startup", follow: bool = False, lines: str = "50") -> None:
     """Show the log of the last start-up, bot or gateway."""
-    from orchestration import flags, log_view
+    from orchestration.commands import flags
+    from orchestration.commands import logs as log_view
 
     _end(log_view.logs(of, follow=follow, lines=flags.read_count("--lines", lines)))
 
@@ -405,7 +406,7 @@ def logs(_: Context, of: str = "startup", follow: bool = False, lines: str = "50
 @task(help={"json": _JSON})
 def config(_: Context, json: bool = False) -> None:
     """Show the settings in force and where each came from."""
-    from orchestration import views
+    from orchestration.commands import views
 
     _end(views.config(as_json=json))
 
@@ -413,7 +414,7 @@ def config(_: Context, json: bool = False) -> None:
 @task(pre=[_refuse_dry], name="test", help={"json": _JSON})
 def alert_test(_: Context, json: bool = False) -> None:
     """Send one test alert and say whether it arrived."""
-    from orchestration import cli
+    from orchestration.commands import control as cli
 
     _end(cli.test_alert(as_json=json))
 

@@ -10,16 +10,16 @@ from datetime import datetime
 from orchestration.alerts.alert import Severity
 from orchestration.bot.find import find_bot
 from orchestration.bot.stop import stop_bot
-from orchestration.desk import Desk, Outcome, Tell
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure, State
 from orchestration.gateway.acts import GatewayUser
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.runtime import Runtime
-from orchestration.mission import Step
-from orchestration.preflight import SUPERVISOR_LOCK_FILE
-from orchestration.report import Progress, StepStatus, Stopped, build_stopped_bot
+from orchestration.preflight.table import SUPERVISOR_LOCK_FILE
 from orchestration.settings import GatewayRuntime
+from orchestration.startup.context import Desk, Outcome, Tell
+from orchestration.startup.report import Progress, StepStatus, Stopped, build_stopped_bot
+from orchestration.startup.run_spec import Step
 from orchestration.system.lock import read_lock_holder
 
 _DOWN = frozenset({ContainerState.MISSING, ContainerState.EXITED, ContainerState.CREATED})

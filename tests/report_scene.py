@@ -16,8 +16,8 @@ from pathlib import Path
 
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.journal import Journal, JournalReader, Sighting
-from orchestration.uptime import Account, Limits, build_account
-from orchestration.uptime.page import render_page
+from orchestration.reports import Account, Limits, build_account
+from orchestration.reports.page import render_page
 from tests.browser import need_browser, run_browser
 from tests.fakes.clock import FakeClock
 

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from orchestration.bot.contained_launch import GatewayAddress
+from orchestration.bot.docker_runtime import GatewayAddress
 from orchestration.bot.find import FoundBot, FoundBy
 from orchestration.bot.launch import BotRunning, build_argv
 from orchestration.bot.record import BotRecord, ReadyBy, build_record_path, write_record

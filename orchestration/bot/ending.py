@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from orchestration.bot.contained import BotContainer, build_door
+from orchestration.bot.container import BotContainer, build_door
 from orchestration.bot.elsewhere import ElsewhereEnding
 from orchestration.bot.record import BotRecord
 from orchestration.errors import StartupFailure

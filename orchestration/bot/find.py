@@ -9,7 +9,7 @@ Asked in this order, each answer exact before the next one is tried:
 3. A launch that was cut short: a record without a pid, and a process whose output goes to that launch's log. Between
    fork and exec a process has neither the marker nor the command yet, but it already has that log; and before that, it
    still holds its launcher's lock.
-4. The container (`orchestration.bot.contained`): by its name with `BOT_RUNTIME=docker`, or where the record says so; by
+4. The container (`orchestration.bot.container`): by its name with `BOT_RUNTIME=docker`, or where the record says so; by
    its labels whatever the settings and the record say. Where nothing suggests that the bot is a container, an engine
    that is missing or does not answer is no reason for doubt, and it is only asked where the gateway is its business.
 5. The configured command, for a bot that was started by hand: together with its working folder and the `INSTANCE` in
@@ -28,7 +28,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from orchestration.bot.command_line import is_same_command
-from orchestration.bot.contained import (
+from orchestration.bot.container import (
     BotContainer,
     BotDocker,
     build_door,

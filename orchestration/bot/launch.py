@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from orchestration.bot.contained import forget_container
-from orchestration.bot.contained_launch import (
+from orchestration.bot.container import forget_container
+from orchestration.bot.docker_runtime import (
     GatewayAddress,
     StartedContainer,
     build_contained_argv,

@@ -1,6 +1,6 @@
 """What a bot said, wherever that is kept: in its log, or with the engine for a container."""
 
-from orchestration.bot.contained import build_door
+from orchestration.bot.container import build_door
 from orchestration.bot.log import read_last_lines
 from orchestration.bot.record import BotLaunch
 from orchestration.redaction import redactor_for

@@ -7,7 +7,7 @@ import shutil
 import sys
 
 from orchestration.bot.command_line import Interpreter, parse_invocation
-from orchestration.bot.contained_launch import contained_problem
+from orchestration.bot.docker_runtime import contained_problem
 from orchestration.settings import BotRuntime, Settings
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError, SystemCommands
 from orchestration.system.files import is_file_there, is_folder_there, is_there

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestration.bot.contained import BotDocker, was_killed
+from orchestration.bot.container import BotDocker, was_killed
 from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.end_record import note_stop_request
 from orchestration.bot.find import FoundBot

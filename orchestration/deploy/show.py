@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from orchestration import console
+from orchestration.commands import presenter as console
 from orchestration.deploy.host import Facts
 from orchestration.deploy.release import Release
 from orchestration.deploy.workflow import Outcome, Step

@@ -5,16 +5,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway import readiness, words
+from orchestration.gateway import messages as words
+from orchestration.gateway import readiness
 from orchestration.gateway.accounts import validate_accounts
 from orchestration.gateway.acts import StopReason, name_start
 from orchestration.gateway.container import GatewayStatus, Health
-from orchestration.gateway.eyes import Eyes, Probe
 from orchestration.gateway.login import NOTHING_READ, LoginReading, read_login
+from orchestration.gateway.prober import Eyes, Probe
 from orchestration.gateway.readiness import Action, Decision, Memory, Observation, Rules, Sight, WaitEventKind
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.seen import GatewayFailure, GatewaySeen
-from orchestration.gateway.windows import Window, parse_windows
+from orchestration.gateway.time_windows import Window, parse_windows
 from orchestration.redaction import clean_line, clean_lines, redactor_for
 from orchestration.settings import GatewayHealthCheck, GatewayRecovery, GatewayRuntime, Settings
 from orchestration.system.clock import Clock

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from orchestration.gateway.api_values import MOST_CLIENTS, ApiOutcome, ApiProbe
-from orchestration.gateway.eyes import Probe
 from orchestration.gateway.kept_api import STATE_OF, KeptApi
 from orchestration.gateway.kept_look import KeptLook, KeptState, parse_farm
+from orchestration.gateway.prober import Probe
 from orchestration.settings import Settings
 from orchestration.system.clock import Clock
 from orchestration.system.sockets import count_connections

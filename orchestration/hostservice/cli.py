@@ -3,7 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from orchestration import console
+from orchestration.commands import presenter as console
+from orchestration.commands.views import load_settings_or_explain
 from orchestration.errors import ExitCode
 from orchestration.hostservice.install import Outcome, install, uninstall, write_files
 from orchestration.hostservice.registrars import build_registrar, build_registrars, choose_target
@@ -12,7 +13,6 @@ from orchestration.hostservice.windows import read_choices
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
-from orchestration.views import load_settings_or_explain
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration.checks import Check
 from orchestration.hostservice.service import (
     HostServiceError,
     HostServiceStatus,
@@ -17,8 +16,9 @@ from orchestration.hostservice.service import (
     only_in_this_shell,
     read_service_settings,
 )
-from orchestration.report import StepStatus
+from orchestration.preflight.host import Check
 from orchestration.settings import Settings
+from orchestration.startup.report import StepStatus
 from orchestration.supervision import attempts
 from orchestration.system.files import write_atomic
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Any, Protocol
 
-from orchestration.checks import Check
+from orchestration.preflight.host import Check
 from orchestration.settings import PROJECT_DIR, BotRuntime, GatewayRuntime, Settings
 
 WRAPPER = PurePath("docker/gateway/scripts/production-startup.sh")

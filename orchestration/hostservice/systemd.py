@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration.checks import Check
 from orchestration.hostservice.linux_host import Account, LinuxHost
 from orchestration.hostservice.service import (
     HostService,
@@ -22,6 +21,7 @@ from orchestration.hostservice.service import (
     Target,
 )
 from orchestration.hostservice.unit import render_unit
+from orchestration.preflight.host import Check
 from orchestration.system.clock import Clock
 from orchestration.system.commands import CommandNotFoundError, CommandResult, Commands, CommandTimedOutError
 from orchestration.system.files import write_atomic

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestration.checks import Check
 from orchestration.docker.engine import EngineProblem, probe_engine
 from orchestration.hostservice.linux_host import CommandsAs
 from orchestration.hostservice.service import HostService, Rendered, Scope
 from orchestration.hostservice.unit import SHELL, unit_problem
-from orchestration.report import StepStatus
+from orchestration.preflight.host import Check
+from orchestration.startup.report import StepStatus
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError
 
 if TYPE_CHECKING:

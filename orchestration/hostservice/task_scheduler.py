@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from orchestration.checks import Check
 from orchestration.hostservice.schtasks import Schtasks
 from orchestration.hostservice.service import (
     TEMPLATES,
@@ -43,7 +42,8 @@ from orchestration.hostservice.windows_host import (
     is_elevated,
     to_wsl_path,
 )
-from orchestration.report import StepStatus
+from orchestration.preflight.host import Check
+from orchestration.startup.report import StepStatus
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError
 from orchestration.system.files import write_atomic
 

@@ -7,21 +7,21 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from orchestration import console
+from orchestration.commands import presenter as console
+from orchestration.commands.report import read_account, show, write_page
 from orchestration.errors import ExitCode
 from orchestration.journal import JournalReader
-from orchestration.reporting import read_account, show, write_page
-from orchestration.run import JOURNAL_FILE
+from orchestration.reports import Account
+from orchestration.reports.document import build_document
 from orchestration.settings import Settings
 from orchestration.soak.channel import open_channel
 from orchestration.soak.instance import SoakInstance
 from orchestration.soak.judging import build_limits, judge_trial
 from orchestration.soak.schedule import Schedule, plan_faults
 from orchestration.soak.trial import Trial
+from orchestration.startup.run import JOURNAL_FILE
 from orchestration.system.clock import SystemClock
 from orchestration.system.signals import Requests
-from orchestration.uptime import Account
-from orchestration.uptime.document import build_document
 
 _LARGEST_SCALE = 10_000.0
 _LONGEST_HOURS = 24.0 * 365

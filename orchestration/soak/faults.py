@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Protocol
 
 from orchestration.journal import Evidence
+from orchestration.reports import Injected, Outcome
+from orchestration.reports.incidents import find_incidents
 from orchestration.soak.channel import Channel
 from orchestration.soak.instance import SoakInstance
 from orchestration.soak.schedule import NATURES, Fault, cost_s
 from orchestration.system.clock import Clock
-from orchestration.uptime import Injected, Outcome
-from orchestration.uptime.incidents import find_incidents
 
 _PATIENCE = 2.0  # so many times what a fault should cost is waited for; what takes longer is a finding
 _LEAST_PATIENCE_S = 30.0

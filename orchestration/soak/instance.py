@@ -16,9 +16,9 @@ import psutil
 from orchestration.gameplan import write_sample_plan
 from orchestration.gateway.record import read_record
 from orchestration.journal import Evidence, JournalReader
-from orchestration.run import JOURNAL_FILE
 from orchestration.settings import PROJECT_DIR
 from orchestration.soak.schedule import Schedule
+from orchestration.startup.run import JOURNAL_FILE
 from orchestration.system.clock import Clock
 from orchestration.system.processes import LaunchedProcess, ProcessIdentity, end_process_tree, launch_detached
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestration.journal import AlertDelivery, ReportedAlert
+from orchestration.reports import Account, Criterion, Limits, Verdict
+from orchestration.reports.page import describe_duration
 from orchestration.soak.channel import Taken
 from orchestration.soak.schedule import NATURES, Fault, Schedule
 from orchestration.soak.trial import TrialResult
-from orchestration.uptime import Account, Criterion, Limits, Verdict
-from orchestration.uptime.page import describe_duration
 
 _USUAL = Limits()
 _START_S = 5.0  # the first start, at the beginning of the period, when nothing is up yet

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestration.journal import AlertDelivery
+from orchestration.reports import Injected
 from orchestration.soak.channel import Channel
 from orchestration.soak.faults import Injector
 from orchestration.soak.instance import SoakInstance
 from orchestration.soak.schedule import Fault, Schedule
 from orchestration.system.clock import Clock
 from orchestration.system.signals import Requests
-from orchestration.uptime import Injected
 
 _TICK_S = 0.2
 _COUNT_EVERY_S = 1.0  # a look at every process of the machine takes some hundredths of a second

@@ -5,9 +5,9 @@ from enum import StrEnum
 
 from orchestration.gateway import readiness
 from orchestration.gateway.readiness import Sight
-from orchestration.supervision.day import NO_DAY, DayMemory
 from orchestration.supervision.gateway_findings import BEGIN
 from orchestration.supervision.incidents import NOTHING_OPEN, Log, Notice
+from orchestration.supervision.plan_rollover import NO_DAY, DayMemory
 
 
 class Action(StrEnum):

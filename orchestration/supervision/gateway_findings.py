@@ -12,8 +12,8 @@ from orchestration.alerts.alert import Severity
 from orchestration.gateway import readiness
 from orchestration.gateway.acts import StopReason, name_start
 from orchestration.gateway.container import Health
+from orchestration.gateway.messages import describe_sight
 from orchestration.gateway.readiness import DEAD_GRACE_S, SecondFactor, Sight, is_gone_for, is_health_outdated
-from orchestration.gateway.words import describe_sight
 from orchestration.supervision.incidents import Finding, IncidentKind, Verdict, Words
 from orchestration.supervision.observation import Observation
 from orchestration.supervision.rules import (

@@ -11,18 +11,18 @@ from orchestration.alerts.alert import Severity
 from orchestration.gateway.container import Health
 from orchestration.gateway.readiness import DEAD_GRACE_S, GONE_GRACE_S, Sight
 from orchestration.supervision import gateway_findings as gateway
-from orchestration.supervision.bot_findings import judge_bot, judge_disk
-from orchestration.supervision.choices import (
+from orchestration.supervision.actions import (
     choose,
     find_others_restart,
     find_restartable,
     measure_patience,
     note_worse,
 )
-from orchestration.supervision.day import judge_plan, note_candidate, note_finished, note_running
+from orchestration.supervision.bot_findings import judge_bot, judge_disk
 from orchestration.supervision.decision import Action, Decision, Memory
 from orchestration.supervision.incidents import Incident, IncidentKind, Notice, Words, tell_event, track
 from orchestration.supervision.observation import Observation
+from orchestration.supervision.plan_rollover import judge_plan, note_candidate, note_finished, note_running
 from orchestration.supervision.rules import (
     CLOCK_JUMP_S,
     FAST_LOOK_S,

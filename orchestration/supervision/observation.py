@@ -1,4 +1,4 @@
-"""What one look of a supervisor sees, as values; `orchestration.supervisor` looks."""
+"""What one look of a supervisor sees, as values; `orchestration.supervision.supervisor` looks."""
 
 import datetime as dt
 from dataclasses import dataclass, field

@@ -48,7 +48,7 @@ _OTHERS = """\
 | `python -m orchestration.simulator` | the [built-in gateway](simulator.md) |
 | `python -m orchestration.bot.reference` | the [reference bot](bot.md#the-reference-bot) |
 | `python -m benchmarks` | [all figures](../../benchmarks/README.md) |
-| `python -m orchestration.reference_pages` | makes `.env.example` and [configuration](configuration.md) |
+| `python -m orchestration.settings.reference_page` | makes `.env.example` and [configuration](configuration.md) |
 | `python -m tests.campaign` | the fault campaign, and `--scenarios`: every named scenario on a real engine |
 | `python -m tests.documentation` | makes this page |
 """  # noqa: E501 - a table's row is one line

@@ -11,7 +11,7 @@ from orchestration.gateway.acts import NO_ACTS, GatewayActs, GatewayUser, Left, 
 from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.drift import Drift
-from orchestration.gateway.eyes import Now
+from orchestration.gateway.prober import Now
 from orchestration.gateway.record import GatewayRecord
 from orchestration.settings import GatewayRuntime
 

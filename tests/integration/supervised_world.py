@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestration.errors import FallbackWord
-from orchestration.gateway.windows import is_in_any, parse_windows
+from orchestration.gateway.time_windows import is_in_any, parse_windows
 from orchestration.settings import Settings
 from orchestration.supervision import (
     Action,

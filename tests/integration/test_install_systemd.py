@@ -12,7 +12,7 @@ import pytest
 from orchestration.hostservice.service import HostService, Scope
 from orchestration.hostservice.systemd_checks import check_unit
 from orchestration.hostservice.unit import render_unit
-from orchestration.report import StepStatus
+from orchestration.startup.report import StepStatus
 from orchestration.system.commands import SystemCommands
 from tests.system import System
 

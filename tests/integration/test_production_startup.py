@@ -54,7 +54,8 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     (folder / _SCRIPT).parent.mkdir(parents=True)
     shutil.copy(_PROJECT / _SCRIPT, folder / _SCRIPT)
     (folder / "orchestration").mkdir()
-    (folder / "orchestration" / "startup.py").write_text(_STAND_IN)
+    (folder / "orchestration" / "startup").mkdir()
+    (folder / "orchestration" / "startup" / "__main__.py").write_text(_STAND_IN)
     _write_program(folder / ".venv" / "bin" / "python", _python_with())
     return folder
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestration.uptime import Limits
-from orchestration.uptime.page import render_page
+from orchestration.reports import Limits
+from orchestration.reports.page import render_page
 from tests.browser import Browser, need_browser, run_browser
 from tests.report_scene import BEGIN, END, HOSTILE, read_story, tell_story
 

@@ -439,8 +439,8 @@ def test_a_further_schema_that_is_missing_is_named_once(system: System) -> None:
 _INTERRUPTED_WHILE_OPENING = """
 import os, signal, sys
 from orchestration import console
-from orchestration.report import build_json
-from orchestration.startup import Options, run_startup
+from orchestration.startup.report import build_json
+from orchestration.startup.sequence import Options, run_startup
 
 class Interrupting(console.PlainDisplay):
     def begin(self, **shown):

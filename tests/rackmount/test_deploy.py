@@ -122,12 +122,15 @@ def test_a_change_of_the_gateways_files_makes_its_container_anew(deployed: Site)
 
 
 def break_syntax(site: Site) -> tuple[str, ...]:
-    site.commit("bad code", **{"orchestration/supervisor.py": "\nthis is no Python\n"})
+    site.commit("bad code", **{"orchestration/supervision/supervisor.py": "\nthis is no Python\n"})
     return ()
 
 
 def break_start(site: Site) -> tuple[str, ...]:
-    site.commit("worse code", **{"orchestration/serve.py": "\nraise RuntimeError('it broke while it was loaded')\n"})
+    site.commit(
+        "worse code",
+        **{"orchestration/supervision/service.py": "\nraise RuntimeError('it broke while it was loaded')\n"},
+    )
     return ()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestration.flags import read_count, read_number
+from orchestration.commands.flags import read_count, read_number
 
 
 @pytest.mark.parametrize(("text", "least", "count"), [("1", 1, 1), ("0", 0, 0), ("007", 1, 7)])

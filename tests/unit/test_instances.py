@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.gateway.record import GatewayRecord
-from orchestration.instances import (
+from orchestration.preflight.instances import (
     Sign,
     build_sign,
     find_conflict,

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from orchestration.commands.overview import OneLookEach
 from orchestration.docker.container import ContainerState
-from orchestration.overview import OneLookEach
 from orchestration.settings import Settings
 from tests.fakes.clock import FakeClock
 from tests.fakes.gateway import RUNNING, FakeRuntime

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.reference_pages import build_files, write_files
 from orchestration.settings import PROJECT_DIR, Settings, variables_by_field
+from orchestration.settings.reference_page import build_files, write_files
 from orchestration.settings.sources import read_env_file
 
 
 @pytest.mark.parametrize("name", build_files())
 def test_the_file_in_the_project_is_what_the_declarations_say(name: str) -> None:
     assert (PROJECT_DIR / name).read_text(encoding="utf-8") == build_files()[name], (
-        "remake it with `python -m orchestration.reference_pages`"
+        "remake it with `python -m orchestration.settings.reference_page`"
     )
 
 

@@ -8,7 +8,7 @@ from orchestration.bot.launch import BotRunning
 from orchestration.bot.record import BotRecord, ReadyBy
 from orchestration.errors import ExitCode, FailureWord, FallbackWord, State
 from orchestration.gameplan import GameplanInForce
-from orchestration.report import (
+from orchestration.startup.report import (
     Progress,
     Report,
     Result,

@@ -9,6 +9,7 @@ import pytest
 from orchestration.errors import StartupFailure
 from orchestration.gateway.acts import RESTART_SPACING_S
 from orchestration.journal import AlertDelivery, Evidence, ReportedAlert
+from orchestration.reports import Injected, build_account
 from orchestration.settings import Settings
 from orchestration.soak.channel import Channel, Taken
 from orchestration.soak.judging import build_limits, judge_channel, judge_trial
@@ -24,7 +25,6 @@ from orchestration.soak.schedule import (
 )
 from orchestration.soak.trial import TrialResult
 from orchestration.supervision.rules import DAY_S, RESTARTS_A_DAY
-from orchestration.uptime import Injected, build_account
 
 BEGIN = datetime(2026, 11, 18, 9, 0, tzinfo=UTC)
 _LENGTHS = [(48, 480), (48, 1), (4, 480), (168, 100), (1, 1), (1, 5)]

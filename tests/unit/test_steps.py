@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration import steps
 from orchestration.alerts.alert import Severity
-from orchestration.desk import Desk
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure
 from orchestration.gameplan import (
@@ -24,8 +22,10 @@ from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.seen import GatewaySeen
 from orchestration.gateway.wait import GatewayReady
 from orchestration.hold import write_hold
-from orchestration.report import Progress, StepStatus
 from orchestration.settings import GatewayRuntime, Settings
+from orchestration.startup import steps
+from orchestration.startup.context import Desk
+from orchestration.startup.report import Progress, StepStatus
 from tests.fakes.clock import FakeClock
 from tests.fakes.commands import FakeCommands
 from tests.fakes.gateway import FARMS_BROKEN, HEALTHY, LINK_DOWN, READY, FakeProbe, FakeRuntime

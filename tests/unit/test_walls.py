@@ -25,11 +25,19 @@ _MAY_USE: dict[str, frozenset[str]] = {
     "docker": frozenset({"docker", "redaction", "errors", "settings", "system"}),
     "logs": frozenset({"logs", "redaction", "errors", "settings", "system"}),
     **{room: _FOUNDATIONS | {room} for room in (*_DOMAIN, "prerequisites")},
-    # It judges what others have looked at, and says it with the alerts' own word for how bad it is.
-    "supervision": _FOUNDATIONS | {"supervision", "gateway", "alerts"},
     # It judges what the journal holds.
-    "uptime": _FOUNDATIONS | {"uptime", "journal"},
+    "reports": _FOUNDATIONS | {"reports", "journal"},
 }
+# The pure part of the supervision: it judges what others have looked at, and says it with the alerts' own word for how
+# bad it is.
+_PURE_SUPERVISION = frozenset(
+    f"orchestration.supervision.{name}"
+    for name in (
+        *("actions", "attempts", "bot_findings", "decision", "gateway_findings", "incidents", "machine"),
+        *("observation", "plan_rollover", "rules"),
+    )
+)
+_PURE_SUPERVISION_MAY_USE = _FOUNDATIONS | {"gateway", "alerts"}
 # The reference bot may use what bot authors may: the plan's reader, the gateway's API, and the call that uses both.
 _ALSO_MAY_USE: dict[str, frozenset[str]] = {
     "orchestration.bot.reference": frozenset({"gameplan", "gateway", "prerequisites"}),
@@ -37,7 +45,7 @@ _ALSO_MAY_USE: dict[str, frozenset[str]] = {
 }
 _ONLY_GATEWAY_MODULE = "orchestration.gateway.api"
 
-_CONSOLE = "orchestration.console"
+_CONSOLE = "orchestration.commands.presenter"
 _MAY_SHOW = frozenset(
     {
         "tasks",
@@ -45,8 +53,15 @@ _MAY_SHOW = frozenset(
         *(
             f"orchestration.{name}"
             for name in (
-                *("startup", "serve", "cli", "views", "log_view", "reporting", "console"),
-                *("hostservice.cli", "deploy.cli", "deploy.show", "soak.cli"),
+                *(
+                    "startup.sequence",
+                    "supervision.service",
+                    "hostservice.cli",
+                    "deploy.cli",
+                    "deploy.show",
+                    "soak.cli",
+                ),
+                *(f"commands.{path.stem}" for path in (_PACKAGE / "commands").glob("*.py")),
             )
         ),
     }
@@ -155,7 +170,16 @@ def _breach(module: str, imported: Import) -> str:
         return f"`{imported.name}` is private to {imported.module}"
     if imported.whole.startswith(f"{_CONSOLE}.") and module not in _MAY_SHOW:
         return "only the entry points show things to people"
+    if module in _PURE_SUPERVISION:
+        return _breach_of_purity(imported)
     return _breach_of_room(room, module, imported) if room in _MAY_USE else ""
+
+
+def _breach_of_purity(imported: Import) -> str:
+    is_pure = any(imported.whole.startswith(f"{one}.") for one in _PURE_SUPERVISION)
+    if not imported.room or is_pure or imported.room in _PURE_SUPERVISION_MAY_USE:
+        return ""
+    return "what a supervisor decides is pure: it may use its own kind, gateway and alerts"
 
 
 def _breach_of_room(room: str, module: str, imported: Import) -> str:
@@ -213,27 +237,30 @@ _BREACHES = [
     ("orchestration.gateway.wait", "from orchestration import startup"),
     ("orchestration.system.files", "from orchestration.settings import Settings"),
     ("orchestration.errors", "from orchestration.system import clock"),
-    ("orchestration.startup", "import invoke"),
-    ("orchestration.startup", "from orchestration.gateway.wait import _loop"),
-    ("orchestration.preflight", "from orchestration import console"),
-    ("orchestration.preflight", "import orchestration.console"),
-    ("orchestration.preflight", "from orchestration.console import show"),
+    ("orchestration.startup.sequence", "import invoke"),
+    ("orchestration.startup.sequence", "from orchestration.gateway.wait import _loop"),
+    ("orchestration.preflight.table", "from orchestration.commands import presenter"),
+    ("orchestration.preflight.table", "import orchestration.commands.presenter"),
+    ("orchestration.preflight.table", "from orchestration.commands.presenter import show"),
     ("orchestration.prerequisites", "from orchestration.gateway import wait"),
-    ("orchestration.startup", "import tasks"),
-    ("orchestration.startup", "from tests.fakes import clock"),
+    ("orchestration.startup.sequence", "import tasks"),
+    ("orchestration.startup.sequence", "from tests.fakes import clock"),
     ("orchestration.bot.reference", "from orchestration.gateway.wait import wait"),
     ("orchestration.bot.reference", "from orchestration.gateway import container"),
     ("orchestration.bot.process", "from orchestration.gateway import api"),
     ("orchestration.supervision.machine", "from orchestration.bot import stop"),
-    ("orchestration.supervision.machine", "from orchestration import supervisor"),
-    ("orchestration.uptime.verdict", "from orchestration.supervision import Rules"),
+    ("orchestration.supervision.machine", "from orchestration.supervision import supervisor"),
+    ("orchestration.supervision.machine", "from orchestration.supervision.observe import Lookout"),
+    ("orchestration.reports.verdict", "from orchestration.supervision import Rules"),
 ]
 _ALLOWED = [
     ("orchestration.gateway.wait", "from orchestration.gateway import readiness"),
     ("orchestration.gateway.wait", "from . import readiness"),
     ("orchestration.gateway.wait", "from orchestration.system.clock import Clock"),
-    ("orchestration.startup", "from orchestration import bot, gateway, gameplan"),
-    ("orchestration.startup", "from orchestration import console"),
+    ("orchestration.startup.sequence", "from orchestration import bot, gateway, gameplan"),
+    ("orchestration.startup.sequence", "from orchestration.commands import presenter"),
+    ("orchestration.supervision.machine", "from orchestration.supervision.observation import Observation"),
+    ("orchestration.supervision.supervisor", "from orchestration.bot import stop"),
     ("orchestration.bot.reference", "from orchestration.gateway import api"),
     ("orchestration.bot.reference", "from orchestration.gateway.api import probe"),
     ("orchestration.prerequisites", "from orchestration.gameplan import check"),
@@ -256,12 +283,12 @@ def test_a_door_in_a_wall_is_open() -> None:
 
 
 def test_a_heavy_and_an_unguarded_import_are_seen() -> None:
-    assert _judge("orchestration.startup", "import requests", _is_heavy)
-    assert _judge("orchestration.startup", "from fabric import task", _is_heavy)
-    assert not _judge("orchestration.startup", "def f():\n    import requests", _is_heavy)
+    assert _judge("orchestration.startup.sequence", "import requests", _is_heavy)
+    assert _judge("orchestration.startup.sequence", "from fabric import task", _is_heavy)
+    assert not _judge("orchestration.startup.sequence", "def f():\n    import requests", _is_heavy)
     assert not _judge("fabfile", "from fabric import task", _is_heavy)
-    assert _judge("orchestration.startup", "import fcntl", _is_unguarded)
-    assert not _judge("orchestration.startup", "if sys.platform != 'win32':\n    import fcntl", _is_unguarded)
+    assert _judge("orchestration.startup.sequence", "import fcntl", _is_unguarded)
+    assert not _judge("orchestration.startup.sequence", "if sys.platform != 'win32':\n    import fcntl", _is_unguarded)
 
 
 def test_where_an_import_stands_is_understood() -> None:
@@ -310,12 +337,12 @@ def test_the_linter_bans_what_only_a_door_may_touch() -> None:
 
 # Who writes to a terminal or a log without going through `console` or `logs`, and why that is right.
 _MAY_WRITE = {
-    "orchestration.console": "the writer: see `test_what_a_writer_writes_is_made_fit_to_be_shown`",
-    "orchestration.watch_display": "the writer of a supervisor's live view",
+    "orchestration.commands.presenter": "the writer: see `test_what_a_writer_writes_is_made_fit_to_be_shown`",
+    "orchestration.commands.watch_display": "the writer of a supervisor's live view",
     "orchestration.logs": "makes the logs' handlers, with the formatter of `orchestration.redaction`",
     "orchestration.redaction.text": "that formatter",
     "orchestration.system.streams": "the door to standard output and error",
-    "orchestration.startup": "prints its own usage",
+    "orchestration.startup.sequence": "prints its own usage",
     "orchestration.docker.stack": "a program of its own, which says in one sentence why Compose is not called",
     "orchestration.gameplan.extra_schema": "a pipe to the process that started it, which reads JSON",
     "orchestration.deploy.on_host.base": "a pipe to the deploy over SSH, which reads JSON",
@@ -368,7 +395,7 @@ def test_nothing_is_written_past_the_writers() -> None:
 
 
 def test_what_a_writer_writes_is_made_fit_to_be_shown() -> None:
-    for module in ("console", "watch_display"):
+    for module in ("commands/presenter", "commands/watch_display"):
         assert _find_raw_writes((_PACKAGE / f"{module}.py").read_text(encoding="utf-8")) == []
 
 

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
+from orchestration.commands.watch_display import LiveWatch
 from orchestration.settings import Settings
-from orchestration.watch_display import LiveWatch
 from tests.unit.supervision.scene import WELL, Watch
 
 

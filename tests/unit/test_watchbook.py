@@ -11,7 +11,7 @@ from orchestration.gateway.kept_look import KeptLook, KeptState
 from orchestration.gateway.readiness import Sight
 from orchestration.journal import Journal, JournalReader, SpanRecord
 from orchestration.supervision import BotLook, Decision, Observation
-from orchestration.watchbook import WatchBook, name_bot
+from orchestration.supervision.recorder import WatchBook, name_bot
 from tests.fakes.clock import WEDNESDAY_MORNING, FakeClock
 from tests.unit.supervision import scene
 

@@ -37,7 +37,7 @@ export PYTHONUTF8="${PYTHONUTF8:-1}" PYTHONUNBUFFERED="${PYTHONUNBUFFERED:-1}"
 
 self="$(readlink -f -- "${BASH_SOURCE[0]}")"
 project="${self%/docker/gateway/scripts/*}"
-if [ -z "$self" ] || [ "$project" = "$self" ] || [ ! -f "$project/orchestration/startup.py" ]; then
+if [ -z "$self" ] || [ "$project" = "$self" ] || [ ! -f "$project/orchestration/startup/__main__.py" ]; then
   project="${TMPDIR:-/tmp}"
   fail "this script must stay in docker/gateway/scripts of the project; call it by its path or through a link"
 fi

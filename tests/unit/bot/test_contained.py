@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestration.bot.contained import BotDocker, is_recorded, parse_inspect
-from orchestration.bot.contained_launch import GatewayAddress, build_contained_argv, build_overlay
+from orchestration.bot.container import BotDocker, is_recorded, parse_inspect
+from orchestration.bot.docker_runtime import GatewayAddress, build_contained_argv, build_overlay
 from orchestration.bot.find import FoundBy, find_bot
 from orchestration.bot.record import BotLaunch, build_record_path, complete_launch, write_record
 from orchestration.docker import container

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from orchestration.gateway.windows import is_in_any, parse_windows
+from orchestration.gateway.time_windows import is_in_any, parse_windows
 from orchestration.settings import Settings
 
 AMERICAS = "00:15-01:45 America/New_York; Fri 23:00-Sat 03:00 America/New_York"

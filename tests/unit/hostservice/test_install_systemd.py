@@ -10,8 +10,8 @@ from orchestration.hostservice.install import Outcome, install, uninstall, write
 from orchestration.hostservice.linux_host import Account, LinuxHost
 from orchestration.hostservice.service import HostServiceError, Scope, build_host_service
 from orchestration.hostservice.systemd import SystemdRegistrar, parse_properties
-from orchestration.report import StepStatus
 from orchestration.settings import Settings
+from orchestration.startup.report import StepStatus
 from tests.fakes.clock import FakeClock
 from tests.unit.hostservice.fake_systemd import FakeSystemd
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.windows import parse_windows
+from orchestration.gateway.time_windows import parse_windows
 from orchestration.settings import Secret, Settings, TradingMode, find_env_file, variables_by_field
 from orchestration.settings.kinds import split_command
 from orchestration.settings.sources import read_env_file

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from orchestration.journal import AlertDelivery, Evidence, JournalReader, ReportedEvent
-from orchestration.uptime import Account, Limits, Outcome, build_account
-from orchestration.uptime.cleaning import clean_account
-from orchestration.uptime.document import build_document
-from orchestration.uptime.period import parse_since
-from orchestration.uptime.verdict import floor_percent
+from orchestration.reports import Account, Limits, Outcome, build_account
+from orchestration.reports.cleaning import clean_account
+from orchestration.reports.document import build_document
+from orchestration.reports.period import parse_since
+from orchestration.reports.verdict import floor_percent
 from tests.report_scene import BEGIN, END, HOSTILE
 from tests.unit.uptime.test_timeline import run, span
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from orchestration.journal import Evidence, LatencyRecord
-from orchestration.uptime import Limits, Segment, Timeline, build_account
-from orchestration.uptime.drawing import draw_latency, draw_ticks, draw_timeline
-from orchestration.uptime.page import describe_duration, render_page
-from orchestration.uptime.timeline import Known
+from orchestration.reports import Limits, Segment, Timeline, build_account
+from orchestration.reports.drawing import draw_latency, draw_ticks, draw_timeline
+from orchestration.reports.page import describe_duration, render_page
+from orchestration.reports.timeline import Known
 from tests.report_scene import BEGIN, END, HOSTILE, read_story
 
 

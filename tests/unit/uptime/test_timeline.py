@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestration.journal import ReportedRun, RunRecord, SpanRecord, StepRecord
-from orchestration.uptime.timeline import OFF, Known, Timeline, build_bot_timeline, build_gateway_timeline
+from orchestration.reports.timeline import OFF, Known, Timeline, build_bot_timeline, build_gateway_timeline
 
 BEGIN = datetime(2026, 11, 18, 9, 0, tzinfo=UTC)
 END = BEGIN + timedelta(seconds=1000)

@@ -1,0 +1,109 @@
+"""Who goes first: one run of an instance at a time, no bot beside a supervisor, a person who says stop before all."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from orchestration.bot.find import find_bot
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.preflight.table import LOCK_FILE, MONITOR_LOCK_FILE, SUPERVISOR_LOCK_FILE
+from orchestration.settings import Settings
+from orchestration.startup.report import Stopped, build_stopped_bot
+from orchestration.startup.run_spec import Mission
+from orchestration.system.clock import Clock
+from orchestration.system.lock import LockHeldError, LockHolder, hold_lock, read_lock_holder
+from orchestration.system.processes import ask_to_end
+
+_CLEANUP_MARGIN_S = 20.0  # a run that is asked to end stops what it had half started
+_LOCK_LOOK_S = 0.1
+
+
+def take_lock(stack: contextlib.ExitStack, settings: Settings, *, purpose: str, since: datetime) -> None:
+    """Take the instance's lock; `stack` lets go of it.
+
+    Raises:
+        StartupFailure: `ALREADY_STARTING`: another run holds it. `CONFIG_INVALID`: it cannot be opened.
+    """
+    path = settings.state_dir / LOCK_FILE
+    try:
+        stack.enter_context(hold_lock(path, purpose=purpose, since=since.isoformat(timespec="seconds")))
+    except LockHeldError as error:
+        raise StartupFailure(
+            FailureWord.ALREADY_STARTING,
+            f"Another run of instance {settings.instance} is under way: {error.holder}.",
+            next_action="Wait for it; `inv status` and `inv logs --of startup -f` show where it is.",
+        ) from error
+    except OSError as error:
+        raise _build_lock_failure(path, str(error.strerror)) from error
+
+
+def _build_lock_failure(path: Path, why: str) -> StartupFailure:
+    return StartupFailure(
+        FailureWord.CONFIG_INVALID,
+        f"STATE_DIR: the lock {path} cannot be opened ({why}).",
+        next_action=f"Let this user write to {path.parent} and to that file, or set STATE_DIR to another folder.",
+    )
+
+
+def end_other_runs(settings: Settings, *, clock: Clock, on_progress: Callable[[str], None]) -> tuple[Stopped, ...]:
+    """Ask what is at work to end, and wait until it has tidied up. A person who says stop goes first.
+
+    A supervisor that is asked stops its bot in order and ends with 0, so that no service manager starts it again.
+
+    Returns:
+        What ran before and has ended, the bot first: afterwards nobody could say that it ran. How the bot ended is not
+        known here.
+    """
+    bot = find_bot(settings).found
+    looked_at = clock.now()
+    ended = []
+    for name in (SUPERVISOR_LOCK_FILE, MONITOR_LOCK_FILE, LOCK_FILE):
+        path = settings.state_dir / name
+        holder = read_lock_holder(path)
+        if holder is None or holder.pid is None:
+            continue
+        on_progress(f"ending what is at work: {holder}")
+        ask_to_end(holder.pid)
+        deadline_s = clock.monotonic_s() + settings.bot_stop_timeout_s + _CLEANUP_MARGIN_S
+        while read_lock_holder(path) is not None and clock.monotonic_s() < deadline_s:
+            clock.sleep(_LOCK_LOOK_S)
+        if read_lock_holder(path) is None:
+            ended.append(_describe_holder(holder, looked_at))
+    if bot is None or not ended or find_bot(settings).found is not None:
+        return tuple(ended)
+    return (build_stopped_bot(bot, looked_at, in_time=None, by=f"the {ended[0].what} ({ended[0].who})"), *ended)
+
+
+def _describe_holder(holder: LockHolder, now: datetime) -> Stopped:
+    stopped = Stopped(what=holder.purpose or "run", who=f"process {holder.pid}", pid=holder.pid)
+    try:
+        since = datetime.fromisoformat(holder.since)
+        return dataclasses.replace(stopped, since=since, uptime_s=(now - since).total_seconds())
+    except (ValueError, TypeError):  # no time, or one without a zone
+        return stopped
+
+
+def refuse_beside_supervisor(settings: Settings, mission: Mission) -> None:
+    """Nobody starts a bot beside a supervisor, which may be about to start one itself.
+
+    Raises:
+        StartupFailure: `ALREADY_STARTING`: this mission would. `CONFIG_INVALID`: it is a supervisor's, whose lock could
+            not be taken, so that nobody would see it.
+    """
+    path = settings.state_dir / SUPERVISOR_LOCK_FILE
+    holder = read_lock_holder(path)
+    if mission.supervises:
+        if holder is None:
+            raise _build_lock_failure(path, "nobody could see this supervisor")
+        return
+    if not any(step.name == "bot.start" for step in mission.steps):
+        return
+    if holder is None or (find_bot(settings).found is not None and not mission.replaces_bot):
+        return  # with a bot, the check for it says so better
+    raise StartupFailure(
+        FailureWord.ALREADY_STARTING,
+        f"A supervisor of this instance is at work, and starts the bot itself: {holder}.",
+        next_action="`inv bot.restart` has it restart the bot on the day's plan; `inv shutdown` ends it.",
+    )

@@ -1,0 +1,299 @@
+"""Launch the bot as a container: its Compose service, made anew for each start.
+
+What the shipped, or the operator's own, Compose file cannot know (whose it is, which plan, where the gateway is) is put
+on top of it by a file in the state folder. That file holds no secret: those that `BOT_PASS_ENV` names go to Compose by
+the environment, and into the container as files (`NAME_FILE`).
+
+The caller has made sure that no bot runs, and holds the instance's lock.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import selectors
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from orchestration.bot.container import OVERLAY_NAME, RECORD_LABEL, RUN_LABEL, BotContainer, BotDocker
+from orchestration.bot.container_processes import speaks_for_container
+from orchestration.bot.ending import ContainerEnding
+from orchestration.bot.environment import build_bot_arguments, build_passed_secrets
+from orchestration.bot.log import create_log
+from orchestration.bot.notify import SOCKET_NAME, Sender
+from orchestration.bot.record import BotLaunch, BotRecord, build_record_path, complete_launch
+from orchestration.docker.compose import ComposeService, ComposeTarget, Known, build_project_name, find_compose_files
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.settings import Settings, variables_by_field
+from orchestration.system.clock import Clock
+from orchestration.system.files import write_atomic
+
+OnProgress = Callable[[str], None]
+
+PLAN_FOLDER, NOTIFY_FOLDER = "/run/gameplan", "/run/notify"
+_READABLE = 0o444
+_UNKNOWN_EXIT_CODE = 255  # it is gone, and with it whatever it ended with
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GatewayAddress:
+    """Where a bot reaches the gateway's API.
+
+    Attributes:
+        host: The host: from within a container the gateway's own name.
+        port: The port there.
+        network: The Docker network in which that is so; empty for this host's own, or any that a container reaches.
+    """
+
+    host: str
+    port: int
+    network: str = ""
+
+
+def contained_problem(settings: Settings) -> str | None:
+    """What keeps the bot's container from being started, in one sentence, or None if nothing is seen."""
+    if not find_compose_files(settings.bot_compose_dir):
+        return f"BOT_COMPOSE_DIR: there is no Compose file in {settings.bot_compose_dir}"
+    return None
+
+
+def build_contained_argv(settings: Settings, address: GatewayAddress, gameplan: Path) -> tuple[str, ...]:
+    """What the bot's container is: its image and the arguments of its entrypoint. Pure."""
+    return (
+        settings.bot_image,
+        *build_bot_arguments(
+            settings,
+            gateway_host=address.host,
+            gateway_port=address.port,
+            gameplan=f"{PLAN_FOLDER}/{gameplan.name}",
+        ),
+    )
+
+
+def build_overlay(settings: Settings, launch: BotLaunch, address: GatewayAddress) -> dict[str, Any]:
+    """What is put on top of the bot's Compose file. Pure, but for who we are."""
+    plan = f"{PLAN_FOLDER}/{launch.gameplan.name}"
+    environment = {
+        "GATEWAY_HOST": address.host,
+        "GATEWAY_PORT": str(address.port),
+        "GAMEPLAN_PATH": plan,
+        "LOG_LEVEL": settings.bot_log_level,
+        "INSTANCE": settings.instance,
+        # Says that this start was validated, and by whom: the image's entrypoint then runs the bot, and only once.
+        "BOT_RUN_ID": launch.run_id,
+        "ENV_FILE": "",
+        "IN_STACK": "no",  # this host's `inv` manages it
+    }
+    volumes = [_bind(launch.gameplan, plan)]
+    if launch.notify_socket is not None:
+        environment["NOTIFY_SOCKET"] = f"{NOTIFY_FOLDER}/{SOCKET_NAME}"
+        volumes.append(_bind(launch.notify_socket.parent, NOTIFY_FOLDER))
+    secrets = {name.lower(): name for name in build_passed_secrets(settings)}
+    environment |= {f"{name}_FILE": f"/run/secrets/{key}" for key, name in secrets.items()}
+    service: dict[str, Any] = {
+        "image": settings.bot_image,
+        "container_name": launch.container,
+        # Never by Docker: a start is validated, or it is none.
+        "restart": "no",
+        "labels": {RECORD_LABEL: _escape(str(build_record_path(settings))), RUN_LABEL: launch.run_id},
+        "environment": environment,
+        "volumes": volumes,
+    }
+    arguments = launch.argv[1:]
+    if arguments:
+        service["command"] = [_escape(word) for word in arguments]
+    user = _read_user()
+    if user:
+        service["user"] = user
+    overlay: dict[str, Any] = {"services": {settings.bot_service: service}}
+    if secrets:
+        service["secrets"] = list(secrets)
+        overlay["secrets"] = {key: {"environment": name} for key, name in secrets.items()}
+    if address.network:
+        overlay["networks"] = {"default": {"name": address.network, "external": True}}
+    return overlay
+
+
+def launch_container(
+    settings: Settings,
+    launch: BotLaunch,
+    address: GatewayAddress,
+    *,
+    clock: Clock,
+    write_record: Callable[[BotLaunch], None],
+    on_progress: OnProgress,
+    before_start: Callable[[], None] | None = None,
+) -> BotRecord:
+    """Make the container and start it. Whether the bot is up is for the caller to see.
+
+    Args:
+        settings: What it is.
+        launch: This launch.
+        address: Where it reaches the gateway.
+        clock: Tells the time.
+        write_record: Writes down what is known of it.
+        on_progress: Told what is being done.
+        before_start: Called when all is there, the image too; what it raises stops the launch.
+
+    Raises:
+        StartupFailure: `BOT_START_FAILED`, with Compose's own last lines; `DOCKER_UNAVAILABLE`.
+    """
+    door = BotDocker(settings, name=launch.container)
+    _make_room(settings, door, clock)
+    if _is_root():
+        # The container's user is none of this host's. Who may look into the state folder is for that folder to say.
+        launch.gameplan.chmod(_READABLE)
+    overlay = settings.state_dir.absolute() / OVERLAY_NAME
+    write_record(launch)
+    write_atomic(overlay, json.dumps(build_overlay(settings, launch, address), indent=2).encode())
+    _build_service(settings, door, overlay).up(
+        pull_timeout_s=settings.docker_pull_timeout_s, on_progress=on_progress, before_start=before_start
+    )
+    seen = door.probe()
+    if seen is None or seen.run_id != launch.run_id:
+        raise door.docker.build_start_failure(
+            f"container {door.name} is not the one that was just made",
+            next_action="Somebody else starts it at the same time; look at `docker ps -a`, then start again.",
+        )
+    record = complete_launch(launch, seen.identity)
+    write_record(record)
+    return record
+
+
+class StartedContainer:
+    """See `up.Started`: a container. Use as a context."""
+
+    def __init__(self, settings: Settings, record: BotRecord) -> None:
+        self._ending = ContainerEnding(settings, record)
+        self._door = BotDocker(settings, name=record.container)
+        self._container_id = record.birth.partition(":")[0]
+        self._held = contextlib.ExitStack()
+        self._descriptor: int | None = None
+        self.log_hint = record.log_hint
+
+    def __enter__(self) -> Self:
+        self._descriptor = self._held.enter_context(self._ending.open())
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._held.close()
+
+    def poll_exit_code(self) -> int | None:
+        """See `Started.poll_exit_code`."""
+        if not self._ending.has_come():
+            return None
+        code = self._ending.read_exit_code()
+        return _UNKNOWN_EXIT_CODE if code is None else code
+
+    def wait(self, *, timeout_s: float, or_readable: int | None = None) -> None:
+        """See `Started.wait`."""
+        with selectors.DefaultSelector() as selector:
+            for descriptor in (or_readable, self._descriptor):
+                if descriptor is not None:
+                    selector.register(descriptor, selectors.EVENT_READ)
+            selector.select(max(0.0, timeout_s))
+
+    def is_heard(self, sender: Sender) -> bool:
+        """See `Started.is_heard`."""
+        return speaks_for_container(sender, self._container_id)
+
+    def read_last_lines(self, count: int) -> tuple[str, ...]:
+        """See `Started.read_last_lines`."""
+        return self._door.read_log(lines=count, reference=self._container_id)
+
+
+def end_container(settings: Settings, launch: BotLaunch, *, timeout_s: float) -> None:
+    """End the container of this launch, if it runs; it stays, stopped, and its output with it."""
+    door = BotDocker(settings, name=launch.container)
+    with contextlib.suppress(StartupFailure):  # the failure that brought us here is the one to be told
+        seen = door.probe()
+        if seen is not None and seen.is_alive and seen.run_id == launch.run_id:
+            door.stop(seen, timeout_s=timeout_s)
+
+
+def _make_room(settings: Settings, door: BotDocker, clock: Clock) -> None:
+    """Take a container of this name away that does not run, and keep what it said."""
+    seen = door.probe()
+    if seen is None:
+        return
+    if door.is_anothers(seen):
+        raise door.docker.build_start_failure(
+            f"container {door.name} belongs to another system ({seen.record})",
+            next_action="Give this one's a name of its own: BOT_CONTAINER_NAME.",
+        )
+    if seen.is_alive:
+        raise StartupFailure(
+            FailureWord.BOT_ALREADY_RUNNING,
+            f"No second bot is started: container {seen.name} is {seen.state}.",
+            next_action="Leave it alone, or stop it with `inv bot.stop`.",
+        )
+    _keep_log(settings, door, seen, clock)
+    door.remove(seen)
+
+
+def _keep_log(settings: Settings, door: BotDocker, seen: BotContainer, clock: Clock) -> None:
+    lines = door.read_log()
+    if lines:
+        began = seen.started_at or clock.now()
+        write_atomic(create_log(settings.log_dir, began), "\n".join((*lines, "")).encode("utf-8", "replace"))
+
+
+def _build_service(settings: Settings, door: BotDocker, overlay: Path) -> ComposeService:
+    files = find_compose_files(settings.bot_compose_dir)
+    target = ComposeTarget(
+        files=(*files, overlay) if files else (),
+        project=build_project_name(door.name),
+        service=settings.bot_service,
+    )
+    return ComposeService(
+        door.docker,
+        target,
+        environ={
+            "BOT_CONTAINER_NAME": door.name,
+            "BOT_IMAGE": settings.bot_image,
+            "BOT_MEMORY_LIMIT": settings.bot_memory_limit,
+            "BOT_LOG_MAX_MB": str(settings.bot_log_max_mb),
+            **_build_withheld(),
+            **build_passed_secrets(settings),
+        },
+        known=Known(
+            prefix="BOT",
+            container=door.name,
+            image=settings.bot_image,
+            port=None,
+            directory_variable="BOT_COMPOSE_DIR",
+            directory=settings.bot_compose_dir,
+            file=files[0] if files else None,
+        ),
+    )
+
+
+def _build_withheld() -> dict[str, str]:
+    """This program's own secrets are in its environment, which Compose inherits: they are not for the bot's file."""
+    return {variable.name: "" for variable in variables_by_field().values() if variable.secret}
+
+
+def _bind(source: Path, target: str) -> dict[str, Any]:
+    return {
+        "type": "bind",
+        "source": _escape(str(source)),
+        "target": target,
+        "read_only": True,
+        "bind": {"create_host_path": False},
+    }
+
+
+def _escape(text: str) -> str:
+    """As Compose reads it back: `$` would begin a variable."""
+    return text.replace("$", "$$")
+
+
+def _is_root() -> bool:
+    return sys.platform != "win32" and os.geteuid() == 0
+
+
+def _read_user() -> str:
+    """Whom the container runs as: us, whose files it reads; the image's own user where we are root."""
+    return "" if sys.platform == "win32" or _is_root() else f"{os.geteuid()}:{os.getegid()}"

@@ -1,0 +1,1 @@
+"""What a person or a program meets: one module per group of commands, and one presenter."""

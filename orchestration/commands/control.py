@@ -1,0 +1,352 @@
+"""The commands behind the tasks: one function each, which shows something and returns an exit code."""
+
+import dataclasses
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from orchestration.commands import presenter as console
+from orchestration.commands.views import load_settings_or_explain
+from orchestration.errors import ExitCode, StartupFailure
+from orchestration.settings import Settings
+from orchestration.startup.report import StepStatus, build_json
+from orchestration.startup.run import JOURNAL_FILE, Run
+from orchestration.startup.run_spec import Mission, Step
+from orchestration.startup.sequence import STEPS, load_settings, open_run, run_mission
+from orchestration.system.clock import SystemClock
+from orchestration.system.commands import SystemCommands
+
+_TEST_ALERT_TIMEOUT_S = 15.0
+
+
+class StepLine:
+    """The steps named on one command line: one run, opened by the first that acts and closed by the last.
+
+    Attributes:
+        names: The steps' names, in the order in which they were typed.
+    """
+
+    def __init__(self, names: tuple[str, ...], *, as_json: bool) -> None:
+        self.names = names
+        self._steps = tuple(step for name in names for step in STEPS if step.name == name)
+        self._done = 0
+        self._run: Run | None = None
+        self._as_json = as_json
+
+    def perform(self, name: str) -> int:
+        """Perform the next step; returns the exit code that the program must end with now, 0 to go on."""
+        if self._run is None:
+            mission = Mission(kind=" ".join(self.names) if self.names != _ALL else "startup", steps=self._steps)
+            self._run = open_run(mission, console.build_display(as_json=self._as_json))
+        self._run.perform(next(step for step in self._steps if step.name == name))
+        self._done += 1
+        if not self._run.failed and self._done < len(self._steps):
+            return 0
+        report = self._run.close()
+        if self._as_json:
+            console.print_json(build_json(report))
+        return int(report.exit_code)
+
+
+_ALL = tuple(step.name for step in STEPS)
+
+
+def preflight(*, as_json: bool) -> int:
+    """`inv preflight`: the table of checks. Changes nothing."""
+    from orchestration.alerts.delivery import channel_problem
+    from orchestration.gateway.runtime import build_runtime
+    from orchestration.journal import JournalReader
+    from orchestration.preflight.table import Preflight, build_config_failure, run_checks
+
+    instance = ""
+    try:
+        settings = load_settings()
+        instance = settings.instance
+        commands, clock = SystemCommands(), SystemClock()
+        journal = JournalReader(settings.state_dir / JOURNAL_FILE)
+        dead_channel = channel_problem(journal, settings.discord_webhook_url)
+        checks = run_checks(
+            Preflight(
+                settings=settings,
+                runtime=build_runtime(settings, commands=commands, clock=clock),
+                commands=commands,
+                clock=clock,
+                on_progress=console.warn,
+                dead_channel=dead_channel,
+            )
+        )
+    except StartupFailure as failure:
+        checks = build_config_failure(failure, warnings=Settings.load(lenient=True).warnings)
+    console.print_checks(checks, as_json=as_json, instance=instance)
+    failed = any(check.status is StepStatus.FAIL for check in checks)
+    return int(ExitCode.FAILURE if failed else ExitCode.SUCCESS)
+
+
+def check_gameplan_file(path: str, *, at: str | None = None, as_json: bool) -> int:
+    """`inv gameplan.check --path FILE`: only judge, as of now or of an instant. 0 valid, 1 not."""
+    from orchestration.gameplan import check_gameplan, load_calendar
+
+    settings = load_settings_or_explain(as_json=as_json, of_what_runs=False)
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    if not path.strip():
+        return _refuse("--path: names no file", "Name the plan's file.", as_json=as_json)
+    instant = None if at is None else _parse_instant(at)
+    if at is not None and instant is None:
+        return _refuse(
+            f"--at: {at[:40]!r} is not an instant with its offset from UTC",
+            "Write it like 2026-11-27T09:15:00-05:00, or with Z for UTC.",
+            as_json=as_json,
+        )
+    verdict = check_gameplan(
+        Path(path).expanduser().absolute(),
+        clock=SystemClock(),
+        calendar=load_calendar(settings),
+        freshness=settings.gameplan_freshness,
+        extra_schema=settings.gameplan_schema,
+        at=instant,
+    )
+    if as_json:
+        console.print_json(
+            {
+                "valid": verdict.is_valid,
+                "word": verdict.word,
+                "message": verdict.message,
+                "path": str(verdict.path),
+                "strategy": verdict.strategy,
+                "date": verdict.date,
+                "sha256": verdict.sha256,
+                "problems": list(verdict.problems),
+                "warnings": list(verdict.warnings),
+            }
+        )
+    else:
+        console.print_line(f"{'valid' if verdict.is_valid else verdict.word}: {verdict.message}")
+        for problem in verdict.problems:
+            console.print_line(f"  {problem}")
+        for warning in verdict.warnings:
+            console.print_line(f"  warning: {warning}")
+    return int(ExitCode.SUCCESS if verdict.is_valid else ExitCode.FAILURE)
+
+
+def _parse_instant(text: str) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    return None if instant.tzinfo is None else instant
+
+
+def write_new_gameplan(*, strategy: str, plan_date: str | None, path: str | None, as_json: bool) -> int:
+    """`inv gameplan.new`: a valid plan to start from. Never overwrites. 0 written, 1 not."""
+    from orchestration.gameplan import write_new_plan
+
+    settings = load_settings_or_explain(as_json=as_json, of_what_runs=False)
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    try:
+        plan = _build_new_plan(strategy, plan_date, settings)
+    except ValueError as error:
+        problem, remedy = error.args
+        return _refuse(problem, remedy, as_json=as_json)
+    target = Path(path).expanduser() if path else Path(f"gameplan_{plan['date']}.json")
+    try:
+        write_new_plan(target, plan)
+    except FileExistsError:
+        return _refuse(f"{target} is there already", "Name another file with --path, or remove it.", as_json=as_json)
+    except OSError as error:
+        return _refuse(f"{target} cannot be written: {error.strerror}", "Name another file.", as_json=as_json)
+    if as_json:
+        console.print_json({"path": str(target.absolute()), "strategy": plan["strategy"], "date": plan["date"]})
+    else:
+        console.print_line(f"{target.absolute()}: strategy {plan['strategy']} for {plan['date']}")
+        console.print_line(f"edit it, then `inv gameplan.check --path {target}`")
+    return int(ExitCode.SUCCESS)
+
+
+def _build_new_plan(strategy: str, plan_date: str | None, settings: Settings) -> dict[str, Any]:
+    """The plan that was asked for.
+
+    Raises:
+        ValueError: A flag's value is wrong; with the problem and how to fix it.
+    """
+    from orchestration.gameplan import build_new_plan, load_calendar
+
+    try:
+        chosen = None if plan_date is None else date.fromisoformat(plan_date)
+    except ValueError:
+        raise ValueError(f"--date: {plan_date!r} is not a date", "Write it like 2026-11-27.") from None
+    wanted = strategy.strip().upper()
+    if wanted not in {"A", "B", "C"}:
+        raise ValueError(f"--strategy: {strategy[:40]!r} is none", "It must be A, B or C.")
+    plan = build_new_plan(wanted, chosen, now=SystemClock().now(), calendar=load_calendar(settings))
+    if plan is None:
+        day = "every day of the next year" if chosen is None else str(chosen)
+        raise ValueError(
+            f"--date: the market is closed on {day}",
+            "Choose a day on which it is open (MARKET_CALENDAR), or strategy C.",
+        )
+    return plan
+
+
+def run_steps(
+    kind: str,
+    steps: tuple[Step, ...],
+    *,
+    as_json: bool,
+    starts: bool = False,
+    follows: bool = True,
+    respects_hold: bool = True,
+) -> int:
+    """Run other steps than the start-up's five: what takes something down, or restarts it."""
+    mission = Mission(kind=kind, steps=steps, starts=starts, follows_record=follows, respects_hold=respects_hold)
+    report = run_mission(mission, console.build_display(as_json=as_json))
+    if as_json:
+        console.print_json(build_json(report))
+    return int(report.exit_code)
+
+
+def restart_bot(*, as_json: bool) -> int:
+    """`inv bot.restart`: validate anew and restart the bot; a supervisor does it where there is one."""
+    from orchestration.preflight.table import SUPERVISOR_LOCK_FILE
+    from orchestration.shutdown import BOT_STOP_FIRST
+    from orchestration.system.lock import read_lock_holder
+    from orchestration.system.signals import ask_to_restart
+
+    settings = load_settings_or_explain(as_json=as_json)
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE)
+    if holder is None or holder.pid is None:
+        return run_steps("bot.restart", (BOT_STOP_FIRST, *STEPS[2:]), as_json=as_json, starts=True)
+    if not ask_to_restart(holder.pid):
+        return _refuse(
+            f"the supervisor, {holder}, could not be asked: it belongs to another user or has just ended",
+            "Look at `inv status`, and do it as the user whose supervisor it is.",
+            as_json=as_json,
+        )
+    answer = f"Asked {holder} to restart the bot; `inv status` and `inv logs --of bot -f` show it."
+    if as_json:
+        console.print_json({"instance": settings.instance, "asked": holder.pid, "message": answer})
+    else:
+        console.print_line(answer)
+    return int(ExitCode.SUCCESS)
+
+
+def _refuse(message: str, next_action: str, *, as_json: bool) -> int:
+    """Say why a command did not do what it was asked for: a person in words, a program in a document."""
+    console.warn(message)
+    console.warn(f"next: {next_action}")
+    if as_json:
+        console.print_json({"exit_code": int(ExitCode.FAILURE), "message": message, "next_action": next_action})
+    return int(ExitCode.FAILURE)
+
+
+def hold(reason: str, *, as_json: bool) -> int:
+    """`inv hold`: say that the system stays down, then take it down."""
+    from orchestration.bot.elsewhere import refuse_to_touch
+    from orchestration.hold import write_hold
+    from orchestration.shutdown import BOT_STOP_FIRST, GATEWAY_STOP
+
+    settings = load_settings_or_explain(as_json=as_json)
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    try:
+        refuse_to_touch(settings)
+        held = write_hold(settings.state_dir, reason=reason, now=SystemClock().now())
+    except StartupFailure as failure:
+        return _refuse(failure.message, failure.next_action, as_json=as_json)
+    except OSError as error:
+        return _refuse(
+            f"the hold could not be written to {settings.state_dir}: {error.strerror}; nothing was stopped",
+            "Mend that, or stop the system without a hold: `inv shutdown`.",
+            as_json=as_json,
+        )
+    (console.warn if as_json else console.print_line)(f"The system is {held}. `inv resume` ends it.")
+    return run_steps("hold", (BOT_STOP_FIRST, GATEWAY_STOP), as_json=as_json)
+
+
+def resume(*, as_json: bool) -> int:
+    """`inv resume`: the system may be started again; this does not start it."""
+    from orchestration.hold import clear_hold
+
+    settings = load_settings_or_explain(as_json=as_json)
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    try:
+        held = clear_hold(settings.state_dir)
+    except OSError as error:
+        return _refuse(
+            f"the hold in {settings.state_dir} could not be removed: {error.strerror}",
+            "Do it as the user who wrote it.",
+            as_json=as_json,
+        )
+    if as_json:
+        console.print_json(
+            {"instance": settings.instance, "was_held": None if held is None else dataclasses.asdict(held)}
+        )
+    else:
+        console.print_line(f"It was {held}. `inv startup` starts it." if held else "Nobody held the system down.")
+    return int(ExitCode.SUCCESS)
+
+
+def test_alert(*, as_json: bool) -> int:
+    """`inv alert.test`: send one alert and say what became of it. 0 delivered, 1 not."""
+    settings = load_settings_or_explain(as_json=as_json)
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    problem = _send_test_alert(settings)
+    if as_json:
+        console.print_json({"instance": settings.instance, "delivered": problem is None, "problem": problem})
+    elif problem is None:
+        console.print_line("The test alert was delivered.")
+    else:
+        console.warn(f"The test alert was not delivered: {problem}")
+    return int(ExitCode.SUCCESS if problem is None else ExitCode.FAILURE)
+
+
+def _send_test_alert(settings: Settings) -> str | None:
+    """Send it. Returns why it did not arrive, or None."""
+    import logging
+    import socket
+
+    from orchestration.alerts.alert import Alert, Severity
+    from orchestration.alerts.delivery import Delivery
+    from orchestration.alerts.discord import webhook_problem
+    from orchestration.journal import Journal
+    from orchestration.redaction import Redactor
+
+    problem = webhook_problem(settings.discord_webhook_url)
+    if problem:
+        return problem
+    clock, log = SystemClock(), logging.getLogger("orchestration.alerts")
+    redactor = Redactor(settings.secrets)
+    with Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log, redactor=redactor) as journal:
+        delivery = Delivery(
+            webhook=settings.discord_webhook_url,
+            mention=settings.discord_mention,
+            heartbeat=None,
+            outbox=journal,
+            clock=clock,
+            redactor=redactor,
+            log=log,
+        )
+        delivery.forget_channel_problem()
+        delivery.send(
+            Alert(
+                severity=Severity.INFO,
+                title="Test alert",
+                message="If you can read this, alerts of this instance reach you.",
+                host=socket.gethostname(),
+                instance=settings.instance,
+                run_id="",
+                step="alert.test",
+                cause="ALERT_TEST",
+                next_action="Nothing to do.",
+                at=clock.now(),
+            )
+        )
+        report = delivery.close(timeout_s=_TEST_ALERT_TIMEOUT_S)
+    if report.pending or report.failed or not report.delivered:
+        return report.problem or "it waits while another process sends what came before it"
+    return None

@@ -1,0 +1,323 @@
+"""What a person or a program sees: a live display in a terminal, plain lines elsewhere, one JSON document on request.
+
+Everything for people goes to standard error when a program asked for JSON, so that standard output holds the document
+and nothing else.
+
+Every text goes through `orchestration.redaction` on its way out: what is shown may have been said by anybody.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, TextIO
+
+from orchestration.preflight.host import Check
+from orchestration.redaction import clean_line, escape_unsafe, own_redactor
+from orchestration.startup.report import Report, Result, StepReport, StepStatus, format_duration
+from orchestration.startup.run_spec import Display, Step
+from orchestration.system.streams import steady_stderr, steady_stdout
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+_ICON = {StepStatus.OK: "✓", StepStatus.WARN: "!", StepStatus.FAIL: "✗", StepStatus.SKIP: "-"}
+_COLOUR = {StepStatus.OK: "green", StepStatus.WARN: "yellow", StepStatus.FAIL: "red", StepStatus.SKIP: "dim"}
+_RESULT_COLOUR = {Result.SUCCESS: "green", Result.PARTIAL: "yellow", Result.FAILURE: "red"}
+_RESULT_TEXT = {
+    Result.SUCCESS: "SUCCESS",
+    Result.PARTIAL: "PARTIAL SUCCESS: the system runs, on the emergency plan",
+    Result.FAILURE: "FAILURE: a person is needed",
+}
+_REFRESHES_PER_SECOND = 4
+_PLAIN_WAIT_EVERY_S = 10.0
+
+
+def build_display(*, as_json: bool) -> Display:
+    """The display that fits where the output goes."""
+    stream = steady_stderr() if as_json else steady_stdout()
+    if stream.isatty():
+        return LiveDisplay(stream)
+    return PlainDisplay(stream)
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document on standard output; times as ISO 8601 writes them."""
+    text = json.dumps(_redact_values(document), indent=2, ensure_ascii=False, default=_build_json_value)
+    # What a terminal would act on, and bytes that are no text, are written in JSON's own escapes.
+    steady_stdout().write(escape_unsafe(text) + "\n")
+
+
+def _redact_values(value: object) -> object:
+    """The document without secrets. Its keys are stable words."""
+    if isinstance(value, str):
+        return own_redactor().text(value)
+    if isinstance(value, Mapping):
+        return {key: _redact_values(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redact_values(one) for one in value]
+    return value if value is None or isinstance(value, bool | int | float) else _redact_values(_build_json_value(value))
+
+
+def _build_json_value(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+class PlainDisplay:
+    """One line for each thing that happens: for logs, pipes and services."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._waited_s = 0.0
+        self._said = ""
+
+    def begin(self, *, run_id: str, instance: str, simulated: bool, steps: tuple[Step, ...]) -> None:
+        """See `Display.begin`."""
+        marked = " (SIMULATED)" if simulated else ""
+        names = " → ".join(step.name for step in steps)
+        self._line(f"run {run_id} of instance {instance}{marked}: {names}")
+
+    def begin_step(self, step: Step) -> None:
+        """See `Display.begin_step`."""
+        self._waited_s = 0.0
+        self._said = ""
+        self._line(f"{step.name} …")
+
+    def show(self, text: str) -> None:
+        """See `Display.show`. The same text is said once."""
+        if text != self._said:
+            self._said = text
+            self._line(f"    {text}")
+
+    def show_wait(self, elapsed_s: float, remaining_s: float, text: str) -> None:
+        """See `Display.show_wait`. Said when it changes, and every ten seconds."""
+        if text != self._said or elapsed_s - self._waited_s >= _PLAIN_WAIT_EVERY_S:
+            self._said = text
+            self._waited_s = elapsed_s
+            self._line(f"    {text} ({elapsed_s:.0f} s, at most {remaining_s:.0f} s more)")
+
+    def end_step(self, step: StepReport) -> None:
+        """See `Display.end_step`."""
+        self._line(f"{step.name}: {step.status} ({step.duration_s or 0.0:.1f} s) {step.detail}")
+
+    def end(self, report: Report) -> None:
+        """See `Display.end`."""
+        for line in build_summary(report):
+            self._line(line)
+
+    def _line(self, text: str) -> None:
+        self._stream.write(clean_line(text) + "\n")
+
+
+class LiveDisplay:
+    """A table of the steps that moves while it is looked at."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+
+        self._console: Console = Console(file=stream, highlight=False)
+        self._live: Live | None = None
+        self._steps: tuple[Step, ...] = ()
+        self._ended: dict[str, StepReport] = {}
+        self._current: Step | None = None
+        self._text = ""
+        self._title = ""
+        self._since: datetime | None = None
+
+    def begin(self, *, run_id: str, instance: str, simulated: bool, steps: tuple[Step, ...]) -> None:
+        """See `Display.begin`."""
+        from rich.live import Live
+
+        self._steps = steps
+        self._title = f"run {run_id} · instance {instance}" + (" · SIMULATED" if simulated else "")
+        self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=_REFRESHES_PER_SECOND)
+        self._live.start()
+
+    def begin_step(self, step: Step) -> None:
+        """See `Display.begin_step`."""
+        self._current = step
+        self._text = ""
+        self._since = datetime.now().astimezone()
+        self._refresh()
+
+    def show(self, text: str) -> None:
+        """See `Display.show`."""
+        self._text = clean_line(text)
+        self._refresh()
+
+    def show_wait(self, elapsed_s: float, remaining_s: float, text: str) -> None:
+        """See `Display.show_wait`. The table refreshes itself."""
+        self._text = clean_line(f"{text} (at most {max(0.0, remaining_s):.0f} s more)")
+        del elapsed_s  # the row counts its own seconds
+
+    def end_step(self, step: StepReport) -> None:
+        """See `Display.end_step`."""
+        self._ended[step.name] = step
+        self._current = None
+        self._refresh()
+
+    def end(self, report: Report) -> None:
+        """See `Display.end`."""
+        self._ended |= {step.name: step for step in report.steps if step.status is not StepStatus.SKIP}
+        if self._live is not None:
+            self._refresh()
+            self._live.stop()
+        for line in build_summary(report):
+            self._console.print(
+                clean_line(line), style=_RESULT_COLOUR[report.result] if line.isupper() else None, markup=False
+            )
+
+    def _refresh(self) -> None:
+        if self._live is not None:
+            self._live.refresh()
+
+    def _render(self) -> "RenderableType":
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=self._title, title_justify="left", box=SIMPLE_HEAD, expand=True, pad_edge=False)
+        table.add_column("", width=1)
+        table.add_column("step", no_wrap=True)
+        table.add_column("time", justify="right", no_wrap=True, width=7)
+        table.add_column("", ratio=1, overflow="fold")
+        for step in self._steps:
+            ended = self._ended.get(step.name)
+            if ended is not None:
+                colour = _COLOUR[ended.status]
+                time = "" if ended.duration_s is None else f"{ended.duration_s:.1f} s"
+                table.add_row(
+                    Text(_ICON[ended.status], colour), step.name, time, Text(clean_line(ended.detail), colour)
+                )
+            elif self._current is step and self._since is not None:
+                elapsed = (datetime.now().astimezone() - self._since).total_seconds()
+                table.add_row(Text("▸", "cyan"), step.name, f"{elapsed:.0f} s", Text(self._text, "cyan"))
+            else:
+                table.add_row("", Text(step.name, "dim"), "", "")
+        return table
+
+
+def build_summary(report: Report) -> list[str]:
+    """The last lines of a run: the result, what it means, what to do, where to look."""
+    code = int(report.exit_code)
+    lines = [f"{_RESULT_TEXT[report.result]} (exit code {code}, {report.duration_s:.1f} s)"]
+    if report.failure:
+        lines.append(f"{report.failure}: {report.message}")
+    else:
+        lines.append(report.message)
+    lines += [f"  | {line}" for line in report.evidence]
+    lines += [f"warning: {warning}" for warning in report.progress.warnings]
+    if report.next_action:
+        lines.append(f"next: {report.next_action}")
+    bot = report.progress.bot
+    if bot is not None:
+        lines.append(f"bot's log: {bot.record.log_hint}")
+    if report.log:
+        lines.append(f"log: {report.log}")
+    return lines
+
+
+def print_checks(checks: Sequence[Check], *, as_json: bool, instance: str) -> None:
+    """The preflight table, as JSON or for people."""
+    failed = [check for check in checks if check.status is StepStatus.FAIL]
+    if as_json:
+        print_json(
+            {
+                "instance": instance,
+                "result": "failure" if failed else "success",
+                "exit_code": 1 if failed else 0,
+                "failure": failed[0].failure if failed else None,
+                "checks": [
+                    {
+                        "name": check.name,
+                        "status": check.status.value,
+                        "detail": check.detail,
+                        "fix": check.fix or None,
+                        "failure": check.failure,
+                        "found_by": check.found_by or None,
+                    }
+                    for check in checks
+                ],
+            }
+        )
+        return
+    print_check_table(checks)
+    warned = sum(check.status is StepStatus.WARN for check in checks)
+    print_line(f"{len(checks)} check{'' if len(checks) == 1 else 's'}: {len(failed)} failed, {warned} warned")
+
+
+def print_check_table(checks: Sequence[Check]) -> None:
+    """Checks as a table for people."""
+    print_table(
+        ("", "check", "found", "what mends it"),
+        [
+            (f"{_ICON[check.status]} {check.status}", check.name, check.detail, check.fix if _needs_fix(check) else "")
+            for check in checks
+        ],
+        styles=[_COLOUR[check.status] for check in checks],
+    )
+
+
+def _needs_fix(check: Check) -> bool:
+    return check.status in {StepStatus.WARN, StepStatus.FAIL}
+
+
+def print_table(
+    headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, styles: Sequence[str] | None = None
+) -> None:
+    """A table: drawn in a terminal, tab-aligned plain text elsewhere."""
+    rows = [tuple(clean_line(cell) for cell in row) for row in rows]
+    if not steady_stdout().isatty():
+        widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
+        for row in (headings, *rows) if any(headings) else rows:
+            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+            print_line("  ".join(cells).rstrip())
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=any(headings))
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for number, row in enumerate(rows):
+        style = styles[number] if styles else ""
+        table.add_row(*(Text(cell, style if column == 0 else "") for column, cell in enumerate(row)))
+    Console(file=steady_stdout(), highlight=False).print(table)
+
+
+def print_line(text: str) -> None:
+    """One line for people on standard output."""
+    steady_stdout().write(clean_line(text) + "\n")
+
+
+def has_reader() -> bool:
+    """Whether standard output still leads somewhere: who follows a log need not go on when nobody reads."""
+    return not steady_stdout().is_lost
+
+
+def warn(text: str) -> None:
+    """One line for people on standard error."""
+    steady_stderr().write(clean_line(text) + "\n")
+
+
+def warn_of_now(text: str) -> None:
+    """What is at work now, on standard error, if that is a terminal; the next line takes its place."""
+    stream = steady_stderr()
+    if stream.isatty():
+        stream.write(f"{clean_line(text)}\r")
+
+
+def describe_moment(moment: datetime | str | None) -> str:
+    """A moment for people, in the host's own time zone."""
+    if moment is None or moment == "":
+        return ""
+    if isinstance(moment, str):
+        moment = datetime.fromisoformat(moment)
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def describe_duration(duration_s: float | None) -> str:
+    """A duration for people; empty for none."""
+    return "" if duration_s is None else format_duration(duration_s)

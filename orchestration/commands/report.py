@@ -1,0 +1,142 @@
+"""`inv report`: how well it ran, from the journal, as a page for people or a document for programs."""
+
+import re
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from orchestration.commands import presenter as console
+from orchestration.commands.views import load_settings_or_explain
+from orchestration.errors import ExitCode
+from orchestration.journal import Evidence, JournalReader
+from orchestration.redaction import Redactor, clean_text, mask_account
+from orchestration.reports import Account, Limits, build_account
+from orchestration.settings import Settings
+from orchestration.startup.run import JOURNAL_FILE
+from orchestration.system.clock import SystemClock
+from orchestration.system.files import write_atomic
+from orchestration.system.processes import ProcessIdentity, is_running
+
+_USUAL_PERIOD = timedelta(days=7)
+_PAGE_MODE = 0o644  # it holds no secret, and is made to be shown
+_ACCOUNT = re.compile(r"\b(?:D[UFI]?|[UFI])\d{5,9}\b")
+
+
+def report(*, since: str | None, output: str, as_json: bool) -> int:
+    """Make the report. 0: made, and not failed; 1: failed, or not made."""
+    from orchestration.reports.document import build_document
+    from orchestration.reports.period import parse_since
+
+    settings = load_settings_or_explain(as_json=as_json)
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    now = SystemClock().now().astimezone()
+    try:
+        begin = now - _USUAL_PERIOD if since is None else parse_since(since, now=now)
+    except ValueError as error:
+        return _refuse(str(error), settings, as_json=as_json)
+    reader = JournalReader(settings.state_dir / JOURNAL_FILE)
+    account = read_account(reader, settings, since=begin, until=now, limits=None if since is None else Limits())
+    if reader.problem is not None:
+        return _refuse(reader.problem, settings, as_json=as_json)
+    if output or not as_json:
+        path = Path(output).expanduser().absolute() if output else settings.state_dir / "report.html"
+        try:
+            write_page(account, path)
+        except OSError as error:
+            return _refuse(f"the page {path} cannot be written: {error.strerror or error}", settings, as_json=as_json)
+        console.warn(f"page: {path}")
+    if as_json:
+        console.print_json(build_document(account))
+    else:
+        show(account)
+    return int(ExitCode.FAILURE if account.verdict is not None and not account.verdict.is_passed else ExitCode.SUCCESS)
+
+
+def read_account(
+    reader: JournalReader, settings: Settings, *, since: datetime, until: datetime, limits: Limits | None
+) -> Account:
+    """The account of a period of this instance, without secrets and with accounts masked.
+
+    Args:
+        reader: Its journal. `reader.problem` says afterwards whether it could be read.
+        settings: The configuration.
+        since: The beginning, aware.
+        until: The end.
+        limits: What a verdict allows; None for no verdict.
+    """
+    from datetime import UTC
+
+    from orchestration.reports.cleaning import clean_account
+
+    evidence = reader.read_evidence(since.astimezone(UTC))
+    account = build_account(
+        evidence,
+        instance=settings.instance,
+        since=since,
+        until=until,
+        made_at=until,
+        alive=_find_alive(evidence),
+        limits=limits,
+    )
+    redactor = Redactor(settings.secrets)
+    return clean_account(account, lambda text: mask_accounts(clean_text(text, redactor)))
+
+
+def mask_accounts(text: str) -> str:
+    """The text with everything in it masked that looks like an account id of the broker's."""
+    return _ACCOUNT.sub(lambda found: mask_account(found[0]), text)
+
+
+def write_page(account: Account, path: Path) -> None:
+    """Write the page.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    from orchestration.reports.page import render_page
+
+    write_atomic(path, render_page(account).encode(), mode=_PAGE_MODE)
+
+
+def show(account: Account) -> None:
+    """The most important of it, in the terminal."""
+    from orchestration.reports.page import describe_duration, describe_ratio
+    from orchestration.reports.timeline import Known
+
+    rows = []
+    for name, timeline in (("gateway", account.gateway), ("bot", account.bot)):
+        down_s, unknown_s = timeline.sum_s(Known.DOWN), timeline.sum_s(Known.UNKNOWN)
+        down, unknown = describe_duration(down_s), describe_duration(unknown_s)
+        rows.append((name, f"up {describe_ratio(timeline.up_ratio)}, down {down}, not watched {unknown}"))
+    failed = sum(run.result == "failure" for run in account.starts)
+    still_open = sum(one.over_at is None for one in account.incidents)
+    rows += [("starts", f"{len(account.starts)}, {failed} failed")]
+    rows += [("incidents", f"{len(account.incidents)}, {still_open} open")]
+    if account.latency is not None:
+        typical_ms, most_ms = account.latency.typical_ms, account.latency.most_ms
+        rows.append(("API latency", f"typical {typical_ms:.1f} ms, slowest {most_ms:.1f} ms"))
+    console.print_table(("", ""), rows)
+    if account.verdict is None:
+        console.print_line("No verdict was asked for; `inv report --since 48h` makes one.")
+        return
+    console.print_table(
+        ("", "criterion", "found"),
+        [("met" if one.is_met else "NOT MET", one.text, one.found) for one in account.verdict.criteria],
+    )
+    console.print_line(f"verdict: {'passed' if account.verdict.is_passed else 'failed'}")
+
+
+def _find_alive(evidence: Evidence) -> frozenset[str]:
+    """The runs without an end whose process lives."""
+    return frozenset(
+        run.record.run_id
+        for run in evidence.runs
+        if run.record.result is None and run.birth and is_running(ProcessIdentity(pid=run.record.pid, birth=run.birth))
+    )
+
+
+def _refuse(problem: str, settings: Settings, *, as_json: bool) -> int:
+    console.warn(problem)
+    if as_json:
+        console.print_json({"instance": settings.instance, "exit_code": int(ExitCode.FAILURE), "message": problem})
+    return int(ExitCode.FAILURE)

@@ -1,0 +1,350 @@
+"""What is so right now: gateway, plan, bot, last run. Looks, never touches."""
+
+import dataclasses
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from orchestration.alerts.delivery import channel_problem
+from orchestration.alerts.discord import webhook_problem
+from orchestration.bot.find import BotPresence, find_bot
+from orchestration.bot.record import BotRecord
+from orchestration.docker.container import ContainerState
+from orchestration.errors import StartupFailure
+from orchestration.gateway import api
+from orchestration.gateway.container import GatewayStatus, Health
+from orchestration.gateway.record import read_record
+from orchestration.gateway.runtime import Runtime, build_runtime
+from orchestration.hold import Hold, read_hold
+from orchestration.hostservice.registrars import read_service_status
+from orchestration.hostservice.service import HostServiceStatus, build_status_json
+from orchestration.journal import JournalReader, RunRecord
+from orchestration.preflight.table import LOCK_FILE, MONITOR_LOCK_FILE, SUPERVISOR_LOCK_FILE
+from orchestration.redaction import mask_account
+from orchestration.settings import GameplanFreshness, Settings
+from orchestration.startup.run import JOURNAL_FILE
+from orchestration.system.clock import Clock
+from orchestration.system.commands import Commands
+from orchestration.system.lock import LockHolder, read_lock_holder
+
+
+class StatusCode(IntEnum):
+    """What `inv status` tells the shell (the numbers of the LSB's `status`, as far as they go)."""
+
+    RUNNING = 0
+    DEGRADED = 1
+    NOT_RUNNING = 3
+    UNKNOWN = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayLook:
+    """The gateway right now.
+
+    Attributes:
+        kind: Who runs it.
+        container: Its container's name, or None.
+        host: Where its API is reached.
+        port: Likewise.
+        status: What its runtime says; None where that could not be asked.
+        api: What its API says; None where it was not asked, because nothing runs that could answer.
+        problem: What is not as it should be, or None.
+        simulated: Whether it is the built-in one.
+    """
+
+    kind: str
+    container: str | None
+    host: str
+    port: int
+    status: GatewayStatus | None
+    api: api.ApiProbe | None
+    problem: str | None
+    simulated: bool
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a bot can use it."""
+        return self.problem is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanLook:
+    """The plan that the bot was given.
+
+    Attributes:
+        path: The copy in force.
+        strategy: `A`, `B` or `C`.
+        date: The plan's date; empty where it cannot be read.
+        sha256: Of the bytes that were put in force.
+        emergency_reason: Why it is the emergency plan, or None.
+        problem: What is not as it should be, or None.
+    """
+
+    path: Path
+    strategy: str
+    date: str
+    sha256: str
+    emergency_reason: str | None
+    problem: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Everything `inv status` shows."""
+
+    instance: str
+    gateway: GatewayLook
+    plan: PlanLook | None
+    bot: BotPresence
+    service: HostServiceStatus | None
+    hold: Hold | None
+    under_way: LockHolder | None
+    last_run: RunRecord | None
+    alert_problem: str | None
+    watcher: LockHolder | None
+
+    @property
+    def is_bot_watched(self) -> bool:
+        """Whether somebody watches the bot now: what its record says does not outlive a supervisor that was killed."""
+        return self.bot.found is not None and self.watcher is not None
+
+    @property
+    def code(self) -> StatusCode:
+        """0: bot runs and all it needs is well; 1: it runs, something is not; 3: it does not run; 4: cannot tell."""
+        if self.bot.is_unknown:
+            return StatusCode.UNKNOWN
+        if self.bot.found is None:
+            return StatusCode.NOT_RUNNING
+        return StatusCode.RUNNING if not self.problems else StatusCode.DEGRADED
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What the bot needs and is not as it should be."""
+        plan = self.plan.problem if self.plan else None
+        record = self.bot.found.record if self.bot.found else None
+        start = None
+        if record is not None and record.ready_by is None and self.under_way is None:
+            start = "its start was cut short: nobody saw it come up (`inv startup --replace` starts it anew)"
+        left = None
+        if self.bot.found is not None and self.bot.found.left_of_pid is not None:
+            left = f"the bot's main process has ended; {self.bot.detail} (`inv bot.stop` ends it)"
+        return tuple(problem for problem in (self.gateway.problem, plan, start, left) if problem)
+
+
+class LookAtGateway(Protocol):
+    """One look at a gateway and its API."""
+
+    def __call__(self, runtime: Runtime, host: str, port: int, settings: Settings, clock: Clock) -> GatewayLook:
+        """Look."""
+        ...
+
+
+def read_status(
+    settings: Settings, *, commands: Commands, clock: Clock, look_at_gateway: LookAtGateway | None = None
+) -> Status:
+    """Look at everything, the slow parts in parallel."""
+    record = read_record(settings.state_dir)
+    runtime = build_runtime(settings, commands=commands, clock=clock, record=record)
+    host, port = (record.host, record.port) if record else (settings.gateway_host, settings.gateway_port)
+    with ThreadPoolExecutor(max_workers=3, thread_name_prefix="status") as pool:
+        service = pool.submit(read_service_status, settings, commands=commands, clock=clock)
+        gateway = pool.submit(look_at_gateway or probe_gateway, runtime, host, port, settings, clock)
+        bot = find_bot(settings)
+        journal = JournalReader(settings.state_dir / JOURNAL_FILE)
+        last_run = journal.read_last_run()
+        dead_channel = channel_problem(journal, settings.discord_webhook_url)
+        return Status(
+            instance=settings.instance,
+            gateway=gateway.result(),
+            plan=_look_at_plan(bot, settings, clock),
+            bot=bot,
+            service=service.result(),
+            hold=read_hold(settings.state_dir),
+            under_way=read_lock_holder(settings.state_dir / LOCK_FILE),
+            last_run=last_run,
+            alert_problem=webhook_problem(settings.discord_webhook_url) or dead_channel,
+            watcher=read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE)
+            or read_lock_holder(settings.state_dir / MONITOR_LOCK_FILE),
+        )
+
+
+def build_json(status: Status) -> dict[str, Any]:
+    """The status as one JSON document; what does not apply is null."""
+    gateway, bot = status.gateway, status.bot
+    container = gateway.status
+    return {
+        "instance": status.instance,
+        "exit_code": int(status.code),
+        "message": describe(status),
+        "problems": list(status.problems),
+        "gateway": {
+            "runtime": gateway.kind,
+            "container": gateway.container,
+            "host": gateway.host,
+            "port": gateway.port,
+            "state": container.state if container else None,
+            "health": container.health if container else None,
+            "ready": gateway.is_ready,
+            "api": gateway.api.outcome if gateway.api else None,
+            "server_version": gateway.api.server_version if gateway.api else None,
+            "accounts": [mask_account(account) for account in gateway.api.accounts] if gateway.api else [],
+            "latency_ms": _rounded(gateway.api.latency_ms if gateway.api else None),
+            "simulated": gateway.simulated,
+            "problem": gateway.problem,
+        },
+        "gameplan": None
+        if status.plan is None
+        else {
+            "path": str(status.plan.path),
+            "strategy": status.plan.strategy,
+            "date": status.plan.date or None,
+            "sha256": status.plan.sha256,
+            "fallback": status.plan.emergency_reason,
+            "problem": status.plan.problem,
+        },
+        "bot": _build_bot_json(bot, is_watched=status.is_bot_watched),
+        "service": build_status_json(status.service),
+        "hold": None if status.hold is None else dataclasses.asdict(status.hold),
+        "under_way": None if status.under_way is None else dataclasses.asdict(status.under_way),
+        "alerts": {"problem": status.alert_problem},
+        "last_run": _build_run_json(status.last_run),
+    }
+
+
+def describe(status: Status) -> str:
+    """The status in one sentence."""
+    if status.code is StatusCode.UNKNOWN:
+        return f"It cannot be told whether the bot runs: {status.bot.detail}"
+    if status.bot.found is None:
+        held = f" The system is {status.hold}." if status.hold else ""
+        return f"The bot does not run.{held}"
+    running = f"The bot runs as {status.bot.found.who}"
+    strategy = f" on strategy {status.plan.strategy}" if status.plan else ""
+    if status.problems:
+        return f"{running}{strategy}, but: {'; '.join(status.problems)}"
+    return f"{running}{strategy}, and the gateway is ready."
+
+
+def probe_gateway(runtime: Runtime, host: str, port: int, settings: Settings, clock: Clock) -> GatewayLook:
+    """Look at a gateway and its API once."""
+    container: GatewayStatus | None = None
+    look = None
+    try:
+        container = runtime.probe()
+        problem = _container_problem(container)
+    except StartupFailure as failure:
+        problem = failure.message
+    if problem is None:
+        look = api.probe_api(
+            host,
+            port,
+            client_id=settings.gateway_probe_client_id,
+            timeout_s=settings.health_check_timeout_s,
+            now=clock.now,
+        )
+        problem = _api_problem(look)
+    return GatewayLook(
+        kind=str(runtime.kind),
+        container=runtime.container_name,
+        host=host,
+        port=port,
+        status=container,
+        api=look,
+        problem=problem,
+        simulated=container.is_simulated if container else False,
+    )
+
+
+def _container_problem(container: GatewayStatus) -> str | None:
+    name = container.name or "the gateway"
+    if container.state not in {ContainerState.RUNNING, ContainerState.UNKNOWN}:
+        return f"{name} is {container.state}"
+    if container.health is Health.UNHEALTHY:
+        return f"{name} is unhealthy"
+    return None
+
+
+def _api_problem(look: api.ApiProbe) -> str | None:
+    if not look.is_ready:
+        return f"the gateway's API is not ready: {look.detail}"
+    if look.is_link_down:
+        return "the gateway has no link to the broker"
+    return None
+
+
+def _look_at_plan(bot: BotPresence, settings: Settings, clock: Clock) -> PlanLook | None:
+    record = bot.found.record if bot.found else None
+    if record is None:
+        return None
+    try:
+        plan = json.loads(record.gameplan.read_bytes())
+        date, reason = str(plan.get("date", "")), plan.get("emergency_reason")
+    except (OSError, ValueError, AttributeError) as error:
+        return _build_plan_look(record, date="", reason=None, problem=f"{record.gameplan} cannot be read ({error})")
+    return _build_plan_look(record, date=date, reason=reason, problem=_plan_problem(record, date, settings, clock))
+
+
+def _plan_problem(record: BotRecord, date: str, settings: Settings, clock: Clock) -> str | None:
+    today = clock.now().astimezone(settings.market_timezone).date().isoformat()
+    judges_dates = settings.gameplan_freshness is GameplanFreshness.TODAY
+    # A plan for the next trading day is fine: no bot trades before its plan's date.
+    if judges_dates and record.strategy != "C" and date < today:
+        return f"the bot's plan is of {date}, and today is {today}"
+    return None
+
+
+def _build_plan_look(record: BotRecord, *, date: str, reason: str | None, problem: str | None) -> PlanLook:
+    return PlanLook(
+        path=record.gameplan,
+        strategy=record.strategy,
+        date=date,
+        sha256=record.gameplan_sha256,
+        emergency_reason=reason,
+        problem=problem,
+    )
+
+
+def _build_bot_json(bot: BotPresence, *, is_watched: bool) -> dict[str, Any]:
+    found = bot.found
+    record = found.record if found else None
+    return {
+        "running": None if bot.is_unknown else found is not None,
+        "pid": found.pid if found else None,
+        "uptime_s": _rounded(found.uptime_s if found else None),
+        "ready": None if record is None else record.ready_by is not None,
+        "ready_by": record.ready_by if record else None,
+        "supervised": None if found is None else is_watched,
+        "log": str(record.log) if record and record.log else None,
+        "container": found.container or None if found else None,
+        "found_by": found.how if found else None,
+        "left_of_pid": found.left_of_pid if found else None,
+        "detail": bot.detail,
+    }
+
+
+def _build_run_json(run: RunRecord | None) -> dict[str, Any] | None:
+    if run is None:
+        return None
+    return {
+        "run_id": run.run_id,
+        "kind": run.kind,
+        "result": run.result,
+        "exit_code": run.exit_code,
+        "failure": run.failure,
+        "fallback": run.fallback,
+        "message": run.message,
+        "started_at": _iso(run.started_at),
+        "duration_s": _rounded(run.duration_s),
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

@@ -1,0 +1,293 @@
+"""The commands that only look: status, history, logs, config. One function each, which returns an exit code."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from orchestration.commands import presenter as console
+from orchestration.errors import ExitCode, StartupFailure
+from orchestration.redaction import mask_account
+from orchestration.settings import Settings
+from orchestration.startup.run import JOURNAL_FILE
+from orchestration.startup.sequence import load_settings, load_settings_of_what_runs
+from orchestration.system.clock import SystemClock
+from orchestration.system.commands import SystemCommands
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from orchestration.commands.status import GatewayLook, Status
+    from orchestration.gateway.api import ApiProbe
+    from orchestration.hostservice.service import HostServiceStatus
+    from orchestration.journal import JournalReader, ReportedEvent, RunRecord
+
+_MOST_EVENTS = 100  # of supervision, in `inv history`; a report has all of them
+
+
+def config(*, as_json: bool) -> int:
+    """`inv config`: the values in force, where each came from, secrets masked. 1 where some are wrong."""
+    problems: tuple[str, ...] = ()
+    try:
+        settings = load_settings()
+    except StartupFailure as failure:
+        # What is wrong is just what one comes here to see: the values shown are then the defaults in their place.
+        problems, settings = failure.evidence, Settings.load(lenient=True)
+    warnings = [warning for warning in settings.warnings if warning not in problems]
+    if as_json:
+        console.print_json(
+            {
+                "instance": settings.instance,
+                "values": {row.name: {"value": row.value or None, "source": row.source} for row in settings.sources},
+                "problems": list(problems),
+                "warnings": warnings,
+            }
+        )
+    else:
+        console.print_table(
+            ("variable", "value", "from"), [(row.name, row.value or "(unset)", row.source) for row in settings.sources]
+        )
+        for problem in problems:
+            console.print_line(f"wrong: {problem}")
+        for warning in warnings:
+            console.print_line(f"warning: {warning}")
+    return int(ExitCode.FAILURE if problems else ExitCode.SUCCESS)
+
+
+def status(*, as_json: bool) -> int:
+    """`inv status`: 0 all well; 1 the bot runs, something is not well; 3 it does not run; 4 cannot tell."""
+    from orchestration.commands import status as look
+
+    settings = load_settings_or_explain(as_json=as_json, exit_code=look.StatusCode.UNKNOWN)
+    if settings is None:
+        return int(look.StatusCode.UNKNOWN)
+    found = look.read_status(settings, commands=SystemCommands(), clock=SystemClock())
+    if as_json:
+        console.print_json(look.build_json(found))
+    else:
+        console.print_table(("", ""), build_status_rows(found))
+        console.print_line(look.describe(found))
+    return int(found.code)
+
+
+def status_of_all(*, as_json: bool) -> int:
+    """`inv status --all`: every instance of this checkout; the exit code is the worst of theirs."""
+    from orchestration.commands.overview import read_overview
+    from orchestration.commands.status import build_json
+    from orchestration.preflight.instances import find_instances
+    from orchestration.settings import PROJECT_DIR
+    from orchestration.settings.sources import read_environment
+
+    instances = find_instances(read_environment(), PROJECT_DIR)
+    for settings in instances:
+        for warning in settings.warnings:
+            console.warn(f"warning: instance {settings.instance}: {warning}")
+    found = read_overview(instances, commands=SystemCommands(), clock=SystemClock())
+    if as_json:
+        console.print_json([build_json(one) for one in found])
+    else:
+        headings = ("instance", "bot", "gateway", "gameplan", "service", "code", "problem")
+        console.print_table(headings, [build_overview_row(one) for one in found])
+    return max(int(one.code) for one in found)
+
+
+def build_overview_row(found: "Status") -> tuple[str, ...]:
+    """One instance in one line."""
+    gateway, plan, service = found.gateway, found.plan, found.service
+    where = f"{gateway.container or gateway.kind}:{gateway.port}"
+    strategy = "" if plan is None else f"{plan.strategy} of {plan.date}" if plan.date else plan.strategy
+    held = f"held: {found.hold}" if found.hold else ""
+    return (
+        found.instance,
+        describe_bot(found),
+        where if gateway.is_ready else f"{where} NOT READY",
+        strategy,
+        "" if service is None else service.state or service.name,
+        str(int(found.code)),
+        "; ".join(text for text in (*found.problems, held) if text),
+    )
+
+
+def build_status_rows(found: "Status") -> list[tuple[str, str]]:
+    """The rows of the status table."""
+    bot, plan, last = found.bot.found, found.plan, found.last_run
+    rows = [("instance", found.instance), *_build_gateway_rows(found.gateway), ("bot", describe_bot(found))]
+    record = bot.record if bot else None
+    if record is not None:
+        rows.append(("  log", record.log_hint))
+    if plan is not None:
+        reason = f", emergency plan: {plan.emergency_reason}" if plan.emergency_reason else ""
+        rows.append(("gameplan", f"strategy {plan.strategy} of {plan.date}{reason}"))
+        rows.append(("  problem", plan.problem or ""))
+    rows += _build_service_rows(found.service)
+    rows.append(("hold", str(found.hold or "")))
+    rows.append(("under way", str(found.under_way or "")))
+    rows.append(("alerts", found.alert_problem or ""))
+    if last is not None:
+        outcome = last.result or "not ended"
+        word = f" ({last.failure or last.fallback})" if last.failure or last.fallback else ""
+        rows.append(("last run", f"{last.kind} of {console.describe_moment(last.started_at)}: {outcome}{word}"))
+    return [row for row in rows if row[1]]
+
+
+def _build_gateway_rows(gateway: "GatewayLook") -> list[tuple[str, str]]:
+    marked = "SIMULATED, " if gateway.simulated else ""
+    where = f"{marked}{gateway.kind}" + (f", container {gateway.container}" if gateway.container else "")
+    rows = [("gateway", f"{where}, {gateway.host}:{gateway.port}")]
+    if gateway.status is not None:
+        health = "" if gateway.status.health == "none" else f", {gateway.status.health}"
+        rows.append(("  state", f"{gateway.status.state}{health}"))
+    if gateway.api is not None:
+        rows.append(("  API", describe_api(gateway.api)))
+    rows.append(("  problem", gateway.problem or ""))
+    return rows
+
+
+def _build_service_rows(service: "HostServiceStatus | None") -> list[tuple[str, str]]:
+    if service is None:
+        return [("service", "none installed: nothing starts the system at boot")]
+    enabled = "starts at boot" if service.enabled else "does not start at boot"
+    rows = [("service", f"{service.name} ({service.scope} scope), {enabled}, {service.state or 'state unknown'}")]
+    rows.append(("  says", service.status_text))
+    rows += [("  problem", lack) for lack in service.lacks]
+    if service.differs:
+        rows.append(("  differs", "from what `inv install` would write; `inv install --dry-run` shows how"))
+    rows.append(("  note", service.detail))
+    return rows
+
+
+def describe_api(look: "ApiProbe") -> str:
+    """What the API said, in one line."""
+    if not look.is_ready:
+        return f"{look.outcome}: {look.detail}"
+    accounts = ", ".join(mask_account(account) for account in look.accounts)
+    latency = "" if look.latency_ms is None else f", latency {look.latency_ms:.0f} ms"
+    return f"ready: account {accounts}, server version {look.server_version}{latency}"
+
+
+def describe_bot(found: "Status") -> str:
+    """The bot in one line."""
+    if found.bot.is_unknown:
+        return f"cannot tell: {found.bot.detail}"
+    bot = found.bot.found
+    if bot is None:
+        return "not running"
+    record = bot.record
+    ready = "" if record is None else (", ready" if record.ready_by else ", never became ready")
+    watched = "supervised" if found.is_bot_watched else "unsupervised: nothing watches it"
+    return f"{bot.who}, up {console.describe_duration(bot.uptime_s)}{ready}, {watched}"
+
+
+def history(*, limit: int, as_json: bool) -> int:
+    """`inv history`: the runs of this instance, the newest first."""
+    from orchestration.journal import JournalReader
+
+    settings = load_settings_or_explain(as_json=as_json)
+    if settings is None:
+        return int(ExitCode.FAILURE)
+    journal = JournalReader(settings.state_dir / JOURNAL_FILE)
+    runs = journal.read_runs(limit)
+    events = [] if journal.problem else _read_supervision(journal, runs)
+    if journal.problem:
+        console.warn(journal.problem)
+    if as_json:
+        console.print_json(
+            {
+                "instance": settings.instance,
+                "problem": journal.problem,
+                "runs": [dataclasses.asdict(run) for run in runs],
+                "supervision": [_build_event_json(event) for event in events],
+            }
+        )
+        return int(ExitCode.FAILURE if journal.problem else ExitCode.SUCCESS)
+    if journal.problem:
+        return int(ExitCode.FAILURE)
+    if not runs and not events:
+        console.print_line("no runs yet")
+        return int(ExitCode.SUCCESS)
+    rows: list[tuple[datetime, tuple[str, ...]]] = [(event.at, _build_event_row(event)) for event in events]
+    for run in runs:
+        word = run.failure or run.fallback or ""
+        waiting = sum(alert.delivery == "pending" for alert in run.alerts)
+        alerts = f"{len(run.alerts)}" + (f" ({waiting} not sent yet)" if waiting else "")
+        row = (
+            console.describe_moment(run.started_at),
+            run.kind,
+            f"{run.result or 'not ended'} {word}".strip(),
+            "" if run.exit_code is None else str(run.exit_code),
+            "" if run.duration_s is None else f"{run.duration_s:.1f} s",
+            alerts,
+            run.message or "",
+        )
+        rows.append((run.started_at, row))
+    rows.sort(key=lambda row: row[0], reverse=True)
+    console.print_table(("started", "command", "result", "code", "took", "alerts", ""), [row for _, row in rows])
+    return int(ExitCode.SUCCESS)
+
+
+def _read_supervision(journal: "JournalReader", runs: "Sequence[RunRecord]") -> "list[ReportedEvent]":
+    """What watchers wrote down since the oldest of the runs shown: incidents, what was done about them, ends."""
+    since = min((run.started_at for run in runs), default=None)
+    return [event for event in journal.read_events(since, _MOST_EVENTS) if _describe_event(event)[0]]
+
+
+def _describe_event(event: "ReportedEvent") -> tuple[str, str]:
+    """What happened in a word or two, and in a sentence; nothing for what is not about supervision."""
+    detail = event.detail
+    if event.kind == "watch_began":
+        return "began", f"process {detail.get('pid')} watches"
+    if event.kind == "watch_ended":
+        ended_by = f" ({detail['ended_by']})" if detail.get("ended_by") else ""
+        return "ended", f"with exit code {detail.get('exit_code')}{ended_by}"
+    title = str(detail.get("title", "")) if detail.get("incident") else ""
+    return title, str(detail.get("message", ""))
+
+
+def _build_event_row(event: "ReportedEvent") -> tuple[str, ...]:
+    title, message = _describe_event(event)
+    watcher = str(event.detail.get("watcher", "supervision"))
+    return (console.describe_moment(event.at), watcher, title, "", "", "", message)
+
+
+def _build_event_json(event: "ReportedEvent") -> dict[str, object]:
+    title, message = _describe_event(event)
+    return {
+        "at": event.at.isoformat(),
+        "run_id": event.run_id,
+        "kind": event.kind,
+        "stage": event.detail.get("stage"),
+        "title": title,
+        "message": message,
+    }
+
+
+def load_settings_or_explain(
+    *, as_json: bool, of_what_runs: bool = True, exit_code: int = ExitCode.FAILURE
+) -> Settings | None:
+    """The configuration, or None after its problems were shown.
+
+    Args:
+        as_json: Whether a program asked: then the problems are a document too.
+        of_what_runs: Whether only what runs already is looked at or stopped; a wrong setting is then only a warning.
+        exit_code: What the command ends with where they are wrong.
+    """
+    try:
+        settings = load_settings_of_what_runs() if of_what_runs else load_settings()
+    except StartupFailure as failure:
+        problems = failure.evidence or (failure.message,)
+        for problem in problems:
+            console.warn(f"{failure.word}: {problem}")
+        console.warn(f"next: {failure.next_action}")
+        if as_json:
+            console.print_json(
+                {
+                    "exit_code": int(exit_code),
+                    "failure": failure.word,
+                    "message": failure.message,
+                    "problems": list(problems),
+                    "next_action": failure.next_action,
+                }
+            )
+        return None
+    for warning in settings.warnings:
+        console.warn(f"warning: {warning}")
+    return settings

@@ -1,0 +1,234 @@
+"""The eyes of the wait: they put together what the container, its log and the API say about one and the same start.
+
+A look at Docker costs a process, so with a runtime that tells of changes the container is looked at when something
+happened to it, and otherwise only every few seconds. Its log is followed, not read again and again.
+"""
+
+import contextlib
+import queue
+import threading
+from collections import deque
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol, Self
+
+from orchestration.docker.container import ContainerState
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway.api_values import ApiProbe
+from orchestration.gateway.container import GatewayStatus, Health
+from orchestration.gateway.login import NOTHING_READ, LoginReader, LoginReading, read_login
+from orchestration.gateway.readiness import Observation
+from orchestration.gateway.runtime import Runtime
+from orchestration.gateway.time_windows import Window, is_in_any
+from orchestration.settings import Settings
+from orchestration.system.clock import Clock
+
+if TYPE_CHECKING:
+    from orchestration.system.commands import Following
+
+_SAFETY_NET_S = 5.0  # events can be lost: the engine restarts, a buffer overflows
+_LEAST_PROBE_S = 2.0  # the last look's handshake gets that much; a ready gateway needs a tenth of it
+_KEPT_LINES = 200
+_LINES_FOLLOWED = 2000
+
+
+class Probe(Protocol):
+    """`orchestration.gateway.api.probe_api`, or what stands in for it in a test."""
+
+    def __call__(self, host: str, port: int, *, client_id: int, timeout_s: float, now: "Now") -> ApiProbe:
+        """Look at the API once; never raises for what the network does."""
+        ...
+
+
+class IsHandshakeDue(Protocol):
+    """Whether the API is worth asking now, given the container and its log."""
+
+    def __call__(self, status: GatewayStatus | None, login: LoginReading) -> bool:
+        """Judge that. Pure."""
+        ...
+
+
+class Now(Protocol):
+    """Tells the wall-clock time."""
+
+    def __call__(self) -> datetime:
+        """The time, aware."""
+        ...
+
+
+class Eyes:
+    """Looks at one gateway. Use as a context: leaving it ends what it follows.
+
+    Attributes:
+        wake: Set when something may have changed. Whoever waits on it clears it.
+    """
+
+    def __init__(
+        self, runtime: Runtime, settings: Settings, *, clock: Clock, probe: Probe, windows: tuple[Window, ...]
+    ) -> None:
+        self._runtime = runtime
+        self._settings = settings
+        self._clock = clock
+        self._probe = probe
+        self._windows = windows
+        self.wake = threading.Event()
+        self._is_stale = threading.Event()
+        self._watch: Following | None = None
+        self._status: GatewayStatus | None = None
+        self._is_engine_lost = False
+        self._looked_s = float("-inf")
+        self._log: _LogTail | None = None
+
+    def __enter__(self) -> Self:
+        self._subscribe()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._watch is not None:
+            self._watch.close()
+        if self._log is not None:
+            self._log.close()
+
+    def look(
+        self, *, left_s: float, fresh: bool = False, is_handshake_due: IsHandshakeDue | None = None
+    ) -> Observation:
+        """Look once.
+
+        Args:
+            left_s: Seconds until the deadline; the handshake takes hardly longer.
+            fresh: Whether to look at the container even if nothing is known to have happened to it.
+            is_handshake_due: Whether to ask the API, too; None where somebody else asks it.
+        """
+        status = self._read_status(fresh=fresh or left_s <= 0)
+        login = self._read_login(status)
+        api = None
+        if is_handshake_due is not None and is_handshake_due(status, login):
+            api = self._probe_api(left_s)
+            if api.is_ready and status is not None and status.state is not ContainerState.UNKNOWN:
+                # The answer must be that of the start that was looked at.
+                again = self._read_status(fresh=True)
+                if again is None or again.start != status.start or not again.is_up:
+                    return Observation(status=again, login=self._read_login(again))
+                status = again
+        return Observation(
+            status=status, login=login, api=api, in_reset_window=is_in_any(self._windows, self._clock.now())
+        )
+
+    def forget(self) -> None:
+        """What was seen is out of date: the next look is a fresh one."""
+        self._status = None
+        self._is_stale.set()
+
+    def read_evidence(self, lines: int) -> tuple[str, ...]:
+        """The last health checks and the last lines of the log of the latest start.
+
+        One that was started an instant ago, and crashes again and again, has said nothing yet: then the last lines of
+        the start before.
+        """
+        status = self._status
+        tail = self._log.lines(lines) if self._log is not None else ()
+        if status is None:
+            return tail
+        if not tail:
+            tail = self._runtime.read_log(since=status.log_since, lines=lines) or self._runtime.read_log(lines=lines)
+        return (*status.health_log[-1:], *tail)
+
+    def _subscribe(self) -> None:
+        if self._runtime.has_events and (self._watch is None or not self._watch.is_running):
+            if self._watch is not None:
+                self._watch.close()
+            self._watch = self._runtime.watch(self._note_change)
+
+    def _note_change(self) -> None:
+        self._is_stale.set()
+        self.wake.set()
+
+    def _read_status(self, *, fresh: bool) -> GatewayStatus | None:
+        now_s = self._clock.monotonic_s()
+        is_watched = self._watch is not None and self._watch.is_running
+        is_recent = now_s - self._looked_s < _SAFETY_NET_S
+        if is_watched and is_recent and not fresh and not self._is_stale.is_set() and self._status is not None:
+            return self._status
+        self._is_stale.clear()
+        self._looked_s = now_s
+        try:
+            # First the subscription, then the look: what happens in between is not missed. (An engine that did not
+            # answer is only asked whether it does now; the second look follows the subscription.)
+            if self._is_engine_lost:
+                self._runtime.probe()
+            self._subscribe()
+            self._status = self._runtime.probe()
+            self._is_engine_lost = False
+        except StartupFailure as failure:
+            if failure.word is not FailureWord.DOCKER_UNAVAILABLE:
+                raise
+            self._status = None
+            self._is_engine_lost = True
+        return self._status
+
+    def _read_login(self, status: GatewayStatus | None) -> LoginReading:
+        if status is None or status.started_at is None:
+            return self._log.read() if self._log is not None and status is None else NOTHING_READ
+        if self._log is None or self._log.start != status.start or (status.is_up and not self._log.is_running):
+            if self._log is not None:
+                self._log.close()
+            self._log = _LogTail(self._runtime, status, self.wake)
+        return self._log.read()
+
+    def _probe_api(self, left_s: float) -> ApiProbe:
+        return self._probe(
+            self._settings.gateway_host,
+            self._settings.gateway_port,
+            client_id=self._settings.gateway_probe_client_id,
+            timeout_s=min(self._settings.health_check_timeout_s, max(left_s, _LEAST_PROBE_S)),
+            now=self._clock.now,
+        )
+
+
+class _LogTail:
+    """The log of one start of the gateway, followed."""
+
+    def __init__(self, runtime: Runtime, status: GatewayStatus, wake: threading.Event) -> None:
+        self.start = status.start
+        self._wake = wake
+        self._reader = LoginReader()
+        self._heard: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._kept: deque[str] = deque(maxlen=_KEPT_LINES)
+        # What it has said so far, where the first look may already lead to a restart: the follower tells it a little
+        # later, and one that waits for a phone must not be restarted in between.
+        is_in_trouble = status.is_up and status.health is Health.UNHEALTHY
+        said = runtime.read_log(since=status.log_since, lines=_LINES_FOLLOWED) if is_in_trouble else ()
+        self._said, self._said_lines = read_login(said), len(said)
+        self._lines_read = 0
+        # A reader of its own, only to tell a line that matters from one that does not: it runs in another thread.
+        self._sentry = LoginReader()
+        for line in runtime.read_log(since=status.log_since, lines=_KEPT_LINES) if not status.is_up else ():
+            self._heard.put(line)
+        self._following: Following | None = None
+        if status.is_up:
+            self._following = runtime.follow_log(self._take, since=status.log_since, lines=_LINES_FOLLOWED)
+
+    @property
+    def is_running(self) -> bool:
+        return self._following is not None and self._following.is_running
+
+    def read(self) -> LoginReading:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                line = self._heard.get_nowait()
+                self._kept.append(line)
+                self._reader.read(line)
+                self._lines_read += 1
+        return self._reader.reading if self._lines_read >= self._said_lines else self._said
+
+    def lines(self, count: int) -> tuple[str, ...]:
+        self.read()
+        return tuple(self._kept)[-count:]
+
+    def close(self) -> None:
+        if self._following is not None:
+            self._following.close()
+
+    def _take(self, line: str) -> None:
+        self._heard.put(line)
+        if self._sentry.read(line):
+            self._wake.set()

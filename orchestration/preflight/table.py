@@ -1,0 +1,330 @@
+"""The table of checks before anything is touched. Read-only: it can be run at any time.
+
+A failed check stops a start-up and carries the command or setting that mends it; a warning stops nothing.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from orchestration.alerts.discord import mention_problem, webhook_problem
+from orchestration.alerts.heartbeat import heartbeat_problem
+from orchestration.bot import elsewhere
+from orchestration.bot.find import BotPresence, FoundBot, FoundBy, find_bot
+from orchestration.bot.program import command_problem, describe_program
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway.runtime import Runtime
+from orchestration.gateway.time_windows import parse_windows
+from orchestration.hold import refuse_if_held
+from orchestration.preflight.engine import check_engine
+from orchestration.preflight.host import (
+    Check,
+    build_failed_check,
+    check_clock,
+    check_disk,
+    check_env_file,
+    check_log_folder,
+    check_state_folder,
+    check_wsl,
+)
+from orchestration.settings import BotRuntime, GatewayRuntime, Settings
+from orchestration.startup.report import StepStatus, format_duration
+from orchestration.system.clock import Clock
+from orchestration.system.commands import Commands
+from orchestration.system.files import is_there
+from orchestration.system.lock import read_lock_holder
+
+LOCK_FILE = "startup.lock"
+SUPERVISOR_LOCK_FILE = elsewhere.SUPERVISOR_LOCK_FILE
+MONITOR_LOCK_FILE = "monitor.lock"
+BOT_CHECK = "bot not running"
+UNKNOWN = "unknown"
+_MOST_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preflight:
+    """What the checks need.
+
+    Attributes:
+        settings: The configuration.
+        runtime: Who runs the gateway.
+        commands: The door for programs.
+        clock: The door for time.
+        holds_lock: Whether this process holds the instance's lock itself.
+        hands_over: Whether the bot is to live on without us (then WSL may end it).
+        replaces_bot: Whether a running bot is to be stopped first, which makes it no failure.
+        adopts_bot: Whether a recorded bot may be adopted, which makes it no failure either.
+        on_progress: Told what is being waited for.
+        dead_channel: What the journal knows against the alert channel, or None.
+    """
+
+    settings: Settings
+    runtime: Runtime
+    commands: Commands
+    clock: Clock
+    holds_lock: bool = False
+    hands_over: bool = True
+    replaces_bot: bool = False
+    adopts_bot: bool = False
+    on_progress: Callable[[str], None] = lambda _: None
+    dead_channel: str | None = None
+
+
+def run_checks(preflight: Preflight) -> tuple[Check, ...]:
+    """Look at everything. Changes nothing; never raises for what it finds.
+
+    The engine is asked in parallel with the rest: its command line takes a tenth of a second.
+    """
+    from orchestration.preflight.other_instances import check_instances  # which knows the names of the locks from here
+
+    presence = find_bot(preflight.settings)
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="preflight") as pool:
+        engine = pool.submit(_check_engine, preflight)
+        if preflight.settings.bot_runtime is BotRuntime.DOCKER:
+            engine.result()  # the bot is looked for in it: not before it answers, or will not
+        clock_sync = pool.submit(check_clock, preflight.commands)
+        rows = [
+            Check(name="configuration", status=StepStatus.OK, detail=_describe_mode(preflight.settings)),
+            *_check_names(preflight.settings),
+            *_check_windows(preflight.settings),
+            _check_hold(preflight.settings),
+            _check_lock(preflight),
+            check_bot_absent(presence, replaces_bot=preflight.replaces_bot, adopts_bot=preflight.adopts_bot),
+            *check_look_alikes(presence),
+            *check_instances(preflight.settings, presence, replaces_bot=preflight.replaces_bot),
+            _check_bot_command(preflight.settings),
+            check_state_folder(preflight.settings),
+            check_log_folder(preflight.settings),
+            *_check_gameplan(preflight),
+            *_check_alerts(preflight),
+            check_env_file(preflight.settings),
+            check_disk(preflight.settings),
+            *check_wsl(hands_over=preflight.hands_over),
+        ]
+        return (*rows[:1], *engine.result(), *rows[1:], clock_sync.result())
+
+
+def _check_engine(preflight: Preflight) -> tuple[Check, ...]:
+    return tuple(
+        check_engine(
+            preflight.settings,
+            preflight.runtime,
+            commands=preflight.commands,
+            clock=preflight.clock,
+            on_progress=preflight.on_progress,
+        )
+    )
+
+
+def build_config_failure(failure: StartupFailure, *, warnings: tuple[str, ...] = ()) -> tuple[Check, ...]:
+    """The table where not even the configuration could be read: one row for each problem, and for each warning."""
+    problems = failure.evidence or (failure.message,)
+    names = tuple(
+        Check(name="names of variables", status=StepStatus.WARN, detail=warning, fix="Correct the name.")
+        for warning in warnings
+        if warning not in problems
+    )
+    return names + tuple(
+        Check(
+            name="configuration",
+            status=StepStatus.FAIL,
+            detail=problem,
+            fix=failure.next_action,
+            failure=failure.word,
+        )
+        for problem in problems
+    )
+
+
+def raise_first_failure(checks: tuple[Check, ...]) -> None:
+    """Turn failed checks into the failure of the run: the first one's word, every one's text.
+
+    Raises:
+        StartupFailure: At least one check failed.
+    """
+    failed = [check for check in checks if check.status is StepStatus.FAIL]
+    if not failed:
+        return
+    # All configuration problems stand in one message; what else failed is evidence.
+    word = failed[0].failure or FailureWord.CONFIG_INVALID
+    same = [check for check in failed if check.failure is word]
+    raise StartupFailure(
+        word,
+        "; ".join(check.detail for check in same),
+        next_action=same[0].fix,
+        evidence=tuple(f"{check.name}: {check.detail}" for check in failed) if len(failed) > 1 else (),
+    )
+
+
+def check_bot_absent(presence: BotPresence, *, replaces_bot: bool = False, adopts_bot: bool = False) -> Check:
+    """S3: is this instance's bot running already?"""
+    if adopts_bot and presence.found is not None and presence.found.how is not FoundBy.BY_COMMAND:
+        return Check(
+            name=BOT_CHECK,
+            status=StepStatus.OK,
+            detail=f"the bot of an earlier run, {presence.found.who}, is adopted if nothing has changed",
+            found_by=presence.found.how,
+        )
+    if presence.found is not None:
+        return Check(
+            name=BOT_CHECK,
+            status=StepStatus.WARN if replaces_bot else StepStatus.FAIL,
+            detail=f"The bot of this instance runs already: {_describe_who(presence.found)}, for "
+            f"{format_duration(presence.found.uptime_s)} ({presence.detail}).",
+            fix="Leave it alone, or `inv bot.restart`, or `inv bot.stop`, or (unwatched) `inv startup --replace`.",
+            failure=None if replaces_bot else FailureWord.BOT_ALREADY_RUNNING,
+            found_by=presence.found.how,
+        )
+    if presence.is_unknown:
+        return Check(
+            name=BOT_CHECK,
+            status=StepStatus.FAIL,
+            detail=f"It is unknown whether the bot runs already: {presence.detail}",
+            fix="Look at that process as its owner; end it if it is this instance's bot.",
+            failure=FailureWord.BOT_ALREADY_RUNNING,
+            found_by=UNKNOWN,
+        )
+    return Check(name=BOT_CHECK, status=StepStatus.OK, detail="no bot of this instance runs")
+
+
+def check_look_alikes(presence: BotPresence) -> Iterator[Check]:
+    """S3: another user's process with the bot's command is none of this instance's, and is only told of."""
+    if presence.look_alikes:
+        names = ", ".join(f"process {one.pid} of user {one.user}" for one in presence.look_alikes[:_MOST_SHOWN])
+        more = " and more" if len(presence.look_alikes) > _MOST_SHOWN else ""
+        yield Check(
+            name="other users' processes",
+            status=StepStatus.WARN,
+            detail=f"{names}{more}: the bot's command, but another user's, so it does not count as this bot",
+            fix="If it is this instance's bot all the same, end it as that user before the start.",
+        )
+
+
+def _describe_who(found: FoundBot) -> str:
+    return found.who if found.container else f"pid {found.pid}"
+
+
+def _describe_mode(settings: Settings) -> str:
+    where = f"{settings.gateway_host}:{settings.gateway_port}"
+    marked = " (SIMULATED)" if settings.gateway_runtime is GatewayRuntime.SIMULATOR else ""
+    return f"{settings.trading_mode} trading, {settings.gateway_runtime} gateway at {where}{marked}"
+
+
+def _check_names(settings: Settings) -> Iterator[Check]:
+    for warning in settings.warnings:
+        yield Check(name="names of variables", status=StepStatus.WARN, detail=warning, fix="Correct the name.")
+
+
+def _check_windows(settings: Settings) -> Iterator[Check]:
+    for name, text in (
+        ("BROKER_RESET_WINDOWS", settings.broker_reset_windows),
+        ("GATEWAY_RESTART_WINDOW", settings.gateway_restart_window),
+    ):
+        try:
+            parse_windows(text)
+        except ValueError as error:
+            yield Check(
+                name="windows of time",
+                status=StepStatus.FAIL,
+                detail=f"{name}: {error}",
+                fix=f"Correct {name}; docs/reference/configuration.md shows the form.",
+                failure=FailureWord.CONFIG_INVALID,
+            )
+
+
+def _check_hold(settings: Settings) -> Check:
+    try:
+        refuse_if_held(settings.state_dir)
+    except StartupFailure as held:
+        return build_failed_check("not held", held)
+    return Check(name="not held", status=StepStatus.OK, detail="nobody holds the system down")
+
+
+def _check_lock(preflight: Preflight) -> Check:
+    if preflight.holds_lock:
+        return Check(name="one start-up", status=StepStatus.OK, detail="this run holds the instance's lock")
+    holder = read_lock_holder(preflight.settings.state_dir / LOCK_FILE)
+    if holder is None:
+        return Check(name="one start-up", status=StepStatus.OK, detail="no other start-up is under way")
+    return Check(
+        name="one start-up",
+        status=StepStatus.FAIL,
+        detail=f"Another run of this instance is under way: {holder}.",
+        fix="Wait for it; `inv status` and `inv logs --of startup -f` show where it is.",
+        failure=FailureWord.ALREADY_STARTING,
+    )
+
+
+def _check_bot_command(settings: Settings) -> Check:
+    problem = command_problem(settings)
+    if problem:
+        return Check(
+            name="bot's program",
+            status=StepStatus.FAIL,
+            detail=problem,
+            fix="Correct BOT_COMPOSE_DIR."
+            if settings.bot_runtime is BotRuntime.DOCKER
+            else "Correct BOT_COMMAND or BOT_WORKDIR.",
+            failure=FailureWord.CONFIG_INVALID,
+        )
+    return Check(name="bot's program", status=StepStatus.OK, detail=describe_program(settings))
+
+
+def _check_gameplan(preflight: Preflight) -> Iterator[Check]:
+    settings = preflight.settings
+    if settings.gameplan_schema is not None:
+        from orchestration.gameplan import schema_problem
+
+        problem = schema_problem(settings.gameplan_schema)
+        if problem:
+            yield Check(
+                name="own schema",
+                status=StepStatus.FAIL,
+                detail=problem,
+                fix="Correct the file or the variable.",
+                failure=FailureWord.CONFIG_INVALID,
+            )
+    if settings.gameplan_path == settings.emergency_gameplan_path:
+        yield Check(
+            name="gameplan",
+            status=StepStatus.FAIL,
+            detail="GAMEPLAN_PATH: is the same file as EMERGENCY_GAMEPLAN_PATH, which would be written over it",
+            fix="Give the day's plan a file of its own.",
+            failure=FailureWord.CONFIG_INVALID,
+        )
+    if settings.gameplan_path is None:
+        yield Check(
+            name="gameplan",
+            status=StepStatus.WARN,
+            detail="no plan is configured: the bot will start on Strategy C and trade nothing",
+            fix="Set GAMEPLAN_PATH to the day's plan.",
+        )
+        return
+    exists = is_there(settings.gameplan_path)
+    yield Check(
+        name="gameplan",
+        status=StepStatus.OK if exists else StepStatus.WARN,
+        detail=str(settings.gameplan_path) + ("" if exists else " does not exist (yet): it would be Strategy C"),
+        fix="" if exists else "Write the plan, then `inv gameplan.check --path FILE`.",
+    )
+
+
+def _check_alerts(preflight: Preflight) -> Iterator[Check]:
+    settings = preflight.settings
+    problem = webhook_problem(settings.discord_webhook_url) or preflight.dead_channel
+    if problem:
+        yield Check(
+            name="alerts",
+            status=StepStatus.WARN,
+            detail=problem,
+            fix="Set DISCORD_WEBHOOK_URL, then `inv alert.test`.",
+        )
+    else:
+        yield Check(name="alerts", status=StepStatus.OK, detail="configured; `inv alert.test` tries it")
+    for name, problem in (
+        ("DISCORD_MENTION", mention_problem(settings.discord_mention)),
+        ("HEARTBEAT_URL", heartbeat_problem(settings.heartbeat_url)),
+    ):
+        if problem:
+            yield Check(name="alerts", status=StepStatus.WARN, detail=problem, fix=f"Correct {name}.")

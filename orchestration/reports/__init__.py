@@ -1,0 +1,24 @@
+"""How well it ran: up-time, starts, incidents, latency and a verdict, made from the journal's evidence. Pure.
+
+`build_account` puts it all together; `document` makes the JSON of it, `page` the HTML. What nobody saw is unknown, and
+never counts as up.
+"""
+
+from orchestration.reports.account import Account, Injected, build_account
+from orchestration.reports.incidents import Incident, Outcome
+from orchestration.reports.timeline import Known, Segment, Timeline
+from orchestration.reports.verdict import Criterion, Limits, Verdict
+
+__all__ = [
+    "Account",
+    "Criterion",
+    "Incident",
+    "Injected",
+    "Known",
+    "Limits",
+    "Outcome",
+    "Segment",
+    "Timeline",
+    "Verdict",
+    "build_account",
+]

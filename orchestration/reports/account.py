@@ -1,0 +1,157 @@
+"""The account of a period: everything that a report shows. Pure."""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from orchestration.journal import Evidence, LatencyRecord, ReportedAlert, RunRecord
+from orchestration.reports.incidents import Happening, Incident, find_happenings, find_incidents
+from orchestration.reports.timeline import Timeline, build_bot_timeline, build_gateway_timeline
+from orchestration.reports.verdict import Limits, Verdict, judge
+
+_STARTS = frozenset({"startup", "service", "restart"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencySummary:
+    """Round trips to the gateway's API.
+
+    Attributes:
+        count: How many.
+        least_ms: The quickest.
+        typical_ms: The median of the minutes' (or hours') means.
+        most_ms: The slowest.
+    """
+
+    count: int
+    least_ms: float
+    typical_ms: float
+    most_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Injected:
+    """A fault that a soak run put into the system.
+
+    Attributes:
+        at: When.
+        fault: Its name.
+        about: What was done, for people.
+        found: What the system made of it.
+        is_met: Whether that is what it should have made of it.
+    """
+
+    at: datetime
+    fault: str
+    about: str
+    found: str
+    is_met: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What is known of a period.
+
+    Attributes:
+        instance: The instance's name.
+        since: Its beginning.
+        until: Its end.
+        made_at: When this was put together.
+        simulated: Whether the gateway of its runs was the built-in one.
+        gateway: When the gateway was up.
+        bot: When the bot was.
+        starts: What started a bot, or was to; oldest first.
+        incidents: What was wrong.
+        happenings: What else happened.
+        alerts: The alerts of the period.
+        latencies: Round trips, by the minute or hour.
+        latency: The same in one line; None where there are none.
+        verdict: The judgement, where one was asked for.
+        is_cut: Whether there is more than was read.
+        conditions: What a reader must know of how the period came about, such as a soak run's time scale.
+        injected: The faults of a soak run.
+    """
+
+    instance: str
+    since: datetime
+    until: datetime
+    made_at: datetime
+    simulated: bool
+    gateway: Timeline
+    bot: Timeline
+    starts: tuple[RunRecord, ...]
+    incidents: tuple[Incident, ...]
+    happenings: tuple[Happening, ...]
+    alerts: tuple[ReportedAlert, ...]
+    latencies: tuple[LatencyRecord, ...]
+    latency: LatencySummary | None
+    verdict: Verdict | None
+    is_cut: bool
+    conditions: tuple[str, ...] = ()
+    injected: tuple[Injected, ...] = ()
+
+
+def build_account(
+    evidence: Evidence,
+    *,
+    instance: str,
+    since: datetime,
+    until: datetime,
+    made_at: datetime,
+    alive: frozenset[str] = frozenset(),
+    limits: Limits | None,
+) -> Account:
+    """Put it together.
+
+    Args:
+        evidence: All about the period.
+        instance: The instance's name.
+        since: The beginning of the period.
+        until: Its end.
+        made_at: Now.
+        alive: The runs whose process lives.
+        limits: What the verdict allows; None for no verdict.
+    """
+    gateway = build_gateway_timeline(evidence.spans, evidence.runs, since, until)
+    bot = build_bot_timeline(evidence.spans, evidence.runs, since, until)
+    incidents = find_incidents(evidence, since, until)
+    runs = [run.record for run in evidence.runs if since <= run.record.started_at <= until]
+    latencies = tuple(one for one in evidence.latencies if one.at <= until)
+    verdict = None
+    if limits is not None:
+        verdict = judge(
+            evidence, gateway=gateway, bot=bot, incidents=incidents, alive=alive, since=since, limits=limits
+        )
+    return Account(
+        instance=instance,
+        since=since,
+        until=until,
+        made_at=made_at,
+        simulated=bool(evidence.runs) and evidence.runs[-1].record.simulated,
+        gateway=gateway,
+        bot=bot,
+        starts=tuple(run for run in runs if _is_start(run)),
+        incidents=incidents,
+        happenings=find_happenings(evidence, since, until),
+        alerts=tuple(one for one in evidence.alerts if since <= one.at <= until),
+        latencies=latencies,
+        latency=_summarise(latencies),
+        verdict=verdict,
+        is_cut=evidence.is_cut,
+    )
+
+
+def _is_start(run: RunRecord) -> bool:
+    return run.kind in _STARTS or any(step.name == "bot.start" for step in run.steps)
+
+
+def _summarise(latencies: Sequence[LatencyRecord]) -> LatencySummary | None:
+    if not latencies:
+        return None
+    return LatencySummary(
+        count=sum(one.count for one in latencies),
+        least_ms=min(one.least_ms for one in latencies),
+        typical_ms=statistics.median(one.mean_ms for one in latencies),
+        most_ms=max(one.most_ms for one in latencies),
+    )

@@ -1,0 +1,102 @@
+"""The two files that are made from the declarations of the variables: `.env.example` and the reference page.
+
+`python -m orchestration.settings.reference_page` writes them; a test compares them with what the declarations say.
+"""
+
+import textwrap
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from orchestration.settings import PROJECT_DIR, Variable, variables_by_field
+from orchestration.system.files import write_atomic
+
+_WIDTH = 100
+_READABLE_BY_ALL = 0o644
+
+_ENV_HEADER = """\
+# Everything that can be set, with its default. Copy this file to .env and uncomment what you change:
+#
+#   cp .env.example .env && chmod 600 .env
+#
+# The environment goes before this file; ENV_FILE in the environment names another file. `inv config`
+# shows what is in force and where it came from. For a secret NAME, NAME_FILE may name a file that
+# holds it. An empty value counts as unset.
+#
+# Made from orchestration/settings/variables.py by `python -m orchestration.settings.reference_page`.
+"""
+
+_PAGE_HEADER = """\
+# Configuration
+
+Every setting is an environment variable. A value is looked for in this order:
+
+1. a switch of the command line (`inv startup --simulate` sets some);
+2. the environment;
+3. the `.env` file in the project folder, or the file that `ENV_FILE` names;
+4. the default, which works for development with nothing set.
+
+An empty value counts as unset, and blanks around a value are dropped. A wrong value stops a start
+with `CONFIG_INVALID`: one message names every wrong variable, what is wrong with it, and what is
+allowed. A name that looks mistyped (`GATEWAY_PROT`) is pointed out by `inv preflight` and
+`inv config`.
+
+The `.env` file holds `NAME=value` lines in UTF-8. Quotes, comments and `export` are understood, and
+`$` stays as it is. For a variable marked *secret*, `NAME_FILE` may name a file that holds the value;
+setting both in one place is an error. Secrets are masked wherever values are shown. Relative paths
+start at the project folder, and `~` is the home folder.
+
+`inv config` prints the values in force and where each one came from. This page and `.env.example`
+are made from `orchestration/settings/variables.py` by `python -m orchestration.settings.reference_page`.
+"""
+
+
+def build_env_example() -> str:
+    """The text of `.env.example`: every variable commented out, with its default as its value."""
+    lines = [_ENV_HEADER]
+    for group, variables in _groups():
+        lines.append(f"\n# --- {group} {'-' * (_WIDTH - 7 - len(group))}\n")
+        for variable in variables:
+            shown = "" if variable.shown_default == variable.default else f" Default: {variable.shown_default}."
+            text = f"{variable.help}. Allowed: {variable.allowed}.{shown}"
+            lines += [f"# {line}" for line in textwrap.wrap(text, _WIDTH - 2, break_on_hyphens=False)]
+            lines.append(f"#{variable.name}={variable.default}\n")
+    return "\n".join(lines)
+
+
+def build_configuration_page() -> str:
+    """The text of `docs/reference/configuration.md`."""
+    lines = [_PAGE_HEADER]
+    for group, variables in _groups():
+        lines += [f"## {group}\n", "| variable | default | allowed | what it is |", "|---|---|---|---|"]
+        for variable in variables:
+            plain = variable.shown_default == variable.default
+            default = f"`{variable.default}`" if plain else variable.shown_default
+            secret = " *Secret.*" if variable.secret else ""
+            lines.append(f"| `{variable.name}` | {default} | {variable.allowed} | {variable.help}.{secret} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def build_files() -> dict[str, str]:
+    """Every file that is made from the declarations: its path in the project, and its text."""
+    return {".env.example": build_env_example(), "docs/reference/configuration.md": build_configuration_page()}
+
+
+def write_files(project_dir: Path = PROJECT_DIR) -> None:
+    """Write them all.
+
+    Raises:
+        OSError: One could not be written.
+    """
+    for name, text in build_files().items():
+        write_atomic(project_dir / name, text.encode(), mode=_READABLE_BY_ALL)
+
+
+def _groups() -> Iterator[tuple[str, list[Variable]]]:
+    for group, variables in groupby(variables_by_field().values(), key=lambda variable: variable.group):
+        yield group, list(variables)
+
+
+if __name__ == "__main__":
+    write_files()

@@ -1,0 +1,1 @@
+"""The start-up: its five steps, the run that performs them, and its report."""

@@ -1,0 +1,83 @@
+"""What a step works with, and what it returns: the desk it works at, the outcome of its work."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestration.alerts.alert import Severity
+from orchestration.gateway.prober import Probe
+from orchestration.gateway.runtime import Runtime
+from orchestration.settings import Settings
+from orchestration.startup.report import Progress, StepStatus
+from orchestration.system.clock import Clock
+from orchestration.system.commands import Commands
+
+
+class Tell(Protocol):
+    """Sends one alert about the current step. Returns at once."""
+
+    def __call__(
+        self,
+        severity: Severity,
+        title: str,
+        message: str,
+        *,
+        cause: str,
+        next_action: str,
+        evidence: tuple[str, ...] = (),
+    ) -> None:
+        """Send it."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """What a step works with.
+
+    Attributes:
+        settings: The configuration.
+        clock: The door for time.
+        commands: The door for programs.
+        runtime: Who runs the gateway.
+        probe: One look at the gateway's API.
+        run_id: The run's id.
+        tell: Sends an alert.
+        show: Shows a person what is being done now.
+        show_wait: Shows a wait: elapsed and remaining seconds, and what is waited for.
+        log: The run's log.
+        replaces_bot: Whether a running bot is to be stopped in order first.
+        supervises: Whether this process stays with the bot; then a recorded one is adopted.
+        revalidates: Whether a supervisor has the gateway that it watches validated again (`Mission.revalidates`).
+        dead_channel: What is known against the alert channel, or None.
+    """
+
+    settings: Settings
+    clock: Clock
+    commands: Commands
+    runtime: Runtime
+    probe: Probe
+    run_id: str
+    tell: Tell
+    show: Callable[[str], None]
+    show_wait: Callable[[float, float, str], None]
+    log: logging.Logger
+    replaces_bot: bool = False
+    supervises: bool = False
+    revalidates: bool = False
+    dead_channel: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a step came to.
+
+    Attributes:
+        progress: What the run has made sure of now.
+        detail: One sentence for people.
+        status: ok, or warn where something is not as it should be.
+    """
+
+    progress: Progress
+    detail: str
+    status: StepStatus = StepStatus.OK

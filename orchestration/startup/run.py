@@ -1,0 +1,374 @@
+"""One run: opened, performed step by step, closed. The one place where exceptions become a report.
+
+A run holds the instance's lock from its opening to its end, writes one log and one journal entry, and sends its alerts
+beside the steps. Whatever happens, it ends in a report.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import secrets
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from orchestration.admission import end_other_runs, refuse_beside_supervisor, take_lock
+from orchestration.alerts.delivery import Delivery, channel_problem
+from orchestration.bot.elsewhere import refuse_to_touch
+from orchestration.bot.record import build_record_path
+from orchestration.bot.record import read_record as read_bot_record
+from orchestration.docker.stack_advice import name_stack_commands
+from orchestration.errors import FailureWord, InterruptedBySignal, StartupFailure
+from orchestration.gateway.api import probe_api
+from orchestration.gateway.record import read_record
+from orchestration.gateway.runtime import build_runtime
+from orchestration.hold import refuse_if_held
+from orchestration.journal import Journal
+from orchestration.logs import open_run_log, prune_logs
+from orchestration.preflight.instances import build_find_users
+from orchestration.redaction import Redactor, clean_line
+from orchestration.settings import GatewayRuntime, Settings
+from orchestration.startup.context import Desk
+from orchestration.startup.report import (
+    Progress,
+    Report,
+    StepReport,
+    StepStatus,
+    Stopped,
+    build_report,
+    build_stopped_json,
+)
+from orchestration.startup.run_alerts import Teller
+from orchestration.startup.run_spec import Display, Mission, Step
+from orchestration.supervision.orphan import leave_nothing_unwatched
+from orchestration.system.children import become_subreaper
+from orchestration.system.clock import Clock
+from orchestration.system.commands import Commands
+from orchestration.system.signals import Interruption
+
+JOURNAL_FILE = "journal.sqlite3"
+SAYS_WHICH_INSTANCE = ("INSTANCE", "STATE_DIR", "ENV_FILE")  # wrong, they leave in doubt which is meant
+_FLUSH_TIMEOUT_S = 10.0  # SPEC A2: at most this much more at exit
+_HAND_ON_TIMEOUT_S = 2.0
+
+
+class Run:
+    """A run under way. Made by `open_run`; `perform` its steps, then `close` it.
+
+    Attributes:
+        run_id: Its id.
+        failed: Whether it has failed.
+        settings: The configuration that it runs on.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        mission: Mission,
+        *,
+        commands: Commands,
+        clock: Clock,
+        display: Display,
+        failure: StartupFailure | None = None,
+    ) -> None:
+        self.settings = self._settings = settings
+        self._mission = mission
+        self._commands = commands
+        self._clock = clock
+        self._display = display
+        self._started_at = clock.now()
+        self._started_s = clock.monotonic_s()
+        self.run_id = f"{self._started_at.astimezone():%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"
+        self._redactor = Redactor(settings.secrets)
+        self._progress = Progress()
+        self._reports: dict[str, StepReport] = {}
+        self._failure: StartupFailure | None = None
+        self._current: Step | None = None
+        self._has_lock = False
+        self._held = contextlib.ExitStack()
+        self._interruption = Interruption()
+        self._open(failure)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it has failed; no further step is performed then."""
+        return self._failure is not None
+
+    def perform(self, step: Step) -> None:
+        """Perform one step, unless the run has failed. Never raises for what the step meets."""
+        if self.failed:
+            return
+        started_at, started_s = self._clock.now(), self._clock.monotonic_s()
+        self._current = step
+        self._teller.step = step.name
+        if step.name != "preflight":
+            self._teller.ping_start()
+        self._display.begin_step(step)
+        self._log.info("step %s (%s)", step.name, step.state)
+        row = self._journal.start_step(self.run_id, step.name, step.state)
+        detail, status = "", StepStatus.FAIL
+
+        def act() -> None:
+            nonlocal detail, status
+            outcome = step.act(self._desk, self._progress)
+            self._write_down_stopped(outcome.progress)
+            self._progress = outcome.progress
+            detail, status = outcome.detail, outcome.status
+
+        self._catch_failures(act)
+        if self._failure is not None:
+            detail = self._failure.message
+        report = StepReport(
+            name=step.name,
+            state=step.state if self._failure is not None else step.ends_in or step.state,
+            status=status,
+            started_at=started_at,
+            duration_s=self._clock.monotonic_s() - started_s,
+            detail=clean_line(detail, self._redactor),
+        )
+        self._reports[step.name] = report
+        self._journal.end_step(row, report.status, report.detail, state=report.state)
+        self._log.info(
+            "step %s: %s (%s) after %.3f s: %s", step.name, status, report.state, report.duration_s, report.detail
+        )
+        self._display.end_step(report)
+
+    def close(self) -> Report:
+        """End the run: tidy up after a failure, write it down, tell everybody, let go of everything."""
+        if self._failure is not None:
+            self._tidy_up()
+        report = self._build_report()
+        self._journal.end_run(
+            self.run_id,
+            report.result,
+            int(report.exit_code),
+            failure=report.failure,
+            fallback=report.fallback,
+            message=report.message,
+        )
+        self._log.info("result %s, exit code %d: %s", report.result, report.exit_code, report.message)
+        self._teller.tell_end(report)
+        # Alerts may take some seconds more; the next start need not wait for them.
+        self._lock.close()
+        self._display.end(report)
+        self._held.close()
+        return report
+
+    def _open(self, failure: StartupFailure | None) -> None:
+        settings = self._settings
+        self._lock = contextlib.ExitStack()
+        if self._mission.starts:
+            become_subreaper(str(build_record_path(settings)))  # for what a bot leaves behind
+        self._held.enter_context(self._interruption)
+        self._log = logging.getLogger("orchestration.startup.run")
+        run_log = open_run_log(
+            settings.log_dir,
+            clock=self._clock,
+            prefix="startup" if self._mission.starts else "shutdown",
+            run_id=self.run_id,
+            keep=settings.log_keep,
+            redactor=self._redactor,
+        )
+        self._held.callback(run_log.close)
+        prune_logs(settings.log_dir, prefix="bot", keep=settings.log_keep, spare=_bot_logs_in_use(settings))
+        self._log_path = run_log.path
+        self._journal = Journal.open(
+            settings.state_dir / JOURNAL_FILE, clock=self._clock, log=self._log, redactor=self._redactor
+        )
+        self._held.callback(self._journal.close)
+        self._journal.mark_interrupted_runs()
+        self._journal.start_run(
+            self.run_id,
+            instance=settings.instance,
+            kind=self._mission.kind,
+            simulated=settings.simulated,
+            pid=os.getpid(),
+        )
+        self._delivery = Delivery(
+            webhook=settings.discord_webhook_url,
+            mention=settings.discord_mention,
+            heartbeat=settings.heartbeat_url,
+            outbox=self._journal,
+            clock=self._clock,
+            redactor=self._redactor,
+            log=logging.getLogger("orchestration.alerts"),
+        )
+        self._teller = Teller(
+            self._delivery,
+            settings=settings,
+            mission=self._mission,
+            run_id=self.run_id,
+            clock=self._clock,
+        )
+        self._held.callback(self._flush)
+        self._display.begin(
+            run_id=self.run_id, instance=settings.instance, simulated=settings.simulated, steps=self._mission.steps
+        )
+        self._log.info("instance %s, command %s", settings.instance, self._mission.kind)
+        for warning in settings.warnings:
+            self._log.warning("%s", warning)
+        self._desk = Desk(
+            settings=settings,
+            clock=self._clock,
+            commands=self._commands,
+            runtime=build_runtime(
+                settings,
+                commands=self._commands,
+                clock=self._clock,
+                record=read_record(settings.state_dir) if self._mission.follows_record else None,
+                find_users=build_find_users(settings),
+            ),
+            probe=probe_api,
+            run_id=self.run_id,
+            tell=self._teller.tell,
+            show=self._show,
+            show_wait=self._display.show_wait,
+            log=self._log,
+            replaces_bot=self._mission.replaces_bot,
+            supervises=self._mission.supervises,
+            revalidates=self._mission.revalidates,
+            dead_channel=channel_problem(self._journal, settings.discord_webhook_url),
+        )
+        self._catch_failures(lambda: self._go_first(failure))
+
+    def _go_first(self, failure: StartupFailure | None) -> None:
+        """Be the only run; refuse if the configuration is wrong, another run is under way, or the system is held."""
+        settings = self._settings
+        if failure is not None:
+            raise failure
+        refuse_to_touch(settings)  # before whoever watches here is asked to end
+        if self._mission.starts:
+            refuse_beside_supervisor(settings, self._mission)
+            self._take_lock()
+            if self._mission.respects_hold:
+                refuse_if_held(settings.state_dir)
+            self._teller.tell_begin()
+        else:
+            self._note_stopped(end_other_runs(settings, clock=self._clock, on_progress=self._show))
+            self._take_lock()
+
+    def _note_stopped(self, stopped: tuple[Stopped, ...]) -> None:
+        """What ran and was stopped; how a supervisor's bot ended has its supervisor written down."""
+        for one in stopped:
+            said = self._journal.read_last_event(f"{one.what}_stopped") if one.in_time is None else None
+            known = one
+            if said is not None and said.detail.get("pid") == one.pid:
+                known = dataclasses.replace(one, in_time=said.detail.get("in_time"))
+            self._progress = dataclasses.replace(self._progress, stopped=(*self._progress.stopped, known))
+
+    def _write_down_stopped(self, progress: Progress) -> None:
+        """What a step stopped: an event each, so that the history says it."""
+        for one in progress.stopped[len(self._progress.stopped) :]:
+            self._journal.add_event(
+                self.run_id, f"{one.what}_stopped", {**build_stopped_json(one), "message": str(one)}
+            )
+
+    def _take_lock(self) -> None:
+        take_lock(self._lock, self._settings, purpose=self._mission.kind, since=self._started_at)
+        self._has_lock = True
+
+    def _catch_failures(self, work: Callable[[], None], *, is_interruptible: bool = True) -> None:
+        """The boundary: whatever comes out of a piece of work becomes the run's failure.
+
+        Not a context manager: a signal that came before interrupts at its entry, and none can leave its block out.
+        """
+        try:
+            with self._interruption.allowed() if is_interruptible else contextlib.nullcontext():
+                work()
+        except StartupFailure as failure:
+            self._fail(failure)
+        except InterruptedBySignal as interrupted:
+            self._fail(
+                StartupFailure(
+                    FailureWord.INTERRUPTED,
+                    f"{interrupted.signal_name} arrived during {self._current.name if self._current else 'opening'}.",
+                    next_action=self._describe_what_is_left(),
+                )
+            )
+        except Exception as error:  # noqa: BLE001 - the one boundary: a bug must still end in a known state and an alert
+            self._log.error("internal error\n%s", traceback.format_exc())
+            self._fail(
+                StartupFailure(
+                    FailureWord.INTERNAL_ERROR,
+                    f"{type(error).__name__}: {error}",
+                    next_action=f"Report it with the log{f' {self._log_path}' if self._log_path else ''}.",
+                )
+            )
+
+    def _describe_what_is_left(self) -> str:
+        runtime = self._settings.gateway_runtime
+        if self._mission.starts and self._current is not None and runtime is GatewayRuntime.DOCKER:
+            return "No bot is left behind; the gateway's container is left as it is (`inv gateway.down` stops it)."
+        return "Nothing half-started is left behind; `inv startup` starts anew."
+
+    def _fail(self, failure: StartupFailure) -> None:
+        if self._failure is not None:  # tidying up met another one: the first is the cause
+            self._log.error("while tidying up: %s: %s", failure.word, failure.message)
+            return
+        self._failure = failure
+        self._log.error("%s: %s", failure.word, failure.message)
+        for line in failure.evidence:
+            self._log.error("  %s", line)
+        self._teller.tell_failure(failure)
+
+    def _tidy_up(self) -> None:
+        """Leave nothing half-started: no bot that is not validated, no simulated gateway that nobody uses."""
+        if not self._mission.starts or (self._current is None and not self._would_have_adopted()):
+            return  # nothing was started, and what runs is not this run's
+        self._catch_failures(self._leave_nothing_unwatched, is_interruptible=False)
+
+    def _leave_nothing_unwatched(self) -> None:
+        if not self._has_lock:
+            self._take_lock()
+        leave_nothing_unwatched(self._desk, self._failure.word if self._failure else FailureWord.INTERNAL_ERROR)
+
+    def _would_have_adopted(self) -> bool:
+        """Whether a supervising run that could not even begin is the one to look after the bot of an earlier one.
+
+        Not while another run is at work, and not where a wrong setting leaves in doubt whose bot it would be.
+        """
+        failure = self._failure
+        if failure is None or not self._mission.supervises or failure.word is FailureWord.ALREADY_STARTING:
+            return False
+        return not any(line.startswith(SAYS_WHICH_INSTANCE) for line in failure.evidence)
+
+    def _build_report(self) -> Report:
+        report = build_report(
+            run_id=self.run_id,
+            instance=self._settings.instance,
+            simulated=self._settings.simulated,
+            failure=self._failure,
+            started_at=self._started_at,
+            duration_s=self._clock.monotonic_s() - self._started_s,
+            steps=tuple((step.name, step.state) for step in self._mission.steps),
+            ended=self._reports,
+            progress=self._progress,
+            log=str(self._log_path) if self._log_path else None,
+            redactor=self._redactor,
+        )
+        message, next_action = (
+            name_stack_commands(text, self._settings) for text in (report.message, report.next_action)
+        )
+        return dataclasses.replace(report, message=message, next_action=next_action)
+
+    def _show(self, text: str) -> None:
+        text = clean_line(text, self._redactor)
+        self._log.debug("%s", text)
+        self._display.show(text)
+
+    def _flush(self) -> None:
+        if self._mission.supervises and self._failure is None:
+            # A signal is the supervisor's to read, and so are the alerts that are not sent yet.
+            self._delivery.close(timeout_s=_HAND_ON_TIMEOUT_S)
+            return
+        self._interruption.renew()
+        # Interrupted here, the outcome stands; what is not sent yet goes with the next run.
+        with contextlib.suppress(InterruptedBySignal), self._interruption.allowed():
+            self._delivery.close(timeout_s=_FLUSH_TIMEOUT_S)
+
+
+def _bot_logs_in_use(settings: Settings) -> tuple[Path, ...]:
+    """The log of the bot that was launched last: it may still be written, or be wanted after a crash."""
+    record = read_bot_record(build_record_path(settings))
+    return () if record is None or record.log is None else (record.log,)

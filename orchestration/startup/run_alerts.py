@@ -1,0 +1,163 @@
+"""What a run tells: alerts beside its steps, its beginning and its end, and the heartbeat."""
+
+import socket
+from datetime import datetime
+
+from orchestration.alerts.alert import Alert, Severity
+from orchestration.alerts.delivery import Delivery
+from orchestration.alerts.heartbeat import Ping
+from orchestration.docker.stack_advice import name_stack_commands
+from orchestration.errors import BENIGN_FAILURES, StartupFailure
+from orchestration.settings import GatewayRuntime, Settings
+from orchestration.startup.report import Report, Result
+from orchestration.startup.run_spec import Mission
+from orchestration.system.clock import Clock
+
+_WHOLE_STARTS = frozenset({"startup", "service"})
+_NOTHING_TO_DO = "Nothing to do; `inv status` shows how things are."
+
+
+class Teller:
+    """Tells the operator what a run does. Returns at once, always.
+
+    Args:
+        delivery: Sends.
+        settings: The configuration.
+        mission: What the run is for.
+        run_id: Its id.
+        clock: Tells the time.
+
+    Attributes:
+        step: The step that is being performed; empty before the first.
+    """
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        *,
+        settings: Settings,
+        mission: Mission,
+        run_id: str,
+        clock: Clock,
+    ) -> None:
+        self._delivery = delivery
+        self._settings = settings
+        self._mission = mission
+        self._run_id = run_id
+        self._clock = clock
+        self._has_pinged_start = False
+        self.step = ""
+
+    def tell(
+        self,
+        severity: Severity,
+        title: str,
+        message: str,
+        *,
+        cause: str,
+        next_action: str,
+        evidence: tuple[str, ...] = (),
+    ) -> None:
+        """Send one alert about the current step."""
+        message, next_action = (name_stack_commands(text, self._settings) for text in (message, next_action))
+        self._delivery.send(
+            Alert(
+                severity=severity,
+                title=title,
+                message=message,
+                host=socket.gethostname(),
+                instance=self._settings.instance,
+                run_id=self._run_id,
+                step=self.step or self._mission.kind,
+                cause=cause,
+                next_action=next_action,
+                evidence=evidence,
+                simulated=self._settings.gateway_runtime is GatewayRuntime.SIMULATOR,
+                at=self._clock.now(),
+            )
+        )
+
+    def tell_begin(self) -> None:
+        """The run begins."""
+        if self._mission.kind in _WHOLE_STARTS:
+            self.tell(
+                Severity.INFO,
+                "Start-up begun",
+                f"Starting {self._settings.trading_mode} trading system.",
+                cause="STARTUP_BEGUN",
+                next_action="Nothing to do: another alert says how it ended. Have the phone at hand for the login.",
+            )
+
+    def ping_start(self) -> None:
+        """The run is past everything that could refuse it: from now on it has an end that the heartbeat hears."""
+        if self._mission.kind in _WHOLE_STARTS and not self._has_pinged_start:
+            self._has_pinged_start = True
+            self._delivery.ping(Ping.START)
+
+    def tell_failure(self, failure: StartupFailure) -> None:
+        """The run has failed."""
+        is_benign = failure.word in BENIGN_FAILURES
+        self.tell(
+            Severity.WARNING if is_benign else Severity.CRITICAL,
+            f"Start-up {'stopped' if is_benign else 'failed'}: {failure.word}",
+            failure.message,
+            cause=failure.word,
+            next_action=failure.next_action,
+            evidence=failure.evidence,
+        )
+
+    def tell_end(self, report: Report) -> None:
+        """The run has ended. A step that was run alone says nothing: the system is not up yet.
+
+        The heartbeat hears of each end of a start that it heard of. A refused start (it runs already, it is held) is
+        none: what was there before goes on as it did.
+        """
+        if not self._mission.starts:
+            return
+        has_bot = report.progress.bot is not None
+        if report.failure is not None:
+            if self._has_pinged_start or report.failure not in BENIGN_FAILURES:
+                self._delivery.ping(Ping.FAIL, exit_code=int(report.exit_code))
+        elif self._has_pinged_start or has_bot:
+            self._delivery.ping(Ping.SUCCESS, exit_code=int(report.exit_code))
+        if report.failure is not None or not has_bot:
+            return
+        partial = report.result is Result.PARTIAL
+        self.tell(
+            Severity.WARNING if partial else Severity.INFO,
+            "Operational, on the emergency plan" if partial else "Operational",
+            report.message,
+            cause=report.fallback or "OPERATIONAL",
+            next_action=report.next_action or "Nothing to do; `inv status` shows the system.",
+        )
+
+
+def build_watch_alert(
+    settings: Settings,
+    run_id: str,
+    at: datetime,
+    severity: Severity,
+    *,
+    title: str,
+    message: str,
+    cause: str,
+    next_action: str,
+    evidence: tuple[str, ...] = (),
+    incident: str = "",
+) -> Alert:
+    """An alert of a watch. The delivery redacts it."""
+    return Alert(
+        severity=severity,
+        title=title,
+        message=message,
+        host=socket.gethostname(),
+        instance=settings.instance,
+        run_id=run_id,
+        step="supervision",
+        cause=cause,
+        next_action=name_stack_commands(next_action or _NOTHING_TO_DO, settings),
+        evidence=evidence,
+        simulated=settings.gateway_runtime is GatewayRuntime.SIMULATOR,
+        incident=incident,
+        at=at,
+    )

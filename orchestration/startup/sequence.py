@@ -1,0 +1,253 @@
+"""The start-up: five steps in order, and the command `python -m orchestration.startup`.
+
+`STEPS` is the order; nothing else decides it. `tasks.py` exposes each step and the whole.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+from orchestration import gameplan
+from orchestration.errors import ExitCode, StartupFailure, State
+from orchestration.settings import Settings
+from orchestration.startup import steps as act
+from orchestration.startup.report import Report, build_json
+from orchestration.startup.run import SAYS_WHICH_INSTANCE, Run
+from orchestration.startup.run_spec import Display, Mission, Step
+from orchestration.system.clock import SystemClock
+from orchestration.system.commands import SystemCommands
+from orchestration.system.signals import let_outcome_stand
+
+STEPS = (
+    Step(name="preflight", state=State.INITIALIZING, act=act.preflight),
+    Step(name="gateway.up", state=State.GATEWAY_STARTING, act=act.gateway_up),
+    Step(name="gateway.wait", state=State.GATEWAY_WAITING, ends_in=State.GATEWAY_VALIDATED, act=act.gateway_wait),
+    Step(name="gameplan.check", state=State.GAMEPLAN_LOADING, act=act.gameplan_check),
+    Step(name="bot.start", state=State.BOT_STARTING, ends_in=State.BOT_RUNNING, act=act.bot_start),
+)
+
+
+_SERVICE_DOCKER_TIMEOUT_S = "180"  # Docker Desktop needs up to minutes after logon
+_CHECKS_PLAN = frozenset({"gameplan.check", "bot.start"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What `startup` was asked for.
+
+    Attributes:
+        simulate: The whole sequence on the built-in gateway, a sample plan and the reference bot.
+        dry_run: Only say what would be done.
+        replace: Stop a running bot in order first.
+        as_json: One JSON document on standard output, everything else on standard error.
+        foreground: Stay with the bot and watch the system.
+        service: The same for a boot service: failures are counted, and 78 says that only a person can help.
+    """
+
+    simulate: bool = False
+    dry_run: bool = False
+    replace: bool = False
+    as_json: bool = False
+    foreground: bool = False
+    service: bool = False
+
+
+def open_run(
+    mission: Mission,
+    display: Display,
+    *,
+    simulate: bool = False,
+    service: bool = False,
+    refusal: StartupFailure | None = None,
+) -> Run:
+    """Open a run on the real world. A wrong configuration opens it too: as a failed one, recorded and alerted."""
+    if any(step.name in _CHECKS_PLAN for step in mission.steps):
+        threading.Thread(target=_preload, name="preload").start()
+    commands, clock = SystemCommands(), SystemClock()
+    failure = refusal
+    try:
+        starts = mission.starts
+        settings = load_settings(simulate=simulate, service=service) if starts else load_settings_of_what_runs()
+    except StartupFailure as wrong:
+        failure = wrong
+        settings = Settings.load(lenient=True)
+    return Run(
+        settings,
+        mission,
+        commands=commands,
+        clock=clock,
+        display=display,
+        failure=failure,
+    )
+
+
+def load_settings_of_what_runs() -> Settings:
+    """The configuration for commands that look at, or stop, what runs already.
+
+    A wrong setting must not make a system that runs impossible to stop: it is only a warning here, unless it leaves in
+    doubt which instance is meant.
+
+    Raises:
+        StartupFailure: `CONFIG_INVALID`: it does.
+    """
+    try:
+        return Settings.load()
+    except StartupFailure as failure:
+        if any(problem.startswith(SAYS_WHICH_INSTANCE) for problem in failure.evidence):
+            raise
+        return Settings.load(lenient=True)
+
+
+def load_settings(*, simulate: bool = False, service: bool = False) -> Settings:
+    """The configuration; for `--simulate` with the built-in gateway, a sample plan of today and the reference bot.
+
+    Args:
+        simulate: See above.
+        service: Whether a boot service starts it: Docker is then waited for, unless the operator said how long.
+
+    Raises:
+        StartupFailure: `CONFIG_INVALID`.
+    """
+    overrides: dict[str, str] = {}
+    if simulate:
+        from orchestration.startup.simulation import build_overrides
+
+        overrides |= build_overrides(Settings.load(lenient=True))
+    if service and any(
+        row.name == "DOCKER_START_TIMEOUT" and row.source == "default" for row in Settings.load(lenient=True).sources
+    ):
+        overrides["DOCKER_START_TIMEOUT"] = _SERVICE_DOCKER_TIMEOUT_S
+    return Settings.load(overrides=overrides, simulated=simulate)
+
+
+def run_startup(options: Options, display: Display) -> Report:
+    """Run the whole sequence. Never raises for what it meets."""
+    mission = Mission(kind="startup", steps=STEPS, replaces_bot=options.replace)
+    return run_mission(mission, display, simulate=options.simulate)
+
+
+def run_mission(mission: Mission, display: Display, *, simulate: bool = False, service: bool = False) -> Report:
+    """Open a run, perform its steps in order, close it."""
+    return perform_mission(mission, display, simulate=simulate, service=service)[0]
+
+
+def refuse_mission(mission: Mission, display: Display, refusal: StartupFailure, *, simulate: bool = False) -> Report:
+    """A run that is over before its first step: recorded, shown and alerted like any other. Touches nothing."""
+    run = open_run(mission, display, simulate=simulate, refusal=refusal)
+    for step in mission.steps:
+        run.perform(step)
+    return run.close()
+
+
+def perform_mission(
+    mission: Mission, display: Display, *, simulate: bool = False, service: bool = False
+) -> tuple[Report, Settings]:
+    """The same, for whoever goes on with the configuration that the run had: the files may have changed since."""
+    if simulate:
+        from orchestration.startup.simulation import ensure_sample_plan
+
+        # Where even this cannot be written, the run itself finds no plan and says so.
+        with contextlib.suppress(OSError):
+            ensure_sample_plan(Settings.load(lenient=True), clock=SystemClock())
+    run = open_run(mission, display, simulate=simulate, service=service)
+    for step in mission.steps:
+        run.perform(step)
+    return run.close(), run.settings
+
+
+def _begin_anew() -> None:
+    """A start by hand clears what a boot service has counted."""
+    state_dir = Settings.load(lenient=True).state_dir
+    if (state_dir / "attempts.json").exists():
+        from orchestration.supervision import attempts
+
+        attempts.clear(state_dir)
+
+
+def _preload() -> None:
+    """Import jsonschema (0.14 s) while Docker is being asked and the gateway waited for."""
+    gameplan.preload()
+
+
+def start(options: Options) -> int:
+    """`inv startup`: run, show, and return the exit code."""
+    from orchestration.commands import presenter as console
+
+    if options.dry_run:
+        return _show_dry_run(options)
+    if not options.service:
+        _begin_anew()
+    if options.foreground or options.service:
+        from orchestration.supervision.service import serve
+
+        return serve(options)
+    display = console.build_display(as_json=options.as_json)
+    report = run_startup(options, display)
+    let_outcome_stand()
+    if options.as_json:
+        console.print_json(build_json(report))
+    return int(report.exit_code)
+
+
+def _show_dry_run(options: Options) -> int:
+    from orchestration.commands import presenter as console
+    from orchestration.startup.dry_run import plan_startup
+
+    try:
+        settings: Settings | StartupFailure = load_settings(simulate=options.simulate)
+    except StartupFailure as failure:
+        settings = failure
+    planned = plan_startup(settings, replaces_bot=options.replace, supervises=options.foreground or options.service)
+    if options.as_json:
+        console.print_json(dataclasses.asdict(planned))
+    else:
+        console.print_table(("step", "would"), [(step.name, step.would) for step in planned.steps])
+        for problem in planned.problems:
+            console.print_line(problem)
+        console.print_line(f"expected exit code: {int(planned.expected_exit_code)}; nothing was changed")
+    return int(planned.expected_exit_code)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # argparse's own code, 2, would say "partial success" here.
+        self.print_usage(sys.stderr)
+        self.exit(int(ExitCode.FAILURE), f"{self.prog}: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m orchestration.startup`: the same as `inv startup`, for hosts and scripts without Invoke."""
+    parser = _Parser(
+        prog="python -m orchestration.startup",
+        description="Start the trading system: preflight, gateway, wait, gameplan, bot.",
+        epilog="Exit codes: 0 success; 1 failure, a person is needed; 2 the system runs, on the emergency plan.",
+    )
+    parser.add_argument("--simulate", action="store_true", help="built-in gateway, sample plan, reference bot")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done; change nothing")
+    parser.add_argument("--replace", action="store_true", help="stop a running bot in order first")
+    parser.add_argument("--foreground", action="store_true", help="stay with the bot and watch the system")
+    parser.add_argument("--service", action="store_true", help="the same for a boot service; adds exit code 78")
+    parser.add_argument(
+        "--stop-left-behind", action="store_true", help="start nothing: stop the bot of a dead supervisor"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
+    given = parser.parse_args(argv)
+    if given.stop_left_behind:
+        from orchestration.supervision.service import end_what_is_left
+
+        return end_what_is_left()
+    return start(
+        Options(
+            simulate=given.simulate,
+            dry_run=given.dry_run,
+            replace=given.replace,
+            as_json=given.json,
+            foreground=given.foreground,
+            service=given.service,
+        )
+    )

@@ -1,0 +1,320 @@
+"""The lookout: puts together one observation of everything that supervision judges. Looks, never touches."""
+
+import json
+import shutil
+import signal
+from datetime import date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import psutil
+
+from orchestration.bot.end_record import is_stop_requested, read_end
+from orchestration.bot.notify import NotifyReceiver
+from orchestration.bot.record import RECORD_NAME, BotRecord, build_record_path
+from orchestration.bot.watch import BotSight, BotWatch
+from orchestration.docker.container import ContainerState
+from orchestration.gameplan import check_from_settings, load_calendar
+from orchestration.gateway.acts import name_start
+from orchestration.gateway.api import probe_api
+from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.kept_look import KeptLook, KeptState
+from orchestration.gateway.prober import Eyes
+from orchestration.gateway.runtime import Runtime
+from orchestration.gateway.time_windows import is_in_any, parse_windows
+from orchestration.gateway.wait import GatewayReady
+from orchestration.gateway.watched_api import WatchedApi
+from orchestration.settings import Settings
+from orchestration.supervision.observation import (
+    ApiLook,
+    BotLook,
+    MarketLook,
+    Observation,
+    PlanCandidate,
+    PlanLook,
+    judge_accounts,
+)
+from orchestration.system.clock import Clock
+
+if TYPE_CHECKING:
+    import threading
+
+# A bot that pings at all pings at least twice a minute (systemd's advice is half of what is allowed); four missed.
+_BOT_WATCHDOG_LIMIT_S = 120.0
+_OUTCOME = {
+    KeptState.CONNECTED: ApiOutcome.READY,
+    KeptState.SILENT: ApiOutcome.SILENT,
+    KeptState.REFUSED: ApiOutcome.REFUSED,
+    KeptState.CLOSED: ApiOutcome.CLOSED,
+    KeptState.GARBAGE: ApiOutcome.GARBAGE,
+    KeptState.CLIENT_ID_IN_USE: ApiOutcome.CLIENT_ID_IN_USE,
+    KeptState.NOT_CONNECTED: ApiOutcome.NOT_CONNECTED,
+    KeptState.DISCLAIMER: ApiOutcome.DISCLAIMER,
+    KeptState.FULL: ApiOutcome.FULL,
+}
+
+
+class Lookout:
+    """Looks at the gateway, its API, the bot, its plan, the disk and the clock. Use as a context.
+
+    Args:
+        settings: The configuration.
+        runtime: Who runs the gateway.
+        clock: Tells the time.
+        validated: The gateway as the start has just validated it: it stands until the kept connection knows more.
+
+    Attributes:
+        wake: Set when something may have changed. Whoever waits on it clears it.
+    """
+
+    def __init__(
+        self, settings: Settings, runtime: Runtime, *, clock: Clock, validated: GatewayReady | None = None
+    ) -> None:
+        self._settings = settings
+        self._validated = validated
+        self._clock = clock
+        self._runtime = runtime
+        self._eyes = Eyes(runtime, settings, clock=clock, probe=probe_api, windows=())
+        self.wake: threading.Event = self._eyes.wake
+        self._watched = WatchedApi(settings, clock=clock, on_change=self.wake.set, probe=probe_api)
+        self._bot: BotWatch | None = None
+        elsewhere = settings.watched_state_dir
+        self._record_path = build_record_path(settings) if elsewhere is None else elsewhere / RECORD_NAME
+        self._is_ending_bot = False
+        self._was_bot_connected = False
+        self._calendar = load_calendar(settings)
+        self._reset_windows = parse_windows(settings.broker_reset_windows)
+        self._restart_windows = parse_windows(settings.gateway_restart_window)
+        self._wall_offset_s = self._read_wall_offset_s()
+        self._candidate: PlanCandidate | None = None
+        self._candidate_stamp: tuple[object, ...] = ()
+
+    def __enter__(self) -> Self:
+        self._eyes.__enter__()
+        self._watched.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.leave_bot()
+        self._watched.close()
+        self._eyes.__exit__(*exception)
+
+    def watch_bot(
+        self, record: BotRecord, receiver: NotifyReceiver | None = None, *, yields_socket: bool = False
+    ) -> None:
+        """From now on this is the bot.
+
+        Args:
+            record: The bot.
+            receiver: What listens to it already.
+            yields_socket: Whether whoever supervises it may take its `NOTIFY_SOCKET` over.
+        """
+        self.leave_bot()
+        self._is_ending_bot = False
+        self._bot = BotWatch(
+            self._settings,
+            record,
+            clock=self._clock,
+            on_change=self.wake.set,
+            receiver=receiver,
+            yields=yields_socket,
+        )
+
+    def leave_bot(self) -> None:
+        """Stop watching the bot; the bot itself is not touched."""
+        if self._bot is not None:
+            self._bot.close()
+
+    def expect_end(self) -> None:
+        """The bot is about to be stopped: its end is meant."""
+        self._is_ending_bot = True
+
+    def look(self) -> Observation:
+        """Look at everything once."""
+        now_s = self._clock.monotonic_s()
+        sight = self._eyes.look(left_s=float("inf"))  # the API is asked by the kept connection
+        status = sight.status
+        if status is not None and not status.is_up and status.state is not ContainerState.UNKNOWN:
+            self._watched.pause()  # nobody could answer; attempts would only fill the log of the next start
+        else:
+            self._watched.resume()
+        offset_s = self._read_wall_offset_s()
+        jump_s, self._wall_offset_s = offset_s - self._wall_offset_s, offset_s
+        now = self._clock.now()
+        kept = self._watched.look()
+        api = self._build_api_look(kept, status)
+        return Observation(
+            at_s=now_s,
+            now=now,
+            wall_jump_s=jump_s,
+            engine_reachable=status is not None,
+            gateway=status,
+            api=api,
+            login=sight.login,
+            bot=self._look_at_bot(),
+            plan=self._look_at_plan(now),
+            market=self._look_at_market(now),
+            disk_free_bytes=_free_bytes(self._settings.state_dir),
+            acts=self._runtime.read_acts(status),
+            in_reset_window=is_in_any(self._reset_windows, now),
+            in_restart_window=is_in_any(self._restart_windows, now),
+        )
+
+    def read_kept(self) -> KeptLook:
+        """The kept connection as it is now, for the live view."""
+        return self._watched.read()
+
+    def read_bot_status(self) -> str:
+        """The bot's last `STATUS=`; empty if it sent none."""
+        return self._bot.look().status if self._bot is not None else ""
+
+    def read_bot_exit_code(self) -> int | None:
+        """The exit code of a bot that has ended (negative: a signal), or None if nobody knows it."""
+        return self._bot.look().exit_code if self._bot is not None else None
+
+    def _read_wall_offset_s(self) -> float:
+        return self._clock.now().timestamp() - self._clock.monotonic_s()
+
+    def _build_api_look(self, kept: KeptLook, status: GatewayStatus | None) -> ApiLook:
+        validated = self._find_validated(kept, status)
+        if validated is not None:
+            return ApiLook(
+                outcome=ApiOutcome.READY, accounts=validated.accounts, latency_ms=validated.latency_ms, logins=0
+            )
+        accounts = kept.accounts if kept.state is KeptState.CONNECTED else None
+        is_simulated = status is not None and status.is_simulated
+        return ApiLook(
+            outcome=_OUTCOME.get(kept.state),
+            is_link_down=kept.is_link_down,
+            broken_farms=kept.broken_farms,
+            accounts=accounts,
+            account_problem=""
+            if accounts is None
+            else judge_accounts(accounts, self._settings, is_simulated=is_simulated),
+            latency_ms=kept.latency_ms,
+            logins=kept.connections,
+        )
+
+    def _find_validated(self, kept: KeptLook, status: GatewayStatus | None) -> GatewayReady | None:
+        """What the start has validated, while the first attempt to connect lasts and the gateway is the same start."""
+        if kept.state not in {KeptState.IDLE, KeptState.CONNECTING}:
+            self._validated = None
+        validated = self._validated
+        if validated is None or status is None or not status.is_up or name_start(status) != validated.start:
+            return None
+        return validated
+
+    def _look_at_bot(self) -> BotLook:
+        if self._bot is None:
+            return BotLook(is_running=False, is_stopping=True)  # none was ever there: its absence is no surprise
+        sight, record = self._bot.look(), self._bot.record
+        return BotLook(
+            is_running=sight.is_running,
+            key=f"{record.pid}:{record.birth}",
+            exit_code=sight.exit_code if sight.exit_code is not None and sight.exit_code >= 0 else None,
+            signal_name=_signal_name(sight),
+            is_stopping=self._is_ending_bot or self._is_stop_requested(record),
+            says_stopping=sight.is_stopping,
+            watchdog_age_s=sight.watchdog_age_s,
+            watchdog_limit_s=None if sight.watchdog_age_s is None else _BOT_WATCHDOG_LIMIT_S,
+            has_gateway_connection=self._look_at_connection(record),
+        )
+
+    def _is_stop_requested(self, record: BotRecord) -> bool:
+        """Whether another command of this program was asked to stop the bot (`inv bot.stop` beside a monitor, say).
+
+        Of a system in another container, an end that its own supervisor has seen is that one's to tell, too.
+        """
+        if is_stop_requested(self._record_path, record.identity, clock=self._clock):
+            return True
+        is_elsewhere = self._settings.watched_state_dir is not None
+        return is_elsewhere and read_end(self._record_path, record.identity) is not None
+
+    def _look_at_connection(self, record: BotRecord) -> bool | None:
+        """Whether the bot is connected; None while it never was: it may wait for the market to open."""
+        is_connected = _has_connection(record.pid, record.gateway_port or self._settings.gateway_port)
+        self._was_bot_connected = self._was_bot_connected or bool(is_connected)
+        return is_connected if self._was_bot_connected else None
+
+    def _look_at_plan(self, now: datetime) -> PlanLook:
+        record = self._bot.record if self._bot is not None else None
+        return PlanLook(
+            date=None if record is None else _read_plan_date(record.gameplan),
+            strategy="" if record is None else record.strategy,
+            is_emergency=record is not None and record.gameplan == self._settings.emergency_gameplan_path,
+            sha256="" if record is None else record.gameplan_sha256,
+            candidate=self._look_at_candidate(now),
+        )
+
+    def _look_at_candidate(self, now: datetime) -> PlanCandidate:
+        """What the plan file would be; judged anew when the file, or the hour, has changed."""
+        path = self._settings.gameplan_path
+        local = now.astimezone(self._settings.market_timezone)
+        stamp: tuple[object, ...] = (local.date(), local.hour)
+        try:
+            if path is not None:
+                found = path.stat()
+                stamp = (*stamp, found.st_mtime_ns, found.st_size, found.st_ino)
+        except OSError as error:
+            stamp = (*stamp, error.errno)
+        if self._candidate is None or stamp != self._candidate_stamp:
+            verdict = check_from_settings(self._settings, clock=self._clock)
+            self._candidate = PlanCandidate(
+                word=verdict.word,
+                message=verdict.message,
+                sha256=verdict.sha256,
+                date=None if verdict.date is None else date.fromisoformat(verdict.date),
+                strategy=verdict.strategy or "",
+            )
+            self._candidate_stamp = stamp
+        return self._candidate
+
+    def _look_at_market(self, now: datetime) -> MarketLook:
+        local = now.astimezone(self._settings.market_timezone)
+        return MarketLook(
+            today=local.date(),
+            is_session=self._calendar.is_session(local.date()),
+            is_past_due=local.time() >= self._settings.gameplan_due,
+        )
+
+
+def _signal_name(sight: BotSight) -> str:
+    if sight.exit_code is None or sight.exit_code >= 0:
+        return ""
+    try:
+        return signal.Signals(-sight.exit_code).name
+    except ValueError:
+        return f"signal {-sight.exit_code}"
+
+
+def _has_connection(pid: int, port: int) -> bool | None:
+    """Whether the process, or one that it started, holds a connection to the gateway's port."""
+    try:
+        bot = psutil.Process(pid)
+        found = [
+            connection
+            for process in (bot, *bot.children(recursive=True))
+            for connection in process.net_connections(kind="tcp")
+        ]
+    except psutil.Error:
+        return None
+    return any(
+        # The remote end is empty for a socket that only listens, and then has no second part.
+        connection.status == psutil.CONN_ESTABLISHED and tuple(connection.raddr)[1:] == (port,)
+        for connection in found
+    )
+
+
+def _read_plan_date(path: Path) -> date | None:
+    try:
+        return date.fromisoformat(json.loads(path.read_bytes())["date"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _free_bytes(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return 0

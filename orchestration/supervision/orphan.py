@@ -1,0 +1,173 @@
+"""The bot that an earlier run left behind, where nothing has ended it with its supervisor (SPEC W4).
+
+The next supervised start adopts it, or stops it and starts it anew. Where that start fails before it has come so far,
+and where a boot service is not to try at all, the bot is stopped in order, also on Strategy C: nobody has validated
+what it trades on, and nobody watches it. One that was started by hand is never touched.
+"""
+
+import logging
+from collections.abc import Callable
+
+from orchestration.alerts.alert import Severity
+from orchestration.bot.find import BotPresence, FoundBot, FoundBy, find_bot
+from orchestration.bot.record import build_record_path, read_record
+from orchestration.bot.stop import stop_bot
+from orchestration.errors import FailureWord, StartupFailure, State
+from orchestration.hold import read_hold
+from orchestration.preflight.table import LOCK_FILE, SUPERVISOR_LOCK_FILE
+from orchestration.settings import GatewayRuntime, Settings
+from orchestration.startup.context import Desk, Outcome, Tell
+from orchestration.startup.report import Progress, StepStatus
+from orchestration.startup.run_spec import Mission, Step
+from orchestration.system.lock import read_lock_holder
+
+_CLEANUP_STOP_TIMEOUT_S = 5.0
+_BY_HAND = "Stop it by hand: `inv bot.stop`; then mend the cause and start again."
+
+
+def is_left_behind(settings: Settings) -> bool:
+    """Whether a bot runs, or may run, that a supervisor was to watch, and none is at work nor about to be.
+
+    While the system is held down, whichever bot this program launched counts: it was to be stopped.
+    """
+    if settings.watched_state_dir is not None:
+        return False
+    if any(read_lock_holder(settings.state_dir / name) is not None for name in (SUPERVISOR_LOCK_FILE, LOCK_FILE)):
+        return False
+    presence = find_bot(settings)
+    if presence.found is None:
+        return is_in_doubt(settings, presence)
+    record = presence.found.record
+    was_watched = record is None or record.supervised or read_hold(settings.state_dir) is not None
+    return presence.found.how is not FoundBy.BY_COMMAND and was_watched
+
+
+def is_in_doubt(settings: Settings, presence: BotPresence) -> bool:
+    """Whether a bot was recorded, and it cannot be told whether it still runs: its engine does not answer, say."""
+    return presence.is_unknown and read_record(build_record_path(settings)) is not None
+
+
+def stop_left_behind(
+    settings: Settings,
+    found: FoundBot,
+    *,
+    why: str,
+    tell: Tell,
+    show: Callable[[str], None],
+    log: logging.Logger,
+) -> bool:
+    """Stop it in order, and say so; also where it could not be stopped. Returns whether nothing of it runs any more.
+
+    Args:
+        settings: Whose bot it is.
+        found: The bot.
+        why: Why it cannot stay, as the end of a sentence.
+        tell: Sends the alert.
+        show: Told what is waited for.
+        log: The log.
+    """
+    try:
+        outcome = stop_bot(settings, found, timeout_s=settings.bot_stop_timeout_s, on_progress=show)
+        problem = "" if outcome.is_gone else "it still runs"
+    except StartupFailure as failure:
+        problem = failure.message
+    if problem:
+        log.error("the bot of an earlier run, %s, could not be stopped: %s", found.who, problem)
+        tell(
+            Severity.CRITICAL,
+            "Bot left running, unwatched",
+            f"The bot of an earlier run, {found.who}, could not be stopped ({problem}), and {why}.",
+            cause="BOT_UNWATCHED",
+            next_action=_BY_HAND,
+        )
+        return False
+    how = "left in order" if outcome.in_time else "did not leave in time and was killed"
+    log.info("the bot of an earlier run, %s, %s, for %s", found.who, how, why)
+    tell(
+        Severity.WARNING,
+        "Bot stopped",
+        f"The bot of an earlier run, {found.who}, {how}: {why}.",
+        cause="BOT_UNWATCHED",
+        next_action="Mend the cause, then start again. Look at its open positions: nothing trades now.",
+    )
+    return True
+
+
+def leave_nothing_unwatched(desk: Desk, failed: FailureWord) -> None:
+    """After a run that failed: end its own bot, one that it would have adopted, and a simulator that nobody uses.
+
+    A bot that the run started is its own to stop. So is one that a supervising run would have adopted: the gateway or
+    the plan that it trades on could not be validated, and nobody would watch it. One that was started by hand never is.
+
+    Args:
+        desk: What the run works with. The caller holds the instance's lock.
+        failed: Why the run failed.
+    """
+    settings = desk.settings
+    presence = find_bot(settings)
+    if presence.found is not None:
+        _stop_what_must_not_stay(desk, presence.found, failed)
+        presence = find_bot(settings)
+    elif desk.supervises and is_in_doubt(settings, presence):
+        tell_doubt(presence, tell=desk.tell, log=desk.log)
+    unused = presence.found is None and not presence.is_unknown
+    if unused and settings.gateway_runtime is GatewayRuntime.SIMULATOR:
+        desk.runtime.stop_unless_used(timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=desk.show)
+
+
+def _stop_what_must_not_stay(desk: Desk, bot: FoundBot, failed: FailureWord) -> None:
+    if bot.how is FoundBy.BY_COMMAND or desk.settings.watched_state_dir is not None:
+        return
+    if bot.record is not None and bot.record.run_id == desk.run_id:
+        stop_bot(desk.settings, bot, timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=desk.show)
+    elif desk.supervises:
+        stop_left_behind(
+            desk.settings,
+            bot,
+            why=f"the start that would have adopted it failed ({failed})",
+            tell=desk.tell,
+            show=desk.show,
+            log=desk.log,
+        )
+
+
+def tell_doubt(presence: BotPresence, *, tell: Tell, log: logging.Logger) -> None:
+    """Say that nobody knows whether the bot of an earlier run still runs."""
+    log.error("it cannot be told whether the bot of an earlier run still runs: %s", presence.detail)
+    tell(
+        Severity.CRITICAL,
+        "Bot perhaps left running, unwatched",
+        f"It cannot be told whether the bot of an earlier run still runs: {presence.detail}",
+        cause="BOT_UNWATCHED",
+        next_action=_BY_HAND,
+    )
+
+
+def _stop(desk: Desk, progress: Progress) -> Outcome:
+    presence = find_bot(desk.settings)
+    if presence.found is None:
+        if is_in_doubt(desk.settings, presence):
+            tell_doubt(presence, tell=desk.tell, log=desk.log)
+            return Outcome(progress=progress, detail=presence.detail, status=StepStatus.WARN)
+        return Outcome(progress=progress, detail="no bot was left behind")
+    is_gone = stop_left_behind(
+        desk.settings,
+        presence.found,
+        why="its supervisor has ended and none takes its place",
+        tell=desk.tell,
+        show=desk.show,
+        log=desk.log,
+    )
+    return Outcome(
+        progress=progress,
+        detail=f"the bot of an earlier run, {presence.found.who}, {'stopped' if is_gone else 'could not be stopped'}",
+        status=StepStatus.WARN,
+    )
+
+
+STOP_LEFT_BEHIND = Mission(
+    kind="bot.stop",
+    steps=(Step(name="bot.stop", state=State.INITIALIZING, act=_stop),),
+    respects_hold=False,
+    follows_record=True,
+)

@@ -1,0 +1,371 @@
+"""`--foreground`, `--service` and `inv monitor`: the start-up, and then the watch.
+
+With `--service` (what boot services pass) failed starts and unplanned ends are counted, and what only a person can mend
+is not tried again: exit code 78 tells the service manager so.
+"""
+
+import contextlib
+import dataclasses
+import logging
+import socket
+from collections.abc import Iterator
+
+from orchestration.alerts.alert import Alert, Severity
+from orchestration.alerts.delivery import Delivery
+from orchestration.bot.find import FoundBy, find_bot
+from orchestration.bot.record import build_record_path, remove_record
+from orchestration.commands import presenter as console
+from orchestration.commands import watch_display
+from orchestration.docker.stack_advice import name_stack_commands
+from orchestration.errors import ExitCode, FailureWord, StartupFailure
+from orchestration.gateway.api import probe_api
+from orchestration.gateway.record import read_record
+from orchestration.gateway.runtime import build_runtime
+from orchestration.hold import read_hold
+from orchestration.journal import Journal
+from orchestration.logs import open_run_log
+from orchestration.preflight.instances import build_find_users
+from orchestration.preflight.table import MONITOR_LOCK_FILE, SUPERVISOR_LOCK_FILE
+from orchestration.redaction import Redactor
+from orchestration.settings import GatewayRuntime, Settings
+from orchestration.startup.report import Report, build_json
+from orchestration.startup.run import JOURNAL_FILE, Run
+from orchestration.startup.run_spec import Display, Mission
+from orchestration.startup.sequence import (
+    STEPS,
+    Options,
+    load_settings_of_what_runs,
+    perform_mission,
+    refuse_mission,
+    run_mission,
+)
+from orchestration.supervision import attempts
+from orchestration.supervision.host_notifier import HostNotifier, NotifyingDisplay
+from orchestration.supervision.orphan import STOP_LEFT_BEHIND, is_left_behind
+from orchestration.supervision.supervisor import Post, Restart, Supervisor
+from orchestration.system.clock import SystemClock
+from orchestration.system.commands import SystemCommands
+from orchestration.system.lock import LockHeldError, hold_lock, read_lock_holder
+from orchestration.system.signals import Requests, let_outcome_stand
+
+# The longest step without a sign of life: fetching an image, beyond its own time-out.
+_SILENCE_MARGIN_S = 120.0
+_FLUSH_TIMEOUT_S = 10.0
+
+
+def serve(options: Options) -> int:
+    """Start the system, stay with it, and return the exit code."""
+    lenient = Settings.load(lenient=True)
+    # In the stack Docker would start this program again each minute: it stays, and waits for a reason to try again.
+    waits = options.service and _stays_given_up(lenient)
+    if options.service and not waits:
+        refusal = _why_not_again(lenient)
+        if refusal is not None:
+            # Again and again on Windows, where a trigger repeats: no log, no run, no alert.
+            console.warn(refusal)
+            end_what_is_left()
+            return int(ExitCode.GIVE_UP)
+    clock = SystemClock()
+    with contextlib.ExitStack() as held:
+        if not _take_post(held, lenient, SUPERVISOR_LOCK_FILE, "supervisor", clock):
+            return int(ExitCode.GIVE_UP) if options.service else _refuse_second(options, lenient)
+        host = held.enter_context(_host(lenient, clock))
+        requests = held.enter_context(Requests())
+        if waits:
+            code = _wait_given_up(lenient, clock, requests)
+        else:
+            display = NotifyingDisplay(console.build_display(as_json=options.as_json), host)
+            code = _serve(options, clock, host, display, requests)
+            if code == ExitCode.GIVE_UP and _stays_given_up(lenient):
+                code = _wait_given_up(lenient, clock, requests)
+        let_outcome_stand()
+        return code
+
+
+def _stays_given_up(settings: Settings) -> bool:
+    """Whether this is a container of the stack, and has given up."""
+    return settings.in_stack and attempts.read(settings.state_dir).has_given_up
+
+
+def _wait_given_up(settings: Settings, clock: SystemClock, requests: Requests) -> int:
+    """Stay without a bot until there is a reason to try again; then the count is cleared, and Docker starts this anew.
+
+    A reason is a gateway that was away and is ready again, or a person: who restarts the container, or makes it anew,
+    stops this program first.
+    """
+    past = attempts.read(settings.state_dir)
+    console.warn(
+        f"No more tries since {past.given_up_at}: {past.given_up}. This container waits until the gateway has been "
+        f"away and is ready again, or until `docker restart {settings.bot_container_name}`."
+    )
+    if find_bot(settings).found is None:
+        remove_record(build_record_path(settings))  # nobody is to take the bot that has ended for one that runs
+    was_away = False
+    while not requests.ended_by:
+        is_ready = probe_api(
+            settings.gateway_host,
+            settings.gateway_port,
+            client_id=settings.gateway_probe_client_id,
+            timeout_s=settings.health_check_timeout_s,
+            now=clock.now,
+        ).is_ready
+        if is_ready and was_away:
+            console.warn("The gateway is ready again: the whole sequence is run again.")
+            break
+        was_away = was_away or not is_ready
+        clock.wait(requests.wake, settings.monitor_interval_s)
+    attempts.clear(settings.state_dir)
+    return int(ExitCode.SUCCESS if requests.ended_by else ExitCode.FAILURE)
+
+
+def _refuse_second(options: Options, settings: Settings) -> int:
+    """A person's start beside a supervisor: recorded, shown and alerted like any other that is refused."""
+    found = find_bot(settings).found
+    word = FailureWord.BOT_ALREADY_RUNNING if found is not None else FailureWord.ALREADY_STARTING
+    running = "" if found is None else f" Its bot is {found.who}."
+    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE) or "one that has just ended"
+    refusal = StartupFailure(
+        word,
+        f"A supervisor of instance {settings.instance} is at work already: {holder}.{running}",
+        next_action="`inv bot.restart` has it restart the bot on the day's plan; `inv shutdown` ends it.",
+    )
+    mission = Mission(kind="startup", steps=STEPS)
+    display = console.build_display(as_json=options.as_json)
+    report = refuse_mission(mission, display, refusal, simulate=options.simulate)
+    let_outcome_stand()
+    if options.as_json:
+        console.print_json(build_json(report))
+    return int(report.exit_code)
+
+
+def end_what_is_left() -> int:
+    """Stop the bot that a supervisor left behind, where nothing else has: what the unit calls after the service's end.
+
+    Where there is none, or a run is at work, nothing is done and nothing is left behind: no log, run or alert. Returns
+    the exit code.
+    """
+    try:
+        settings = load_settings_of_what_runs()
+    except StartupFailure as doubt:
+        console.warn(str(doubt))  # whose bot it would be cannot be told
+        return int(ExitCode.FAILURE)
+    if not is_left_behind(settings):
+        return int(ExitCode.SUCCESS)
+    run = Run(
+        settings,
+        STOP_LEFT_BEHIND,
+        commands=SystemCommands(),
+        clock=SystemClock(),
+        display=console.build_display(as_json=False),
+    )
+    for step in STOP_LEFT_BEHIND.steps:
+        run.perform(step)
+    return int(run.close().exit_code)
+
+
+def monitor() -> int:
+    """`inv monitor`: the watch alone, for a bot that somebody else started. Never touches the bot."""
+    settings = Settings.load(lenient=True)
+    clock = SystemClock()
+    with contextlib.ExitStack() as held:
+        if not _take_post(held, settings, MONITOR_LOCK_FILE, "monitor", clock):
+            return int(ExitCode.FAILURE)
+        host = held.enter_context(_host(settings, clock))
+        requests = held.enter_context(Requests())
+        host.say_ready("watching")
+        return _watch(settings, clock, host, requests, restart=None, report=None)
+
+
+def _serve(options: Options, clock: SystemClock, host: HostNotifier, display: Display, requests: Requests) -> int:
+    mission = Mission(
+        kind="service" if options.service else "startup",
+        steps=STEPS,
+        replaces_bot=options.replace,
+        supervises=True,
+    )
+    report, settings = perform_mission(mission, display, simulate=options.simulate, service=options.service)
+    if settings.gateway_watched_by is not None and report.progress.gateway_was_awaited:
+        attempts.clear(settings.state_dir)  # what failed for want of a gateway says nothing about the next try
+    if options.as_json:
+        console.print_json(build_json(report))
+    if report.progress.bot is None:
+        return _judge_failed_start(options, report, clock)
+    host.say_ready(report.message)
+
+    failed: list[FailureWord] = []
+
+    def restart() -> Report:
+        again = dataclasses.replace(mission, kind="restart", steps=STEPS[2:], replaces_bot=False, revalidates=True)
+        report = run_mission(again, display, simulate=options.simulate, service=options.service)
+        if report.failure is not None:
+            failed.append(report.failure)
+        return report
+
+    code = _watch(settings, clock, host, requests, restart=restart, report=report, as_json=options.as_json)
+    if not options.service:
+        return int(ExitCode.FAILURE) if code == ExitCode.GIVE_UP else code
+    if code == ExitCode.GIVE_UP:
+        attempts.note_given_up(settings, "only a person can help; the last alert says why", now=clock.now())
+    elif code == ExitCode.FAILURE:
+        if failed:
+            outcome = attempts.note_failed_start(settings, failed[-1], now=clock.now())
+        else:
+            outcome = attempts.note_unplanned_end(settings, now=clock.now())
+        return _give_up(settings, outcome, clock, report) or code
+    return code
+
+
+def _watch(
+    settings: Settings,
+    clock: SystemClock,
+    host: HostNotifier,
+    requests: Requests,
+    *,
+    restart: Restart | None,
+    report: Report | None,
+    as_json: bool = False,
+) -> int:
+    """Open what a supervisor needs, and let it run."""
+    log = logging.getLogger("orchestration.supervision.supervisor")
+    redactor = Redactor(settings.secrets)
+    bot = report.progress.bot if report is not None else None
+    run_id = report.run_id if report is not None else f"monitor_{clock.now():%Y%m%d_%H%M%S}"
+    with (
+        open_run_log(
+            settings.log_dir,
+            clock=clock,
+            run_id=run_id,
+            keep=settings.log_keep,
+            redactor=redactor,
+            prefix="supervisor" if restart is not None else "monitor",
+        ),
+        Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log, redactor=redactor) as journal,
+        contextlib.closing(watch_display.build(settings, as_json=as_json, owns_bot=restart is not None)) as watching,
+    ):
+        delivery = _build_delivery(settings, journal, clock, redactor)
+        try:
+            post = Post(
+                settings=settings,
+                runtime=build_runtime(
+                    settings,
+                    commands=SystemCommands(),
+                    clock=clock,
+                    record=read_record(settings.state_dir),
+                    find_users=build_find_users(settings),
+                ),
+                clock=clock,
+                journal=journal,
+                delivery=delivery,
+                host=host,
+                watching=watching,
+                restart=restart,
+                run_id=run_id,
+                log=log,
+            )
+            return Supervisor(
+                post,
+                bot.record if bot is not None else None,
+                requests,
+                receiver=bot.receiver if bot is not None else None,
+                validated=report.progress.gateway if report is not None else None,
+            ).run()
+        finally:
+            delivery.close(timeout_s=_FLUSH_TIMEOUT_S)
+
+
+def _build_delivery(settings: Settings, journal: Journal, clock: SystemClock, redactor: Redactor) -> Delivery:
+    return Delivery(
+        webhook=settings.discord_webhook_url,
+        mention=settings.discord_mention,
+        heartbeat=settings.heartbeat_url,
+        outbox=journal,
+        clock=clock,
+        redactor=redactor,
+        log=logging.getLogger("orchestration.alerts"),
+    )
+
+
+def _judge_failed_start(options: Options, report: Report, clock: SystemClock) -> int:
+    """The exit code of a start that failed, and with `--service` whether it is tried again."""
+    if not options.service:
+        return int(report.exit_code)
+    if report.failure is FailureWord.INTERRUPTED:
+        return int(ExitCode.SUCCESS)  # the service was stopped: an ordered end, and not counted
+    settings = Settings.load(lenient=True)
+    outcome = attempts.note_failed_start(settings, report.failure, now=clock.now())
+    return _give_up(settings, outcome, clock, report) or int(report.exit_code)
+
+
+def _take_post(held: contextlib.ExitStack, settings: Settings, name: str, purpose: str, clock: SystemClock) -> bool:
+    """Be the only one of this instance that does this; False, after saying why, if that cannot be.
+
+    True also where a supervisor's lock cannot be opened: then its run refuses, for it alone can record and alert that.
+    """
+    since = clock.now().isoformat(timespec="seconds")
+    try:
+        held.enter_context(hold_lock(settings.state_dir / name, purpose=purpose, since=since))
+    except LockHeldError as error:
+        console.warn(f"A {purpose} of instance {settings.instance} is at work already: {error.holder}.")
+        return False
+    except OSError as error:
+        if name == SUPERVISOR_LOCK_FILE:
+            # The run itself refuses for the same reason (`refuse_beside_supervisor`), and that is alerted.
+            return True
+        console.warn(f"STATE_DIR: {settings.state_dir} cannot be written ({error.strerror}).")
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _host(settings: Settings, clock: SystemClock) -> Iterator[HostNotifier]:
+    silence_s = settings.docker_pull_timeout_s + _SILENCE_MARGIN_S
+    with contextlib.closing(HostNotifier(settings.environ, clock=clock, silence_s=silence_s)) as host:
+        yield host
+
+
+def _why_not_again(settings: Settings) -> str | None:
+    """Why a boot service is not to try at all, or None: held down, given up, or the system runs already."""
+    past = attempts.read(settings.state_dir)
+    if past.has_given_up:
+        return f"No more tries since {past.given_up_at}: {past.given_up}. A start by hand (`inv startup`) begins again."
+    held = read_hold(settings.state_dir)
+    if held is not None:
+        return f"The system is {held}. `inv resume` ends it."
+    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE)
+    if holder is not None:
+        return f"A supervisor of instance {settings.instance} is at work already: {holder}."
+    presence = find_bot(settings)
+    if presence.found is not None and presence.found.how is FoundBy.BY_COMMAND:
+        return f"The bot runs already, started by hand: {presence.found.who}. It is left alone."
+    return None
+
+
+def _give_up(settings: Settings, outcome: attempts.Outcome, clock: SystemClock, report: Report) -> int | None:
+    """78 if there is to be no further try, which is said once; None if there is."""
+    if not outcome.gives_up:
+        return None
+    if outcome.is_news:
+        log = logging.getLogger("orchestration.supervision.supervisor")
+        redactor = Redactor(settings.secrets)
+        with Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log, redactor=redactor) as journal:
+            delivery = _build_delivery(settings, journal, clock, redactor)
+            delivery.send(
+                Alert(
+                    severity=Severity.CRITICAL,
+                    title="Given up: no further try",
+                    message=f"The {'container' if settings.in_stack else 'boot service'} does not try again: "
+                    f"{outcome.reason}.",
+                    host=socket.gethostname(),
+                    instance=settings.instance,
+                    run_id=report.run_id,
+                    step="supervision",
+                    cause="GIVEN_UP",
+                    simulated=report.simulated or settings.gateway_runtime is GatewayRuntime.SIMULATOR,
+                    next_action=name_stack_commands(
+                        "Fix the cause, then `inv startup` clears the count and starts the system.", settings
+                    ),
+                    at=clock.now(),
+                )
+            )
+            delivery.close(timeout_s=_FLUSH_TIMEOUT_S)
+    return int(ExitCode.GIVE_UP)

@@ -1,0 +1,470 @@
+"""The watch after the hand-over: looks at everything, lets the pure machine judge, and does what it decides.
+
+It lives as long as the bot does. It is told of a container's, a connection's and the bot's end by events; once a minute
+it looks anyway. What is judged, and how, stands in `orchestration.supervision`; this loop only carries it out.
+"""
+
+import logging
+import os
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from orchestration.alerts.alert import Severity
+from orchestration.alerts.delivery import Delivery
+from orchestration.alerts.heartbeat import Ping
+from orchestration.bot.end_record import BotEnd, write_end
+from orchestration.bot.find import find_bot
+from orchestration.bot.members import note_workers
+from orchestration.bot.notify import NotifyReceiver
+from orchestration.bot.output import read_bot_lines
+from orchestration.bot.record import BotRecord, build_record_path
+from orchestration.bot.stop import end_members, stop_bot
+from orchestration.docker.stack_advice import name_stack_commands
+from orchestration.errors import ExitCode, FailureWord, StartupFailure
+from orchestration.gateway.acts import StopReason
+from orchestration.gateway.readiness import Sight
+from orchestration.gateway.runtime import Runtime, Start
+from orchestration.gateway.wait import GatewayReady
+from orchestration.journal import Journal
+from orchestration.logs import cut_back
+from orchestration.preflight.table import LOCK_FILE
+from orchestration.settings import Settings
+from orchestration.shutdown import find_still_running
+from orchestration.startup.report import Report, Stopped, build_stopped_bot, build_stopped_json
+from orchestration.startup.run_alerts import build_watch_alert
+from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, Stage, decide
+from orchestration.supervision.host_notifier import HostNotifier
+from orchestration.supervision.observe import Lookout
+from orchestration.supervision.recorder import WatchBook
+from orchestration.supervision.rules import FIRST_LOGIN_GRACE_S
+from orchestration.system.clock import Clock
+from orchestration.system.lock import LockHeldError, hold_lock
+from orchestration.system.signals import Requests
+
+_GATEWAY_STOP_TIMEOUT_S = 30.0
+_EVIDENCE_LINES = 20
+_BYTES_PER_MB = 1_000_000
+
+
+class Watching(Protocol):
+    """What shows the watch to a person."""
+
+    def look(self, observation: Observation, decision: Decision) -> None:
+        """One look, and what was decided."""
+        ...
+
+    def tell(self, notice: Notice) -> None:
+        """Something was said to the operator."""
+        ...
+
+    def close(self) -> None:
+        """The watch is over."""
+        ...
+
+
+class Restart(Protocol):
+    """Runs the validated part of the sequence again: gateway, plan, bot."""
+
+    def __call__(self) -> Report:
+        """Run it."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Post:
+    """Where a supervisor stands: what it watches with, and what it may do.
+
+    Attributes:
+        settings: The configuration.
+        runtime: Who runs the gateway.
+        clock: Tells the time.
+        journal: Where events are written down.
+        delivery: Sends alerts.
+        host: The host's service manager.
+        watching: What shows the watch.
+        restart: Runs the validated sequence again; None for a monitor, which never touches the bot.
+        run_id: The run that started the bot.
+        log: The log.
+    """
+
+    settings: Settings
+    runtime: Runtime
+    clock: Clock
+    journal: Journal
+    delivery: Delivery
+    host: HostNotifier
+    watching: Watching
+    restart: Restart | None
+    run_id: str
+    log: logging.Logger
+
+
+class Supervisor:
+    """Watches one system until it is told to end, or the system has ended. `run` returns the exit code.
+
+    Args:
+        post: What it works with.
+        record: The bot; None where a monitor finds none yet.
+        requests: What signals ask for.
+        receiver: What listens to the bot already; None where that is still to come about.
+        validated: The gateway as the start has just validated it; None for a monitor.
+    """
+
+    def __init__(
+        self,
+        post: Post,
+        record: BotRecord | None,
+        requests: Requests,
+        *,
+        receiver: NotifyReceiver | None = None,
+        validated: GatewayReady | None = None,
+    ) -> None:
+        self._post = post
+        self._validated = validated
+        self._requests = requests
+        self._record = record
+        self._receiver = receiver
+        self._ended_key = ""
+        self._announced_key = ""
+        self._memory = Memory()
+        self._rules = Rules.from_settings(post.settings, owns_bot=post.restart is not None)
+        self._awaits_first_login: bool | None = None
+        self._pinged_s = float("-inf")
+        self._gateway_start: Start | None = None
+        self._watcher = "monitor" if post.restart is None else "supervisor"
+        interval_s = post.settings.monitor_interval_s
+        self._book = WatchBook(
+            post.journal, run_id=post.run_id, watcher=self._watcher, interval_s=interval_s, clock=post.clock
+        )
+
+    def run(self) -> int:
+        """Watch. Returns 0 after an ordered end, 1 after an unplanned one, 78 where only a person can help."""
+        self._book.begin(pid=os.getpid())
+        try:
+            code = int(self._watch())
+        except Exception as error:  # noqa: BLE001 - the watch's boundary: a mistake of ours must not leave a bot unwatched
+            code = int(self._end_after_mistake(error))
+        self._book.end(exit_code=code, ended_by=self._requests.ended_by)
+        return code
+
+    def _watch(self) -> ExitCode:
+        post = self._post
+        with Lookout(post.settings, post.runtime, clock=post.clock, validated=self._validated) as lookout:
+            self._requests.wake = lookout.wake
+            if self._record is not None:
+                lookout.watch_bot(self._record, self._receiver)
+            while True:
+                # Cleared before the look: what happens during it is looked at next.
+                lookout.wake.clear()
+                code = self._go_round(lookout)
+                if code is not None:
+                    return code
+
+    def _go_round(self, lookout: Lookout) -> ExitCode | None:
+        post, requests = self._post, self._requests
+        post.host.is_alive()
+        if requests.ended_by:
+            return self._end_in_order(lookout, requests.ended_by)
+        self._follow_record(lookout)
+        observation = lookout.look()
+        if self._requests.ended_by:
+            # It came during the look, perhaps together with the bot's: the bot's end is then no news.
+            return self._end_in_order(lookout, self._requests.ended_by)
+        self._note_announcement(observation)
+        self._note_bot_end(lookout, observation)
+        self._gateway_start = None if observation.gateway is None else observation.gateway.start
+        self._memory, decision = self._decide(observation)
+        for notice in decision.notices:
+            self._tell(notice)
+        post.host.say_status(decision.status_text)
+        post.watching.look(observation, decision)
+        self._book.note(observation, decision, lookout.read_kept())
+        self._do_chores(observation, decision)
+        actions = decision.actions
+        if requests.take_restart() and Action.RESTART_BOT not in actions:
+            actions = (*actions, Action.RESTART_BOT)
+        for action in actions:
+            code = self._act(action, lookout, decision)
+            if code is not None:
+                return code
+        if not actions and not requests.ended_by:
+            post.clock.wait(lookout.wake, decision.next_look_s)
+        return None
+
+    def _note_announcement(self, observation: Observation) -> None:
+        """Log once that the bot has said that it is stopping. That is news; it does not make its end a planned one."""
+        bot = observation.bot
+        if bot.says_stopping and not bot.is_stopping and bot.is_running and bot.key != self._announced_key:
+            self._announced_key = bot.key
+            self._post.log.info("the bot says that it is stopping (STOPPING=1); this program did not ask it to")
+
+    def _note_bot_end(self, lookout: Lookout, observation: Observation) -> None:
+        """Write down how the bot ended, once, for whoever asks for its status later."""
+        bot = observation.bot
+        if self._record is None or self._post.restart is None or bot.key == self._ended_key:
+            return
+        if bot.is_running or bot.is_stopping:
+            return
+        self._ended_key = bot.key
+        end = BotEnd(
+            exit_code=lookout.read_bot_exit_code(), ended_at=self._post.clock.now(), is_finished=bot.is_finished
+        )
+        write_end(build_record_path(self._post.settings), self._record.identity, end)
+
+    def _decide(self, observation: Observation) -> tuple[Memory, Decision]:
+        """Judge a look. On the built-in gateway, time may be told to pass faster for it: every patience is shorter."""
+        scale = self._post.settings.simulator_time_scale
+        if self._awaits_first_login is None:
+            grace_s = self._find_first_grace_s(observation) * scale
+            self._awaits_first_login = grace_s > 0
+            if self._awaits_first_login:
+                self._memory = replace(self._memory, grace_until_s=observation.at_s * scale + grace_s)
+        memory, decision = decide(self._memory, replace(observation, at_s=observation.at_s * scale), self._rules)
+        if self._awaits_first_login and decision.sight is Sight.READY:
+            self._awaits_first_login = False
+            memory = replace(memory, grace_until_s=float("-inf"))  # what is lost from now on is lost
+        return memory, replace(decision, next_look_s=decision.next_look_s / scale)
+
+    def _find_first_grace_s(self, observation: Observation) -> float:
+        """For how long a monitor that has just begun waits for a gateway that has just been started.
+
+        A supervisor has seen its gateway ready at the start; a monitor begins beside one that may still log in.
+        """
+        status = observation.gateway
+        is_monitor = self._post.restart is None
+        if not is_monitor or status is None or not status.is_up or status.started_at is None:
+            return 0.0
+        age_s = (self._post.clock.now() - status.started_at).total_seconds()
+        return max(0.0, FIRST_LOGIN_GRACE_S - age_s)
+
+    def _act(self, action: Action, lookout: Lookout, decision: Decision) -> ExitCode | None:
+        self._post.log.info("action: %s", action)
+        match action:
+            case Action.RESTART_GATEWAY:
+                self._restart_gateway(decision.on_restart)
+            case Action.STOP_GATEWAY:
+                self._stop_gateway()
+            case Action.STOP_BOT:
+                self._stop_bot(lookout)
+            case Action.END_FINISHED_WAIT:
+                pass  # stay: the machine says when it is time for the next plan
+            case Action.END_FAILED:
+                self._stop_bot(lookout)
+                end_members(self._post.settings, self._record)
+                return ExitCode.FAILURE
+            case Action.END_78:
+                self._stop_bot(lookout)
+                return ExitCode.GIVE_UP
+            case _:
+                return self._restart_bot(lookout)
+        return None
+
+    def _restart_bot(self, lookout: Lookout) -> ExitCode | None:
+        """Stop the bot in order and run the validated sequence again."""
+        restart = self._post.restart
+        if restart is None:
+            return None
+        stopped = self._stop_bot(lookout)
+        report = restart()
+        if report.failure is FailureWord.INTERRUPTED:
+            self._post.watching.close()
+            self._say_what_was_stopped(stopped, self._requests.ended_by or "a signal")
+            return ExitCode.SUCCESS
+        if report.progress.bot is None:
+            return ExitCode.FAILURE
+        self._record = report.progress.bot.record
+        self._book.note_bot_started(self._record)
+        lookout.watch_bot(self._record, report.progress.bot.receiver)
+        return None
+
+    def _end_in_order(self, lookout: Lookout, signal_name: str) -> ExitCode:
+        self._post.log.info("%s: stopping as asked", signal_name)
+        stopped = None
+        if self._post.restart is not None:
+            self._post.host.say_stopping("stopping the bot")
+            stopped = self._stop_bot(lookout)
+        self._post.watching.close()
+        self._say_what_was_stopped(stopped, signal_name)
+        return ExitCode.SUCCESS
+
+    def _say_what_was_stopped(self, stopped: Stopped | None, signal_name: str) -> None:
+        """The last words of an ordered end: what was stopped, as it was found before, and what goes on running."""
+        post = self._post
+        owns_bot = post.restart is not None
+        running = list(find_still_running(post.runtime))
+        left = find_bot(post.settings).found
+        if left is not None:
+            running.insert(0, f"the bot ({left.who}), which nothing watches now")
+        rest = f" Still running: {', '.join(running)}." if running else ""
+        asked = "Ctrl-C" if signal_name == "SIGINT" else signal_name
+        bot = "No bot was running." if stopped is None and left is None else "" if stopped is None else stopped.sentence
+        is_bad = owns_bot and (left is not None or (stopped is not None and stopped.in_time is False))
+        self._tell(
+            Notice(
+                severity=Severity.WARNING if is_bad else Severity.INFO,
+                kind=IncidentKind.SUPERVISION_ENDED if stopped is None else IncidentKind.BOT_STOPPED,
+                stage=Stage.EVENT,
+                title="Supervision ended" if stopped is None else "Bot stopped",
+                message=f"The {self._watcher} was asked to end ({asked}). {bot}".rstrip() + rest,
+                next_action="Nothing to do if it was meant; `inv startup` starts again."
+                + (" `inv shutdown` also stops what still runs." if running else ""),
+                incident=f"{self._watcher}_ended",
+            ),
+            facts={} if stopped is None else build_stopped_json(stopped),
+        )
+
+    def _end_after_mistake(self, error: Exception) -> ExitCode:
+        """Say it, stop the bot in order, and end as a failure: the service manager runs everything anew."""
+        post = self._post
+        post.log.error("internal error\n%s", traceback.format_exc())
+        post.delivery.send(
+            build_watch_alert(
+                post.settings,
+                post.run_id,
+                post.clock.now(),
+                Severity.CRITICAL,
+                title="Supervision failed",
+                message=f"{type(error).__name__}: {error}",
+                cause=FailureWord.INTERNAL_ERROR,
+                next_action="Report it with the supervisor's log; the bot has been stopped unless this was a monitor.",
+            )
+        )
+        if post.restart is not None:
+            self._stop_bot(None)
+        return ExitCode.FAILURE
+
+    def _stop_bot(self, lookout: Lookout | None) -> Stopped | None:
+        """Stop the bot. Returns what was stopped, as it was found before; None if there was none or it still runs."""
+        post = self._post
+        if lookout is not None:
+            lookout.expect_end()
+        presence = find_bot(post.settings)
+        if presence.found is None:
+            return None
+        looked_at = post.clock.now()
+        self._book.note_bot_stopped()
+        try:
+            outcome = stop_bot(
+                post.settings,
+                presence.found,
+                timeout_s=post.settings.bot_stop_timeout_s,
+                on_progress=post.host.say_stopping,
+            )
+        except StartupFailure as failure:
+            # Of a container: no engine, no container; one that outlives its engine is found by the next start.
+            post.log.error("the bot could not be stopped: %s", failure)  # noqa: TRY400 - no mistake of ours
+            return None
+        stopped = build_stopped_bot(presence.found, looked_at, in_time=outcome.in_time)
+        post.log.info("%s", stopped)
+        return stopped if outcome.is_gone else None
+
+    def _restart_gateway(self, notice: Notice | None) -> None:
+        """Restart it, unless another instance has just done so. The alert says who did, and comes from one of them."""
+        post = self._post
+        try:
+            with hold_lock(
+                post.settings.state_dir / LOCK_FILE,
+                purpose="gateway restart",
+                since=post.clock.now().isoformat(timespec="seconds"),
+            ):
+                post.host.say_status("restarting the gateway")
+                spared = post.runtime.restart_lost(
+                    self._gateway_start,
+                    yields=False,
+                    on_restart=lambda: self._tell_restart(notice),
+                    on_progress=lambda text: post.log.info("%s", text),
+                )
+                if spared is not None:
+                    self._tell_no_restart(notice, spared.why, Severity.INFO)
+        except LockHeldError as error:
+            self._tell_no_restart(notice, f"another run of this instance is at work ({error.holder})", Severity.INFO)
+        except (StartupFailure, OSError) as error:
+            self._tell_no_restart(notice, f"that failed ({error})", Severity.ERROR)
+
+    def _tell_restart(self, notice: Notice | None) -> None:
+        self._post.log.info("the gateway is restarted")
+        if notice is not None:
+            self._tell(notice)
+
+    def _tell_no_restart(self, notice: Notice | None, why: str, severity: Severity) -> None:
+        self._post.log.log(logging.ERROR if severity is Severity.ERROR else logging.INFO, "not restarted: %s", why)
+        if notice is not None:
+            self._tell(
+                replace(
+                    notice,
+                    severity=severity,
+                    title="Gateway not restarted",
+                    message=f"The gateway was to be restarted, but {why}.",
+                )
+            )
+
+    def _stop_gateway(self) -> None:
+        try:
+            self._post.runtime.stop(timeout_s=_GATEWAY_STOP_TIMEOUT_S, reason=StopReason.LOGIN_REJECTED)
+        except StartupFailure as error:
+            self._post.log.error("the gateway could not be stopped: %s", error)  # noqa: TRY400 - the next look judges it
+
+    def _follow_record(self, lookout: Lookout) -> None:
+        """A monitor watches whichever bot its instance has."""
+        if self._post.restart is not None:
+            return
+        found = find_bot(self._post.settings).found
+        record = found.record if found is not None else None
+        if record is not None and record != self._record:
+            self._record = record
+            lookout.watch_bot(record, yields_socket=True)
+
+    def _do_chores(self, observation: Observation, decision: Decision) -> None:
+        """What is due each minute: the heartbeat while all is well, alerts that wait, a log that grows."""
+        post = self._post
+        if observation.at_s - self._pinged_s < post.settings.monitor_interval_s:
+            return
+        self._pinged_s = observation.at_s
+        if decision.is_well:
+            post.delivery.ping(Ping.SUCCESS, exit_code=0)
+        post.delivery.resume_sending()
+        if self._record is not None and post.restart is not None:
+            note_workers(post.settings, self._record)
+        if self._record is not None and self._record.log is not None:
+            limit_bytes = post.settings.bot_log_max_mb * _BYTES_PER_MB
+            if cut_back(self._record.log, limit_bytes=limit_bytes):
+                post.log.info("the bot's log was cut back: %s", self._record.log)
+
+    def _tell(self, notice: Notice, *, facts: Mapping[str, Any] | None = None) -> None:
+        post = self._post
+        notice = replace(
+            notice,
+            message=name_stack_commands(notice.message, post.settings),
+            next_action=name_stack_commands(notice.next_action, post.settings),
+        )
+        evidence: tuple[str, ...] = ()
+        if notice.kind is IncidentKind.BOT_ENDED and self._record is not None:
+            evidence = read_bot_lines(post.settings, self._record, _EVIDENCE_LINES)
+        detail = {
+            "stage": notice.stage,
+            "incident": notice.incident,
+            "severity": notice.severity,
+            "title": notice.title,
+            "message": notice.message,
+            **(facts or {}),
+        }
+        post.journal.add_event(post.run_id, notice.kind, detail)
+        post.watching.tell(notice)
+        if not self._rules.alerts_about(notice.kind):
+            return
+        post.delivery.send(
+            build_watch_alert(
+                post.settings,
+                post.run_id,
+                post.clock.now(),
+                notice.severity,
+                title=notice.title,
+                message=notice.message,
+                cause=notice.kind,
+                next_action=notice.next_action,
+                evidence=evidence,
+                incident=notice.incident,
+            )
+        )
