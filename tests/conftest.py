@@ -27,8 +27,7 @@ hypothesis.settings.register_profile("secrecy", deadline=None, max_examples=5000
 hypothesis.settings.load_profile("project")
 
 _HERE = Path(__file__).resolve().parent
-_RUN_IN_PARALLEL = {_HERE.parent, _HERE, _HERE / "integration"}
-_WORKERS = 3 * (os.cpu_count() or 1)
+_PROCESSES_PER_PROCESSOR = {_HERE.parent: 3, _HERE: 3, _HERE / "integration": 3, _HERE / "unit": 1}
 # Marker and folder of what takes a quarter of an hour or more, and an engine.
 _ON_DEMAND = {"docker": "e2e", "rackmount": "rackmount"}
 _LOOK_TIMEOUT_S = 20
@@ -52,19 +51,19 @@ def _what_the_engine_lacks() -> str:
     return ""
 
 
-def choose_tests(arguments: Iterable[str], markers: str) -> tuple[str, bool]:
-    """Which tests are meant by a command line, and whether to run them in parallel.
+def choose_tests(arguments: Iterable[str], markers: str) -> tuple[str, int]:
+    """Which tests are meant by a command line, and how many processes are to run them.
 
-    Those on an engine or a whole host are left out unless their marker, their folder or a single test is named. Most
-    integration tests nearly always wait for something: they run in parallel, unless files are named; one process begins
-    sooner than many.
+    Those on an engine or a whole host are left out unless their marker, their folder or a single test is named. Unit
+    tests take a processor each; integration tests nearly always wait for something. Where files are named, one process
+    begins sooner than many.
 
     Args:
         arguments: The paths it names, or the default ones.
         markers: What it says with `-m`.
 
     Returns:
-        The expression for `-m`, and whether to run in parallel.
+        The expression for `-m`, and the number of processes; 0 for this one.
     """
     paths = [str(argument) for argument in arguments]
     is_single = any("::" in path for path in paths)
@@ -74,16 +73,19 @@ def choose_tests(arguments: Iterable[str], markers: str) -> tuple[str, bool]:
         if marker not in markers and not is_single and not any(f"tests/{folder}" in path for path in paths)
     ]
     given = [f"({markers})"] if markers else []
-    is_parallel = len(left_out) == len(_ON_DEMAND) and bool({Path(path).resolve() for path in paths} & _RUN_IN_PARALLEL)
-    return " and ".join([*given, *(f"not {marker}" for marker in left_out)]), is_parallel
+    processes = 0
+    if len(left_out) == len(_ON_DEMAND):
+        processors = os.cpu_count() or 1
+        processes = processors * max(_PROCESSES_PER_PROCESSOR.get(Path(path).resolve(), 0) for path in paths)
+    return " and ".join([*given, *(f"not {marker}" for marker in left_out)]), processes
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    config.option.markexpr, is_parallel = choose_tests(map(str, config.args), config.option.markexpr)
+    config.option.markexpr, processes = choose_tests(map(str, config.args), config.option.markexpr)
     may_choose = getattr(config.option, "numprocesses", 0) is None and not config.option.usepdb
-    if is_parallel and may_choose and not hasattr(config, "workerinput"):
-        config.option.numprocesses = _WORKERS
+    if processes and may_choose and not hasattr(config, "workerinput"):
+        config.option.numprocesses = processes
         config.option.dist = "worksteal"
 
 

@@ -121,7 +121,13 @@ def _recognise(words: list[str]) -> tuple[str, ...]:
 
 def find_problem(line: Line) -> str:
     """What is wrong with a command line; empty if nothing is seen."""
-    program, *words = line.words
+    return _find_problem(line.words)
+
+
+@cache
+def _find_problem(line: tuple[str, ...]) -> str:
+    """The same of its words alone: most commands stand in several pages, and a parser takes its time."""
+    program, *words = line
     if program == "inv":
         return _check_with(read_inv(), words)
     if program == "fab":

@@ -1,6 +1,7 @@
 """The end-to-end tests' engine and images. Without an engine they are skipped, with the reason; in CI they fail."""
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import uuid
@@ -46,33 +47,49 @@ def engine() -> None:
 
 
 @pytest.fixture(scope="session")
-def simulator_image(engine: None) -> Iterator[str]:
-    """The built-in gateway as an image of this session's own."""
+def simulator_image(engine: None, run_folder: Path) -> Iterator[str]:
+    """The built-in gateway as an image of this run's own."""
     del engine
-    with _image("simulator", build_simulator_image) as tag:
+    with _image("simulator", build_simulator_image, run_folder) as tag:
         yield tag
 
 
 @pytest.fixture(scope="session")
-def bot_image(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The bot's image, of this session's own."""
+def bot_image(engine: None, run_folder: Path) -> Iterator[str]:
+    """The bot's image, of this run's own."""
     del engine
-    wheels = tmp_path_factory.mktemp("wheels")
-    with _image("bot", lambda tag: build_bot_image(tag, wheels=wheels)) as tag:
+    with _image("bot", build_bot_image, run_folder) as tag:
         yield tag
 
 
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all workers of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
 @contextlib.contextmanager
-def _image(name: str, build: Callable[[str], str]) -> Iterator[str]:
-    tag = f"zero-touch-test/{name}:{uuid.uuid4().hex[:12]}"
-    try:
-        build(tag)
-    except NoImageError as error:
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
-    yield tag
-    subprocess.run(["docker", "image", "rm", "--force", tag], check=False, capture_output=True, timeout=60)
+def _image(name: str, build: Callable[[str], str], run_folder: Path) -> Iterator[str]:
+    """An image that the first worker builds, all use, and the last one removes."""
+    with (run_folder / f"image-of-{name}").open("a+", encoding="utf-8") as lease:
+        fcntl.flock(lease, fcntl.LOCK_EX)
+        lease.seek(0)
+        tag = lease.read() or f"zero-touch-test/{name}:{uuid.uuid4().hex[:12]}"
+        try:
+            build(tag)
+        except NoImageError as error:
+            if os.environ.get("CI", "").lower() == "true":
+                pytest.fail(str(error), pytrace=False)
+            pytest.skip(str(error))
+        lease.truncate(0)
+        lease.write(tag)
+        lease.flush()
+        fcntl.flock(lease, fcntl.LOCK_SH)
+        yield tag
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            subprocess.run(["docker", "image", "rm", "--force", tag], check=False, capture_output=True, timeout=60)
 
 
 @pytest.fixture

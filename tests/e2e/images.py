@@ -1,13 +1,17 @@
 """The images, built from the project's own files on whatever base image can be had."""
 
+import contextlib
+import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
 LOCAL_BASE = os.environ.get("TEST_BASE_IMAGE", "zero-touch/base:bookworm-2")
 _BUILD_TIMEOUT_S = 300
+_WHEELS = Path.home() / ".cache/zero-touch"
 
 
 class NoImageError(Exception):
@@ -29,8 +33,8 @@ def build_simulator_image(tag: str, *, dockerfile: str = "docker/simulator/Docke
     return _build(tag, "--file", dockerfile, ".")
 
 
-def build_bot_image(tag: str, *, wheels: Path) -> str:
-    """Build the bot's image under this tag, which is returned, from wheels that are fetched into a folder first.
+def build_bot_image(tag: str) -> str:
+    """Build the bot's image under this tag, which is returned, from wheels that are kept between runs.
 
     Raises:
         NoImageError: It cannot be built.
@@ -42,14 +46,26 @@ def build_bot_image(tag: str, *, wheels: Path) -> str:
         timeout=60,
         check=False,
     )
-    if looked.returncode == 0:  # else the public base, which finds an index by itself or not
-        version = looked.stdout.strip()
+    # The public base, where there is no other, finds an index by itself or not.
+    version = looked.stdout.strip() if looked.returncode == 0 else ""
+    wheels = _fetch_wheels(version) if version else _WHEELS / "none"
+    wheels.mkdir(parents=True, exist_ok=True)
+    return _build(tag, "--file", "docker/bot/Dockerfile", "--build-context", f"wheels={wheels}", ".")
+
+
+def _fetch_wheels(version: str) -> Path:
+    """The bot's requirements as wheels for this Python, in a folder that appears as a whole."""
+    wanted = PROJECT / "docker/bot/requirements.txt"
+    folder = _WHEELS / f"bot-wheels-{hashlib.sha256(wanted.read_bytes() + version.encode()).hexdigest()[:12]}"
+    if folder.is_dir():
+        return folder
+    _WHEELS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=_WHEELS) as made:
         fetched = subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--only-binary=:all:"),
-                *("--python-version", version, "--dest", str(wheels), "-r", "docker/bot/requirements.txt"),
+                *("--python-version", version, "--dest", made, "-r", str(wanted)),
             ],
-            cwd=PROJECT,
             capture_output=True,
             text=True,
             timeout=_BUILD_TIMEOUT_S,
@@ -57,7 +73,9 @@ def build_bot_image(tag: str, *, wheels: Path) -> str:
         )
         if fetched.returncode != 0:
             raise NoImageError(f"the bot's wheels cannot be fetched: {fetched.stderr.strip()[-400:]}")
-    return _build(tag, "--file", "docker/bot/Dockerfile", "--build-context", f"wheels={wheels}", ".")
+        with contextlib.suppress(OSError):  # another run was quicker
+            Path(made).rename(folder)
+    return folder
 
 
 def _build(tag: str, *arguments: str) -> str:

@@ -5,6 +5,7 @@ so. Its kernel is this machine's, so the boot id stays the same over a reboot; e
 """
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import json
@@ -12,6 +13,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -290,6 +292,14 @@ def why_no_host() -> str:
     return ""
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One worker at a time makes what all of them use; the others find it."""
+    with (Path(tempfile.gettempdir()) / f"zero-touch-rackmount-{os.geteuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @functools.cache
 def build_ready_image() -> str:
     """The host's image with the project's requirements installed; built when something in it has changed.
@@ -298,12 +308,15 @@ def build_ready_image() -> str:
         NoHostError: This machine cannot build it.
     """
     ready = f"zero-touch/rackmount-ready:{_ready_tag()}"
-    if _has_image(ready):
-        return ready
+    wheels = download_wheels()
+    with _alone():
+        return ready if _has_image(ready) else _build_ready_image(ready, wheels)
+
+
+def _build_ready_image(ready: str, wheels: Path) -> str:
     built = subprocess.run([HERE / "build-image"], capture_output=True, text=True, check=False, timeout=900)
     if built.returncode:
         raise NoHostError(built.stderr.strip().rpartition("\n")[2])
-    wheels = download_wheels()
     maker = f"zero-touch-rackmount-maker-{uuid.uuid4().hex[:8]}"
     install = f"python3 -m venv {VENV} && {VENV}/bin/pip install --quiet --no-index --find-links /tmp/wheels"
     try:
@@ -326,21 +339,26 @@ def _ready_tag() -> str:
 def download_wheels() -> Path:
     """The requirements as wheels for the host's Python, kept between runs."""
     folder = Path.home() / ".cache/zero-touch" / f"wheels-{_ready_tag()}"
-    if not (folder / "complete").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        wanted = folder / "requirements.txt"
-        wanted.write_text(_requirements_of_the_host((PROJECT / "requirements.txt").read_text()))
-        subprocess.run(
-            [
-                *(PROJECT / ".venv/bin/python", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"),
-                *("--python-version", PYTHON, "--require-hashes", "--dest", folder),
-                *("--requirement", wanted),
-            ],
-            check=True,
-            timeout=600,
-        )
-        (folder / "complete").touch()
+    with _alone():
+        if not (folder / "complete").is_file():
+            _download_wheels(folder)
     return folder
+
+
+def _download_wheels(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = folder / "requirements.txt"
+    wanted.write_text(_requirements_of_the_host((PROJECT / "requirements.txt").read_text()))
+    subprocess.run(
+        [
+            *(PROJECT / ".venv/bin/python", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"),
+            *("--python-version", PYTHON, "--require-hashes", "--dest", folder),
+            *("--requirement", wanted),
+        ],
+        check=True,
+        timeout=600,
+    )
+    (folder / "complete").touch()
 
 
 def _requirements_of_the_host(text: str) -> str:

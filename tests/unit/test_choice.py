@@ -1,5 +1,7 @@
 """What `pytest` runs when it is not told, and what it runs when it is."""
 
+import os
+
 import pytest
 
 from tests.conftest import choose_tests
@@ -9,24 +11,24 @@ _NEITHER = "not docker and not rackmount"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "markers", "expression", "is_parallel"),
+    ("arguments", "markers", "expression", "processes_each"),
     [
-        (["tests"], "", _NEITHER, True),
-        ([str(PROJECT)], "", _NEITHER, True),
-        (["tests/unit", "tests/integration"], "", _NEITHER, True),
-        (["tests"], "not browser", f"(not browser) and {_NEITHER}", True),
-        (["tests/unit"], "", _NEITHER, False),
-        (["tests/integration/test_files.py"], "", _NEITHER, False),
-        (["tests"], "docker", "(docker) and not rackmount", False),
-        (["tests"], "rackmount", "(rackmount) and not docker", False),
-        (["tests"], "docker or rackmount", "(docker or rackmount)", False),
-        (["tests/e2e/test_stack.py"], "", "not rackmount", False),
-        (["tests/rackmount"], "", "not docker", False),
-        (["tests/integration/test_contracts.py::test_with_an_engine"], "", "", False),
+        (["tests"], "", _NEITHER, 3),
+        ([str(PROJECT)], "", _NEITHER, 3),
+        (["tests/unit", "tests/integration"], "", _NEITHER, 3),
+        (["tests"], "not browser", f"(not browser) and {_NEITHER}", 3),
+        (["tests/unit"], "", _NEITHER, 1),
+        (["tests/integration/test_files.py"], "", _NEITHER, 0),
+        (["tests"], "docker", "(docker) and not rackmount", 0),
+        (["tests"], "rackmount", "(rackmount) and not docker", 0),
+        (["tests"], "docker or rackmount", "(docker or rackmount)", 0),
+        (["tests/e2e/test_stack.py"], "", "not rackmount", 0),
+        (["tests/rackmount"], "", "not docker", 0),
+        (["tests/integration/test_contracts.py::test_with_an_engine"], "", "", 0),
     ],
 )
 def test_an_engine_and_a_host_are_for_those_who_ask(
-    arguments: list[str], markers: str, expression: str, *, is_parallel: bool, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], markers: str, expression: str, processes_each: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(PROJECT)
-    assert choose_tests(arguments, markers) == (expression, is_parallel)
+    assert choose_tests(arguments, markers) == (expression, processes_each * (os.cpu_count() or 1))
