@@ -207,7 +207,8 @@ def startup(
     Exit code 0: up; 1: a person is needed; 2: up, on the emergency plan, which trades nothing. With --service also 78:
     only a person can help, and trying again is of no use.
     """
-    from orchestration.startup.sequence import Options, start
+    from orchestration.commands.startup import start
+    from orchestration.startup.sequence import Options
 
     options = Options(
         simulate=simulate,

@@ -54,7 +54,7 @@ _ALL = tuple(step.name for step in STEPS)
 def preflight(*, as_json: bool) -> int:
     """`inv preflight`: the table of checks. Changes nothing."""
     from orchestration.alerts.delivery import channel_problem
-    from orchestration.gateway.runtime import build_runtime
+    from orchestration.gateway.runtime_kinds import build_runtime
     from orchestration.journal import JournalReader
     from orchestration.preflight.table import Preflight, build_config_failure, run_checks
 

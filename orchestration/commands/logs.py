@@ -13,7 +13,7 @@ from orchestration.commands import presenter as console
 from orchestration.commands.views import load_settings_or_explain
 from orchestration.errors import ExitCode, StartupFailure
 from orchestration.gateway.record import read_record
-from orchestration.gateway.runtime import build_runtime
+from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.preflight.table import LOCK_FILE
 from orchestration.redaction import FileTail, Redactor, read_last_lines, redactor_for
 from orchestration.settings import GatewayRuntime, Settings

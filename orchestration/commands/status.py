@@ -18,7 +18,8 @@ from orchestration.errors import StartupFailure
 from orchestration.gateway import api
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.record import read_record
-from orchestration.gateway.runtime import Runtime, build_runtime
+from orchestration.gateway.runtime import Runtime
+from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.hold import Hold, read_hold
 from orchestration.hostservice.registrars import read_service_status
 from orchestration.hostservice.service import HostServiceStatus, build_status_json

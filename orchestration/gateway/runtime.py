@@ -13,11 +13,9 @@ from orchestration.docker.engine import EngineProbe
 from orchestration.gateway.acts import GatewayActs, GatewayUser, Left, Spared, StopReason
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.drift import Drift
-from orchestration.gateway.ledger import GatewayLedger, name_container, name_port
 from orchestration.gateway.record import GatewayRecord
-from orchestration.settings import GatewayRuntime, Settings
-from orchestration.system.clock import Clock
-from orchestration.system.commands import Commands, Following
+from orchestration.settings import GatewayRuntime
+from orchestration.system.commands import Following
 
 OnText = Callable[[str], None]
 Start = tuple[str, datetime | None]
@@ -166,42 +164,3 @@ class Runtime(OwnRuntime, Protocol):
     def stop_unless_used(self, *, timeout_s: float, on_progress: OnText) -> Left:
         """Stop the gateway, unless another instance uses it."""
         ...
-
-
-def build_runtime(
-    settings: Settings,
-    *,
-    commands: Commands,
-    clock: Clock,
-    record: GatewayRecord | None = None,
-    find_users: FindUsers = find_no_users,
-) -> Runtime:
-    """The runtime that the settings name, or the one that a run recorded.
-
-    Args:
-        settings: The configuration.
-        commands: The door for programs.
-        clock: The clock.
-        record: What an earlier run of this instance used; it goes before the settings.
-        find_users: Who else uses a gateway now; whoever may restart or stop one must give it.
-    """
-    kind = record.runtime if record is not None else settings.gateway_runtime
-    if kind is GatewayRuntime.EXTERNAL:
-        from orchestration.gateway.external_runtime import ExternalRuntime
-
-        return ExternalRuntime(settings, record=record)
-    from orchestration.gateway.shared_runtime import SharedRuntime
-
-    own: OwnRuntime
-    if kind is GatewayRuntime.SIMULATOR:
-        from orchestration.gateway.simulator_runtime import SimulatorRuntime
-
-        port = settings.gateway_port if record is None else record.port
-        ledger = GatewayLedger(settings, name_port(port), clock=clock)
-        own = SimulatorRuntime(settings, clock=clock, record=record, ledger=ledger, find_users=find_users)
-    else:
-        from orchestration.gateway.docker_runtime import DockerRuntime
-
-        own = DockerRuntime(settings, commands=commands, clock=clock, record=record)
-        ledger = GatewayLedger(settings, name_container(settings, own.build_record().container), clock=clock)
-    return SharedRuntime(own, ledger, clock=clock, find_users=find_users)

@@ -2,7 +2,7 @@
 
 import sys
 
-from orchestration.startup.sequence import main
+from orchestration.commands.startup import main
 
 if __name__ == "__main__":
     sys.exit(main())

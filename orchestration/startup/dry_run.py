@@ -7,7 +7,8 @@ from orchestration.bot.program import describe_program
 from orchestration.docker.container import ContainerState
 from orchestration.errors import ExitCode, StartupFailure
 from orchestration.gateway.container import GatewayStatus, Health
-from orchestration.gateway.runtime import Runtime, build_runtime
+from orchestration.gateway.runtime import Runtime
+from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.preflight.host import Check
 from orchestration.preflight.table import Preflight, build_config_failure, run_checks
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings

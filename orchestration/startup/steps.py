@@ -19,7 +19,7 @@ from orchestration.errors import FailureWord, FallbackWord, StartupFailure
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.inside import InnerAddress, find_inner_address
 from orchestration.gateway.record import read_record, write_record
-from orchestration.gateway.runtime import build_runtime
+from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
 from orchestration.hold import refuse_if_held
 from orchestration.preflight.engine import refuse_without_credentials

@@ -20,7 +20,7 @@ from orchestration.docker.stack_advice import name_stack_commands
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.record import read_record
-from orchestration.gateway.runtime import build_runtime
+from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.hold import read_hold
 from orchestration.journal import Journal
 from orchestration.logs import open_run_log

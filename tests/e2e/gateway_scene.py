@@ -12,7 +12,8 @@ from typing import Any
 
 from orchestration.errors import StartupFailure
 from orchestration.gateway.api import probe_api
-from orchestration.gateway.runtime import Runtime, build_runtime
+from orchestration.gateway.runtime import Runtime
+from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, wait_until_ready
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock

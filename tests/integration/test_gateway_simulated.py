@@ -15,7 +15,8 @@ from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.record import read_record
-from orchestration.gateway.runtime import Runtime, build_runtime
+from orchestration.gateway.runtime import Runtime
+from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock

@@ -54,7 +54,6 @@ _MAY_SHOW = frozenset(
             f"orchestration.{name}"
             for name in (
                 *(
-                    "startup.sequence",
                     "supervision.service",
                     "hostservice.cli",
                     "deploy.cli",
@@ -258,7 +257,7 @@ _ALLOWED = [
     ("orchestration.gateway.wait", "from . import readiness"),
     ("orchestration.gateway.wait", "from orchestration.system.clock import Clock"),
     ("orchestration.startup.sequence", "from orchestration import bot, gateway, gameplan"),
-    ("orchestration.startup.sequence", "from orchestration.commands import presenter"),
+    ("orchestration.commands.startup", "from orchestration.commands import presenter"),
     ("orchestration.supervision.machine", "from orchestration.supervision.observation import Observation"),
     ("orchestration.supervision.supervisor", "from orchestration.bot import stop"),
     ("orchestration.bot.reference", "from orchestration.gateway import api"),
@@ -342,7 +341,7 @@ _MAY_WRITE = {
     "orchestration.logs": "makes the logs' handlers, with the formatter of `orchestration.redaction`",
     "orchestration.redaction.text": "that formatter",
     "orchestration.system.streams": "the door to standard output and error",
-    "orchestration.startup.sequence": "prints its own usage",
+    "orchestration.commands.startup": "prints its own usage",
     "orchestration.docker.stack": "a program of its own, which says in one sentence why Compose is not called",
     "orchestration.gameplan.extra_schema": "a pipe to the process that started it, which reads JSON",
     "orchestration.deploy.on_host.base": "a pipe to the deploy over SSH, which reads JSON",

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.gateway.record import RECORD_NAME, GatewayRecord, read_record, remove_record, write_record
-from orchestration.gateway.runtime import build_runtime
+from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.settings import GatewayRuntime, Settings
 from tests.fakes.clock import FakeClock
 from tests.fakes.commands import FakeCommands
