@@ -36,6 +36,7 @@ from orchestration.deploy.on_host.service import (
 _LOOK_S = 0.5  # a look takes some 10 ms of the processor, which the start needs
 _RESTART_TIMEOUT_S = 300
 _INSTALL_TIMEOUT_S = 120
+_MADE_IN = '{{index .Config.Labels "com.docker.compose.project.working_dir"}}'
 
 
 @dataclass
@@ -125,8 +126,17 @@ class Activation:
     def _take_gateway_down(self) -> None:
         """The gateway's own files changed: its container must be made anew by the release that comes."""
         release = self.layout.current.resolve()
-        run(("systemctl", "stop", read_place(release, self.user).unit), timeout_s=_RESTART_TIMEOUT_S)
+        place = read_place(release, self.user)
+        run(("systemctl", "stop", place.unit), timeout_s=_RESTART_TIMEOUT_S)
         self._end_gateway(release)
+        if place.container:
+            self._remove_container(place.container)
+
+    def _remove_container(self, name: str) -> None:
+        """Remove the stopped container if a release made it: one that is there would be started again as it is."""
+        shown = run(("docker", "inspect", "--format", _MADE_IN, name), user=self.user)
+        if shown.ok and shown.out.strip().startswith(f"{self.layout.base}/"):
+            run(("docker", "rm", name), user=self.user)  # one that runs, for another instance, is refused
 
     def _end_gateway(self, release: Path) -> None:
         ended = inv(release, "gateway.down", user=self.user, timeout_s=_RESTART_TIMEOUT_S)

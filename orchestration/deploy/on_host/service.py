@@ -37,12 +37,14 @@ class Place:
         state_dir: The state folder.
         folders: Those that the system writes to: what the unit makes writable must be there before it starts.
         gateway: Which gateway is its own: where these differ, it is another one.
+        container: The gateway's container; empty where it has none that this program makes.
     """
 
     unit: str
     state_dir: Path
     folders: tuple[Path, ...] = ()
     gateway: tuple[str, ...] = ()
+    container: str = ""
 
 
 def inv(
@@ -84,6 +86,7 @@ def check_settings(release: Path, user: str, *, env_file: Path | None = None) ->
         state_dir=release / state,
         folders=folders,
         gateway=gateway,
+        container=gateway[1] if gateway[0] == "docker" else "",
     )
 
 
