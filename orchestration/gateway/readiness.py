@@ -325,6 +325,8 @@ def _see_running(status: GatewayStatus, login: LoginReading, api: ApiProbe | Non
 
 def is_second_factor_open(login: LoginReading, memory: Memory) -> bool:
     """Whether a second factor was asked for, on this start or an earlier one, and no login has completed since."""
+    if login.phase is LoginPhase.LOGGED_IN:
+        return False
     return login.awaits_second_factor or memory.second_factor is SecondFactor.PENDING
 
 
