@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from orchestration.journal import AlertDelivery, ReportedAlert
 from orchestration.reports import Account, Criterion, Limits, Verdict
@@ -32,6 +33,8 @@ def build_limits(schedule: Schedule) -> Limits:
 def judge_trial(account: Account, result: TrialResult, schedule: Schedule, taken: Sequence[Taken]) -> Account:
     """The account with the faults, the conditions, and the further criteria."""
     verdict = account.verdict or Verdict(criteria=())
+    # The end of the run stops the system, which is told too; the account covers the period until then.
+    taken = [one for one in taken if datetime.fromisoformat(one.stamp) <= result.ended_at]
     criteria = (
         *verdict.criteria,
         _judge_whole_run(result, schedule),

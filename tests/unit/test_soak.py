@@ -162,7 +162,8 @@ def test_a_run_is_judged_by_an_outsider_too(result: TrialResult, names: list[str
         made_at=_GOOD.ended_at,
         limits=build_limits(_SCHEDULE),
     )
-    judged = judge_trial(account, result, _SCHEDULE, ())
+    # An alert about the end of the run itself is no part of it.
+    judged = judge_trial(account, result, _SCHEDULE, [_taken(361)])
     assert judged.verdict is not None
     unmet = [one.name for one in judged.verdict.criteria if not one.is_met]
     assert [name for name in unmet if name not in {"watched", "gateway_up", "bot_up"}] == names
