@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestration.gateway.api_values import NOTICES, ApiCode, ApiOutcome, ApiProbe, is_link_down
-from orchestration.redaction import clean_line
 from orchestration.tws import messages
 from orchestration.tws.frames import FrameReader, WireError, parse_fields
 
@@ -20,7 +19,6 @@ SETTLE_S = 0.12  # the notices that follow a handshake come within 0.01 s of it 
 PROBE_THREAD = "api-probe"
 KEPT_THREAD = "api-kept"
 _CLOSE_S = 0.05
-_MAX_GARBAGE = 200
 _MAX_TEXT = 1000  # the longest notice seen, a restored link with all its farms, has 300 characters
 _MAX_FRAMES = 2000  # a handshake has about ten; a flood must not keep the processor busy past the time-out
 
@@ -40,6 +38,7 @@ class ApiConnection(asyncio.Protocol):
         client_id: The client id to use.
         now: This host's clock, aware.
         on_code: Called for each code that the gateway sends, on the loop; must not raise.
+        on_message: Called for each message that the gateway sends, on the loop; must not raise.
     """
 
     def __init__(
@@ -50,11 +49,13 @@ class ApiConnection(asyncio.Protocol):
         *,
         now: Callable[[], datetime],
         on_code: Callable[[ApiCode], None] | None = None,
+        on_message: Callable[[messages.Message], None] | None = None,
     ) -> None:
         self._host, self._port = host, port
         self._client_id = client_id
         self._now = now
         self._on_code = on_code
+        self._on_message = on_message
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._frames = FrameReader()
@@ -89,12 +90,16 @@ class ApiConnection(asyncio.Protocol):
 
     def ask_time(self) -> "asyncio.Future[None]":
         """Ask for the server's time; what is returned is done when the answer is there."""
-        self._unasked = 0  # on a connection that lasts, messages add up without being a flood
         self._timed = self._loop.create_future()
         self._asked_s = self._loop.time()
-        if self._transport is not None:
-            self._transport.write(messages.build_time_request())
+        self.send(messages.build_time_request())
         return self._timed
+
+    def send(self, request: bytes) -> None:
+        """Send a request; nothing happens where the connection has ended."""
+        self._unasked = 0  # on a connection that lasts, messages add up without being a flood
+        if self._transport is not None:
+            self._transport.write(request)
 
     async def wait_for(self, *more: asyncio.Future[Any], until_s: float) -> None:
         """Return at the first of: a verdict, the connection's end, one of `more`, the given instant of the loop."""
@@ -207,8 +212,7 @@ class ApiConnection(asyncio.Protocol):
                 self._count_unasked()
                 self._read(body)
         except WireError as error:
-            said = clean_line(str(error), limit=_MAX_GARBAGE)
-            self._conclude(ApiOutcome.GARBAGE, f"{self._shown} does not speak the TWS API: {said}")
+            self._conclude(ApiOutcome.GARBAGE, f"{self._shown} does not speak the TWS API: {error}")
 
     def _count_unasked(self) -> None:
         self._unasked += 1
@@ -229,9 +233,17 @@ class ApiConnection(asyncio.Protocol):
             if self._complete.done():
                 return
             raise
+        if self._on_message:
+            self._on_message(message)
+        self._take(message)
+        is_complete = self._server_version is not None and self._accounts and self._next_valid_id is not None
+        if is_complete and not self._complete.done():
+            self._complete.set_result(None)
+
+    def _take(self, message: messages.Message) -> None:
         match message:
             case messages.ErrorMessage() as said:
-                self._take_code(ApiCode(code=said.code, text=clean_line(said.text, limit=_MAX_TEXT)))
+                self._take_code(ApiCode(code=said.code, text=said.text[:_MAX_TEXT]))
             case messages.ManagedAccounts(accounts=accounts):
                 self._accounts = accounts
             case messages.NextValidId(order_id=order_id):
@@ -242,9 +254,6 @@ class ApiConnection(asyncio.Protocol):
                 raise WireError("its first message is not a version and a time")
             case _:
                 pass
-        is_complete = self._server_version is not None and self._accounts and self._next_valid_id is not None
-        if is_complete and not self._complete.done():
-            self._complete.set_result(None)
 
     def _start_api(self, greeting: messages.Greeting) -> None:
         if greeting.version < messages.OLDEST_VERSION:

@@ -1,0 +1,400 @@
+"""The login as the gateway itself writes it down, in `launcher.log` of its settings folder.
+
+The file tells what happens from the start of the gateway's process until a login succeeds, whichever controller fills
+in the dialog: IBKR's own text, undocumented, and so read with care. Then the gateway turns to an encrypted log, and the
+file is silent until the next start. `PATTERNS` holds every text that is read, with an example; what is not recognised
+says nothing. Lines hold addresses, session ids and hashes: only phases, times and counts leave this module.
+
+A line is `YYYY-MM-DD HH:MM:SS.mmm LEVEL  [thread] - message`; up to build 10.30 a tag of two letters, `[AB] `, stands
+after the time. The time is the container's wall clock, without a zone. Some lines also carry UTC, and the difference,
+rounded to a quarter of an hour, is the zone's offset for the lines around it.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from orchestration.redaction import clean_line
+from orchestration.system.clock import SystemClock
+from orchestration.system.files import read_regular
+from orchestration.system.streams import steady_stdout
+
+# How long the gateway may be silent while it is not logged in, before its process must be gone or hang: it writes a
+# heartbeat every 20 s while a challenge is pending, and otherwise something every 3 to 5 minutes.
+CHALLENGE_SILENCE = timedelta(seconds=90)
+LOGIN_SILENCE = timedelta(minutes=7)
+# How long after an unanswered challenge, or after the end of a pause, the next attempt of a controller that retries is
+# awaited: it comes within seconds.
+IDLE_AFTER = timedelta(seconds=90)
+_MAX_BYTES = 16 * 1024 * 1024
+
+_LINE = re.compile(
+    r"(?P<time>\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{3}) (?:\[[A-Z]{2}\] )?[A-Z]+ +\[[^\]]*\] - (?P<message>.*)"
+)
+
+
+class Event(StrEnum):
+    """What a line says."""
+
+    RESTART = "restart"
+    AUTO_RESTART = "auto_restart"
+    ATTEMPT = "attempt"
+    ROUND = "round"
+    CHALLENGE = "challenge"
+    NO_ANSWER = "no_answer"
+    COMPLETED = "completed"
+    REJECTED = "rejected"
+    ENDED = "ended"
+    REJECTED_OTHERWISE = "rejected_otherwise"
+    PAUSE = "pause"
+    LOGGED_IN = "logged_in"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pattern:
+    """A text of the gateway.
+
+    Attributes:
+        event: What it says.
+        text: Matches a message from its beginning, blanks before it taken off.
+        example: A message as it was seen; the tests match it.
+    """
+
+    event: Event
+    text: re.Pattern[str]
+    example: str
+
+
+# Gathered from gateways of build 10.45 and 10.50; the tests compare them with those that PyPI's `ib-gateway-mcp` (MIT),
+# whose maker tried them on the same builds, publishes.
+PATTERNS: tuple[Pattern, ...] = (
+    Pattern(
+        event=Event.RESTART,
+        text=re.compile(r"-{5,} IB GATEWAY RESTART -{5,}$"),
+        example="------------------------------- IB GATEWAY RESTART --------------------------------",
+    ),
+    Pattern(
+        event=Event.AUTO_RESTART,
+        text=re.compile(r"Running in auto-restart mode\b"),
+        example="Running in auto-restart mode: restoring session token and session ID [userDirname=abc]",
+    ),
+    Pattern(
+        event=Event.ATTEMPT,
+        text=re.compile(r"LauncherLoginThread\.runLoginWithUI\(\)\[.*\bloginAttempt=\d+"),
+        example="LauncherLoginThread.runLoginWithUI()[hotBackupStrategy=ON,loginAttempt=1, socketDelay=20000].",
+    ),
+    Pattern(
+        event=Event.ROUND,
+        text=re.compile(r"NS_AUTH_START version=\d+ pwd=(?P<full>\d) .*\binitialTokenType=(?P<token>\w+)"),
+        example=" NS_AUTH_START version=52 pwd=1 soft=0 token(s)=[token=5, tokenSubtype=2, suffix=a[IB Key]] "
+        "initialTokenType=PWD authenticationType=MARKET_DATA_CONNECTION identityHashcode=1",
+    ),
+    Pattern(event=Event.CHALLENGE, text=re.compile(r"Received CHALLENGE$"), example="Received CHALLENGE"),
+    Pattern(event=Event.NO_ANSWER, text=re.compile(r"Authentication timeout$"), example="Authentication timeout"),
+    Pattern(
+        event=Event.NO_ANSWER,
+        text=re.compile(r"SPLASH Attempt \d+: (?:network|server) error, will retry"),
+        example="SPLASH Attempt 13: network error, will retry in seconds",
+    ),
+    Pattern(
+        event=Event.COMPLETED,
+        text=re.compile(
+            r"### onAuthenticationCompleted tokenProtocol=(?P<protocol>\d+); authenticated=(?P<is_in>true|false)$"
+        ),
+        example="### onAuthenticationCompleted tokenProtocol=5; authenticated=true",
+    ),
+    Pattern(
+        event=Event.REJECTED,
+        text=re.compile(r"AUTH_RESULT indicates wrong password$"),
+        example="AUTH_RESULT indicates wrong password",
+    ),
+    Pattern(
+        event=Event.REJECTED,
+        text=re.compile(r"Authorization failed: Invalid username or password\b"),
+        example="Authorization failed: Invalid username or password. ",
+    ),
+    Pattern(
+        event=Event.ENDED,
+        text=re.compile(r"Authorization failed: SUPPRESS_MESSAGE_BOX\."),
+        example="Authorization failed: SUPPRESS_MESSAGE_BOX. MessageType: null. FailReason: 2147483647",
+    ),
+    Pattern(
+        event=Event.REJECTED_OTHERWISE,
+        text=re.compile(r"Authorization failed: "),
+        example="Authorization failed: Your account is closed. MessageType: null. FailReason: 99",
+    ),
+    Pattern(
+        event=Event.PAUSE,
+        text=re.compile(
+            r"Too many failed login attempts\. Please wait (?:(?P<hours>\d+) hours? & )?"
+            r"(?:(?P<minutes>\d+) minutes? & )?(?P<seconds>\d+) seconds? before"
+        ),
+        example="Too many failed login attempts. Please wait 4 minutes & 55 seconds before attempting to re-login.",
+    ),
+    Pattern(
+        event=Event.LOGGED_IN,
+        text=re.compile(r"Switching to a new encrypted log"),
+        example="Switching to a new encrypted log...",
+    ),
+)
+
+# Texts that carry UTC beside the line's own time.
+_UTC_TIMES = (
+    re.compile(r"Started on (?P<utc>\d{8}-\d{2}:\d{2}:\d{2})$"),
+    re.compile(r"Sent NS_HEART_BEAT:.*;(?P<utc>\d{8}-\d{2}:\d{2}:\d{2});$"),
+)
+_UTC_MILLISECONDS = re.compile(r"\b(?:startTime|socketOpenStart|socketOpenEnd|loginMessageReq)=(?P<ms>\d{13})\b")
+_SECOND_FACTOR_PROTOCOL = "5"
+_LARGEST_OFFSET = timedelta(hours=14)
+
+
+class LauncherPhase(StrEnum):
+    """How far the login has come, by the gateway's own account."""
+
+    UNKNOWN = "unknown"
+    """Nothing was read, or the gateway is silent for so long that its process must be gone."""
+    STARTING = "starting"
+    """The process has started; no attempt yet."""
+    AUTO_RESTARTING = "auto_restarting"
+    """Started with the saved session of the nightly restart."""
+    LOGGING_IN = "logging_in"
+    """An attempt is under way."""
+    SECOND_FACTOR = "second_factor"
+    """The challenge is out: the operator's phone has to confirm it."""
+    CHALLENGE_ENDED = "challenge_ended"
+    """A challenge, or a login before one, ended unanswered; the controller may try again."""
+    PAUSED = "paused"
+    """After failed attempts no other is allowed for a while."""
+    REJECTED = "rejected"
+    """User or password are wrong."""
+    REJECTED_OTHERWISE = "rejected_otherwise"
+    """The broker refuses the login for another reason."""
+    IDLE = "idle"
+    """A challenge or a pause is over, and no attempt has followed."""
+    LOGGED_IN = "logged_in"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LauncherReading:
+    """What the log says of its latest start. Instants are aware, UTC.
+
+    Attributes:
+        phase: How far the login has come.
+        since: Since when; None if nothing was read.
+        last_line_at: When the gateway last wrote anything.
+        started_at: When the latest process started; None if its beginning is not in what was read.
+        paused_until: The end of the pause; None outside one.
+        attempts: Rounds of authentication since the last login that succeeded.
+        challenges: Challenges among them.
+        rejections: Rejected passwords since the last login that succeeded.
+        is_auto_restart: Whether the latest process started with the saved session.
+        is_session_refused: Whether the broker asked for the password although a saved session was offered.
+        logged_in_at: When the last login succeeded, in all that was read.
+        full_login_at: When the last login with a second factor succeeded.
+    """
+
+    phase: LauncherPhase = LauncherPhase.UNKNOWN
+    since: datetime | None = None
+    last_line_at: datetime | None = None
+    started_at: datetime | None = None
+    paused_until: datetime | None = None
+    attempts: int = 0
+    challenges: int = 0
+    rejections: int = 0
+    is_auto_restart: bool = False
+    is_session_refused: bool = False
+    logged_in_at: datetime | None = None
+    full_login_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Told:
+    """One recognised line, at the container's wall clock."""
+
+    local: datetime
+    event: Event
+    found: re.Match[str]
+
+
+def read_launcher_log(lines: Iterable[str], *, now: datetime, offset: timedelta | None = None) -> LauncherReading:
+    """What the lines say, oldest first, as of `now`.
+
+    Args:
+        lines: Whole lines. The first may be one of the middle of the log.
+        now: This host's clock, aware.
+        offset: Local time minus UTC of the container, where no line tells it; UTC if that is unknown too.
+    """
+    told, offsets, last_local = _parse(lines)
+    if last_local is None:
+        return LauncherReading()
+    fallback = offset or timedelta()
+    reading = LauncherReading(last_line_at=_to_utc(last_local, offsets, fallback))
+    for one in told:
+        reading = _take(reading, one, at=_to_utc(one.local, offsets, fallback))
+    return _judge_time(reading, now)
+
+
+def _parse(lines: Iterable[str]) -> tuple[list[_Told], list[tuple[datetime, timedelta]], datetime | None]:
+    """The recognised lines, the offsets that lines told with their local times, and the last line's local time."""
+    told: list[_Told] = []
+    offsets: list[tuple[datetime, timedelta]] = []
+    local = None
+    for line in lines:
+        found = _LINE.match(line)
+        if found is None:
+            continue  # it continues the line before
+        try:
+            local = datetime.strptime(found["time"], "%Y-%m-%d %H:%M:%S.%f")  # noqa: DTZ007 - the zone is what is sought
+        except ValueError:
+            continue
+        message = found["message"].strip()
+        for pattern in PATTERNS:
+            if matched := pattern.text.match(message):
+                told.append(_Told(local=local, event=pattern.event, found=matched))
+                break
+        offset = _read_offset(message, local)
+        if offset is not None:
+            offsets.append((local, offset))
+    return told, offsets, local
+
+
+def _read_offset(message: str, local: datetime) -> timedelta | None:
+    utc = None
+    for pattern in _UTC_TIMES:
+        if found := pattern.match(message):
+            utc = datetime.strptime(found["utc"], "%Y%m%d-%H:%M:%S")  # noqa: DTZ007 - UTC, compared with a local time
+    if found := _UTC_MILLISECONDS.search(message):
+        utc = datetime.fromtimestamp(int(found["ms"]) / 1000, UTC).replace(tzinfo=None)
+    if utc is None:
+        return None
+    quarters = round((local - utc) / timedelta(minutes=15))
+    offset = timedelta(minutes=15 * quarters)
+    return offset if abs(offset) <= _LARGEST_OFFSET else None
+
+
+def _to_utc(local: datetime, offsets: Sequence[tuple[datetime, timedelta]], fallback: timedelta) -> datetime:
+    """By the last offset that was told up to then, else by the first one after."""
+    offset = fallback
+    for at, told in offsets:
+        if at > local and offset is not fallback:
+            break
+        offset = told
+        if at > local:
+            break
+    return (local - offset).replace(tzinfo=UTC)
+
+
+_PHASE_OF = {
+    Event.RESTART: LauncherPhase.STARTING,
+    Event.AUTO_RESTART: LauncherPhase.AUTO_RESTARTING,
+    Event.ATTEMPT: LauncherPhase.LOGGING_IN,
+    Event.ROUND: LauncherPhase.LOGGING_IN,
+    Event.CHALLENGE: LauncherPhase.SECOND_FACTOR,
+    Event.PAUSE: LauncherPhase.PAUSED,
+}
+
+
+def _take(reading: LauncherReading, told: _Told, *, at: datetime) -> LauncherReading:
+    """Fold one line into what is known."""
+    if told.event not in _PHASE_OF:
+        return _take_outcome(reading, told, at=at)
+    reading = replace(reading, phase=_PHASE_OF[told.event], since=at, paused_until=None)
+    changes: dict[Event, dict[str, Any]] = {
+        Event.RESTART: {"started_at": at, "is_auto_restart": False, "is_session_refused": False},
+        Event.AUTO_RESTART: {"is_auto_restart": True},
+        Event.CHALLENGE: {"challenges": reading.challenges + 1},
+    }
+    if told.event is Event.ROUND:
+        is_refused = told.found["full"] != "0" and told.found["token"] in {"SOFT", "TST"}
+        return replace(
+            reading, attempts=reading.attempts + 1, is_session_refused=reading.is_session_refused or is_refused
+        )
+    if told.event is Event.PAUSE:
+        parts = {name: int(value or 0) for name, value in told.found.groupdict().items()}
+        return replace(reading, paused_until=at + timedelta(**parts))
+    return replace(reading, **changes.get(told.event, {}))
+
+
+def _take_outcome(reading: LauncherReading, told: _Told, *, at: datetime) -> LauncherReading:
+    match told.event:
+        case Event.COMPLETED if told.found["is_in"] == "true":
+            full_at = at if told.found["protocol"] == _SECOND_FACTOR_PROTOCOL else reading.full_login_at
+            return replace(_succeed(reading, at), full_login_at=full_at)
+        case Event.LOGGED_IN:
+            return _succeed(reading, at)
+        case Event.REJECTED:
+            # Two lines tell of one rejection; the second follows at once.
+            is_same = reading.phase is LauncherPhase.REJECTED
+            return replace(
+                reading,
+                phase=LauncherPhase.REJECTED,
+                since=reading.since if is_same else at,
+                rejections=reading.rejections + (0 if is_same else 1),
+            )
+        case Event.REJECTED_OTHERWISE:
+            return replace(reading, phase=LauncherPhase.REJECTED_OTHERWISE, since=at)
+        case Event.ENDED:
+            return replace(reading, phase=LauncherPhase.CHALLENGE_ENDED, since=at)
+        case _:  # no answer in time, or an authentication that ended without a login: the gateway tries again
+            return replace(reading, phase=LauncherPhase.LOGGING_IN, since=at)
+
+
+def _succeed(reading: LauncherReading, at: datetime) -> LauncherReading:
+    since = reading.since if reading.phase is LauncherPhase.LOGGED_IN else at
+    return replace(
+        reading,
+        phase=LauncherPhase.LOGGED_IN,
+        since=since,
+        logged_in_at=at,
+        paused_until=None,
+        attempts=0,
+        challenges=0,
+        rejections=0,
+    )
+
+
+_MAY_BE_IDLE = frozenset({LauncherPhase.STARTING, LauncherPhase.CHALLENGE_ENDED, LauncherPhase.PAUSED})
+
+
+def _judge_time(reading: LauncherReading, now: datetime) -> LauncherReading:
+    """What the time since the last lines makes of them."""
+    if reading.since is None or reading.last_line_at is None or reading.phase is LauncherPhase.LOGGED_IN:
+        return reading  # once logged in, the gateway writes nothing more here
+    limit = CHALLENGE_SILENCE if reading.phase is LauncherPhase.SECOND_FACTOR else LOGIN_SILENCE
+    if now - reading.last_line_at > limit:
+        return replace(reading, phase=LauncherPhase.UNKNOWN, since=reading.last_line_at)
+    over_at = reading.paused_until or reading.since
+    if reading.phase in _MAY_BE_IDLE and now - over_at > IDLE_AFTER:
+        return replace(reading, phase=LauncherPhase.IDLE, since=over_at + IDLE_AFTER)
+    return reading
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m orchestration.gateway.launcher_log FILE`: how far the login of a gateway has come."""
+    parser = argparse.ArgumentParser(
+        prog="python -m orchestration.gateway.launcher_log",
+        description="Say how far a gateway's login has come, by its own launcher.log.",
+    )
+    parser.add_argument("file", type=Path, help="launcher.log, in the gateway's settings folder")
+    given = parser.parse_args(arguments)
+    try:
+        content = read_regular(given.file, max_bytes=_MAX_BYTES, follow=True)
+    except OSError as error:
+        steady_stdout().write(clean_line(f"{given.file} cannot be read: {error.strerror}") + "\n")
+        return 1
+    lines = content.decode("utf-8", errors="replace").splitlines()
+    reading = read_launcher_log(lines, now=SystemClock().now())
+    since = "" if reading.since is None else f" since {reading.since:%Y-%m-%d %H:%M:%S} UTC"
+    counts = f"{reading.attempts} attempts, {reading.challenges} challenges, {reading.rejections} rejections"
+    steady_stdout().write(clean_line(f"{reading.phase}{since}; since the last login: {counts}") + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""A program that may not connect to certain ports, by the kernel's own rules."""
+
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from orchestration.system.landlock import build_confined_argv, can_deny_ports
+from tests.integration.simulated_gateway import PATIENCE_S, PROJECT
+
+_CONNECT = """
+import socket, sys
+def reach(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError as error:
+        return type(error).__name__
+    return "connected"
+found = [reach(int(port)) for port in sys.argv[1:]]
+print(*found)
+"""
+
+needs_landlock = pytest.mark.skipif(not can_deny_ports(), reason="needs Landlock network rules (Linux 6.7)")
+
+
+def run_confined(code: str, *arguments: str, deny: set[int]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        build_confined_argv([sys.executable, "-c", code, *arguments], deny),
+        cwd=PROJECT, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+
+
+@needs_landlock
+def test_a_confined_program_reaches_every_port_but_the_denied_ones() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as denied, socket.create_server(("127.0.0.1", 0)) as allowed:
+        ports = [denied.getsockname()[1], allowed.getsockname()[1]]
+        done = run_confined(_CONNECT, *map(str, ports), deny={ports[0]})
+        assert done.stdout.split() == ["PermissionError", "connected"], done.stderr
+
+
+@needs_landlock
+def test_what_it_starts_is_confined_with_it() -> None:
+    nested = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]], check=True)"
+    with socket.create_server(("127.0.0.1", 0)) as denied:
+        port = denied.getsockname()[1]
+        done = run_confined(nested, _CONNECT, str(port), deny={port})
+        assert done.stdout.split() == ["PermissionError"], done.stderr
+
+
+@needs_landlock
+def test_it_becomes_the_program_with_its_arguments_and_exit_code() -> None:
+    done = run_confined("import os, sys; print(sys.argv[1:]); sys.exit(7)", "--deny", "5", deny={4002})
+    assert (done.returncode, done.stdout.strip()) == (7, "['--deny', '5']")
+
+
+def test_a_program_that_is_not_there_is_named() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestration.system.landlock", "--deny", "4002", "--", "/no/such/program"],
+        cwd=PROJECT, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 126
+    assert done.stderr.strip()
