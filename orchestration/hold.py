@@ -2,16 +2,15 @@
 
 import contextlib
 import getpass
-import json
 import socket
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.system.files import write_atomic
+from orchestration.state_dir import HOLD, StateFileError, read_fields, write_fields
 
-_FILE = "hold.json"
+_FILE = HOLD
 _UNKNOWN = "an unknown time"
 
 
@@ -37,12 +36,14 @@ def read_hold(state_dir: Path) -> Hold | None:
     """The hold in force, or None. A file that cannot be understood still holds: somebody meant something by it."""
     path = state_dir / _FILE
     try:
-        note = json.loads(path.read_text(encoding="utf-8"))
+        note = read_fields(path)
         return Hold(by=str(note["by"]), since=str(note["since"]), reason=str(note["reason"]))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError):
-        return Hold(by="somebody", since=_UNKNOWN, reason=f"{path} cannot be read")
+    except StateFileError as error:
+        return Hold(by="somebody", since=_UNKNOWN, reason=str(error))
+    except KeyError as error:
+        return Hold(by="somebody", since=_UNKNOWN, reason=f"{path} cannot be used: it lacks {error}")
 
 
 def write_hold(state_dir: Path, *, reason: str, now: datetime) -> Hold:
@@ -59,7 +60,7 @@ def write_hold(state_dir: Path, *, reason: str, now: datetime) -> Hold:
     except (KeyError, OSError):  # no entry for this uid, as in some containers
         user = "somebody"
     hold = Hold(by=f"{user}@{socket.gethostname()}", since=now.isoformat(timespec="seconds"), reason=reason.strip())
-    write_atomic(state_dir / _FILE, json.dumps(asdict(hold), indent=2).encode())
+    write_fields(state_dir / _FILE, asdict(hold))
     return hold
 
 
@@ -70,8 +71,12 @@ def clear_hold(state_dir: Path) -> Hold | None:
         OSError: It could not be removed.
     """
     hold = read_hold(state_dir)
+    path = state_dir / _FILE
     with contextlib.suppress(FileNotFoundError):
-        (state_dir / _FILE).unlink()
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink()
     return hold
 
 

@@ -41,7 +41,7 @@ def _stop_the_bot(desk: Desk, progress: Progress, *, is_all: bool) -> Outcome:
         raise StartupFailure(
             FailureWord.BOT_ALREADY_RUNNING,
             f"It cannot be told whether the bot runs: {presence.detail}",
-            next_action="Look at that process as its owner; end it if it is this instance's bot.",
+            next_action=presence.next_action,
         )
     stopped: list[Stopped] = []
     # One, as a rule; several where somebody started more by hand.

@@ -19,6 +19,7 @@ from orchestration.docker.container import ContainerState, parse_instant, parse_
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import BotRuntime, Settings
 from orchestration.system.commands import Commands, Following, SystemCommands
+from orchestration.system.files import is_there
 from orchestration.system.processes import ProcessIdentity
 
 RECORD_LABEL = "zero-touch.bot-record"
@@ -211,7 +212,7 @@ def may_be_contained_unrecorded(settings: Settings) -> bool:
 
     What its Compose file was overlaid with stays in the state folder until a process is launched as the bot.
     """
-    return (settings.state_dir / OVERLAY_NAME).exists()
+    return is_there(settings.state_dir / OVERLAY_NAME)
 
 
 def forget_container(settings: Settings) -> None:

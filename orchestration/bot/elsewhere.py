@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from orchestration.bot.record import RECORD_NAME, BotRecord, read_record
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
+from orchestration.state_dir import SUPERVISOR_LOCK
 from orchestration.system.files import is_file_there
 from orchestration.system.lock import read_lock_holder
 
-SUPERVISOR_LOCK_FILE = "supervisor.lock"
+SUPERVISOR_LOCK_FILE = SUPERVISOR_LOCK
 
 
 def read_watched_record(settings: Settings) -> BotRecord | None:

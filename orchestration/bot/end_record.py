@@ -8,7 +8,6 @@ Both name the process, or the start of the container, that they are about: they 
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,15 +15,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from orchestration import state_dir
+from orchestration.state_dir import read_fields, write_fields
 from orchestration.system.clock import Clock
-from orchestration.system.files import write_atomic
 from orchestration.system.processes import ProcessIdentity
 
-STOP_NAME = "bot_stop.json"
-END_NAME = "bot_end.json"
+STOP_NAME = state_dir.BOT_STOP
+END_NAME = state_dir.BOT_END
 _MARGIN_S = 60.0  # for what the engine or the system needs beyond the time that the bot has
-_MAX_BYTES = 16 * 1024
-_NO_SURPRISES = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +99,13 @@ def _identify(identity: ProcessIdentity) -> dict[str, Any]:
 
 def _write(path: Path, fields: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError):
-        write_atomic(path, json.dumps(fields, indent=2).encode("ascii") + b"\n")
+        write_fields(path, fields)
 
 
 def _read(path: Path, identity: ProcessIdentity) -> Mapping[str, Any]:
     """The file's fields, if they are about this bot; none where it is missing, damaged, or no regular file."""
     try:
-        with os.fdopen(os.open(path, os.O_RDONLY | _NO_SURPRISES), "rb") as file:
-            fields = json.loads(file.read(_MAX_BYTES))
+        fields = read_fields(path)
         return fields if {**fields, **_identify(identity)} == fields else {}
     except (OSError, ValueError, TypeError, RecursionError):
         return {}

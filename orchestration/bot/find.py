@@ -50,13 +50,14 @@ from orchestration.bot.record import (
     BotRecord,
     build_record_path,
     complete_launch,
-    is_record_hidden,
+    find_record_damage,
     name_bot,
     read_record,
 )
 from orchestration.errors import StartupFailure
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.commands import Commands
+from orchestration.system.files import is_there
 from orchestration.system.process_table import (
     is_in_a_container,
     read_argv,
@@ -138,12 +139,14 @@ class BotPresence:
         is_unknown: Whether it is unknown if there is one: nothing was found, but a process that may be it may not be
             looked at.
         detail: One sentence for people.
+        next_action: What to do where it is unknown.
         look_alikes: What has the bot's command and is none of ours.
     """
 
     found: FoundBot | None = None
     is_unknown: bool = False
     detail: str = ""
+    next_action: str = "Look at that process as its owner; end it if it is this instance's bot."
     look_alikes: tuple[LookAlike, ...] = ()
 
 
@@ -186,8 +189,13 @@ def _judge_by_command(look: "_Look", path: Path) -> BotPresence:
             is_unknown=True,
             detail=f"the bot's command runs as {_list_pids(look.unknown)}, which may not be looked at more closely",
         )
-    if is_record_hidden(path):
-        return BotPresence(is_unknown=True, detail=f"{path}, where it would be recorded, may not be read by this user")
+    damage = find_record_damage(path)
+    if damage is not None:
+        return BotPresence(
+            is_unknown=True,
+            detail=f"its record, {damage.path}, cannot be used: {damage.problem}",
+            next_action=damage.next_action,
+        )
     return BotPresence(detail="not running", look_alikes=look.look_alikes)
 
 
@@ -232,7 +240,7 @@ def _find_contained(
 
 def _is_engine_asked_anyway(settings: Settings) -> bool:
     """Whether the gateway is a container, and this instance has ever run."""
-    return settings.gateway_runtime is GatewayRuntime.DOCKER and (settings.state_dir / _JOURNAL).exists()
+    return settings.gateway_runtime is GatewayRuntime.DOCKER and is_there(settings.state_dir / _JOURNAL)
 
 
 def _present_container(door: BotDocker, seen: BotContainer, record: BotLaunch | None) -> BotPresence:

@@ -234,7 +234,7 @@ def _refuse_second_bot(settings: Settings) -> None:
     raise StartupFailure(
         FailureWord.BOT_ALREADY_RUNNING,
         f"No second bot is started: a bot of this instance runs already ({who}{presence.detail}).",
-        next_action="Leave it alone, or stop it with `inv bot.stop`.",
+        next_action=presence.next_action if presence.is_unknown else "Leave it alone, or stop it with `inv bot.stop`.",
     )
 
 

@@ -10,27 +10,24 @@ tie to it later and outlive it (`orchestration.bot.members`).
 
 import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any
 
+from orchestration import state_dir
 from orchestration.settings import Settings
-from orchestration.system.files import write_atomic
+from orchestration.state_dir import DamagedFile, StateFileError, describe_damage, read_fields, write_fields
 from orchestration.system.processes import ProcessIdentity
 
-RECORD_NAME = "bot.json"
-WORKERS_NAME = "bot_workers.json"
+RECORD_NAME = state_dir.BOT_RECORD
+WORKERS_NAME = state_dir.BOT_WORKERS
 # Names the record of the bot that a process belongs to. Whatever the bot starts inherits it.
 RECORD_MARKER = "BOT_RECORD"
-_MAX_RECORD_BYTES = 1024 * 1024
 _MOST_WORKERS = 1000
-_NO_SURPRISES = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class ReadyBy(StrEnum):
@@ -132,50 +129,56 @@ def write_record(path: Path, record: BotLaunch) -> None:
     fields: dict[str, Any] = {"pid": None, "birth": None, "ready_by": None, **dataclasses.asdict(record)}
     fields["started_at"] = record.started_at.isoformat()
     # All of it is ASCII: a file name that is no text is escaped, and read back as the bytes it was.
-    write_atomic(path, json.dumps(fields, indent=2, default=str).encode("ascii") + b"\n")
+    write_fields(path, fields)
 
 
 def read_record(path: Path) -> BotRecord | BotLaunch | None:
     """What was written down last: a bot, a launch whose process nobody lived to record, or None.
 
-    A file that is damaged reads as None too: the bot is then found by its marker.
+    A file that is damaged reads as None too: the bot is then found by its marker. `find_record_damage` tells the two
+    apart.
     """
     try:
-        with path.open("rb") as file:
-            fields = json.loads(file.read(_MAX_RECORD_BYTES))
-        launch = BotLaunch(
-            instance=str(fields["instance"]),
-            argv=tuple(str(word) for word in fields["argv"]),
-            workdir=Path(fields["workdir"]),
-            log=_read_log(fields),
-            gameplan=Path(fields["gameplan"]),
-            strategy=str(fields["strategy"]),
-            gameplan_sha256=str(fields["gameplan_sha256"]),
-            started_at=datetime.fromisoformat(fields["started_at"]),
-            run_id=str(fields["run_id"]),
-            notify_socket=Path(fields["notify_socket"]) if fields["notify_socket"] else None,
-            supervised=fields["supervised"] is True,
-            gateway_port=int(fields.get("gateway_port") or 0),
-            container=str(fields.get("container") or ""),
-            control_group=str(fields.get("control_group") or ""),
-        )
-        if fields["pid"] is None:
-            return launch
-        identity = ProcessIdentity(pid=_read_pid(fields["pid"]), birth=str(fields["birth"]))
-        return _complete(launch, identity, ReadyBy(fields["ready_by"]) if fields["ready_by"] else None)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return _parse_record(read_fields(path))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 
-def is_record_hidden(path: Path) -> bool:
-    """Whether this user may not even look: a bot may have been recorded there by somebody else."""
+def find_record_damage(path: Path) -> DamagedFile | None:
+    """What is wrong with the record, if there is one and it cannot be used: then it is unknown what was recorded."""
     try:
-        path.open("rb").close()
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return False
+        _parse_record(read_fields(path))
+    except FileNotFoundError:
+        return None
+    except StateFileError as error:
+        return describe_damage(error)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        why = f"it lacks {error}" if isinstance(error, KeyError) else f"it is no record of a bot ({error})"
+        return describe_damage(StateFileError(path, why))
+    return None
+
+
+def _parse_record(fields: dict[str, Any]) -> BotRecord | BotLaunch:
+    launch = BotLaunch(
+        instance=str(fields["instance"]),
+        argv=tuple(str(word) for word in fields["argv"]),
+        workdir=Path(fields["workdir"]),
+        log=_read_log(fields),
+        gameplan=Path(fields["gameplan"]),
+        strategy=str(fields["strategy"]),
+        gameplan_sha256=str(fields["gameplan_sha256"]),
+        started_at=datetime.fromisoformat(fields["started_at"]),
+        run_id=str(fields["run_id"]),
+        notify_socket=Path(fields["notify_socket"]) if fields["notify_socket"] else None,
+        supervised=fields["supervised"] is True,
+        gateway_port=int(fields.get("gateway_port") or 0),
+        container=str(fields.get("container") or ""),
+        control_group=str(fields.get("control_group") or ""),
+    )
+    if fields["pid"] is None:
+        return launch
+    identity = ProcessIdentity(pid=_read_pid(fields["pid"]), birth=str(fields["birth"]))
+    return _complete(launch, identity, ReadyBy(fields["ready_by"]) if fields["ready_by"] else None)
 
 
 def remove_record(path: Path) -> None:
@@ -201,17 +204,13 @@ def write_workers(path: Path, record: BotRecord, workers: Sequence[ProcessIdenti
         "birth": record.birth,
         "workers": [dataclasses.asdict(one) for one in workers[:_MOST_WORKERS]],
     }
-    write_atomic(path.with_name(WORKERS_NAME), json.dumps(fields).encode("ascii") + b"\n")
+    write_fields(path.with_name(WORKERS_NAME), fields)
 
 
 def read_workers(path: Path, record: BotRecord) -> tuple[ProcessIdentity, ...]:
     """What `write_workers` wrote about this very bot; none where there is nothing, or nothing that can be read."""
     try:
-        handle = os.open(path.with_name(WORKERS_NAME), os.O_RDONLY | _NO_SURPRISES)
-        with os.fdopen(handle, "rb") as file:
-            if not S_ISREG(os.fstat(handle).st_mode):
-                return ()
-            fields = json.loads(file.read(_MAX_RECORD_BYTES))
+        fields = read_fields(path.with_name(WORKERS_NAME))
         if (fields["pid"], fields["birth"]) != (record.pid, record.birth):
             return ()
         return tuple(ProcessIdentity(pid=_read_pid(one["pid"]), birth=str(one["birth"])) for one in fields["workers"])

@@ -9,12 +9,14 @@ Every text goes through `orchestration.redaction` on its way out: what is shown 
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from orchestration.preflight.host import Check
 from orchestration.redaction import clean_line, escape_unsafe, own_redactor
 from orchestration.startup.report import Report, Result, StepReport, StepStatus, format_duration
 from orchestration.startup.run_spec import Display, Step
+from orchestration.state_dir import find_damaged_files
 from orchestration.system.streams import steady_stderr, steady_stdout
 
 if TYPE_CHECKING:
@@ -300,6 +302,12 @@ def has_reader() -> bool:
 def warn(text: str) -> None:
     """One line for people on standard error."""
     steady_stderr().write(clean_line(text) + "\n")
+
+
+def warn_of_damage(state_dir: Path) -> None:
+    """Name every file of the state folder that cannot be used, on standard error: what is shown may rest on it."""
+    for damaged in find_damaged_files(state_dir):
+        warn(f"warning: {damaged}")
 
 
 def warn_of_now(text: str) -> None:

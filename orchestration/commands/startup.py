@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -11,13 +12,14 @@ from orchestration.errors import ExitCode, StartupFailure
 from orchestration.settings import Settings
 from orchestration.startup.report import build_json
 from orchestration.startup.sequence import Options, load_settings, run_startup
+from orchestration.state_dir import ATTEMPTS
 from orchestration.system.signals import let_outcome_stand
 
 
 def _clear_attempts() -> None:
     """A start by hand clears what a boot service has counted."""
     state_dir = Settings.load(lenient=True).state_dir
-    if (state_dir / "attempts.json").exists():
+    if os.path.lexists(state_dir / ATTEMPTS):
         from orchestration.supervision import attempts
 
         attempts.clear(state_dir)

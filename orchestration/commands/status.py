@@ -1,7 +1,6 @@
 """What is so right now: gateway, plan, bot, last run. Looks, never touches."""
 
 import dataclasses
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +27,7 @@ from orchestration.preflight.table import LOCK_FILE, MONITOR_LOCK_FILE, SUPERVIS
 from orchestration.redaction import mask_account
 from orchestration.settings import GameplanFreshness, Settings
 from orchestration.startup.run import JOURNAL_FILE
+from orchestration.state_dir import read_fields
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.lock import LockHolder, read_lock_holder
@@ -282,7 +282,7 @@ def _look_at_plan(bot: BotPresence, settings: Settings, clock: Clock) -> PlanLoo
     if record is None:
         return None
     try:
-        plan = json.loads(record.gameplan.read_bytes())
+        plan = read_fields(record.gameplan, follow=True)
         date, reason = str(plan.get("date", "")), plan.get("emergency_reason")
     except (OSError, ValueError, AttributeError) as error:
         return _build_plan_look(record, date="", reason=None, problem=f"{record.gameplan} cannot be read ({error})")

@@ -32,6 +32,7 @@ def config(*, as_json: bool) -> int:
     except StartupFailure as failure:
         # What is wrong is just what one comes here to see: the values shown are then the defaults in their place.
         problems, settings = failure.evidence, Settings.load(lenient=True)
+    console.warn_of_damage(settings.state_dir)
     warnings = [warning for warning in settings.warnings if warning not in problems]
     if as_json:
         console.print_json(
@@ -272,6 +273,7 @@ def load_settings_or_explain(
     """
     try:
         settings = load_settings_of_what_runs() if of_what_runs else load_settings()
+        console.warn_of_damage(settings.state_dir)
     except StartupFailure as failure:
         problems = failure.evidence or (failure.message,)
         for problem in problems:

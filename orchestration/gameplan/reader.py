@@ -18,6 +18,7 @@ from typing import Any
 from orchestration.errors import FallbackWord
 from orchestration.gameplan.verdict import GameplanError
 from orchestration.redaction import redact_start
+from orchestration.state_dir import is_nested_deeper
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 64  # a plan needs four; Python's own limit differs between versions and is met as RecursionError
@@ -26,9 +27,6 @@ _SHOWN_CHARACTERS = 60
 _LONGEST_PLAIN_NAME = 50
 
 _BOM_UTF8 = b"\xef\xbb\xbf"
-# Strings are matched whole so that brackets inside them do not count. The closing quote is optional and the repeat is
-# possessive: an unterminated string is passed over once, and the time stays linear.
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]+|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _HALF_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -157,15 +155,8 @@ def _decode(content: bytes) -> str:
 
 
 def _check_depth(text: str) -> None:
-    depth = 0
-    for match in _STRING_OR_BRACKET.finditer(text):
-        character = text[match.start()]
-        if character in "[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise _NotJsonError(f"not JSON here: nested deeper than {MAX_DEPTH} levels")
-        elif character in "]}":
-            depth -= 1
+    if is_nested_deeper(text, MAX_DEPTH):
+        raise _NotJsonError(f"not JSON here: nested deeper than {MAX_DEPTH} levels")
 
 
 def _refuse_constant(name: str) -> float:

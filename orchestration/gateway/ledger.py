@@ -12,7 +12,6 @@ before a reboot counts for nothing.
 import contextlib
 import dataclasses
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -25,13 +24,12 @@ from orchestration.gateway.acts import NO_ACTS, GatewayActs, GatewayRestart, Gat
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.record import GatewayRecord, build_record_fields, parse_record
 from orchestration.settings import Settings
+from orchestration.state_dir import read_fields, write_fields
 from orchestration.system.clock import Clock
-from orchestration.system.files import write_atomic
 from orchestration.system.lock import LockHeldError, hold_lock, read_lock_holder
 from orchestration.system.processes import read_boot_id
 
 _RESTARTS_KEPT = 50  # the limit of a day is six
-_MAX_LEDGER_BYTES = 256 * 1024
 _CHANGE_MARGIN_S = 100.0  # beyond the time for an image; less than a supervisor may be silent (`serve`)
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.1, 1.0
 _READABLE = 0o644
@@ -153,8 +151,7 @@ class GatewayLedger:
 
     def _read(self, parse: Callable[[Any], _T | None]) -> _T | None:
         try:
-            with self._path.open("rb") as file:
-                return parse(json.loads(file.read(_MAX_LEDGER_BYTES)))
+            return parse(read_fields(self._path))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -165,8 +162,7 @@ class GatewayLedger:
         }
         try:
             # Nothing of it is secret, and what root wrote under sudo its owner must be able to read.
-            content = json.dumps(fields, indent=2, default=str).encode() + b"\n"
-            write_atomic(self._path, content, mode=_READABLE)
+            write_fields(self._path, fields, mode=_READABLE)
         except OSError as error:
             # Which start an act was about still keeps two from doing it twice.
             _LOG.warning("GATEWAY_SHARED_DIR: %s cannot be written (%s)", self._path, error.strerror)

@@ -1,16 +1,15 @@
 """Which gateway a run used: `status`, `logs` and `shutdown` act on that one, whatever the environment says later."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestration.settings import GatewayRuntime
-from orchestration.system.files import write_atomic
+from orchestration.state_dir import GATEWAY_RECORD, read_fields, write_fields
 
-RECORD_NAME = "gateway.json"
+RECORD_NAME = GATEWAY_RECORD
 _MAX_PORT = 65535
 _TEXTS = ("container", "project", "service", "compose_dir", "birth", "log")
 
@@ -52,7 +51,7 @@ def write_record(state_dir: Path, record: GatewayRecord) -> None:
     Raises:
         OSError: It could not be written.
     """
-    write_atomic(state_dir / RECORD_NAME, json.dumps(build_record_fields(record), indent=2).encode())
+    write_fields(state_dir / RECORD_NAME, build_record_fields(record))
 
 
 def build_record_fields(record: GatewayRecord) -> dict[str, Any]:
@@ -79,7 +78,7 @@ def parse_record(fields: Mapping[str, Any]) -> GatewayRecord:
 def read_record(state_dir: Path) -> GatewayRecord | None:
     """The record in the state folder, or None if there is none that can be understood."""
     try:
-        return parse_record(json.loads((state_dir / RECORD_NAME).read_text(encoding="utf-8")))
+        return parse_record(read_fields(state_dir / RECORD_NAME))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 

@@ -23,6 +23,7 @@ from orchestration.journal.records import (
     fetch_pending_alerts,
     fetch_runs,
 )
+from orchestration.system.files import refuse_special
 
 _T = TypeVar("_T")
 
@@ -78,7 +79,10 @@ class JournalReader:
         for _ in range(_TRIES):
             try:
                 # An empty file is one that a writer has just made and not filled yet.
-                if not self._path.exists() or self._path.stat().st_size == 0:
+                if not self._path.exists():
+                    return otherwise
+                refuse_special(self._path)
+                if self._path.stat().st_size == 0:
                     return otherwise
                 with contextlib.closing(self._connect()) as connection:
                     if connection.execute("PRAGMA user_version").fetchone()[0] == 0:

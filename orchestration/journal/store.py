@@ -19,6 +19,7 @@ from typing import Self, TypeVar
 from orchestration.journal.schema import VERSION, migrate, read_version
 from orchestration.redaction import Redactor, clean_text
 from orchestration.system.clock import Clock
+from orchestration.system.files import refuse_special
 from orchestration.system.lock import LockHeldError, hold_lock
 
 _T = TypeVar("_T")
@@ -198,6 +199,7 @@ def _connect(path: Path, *, set_up: bool = False) -> sqlite3.Connection | None:
     """A connection to a file that is ready; None if it has to be set up first and `set_up` is not given."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    refuse_special(path)
     connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA synchronous = NORMAL")

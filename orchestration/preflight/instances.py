@@ -25,7 +25,8 @@ from orchestration.settings import GatewayRuntime, Settings, find_env_file
 from orchestration.settings.hosts import normalize_host
 from orchestration.settings.sources import build_instance_file, read_env_file
 from orchestration.settings.variables import known_names
-from orchestration.system.files import is_file_there, write_atomic
+from orchestration.state_dir import JOURNAL, read_fields
+from orchestration.system.files import is_file_there, is_folder_there, read_regular, write_atomic
 from orchestration.system.lock import read_lock_holder
 
 _MAX_SIGN_BYTES = 64 * 1024
@@ -35,7 +36,7 @@ _TAKES_DOWN = frozenset({"shutdown", "hold", "bot.stop", "gateway.down", "gatewa
 _INSTANCE, _DEFAULT = "INSTANCE", "default"
 _OF_ALL = frozenset({"STATE_DIR", "LOG_DIR", "GATEWAY_SHARED_DIR"})
 AGREE = "Give them the same GATEWAY_CONTAINER_NAME, GATEWAY_PORT and TRADING_MODE, or a gateway each."
-JOURNAL_NAME = "journal.sqlite3"
+JOURNAL_NAME = JOURNAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,7 @@ def sign_up(settings: Settings, record: GatewayRecord) -> None:
     content = json.dumps(dataclasses.asdict(sign), indent=2).encode() + b"\n"
     path = _build_sign_path(settings, sign.state_dir)
     with contextlib.suppress(OSError):
-        if path.read_bytes() == content:
+        if read_regular(path, max_bytes=_MAX_SIGN_BYTES) == content:
             return
     write_atomic(path, content, mode=_READABLE)
 
@@ -124,7 +125,9 @@ def read_other_signs(settings: Settings) -> tuple[Sign, ...]:
     except OSError:
         return ()
     found = (_read_sign(path) for path in paths)
-    return tuple(sign for sign in found if sign is not None and sign.state_dir != own and Path(sign.state_dir).is_dir())
+    return tuple(
+        sign for sign in found if sign is not None and sign.state_dir != own and is_folder_there(Path(sign.state_dir))
+    )
 
 
 def build_find_users(settings: Settings) -> FindUsers:
@@ -279,7 +282,7 @@ def _read_names(project_dir: Path) -> list[str]:
 
 def _read_state_folders(root: Path) -> list[str]:
     try:
-        return sorted(path.name for path in root.iterdir() if path.is_dir() and _has_been_used(path))
+        return sorted(path.name for path in root.iterdir() if is_folder_there(path) and _has_been_used(path))
     except OSError:
         return []
 
@@ -295,8 +298,7 @@ def _build_sign_path(settings: Settings, state_dir: str) -> Path:
 
 def _read_sign(path: Path) -> Sign | None:
     try:
-        with path.open("rb") as file:
-            fields: Any = json.loads(file.read(_MAX_SIGN_BYTES))
+        fields = read_fields(path)
         known: dict[str, Any] = {one.name: str(fields[one.name]) for one in dataclasses.fields(Sign)}
         return Sign(**{**known, "port": int(known["port"])})
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -29,15 +29,17 @@ from orchestration.preflight.host import (
 )
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings
 from orchestration.startup.report import StepStatus, format_duration
+from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, find_damaged_files
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
-from orchestration.system.files import is_there
+from orchestration.system.files import find_replace_problem, is_there
 from orchestration.system.lock import read_lock_holder
 
-LOCK_FILE = "startup.lock"
+LOCK_FILE = STARTUP_LOCK
 SUPERVISOR_LOCK_FILE = elsewhere.SUPERVISOR_LOCK_FILE
-MONITOR_LOCK_FILE = "monitor.lock"
+MONITOR_LOCK_FILE = MONITOR_LOCK
 BOT_CHECK = "bot not running"
+STATE_FILES_CHECK = "state files"
 UNKNOWN = "unknown"
 _MOST_SHOWN = 5
 
@@ -96,6 +98,7 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             _check_bot_command(preflight.settings),
             check_state_folder(preflight.settings),
             check_log_folder(preflight.settings),
+            *_check_state_files(preflight.settings),
             *_check_gameplan(preflight),
             *_check_alerts(preflight),
             check_env_file(preflight.settings),
@@ -181,7 +184,7 @@ def check_bot_absent(presence: BotPresence, *, replaces_bot: bool = False, adopt
             name=BOT_CHECK,
             status=StepStatus.FAIL,
             detail=f"It is unknown whether the bot runs already: {presence.detail}",
-            fix="Look at that process as its owner; end it if it is this instance's bot.",
+            fix=presence.next_action,
             failure=FailureWord.BOT_ALREADY_RUNNING,
             found_by=UNKNOWN,
         )
@@ -254,6 +257,25 @@ def _check_lock(preflight: Preflight) -> Check:
         fix="Wait for it; `inv status` and `inv logs --of startup -f` show where it is.",
         failure=FailureWord.ALREADY_STARTING,
     )
+
+
+def _check_state_files(settings: Settings) -> Iterator[Check]:
+    for damaged in find_damaged_files(settings.state_dir):
+        yield Check(
+            name=STATE_FILES_CHECK,
+            status=StepStatus.WARN,
+            detail=f"{damaged.path} cannot be used: {damaged.problem}; {damaged.effect}",
+            fix=damaged.next_action,
+        )
+    problem = find_replace_problem(settings.emergency_gameplan_path)
+    if problem:
+        yield Check(
+            name="emergency plan",
+            status=StepStatus.FAIL,
+            detail=f"EMERGENCY_GAMEPLAN_PATH: {settings.emergency_gameplan_path} cannot be written: {problem}",
+            fix="Name a file of its own in EMERGENCY_GAMEPLAN_PATH, or leave it unset.",
+            failure=FailureWord.CONFIG_INVALID,
+        )
 
 
 def _check_bot_command(settings: Settings) -> Check:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.settings.market_calendar import CalendarError, MarketCalendarSetting, parse_market_calendar
+from orchestration.state_dir import is_reserved_name
 
 
 class Secret:
@@ -225,6 +226,17 @@ def _windows(*shapes: re.Pattern[str], several: bool) -> Callable[[str], str]:
     return convert
 
 
+def _instance(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", text, re.ASCII):
+        raise ValueError
+    if is_reserved_name(text):
+        raise _OwnWordsError(
+            "is the name of a file in the folder of the state or the logs, where this instance's own folder would be; "
+            "choose another name"
+        )
+    return text
+
+
 def _bytes(text: str) -> str:
     match = re.fullmatch(r"([0-9]{1,15})(b|[kmg]b?)?", text.lower())
     if match is None or int(match[1]) == 0:
@@ -247,9 +259,7 @@ WEB_ADDRESS = Kind(convert=Secret, allowed="an https address (http only to loopb
 MENTION = Kind(convert=Secret, allowed="`<@USER>`, `<@&ROLE>`, `@here` or `@everyone`")
 SWITCH = Kind(convert=_switch, allowed="`yes` or `no`")
 # Forty leave room for a socket's path below the state folder: the kernel allows it 107 bytes in all.
-INSTANCE = _matching(
-    r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", "up to 40 letters, digits, `_`, `.` and `-`, a letter or digit first"
-)
+INSTANCE = Kind(convert=_instance, allowed="up to 40 letters, digits, `_`, `.` and `-`, a letter or digit first")
 NAME = _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "letters, digits, `_`, `.` and `-`, a letter or digit first")
 HOST = Kind(convert=_host, allowed="a host name or an address, without port or scheme")
 PATH = Kind(convert=lambda text: Path(text).expanduser(), allowed="a path")

@@ -5,6 +5,8 @@ from datetime import date
 from enum import StrEnum
 from pathlib import Path
 
+from orchestration.system.files import read_regular
+
 NEW_YORK = frozenset({"NYSE", "XNYS", "XNAS"})  # known without importing the package: each command reads the settings
 _MAX_FILE_BYTES = 1 << 20
 
@@ -72,13 +74,10 @@ def read_closed_dates(path: Path) -> frozenset[date]:
         CalendarError: The file cannot be read, or a line of it holds no date.
     """
     try:
-        if not path.is_file():  # a pipe or a device must not hang this
-            raise CalendarError(f"{path} {'is not a regular file' if path.exists() else 'does not exist'}")
-        with path.open("rb") as file:
-            content = file.read(_MAX_FILE_BYTES + 1)
-        if len(content) > _MAX_FILE_BYTES:
-            raise CalendarError(f"{path} is larger than 1 MiB")
+        content = read_regular(path, max_bytes=_MAX_FILE_BYTES)
         lines = content.decode("utf-8-sig").splitlines()
+    except FileNotFoundError as error:
+        raise CalendarError(f"{path} does not exist") from error
     except OSError as error:
         raise CalendarError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

@@ -36,6 +36,7 @@ from orchestration.settings.words import (
     GatewayRuntime,
     TradingMode,
 )
+from orchestration.system.clock import ensure_local_time
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 
@@ -163,8 +164,9 @@ class Settings:
         Raises:
             StartupFailure: `CONFIG_INVALID`, with every problem as evidence.
         """
+        wrong_zone = ensure_local_time()
         environ = read_environment()
-        problems: list[str] = []
+        problems: list[str] = [] if wrong_zone is None else [wrong_zone]
         path = find_env_file(environ, project_dir)
         dotenv = read_env_file(path, problems) if path is not None else {}
         problems += instance_file_problem(environ, path, dotenv)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from orchestration.settings.variables import ENV_FILE, Variable, variables_by_field
+from orchestration.system.files import UnfitFileError, read_regular
 
 _MAX_ENV_FILE_BYTES = 1024 * 1024
 _MAX_SECRET_BYTES = 64 * 1024
@@ -63,20 +64,18 @@ def read_env_file(path: Path, problems: list[str]) -> dict[str, str]:
     for it may be half a secret. A name alone, without `=`, means nothing.
     """
     try:
-        if not path.is_file():
-            problems.append(f"{ENV_FILE}: {path} is not a file")
-            return {}
-        with path.open("rb") as file:
-            content = file.read(_MAX_ENV_FILE_BYTES + 1)
-        text = content.decode("utf-8-sig")
+        text = read_regular(path, max_bytes=_MAX_ENV_FILE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         problems.append(f"{ENV_FILE}: {path} is not UTF-8 text")
         return {}
+    except FileNotFoundError:
+        problems.append(f"{ENV_FILE}: {path} is not a file: it does not exist")
+        return {}
+    except UnfitFileError as error:
+        problems.append(f"{ENV_FILE}: {path} is not a file of settings: {error.strerror}")
+        return {}
     except OSError as error:
         problems.append(f"{ENV_FILE}: {path} cannot be read ({error.strerror})")
-        return {}
-    if len(content) > _MAX_ENV_FILE_BYTES:
-        problems.append(f"{ENV_FILE}: {path} is larger than 1 MiB")
         return {}
     from dotenv.parser import parse_stream
 
@@ -116,17 +115,18 @@ def _read_secret_file(variable: Variable, file: str, problems: list[str], projec
     name = f"{variable.name}_FILE"
     try:
         path = project_dir / Path(file).expanduser()
-        if not path.is_file():
-            problems.append(f"{name}: names no existing file (what it says is not shown: it might be the secret)")
-            return ""
-        with path.open("rb") as stream:
-            content = stream.read(_MAX_SECRET_BYTES + 1)
-        text = content.decode("utf-8-sig").strip()
+        text = read_regular(path, max_bytes=_MAX_SECRET_BYTES).decode("utf-8-sig").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        problems.append(f"{name}: names no existing file (what it says is not shown: it might be the secret)")
+        return ""
+    except UnfitFileError as error:
+        problems.append(f"{name}: names no file that can be read: {error.strerror}")
+        return ""
     except (OSError, ValueError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         problems.append(f"{name}: the file cannot be read ({reason})")
         return ""
-    if not text or len(content) > _MAX_SECRET_BYTES:
-        problems.append(f"{name}: the file is {'larger than 64 KiB' if text else 'empty'}")
+    if not text:
+        problems.append(f"{name}: the file is empty")
         return ""
     return text

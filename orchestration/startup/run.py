@@ -41,13 +41,14 @@ from orchestration.startup.report import (
 )
 from orchestration.startup.run_alerts import Teller
 from orchestration.startup.run_spec import Display, Mission, Step
+from orchestration.state_dir import JOURNAL, find_damaged_files
 from orchestration.supervision.orphan import leave_nothing_unwatched
 from orchestration.system.children import become_subreaper
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.signals import Interruption
 
-JOURNAL_FILE = "journal.sqlite3"
+JOURNAL_FILE = JOURNAL
 SAYS_WHICH_INSTANCE = ("INSTANCE", "STATE_DIR", "ENV_FILE")  # wrong, they leave in doubt which is meant
 _FLUSH_TIMEOUT_S = 10.0  # SPEC A2: at most this much more at exit
 _HAND_ON_TIMEOUT_S = 2.0
@@ -81,7 +82,7 @@ class Run:
         self._started_s = clock.monotonic_s()
         self.run_id = f"{self._started_at.astimezone():%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"
         self._redactor = Redactor(settings.secrets)
-        self._progress = Progress()
+        self._progress = Progress(warnings=tuple(str(one) for one in find_damaged_files(settings.state_dir)))
         self._reports: dict[str, StepReport] = {}
         self._failure: StartupFailure | None = None
         self._current: Step | None = None
@@ -206,7 +207,7 @@ class Run:
             run_id=self.run_id, instance=settings.instance, simulated=settings.simulated, steps=self._mission.steps
         )
         self._log.info("instance %s, command %s", settings.instance, self._mission.kind)
-        for warning in settings.warnings:
+        for warning in (*settings.warnings, *self._progress.warnings):
             self._log.warning("%s", warning)
         self._desk = Desk(
             settings=settings,

@@ -26,6 +26,7 @@ from orchestration.preflight.engine import refuse_without_credentials
 from orchestration.preflight.instances import build_find_users, refuse_conflict, sign_up
 from orchestration.preflight.table import (
     BOT_CHECK,
+    STATE_FILES_CHECK,
     Preflight,
     check_bot_absent,
     raise_first_failure,
@@ -70,8 +71,8 @@ def preflight(desk: Desk, progress: Progress) -> Outcome:
     warnings = tuple(
         f"{check.name}: {check.detail}"
         for check in checks
-        # A bot that was to be replaced has been: that it ran is no news at the end.
-        if check.status is StepStatus.WARN and check.name != BOT_CHECK
+        # A bot that was to be replaced has been: that it ran is no news at the end. Damaged files are told by the run.
+        if check.status is StepStatus.WARN and check.name not in {BOT_CHECK, STATE_FILES_CHECK}
     )
     counted = f"{len(checks)} checks, {len(warnings)} warning{'' if len(warnings) == 1 else 's'}"
     return Outcome(

@@ -9,17 +9,15 @@ future: it is taken for one of now, so that it neither counts for ever nor is fo
 """
 
 import contextlib
-import json
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from orchestration.errors import FailureWord
 from orchestration.settings import Settings
-from orchestration.system.files import write_atomic
+from orchestration.state_dir import ATTEMPTS, read_fields, write_fields
 
-RECORD_NAME = "attempts.json"
-_MAX_RECORD_BYTES = 64 * 1024
+RECORD_NAME = ATTEMPTS
 _UNPLANNED_END = "the bot ended, or had to be ended"
 # Trying again mends none of these: the configuration is wrong, or the broker says no.
 _FOR_A_PERSON = frozenset(
@@ -152,7 +150,7 @@ def _note(settings: Settings, word: FailureWord | None, *, now: datetime) -> Out
 
 def _write(state_dir: Path, attempts: Attempts, outcome: Outcome) -> Outcome:
     try:
-        write_atomic(state_dir / RECORD_NAME, json.dumps(asdict(attempts), indent=2).encode() + b"\n")
+        write_fields(state_dir / RECORD_NAME, asdict(attempts))
     except OSError as error:
         if outcome.gives_up:
             return outcome
@@ -165,8 +163,7 @@ def _write(state_dir: Path, attempts: Attempts, outcome: Outcome) -> Outcome:
 def read(state_dir: Path) -> Attempts:
     """What is on record; nothing where there is no record, or none that can be understood."""
     try:
-        with (state_dir / RECORD_NAME).open("rb") as file:
-            fields = json.loads(file.read(_MAX_RECORD_BYTES))
+        fields = read_fields(state_dir / RECORD_NAME)
         failed_at = tuple(str(one) for one in fields["failed_at"])
         if any(datetime.fromisoformat(one).tzinfo is None for one in failed_at):
             return NONE

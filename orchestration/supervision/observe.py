@@ -1,6 +1,5 @@
 """The lookout: puts together one observation of everything that supervision judges. Looks, never touches."""
 
-import json
 import shutil
 import signal
 from datetime import date, datetime
@@ -26,6 +25,7 @@ from orchestration.gateway.time_windows import is_in_any, parse_windows
 from orchestration.gateway.wait import GatewayReady
 from orchestration.gateway.watched_api import WatchedApi
 from orchestration.settings import Settings
+from orchestration.state_dir import read_fields
 from orchestration.supervision.observation import (
     ApiLook,
     BotLook,
@@ -308,7 +308,7 @@ def _has_connection(pid: int, port: int) -> bool | None:
 
 def _read_plan_date(path: Path) -> date | None:
     try:
-        return date.fromisoformat(json.loads(path.read_bytes())["date"])
+        return date.fromisoformat(read_fields(path, follow=True)["date"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -166,6 +166,7 @@ def end_what_is_left() -> int:
 def monitor() -> int:
     """`inv monitor`: the watch alone, for a bot that somebody else started. Never touches the bot."""
     settings = Settings.load(lenient=True)
+    console.warn_of_damage(settings.state_dir)
     clock = SystemClock()
     with contextlib.ExitStack() as held:
         if not _take_post(held, settings, MONITOR_LOCK_FILE, "monitor", clock):
@@ -311,7 +312,7 @@ def _take_post(held: contextlib.ExitStack, settings: Settings, name: str, purpos
         if name == SUPERVISOR_LOCK_FILE:
             # The run itself refuses for the same reason (`refuse_beside_supervisor`), and that is alerted.
             return True
-        console.warn(f"STATE_DIR: {settings.state_dir} cannot be written ({error.strerror}).")
+        console.warn(f"STATE_DIR: the lock {settings.state_dir / name} cannot be opened ({error.strerror}).")
         return False
     return True
 

@@ -4,6 +4,8 @@ Durations and deadlines use the monotonic clock, which no time synchronisation c
 and for what a person reads.
 """
 
+import functools
+import os
 import threading
 import time
 from datetime import UTC, datetime
@@ -48,3 +50,28 @@ class SystemClock:
     def wait(self, signal: threading.Event, timeout_s: float) -> bool:
         """See `Clock.wait`."""
         return signal.wait(max(0.0, timeout_s))
+
+
+@functools.cache
+def ensure_local_time() -> str | None:
+    """Make sure that local times can be told at all: with a `TZ` that is out of range they are told in UTC from now on.
+
+    POSIX allows an offset of up to 167 hours in `TZ`, and C libraries take more; Python takes less than 24, and raises
+    wherever a local time is asked for.
+
+    Returns:
+        What is wrong with `TZ`, as a problem of the configuration; None if nothing is.
+    """
+    try:
+        for month in (1, 7):  # with and without daylight-saving time
+            datetime(2026, month, 1, tzinfo=UTC).astimezone()
+    except (ValueError, OverflowError, OSError):
+        text = os.environ.get("TZ", "")
+        os.environ["TZ"] = "UTC"
+        if hasattr(time, "tzset"):
+            time.tzset()
+        return (
+            f"TZ: {text!r} is no usable time zone (an offset must be less than 24 hours); unset it, or set it to one "
+            "of the tz database, for example `America/New_York`; until then local times are told in UTC"
+        )
+    return None

@@ -58,6 +58,16 @@ def open_regular(path: Path, *, follow: bool = True) -> BinaryIO:
     return file
 
 
+def refuse_special(path: Path) -> None:
+    """Raise if something else than a regular file, or a link to one, stands at a path that another program will open.
+
+    Raises:
+        UnfitFileError: It does.
+        OSError: It may not be looked at, or nothing is there.
+    """
+    _refuse_special(path, path.stat())
+
+
 def read_regular(path: Path, *, max_bytes: int, follow: bool = True) -> bytes:
     """All of a regular file that is at most `max_bytes` long. Never blocks; takes no more memory than that.
 
@@ -69,7 +79,7 @@ def read_regular(path: Path, *, max_bytes: int, follow: bool = True) -> bytes:
         size = os.fstat(file.fileno()).st_size
         content = b"" if size > max_bytes else file.read(max_bytes + 1)
         if size > max_bytes or len(content) > max_bytes:
-            raise UnfitFileError(path, f"it is larger than the {max_bytes} bytes that are read")
+            raise UnfitFileError(path, f"it is larger than {max_bytes // 1024} KiB")
         return content
 
 
@@ -83,12 +93,17 @@ def write_atomic(path: Path, content: bytes, *, mode: int = _PRIVATE) -> None:
     """Put `content` at `path` so that a reader, or a machine that lost power, finds the old file or the new one.
 
     The bytes go to a temporary file in the same folder, are synced, and renamed over `path`; then the folder is
-    synced. The parent folder is made if it is missing.
+    synced. The parent folder is made if it is missing. A symbolic link is replaced, not followed; a folder, a pipe, a
+    socket or a device is left alone: whoever named it did not mean it to become a file.
 
     Raises:
+        UnfitFileError: Something else than a file stands at the path.
         OSError: It could not be written (disk full, read-only, no permission). The old file is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    problem = find_replace_problem(path)
+    if problem:
+        raise UnfitFileError(path, problem)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:
@@ -103,6 +118,19 @@ def write_atomic(path: Path, content: bytes, *, mode: int = _PRIVATE) -> None:
             temporary.unlink()
         raise
     _sync_folder(path.parent)
+
+
+def find_replace_problem(path: Path) -> str:
+    """Why `write_atomic` would refuse this path: something that is no file stands there. Empty if it would not."""
+    try:
+        found = path.lstat()
+        if not stat.S_ISLNK(found.st_mode):
+            _refuse_special(path, found)
+    except UnfitFileError as error:
+        return str(error.strerror)
+    except OSError:
+        return ""  # nothing is there, or it may not be looked at: writing will say so
+    return ""
 
 
 def is_there(path: Path) -> bool:

@@ -3,9 +3,13 @@
 The full count of examples runs with `--hypothesis-profile=secrecy`.
 """
 
+import contextlib
 import os
 import shutil
+import sqlite3
 import subprocess
+import sys
+import unicodedata
 from pathlib import Path
 
 import hypothesis
@@ -14,7 +18,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from orchestration.redaction import MASK, LineReader, Redactor, clean_line, clean_lines, clean_text, read_last_lines
+from tests.integration.alerts_scene import Channel
 from tests.notations import CHARACTERS, NESTABLE, OPAQUE, Notation, longest_common, write
+from tests.system import System
 
 _BATCHES = 4  # which run in parallel
 _EXAMPLES = 100
@@ -189,3 +195,59 @@ def test_what_other_programs_make_of_a_secret_is_masked(argv: tuple[str, ...], s
     for line in done.stdout.decode().splitlines():
         if len(line) > len(secret):
             assert MASK in Redactor([secret]).text(line), line
+
+
+_HOSTILE_BOT = r"""
+import json, os, socket, sys, time
+secret = open(os.environ["PLANTED"]).read()
+out = sys.stdout
+out.write("x" * 3000 + secret + "\n")
+out.write("a" * (64 * 1024 - 600) + "\n" if "window" in sys.argv else "")
+out.write("\x1b]52;c;aGFja2Vk\x07\x1b]0;owned\x07\x1b[2J\x1b[31mred\x1b[0m \u202egnp.exe\u2028 forged\n")
+out.write("y" * 1990 + secret + "\n")
+out.write("+ curl -u me:'" + secret.replace("'", "'\\''") + "'\n")
+out.write(json.dumps({"a": json.dumps({"password": secret})}) + "\n")
+out.write("the end\n")
+out.flush()
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as talk:
+    told = "STATUS=" + "s" * 490 + secret + " \x1b]52;c;aGFja2Vk\x07"
+    talk.sendto(told.encode(), os.environ["NOTIFY_SOCKET"])
+    time.sleep(0.5)
+sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize("secret", ["hunter2-and-more", 'it\'s "Zürich" 100%'])
+@pytest.mark.parametrize("words", ["", "window"])
+def test_what_a_bot_says_reaches_nobody_with_a_secret_or_a_control_sequence(
+    system: System, channel: Channel, secret: str, words: str
+) -> None:
+    """Screen, JSON, log, journal and alert of a real start, and `inv logs`, `inv history` and `inv report` after it."""
+    planted = system.root / "planted"
+    planted.write_text(secret, encoding="utf-8")
+    system.environ |= {
+        "TWS_PASSWORD": secret,
+        "DISCORD_WEBHOOK_URL": channel.address,
+        "PLANTED": str(planted),
+        "BOT_START_GRACE": "30",
+    }
+    system.use_small_bot(*words.split(), code=_HOSTILE_BOT)
+    system.use_plan()
+    ended = system.startup()
+    assert (ended.code, ended.document["failure"]) == (1, "BOT_START_FAILED")
+    assert "the end" in "\n".join(ended.document["evidence"])
+    shown = [ended.out, ended.err, system.startup_log(), repr([one.document for one in channel.received])]
+    plain = system.run([sys.executable, "-m", "orchestration.startup"])
+    shown += [plain.out, plain.err]
+    for command in (("logs", "--of=bot"), ("logs",), ("history",), ("history", "--json"), ("report", "--since=1h")):
+        looked = system.inv(*command)
+        shown += [looked.out, looked.err]
+    with contextlib.closing(sqlite3.connect(system.state / "journal.sqlite3")) as journal:
+        shown.append("\n".join(journal.iterdump()))
+    for text in shown:
+        pieces = ("hunter", "and-more", "Zürich", "rich\\", '100%"', "it's")
+        assert [one for one in pieces if one in secret and one in text] == [], text
+        assert "aGFja2Vk" not in text
+        assert not [one for one in text if unicodedata.category(one) in {"Cc", "Cs", "Zl"} and one not in "\n\r"]
+        assert "\u202e" not in text
+    assert any(MASK in text for text in shown)

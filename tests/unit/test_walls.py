@@ -14,13 +14,14 @@ from pathlib import Path
 _PROJECT = Path(__file__).resolve().parents[2]
 _PACKAGE = _PROJECT / "orchestration"
 
-_FOUNDATIONS = frozenset({"errors", "settings", "system", "redaction", "evidence", "logs", "docker", "tws"})
+_FOUNDATIONS = frozenset({"errors", "settings", "system", "state_dir", "redaction", "logs", "docker", "tws"})
 _DOMAIN = frozenset({"gateway", "gameplan", "bot", "alerts", "journal", "simulator"})
 _MAY_USE: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "system": frozenset({"system", "errors"}),
     "tws": frozenset({"tws"}),
-    "settings": frozenset({"settings", "errors", "redaction", "system"}),
+    "state_dir": frozenset({"state_dir", "system"}),
+    "settings": frozenset({"settings", "errors", "redaction", "state_dir", "system"}),
     "redaction": frozenset({"redaction", "system"}),
     "docker": frozenset({"docker", "redaction", "errors", "settings", "system"}),
     "logs": frozenset({"logs", "redaction", "errors", "settings", "system"}),

@@ -346,7 +346,7 @@ def test_a_bad_secret_file_is_a_problem_that_shows_neither_path_nor_content(
 
 
 def test_a_folder_in_the_place_of_a_secret_file_is_a_problem(tmp_path: Path) -> None:
-    assert "no existing file" in _problems({"TWS_PASSWORD_FILE": str(tmp_path)})[0]
+    assert "it is a folder, not a regular file" in _problems({"TWS_PASSWORD_FILE": str(tmp_path)})[0]
 
 
 def test_a_secret_that_is_given_twice_in_one_place_is_a_problem_and_the_environment_goes_before_the_file() -> None:
