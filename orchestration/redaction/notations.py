@@ -28,16 +28,20 @@ ANSI = re.compile(
     r"|\x1b[ -/]*[0-OQ-WYZ\\`-~]"  # the rest, without what begins one of the above
 )
 
-# Of several backslashes, as JSON in JSON has them, only the last one is taken: the others may stand for a real one.
+# Of several backslashes, as JSON in JSON has them, only the last one is used up: the others may stand for a real one.
+# They must not make another escape of what follows them then, so each becomes this, which no secret holds.
+_SPENT = "\x1c"
 _ESCAPE = re.compile(
-    r"\\(?:x(?P<x>[0-9a-fA-F]{2})|u(?P<u>[0-9a-fA-F]{4})|U(?P<U>[0-9a-fA-F]{8})"
+    # Taken possessively, and only from the first one on: a run of a million of them is passed over once.
+    r"(?<!\\)(?P<run>\\++)(?:x(?P<x>[0-9a-fA-F]{2})|u(?P<u>[0-9a-fA-F]{4})|U(?P<U>[0-9a-fA-F]{8})"
     r"|[xu]\{(?P<braced>[0-9a-fA-F]{1,6})\}|(?P<octal>[0-3][0-7]{2}))"
     r"|%(?P<percent>[0-9a-fA-F]{2})|%u(?P<percent_u>[0-9a-fA-F]{4})"
     # A shell may have put a backslash before `#` and `;`.
-    r"|&(?:\\*+#(?:(?P<decimal>[0-9]{1,7})|[xX](?P<hex>[0-9a-fA-F]{1,6}))|(?P<name>[A-Za-z][A-Za-z0-9]{1,31}))(?:\\*+;)?"
+    r"|&(?:[\\\x1c]*+#(?:(?P<decimal>[0-9]{1,7})|[xX](?P<hex>[0-9a-fA-F]{1,6}))|(?P<name>[A-Za-z][A-Za-z0-9]{1,31}))(?:[\\\x1c]*+;)?"
     # What comes of escaped bytes, each taken for a character, and of escaped UTF-16 units.
-    r"|(?P<utf8>[\xc2-\xdf]\\*+[\x80-\xbf]|[\xe0-\xef](?:\\*+[\x80-\xbf]){2}|[\xf0-\xf4](?:\\*+[\x80-\xbf]){3})"
-    r"|(?P<utf16>[\ud800-\udbff]\\*+[\udc00-\udfff])"
+    r"|(?P<utf8>[\xc2-\xdf][\\\x1c]*+[\x80-\xbf]|[\xe0-\xef](?:[\\\x1c]*+[\x80-\xbf]){2}"
+    r"|[\xf0-\xf4](?:[\\\x1c]*+[\x80-\xbf]){3})"
+    r"|(?P<utf16>[\ud800-\udbff][\\\x1c]*+[\udc00-\udfff])"
     rf"|(?P<ansi>{ANSI.pattern})"
 )
 _IN_BASE_16 = frozenset({"x", "u", "U", "braced", "percent", "percent_u", "hex"})
@@ -83,8 +87,10 @@ def _decode_layer(layer: Layer) -> Layer:
     done = 0
     for match in _ESCAPE.finditer(layer.text):
         first, last = match.span()
-        decoded = _decode_match(match)
-        pieces += (layer.text[done:first], decoded)
+        spent = _count_spent(match)
+        decoded = _decode_match(match)[spent:]
+        pieces += (layer.text[done:first], _SPENT * spent, decoded)
+        first += spent
         starts += layer.starts[done:first]
         ends += layer.ends[done:first]
         starts += array(_PLACE, (layer.starts[first],)) * len(decoded)
@@ -97,6 +103,14 @@ def _decode_layer(layer: Layer) -> Layer:
 
 
 def _decode_match(match: re.Match[str]) -> str:
+    return _SPENT * _count_spent(match) + _decode_escape(match)
+
+
+def _count_spent(match: re.Match[str]) -> int:
+    return 0 if match["run"] is None else len(match["run"]) - 1
+
+
+def _decode_escape(match: re.Match[str]) -> str:
     kind = match.lastgroup or ""
     if kind == "ansi":
         return ""
@@ -105,29 +119,33 @@ def _decode_match(match: re.Match[str]) -> str:
 
         return html.unescape(f"&{match['name']};") if match[0].endswith(";") else html.unescape(match[0])
     if kind == "utf8":
-        return match[0].replace("\\", "").encode("latin-1").decode("utf-8", "ignore") or match[0]
+        return _without_quoting(match[0]).encode("latin-1").decode("utf-8", "ignore") or match[0]
     if kind == "utf16":
-        return match[0].replace("\\", "").encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        return _without_quoting(match[0]).encode("utf-16-le", "surrogatepass").decode("utf-16-le")
     base = 16 if kind in _IN_BASE_16 else 8 if kind == "octal" else 10
     number = int(match[kind], base)
     return chr(number) if number <= _LAST_CHARACTER else match[0]
 
 
+def _without_quoting(text: str) -> str:
+    return text.replace("\\", "").replace(_SPENT, "")
+
+
 # What a shell, Python or JSON puts between the characters of a word, and what stands for a blank in a form.
-_QUOTING = "'\"\\$"
+_QUOTING = f"'\"\\${_SPENT}"
 # A line break is written `\\n`: without its backslash it is the letter, so the real one becomes that letter, too.
 _LETTERS = {"\n": "n", "\r": "r", "\t": "t", "+": " "}
 _UNQUOTE_TABLE = bytes.maketrans(b"\n\r\t+", b"nrt ")
 _UNQUOTE_DELETED = _QUOTING.encode()
 _UNQUOTE_STR = {ord(one): None for one in _QUOTING} | {ord(one): letter for one, letter in _LETTERS.items()}
 # Which characters of a text may stand for one of a secret, where it is not that character alone.
-_STAND_INS = {"\n": "\nn", "\r": "\rr", "\t": "\tt", " ": " +"}
+_STAND_INS = {"\\": f"\\{_SPENT}", "\n": "\nn", "\r": "\rr", "\t": "\tt", " ": " +"}
 
-_HEX_SEPARATORS = b" \t\r\n:,;_+-'\"\\"
+_HEX_SEPARATORS = b" \t\r\n:,;_+-'\"\\\x1c"
 _LOWER_TABLE = bytes.maketrans(b"ABCDEF", b"abcdef")
-_HEX_NOISE = re.compile(r"0[xX]|[ \t\r\n:,;_+'\"\\-]")
+_HEX_NOISE = re.compile(r"0[xX]|[ \t\r\n:,;_+'\"\\\x1c-]")
 _BASE64_TABLE = bytes.maketrans(b"-_", b"+/")
-_BASE64_NOISE = re.compile(r"(?<!\\)\\++[nrt]|[ \t\r\n'\"$\\]")
+_BASE64_NOISE = re.compile(r"(?<!\\)\\++[nrt]|[ \t\r\n'\"$\\\x1c]")
 _BASE64_BREAK = re.compile(rb"(?<!\\)\\++[nrt]")
 
 
@@ -147,7 +165,7 @@ def build_views(text: str) -> Views:
     return Views(
         unquoted=content.translate(_UNQUOTE_TABLE, _UNQUOTE_DELETED),
         hexadecimal=content.translate(_LOWER_TABLE, _HEX_SEPARATORS).replace(b"0x", b"").replace(b"0X", b""),
-        base64=unbroken.translate(_BASE64_TABLE, b" \t\r\n'\"$\\"),
+        base64=unbroken.translate(_BASE64_TABLE, b" \t\r\n'\"$\\\x1c"),
     )
 
 

@@ -148,6 +148,10 @@ def test_each_character_of_a_secret_may_be_written_in_another_notation(data: st.
         assert MASK in Redactor([secret]).text(f"say {written} so")
 
 
+def test_what_is_left_of_several_backslashes_makes_no_new_escape_of_what_follows_them() -> None:
+    assert Redactor(["0000000189:"]).text(r"[00000\\\u00300189%25%33%41]") == f"[{MASK}]"
+
+
 def test_colours_and_other_controls_do_not_hide_a_secret() -> None:
     assert Redactor(["hunter2-and-more"]).text("x hunter2\x1b[1;31m-and-\x1b[0mmore y") == f"x {MASK} y"
 
