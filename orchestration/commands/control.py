@@ -3,20 +3,27 @@
 import dataclasses
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestration.commands import presenter as console
 from orchestration.commands.views import load_settings_or_explain
-from orchestration.errors import ExitCode, StartupFailure
+from orchestration.errors import ExitCode, FailureWord, StartupFailure, State
+from orchestration.hostservice.advice import advise
 from orchestration.settings import Settings
-from orchestration.startup.report import StepStatus, build_json
+from orchestration.startup.report import Progress, Report, StepReport, StepStatus, build_json
 from orchestration.startup.run import JOURNAL_FILE, Run
 from orchestration.startup.run_spec import Mission, Step
 from orchestration.startup.sequence import STEPS, load_settings, open_run, run_mission
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 
+if TYPE_CHECKING:
+    from orchestration.journal import RunRecord, StepRecord
+
 _TEST_ALERT_TIMEOUT_S = 15.0
+_RESTART_LOOK_S = 0.2
+_STATUSES = frozenset(one.value for one in StepStatus)
+_RESTART_MARGIN_S = 60.0
 
 
 class StepLine:
@@ -222,15 +229,109 @@ def restart_bot(*, as_json: bool) -> int:
     if not ask_to_restart(holder.pid):
         return _refuse(
             f"the supervisor, {holder}, could not be asked: it belongs to another user or has just ended",
-            "Look at `inv status`, and do it as the user whose supervisor it is.",
+            advise("Look at `inv status`, and do it as the user whose supervisor it is.", settings),
             as_json=as_json,
         )
-    answer = f"Asked {holder} to restart the bot; `inv status` and `inv logs --of bot -f` show it."
+    answer = advise(f"Asked {holder} to restart the bot; `inv status` and `inv logs --of bot -f` show it.", settings)
     if as_json:
         console.print_json({"instance": settings.instance, "asked": holder.pid, "message": answer})
     else:
         console.print_line(answer)
     return int(ExitCode.SUCCESS)
+
+
+def replace_through_supervisor(*, as_json: bool) -> int | None:
+    """`inv startup --replace` beside a supervisor, which has it do what was asked: restart its bot, validated.
+
+    Waits for the outcome and returns its exit code; None where no supervisor is at work that could be asked.
+    """
+    from orchestration.journal import JournalReader
+    from orchestration.preflight.table import SUPERVISOR_LOCK_FILE
+    from orchestration.system.lock import read_lock_holder
+    from orchestration.system.signals import ask_to_restart
+
+    settings = Settings.load(lenient=True)
+    clock, began_s = SystemClock(), SystemClock().monotonic_s()
+    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE)
+    asked_at = clock.now()
+    if holder is None or holder.pid is None or not ask_to_restart(holder.pid):
+        return None
+    console.warn(f"A supervisor watches this system, {holder}: it restarts the bot and goes on watching.")
+    journal = JournalReader(settings.state_dir / JOURNAL_FILE)
+    deadline_s = began_s + settings.bot_stop_timeout_s + _longest_start_s(settings)
+    run = None
+    while run is None and clock.monotonic_s() < deadline_s:
+        is_at_work = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE) is not None
+        newer = [one for one in journal.read_runs(5) if one.kind == "restart" and one.started_at >= asked_at]
+        run = next((one for one in newer if one.result is not None), None)
+        if run is None and not is_at_work:
+            break
+        if run is None:
+            clock.sleep(_RESTART_LOOK_S)
+    if run is None:
+        message = f"The supervisor, {holder}, was asked to restart the bot and has not said that it did."
+        return _show_asked(settings, message, ExitCode.FAILURE, None, as_json=as_json)
+    return _show_asked(settings, run.message, ExitCode(run.exit_code or 0), run, as_json=as_json)
+
+
+def _longest_start_s(settings: Settings) -> float:
+    """Seconds that the validated part of the sequence may take, and some to spare."""
+    waits_s = 2 * settings.gateway_health_timeout_s + settings.gateway_twofa_timeout_s
+    return waits_s + settings.bot_start_grace_s + _RESTART_MARGIN_S
+
+
+def _show_asked(settings: Settings, message: str, code: ExitCode, run: "RunRecord | None", *, as_json: bool) -> int:
+    """The outcome of a restart that the supervisor performed, in the shape of a start's report."""
+    next_action = "" if code is not ExitCode.FAILURE else advise("Look at `inv status` and `inv history`.", settings)
+    if not as_json:
+        console.print_line(message)
+        if next_action:
+            console.print_line(f"next: {next_action}")
+        return int(code)
+    from orchestration.bot.find import find_bot
+
+    is_known = run is not None and run.failure in FailureWord.__members__
+    word = FailureWord(run.failure) if run is not None and run.failure is not None and is_known else None
+    if run is None:
+        word = FailureWord.INTERNAL_ERROR
+    report = Report(
+        run_id="" if run is None else run.run_id,
+        instance=settings.instance,
+        simulated=run is not None and run.simulated,
+        failure=word,
+        message=message,
+        next_action=next_action,
+        started_at=SystemClock().now() if run is None else run.started_at,
+        duration_s=0.0 if run is None else run.duration_s or 0.0,
+        steps=() if run is None else tuple(_build_step(step) for step in run.steps),
+        progress=Progress(),
+    )
+    found = find_bot(settings).found
+    record = None if found is None else found.record
+    document = build_json(report, exit_code=int(code))
+    if run is not None:
+        document |= {"result": run.result, "fallback": run.fallback}
+    if record is not None:
+        document["bot"] = {
+            "pid": record.pid,
+            "log": None if record.log is None else str(record.log),
+            "ready_by": record.ready_by,
+            "container": record.container or None,
+        }
+    console.print_json(document)
+    return int(code)
+
+
+def _build_step(step: "StepRecord") -> StepReport:
+    return StepReport(
+        name=step.name,
+        state=State(step.state),
+        # One that was killed in it has a word of the journal's own.
+        status=StepStatus(step.status) if step.status in _STATUSES else StepStatus.FAIL,
+        started_at=step.started_at,
+        duration_s=step.duration_s,
+        detail=step.detail,
+    )
 
 
 def _refuse(message: str, next_action: str, *, as_json: bool) -> int:
@@ -259,22 +360,25 @@ def hold(reason: str, *, as_json: bool) -> int:
     except OSError as error:
         return _refuse(
             f"the hold could not be written to {settings.state_dir}: {error.strerror}; nothing was stopped",
-            "Mend that, or stop the system without a hold: `inv shutdown`.",
+            advise("Fix that, or stop the system without a hold: `inv shutdown`.", settings),
             as_json=as_json,
         )
-    (console.warn if as_json else console.print_line)(f"The system is {held}. `inv resume` ends it.")
+    (console.warn if as_json else console.print_line)(advise(f"The system is {held}. `inv resume` ends it.", settings))
     return run_steps("hold", (BOT_STOP_FIRST, GATEWAY_STOP), as_json=as_json)
 
 
 def resume(*, as_json: bool) -> int:
-    """`inv resume`: the system may be started again; this does not start it."""
+    """`inv resume`: the system may be started again, also by a boot service that gave up; this starts nothing."""
     from orchestration.hold import clear_hold
+    from orchestration.supervision import attempts
 
     settings = load_settings_or_explain(as_json=as_json)
     if settings is None:
         return int(ExitCode.FAILURE)
     try:
         held = clear_hold(settings.state_dir)
+        gave_up = attempts.read(settings.state_dir).has_given_up
+        attempts.clear(settings.state_dir)
     except OSError as error:
         return _refuse(
             f"the hold in {settings.state_dir} could not be removed: {error.strerror}",
@@ -286,7 +390,10 @@ def resume(*, as_json: bool) -> int:
             {"instance": settings.instance, "was_held": None if held is None else dataclasses.asdict(held)}
         )
     else:
-        console.print_line(f"It was {held}. `inv startup` starts it." if held else "Nobody held the system down.")
+        was = f"It was {held}." if held else "The system was not held."
+        again = " The boot service, which had given up, may try again." if gave_up else ""
+        then = " `inv startup` starts it." if held or gave_up else ""
+        console.print_line(advise(f"{was}{again}{then}", settings))
     return int(ExitCode.SUCCESS)
 
 

@@ -31,6 +31,12 @@ def start(options: Options) -> int:
         return _show_dry_run(options)
     if not options.service:
         _clear_attempts()
+    if options.replace and not (options.service or options.foreground or options.simulate):
+        from orchestration.commands.control import replace_through_supervisor
+
+        code = replace_through_supervisor(as_json=options.as_json)
+        if code is not None:
+            return code
     if options.foreground or options.service:
         from orchestration.supervision.service import serve
 

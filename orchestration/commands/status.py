@@ -20,6 +20,7 @@ from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.hold import Hold, read_hold
+from orchestration.hostservice.advice import HostCommands, read_host_commands
 from orchestration.hostservice.registrars import read_service_status
 from orchestration.hostservice.service import HostServiceStatus, build_status_json
 from orchestration.journal import JournalReader, RunRecord
@@ -28,6 +29,8 @@ from orchestration.redaction import mask_account
 from orchestration.settings import GameplanFreshness, Settings
 from orchestration.startup.run import JOURNAL_FILE
 from orchestration.state_dir import read_fields
+from orchestration.supervision import attempts
+from orchestration.supervision.attempts import Attempts
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.lock import LockHolder, read_lock_holder
@@ -107,6 +110,8 @@ class Status:
     last_run: RunRecord | None
     alert_problem: str | None
     watcher: LockHolder | None
+    attempts: Attempts
+    commands: HostCommands
 
     @property
     def is_bot_watched(self) -> bool:
@@ -129,11 +134,45 @@ class Status:
         record = self.bot.found.record if self.bot.found else None
         start = None
         if record is not None and record.ready_by is None and self.under_way is None:
-            start = "its start was cut short: nobody saw it come up (`inv startup --replace` starts it anew)"
+            start = "its start was cut short: nobody saw it come up (`inv startup --replace` starts it again)"
         left = None
         if self.bot.found is not None and self.bot.found.left_of_pid is not None:
             left = f"the bot's main process has ended; {self.bot.detail} (`inv bot.stop` ends it)"
-        return tuple(problem for problem in (self.gateway.problem, plan, start, left) if problem)
+        return tuple(self.commands.apply(one) for one in (self.gateway.problem, plan, start, left) if one)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else a person must know; the exit code does not depend on it."""
+        found = (
+            self._describe_watch(),
+            f"the system is {self.hold}; `inv resume` ends that" if self.hold else None,
+            self._describe_service(),
+            f"at work now: {self.under_way}" if self.under_way else None,
+        )
+        return tuple(self.commands.apply(one) for one in found if one)
+
+    def _describe_watch(self) -> str | None:
+        bot = self.bot.found
+        if bot is None or self.is_bot_watched:
+            return None
+        was_watched = bot.record is not None and bot.record.supervised
+        return "nothing watches the bot" + (": its supervisor has ended without stopping it" if was_watched else "")
+
+    def _describe_service(self) -> str | None:
+        """That the boot service does not try any more, or tries again, which its plain state does not say."""
+        if self.attempts.has_given_up:
+            return (
+                f"the boot service has given up since {self.attempts.given_up_since}: {self.attempts.given_up}; "
+                "fix the cause, then `inv startup`"
+            )
+        if self.service is None:
+            return None
+        if "auto-restart" in self.service.state:
+            return f"the boot service {self.service.name} has failed and is about to run again ({self.service.state})"
+        if self.service.state.startswith("failed"):
+            detail = f" ({self.service.detail})" if self.service.detail else ""
+            return f"the boot service {self.service.name} has failed{detail} and does not run again by itself"
+        return None
 
 
 class LookAtGateway(Protocol):
@@ -157,7 +196,10 @@ def read_status(
         bot = find_bot(settings)
         journal = JournalReader(settings.state_dir / JOURNAL_FILE)
         last_run = journal.read_last_run()
-        dead_channel = channel_problem(journal, settings.discord_webhook_url)
+        alert_problem = webhook_problem(settings.discord_webhook_url) or channel_problem(
+            journal, settings.discord_webhook_url
+        )
+        commands_here = read_host_commands(settings)
         return Status(
             instance=settings.instance,
             gateway=gateway.result(),
@@ -167,9 +209,11 @@ def read_status(
             hold=read_hold(settings.state_dir),
             under_way=read_lock_holder(settings.state_dir / LOCK_FILE),
             last_run=last_run,
-            alert_problem=webhook_problem(settings.discord_webhook_url) or dead_channel,
+            alert_problem=None if alert_problem is None else commands_here.apply(alert_problem),
             watcher=read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE)
             or read_lock_holder(settings.state_dir / MONITOR_LOCK_FILE),
+            attempts=attempts.read(settings.state_dir),
+            commands=commands_here,
         )
 
 
@@ -182,6 +226,7 @@ def build_json(status: Status) -> dict[str, Any]:
         "exit_code": int(status.code),
         "message": describe(status),
         "problems": list(status.problems),
+        "notes": list(status.notes),
         "gateway": {
             "runtime": gateway.kind,
             "container": gateway.container,
@@ -209,6 +254,9 @@ def build_json(status: Status) -> dict[str, Any]:
         },
         "bot": _build_bot_json(bot, is_watched=status.is_bot_watched),
         "service": build_status_json(status.service),
+        "given_up": {"since": status.attempts.given_up_at, "reason": status.attempts.given_up}
+        if status.attempts.has_given_up
+        else None,
         "hold": None if status.hold is None else dataclasses.asdict(status.hold),
         "under_way": None if status.under_way is None else dataclasses.asdict(status.under_way),
         "alerts": {"problem": status.alert_problem},
@@ -220,14 +268,14 @@ def describe(status: Status) -> str:
     """The status in one sentence."""
     if status.code is StatusCode.UNKNOWN:
         return f"It cannot be told whether the bot runs: {status.bot.detail}"
+    notes = f" Note: {'; '.join(status.notes)}." if status.notes else ""
     if status.bot.found is None:
-        held = f" The system is {status.hold}." if status.hold else ""
-        return f"The bot does not run.{held}"
+        return f"The bot does not run.{notes}"
     running = f"The bot runs as {status.bot.found.who}"
     strategy = f" on strategy {status.plan.strategy}" if status.plan else ""
     if status.problems:
-        return f"{running}{strategy}, but: {'; '.join(status.problems)}"
-    return f"{running}{strategy}, and the gateway is ready."
+        return f"{running}{strategy}, but: {'; '.join(status.problems)}.{notes}"
+    return f"{running}{strategy}, and the gateway is ready.{notes}"
 
 
 def probe_gateway(runtime: Runtime, host: str, port: int, settings: Settings, clock: Clock) -> GatewayLook:

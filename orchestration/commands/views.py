@@ -96,7 +96,6 @@ def build_overview_row(found: "Status") -> tuple[str, ...]:
     gateway, plan, service = found.gateway, found.plan, found.service
     where = f"{gateway.container or gateway.kind}:{gateway.port}"
     strategy = "" if plan is None else f"{plan.strategy} of {plan.date}" if plan.date else plan.strategy
-    held = f"held: {found.hold}" if found.hold else ""
     return (
         found.instance,
         describe_bot(found),
@@ -104,7 +103,7 @@ def build_overview_row(found: "Status") -> tuple[str, ...]:
         strategy,
         "" if service is None else service.state or service.name,
         str(int(found.code)),
-        "; ".join(text for text in (*found.problems, held) if text),
+        "; ".join((*found.problems, *found.notes)),
     )
 
 
@@ -120,6 +119,8 @@ def build_status_rows(found: "Status") -> list[tuple[str, str]]:
         rows.append(("gameplan", f"strategy {plan.strategy} of {plan.date}{reason}"))
         rows.append(("  problem", plan.problem or ""))
     rows += _build_service_rows(found.service)
+    if found.attempts.has_given_up:
+        rows.append(("  gave up", f"since {found.attempts.given_up_since}: {found.attempts.given_up}"))
     rows.append(("hold", str(found.hold or "")))
     rows.append(("under way", str(found.under_way or "")))
     rows.append(("alerts", found.alert_problem or ""))

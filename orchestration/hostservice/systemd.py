@@ -22,7 +22,7 @@ from orchestration.hostservice.service import (
     Scope,
     Target,
 )
-from orchestration.hostservice.unit import SHELL, render_unit, unit_problem
+from orchestration.hostservice.unit import SHELL, quote_word, render_unit, unit_problem
 from orchestration.preflight.host import Check
 from orchestration.startup.report import StepStatus
 from orchestration.system.clock import Clock
@@ -124,6 +124,12 @@ class SystemdRegistrar:
             return self.path.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether a unit is installed that starts this checkout: another one's may have the same name."""
+        installed = self.read_installed()
+        return installed is not None and quote_word(str(self.service.wrapper)) in installed
 
     def diff(self, rendered: Rendered) -> tuple[str, ...]:
         """See `Registrar.diff`."""

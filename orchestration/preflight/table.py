@@ -3,6 +3,7 @@
 A failed check stops a start-up and carries the command or setting that mends it; a warning stops nothing.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.time_windows import parse_windows
 from orchestration.hold import refuse_if_held
+from orchestration.hostservice.advice import advise
 from orchestration.preflight.engine import check_engine
 from orchestration.preflight.host import (
     Check,
@@ -105,7 +107,13 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             check_disk(preflight.settings),
             *check_wsl(hands_over=preflight.hands_over),
         ]
-        return (*rows[:1], *engine.result(), *rows[1:], clock_sync.result())
+        checks = (*rows[:1], *engine.result(), *rows[1:], clock_sync.result())
+    return tuple(
+        dataclasses.replace(
+            check, detail=advise(check.detail, preflight.settings), fix=advise(check.fix, preflight.settings)
+        )
+        for check in checks
+    )
 
 
 def _check_engine(preflight: Preflight) -> tuple[Check, ...]:

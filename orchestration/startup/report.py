@@ -292,13 +292,18 @@ def format_duration(duration_s: float | None) -> str:
     return f"{seconds // day} d {seconds % day // hour} h"
 
 
-def build_json(report: Report) -> dict[str, Any]:
-    """The report as one JSON document (SPEC section 5). Paths are absolute; what does not apply is null."""
+def build_json(report: Report, *, exit_code: int | None = None) -> dict[str, Any]:
+    """The report as one JSON document (SPEC section 5). Paths are absolute; what does not apply is null.
+
+    Args:
+        report: The run's.
+        exit_code: What the command ends with, where that is not the run's own (`--service`).
+    """
     return {
-        "run_id": report.run_id,
+        "run_id": report.run_id or None,
         "instance": report.instance,
         "result": report.result.value,
-        "exit_code": int(report.exit_code),
+        "exit_code": int(report.exit_code) if exit_code is None else exit_code,
         "state": report.state.value,
         "failure": report.failure,
         "fallback": report.fallback,

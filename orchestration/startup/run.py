@@ -18,12 +18,12 @@ from orchestration.alerts.delivery import Delivery, channel_problem
 from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.record import build_record_path
 from orchestration.bot.record import read_record as read_bot_record
-from orchestration.docker.stack_advice import name_stack_commands
 from orchestration.errors import FailureWord, InterruptedBySignal, StartupFailure
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.hold import refuse_if_held
+from orchestration.hostservice.advice import advise
 from orchestration.journal import Journal
 from orchestration.logs import open_run_log, prune_logs
 from orchestration.preflight.instances import build_find_users
@@ -195,12 +195,21 @@ class Run:
             redactor=self._redactor,
             log=logging.getLogger("orchestration.alerts"),
         )
+        # Followed where the mission says so: what is told of a simulated system is marked, whatever the settings say.
+        runtime = build_runtime(
+            settings,
+            commands=self._commands,
+            clock=self._clock,
+            record=read_record(settings.state_dir) if self._mission.follows_record else None,
+            find_users=build_find_users(settings),
+        )
         self._teller = Teller(
             self._delivery,
             settings=settings,
             mission=self._mission,
             run_id=self.run_id,
             clock=self._clock,
+            simulated=runtime.kind is GatewayRuntime.SIMULATOR,
         )
         self._held.callback(self._flush)
         self._display.begin(
@@ -213,13 +222,7 @@ class Run:
             settings=settings,
             clock=self._clock,
             commands=self._commands,
-            runtime=build_runtime(
-                settings,
-                commands=self._commands,
-                clock=self._clock,
-                record=read_record(settings.state_dir) if self._mission.follows_record else None,
-                find_users=build_find_users(settings),
-            ),
+            runtime=runtime,
             probe=probe_api,
             run_id=self.run_id,
             tell=self._teller.tell,
@@ -348,10 +351,11 @@ class Run:
             log=str(self._log_path) if self._log_path else None,
             redactor=self._redactor,
         )
-        message, next_action = (
-            name_stack_commands(text, self._settings) for text in (report.message, report.next_action)
+        return dataclasses.replace(
+            report,
+            message=advise(report.message, self.settings),
+            next_action=advise(report.next_action, self.settings),
         )
-        return dataclasses.replace(report, message=message, next_action=next_action)
 
     def _show(self, text: str) -> None:
         text = clean_line(text, self._redactor)

@@ -6,9 +6,9 @@ from datetime import datetime
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
-from orchestration.docker.stack_advice import name_stack_commands
 from orchestration.errors import BENIGN_FAILURES, StartupFailure
-from orchestration.settings import GatewayRuntime, Settings
+from orchestration.hostservice.advice import advise
+from orchestration.settings import Settings
 from orchestration.startup.report import Report, Result
 from orchestration.startup.run_spec import Mission
 from orchestration.system.clock import Clock
@@ -26,6 +26,7 @@ class Teller:
         mission: What the run is for.
         run_id: Its id.
         clock: Tells the time.
+        simulated: Whether the gateway that the run is about is the built-in one, whatever the configuration says now.
 
     Attributes:
         step: The step that is being performed; empty before the first.
@@ -39,8 +40,10 @@ class Teller:
         mission: Mission,
         run_id: str,
         clock: Clock,
+        simulated: bool,
     ) -> None:
         self._delivery = delivery
+        self._simulated = simulated
         self._settings = settings
         self._mission = mission
         self._run_id = run_id
@@ -59,20 +62,19 @@ class Teller:
         evidence: tuple[str, ...] = (),
     ) -> None:
         """Send one alert about the current step."""
-        message, next_action = (name_stack_commands(text, self._settings) for text in (message, next_action))
         self._delivery.send(
             Alert(
                 severity=severity,
                 title=title,
-                message=message,
+                message=advise(message, self._settings),
                 host=socket.gethostname(),
                 instance=self._settings.instance,
                 run_id=self._run_id,
                 step=self.step or self._mission.kind,
                 cause=cause,
-                next_action=next_action,
+                next_action=advise(next_action, self._settings),
                 evidence=evidence,
-                simulated=self._settings.gateway_runtime is GatewayRuntime.SIMULATOR,
+                simulated=self._simulated,
                 at=self._clock.now(),
             )
         )
@@ -142,22 +144,23 @@ def build_watch_alert(
     message: str,
     cause: str,
     next_action: str,
+    simulated: bool,
     evidence: tuple[str, ...] = (),
     incident: str = "",
 ) -> Alert:
-    """An alert of a watch. The delivery redacts it."""
+    """An alert of a watch, simulated where the watched gateway is the built-in one. The delivery redacts it."""
     return Alert(
         severity=severity,
         title=title,
-        message=message,
+        message=advise(message, settings),
         host=socket.gethostname(),
         instance=settings.instance,
         run_id=run_id,
         step="supervision",
         cause=cause,
-        next_action=name_stack_commands(next_action or _NOTHING_TO_DO, settings),
+        next_action=advise(next_action or _NOTHING_TO_DO, settings),
         evidence=evidence,
-        simulated=settings.gateway_runtime is GatewayRuntime.SIMULATOR,
+        simulated=simulated,
         incident=incident,
         at=at,
     )

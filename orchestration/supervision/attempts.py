@@ -16,6 +16,7 @@ from pathlib import Path
 from orchestration.errors import FailureWord
 from orchestration.settings import Settings
 from orchestration.state_dir import ATTEMPTS, read_fields, write_fields
+from orchestration.system.processes import read_boot_id
 
 RECORD_NAME = ATTEMPTS
 _UNPLANNED_END = "the bot ended, or had to be ended"
@@ -44,16 +45,28 @@ class Attempts:
             none is added.
         given_up: Why there are no more tries, as a sentence; empty while there are.
         given_up_at: Since when, likewise.
+        word: The failure word of the last failure; empty for a bot's unplanned end.
+        boot_id: The boot of this machine in which the last try was made or refused; empty where that is unknown.
     """
 
     failed_at: tuple[str, ...] = ()
     given_up: str = ""
     given_up_at: str = ""
+    word: str = ""
+    boot_id: str = ""
 
     @property
     def has_given_up(self) -> bool:
         """Whether only a start by hand begins again."""
         return bool(self.given_up)
+
+    @property
+    def given_up_since(self) -> str:
+        """Since when, for people, in the host's own time zone."""
+        try:
+            return f"{datetime.fromisoformat(self.given_up_at).astimezone():%Y-%m-%d %H:%M:%S}"
+        except ValueError:
+            return "an unknown time"
 
 
 NONE = Attempts()
@@ -96,10 +109,12 @@ def count_failure(
     failed_at = (*kept, now.isoformat())
     reason = ""
     if word in _FOR_A_PERSON:
-        reason = f"{word}: trying again does not mend it"
+        reason = f"{word}: trying again does not fix it"
     elif len(failed_at) >= most:
         reason = f"{len(failed_at)} failures within {_render(window_s)}, the last one: {word or _UNPLANNED_END}"
-    attempts = Attempts(failed_at=failed_at, given_up=reason, given_up_at=now.isoformat() if reason else "")
+    attempts = Attempts(
+        failed_at=failed_at, given_up=reason, given_up_at=now.isoformat() if reason else "", word=word or ""
+    )
     return attempts, Outcome(gives_up=bool(reason), is_news=bool(reason), reason=reason, failures=len(failed_at))
 
 
@@ -148,9 +163,28 @@ def _note(settings: Settings, word: FailureWord | None, *, now: datetime) -> Out
     return _write(settings.state_dir, attempts, outcome)
 
 
+def begins_by_hand(settings: Settings, attempts: Attempts, *, boot_id: str) -> bool:
+    """Whether this start of a boot service that has given up was asked for by a person. Writes down that it was tried.
+
+    systemd starts the service once in a boot, and not again after 78. So a second start in the same boot comes from a
+    person (`systemctl start`), who gets what they ask for. A trigger of Windows that repeats cannot be told from one.
+
+    Args:
+        settings: The configuration; its environment says whether systemd is who starts.
+        attempts: What is on record, given up.
+        boot_id: This boot of the machine.
+    """
+    if not settings.environ.get("NOTIFY_SOCKET") or not boot_id:
+        return False
+    if attempts.boot_id == boot_id:
+        return True
+    _write(settings.state_dir, replace(attempts, boot_id=boot_id), Outcome(gives_up=True))
+    return False
+
+
 def _write(state_dir: Path, attempts: Attempts, outcome: Outcome) -> Outcome:
     try:
-        write_fields(state_dir / RECORD_NAME, asdict(attempts))
+        write_fields(state_dir / RECORD_NAME, asdict(replace(attempts, boot_id=read_boot_id())))
     except OSError as error:
         if outcome.gives_up:
             return outcome
@@ -167,7 +201,13 @@ def read(state_dir: Path) -> Attempts:
         failed_at = tuple(str(one) for one in fields["failed_at"])
         if any(datetime.fromisoformat(one).tzinfo is None for one in failed_at):
             return NONE
-        return Attempts(failed_at=failed_at, given_up=str(fields["given_up"]), given_up_at=str(fields["given_up_at"]))
+        return Attempts(
+            failed_at=failed_at,
+            given_up=str(fields["given_up"]),
+            given_up_at=str(fields["given_up_at"]),
+            word=str(fields.get("word", "")),  # an earlier release wrote neither
+            boot_id=str(fields.get("boot_id", "")),
+        )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return NONE
 

@@ -41,7 +41,8 @@ def _judge_end(bot: BotLook, rules: Rules) -> Finding:
     if bot.says_stopping:
         how += " after it had said that it is stopping"
     if rules.owns_bot:
-        then = " The whole sequence is run again by the host's service manager, where there is one."
+        # Whether it is the last try is counted after this is told, and told by an alert of its own.
+        then = " Where a boot service runs it, the whole sequence runs again, unless it has failed too often."
     elif rules.is_bot_elsewhere:
         then = f" Its container has not brought it back within {WATCHED_BOT_GRACE_S:.0f} s."
     else:

@@ -8,7 +8,8 @@ import contextlib
 import dataclasses
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.alerts.delivery import Delivery
@@ -16,19 +17,19 @@ from orchestration.bot.find import FoundBy, find_bot
 from orchestration.bot.record import build_record_path, remove_record
 from orchestration.commands import presenter as console
 from orchestration.commands import watch_display
-from orchestration.docker.stack_advice import name_stack_commands
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.hold import read_hold
+from orchestration.hostservice.advice import advise
 from orchestration.journal import Journal
 from orchestration.logs import open_run_log
 from orchestration.preflight.instances import build_find_users
 from orchestration.preflight.table import MONITOR_LOCK_FILE, SUPERVISOR_LOCK_FILE
 from orchestration.redaction import Redactor
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.startup.report import Report, build_json
+from orchestration.startup.report import Progress, Report, build_json, build_report
 from orchestration.startup.run import JOURNAL_FILE, Run
 from orchestration.startup.run_spec import Display, Mission
 from orchestration.startup.sequence import (
@@ -46,6 +47,7 @@ from orchestration.supervision.supervisor import Post, Restart, Supervisor
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from orchestration.system.lock import LockHeldError, hold_lock, read_lock_holder
+from orchestration.system.processes import read_boot_id
 from orchestration.system.signals import Requests, let_outcome_stand
 
 # The longest step without a sign of life: fetching an image, beyond its own time-out.
@@ -53,22 +55,38 @@ _SILENCE_MARGIN_S = 120.0
 _FLUSH_TIMEOUT_S = 10.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Refusal:
+    """Why a boot service does not start anything.
+
+    Attributes:
+        word: The failure's word.
+        message: One sentence.
+        next_action: What a person should do.
+        exit_code: 0 where a person meant it (a hold); 78 where trying again is of no use.
+    """
+
+    word: FailureWord
+    message: str
+    next_action: str
+    exit_code: ExitCode = ExitCode.GIVE_UP
+
+
 def serve(options: Options) -> int:
     """Start the system, stay with it, and return the exit code."""
     lenient = Settings.load(lenient=True)
     # In the stack Docker would start this program again each minute: it stays, and waits for a reason to try again.
     waits = options.service and _stays_given_up(lenient)
-    if options.service and not waits:
-        refusal = _why_not_again(lenient)
-        if refusal is not None:
-            # Again and again on Windows, where a trigger repeats: no log, no run, no alert.
-            console.warn(refusal)
-            end_what_is_left()
-            return int(ExitCode.GIVE_UP)
     clock = SystemClock()
+    if options.service and not waits:
+        refusal = _find_refusal(lenient)
+        if refusal is not None:
+            return _end_refused(options, lenient, refusal, clock)
     with contextlib.ExitStack() as held:
         if not _take_post(held, lenient, SUPERVISOR_LOCK_FILE, "supervisor", clock):
-            return int(ExitCode.GIVE_UP) if options.service else _refuse_second(options, lenient)
+            if options.service:
+                return _end_refused(options, lenient, _build_second(lenient), clock)
+            return _refuse_second(options, lenient)
         host = held.enter_context(_host(lenient, clock))
         requests = held.enter_context(Requests())
         if waits:
@@ -95,7 +113,7 @@ def _wait_given_up(settings: Settings, clock: SystemClock, requests: Requests) -
     """
     past = attempts.read(settings.state_dir)
     console.warn(
-        f"No more tries since {past.given_up_at}: {past.given_up}. This container waits until the gateway has been "
+        f"No more tries since {past.given_up_since}: {past.given_up}. This container waits until the gateway has been "
         f"away and is ready again, or until `docker restart {settings.bot_container_name}`."
     )
     if find_bot(settings).found is None:
@@ -118,17 +136,86 @@ def _wait_given_up(settings: Settings, clock: SystemClock, requests: Requests) -
     return int(ExitCode.SUCCESS if requests.ended_by else ExitCode.FAILURE)
 
 
-def _refuse_second(options: Options, settings: Settings) -> int:
-    """A person's start beside a supervisor: recorded, shown and alerted like any other that is refused."""
+def _find_refusal(settings: Settings) -> _Refusal | None:
+    """Why a boot service is not to try at all, or None: held down, given up, or the system runs already."""
+    held = read_hold(settings.state_dir)
+    if held is not None:
+        return _Refusal(
+            word=FailureWord.HELD,
+            message=f"The system is {held}.",
+            next_action="If it may run again: `inv resume`, then `inv startup`.",
+            exit_code=ExitCode.SUCCESS,
+        )
+    if read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE) is not None:
+        return _build_second(settings)
+    presence = find_bot(settings)
+    if presence.found is not None and presence.found.how is FoundBy.BY_COMMAND:
+        return _Refusal(
+            word=FailureWord.BOT_ALREADY_RUNNING,
+            message=f"The bot runs already, started by hand: {presence.found.who}. It is left alone.",
+            next_action="Stop it (`inv bot.stop`), then `inv startup`; or leave it alone.",
+        )
+    past = attempts.read(settings.state_dir)
+    if not past.has_given_up:
+        return None
+    if attempts.begins_by_hand(settings, past, boot_id=read_boot_id()):
+        attempts.clear(settings.state_dir)
+        return None
+    known = past.word in FailureWord.__members__
+    return _Refusal(
+        word=FailureWord(past.word) if known else FailureWord.BOT_START_FAILED,
+        message=f"The boot service has given up since {past.given_up_since}: {past.given_up}.",
+        next_action="Fix the cause, then `inv startup`.",
+    )
+
+
+def _build_second(settings: Settings) -> _Refusal:
+    """A supervisor is at work already."""
     found = find_bot(settings).found
-    word = FailureWord.BOT_ALREADY_RUNNING if found is not None else FailureWord.ALREADY_STARTING
     running = "" if found is None else f" Its bot is {found.who}."
     holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE) or "one that has just ended"
-    refusal = StartupFailure(
-        word,
-        f"A supervisor of instance {settings.instance} is at work already: {holder}.{running}",
+    return _Refusal(
+        word=FailureWord.BOT_ALREADY_RUNNING if found is not None else FailureWord.ALREADY_STARTING,
+        message=f"A supervisor of instance {settings.instance} is at work already: {holder}.{running}",
         next_action="`inv bot.restart` has it restart the bot on the day's plan; `inv shutdown` ends it.",
     )
+
+
+def _end_refused(options: Options, settings: Settings, refusal: _Refusal, clock: SystemClock) -> int:
+    """A boot service that starts nothing: shown, and nothing is left behind.
+
+    Again and again on Windows, where a trigger repeats: no log, no run, no alert.
+    """
+    message, next_action = advise(refusal.message, settings), advise(refusal.next_action, settings)
+    console.warn(f"{message} Next: {next_action}")
+    with _host(settings, clock) as host:
+        if refusal.exit_code is ExitCode.SUCCESS:
+            # A service of type notify that ends before it is ready has failed, whatever its exit code.
+            host.say_ready(message)
+            host.say_stopping(message)
+        if options.as_json:
+            report = build_report(
+                run_id="",  # there is no run
+                instance=settings.instance,
+                simulated=options.simulate,
+                failure=StartupFailure(refusal.word, message, next_action=next_action),
+                started_at=clock.now(),
+                duration_s=0.0,
+                steps=tuple((step.name, step.state) for step in STEPS),
+                ended={},
+                progress=Progress(),
+                log=None,
+                redactor=Redactor(settings.secrets),
+            )
+            console.print_json(build_json(report, exit_code=int(refusal.exit_code)))
+        end_what_is_left(as_json=options.as_json)
+    return int(refusal.exit_code)
+
+
+def _refuse_second(options: Options, settings: Settings) -> int:
+    """A person's start beside a supervisor: recorded, shown and alerted like any other that is refused."""
+    second = _build_second(settings)
+    refusal = StartupFailure(second.word, second.message, next_action=second.next_action)
     mission = Mission(kind="startup", steps=STEPS)
     display = console.build_display(as_json=options.as_json)
     report = refuse_mission(mission, display, refusal, simulate=options.simulate)
@@ -138,11 +225,16 @@ def _refuse_second(options: Options, settings: Settings) -> int:
     return int(report.exit_code)
 
 
-def end_what_is_left() -> int:
+def end_what_is_left(*, as_json: bool = False) -> int:
     """Stop the bot that a supervisor left behind, where nothing else has: what the unit calls after the service's end.
 
-    Where there is none, or a run is at work, nothing is done and nothing is left behind: no log, run or alert. Returns
-    the exit code.
+    Where there is none, or a run is at work, nothing is done and nothing is left behind: no log, run or alert.
+
+    Args:
+        as_json: Whether standard output belongs to somebody else's document.
+
+    Returns:
+        The exit code.
     """
     try:
         settings = load_settings_of_what_runs()
@@ -156,7 +248,7 @@ def end_what_is_left() -> int:
         STOP_LEFT_BEHIND,
         commands=SystemCommands(),
         clock=SystemClock(),
-        display=console.build_display(as_json=False),
+        display=console.build_display(as_json=as_json),
     )
     for step in STOP_LEFT_BEHIND.steps:
         run.perform(step)
@@ -187,10 +279,13 @@ def _serve(options: Options, clock: SystemClock, host: HostNotifier, display: Di
     report, settings = perform_mission(mission, display, simulate=options.simulate, service=options.service)
     if settings.gateway_watched_by is not None and report.progress.gateway_was_awaited:
         attempts.clear(settings.state_dir)  # what failed for want of a gateway says nothing about the next try
+    if report.progress.bot is None:
+        code = _judge_failed_start(options, report, clock, host)
+        if options.as_json:
+            console.print_json(build_json(report, exit_code=code))
+        return code
     if options.as_json:
         console.print_json(build_json(report))
-    if report.progress.bot is None:
-        return _judge_failed_start(options, report, clock)
     host.say_ready(report.message)
 
     failed: list[FailureWord] = []
@@ -205,9 +300,24 @@ def _serve(options: Options, clock: SystemClock, host: HostNotifier, display: Di
     code = _watch(settings, clock, host, requests, restart=restart, report=report, as_json=options.as_json)
     if not options.service:
         return int(ExitCode.FAILURE) if code == ExitCode.GIVE_UP else code
+    return _judge_end(settings, code, failed, clock, report)
+
+
+def _judge_end(settings: Settings, code: int, failed: Sequence[FailureWord], clock: SystemClock, report: Report) -> int:
+    """What a boot service ends with after its watch, and whether it is tried again.
+
+    Args:
+        settings: The configuration.
+        code: What the watch ended with.
+        failed: Why restarts of the bot failed; the last one ended the watch.
+        clock: Tells the time.
+        report: The start's.
+    """
     if code == ExitCode.GIVE_UP:
         attempts.note_given_up(settings, "only a person can help; the last alert says why", now=clock.now())
     elif code == ExitCode.FAILURE:
+        if failed and failed[-1] is FailureWord.HELD:
+            return int(ExitCode.SUCCESS)
         if failed:
             outcome = attempts.note_failed_start(settings, failed[-1], now=clock.now())
         else:
@@ -286,12 +396,15 @@ def _build_delivery(settings: Settings, journal: Journal, clock: SystemClock, re
     )
 
 
-def _judge_failed_start(options: Options, report: Report, clock: SystemClock) -> int:
+def _judge_failed_start(options: Options, report: Report, clock: SystemClock, host: HostNotifier) -> int:
     """The exit code of a start that failed, and with `--service` whether it is tried again."""
     if not options.service:
         return int(report.exit_code)
-    if report.failure is FailureWord.INTERRUPTED:
-        return int(ExitCode.SUCCESS)  # the service was stopped: an ordered end, and not counted
+    if report.failure is FailureWord.HELD:
+        host.say_ready(report.message)  # see `_end_refused`
+        host.say_stopping(report.message)
+    if report.failure in {FailureWord.INTERRUPTED, FailureWord.HELD}:
+        return int(ExitCode.SUCCESS)  # a person meant it: an ordered end, and not counted
     settings = Settings.load(lenient=True)
     outcome = attempts.note_failed_start(settings, report.failure, now=clock.now())
     return _give_up(settings, outcome, clock, report) or int(report.exit_code)
@@ -324,23 +437,6 @@ def _host(settings: Settings, clock: SystemClock) -> Iterator[HostNotifier]:
         yield host
 
 
-def _why_not_again(settings: Settings) -> str | None:
-    """Why a boot service is not to try at all, or None: held down, given up, or the system runs already."""
-    past = attempts.read(settings.state_dir)
-    if past.has_given_up:
-        return f"No more tries since {past.given_up_at}: {past.given_up}. A start by hand (`inv startup`) begins again."
-    held = read_hold(settings.state_dir)
-    if held is not None:
-        return f"The system is {held}. `inv resume` ends it."
-    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE)
-    if holder is not None:
-        return f"A supervisor of instance {settings.instance} is at work already: {holder}."
-    presence = find_bot(settings)
-    if presence.found is not None and presence.found.how is FoundBy.BY_COMMAND:
-        return f"The bot runs already, started by hand: {presence.found.who}. It is left alone."
-    return None
-
-
 def _give_up(settings: Settings, outcome: attempts.Outcome, clock: SystemClock, report: Report) -> int | None:
     """78 if there is to be no further try, which is said once; None if there is."""
     if not outcome.gives_up:
@@ -362,9 +458,7 @@ def _give_up(settings: Settings, outcome: attempts.Outcome, clock: SystemClock, 
                     step="supervision",
                     cause="GIVEN_UP",
                     simulated=report.simulated or settings.gateway_runtime is GatewayRuntime.SIMULATOR,
-                    next_action=name_stack_commands(
-                        "Fix the cause, then `inv startup` clears the count and starts the system.", settings
-                    ),
+                    next_action=advise("Fix the cause, then `inv startup`.", settings),
                     at=clock.now(),
                 )
             )

@@ -21,16 +21,16 @@ from orchestration.bot.notify import NotifyReceiver
 from orchestration.bot.output import read_bot_lines
 from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.bot.stop import end_members, stop_bot
-from orchestration.docker.stack_advice import name_stack_commands
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.gateway.acts import StopReason
 from orchestration.gateway.readiness import Sight
 from orchestration.gateway.runtime import Runtime, Start
 from orchestration.gateway.wait import GatewayReady
+from orchestration.hostservice.advice import advise
 from orchestration.journal import Journal
 from orchestration.logs import cut_back
 from orchestration.preflight.table import LOCK_FILE
-from orchestration.settings import Settings
+from orchestration.settings import GatewayRuntime, Settings
 from orchestration.shutdown import find_still_running
 from orchestration.startup.report import Report, Stopped, build_stopped_bot, build_stopped_json
 from orchestration.startup.run_alerts import build_watch_alert
@@ -329,6 +329,7 @@ class Supervisor:
                 message=f"{type(error).__name__}: {error}",
                 cause=FailureWord.INTERNAL_ERROR,
                 next_action="Report it with the supervisor's log; the bot has been stopped unless this was a monitor.",
+                simulated=post.runtime.kind is GatewayRuntime.SIMULATOR,
             )
         )
         if post.restart is not None:
@@ -436,8 +437,8 @@ class Supervisor:
         post = self._post
         notice = replace(
             notice,
-            message=name_stack_commands(notice.message, post.settings),
-            next_action=name_stack_commands(notice.next_action, post.settings),
+            message=advise(notice.message, post.settings),
+            next_action=advise(notice.next_action, post.settings),
         )
         evidence: tuple[str, ...] = ()
         if notice.kind is IncidentKind.BOT_ENDED and self._record is not None:
@@ -464,6 +465,7 @@ class Supervisor:
                 message=notice.message,
                 cause=notice.kind,
                 next_action=notice.next_action,
+                simulated=post.runtime.kind is GatewayRuntime.SIMULATOR,
                 evidence=evidence,
                 incident=notice.incident,
             )

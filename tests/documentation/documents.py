@@ -18,7 +18,7 @@ _STEP: Keys = {
     "detail": "what was found or done",
 }
 RUN: Keys = {
-    "run_id": "the run's name in journal, log and alerts",
+    "run_id": "the run's name in journal, log and alerts; null where a boot service started none",
     "instance": "whose it is",
     "result": "`success`, `partial`, `failure`",
     "exit_code": "what the command ends with",
@@ -115,6 +115,7 @@ _STATUS: Keys = {
     "exit_code": "what the command ends with",
     "message": "one sentence",
     "problems": "what is not as it should be",
+    "notes": "what else to know: nothing watches the bot, a hold, a boot service that failed or gave up",
     "gateway": {
         "": "what one look saw",
         "runtime": "`docker`, `simulator`, `external`",
@@ -155,6 +156,7 @@ _STATUS: Keys = {
         "detail": "how it was found, or why it is unknown",
     },
     "service": _SERVICE,
+    "given_up": {"": "that the boot service has given up, or null", "since": "when", "reason": "why"},
     "hold": {"": "who holds it down, or null", **_HOLD},
     "under_way": {"": "a start that is under way, or null", "pid": "its process", "purpose": "what", "since": "when"},
     "alerts": {"": "the channel", "problem": "what is wrong with it, or null"},

@@ -52,7 +52,7 @@ def leave_a_bot(system: System) -> int:
     return bot.pid
 
 
-@pytest.mark.parametrize(("arguments", "code"), [("--foreground", 1), ("--service", 78)])
+@pytest.mark.parametrize(("arguments", "code"), [("--foreground", 1), ("--service", 0)])
 def test_a_bot_that_was_left_behind_does_not_outlive_a_hold(
     watched: System, channel: Channel, arguments: str, code: int
 ) -> None:

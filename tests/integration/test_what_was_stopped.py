@@ -133,7 +133,7 @@ def test_the_last_words_of_a_supervised_start_name_what_was_stopped_and_what_goe
     assert "was stopped gracefully" in last
     assert "Still running: the simulator gateway" in last
     assert "No bot was running" not in last
-    assert last.endswith("`inv shutdown` also stops what still runs.")
+    assert last.endswith("inv shutdown` also stops what still runs.")
     alert = _find_alert(channel, "Bot stopped")
     assert f"process {pid}" in alert
     assert ("Ctrl-C" if number == SIGINT else "SIGTERM") in alert

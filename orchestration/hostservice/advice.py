@@ -1,0 +1,143 @@
+"""Commands in advice, as they work on this host: how the system is started again here, and where `inv` is.
+
+Texts are written for the plain case: "`inv startup`". Before one reaches a person (an alert, a report, the screen),
+`advise` puts what works here in its place. `inv startup` beside an installed boot service would make a bot that nothing
+watches and that is in no control group; and `inv` alone is found only where the environment is on PATH.
+"""
+
+import functools
+import os
+import re
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestration.docker.stack_advice import name_stack_commands
+from orchestration.hostservice.registrars import build_registrars, choose_target
+from orchestration.hostservice.service import (
+    DEFAULT_INSTANCE,
+    HostServiceError,
+    Registrar,
+    Target,
+    find_lasting_folder,
+)
+from orchestration.hostservice.systemd import SystemdRegistrar
+from orchestration.settings import Settings
+from orchestration.system.clock import SystemClock
+from orchestration.system.commands import SystemCommands
+
+_QUOTED = re.compile(r"`inv ([^`]+)`")
+_STARTS = frozenset({"startup", "bot.start"})
+_REPLACES = frozenset({"startup --replace"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostCommands:
+    """The commands that work on this host.
+
+    Attributes:
+        inv: What `inv` is here, up to the task's name: with its path and the variables that say which instance.
+        start: Starts the system again.
+        replace: Starts it again in place of the bot that runs.
+    """
+
+    inv: str
+    start: str
+    replace: str
+
+    def apply(self, text: str) -> str:
+        """The text with its commands as they work here."""
+        return _QUOTED.sub(lambda found: f"`{self._find(found.group(1))}`", text)
+
+    def _find(self, words: str) -> str:
+        if words in _STARTS:
+            return self.start
+        if words in _REPLACES:
+            return self.replace
+        return f"{self.inv} {words}"
+
+
+def advise(text: str, settings: Settings) -> str:
+    """The text with its commands as they work on this host. Looks at the host, changes nothing, raises nothing."""
+    if settings.in_stack:
+        return name_stack_commands(text, settings)
+    return read_host_commands(settings).apply(text) if _QUOTED.search(text) else text
+
+
+def read_host_commands(settings: Settings) -> HostCommands:
+    """Look at this host, each time anew: a boot service may be installed or removed while a supervisor runs."""
+    return build_host_commands(build_inv(settings, on_path=shutil.which("inv")), find_registrar(settings))
+
+
+def build_host_commands(inv: str, registrar: Registrar | None) -> HostCommands:
+    """The commands of a host where the service is registered with that part of the operating system, or not at all."""
+    if registrar is None:
+        return HostCommands(inv=inv, start=f"{inv} startup", replace=f"{inv} startup --replace")
+    start = registrar.start_command
+    if registrar.target is Target.LINUX:
+        return HostCommands(inv=inv, start=start, replace=start.replace(" start ", " restart ", 1))
+    # A task's start by hand cannot be told from its repeating trigger, which does nothing once it has given up. Where
+    # its bot runs, a second start of the task does nothing either: its supervisor is asked.
+    return HostCommands(inv=inv, start=f"{inv} resume && {start}", replace=f"{inv} bot.restart")
+
+
+def find_registrar(settings: Settings) -> Registrar | None:
+    """The operating system's part with which this checkout's service of this instance is registered, or None."""
+    if os.name != "posix":
+        return _find_task(settings)
+    try:
+        for registrar in build_registrars(Target.LINUX, settings, commands=SystemCommands(), clock=SystemClock()):
+            # No `systemctl`: advice must not wait for it, and a unit of another checkout is not this one's.
+            if isinstance(registrar, SystemdRegistrar) and registrar.is_own:
+                return registrar
+    except (HostServiceError, OSError, ValueError):
+        return None
+    return _find_task(settings) if choose_target("auto") is Target.WINDOWS else None
+
+
+def _find_task(settings: Settings) -> Registrar | None:
+    return _find_task_once(_Key(settings))
+
+
+class _Key:
+    """Settings as a key of a cache: one process asks Windows once, for that takes seconds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._key = (settings.project_dir, settings.instance)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self._key == other._key
+
+
+@functools.lru_cache(maxsize=16)
+def _find_task_once(key: _Key) -> Registrar | None:
+    try:
+        registrars = build_registrars(Target.WINDOWS, key.settings, commands=SystemCommands(), clock=SystemClock())
+        return next((one for one in registrars if one.probe().installed), None)
+    except (HostServiceError, OSError, ValueError):
+        return None
+
+
+def build_inv(settings: Settings, *, on_path: str | None) -> str:
+    """`inv` where it is on PATH and this environment's own; else with its path, from the project's folder.
+
+    Args:
+        settings: Which project and instance.
+        on_path: What the shell finds for `inv`, or None.
+    """
+    variables = "" if settings.instance == DEFAULT_INSTANCE else f"INSTANCE={shlex.quote(settings.instance)} "
+    if env_file := settings.environ.get("ENV_FILE", "").strip():
+        variables += f"ENV_FILE={shlex.quote(str(settings.project_dir / Path(env_file).expanduser()))} "
+    program = Path(sys.prefix, "Scripts" if os.name == "nt" else "bin", "inv")
+    if on_path is not None and os.path.realpath(on_path) == os.path.realpath(program):
+        return f"{variables}inv"
+    project_dir = find_lasting_folder(settings.project_dir)
+    usual = Path(".venv", "bin", "inv")
+    where = str(usual) if (project_dir / usual).is_file() else shlex.quote(str(program))
+    return f"cd {shlex.quote(str(project_dir))} && {variables}{where}"
