@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from orchestration.bot.connection import read_connection
 from orchestration.bot.docker_runtime import GatewayAddress
 from orchestration.bot.find import FoundBot, FoundBy
 from orchestration.bot.launch import BotRunning, build_argv
@@ -49,6 +50,7 @@ def adopt_bot(record: BotRecord, settings: Settings) -> BotRunning:
     Raises:
         OSError: Its record could not be written.
     """
+    is_connected = read_connection(settings, record)
     adopted = dataclasses.replace(record, supervised=True)
     write_record(build_record_path(settings), adopted)
     return BotRunning(
@@ -58,4 +60,6 @@ def adopt_bot(record: BotRecord, settings: Settings) -> BotRunning:
         status_text="",
         watchdog_at_s=None,
         record=adopted,
+        is_connected=is_connected,
+        has_connected=is_connected,
     )

@@ -30,6 +30,7 @@ _ALIVE = frozenset({ContainerState.RUNNING, ContainerState.PAUSED, ContainerStat
 _KILLED_EXIT_CODE = 137
 _KILL_MARGIN_S = 30.0  # what the engine may need after the time that the bot has
 _KEPT_LOG_LINES = 100_000
+_ENDING_SIGNALS = frozenset({"2", "3", "9", "15"})  # SIGINT, SIGQUIT, SIGKILL, SIGTERM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +181,19 @@ class BotDocker:
         if not result.ok:
             return ()
         return self.docker.clean_lines(container.merge_streams(result.stdout, result.stderr), last=lines)
+
+    def was_told_to_end(self, seen: BotContainer, *, now: datetime) -> bool | None:
+        """Whether the engine was asked to end this start of a container; None if that is unknown.
+
+        The engine keeps its last 256 events. So this is asked right after the end.
+        """
+        if seen.started_at is None:
+            return None
+        try:
+            result = self.docker.look(container.signals_argv(seen.id, since=seen.started_at, until=now))
+        except StartupFailure:
+            return None
+        return any(word in _ENDING_SIGNALS for word in result.stdout.split()) if result.ok else None
 
     def follow_log(self, on_line: Callable[[str], None]) -> Following:
         """Hand on the lines of its output as they come.

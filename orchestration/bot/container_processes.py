@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from orchestration.bot.notify import Sender
+from orchestration.system.process_table import read_pids
 
 _PROC = Path("/proc")
 
@@ -25,6 +26,11 @@ def is_in_container(pid: int, container_id: str) -> bool | None:
     except OSError:
         return None
     return any(container_id in line.rpartition(":")[2] for line in groups.splitlines())
+
+
+def read_container_pids(container_id: str) -> tuple[int, ...]:
+    """The processes of a container; none where they cannot be seen here."""
+    return tuple(pid for pid in read_pids() if is_in_container(pid, container_id))
 
 
 def speaks_for_container(sender: Sender, container_id: str) -> bool:

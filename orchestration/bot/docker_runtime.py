@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from orchestration.bot.connection import read_connection
 from orchestration.bot.container import OVERLAY_NAME, RECORD_LABEL, RUN_LABEL, BotContainer, BotDocker
 from orchestration.bot.container_processes import speaks_for_container
 from orchestration.bot.ending import ContainerEnding
@@ -166,6 +167,8 @@ class StartedContainer:
     """See `up.Started`: a container. Use as a context."""
 
     def __init__(self, settings: Settings, record: BotRecord) -> None:
+        self._settings = settings
+        self._record = record
         self._ending = ContainerEnding(settings, record)
         self._door = BotDocker(settings, name=record.container)
         self._container_id = record.birth.partition(":")[0]
@@ -202,6 +205,15 @@ class StartedContainer:
     def read_last_lines(self, count: int) -> tuple[str, ...]:
         """See `Started.read_last_lines`."""
         return self._door.read_log(lines=count, reference=self._container_id)
+
+    def read_connection(self) -> bool | None:
+        """See `Started.read_connection`."""
+        return read_connection(self._settings, self._record)
+
+    def describe_leftover(self) -> str:
+        """See `Started.describe_leftover`: a container ends whole, but somebody else may have ended it."""
+        how = self._ending.describe_outside_stop()
+        return f"It {how}, by somebody else" if how else ""
 
 
 def end_container(settings: Settings, launch: BotLaunch, *, timeout_s: float) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 from datetime import UTC, datetime
 
+from orchestration.bot.end_record import read_end
 from orchestration.bot.record import RECORD_NAME, BotRecord, read_record
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
@@ -58,6 +59,7 @@ class ElsewhereEnding:
     def __init__(self, settings: Settings, record: BotRecord) -> None:
         self._settings = settings
         self._birth = record.birth
+        self._identity = record.identity
 
     def open(self) -> contextlib.AbstractContextManager[int | None]:
         """See `Ending.open`."""
@@ -69,5 +71,11 @@ class ElsewhereEnding:
         return record is None or record.birth != self._birth
 
     def read_exit_code(self) -> int | None:
-        """See `Ending.read_exit_code`."""
-        return None
+        """See `Ending.read_exit_code`. What its supervisor has written down."""
+        folder = self._settings.watched_state_dir
+        end = None if folder is None else read_end(folder / RECORD_NAME, self._identity)
+        return end.exit_code if end is not None else None
+
+    def describe_outside_stop(self) -> str:
+        """See `Ending.describe_outside_stop`. It is its supervisor that could know."""
+        return ""

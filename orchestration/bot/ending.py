@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestration.bot.container import BotContainer, build_door
 from orchestration.bot.elsewhere import ElsewhereEnding
-from orchestration.bot.record import BotRecord
+from orchestration.bot.end_record import read_end
+from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.errors import StartupFailure
 from orchestration.settings import Settings
+from orchestration.system.clock import SystemClock
 from orchestration.system.processes import collect_exit_code, is_running, open_end_descriptor
 
 if TYPE_CHECKING:
@@ -32,19 +34,27 @@ class Ending(Protocol):
         """The exit code of a bot that has ended (negative: a signal), or None if nobody knows it."""
         ...
 
+    def describe_outside_stop(self) -> str:
+        """How somebody else ended it, as the end of a sentence, where that can be known; else empty.
+
+        A bot that is asked to leave may end with exit code 0 all the same. Only a container's engine tells.
+        """
+        ...
+
 
 def build_ending(settings: Settings, record: BotRecord) -> Ending:
     """The end of this bot."""
     if settings.watched_state_dir is not None:
         return ElsewhereEnding(settings, record)
-    return ContainerEnding(settings, record) if record.container else ProcessEnding(record)
+    return ContainerEnding(settings, record) if record.container else ProcessEnding(settings, record)
 
 
 class ProcessEnding:
     """See `Ending`: of a process."""
 
-    def __init__(self, record: BotRecord) -> None:
+    def __init__(self, settings: Settings, record: BotRecord) -> None:
         self._identity = record.identity
+        self._record_path = build_record_path(settings)
 
     def open(self) -> contextlib.AbstractContextManager[int | None]:
         """See `Ending.open`."""
@@ -55,8 +65,16 @@ class ProcessEnding:
         return not is_running(self._identity)
 
     def read_exit_code(self) -> int | None:
-        """See `Ending.read_exit_code`. Only of our own child."""
-        return collect_exit_code(self._identity.pid)
+        """See `Ending.read_exit_code`. Of our own child, and of one whose end its starter has written down."""
+        code = collect_exit_code(self._identity.pid)
+        if code is not None:
+            return code
+        end = read_end(self._record_path, self._identity)
+        return end.exit_code if end is not None else None
+
+    def describe_outside_stop(self) -> str:
+        """See `Ending.describe_outside_stop`. Who sends a signal to a process is not known."""
+        return ""
 
 
 class ContainerEnding:
@@ -68,9 +86,11 @@ class ContainerEnding:
 
     def __init__(self, settings: Settings, record: BotRecord) -> None:
         self._door = build_door(settings, record)
+        self._clock = SystemClock()
         self._birth = record.birth
         self._container_id = record.birth.partition(":")[0]
         self._following: Following | None = None
+        self._was_engine_lost = False
         self._last: BotContainer | None = None
         self._has_come = False
         # The follower's thread may outlive the descriptors: it must not write to one that is somebody else's by then.
@@ -99,20 +119,39 @@ class ContainerEnding:
         is_told = self._take_word()
         if self._has_come or (self._following is not None and self._following.is_running and not is_told):
             return self._has_come
+        if not is_told and self._following is not None:
+            self._was_engine_lost = True  # `docker wait` ended without a word
         try:
             seen = self._door.probe()
         except StartupFailure:
+            self._was_engine_lost = True
             return False
         if seen is None or not seen.is_alive or seen.identity.birth != self._birth:
             self._last, self._has_come = seen, True
-        elif self._following is None or not self._following.is_running:
-            self._follow()
+        else:
+            self._was_engine_lost = False
+            if self._following is None or not self._following.is_running:
+                self._follow()
         return self._has_come
 
     def read_exit_code(self) -> int | None:
         """See `Ending.read_exit_code`."""
         seen = self._last
         return seen.exit_code if seen is not None and seen.identity.birth == self._birth else None
+
+    def describe_outside_stop(self) -> str:
+        """See `Ending.describe_outside_stop`."""
+        seen = self._last
+        if seen is None:
+            return "was removed"
+        if seen.identity.birth != self._birth:
+            return "was started again"
+        was_told = self._door.was_told_to_end(seen, now=self._clock.now())
+        if was_told:
+            return "was stopped through the Docker engine"
+        if was_told is None or self._was_engine_lost:
+            return "ended while the Docker engine was away"
+        return ""
 
     def _follow(self) -> None:
         with contextlib.suppress(StartupFailure):  # no docker program now: it is asked at every look

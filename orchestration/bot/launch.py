@@ -1,8 +1,9 @@
 """Launch the bot: what it is given, how it is started, and when it counts as up.
 
-Up is what said `READY=1`, or stayed alive for `BOT_START_GRACE`. What ends before that, with whatever exit code, is a
-failed start, and nothing of it is left behind. The bot is recorded before its process exists
-(`orchestration.bot.record`), so that a kill of this process at any instant leaves no bot that the next run cannot find.
+Up is what said `READY=1`, or stayed alive for `BOT_START_GRACE`. What ends before that is a failed start, and nothing
+of it is left behind; but a bot that ends with exit code 0 and leaves nothing has finished. The bot is recorded before
+its process exists (`orchestration.bot.record`), so that a kill of this process at any instant leaves no bot that the
+next run cannot find.
 
 The caller holds the instance's lock. Right before the launch it is looked at once more that the lock still counts and
 that no bot runs. From that look until the bot is recorded, the state folder itself is held (`lock.hold_folder`): so two
@@ -20,6 +21,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from orchestration.bot.command_line import name_program
+from orchestration.bot.connection import read_connection
 from orchestration.bot.container import forget_container
 from orchestration.bot.docker_runtime import (
     GatewayAddress,
@@ -29,10 +32,11 @@ from orchestration.bot.docker_runtime import (
     launch_container,
 )
 from orchestration.bot.elsewhere import refuse_to_touch
+from orchestration.bot.end_record import BotEnd, write_end
 from orchestration.bot.environment import build_bot_argv, build_bot_environ
 from orchestration.bot.find import find_bot
 from orchestration.bot.log import create_log, read_last_lines
-from orchestration.bot.members import note_workers
+from orchestration.bot.members import find_members, note_workers
 from orchestration.bot.notify import NotifyReceiver, Sender, open_notify_receiver
 from orchestration.bot.program import command_problem
 from orchestration.bot.record import (
@@ -68,31 +72,48 @@ OnProgress = Callable[[str], None]
 
 # An interrupted start ends within this, whatever the bot does: who interrupts (systemd, a person) waits for it.
 _INTERRUPTED_STOP_TIMEOUT_S = 10.0
+_MOST_SHOWN = 5
 # Another run holds the folder for a few milliseconds, unless it is stuck or makes a container.
 _FOLDER_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class BotRunning:
-    """A bot that is up.
+    """A bot that is up, or has finished already.
 
     Attributes:
         pid: Its process id; of a container the first one's, as the engine's host numbers it.
         log: Where its output goes; None for a container, whose output the engine keeps.
-        ready_by: How it was found to be up.
+        ready_by: How it was found to be up; None for one that has finished before.
         status_text: Its last `STATUS=`; empty if it sent none.
         watchdog_at_s: When its last `WATCHDOG=1` came, in seconds of the monotonic clock, or None.
         record: What was written down about it.
+        is_connected: Whether it held a connection to the gateway at the end of the start; None if that is unknown.
+        has_connected: Whether it was seen to hold one at any time; likewise.
+        finished_after_s: After how many seconds it ended with exit code 0 and left no process; None for one that runs.
         receiver: What listens to it, for whoever stays with it, who closes it; None after a hand-over.
     """
 
     pid: int
     log: Path | None
-    ready_by: ReadyBy
+    ready_by: ReadyBy | None
     status_text: str
     watchdog_at_s: float | None
     record: BotRecord
+    is_connected: bool | None = None
+    has_connected: bool | None = None
+    finished_after_s: float | None = None
     receiver: NotifyReceiver | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has ended by itself with exit code 0: its work for the plan's date is done."""
+        return self.finished_after_s is not None
+
+    @property
+    def program(self) -> str:
+        """Which program it is, for people; of a container its image."""
+        return name_program(self.record.argv)
 
     @property
     def who(self) -> str:
@@ -190,10 +211,11 @@ def launch_bot(
             except BaseException:
                 _leave_nothing(settings, launch, require_locks)
                 raise
-            return dataclasses.replace(running, receiver=receiver) if supervised else running
+            keeps_listening = supervised and not running.is_finished
+            return dataclasses.replace(running, receiver=receiver) if keeps_listening else running
         finally:
             launching.close()
-            if receiver is not None and not (supervised and running is not None):
+            if receiver is not None and not (supervised and running is not None and not running.is_finished):
                 receiver.close()
 
 
@@ -264,9 +286,9 @@ def _launch_process(
         process = launch_detached(launch.argv, cwd=launch.workdir, environ=environ, output=launch.log)
     except OSError as error:
         raise _explain_no_start(settings, launch, error) from error
-    started = StartedProcess(settings, process, launch.log, marker=str(build_record_path(settings)))
+    record = complete_launch(launch, process.identity)
+    started = StartedProcess(settings, process, record, launch.log, marker=str(build_record_path(settings)))
     try:
-        record = complete_launch(launch, process.identity)
         _write_record(settings, record)
         forget_container(settings)
         on_recorded()
@@ -329,25 +351,35 @@ def _see_it_up(
 ) -> BotRunning:
     if on_progress is not None:
         on_progress(f"{record.who} started; up when it says READY, or after {settings.bot_start_grace_s:g} s")
-    ready_by = wait_until_up(settings, started, receiver=receiver, clock=clock, on_progress=on_progress)
-    record = dataclasses.replace(record, ready_by=ready_by)
+    outcome = wait_until_up(settings, started, receiver=receiver, clock=clock, on_progress=on_progress)
+    record = dataclasses.replace(record, ready_by=outcome.ready_by)
     _write_record(settings, record)
-    note_workers(settings, record)
+    if outcome.finished_after_s is None:
+        note_workers(settings, record)
+    else:
+        end = BotEnd(exit_code=0, ended_at=clock.now(), is_finished=True)
+        write_end(build_record_path(settings), record.identity, end)
     return BotRunning(
         pid=record.pid,
         log=record.log,
-        ready_by=ready_by,
+        ready_by=outcome.ready_by,
         status_text=receiver.status if receiver is not None else "",
         watchdog_at_s=receiver.watchdog_at_s if receiver is not None else None,
         record=record,
+        is_connected=outcome.is_connected,
+        has_connected=outcome.has_connected,
+        finished_after_s=outcome.finished_after_s,
     )
 
 
 class StartedProcess:
     """See `Started`: a process of this host."""
 
-    def __init__(self, settings: Settings, process: LaunchedProcess, log: Path, *, marker: str) -> None:
+    def __init__(
+        self, settings: Settings, process: LaunchedProcess, record: BotRecord, log: Path, *, marker: str
+    ) -> None:
         self._settings = settings
+        self._record = record
         self._process = process
         self._marker = marker
         self._log = log
@@ -368,6 +400,16 @@ class StartedProcess:
     def read_last_lines(self, count: int) -> tuple[str, ...]:
         """See `Started.read_last_lines`."""
         return read_last_lines(self._log, count, redactor_for(self._settings.secrets))
+
+    def read_connection(self) -> bool | None:
+        """See `Started.read_connection`."""
+        return read_connection(self._settings, self._record)
+
+    def describe_leftover(self) -> str:
+        """See `Started.describe_leftover`."""
+        left = find_members(self._settings, self._record)
+        pids = ", ".join(str(one.pid) for one in left[:_MOST_SHOWN])
+        return f"It left behind what it had started (process {pids}): a bot must stay in the foreground" if left else ""
 
 
 def _create_log(settings: Settings, now: datetime) -> Path:

@@ -11,7 +11,7 @@ from orchestration.bot.members import find_members
 from orchestration.bot.record import BotLaunch, build_record_path, read_record, remove_record
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
-from orchestration.system.processes import ProcessIdentity, end_process_tree, end_processes, is_running
+from orchestration.system.processes import ProcessIdentity, end_process_tree, end_processes, is_running, resume
 
 OnProgress = Callable[[str], None]
 
@@ -68,6 +68,8 @@ def stop_bot(
     record = read_record(path)
     known = find_members(settings, record)
     in_time = True
+    for one in {found.identity, *known}:
+        resume(one.pid)
     if found.left_of_pid is None:
         in_time = end_process_tree(found.identity, timeout_s=timeout_s, known=known)
     left = end_members(settings, record, timeout_s=max(0.0, deadline_s - clock.monotonic_s()))

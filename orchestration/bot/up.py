@@ -1,19 +1,35 @@
-"""When a bot that was started counts as up: it said `READY=1`, or stayed alive for `BOT_START_GRACE`."""
+"""When a bot that was started counts as up: it said `READY=1`, or stayed alive for `BOT_START_GRACE`.
+
+A bot that ends by itself with exit code 0 and leaves no process behind has finished, before it was up or after.
+"""
 
 import os
+import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from orchestration.bot.notify import NotifyReceiver, Sender
 from orchestration.bot.record import RECORD_MARKER, ReadyBy
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.settings import Settings
+from orchestration.settings import BotArguments, Settings
 from orchestration.system.clock import Clock
 from orchestration.system.process_table import read_environ, read_session_id
 from orchestration.system.processes import read_identity
 
 _EVIDENCE_LINES = 20
+_CONNECTION_LOOK_S = 0.25  # a look costs a few milliseconds
+_LEFTOVER_TIMEOUT_S = 1.0  # for children that end right after their parent
+_LEFTOVER_LOOK_S = 0.05
+_USAGE_CODES = frozenset({2, 64})
+_APPENDED = re.compile(r"--(?:gateway-host|gateway-port|gameplan|log-level)\b")
+_COMPLAINS = re.compile(
+    r"(?:unrecogni[sz]ed|unknown|no such|invalid|unexpected|illegal|bad|undefined)"
+    r"\s+(?:\w+\s+)?(?:option|argument|flag)"
+    r"|unexpected extra argument|flag provided but not defined|too many arguments",
+    re.IGNORECASE,
+)
 
 
 class Started(Protocol):
@@ -40,6 +56,31 @@ class Started(Protocol):
         """The last lines of what it said."""
         ...
 
+    def read_connection(self) -> bool | None:
+        """Whether it holds a connection to the gateway now; None if that is unknown."""
+        ...
+
+    def describe_leftover(self) -> str:
+        """What of it still runs after its main process has ended, or who ended it; empty where it is just over."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartOutcome:
+    """How a start went that did not fail.
+
+    Attributes:
+        ready_by: How it was found to be up; None for a bot that has finished before it was.
+        is_connected: Whether it held a connection to the gateway at the last look; None if that is unknown.
+        has_connected: Whether it did at any look so far; likewise.
+        finished_after_s: After how many seconds it ended with exit code 0 and left nothing; None while it runs.
+    """
+
+    ready_by: ReadyBy | None
+    is_connected: bool | None
+    has_connected: bool | None
+    finished_after_s: float | None = None
+
 
 def wait_until_up(
     settings: Settings,
@@ -48,14 +89,18 @@ def wait_until_up(
     receiver: NotifyReceiver | None,
     clock: Clock,
     on_progress: Callable[[str], None] | None,
-) -> ReadyBy:
+) -> StartOutcome:
     """Wait for the first of: it said so, it stayed alive long enough, it ended.
 
+    An end with exit code 0 that leaves nothing behind means the same at any time, be it before `BOT_START_GRACE` or
+    after: its work for the plan's date is done.
+
     Raises:
-        StartupFailure: `BOT_START_FAILED`: it ended.
+        StartupFailure: `BOT_START_FAILED`: it ended otherwise.
     """
     started_s = clock.monotonic_s()
     status = ""
+    connection = _ConnectionLooks(started)
     while True:
         # What was said is read before it is asked whether it lives: READY as its last word is no readiness.
         if receiver is not None:
@@ -63,18 +108,56 @@ def wait_until_up(
             if receiver.status != status and on_progress is not None:
                 on_progress(f"the bot says: {receiver.status}")
             status = receiver.status
+        is_ready = receiver is not None and receiver.is_ready
+        connection.look()
         passed_s = clock.monotonic_s() - started_s
         exit_code = started.poll_exit_code()
         if exit_code is not None:
-            raise _explain_early_end(settings, started, exit_code, passed_s, receiver)
-        if receiver is not None and receiver.is_ready:
-            return ReadyBy.NOTIFY
+            leftover = _wait_for_leftover(started, clock) if exit_code == 0 else ""
+            if exit_code != 0 or leftover:
+                raise _explain_early_end(
+                    settings, started, exit_code, passed_s=passed_s, receiver=receiver, leftover=leftover
+                )
+            return connection.build_outcome(ReadyBy.NOTIFY if is_ready else None, finished_after_s=passed_s)
+        if is_ready:
+            return connection.build_outcome(ReadyBy.NOTIFY)
         if passed_s >= settings.bot_start_grace_s:
-            return ReadyBy.GRACE
+            return connection.build_outcome(ReadyBy.GRACE)
+        left_s = settings.bot_start_grace_s - passed_s
         started.wait(
-            timeout_s=settings.bot_start_grace_s - passed_s,
+            timeout_s=left_s if connection.has_connected else min(left_s, _CONNECTION_LOOK_S),
             or_readable=receiver.fileno() if receiver is not None else None,
         )
+
+
+class _ConnectionLooks:
+    """Whether the bot was seen to hold a connection. A short one may be missed: it is looked for now and then."""
+
+    def __init__(self, started: Started) -> None:
+        self._started = started
+        self._is_connected: bool | None = None
+        self.has_connected: bool | None = None
+
+    def look(self) -> None:
+        self._is_connected = self._started.read_connection()
+        if self.has_connected is not True:
+            self.has_connected = self._is_connected if self._is_connected is not None else self.has_connected
+
+    def build_outcome(self, ready_by: ReadyBy | None, *, finished_after_s: float | None = None) -> StartOutcome:
+        return StartOutcome(
+            ready_by=ready_by,
+            is_connected=self._is_connected if finished_after_s is None else False,
+            has_connected=self.has_connected,
+            finished_after_s=finished_after_s,
+        )
+
+
+def _wait_for_leftover(started: Started, clock: Clock) -> str:
+    """What is left of a bot that ended with 0, once whatever was about to end with it has had a moment to do so."""
+    deadline_s = clock.monotonic_s() + _LEFTOVER_TIMEOUT_S
+    while (leftover := started.describe_leftover()) and clock.monotonic_s() < deadline_s:
+        clock.sleep(_LEFTOVER_LOOK_S)
+    return leftover
 
 
 def speaks_for_bot(sender_pid: int, bot_pid: int, marker: str) -> bool:
@@ -88,25 +171,45 @@ def speaks_for_bot(sender_pid: int, bot_pid: int, marker: str) -> bool:
 
 
 def _explain_early_end(
-    settings: Settings, started: Started, exit_code: int, passed_s: float, receiver: NotifyReceiver | None
+    settings: Settings,
+    started: Started,
+    exit_code: int,
+    *,
+    passed_s: float,
+    receiver: NotifyReceiver | None,
+    leftover: str,
 ) -> StartupFailure:
     parts = [f"The bot {describe_end(exit_code)} after {passed_s:.1f} s, before it was up."]
-    if exit_code == 0:
-        parts.append(
-            f"It is expected to stay: up means that it says READY or still runs after {settings.bot_start_grace_s:g} s."
-        )
+    if leftover:
+        parts.append(f"{leftover}.")
     if receiver is not None and receiver.is_ready:
         parts.append("It had said READY.")
     if receiver is not None and receiver.status:
         parts.append(f"Its last status: {receiver.status}.")
     if receiver is not None and receiver.error_number is not None:
         parts.append(f"It gave as the reason: {os.strerror(receiver.error_number)}.")
-    return StartupFailure(
-        FailureWord.BOT_START_FAILED,
-        " ".join(parts),
-        next_action=f"Read {started.log_hint}, mend what it says, then start again.",
-        evidence=started.read_last_lines(_EVIDENCE_LINES),
-    )
+    evidence = started.read_last_lines(_EVIDENCE_LINES)
+    next_action = f"Read {started.log_hint}, fix what it says, then start again."
+    if settings.bot_arguments is BotArguments.APPEND and rejects_arguments(exit_code, evidence):
+        next_action = (
+            "If the program does not know the arguments that are appended to BOT_COMMAND (--gateway-host, "
+            "--gateway-port, --gameplan, --log-level), set BOT_ARGUMENTS=none: the environment says the same. "
+        ) + next_action
+    return StartupFailure(FailureWord.BOT_START_FAILED, " ".join(parts), next_action=next_action, evidence=evidence)
+
+
+def rejects_arguments(exit_code: int, output: Sequence[str]) -> bool:
+    """Whether a program seems to have ended because it does not know the arguments that are appended. Pure.
+
+    Args:
+        exit_code: Its exit code. Programs end with 2 (argparse, click, getopt) or 64 (sysexits.h) for wrong usage; with
+            other codes only what it said counts.
+        output: Its last lines.
+    """
+    text = "\n".join(output)
+    if _COMPLAINS.search(text) and _APPENDED.search(text):
+        return exit_code != 0
+    return exit_code in _USAGE_CODES and bool(_COMPLAINS.search(text))
 
 
 def describe_end(exit_code: int) -> str:

@@ -8,16 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestration.bot.connection import read_connection
 from orchestration.bot.container_processes import speaks_for_container
 from orchestration.bot.ending import build_ending
 from orchestration.bot.notify import ListenRequest, NotifyReceiver, Sender, ask_to_listen, bind_again
 from orchestration.bot.record import BotRecord, build_record_path
+from orchestration.bot.suspension import describe_suspension
 from orchestration.bot.up import speaks_for_bot
 from orchestration.settings import Settings
 from orchestration.system.clock import Clock
 
 _POLL_S = 1.0  # where nothing tells of the bot's end
 _MOST_S = 60.0
+# A bot that connects for a few seconds only is to be seen to do so.
+_CONNECTION_LOOK_S = 1.0
+_CONNECTION_SOON_S = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,16 +32,24 @@ class BotSight:
     Attributes:
         is_running: Whether its process runs.
         exit_code: Its exit code, negative for a signal; None while it runs, or if nobody knows it.
+        outside_stop: How somebody else ended it, where that can be known; see `Ending.describe_outside_stop`.
         status: Its last `STATUS=`; empty if it sent none.
         is_stopping: Whether it said `STOPPING=1`.
         watchdog_age_s: Seconds since its last `WATCHDOG=1`; None if it never sent one.
+        is_connected: Whether it held a connection to the gateway at the last look; None if that is unknown.
+        has_connected: Whether it did at any look; likewise.
+        suspended: Why it runs and does nothing, as the end of a sentence (`suspension`); empty otherwise.
     """
 
     is_running: bool
     exit_code: int | None
+    outside_stop: str
     status: str
     is_stopping: bool
     watchdog_age_s: float | None
+    is_connected: bool | None
+    has_connected: bool | None
+    suspended: str
 
 
 class BotWatch:
@@ -49,6 +62,7 @@ class BotWatch:
         on_change: Called from the thread when the bot has ended.
         receiver: What listens to the bot already, where this process has started it. It is closed with the watch.
         yields: Whether a supervisor that wants to listen gets the socket, as from a monitor.
+        has_connected: Whether it was seen before to hold a connection to the gateway; None if that is unknown.
     """
 
     def __init__(
@@ -60,8 +74,12 @@ class BotWatch:
         on_change: Callable[[], None],
         receiver: NotifyReceiver | None = None,
         yields: bool = False,
+        has_connected: bool | None = None,
     ) -> None:
         self.record = record
+        self._settings = settings
+        self._has_connected = has_connected
+        self._started_s = clock.monotonic_s()
         self._ending = build_ending(settings, record)
         self._clock = clock
         self._on_change = on_change
@@ -71,22 +89,31 @@ class BotWatch:
         self._listener = Listener(path, record, state_dir=settings.state_dir, receiver=receiver, yields=yields)
         self._lock = threading.Lock()
         self._exit_code: int | None = None
+        self._outside_stop = ""
         self._has_ended = False
         self._ask_end, self._tell_end = os.pipe()
         self._thread = threading.Thread(target=self._watch, name="bot-watch", daemon=True)
         self._thread.start()
 
     def look(self) -> BotSight:
-        """What is known now."""
+        """What is known now. Looks at its connection, and whether it is suspended."""
+        with self._lock:
+            has_ended = self._has_ended
+        is_connected = False if has_ended else self._look_at_connection()
+        suspended = "" if has_ended else describe_suspension(self._settings, self.record)
         with self._lock:
             receiver = self._listener.receiver
             heard_s = receiver.watchdog_at_s if receiver is not None else None
             return BotSight(
                 is_running=not self._has_ended,
                 exit_code=self._exit_code,
+                outside_stop=self._outside_stop,
                 status=receiver.status if receiver is not None else "",
                 is_stopping=receiver.is_stopping if receiver is not None else False,
                 watchdog_age_s=None if heard_s is None else self._clock.monotonic_s() - heard_s,
+                is_connected=is_connected,
+                has_connected=self._has_connected,
+                suspended=suspended,
             )
 
     def close(self) -> None:
@@ -98,7 +125,18 @@ class BotWatch:
             os.close(self._ask_end)
             self._listener.close()
 
+    def _look_at_connection(self) -> bool | None:
+        is_connected = read_connection(self._settings, self.record)
+        with self._lock:
+            if is_connected or (is_connected is False and self._has_connected is None):
+                self._has_connected = is_connected
+        return is_connected
+
+    def _next_connection_look_s(self) -> float:
+        return _MOST_S if self._has_connected else _next_look_s(self._clock.monotonic_s() - self._started_s)
+
     def _watch(self) -> None:
+        timeout_s = 0.0  # it may have ended before anybody watched
         with self._ending.open() as ended:
             while True:
                 with self._lock:
@@ -108,17 +146,25 @@ class BotWatch:
                     for descriptor in (self._ask_end, ended, listening):
                         if descriptor is not None:
                             selector.register(descriptor, selectors.EVENT_READ)
-                    ready = {key.fd for key, _ in selector.select(_POLL_S if ended is None else _MOST_S)}
+                    ready = {key.fd for key, _ in selector.select(timeout_s)}
+                timeout_s = min(_POLL_S if ended is None else _MOST_S, self._next_connection_look_s())
                 if self._ask_end in ready:
                     return
                 with self._lock:
                     self._listener.listen(is_from_bot=self._is_from_bot, now_s=self._clock.monotonic_s())
+                if self._has_connected is not True:
+                    self._look_at_connection()
                 if self._ending.has_come():
+                    exit_code, outside_stop = self._ending.read_exit_code(), self._ending.describe_outside_stop()
                     with self._lock:
-                        self._exit_code = self._ending.read_exit_code()
-                        self._has_ended = True
+                        self._exit_code, self._outside_stop, self._has_ended = exit_code, outside_stop, True
                     self._on_change()
                     return
+
+
+def _next_look_s(watched_s: float) -> float:
+    """How long until the next look for a first connection: often at first, then as often as everything is looked at."""
+    return _CONNECTION_LOOK_S if watched_s < _CONNECTION_SOON_S else _MOST_S
 
 
 def _build_sender_check(settings: Settings, record: BotRecord) -> Callable[[Sender], bool]:

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 from orchestration.alerts.delivery import channel_problem
 from orchestration.alerts.discord import webhook_problem
+from orchestration.bot.facts import NO_FACTS, BotFacts, read_bot_facts
 from orchestration.bot.find import BotPresence, find_bot
 from orchestration.bot.record import BotRecord
+from orchestration.bot.up import describe_end as describe_exit
 from orchestration.docker.container import ContainerState
 from orchestration.errors import StartupFailure
 from orchestration.gateway import api
@@ -112,6 +114,7 @@ class Status:
     watcher: LockHolder | None
     attempts: Attempts
     commands: HostCommands
+    facts: BotFacts = NO_FACTS
 
     @property
     def is_bot_watched(self) -> bool:
@@ -123,9 +126,24 @@ class Status:
         """0: bot runs and all it needs is well; 1: it runs, something is not; 3: it does not run; 4: cannot tell."""
         if self.bot.is_unknown:
             return StatusCode.UNKNOWN
-        if self.bot.found is None:
+        if self.bot.found is None and not self.is_finished_for_now:
             return StatusCode.NOT_RUNNING
         return StatusCode.RUNNING if not self.problems else StatusCode.DEGRADED
+
+    @property
+    def is_finished_for_now(self) -> bool:
+        """Whether the bot has finished, and its supervisor starts it again on the next plan."""
+        is_supervised = self.watcher is not None and self.watcher.purpose == "supervisor"
+        return self.bot.found is None and self.facts.has_finished and is_supervised
+
+    @property
+    def last_end(self) -> str:
+        """How the last bot ended, as the end of a sentence that says that none runs; empty where that is unknown."""
+        end = self.facts.end
+        if end is None or end.exit_code is None:
+            return ""
+        how = "it has finished (exit code 0)" if end.is_finished else f"it {describe_exit(end.exit_code)}"
+        return f": {how} at {end.ended_at.astimezone():%Y-%m-%d %H:%M:%S}"
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -135,10 +153,12 @@ class Status:
         start = None
         if record is not None and record.ready_by is None and self.under_way is None:
             start = "its start was cut short: nobody saw it come up (`inv startup --replace` starts it again)"
+        suspended = f"the bot {self.facts.suspended}" if self.facts.suspended else None
         left = None
         if self.bot.found is not None and self.bot.found.left_of_pid is not None:
             left = f"the bot's main process has ended; {self.bot.detail} (`inv bot.stop` ends it)"
-        return tuple(self.commands.apply(one) for one in (self.gateway.problem, plan, start, left) if one)
+        problems = (self.gateway.problem, plan, start, left, suspended)
+        return tuple(self.commands.apply(one) for one in problems if one)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -205,6 +225,7 @@ def read_status(
             gateway=gateway.result(),
             plan=_look_at_plan(bot, settings, clock),
             bot=bot,
+            facts=read_bot_facts(settings, bot),
             service=service.result(),
             hold=read_hold(settings.state_dir),
             under_way=read_lock_holder(settings.state_dir / LOCK_FILE),
@@ -252,7 +273,7 @@ def build_json(status: Status) -> dict[str, Any]:
             "fallback": status.plan.emergency_reason,
             "problem": status.plan.problem,
         },
-        "bot": _build_bot_json(bot, is_watched=status.is_bot_watched),
+        "bot": _build_bot_json(bot, status.facts, is_watched=status.is_bot_watched),
         "service": build_status_json(status.service),
         "given_up": {"since": status.attempts.given_up_at, "reason": status.attempts.given_up}
         if status.attempts.has_given_up
@@ -269,8 +290,11 @@ def describe(status: Status) -> str:
     if status.code is StatusCode.UNKNOWN:
         return f"It cannot be told whether the bot runs: {status.bot.detail}"
     notes = f" Note: {'; '.join(status.notes)}." if status.notes else ""
+    if status.is_finished_for_now:
+        problems = f", but: {'; '.join(status.problems)}" if status.problems else ""
+        return f"The bot has finished; its supervisor starts it again on the next plan{problems}.{notes}"
     if status.bot.found is None:
-        return f"The bot does not run.{notes}"
+        return f"The bot does not run{status.last_end}.{notes}"
     running = f"The bot runs as {status.bot.found.who}"
     strategy = f" on strategy {status.plan.strategy}" if status.plan else ""
     if status.problems:
@@ -357,15 +381,23 @@ def _build_plan_look(record: BotRecord, *, date: str, reason: str | None, proble
     )
 
 
-def _build_bot_json(bot: BotPresence, *, is_watched: bool) -> dict[str, Any]:
+def _build_bot_json(bot: BotPresence, facts: BotFacts, *, is_watched: bool) -> dict[str, Any]:
     found = bot.found
     record = found.record if found else None
     return {
         "running": None if bot.is_unknown else found is not None,
         "pid": found.pid if found else None,
         "uptime_s": _rounded(found.uptime_s if found else None),
-        "ready": None if record is None else record.ready_by is not None,
+        # It lives: that alone does not say that it can trade.
+        "ready": None if record is None else record.ready_by is not None and facts.is_connected is not False,
         "ready_by": record.ready_by if record else None,
+        "program": facts.program or None,
+        "gateway_connection": facts.is_connected,
+        "suspended": facts.suspended or None,
+        "finished": facts.has_finished,
+        "ended": None
+        if facts.end is None
+        else {"exit_code": facts.end.exit_code, "at": facts.end.ended_at.isoformat(), "finished": facts.has_finished},
         "supervised": None if found is None else is_watched,
         "log": str(record.log) if record and record.log else None,
         "container": found.container or None if found else None,

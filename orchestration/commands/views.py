@@ -3,10 +3,12 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
+from orchestration.bot.record import ReadyBy
 from orchestration.commands import presenter as console
 from orchestration.errors import ExitCode, StartupFailure
 from orchestration.redaction import mask_account
 from orchestration.settings import Settings
+from orchestration.startup.report import describe_connection
 from orchestration.startup.run import JOURNAL_FILE
 from orchestration.startup.sequence import load_settings, load_settings_of_what_runs
 from orchestration.system.clock import SystemClock
@@ -112,6 +114,7 @@ def build_status_rows(found: "Status") -> list[tuple[str, str]]:
     bot, plan, last = found.bot.found, found.plan, found.last_run
     rows = [("instance", found.instance), *_build_gateway_rows(found.gateway), ("bot", describe_bot(found))]
     record = bot.record if bot else None
+    rows.append(("  program", found.facts.program))
     if record is not None:
         rows.append(("  log", record.log_hint))
     if plan is not None:
@@ -171,10 +174,15 @@ def describe_bot(found: "Status") -> str:
     if found.bot.is_unknown:
         return f"cannot tell: {found.bot.detail}"
     bot = found.bot.found
+    if found.is_finished_for_now:
+        return "finished, waits for the next plan"
     if bot is None:
-        return "not running"
+        return f"not running{found.last_end}"
     record = bot.record
-    ready = "" if record is None else (", ready" if record.ready_by else ", never became ready")
+    said = {ReadyBy.NOTIFY: ", said READY", ReadyBy.GRACE: ", alive", None: ", never seen to come up"}
+    ready = "" if record is None else f"{said[record.ready_by]}, {describe_connection(found.facts.is_connected)}"
+    if found.facts.suspended:
+        ready += f", {found.facts.suspended}"
     watched = "supervised" if found.is_bot_watched else "unsupervised: nothing watches it"
     return f"{bot.who}, up {console.describe_duration(bot.uptime_s)}{ready}, {watched}"
 

@@ -130,6 +130,15 @@ def copy_out_argv(container_id: str, path: str) -> tuple[str, ...]:
     return ("docker", "container", "cp", f"{container_id}:{path}", "-")
 
 
+def signals_argv(container_id: str, *, since: datetime, until: datetime) -> tuple[str, ...]:
+    """The numbers of the signals that the engine was asked to send to a container (`docker stop`, `docker kill`)."""
+    return (
+        *("docker", "events", "--since", render_instant(since), "--until", render_instant(until)),
+        *("--filter", "type=container", "--filter", f"container={container_id}", "--filter", "event=kill"),
+        *("--format", '{{index .Actor.Attributes "signal"}}'),
+    )
+
+
 def image_exists_argv(image: str) -> tuple[str, ...]:
     """Ends with 0 if the engine has this image."""
     return ("docker", "image", "inspect", "--format", "{{.Id}}", image)

@@ -117,6 +117,7 @@ class Settings:
     bot_client_id: int
     bot_log_level: str
     bot_start_grace_s: float
+    bot_connect_timeout_s: float | None
     bot_stop_timeout_s: float
     bot_pass_env: tuple[str, ...]
     bot_log_max_mb: int

@@ -204,6 +204,8 @@ _TABLE: dict[str, tuple[_Row, ...]] = {
          "The level the bot is given"),
         ("bot_start_grace_s", seconds(0.1, 3600), "5",
          "How long a bot that says nothing must stay alive to count as up"),
+        ("bot_connect_timeout_s", seconds(1, 86400), _UNSET,
+         "Under supervision: after how long a bot that never connected to a ready gateway is an incident"),
         ("bot_stop_timeout_s", seconds(0, 3600), "60",
          "How long the bot has to leave in order before it is killed"),
         ("bot_pass_env", kinds.VARIABLES, _UNSET,

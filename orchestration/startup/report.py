@@ -110,6 +110,7 @@ class Progress:
         plan: The plan as it was put in force in this run.
         bot: The bot as it was handed over in this run.
         warnings: What is not as it should be but stops nothing.
+        evidence: Lines that show one of the warnings.
         stopped: What this run stopped, or had stopped.
         still_running: What goes on running after a run that stops something.
     """
@@ -121,6 +122,7 @@ class Progress:
     plan: "GameplanInForce | None" = None
     bot: "BotRunning | None" = None
     warnings: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
     stopped: tuple[Stopped, ...] = ()
     still_running: tuple[str, ...] = ()
 
@@ -240,7 +242,7 @@ def build_report(
         duration_s=duration_s,
         steps=tuple((reports | dict(ended)).values()),
         progress=progress,
-        evidence=clean_lines(failure.evidence, redactor) if failure else (),
+        evidence=clean_lines(failure.evidence if failure else progress.evidence, redactor),
         log=log,
         gateway_seen=failure.seen if isinstance(failure, GatewayFailure) else None,
     )
@@ -256,14 +258,36 @@ def describe_success(report: Report) -> tuple[str, str]:
     if bot is None:
         done = [step for step in report.steps if step.status is not StepStatus.SKIP]
         return "; ".join(f"{step.name}: {step.detail}" for step in done), ""
+    is_fallback = plan is not None and plan.fallback is not None
+    if bot.is_finished:
+        day = f" of {plan.date}" if plan else ""
+        which = "the emergency plan" if is_fallback else f"the plan{day}"
+        remedy = "" if plan is None or plan.fallback is None else describe_remedy(plan.fallback)
+        return f"The bot has finished with {which}: it {describe_finish(bot)}.", remedy
     if plan is not None and plan.fallback is not None:
-        return (
-            f"The bot runs as {bot.who} on Strategy C and trades nothing ({plan.fallback}): {plan.message}",
-            describe_remedy(plan.fallback),
-        )
+        runs = f"The bot runs as {describe_running(bot)} on Strategy C and trades nothing"
+        return f"{runs} ({plan.fallback}): {plan.message}", describe_remedy(plan.fallback)
     strategy = plan.strategy if plan else "unknown"
     day = f" for {plan.date}" if plan else ""
-    return f"The bot runs as {bot.who} on strategy {strategy}{day}.", ""
+    return f"The bot runs as {describe_running(bot)} on strategy {strategy}{day}.", ""
+
+
+def describe_running(bot: "BotRunning") -> str:
+    """Which process, which program, and whether it is connected to the gateway: that it lives does not say so."""
+    return f"{bot.who} ({bot.program}; {describe_connection(bot.is_connected)})"
+
+
+def describe_finish(bot: "BotRunning") -> str:
+    """How a bot has finished, as the end of a sentence."""
+    never = " and never held a connection to the gateway" if bot.has_connected is False else ""
+    return f"ended by itself with exit code 0 after {bot.finished_after_s or 0:.1f} s{never}"
+
+
+def describe_connection(is_connected: bool | None) -> str:  # noqa: FBT001 - the one thing that is described
+    """Whether the bot is connected, for people."""
+    if is_connected is None:
+        return "connection to the gateway unknown"
+    return "connected to the gateway" if is_connected else "no connection yet"
 
 
 def describe_remedy(fallback: FallbackWord) -> str:
@@ -412,5 +436,8 @@ def build_bot_json(bot: "BotRunning | None") -> dict[str, Any] | None:
         "pid": bot.pid,
         "log": None if bot.log is None else str(bot.log),
         "ready_by": bot.ready_by,
+        "program": bot.program,
+        "gateway_connection": bot.is_connected,
+        "finished": bot.is_finished,
         "container": bot.record.container or None,
     }

@@ -122,8 +122,9 @@ class Teller:
                 self._delivery.ping(Ping.FAIL, exit_code=int(report.exit_code))
         elif self._has_pinged_start or has_bot:
             self._delivery.ping(Ping.SUCCESS, exit_code=int(report.exit_code))
-        if report.failure is not None or not has_bot:
-            return
+        bot = report.progress.bot
+        if report.failure is not None or bot is None or bot.is_finished:
+            return  # a failure, and a bot that has finished, were told by whoever saw it
         partial = report.result is Result.PARTIAL
         self.tell(
             Severity.WARNING if partial else Severity.INFO,

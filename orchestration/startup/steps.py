@@ -13,6 +13,7 @@ from orchestration.alerts.alert import Severity
 from orchestration.bot.adopt import adopt_bot, why_not_adopted
 from orchestration.bot.find import FoundBot, find_bot
 from orchestration.bot.launch import BotRunning, launch_bot
+from orchestration.bot.output import read_bot_lines
 from orchestration.bot.stop import stop_bot
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure
@@ -35,7 +36,15 @@ from orchestration.preflight.table import (
 from orchestration.redaction import mask_account
 from orchestration.settings import BotRuntime, GatewayRuntime
 from orchestration.startup.context import Desk, Outcome
-from orchestration.startup.report import Progress, StepStatus, build_stopped_bot, describe_remedy
+from orchestration.startup.report import (
+    Progress,
+    StepStatus,
+    build_stopped_bot,
+    describe_connection,
+    describe_finish,
+    describe_remedy,
+    describe_running,
+)
 
 if TYPE_CHECKING:
     from orchestration.gameplan import GameplanInForce
@@ -210,18 +219,51 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
                 detail=f"{adopted.who}, strategy {plan.strategy}, adopted: it ran already, and nothing changed",
             )
     progress, bot = _launch(desk, progress, address)
+    if bot.is_finished:
+        return _note_finished(desk, progress, bot)
     said = "said READY" if bot.ready_by == "notify" else f"stayed alive for {desk.settings.bot_start_grace_s:g} s"
     strategy = bot.record.strategy
     desk.tell(
         Severity.INFO,
         "Bot started",
-        f"The bot runs as {bot.who} on strategy {strategy} and {said}.",
+        f"The bot runs as {describe_running(bot)} on strategy {strategy} and {said}.",
         cause="BOT_STARTED",
         next_action="Nothing to do; `inv logs --of bot -f` shows what it does.",
     )
     return Outcome(
         progress=dataclasses.replace(progress, bot=bot),
-        detail=f"{bot.who}, strategy {strategy}, {said}",
+        detail=f"{bot.who}, strategy {strategy}, {said}; {bot.program}; {describe_connection(bot.is_connected)}",
+    )
+
+
+def _note_finished(desk: Desk, progress: Progress, bot: BotRunning) -> Outcome:
+    """B4: it ended with exit code 0 and left nothing. That is odd for one that never talked to the gateway."""
+    from orchestration.gameplan import load_calendar
+
+    how = describe_finish(bot)
+    is_odd = bot.has_connected is False and not load_calendar(desk.settings).has_closed(desk.clock.now())
+    evidence = read_bot_lines(desk.settings, bot.record, _LAST_WORDS_LINES) if is_odd else ()
+    warning = f"bot: it {how}, and the market has not closed yet"
+    if not desk.supervises:  # else the supervisor says it
+        desk.tell(
+            Severity.WARNING if is_odd else Severity.INFO,
+            "Bot has finished",
+            f"The bot ({bot.program}) {how}" + (", and the market has not closed yet." if is_odd else "."),
+            cause="BOT_FINISHED",
+            next_action=f"Read {bot.record.log_hint} for the reason; `inv startup` starts it again."
+            if is_odd
+            else "Nothing to do; `inv startup` starts it again.",
+            evidence=evidence,
+        )
+    return Outcome(
+        progress=dataclasses.replace(
+            progress,
+            bot=bot,
+            warnings=(*progress.warnings, *([warning] if is_odd else [])),
+            evidence=evidence,
+        ),
+        detail=f"finished: the bot ({bot.program}) {how}",
+        status=StepStatus.WARN if is_odd else StepStatus.OK,
     )
 
 

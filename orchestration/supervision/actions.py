@@ -17,7 +17,7 @@ from dataclasses import replace
 from orchestration.alerts.alert import Severity
 from orchestration.gateway.acts import RESTART_SPACING_S, GatewayRestart
 from orchestration.gateway.readiness import DEAD_GRACE_S, Sight, find_restart_time, is_gone_for
-from orchestration.supervision.bot_findings import has_ended_unplanned
+from orchestration.supervision.bot_findings import has_ended_unplanned, is_unconnected
 from orchestration.supervision.decision import Action, Memory
 from orchestration.supervision.incidents import Incident, IncidentKind, Notice, Stage, Words, build_notice, tell_event
 from orchestration.supervision.observation import Observation
@@ -171,7 +171,7 @@ def _choose_bot(
         incident is None
         or not incident.is_told
         or incident.acted_s is not None
-        or bot.has_gateway_connection is not False
+        or not is_unconnected(bot, rules)
         or _is_spent(restarts_s, at_s)
     ):
         return memory, (), ()
@@ -236,9 +236,7 @@ def _find_worse(
         elif measure_patience(memory, observation, sight, rules, incident) <= 0:
             found.append((incident, "It was restarted a short while ago already, and is not restarted again now."))
     bot = memory.log.find(IncidentKind.BOT_UNCONNECTED)
-    is_still_so = (
-        sight is Sight.READY and observation.bot.is_running and observation.bot.has_gateway_connection is False
-    )
+    is_still_so = sight is Sight.READY and observation.bot.is_running and is_unconnected(observation.bot, rules)
     if bot is not None and bot.is_told and not bot.is_worse and is_still_so and rules.owns_bot:
         if bot.acted_s is not None:
             # The restart itself takes a while, and the bot then has the same time again.

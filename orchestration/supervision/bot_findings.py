@@ -4,9 +4,16 @@ from orchestration.alerts.alert import Severity
 from orchestration.gateway.readiness import Sight
 from orchestration.supervision.incidents import Finding, IncidentKind, Verdict, Words
 from orchestration.supervision.observation import BotLook, Observation
-from orchestration.supervision.rules import CONNECT_GRACE_S, DISK_FINE_BYTES, DISK_LOW_BYTES, WATCHED_BOT_GRACE_S, Rules
+from orchestration.supervision.rules import (
+    CONNECT_GRACE_S,
+    DISK_FINE_BYTES,
+    DISK_LOW_BYTES,
+    SUSPENDED_GRACE_S,
+    WATCHED_BOT_GRACE_S,
+    Rules,
+)
 
-_READ_THE_LOG = "Read the bot's log: `inv logs --of bot`."
+READ_THE_LOG = "Read the bot's log: `inv logs --of bot`."
 _GIB = 1024**3
 
 
@@ -21,6 +28,7 @@ def judge_bot(observation: Observation, sight: Sight, rules: Rules, *, jumped_s:
     """
     return (
         _judge_end(observation.bot, rules),
+        _judge_suspension(observation.bot),
         _judge_watchdog(observation, rules, jumped_s),
         _judge_connection(observation, sight, rules),
     )
@@ -31,8 +39,16 @@ def has_ended_unplanned(bot: BotLook) -> bool:
     return not bot.is_running and not bot.is_stopping and not bot.is_finished
 
 
+def is_unconnected(bot: BotLook, rules: Rules) -> bool:
+    """Whether it lost its connection to the gateway, or never had one and should (BOT_CONNECT_TIMEOUT)."""
+    return bot.has_gateway_connection is False or (bot.never_connected and rules.bot_connect_timeout_s is not None)
+
+
 def _judge_end(bot: BotLook, rules: Rules) -> Finding:
-    if bot.signal_name:
+    if bot.outside_stop:
+        code = f" and ended with exit code {bot.exit_code}" if bot.exit_code is not None else ""
+        how = f"{bot.outside_stop}{code}"
+    elif bot.signal_name:
         how = f"was ended by {bot.signal_name}"
     elif bot.exit_code is not None:
         how = f"ended with exit code {bot.exit_code}"
@@ -54,12 +70,33 @@ def _judge_end(bot: BotLook, rules: Rules) -> Finding:
         words=Words(
             title="Bot ended",
             message=f"The bot {how}, and this program was not asked to stop it.{then}",
-            next_action=_READ_THE_LOG if rules.owns_bot else f"{_READ_THE_LOG} Then `inv startup`.",
+            next_action=READ_THE_LOG if rules.owns_bot else f"{READ_THE_LOG} Then `inv startup`.",
         ),
         over=Words(title="Bot runs again", message="The bot runs again."),
         key=bot.key,
         # Its own supervisor has said how it ended, and is started again at once: only if it stays away is there more.
         grace_s=WATCHED_BOT_GRACE_S if rules.is_bot_elsewhere else 0.0,
+    )
+
+
+def _judge_suspension(bot: BotLook) -> Finding:
+    verdict = Verdict.UNKNOWN
+    if bot.is_running and not bot.is_stopping:
+        verdict = Verdict.BAD if bot.suspended else Verdict.FINE
+    return Finding(
+        kind=IncidentKind.BOT_SUSPENDED,
+        verdict=verdict,
+        severity=Severity.CRITICAL,
+        words=Words(
+            title="Bot is suspended",
+            message=f"The bot {bot.suspended}, and this program did not do that. It runs and does nothing: it neither "
+            "trades nor looks after what is open.",
+            next_action="Find out who suspended it and why. `docker unpause` or `kill -CONT` lets it go on; "
+            "`inv bot.restart` starts a fresh one.",
+        ),
+        over=Words(title="Bot goes on", message="The bot is no longer suspended."),
+        key=bot.key,
+        grace_s=SUSPENDED_GRACE_S,
     )
 
 
@@ -80,7 +117,7 @@ def _judge_watchdog(observation: Observation, rules: Rules, jumped_s: float | No
         words=Words(
             title="Bot does not answer",
             message=f"The bot has not kept its watchdog for {age_s or 0:.0f} s (limit {limit_s or 0:.0f} s).{then}",
-            next_action=_READ_THE_LOG,
+            next_action=READ_THE_LOG,
         ),
         over=Words(title="Bot answers again", message="The bot keeps its watchdog again."),
     )
@@ -89,8 +126,13 @@ def _judge_watchdog(observation: Observation, rules: Rules, jumped_s: float | No
 def _judge_connection(observation: Observation, sight: Sight, rules: Rules) -> Finding:
     bot = observation.bot
     verdict = Verdict.UNKNOWN
-    if bot.is_running and not bot.is_stopping and sight is Sight.READY and bot.has_gateway_connection is not None:
-        verdict = Verdict.FINE if bot.has_gateway_connection else Verdict.BAD
+    is_late = bot.never_connected and rules.bot_connect_timeout_s is not None
+    grace_s = rules.bot_connect_timeout_s if is_late and rules.bot_connect_timeout_s is not None else CONNECT_GRACE_S
+    if bot.is_running and not bot.is_stopping and sight is Sight.READY:
+        if bot.has_gateway_connection is not None:
+            verdict = Verdict.FINE if bot.has_gateway_connection else Verdict.BAD
+        elif is_late:
+            verdict = Verdict.BAD
     then = " It is restarted once." if rules.owns_bot else ""
     return Finding(
         kind=IncidentKind.BOT_UNCONNECTED,
@@ -98,12 +140,14 @@ def _judge_connection(observation: Observation, sight: Sight, rules: Rules) -> F
         severity=Severity.ERROR,
         words=Words(
             title="Bot is not connected to the gateway",
-            message=f"The gateway has been ready for {CONNECT_GRACE_S:.0f} s, and the bot holds no connection to it."
+            message=f"The gateway has been ready for {grace_s:.0f} s, and the bot "
+            + ("has never held a connection to it (BOT_CONNECT_TIMEOUT)." if is_late else "holds no connection to it.")
             + then,
-            next_action=_READ_THE_LOG if rules.owns_bot else f"{_READ_THE_LOG} Then `inv startup --replace`.",
+            next_action=READ_THE_LOG if rules.owns_bot else f"{READ_THE_LOG} Then `inv startup --replace`.",
         ),
         over=Words(title="Bot is connected", message="The bot holds a connection to the gateway again."),
-        grace_s=CONNECT_GRACE_S,
+        key="never" if is_late else "",
+        grace_s=grace_s,
         is_muted=observation.in_window,
     )
 

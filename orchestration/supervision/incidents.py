@@ -26,6 +26,7 @@ class IncidentKind(StrEnum):
     HEALTH_CHECK_FAILING = "health_check_failing"
     FARMS_BROKEN = "farms_broken"
     BOT_ENDED = "bot_ended"
+    BOT_SUSPENDED = "bot_suspended"
     BOT_SILENT = "bot_silent"
     BOT_UNCONNECTED = "bot_unconnected"
     DISK_LOW = "disk_low"

@@ -18,7 +18,7 @@ from orchestration.supervision.actions import (
     measure_patience,
     note_worse,
 )
-from orchestration.supervision.bot_findings import judge_bot, judge_disk
+from orchestration.supervision.bot_findings import READ_THE_LOG, judge_bot, judge_disk
 from orchestration.supervision.decision import Action, Decision, Memory
 from orchestration.supervision.incidents import Incident, IncidentKind, Notice, Words, tell_event, track
 from orchestration.supervision.observation import Observation
@@ -41,6 +41,7 @@ _EXPLAIN_A_START = (
 
 def decide(memory: Memory, observation: Observation, rules: Rules) -> tuple[Memory, Decision]:
     """What to say and to do about a look, and what to remember of it."""
+    memory = _follow_bot(memory, observation)
     observation = _complete_bot(memory, observation)
     memory = _note_own_restart(memory, observation, rules)
     memory, notices = _note_clock(memory, observation)
@@ -90,6 +91,14 @@ def decide(memory: Memory, observation: Observation, rules: Rules) -> tuple[Memo
         is_well=not any(one.is_told and one.severity.rank >= Severity.ERROR.rank for one in memory.log.incidents),
         sight=sight,
     )
+
+
+def _follow_bot(memory: Memory, observation: Observation) -> Memory:
+    """What is remembered of one bot says nothing of the next one, which may have ended before the first look at it."""
+    bot = observation.bot
+    if not bot.key or not memory.bot_key or bot.key == memory.bot_key:
+        return memory
+    return replace(memory, bot_key=bot.key, is_bot_ended=False, is_bot_stopped=False, day=note_running(memory.day))
 
 
 def _complete_bot(memory: Memory, observation: Observation) -> Observation:
@@ -174,11 +183,17 @@ def _note_bot(memory: Memory, observation: Observation, rules: Rules) -> tuple[M
         return memory, ()
     memory = replace(memory, bot_key=bot.key, is_bot_ended=True, day=note_finished(memory.day, observation))
     then = "It is started again on the next day's plan." if rules.owns_bot else ""
+    # Before the close, a bot that ended without ever having talked to the gateway has hardly done its work.
+    is_odd = bot.never_connected and observation.market.is_before_close
+    never = " It never held a connection to the gateway, and the market has not closed yet." if is_odd else ""
+    done = f"The bot ended by itself with 0: it is done with the plan of {observation.plan.date}."
     words = Words(
         title="Bot has finished",
-        message=f"The bot ended by itself with 0: it is done with the plan of {observation.plan.date}. {then}".strip(),
+        message=f"{done}{never} {then}".strip(),
+        next_action=f"{READ_THE_LOG} `inv bot.restart` starts it again." if is_odd else "",
     )
-    log, notice = tell_event(memory.log, IncidentKind.BOT_FINISHED, Severity.INFO, words)
+    severity = Severity.WARNING if is_odd else Severity.INFO
+    log, notice = tell_event(memory.log, IncidentKind.BOT_FINISHED, severity, words)
     return replace(memory, log=log), (notice,)
 
 

@@ -68,7 +68,12 @@ class BotLook:
         says_stopping: Whether it said that it is stopping (`STOPPING=1`).
         watchdog_age_s: Seconds since its last `WATCHDOG=1`; None if it never sent one.
         watchdog_limit_s: After how many seconds of silence it counts as hung; None if that is not watched.
-        has_gateway_connection: Whether it holds a connection to the gateway's port; None where that cannot be seen.
+        has_gateway_connection: Whether it holds a connection to the gateway's port; None where that is unknown, and
+            for one that never did: it may wait for the market to open.
+        never_connected: Whether it is known that it never held one.
+        outside_stop: How somebody else ended it, where that is known, as the end of a sentence: `was stopped through
+            the Docker engine`. Its end is then unplanned, whatever its exit code is.
+        suspended: Why it runs and does nothing, as the end of a sentence: `is paused`; empty otherwise.
     """
 
     is_running: bool
@@ -80,11 +85,14 @@ class BotLook:
     watchdog_age_s: float | None = None
     watchdog_limit_s: float | None = None
     has_gateway_connection: bool | None = None
+    never_connected: bool = False
+    outside_stop: str = ""
+    suspended: str = ""
 
     @property
     def is_finished(self) -> bool:
         """Whether it ended by itself with 0: its work for the plan's date is done."""
-        return not self.is_running and self.exit_code == 0
+        return not self.is_running and self.exit_code == 0 and not self.outside_stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,11 +146,13 @@ class MarketLook:
         today: The date in `MARKET_TIMEZONE`.
         is_session: Whether the market is open on it (`MARKET_CALENDAR`).
         is_past_due: Whether `GAMEPLAN_DUE` has passed today.
+        is_before_close: Whether today's session is not over yet; False on a day without one.
     """
 
     today: dt.date
     is_session: bool
     is_past_due: bool
+    is_before_close: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

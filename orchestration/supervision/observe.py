@@ -6,8 +6,6 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import psutil
-
 from orchestration.bot.end_record import is_stop_requested, read_end
 from orchestration.bot.notify import NotifyReceiver
 from orchestration.bot.record import RECORD_NAME, BotRecord, build_record_path
@@ -82,7 +80,6 @@ class Lookout:
         elsewhere = settings.watched_state_dir
         self._record_path = build_record_path(settings) if elsewhere is None else elsewhere / RECORD_NAME
         self._is_ending_bot = False
-        self._was_bot_connected = False
         self._calendar = load_calendar(settings)
         self._reset_windows = parse_windows(settings.broker_reset_windows)
         self._restart_windows = parse_windows(settings.gateway_restart_window)
@@ -101,7 +98,12 @@ class Lookout:
         self._eyes.__exit__(*exception)
 
     def watch_bot(
-        self, record: BotRecord, receiver: NotifyReceiver | None = None, *, yields_socket: bool = False
+        self,
+        record: BotRecord,
+        receiver: NotifyReceiver | None = None,
+        *,
+        yields_socket: bool = False,
+        has_connected: bool | None = None,
     ) -> None:
         """From now on this is the bot.
 
@@ -109,6 +111,7 @@ class Lookout:
             record: The bot.
             receiver: What listens to it already.
             yields_socket: Whether whoever supervises it may take its `NOTIFY_SOCKET` over.
+            has_connected: Whether it was seen before to hold a connection to the gateway; None if that is unknown.
         """
         self.leave_bot()
         self._is_ending_bot = False
@@ -119,6 +122,7 @@ class Lookout:
             on_change=self.wake.set,
             receiver=receiver,
             yields=yields_socket,
+            has_connected=has_connected,
         )
 
     def leave_bot(self) -> None:
@@ -218,7 +222,11 @@ class Lookout:
             says_stopping=sight.is_stopping,
             watchdog_age_s=sight.watchdog_age_s,
             watchdog_limit_s=None if sight.watchdog_age_s is None else _BOT_WATCHDOG_LIMIT_S,
-            has_gateway_connection=self._look_at_connection(record),
+            # One that never connected may wait for the market to open.
+            has_gateway_connection=sight.is_connected if sight.has_connected else None,
+            never_connected=sight.has_connected is False,
+            outside_stop=sight.outside_stop,
+            suspended=sight.suspended,
         )
 
     def _is_stop_requested(self, record: BotRecord) -> bool:
@@ -230,12 +238,6 @@ class Lookout:
             return True
         is_elsewhere = self._settings.watched_state_dir is not None
         return is_elsewhere and read_end(self._record_path, record.identity) is not None
-
-    def _look_at_connection(self, record: BotRecord) -> bool | None:
-        """Whether the bot is connected; None while it never was: it may wait for the market to open."""
-        is_connected = _has_connection(record.pid, record.gateway_port or self._settings.gateway_port)
-        self._was_bot_connected = self._was_bot_connected or bool(is_connected)
-        return is_connected if self._was_bot_connected else None
 
     def _look_at_plan(self, now: datetime) -> PlanLook:
         record = self._bot.record if self._bot is not None else None
@@ -276,6 +278,7 @@ class Lookout:
             today=local.date(),
             is_session=self._calendar.is_session(local.date()),
             is_past_due=local.time() >= self._settings.gameplan_due,
+            is_before_close=not self._calendar.has_closed(now),
         )
 
 
@@ -286,24 +289,6 @@ def _signal_name(sight: BotSight) -> str:
         return signal.Signals(-sight.exit_code).name
     except ValueError:
         return f"signal {-sight.exit_code}"
-
-
-def _has_connection(pid: int, port: int) -> bool | None:
-    """Whether the process, or one that it started, holds a connection to the gateway's port."""
-    try:
-        bot = psutil.Process(pid)
-        found = [
-            connection
-            for process in (bot, *bot.children(recursive=True))
-            for connection in process.net_connections(kind="tcp")
-        ]
-    except psutil.Error:
-        return None
-    return any(
-        # The remote end is empty for a socket that only listens, and then has no second part.
-        connection.status == psutil.CONN_ESTABLISHED and tuple(connection.raddr)[1:] == (port,)
-        for connection in found
-    )
 
 
 def _read_plan_date(path: Path) -> date | None:

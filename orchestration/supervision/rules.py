@@ -15,6 +15,7 @@ LINK_GRACE_S = 10.0  # 1100 and 1102 often follow each other within seconds
 LINK_RESTART_AFTER_S = 900.0  # SPEC W2: 1100 or 2110 alone restarts nothing before 15 minutes
 FARMS_GRACE_S = 300.0  # farms go and come with the broker's own maintenance
 SECOND_FACTOR_REPEAT_S = 3600.0  # SPEC W2: said again each hour
+SUSPENDED_GRACE_S = 5.0  # `docker commit` pauses a container for a moment
 CONNECT_GRACE_S = 60.0  # SPEC W2: so long after the gateway is back the bot must hold a connection
 HOLD_S = 10.0  # how long it must be fine before it is said to be over
 FARMS_HOLD_S = 60.0
@@ -52,6 +53,7 @@ _OF_THE_GATEWAY = frozenset(
 _OF_THE_BOT = frozenset(
     {
         IncidentKind.BOT_SILENT,
+        IncidentKind.BOT_SUSPENDED,
         IncidentKind.BOT_UNCONNECTED,
         IncidentKind.BOT_FINISHED,
         IncidentKind.BOT_SWITCHED,
@@ -78,6 +80,8 @@ class Rules:
         believes_health_check: Whether the container's own health check says anything (`GATEWAY_HEALTH_CHECK`).
         judges_dates: Whether a plan must be of the day.
         port: Where the gateway's API is, for what is said.
+        bot_connect_timeout_s: How long a bot may run without ever having connected to the gateway while that is ready;
+            None: as long as it likes.
     """
 
     interval_s: float = 60.0
@@ -90,6 +94,7 @@ class Rules:
     believes_health_check: bool = True
     judges_dates: bool = True
     port: int = 4002
+    bot_connect_timeout_s: float | None = None
 
     @property
     def readiness_rules(self) -> readiness.Rules:
@@ -129,4 +134,7 @@ class Rules:
             believes_health_check=settings.gateway_health_check is GatewayHealthCheck.REQUIRE,
             judges_dates=settings.gameplan_freshness is GameplanFreshness.TODAY,
             port=settings.gateway_port,
+            bot_connect_timeout_s=None
+            if settings.bot_connect_timeout_s is None
+            else settings.bot_connect_timeout_s * settings.simulator_time_scale,
         )

@@ -378,6 +378,7 @@ def _watch(
                 bot.record if bot is not None else None,
                 requests,
                 receiver=bot.receiver if bot is not None else None,
+                has_connected=bot.has_connected if bot is not None else None,
                 validated=report.progress.gateway if report is not None else None,
             ).run()
         finally:

@@ -109,6 +109,7 @@ class Supervisor:
         record: The bot; None where a monitor finds none yet.
         requests: What signals ask for.
         receiver: What listens to the bot already; None where that is still to come about.
+        has_connected: Whether the bot was seen to hold a connection to the gateway; None if that is unknown.
         validated: The gateway as the start has just validated it; None for a monitor.
     """
 
@@ -119,6 +120,7 @@ class Supervisor:
         requests: Requests,
         *,
         receiver: NotifyReceiver | None = None,
+        has_connected: bool | None = None,
         validated: GatewayReady | None = None,
     ) -> None:
         self._post = post
@@ -126,6 +128,7 @@ class Supervisor:
         self._requests = requests
         self._record = record
         self._receiver = receiver
+        self._has_connected = has_connected
         self._ended_key = ""
         self._announced_key = ""
         self._memory = Memory()
@@ -154,7 +157,7 @@ class Supervisor:
         with Lookout(post.settings, post.runtime, clock=post.clock, validated=self._validated) as lookout:
             self._requests.wake = lookout.wake
             if self._record is not None:
-                lookout.watch_bot(self._record, self._receiver)
+                lookout.watch_bot(self._record, self._receiver, has_connected=self._has_connected)
             while True:
                 # Cleared before the look: what happens during it is looked at next.
                 lookout.wake.clear()
@@ -272,11 +275,13 @@ class Supervisor:
             self._post.watching.close()
             self._say_what_was_stopped(stopped, self._requests.ended_by or "a signal")
             return ExitCode.SUCCESS
-        if report.progress.bot is None:
+        bot = report.progress.bot
+        if bot is None:
             return ExitCode.FAILURE
-        self._record = report.progress.bot.record
-        self._book.note_bot_started(self._record)
-        lookout.watch_bot(self._record, report.progress.bot.receiver)
+        self._record = bot.record
+        if not bot.is_finished:
+            self._book.note_bot_started(self._record)
+        lookout.watch_bot(self._record, bot.receiver, has_connected=bot.has_connected)
         return None
 
     def _end_in_order(self, lookout: Lookout, signal_name: str) -> ExitCode:
@@ -441,7 +446,8 @@ class Supervisor:
             next_action=advise(notice.next_action, post.settings),
         )
         evidence: tuple[str, ...] = ()
-        if notice.kind is IncidentKind.BOT_ENDED and self._record is not None:
+        is_about_end = notice.kind in {IncidentKind.BOT_ENDED, IncidentKind.BOT_FINISHED}
+        if is_about_end and notice.severity.rank > Severity.INFO.rank and self._record is not None:
             evidence = read_bot_lines(post.settings, self._record, _EVIDENCE_LINES)
         detail = {
             "stage": notice.stage,

@@ -55,6 +55,12 @@ def read_stat(pid: int) -> ProcessStat | None:
     return _read_stat_on_linux(pid) if _ON_LINUX else _read_stat_elsewhere(pid)
 
 
+def read_state(pid: int) -> str:
+    """The state of a process as proc_pid_stat(5) names it (`S`, `T`, …); empty if it has ended, or elsewhere."""
+    fields = _read_stat_fields(pid) if _ON_LINUX else None
+    return fields[0] if fields else ""
+
+
 def read_birth_of_child(pid: int) -> str:
     """The `ProcessStat.birth` of our own child, also of one that has ended and was not collected yet; else empty."""
     if _ON_LINUX:

@@ -211,6 +211,12 @@ def ask_to_end(pid: int) -> None:
     _send(pid, signal.SIGTERM)
 
 
+def resume(pid: int) -> None:
+    """Let a process that was stopped by a signal go on: it would not see a request to end. No error, as above."""
+    if sys.platform != "win32":
+        _send(pid, signal.SIGCONT)
+
+
 def end_process_tree(identity: ProcessIdentity, *, timeout_s: float, known: Sequence[ProcessIdentity] = ()) -> bool:
     """Ask a process to end, and everything it started; after `timeout_s` seconds end them by force.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 _TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
 _ESTABLISHED = "01"
-_REMOTE_FIELD, _STATE_FIELD, _USER_FIELD = 2, 3, 7
+_REMOTE_FIELD, _STATE_FIELD, _USER_FIELD, _INODE_FIELD = 2, 3, 7, 9
 
 
 def count_connections(port: int) -> int | None:
@@ -50,6 +50,85 @@ def has_connection(pid: int, user_ids: frozenset[int], port: int) -> bool:
     except (psutil.Error, OSError):
         return any(find_connected_users(table, port) & user_ids for table in _read_tables())
     return any(one.status == psutil.CONN_ESTABLISHED and tuple(one.raddr)[1:] == (port,) for one in found)
+
+
+def holds_connection(pids: Iterable[int], port: int) -> bool | None:
+    """Whether one of these processes holds an established connection to a remote port; None where that is unknown.
+
+    Each process is looked at in its own network, so one in a container too.
+    """
+    if sys.platform != "linux":
+        return _holds_connection_elsewhere(pids, port)
+    is_unknown = False
+    for pid in pids:
+        try:
+            sockets = _read_socket_inodes(pid)
+            tables = [(Path(f"/proc/{pid}") / name).read_text(encoding="utf-8") for name in ("net/tcp", "net/tcp6")]
+        except PermissionError:
+            is_unknown = True
+            continue
+        except OSError:
+            continue  # it has ended meanwhile, or there is no IPv6
+        if any(find_connected_inodes(table.splitlines(), port) & sockets for table in tables):
+            return True
+    return None if is_unknown else False
+
+
+def is_network_connected(pid: int, port: int) -> bool | None:
+    """Whether anything in the network of a process is connected to a remote port; None where that is unknown.
+
+    For a process that may not be looked at itself. Of one that shares this host's network it says nothing.
+    """
+    try:
+        shares_ours = Path(f"/proc/{pid}/ns/net").stat().st_ino == Path("/proc/self/ns/net").stat().st_ino
+        tables = [(Path(f"/proc/{pid}") / name).read_text(encoding="utf-8") for name in ("net/tcp", "net/tcp6")]
+    except OSError:
+        return None
+    return None if shares_ours else any(count_in_table(table.splitlines(), port) for table in tables)
+
+
+def find_connected_inodes(lines: Iterable[str], port: int) -> frozenset[int]:
+    """The sockets, by inode, with an established connection to a remote port, from a table as above. Pure."""
+    shown = f":{port:04X}"
+    rows = [row for row in (line.split() for line in lines) if len(row) > _INODE_FIELD]
+    return frozenset(
+        int(row[_INODE_FIELD])
+        for row in rows
+        if row[_STATE_FIELD] == _ESTABLISHED and row[_REMOTE_FIELD].endswith(shown) and row[_INODE_FIELD].isdigit()
+    )
+
+
+def _read_socket_inodes(pid: int) -> frozenset[int]:
+    """The sockets that a process holds, by inode.
+
+    Raises:
+        PermissionError: It may not be looked at.
+        FileNotFoundError: It has ended.
+    """
+    found = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            kind, _, inode = str(descriptor.readlink()).partition(":[")
+            if kind == "socket":
+                found.add(int(inode.removesuffix("]")))
+    return frozenset(found)
+
+
+def _holds_connection_elsewhere(pids: Iterable[int], port: int) -> bool | None:
+    import psutil
+
+    is_unknown = False
+    for pid in pids:
+        try:
+            found = psutil.Process(pid).net_connections(kind="tcp")
+        except psutil.NoSuchProcess:
+            continue
+        except (psutil.Error, OSError):
+            is_unknown = True
+            continue
+        if any(one.status == psutil.CONN_ESTABLISHED and tuple(one.raddr)[1:] == (port,) for one in found):
+            return True
+    return None if is_unknown else False
 
 
 def find_connected_users(lines: Iterable[str], port: int) -> frozenset[int]:

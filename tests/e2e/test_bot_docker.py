@@ -340,3 +340,66 @@ def test_what_the_unit_runs_after_its_end_stops_the_container_of_a_dead_supervis
         before = sorted(system.logs.iterdir())
         assert system.run(["/bin/bash", wrapper, "--stop-left-behind"]).code == 0
         assert sorted(system.logs.iterdir()) == before
+
+
+def foreground(system: System, address: str) -> "subprocess.Popen[str]":
+    """A supervisor at work that looks each second."""
+    system.environ |= {"DISCORD_WEBHOOK_URL": address, "MONITOR_INTERVAL": "1"}
+    supervisor = system.begin("--foreground")
+    wait_until(lambda: list(system.logs.glob("supervisor_*.log")), "supervisor at work", 120)
+    return supervisor
+
+
+def test_a_paused_container_is_an_incident_and_shown(system: System) -> None:
+    with run_channel() as channel:
+        supervisor = foreground(system, channel.address)
+        docker("pause", bot_of(system))
+        status = system.inv("status", "--json")
+        assert status.code == 1
+        assert "is paused" in status.document["bot"]["suspended"]
+        wait_until(lambda: "Bot is suspended" in channel.titles, "alert", 60)
+        docker("unpause", bot_of(system))
+        wait_until(lambda: "Bot goes on" in channel.titles, "end of the incident", 60)
+        assert supervisor.poll() is None
+        assert end_and_read(supervisor, SIGTERM).code == 0
+
+
+@pytest.mark.parametrize("command", ["stop", "restart", "rm"])
+def test_a_container_that_somebody_else_ended_is_an_unplanned_end_though_its_exit_code_is_0(
+    system: System, command: str
+) -> None:
+    with run_channel() as channel:
+        supervisor = foreground(system, channel.address)
+        if command == "rm":
+            docker("rm", "--force", bot_of(system))
+        else:
+            docker(command, bot_of(system))
+        assert supervisor.wait(timeout=PATIENCE_S) == 1
+        told = json.dumps([one.document for one in channel.received if "Bot ended" in one.title])
+        assert any(how in told for how in ("was stopped through the Docker engine", "was started again", "was removed"))
+        assert "Bot has finished" not in channel.titles
+        assert alive(system) == []
+
+
+def test_a_container_that_ends_with_0_has_finished_at_any_time(system: System) -> None:
+    use_command(system, "sh -c 'echo market is closed; sleep 1'")
+    started = system.startup()
+    assert (started.code, started.document["bot"]["finished"]) == (0, True), started.err
+    with run_channel() as channel:
+        supervisor = foreground(system, channel.address)
+        wait_until(lambda: "Bot has finished" in channel.titles, "alert", 60)
+        assert supervisor.poll() is None
+        status = system.inv("status", "--json")
+        assert (status.code, status.document["bot"]["finished"]) == (0, True)
+        assert end_and_read(supervisor, SIGTERM).code == 0
+
+
+def test_a_containers_connection_is_seen_from_outside(system: System) -> None:
+    assert system.startup().code == 0
+    wait_until(lambda: system.inv("status", "--json").document["bot"]["gateway_connection"], "connection", 60)
+    assert system.inv("bot.stop").code == 0
+    use_command(system, "sleep 3600")
+    system.environ |= {"BOT_START_GRACE": "2", "BOT_STOP_TIMEOUT": "2"}
+    started = system.startup()
+    assert started.document["bot"]["gateway_connection"] is False
+    assert "no connection yet" in started.document["message"]

@@ -89,12 +89,6 @@ def test_a_crash_shortly_before_the_grace_is_over_is_a_failed_start(tmp_path: Pa
         launch(settings)
 
 
-def test_a_bot_that_ends_with_0_before_it_is_up_has_failed_too_and_the_message_says_why(tmp_path: Path) -> None:
-    settings = build_scene(tmp_path, "--exit-after", "0")
-    with pytest.raises(StartupFailure, match="expected to stay"):
-        launch(settings)
-
-
 def test_a_bot_that_a_signal_ends_is_described_by_the_signal(tmp_path: Path) -> None:
     settings = build_scene(tmp_path, "--notify", "STATUS=reading the plan\\nERRNO=2", "--exit-after", "0.1",
                            "--die-by-signal", "11")  # fmt: skip
@@ -105,8 +99,8 @@ def test_a_bot_that_a_signal_ends_is_described_by_the_signal(tmp_path: Path) -> 
 
 
 def test_stopping_is_no_readiness(tmp_path: Path) -> None:
-    settings = build_scene(tmp_path, "--notify", "STOPPING=1", "--exit-after", "0.1")
-    with pytest.raises(StartupFailure, match="exit code 0"):
+    settings = build_scene(tmp_path, "--notify", "STOPPING=1", "--exit-after", "0.1", "--exit-code", "4")
+    with pytest.raises(StartupFailure, match="exit code 4"):
         launch(settings)
 
 

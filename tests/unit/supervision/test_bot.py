@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from orchestration.alerts.alert import Severity
 from orchestration.supervision import Action, BotLook, IncidentKind, Rules, Stage
 from orchestration.supervision.rules import DISK_FINE_BYTES, DISK_LOW_BYTES
 from tests.unit.supervision import scene
@@ -43,6 +44,76 @@ def test_what_the_bot_announced_makes_no_end_a_planned_one(changes: dict[str, An
     assert watch.actions() == [Action.END_FAILED]
 
 
+def test_a_bot_that_somebody_else_stopped_has_not_finished_though_it_ended_with_0() -> None:
+    stopped = gone(exit_code=0)["bot"]
+    watch = Watch().go_on(60).go_on(600, bot=replace(stopped, outside_stop="was stopped through the Docker engine"))
+    assert watch.kinds() == [IncidentKind.BOT_ENDED]
+    assert "was stopped through the Docker engine and ended with exit code 0" in watch.said[0][1].message
+    assert watch.actions() == [Action.END_FAILED]
+
+
+@pytest.mark.parametrize(
+    ("never_connected", "is_before_close", "severity"),
+    [
+        (True, True, Severity.WARNING),
+        (True, False, Severity.INFO),
+        (False, True, Severity.INFO),
+    ],
+)
+def test_a_bot_that_finished_before_the_close_without_a_connection_is_a_warning(
+    severity: Severity, *, never_connected: bool, is_before_close: bool
+) -> None:
+    finished = replace(gone(exit_code=0)["bot"], never_connected=never_connected)
+    market = replace(scene.WELL.market, is_before_close=is_before_close)
+    watch = Watch().go_on(60).go_on(60, bot=finished, market=market)
+    (notice,) = [one for _, one in watch.said]
+    assert (notice.kind, notice.severity) == (IncidentKind.BOT_FINISHED, severity)
+    assert ("never held a connection" in notice.message) is (severity is Severity.WARNING)
+
+
+_SUSPENDED: dict[str, Any] = {"bot": replace(BOT, suspended="(container ibkr-bot) is paused")}
+
+
+def test_a_suspended_bot_is_said_once_and_its_going_on_too() -> None:
+    watch = Watch().go_on(60).go_on(300, **_SUSPENDED).go_on(60)
+    assert [(notice.kind, notice.stage) for _, notice in watch.said] == [
+        (IncidentKind.BOT_SUSPENDED, Stage.OPENED),
+        (IncidentKind.BOT_SUSPENDED, Stage.OVER),
+    ]
+    assert "(container ibkr-bot) is paused" in watch.said[0][1].message
+    assert watch.actions() == []
+
+
+def test_a_pause_of_a_moment_is_nothing_and_one_that_this_program_stops_neither() -> None:
+    assert Watch().go_on(60).go_on(4, **_SUSPENDED).go_on(600).said == []
+    assert Watch().go_on(600, bot=replace(_SUSPENDED["bot"], is_stopping=True)).said == []
+
+
+_NEVER: dict[str, Any] = {"bot": replace(BOT, has_gateway_connection=None, never_connected=True)}
+
+
+def test_a_bot_that_never_connected_is_an_incident_only_after_the_time_that_was_set() -> None:
+    assert Watch().go_on(7200, **_NEVER).said == []
+    watch = Watch(rules=replace(scene.RULES, bot_connect_timeout_s=300.0)).go_on(299, **_NEVER)
+    assert watch.said == []
+    watch.go_on(1800, **_NEVER)
+    assert watch.kinds(Stage.OPENED) == [IncidentKind.BOT_UNCONNECTED]
+    assert "never held a connection" in watch.said[0][1].message
+    assert watch.actions() == [Action.RESTART_BOT]
+    assert watch.kinds(Stage.WORSE) == [IncidentKind.BOT_UNCONNECTED]
+
+
+def test_a_bot_that_connects_in_time_is_no_incident() -> None:
+    watch = Watch(rules=replace(scene.RULES, bot_connect_timeout_s=300.0)).go_on(200, **_NEVER).go_on(600)
+    assert watch.said == []
+
+
+def test_the_time_to_connect_counts_only_while_the_gateway_is_ready() -> None:
+    watch = Watch(rules=replace(scene.RULES, bot_connect_timeout_s=300.0))
+    watch.go_on(7200, **both(scene.PHONE, _NEVER))
+    assert IncidentKind.BOT_UNCONNECTED not in watch.kinds()
+
+
 def test_a_bot_that_announced_its_end_still_owes_its_watchdog() -> None:
     watch = Watch().go_on(60).go_on(600, bot=replace(_SILENT["bot"], says_stopping=True))
     assert watch.actions() == [Action.END_FAILED]
@@ -79,6 +150,19 @@ def test_what_is_no_longer_known_of_a_finished_bot_is_no_unplanned_end() -> None
 def test_the_bot_after_a_finished_one_can_fail() -> None:
     watch = Watch().go_on(60, **gone(exit_code=0)).go_on(60, bot=replace(BOT, key="200:2"))
     watch.go_on(60, **gone(exit_code=1, key="200:2"))
+    assert watch.actions() == [Action.END_FINISHED_WAIT, Action.END_FAILED]
+
+
+def test_the_bot_after_a_finished_one_may_finish_before_the_first_look_at_it() -> None:
+    watch = Watch().go_on(60).go_on(60, **gone(exit_code=0)).go_on(60, **gone(exit_code=0, key="200:2"))
+    assert watch.kinds() == [IncidentKind.BOT_FINISHED] * 2
+    assert watch.actions() == [Action.END_FINISHED_WAIT] * 2
+
+
+@pytest.mark.parametrize("changes", [gone(exit_code=1, key="200:2"), gone(key="200:2")])
+def test_the_bot_after_a_finished_one_may_fail_before_the_first_look_at_it(changes: dict[str, Any]) -> None:
+    watch = Watch().go_on(60).go_on(60, **gone(exit_code=0)).go_on(60, **changes)
+    assert watch.kinds() == [IncidentKind.BOT_FINISHED, IncidentKind.BOT_ENDED]
     assert watch.actions() == [Action.END_FINISHED_WAIT, Action.END_FAILED]
 
 
