@@ -32,6 +32,8 @@ class Known(StrEnum):
 
 OFF = "shut_down"  # unknown, but somebody had shut it down: nobody was to watch
 
+LEAST_EVIDENCE_S = 60.0  # the seconds of a first start and one look are no up-time and no outage
+
 _DONE = frozenset({"ok", "warn"})
 _TAKES_DOWN = frozenset({"shutdown", "hold", "bot.stop"})
 
@@ -75,9 +77,9 @@ class Timeline:
 
     @property
     def up_ratio(self) -> float | None:
-        """Up, of all the time that counts (up or down); None where none does."""
+        """Up, of all the time that counts (up or down); None where too little of it was seen for a share."""
         up_s, down_s = self.sum_s(Known.UP), self.sum_s(Known.DOWN)
-        return up_s / (up_s + down_s) if up_s + down_s > 0 else None
+        return up_s / (up_s + down_s) if up_s + down_s >= LEAST_EVIDENCE_S else None
 
     @property
     def watched_ratio(self) -> float | None:

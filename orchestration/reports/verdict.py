@@ -119,7 +119,7 @@ def _judge_up(name: str, what: str, timeline: Timeline, least: float) -> Criteri
         name=name,
         text=f"The {what} was up for at least {_percent(least)} of the watched time, outside excused windows"
         + (" and the time after it had finished or was stopped on purpose." if what == "bot" else "."),
-        found="never seen up or down" if ratio is None else _percent(ratio),
+        found="too little was seen to say" if ratio is None else _percent(ratio),
         is_met=ratio is not None and ratio >= least,
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from orchestration.bot.find import find_bot
 from orchestration.bot.program import describe_program
 from orchestration.docker.container import ContainerState
-from orchestration.errors import ExitCode, StartupFailure
+from orchestration.errors import ExitCode, FallbackWord, StartupFailure
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.runtime_kinds import build_runtime
@@ -85,7 +85,7 @@ def plan_startup(settings: Settings | StartupFailure, *, replaces_bot: bool, sup
     if any(check.status is StepStatus.FAIL for check in checks):
         return _stopped(settings.instance, checks)
     warned = sum(check.status is StepStatus.WARN for check in checks)
-    strategy, plan_text = _plan_gameplan(settings, clock)
+    plan = _plan_gameplan(settings, clock)
     where = f"{settings.gateway_host}:{settings.gateway_port}"
     steps = (
         PlannedStep(name="preflight", would=f"pass: {len(checks)} checks, {warned} warned"),
@@ -95,18 +95,17 @@ def plan_startup(settings: Settings | StartupFailure, *, replaces_bot: bool, sup
             would=f"wait up to {settings.gateway_health_timeout_s:g} s for an API handshake at {where} "
             f"and check that the account is a {settings.trading_mode} one",
         ),
-        PlannedStep(name="gameplan.check", would=plan_text),
+        PlannedStep(name="gameplan.check", would=plan.would),
         PlannedStep(
             name="bot.start",
             would=f"{_plan_running_bot(settings, replaces_bot=replaces_bot)}start {_name_bot(settings)} "
-            f"on strategy {strategy}",
+            f"on strategy {plan.strategy}",
         ),
     )
-    partial = plan_text.startswith("fall back")
     return DryRun(
         instance=settings.instance,
         steps=steps,
-        expected_exit_code=ExitCode.PARTIAL if partial else ExitCode.SUCCESS,
+        expected_exit_code=ExitCode.PARTIAL if plan.fallback is not None else ExitCode.SUCCESS,
     )
 
 
@@ -142,13 +141,29 @@ def _name_bot(settings: Settings) -> str:
     return program if settings.bot_runtime is BotRuntime.DOCKER else f"`{program}` in {settings.bot_workdir}"
 
 
-def _plan_gameplan(settings: Settings, clock: SystemClock) -> tuple[str, str]:
-    """The strategy, and what would be done."""
+@dataclass(frozen=True, kw_only=True)
+class _PlannedGameplan:
+    """Which plan would be put in force.
+
+    Attributes:
+        strategy: Its strategy.
+        fallback: Why it would be the emergency plan, or None.
+        would: One sentence.
+    """
+
+    strategy: str
+    fallback: FallbackWord | None
+    would: str
+
+
+def _plan_gameplan(settings: Settings, clock: SystemClock) -> _PlannedGameplan:
     if settings.simulated:
-        return "A", "put a sample plan of today in force"
+        return _PlannedGameplan(strategy="A", fallback=None, would="put a sample plan of today in force")
     from orchestration.gameplan import check_from_settings
 
     verdict = check_from_settings(settings, clock=clock)
     if verdict.is_valid:
-        return str(verdict.strategy), f"put {verdict.path} in force: strategy {verdict.strategy} of {verdict.date}"
-    return "C", f"fall back to Strategy C ({verdict.word}): {verdict.message}"
+        would = f"put {verdict.path} in force: strategy {verdict.strategy} of {verdict.date}"
+        return _PlannedGameplan(strategy=str(verdict.strategy), fallback=None, would=would)
+    would = f"fall back to Strategy C ({verdict.word}): {verdict.message}"
+    return _PlannedGameplan(strategy="C", fallback=verdict.word, would=would)

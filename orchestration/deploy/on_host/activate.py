@@ -22,6 +22,7 @@ from orchestration.deploy.on_host.service import ACTIVATION_UNIT, is_activation_
 _PROGRAM = RUN_FOLDER / "program.json"
 _PROGRESS = RUN_FOLDER / "progress.jsonl"
 _FOLLOW_S = 0.2
+_DESCRIPTION = "--description=Activation of a release of the trading system"  # else it is the whole program's line
 _SELDOM = 10  # looks
 _AUDITED = ("action", "by", "address", "target", "commit", "previous")
 
@@ -35,7 +36,7 @@ def begin(arguments: Mapping[str, Any]) -> dict[str, Any]:
     _PROGRESS.unlink(missing_ok=True)
     bundle = {**SENT, "arguments": {**arguments, "command": "activate"}}
     _PROGRAM.write_text(json.dumps(bundle), encoding="utf-8")
-    argv = ("systemd-run", f"--unit={ACTIVATION_UNIT}", "--collect", "--quiet")
+    argv = ("systemd-run", f"--unit={ACTIVATION_UNIT}", "--collect", "--quiet", _DESCRIPTION)
     log = f"--property=StandardOutput=append:{_PROGRESS}"
     started = run((*argv, log, sys.executable, "-I", "-c", SENT["loader"], _PROGRAM))
     if not started.ok:

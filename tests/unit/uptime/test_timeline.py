@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestration.journal import ReportedRun, RunRecord, SpanRecord, StepRecord
-from orchestration.reports.timeline import OFF, Known, Timeline, build_bot_timeline, build_gateway_timeline
+from orchestration.reports.timeline import OFF, Known, Segment, Timeline, build_bot_timeline, build_gateway_timeline
 
 BEGIN = datetime(2026, 11, 18, 9, 0, tzinfo=UTC)
 END = BEGIN + timedelta(seconds=1000)
@@ -152,3 +152,14 @@ def test_the_segments_have_no_gaps() -> None:
     assert timeline.segments[-1].end == END
     pairs = zip(timeline.segments, timeline.segments[1:], strict=False)
     assert all(one.end == two.begin for one, two in pairs)
+
+
+@pytest.mark.parametrize(("up_s", "down_s", "ratio"), [(0.05, 10.0, None), (0.0, 59.0, None), (54.0, 6.0, 0.9)])
+def test_a_share_of_hardly_any_time_is_none(up_s: float, down_s: float, ratio: float | None) -> None:
+    """The first report, seconds after the first start: what was seen is its start, and one look."""
+    middle, end = BEGIN + timedelta(seconds=down_s), BEGIN + timedelta(seconds=down_s + up_s)
+    segments = (
+        Segment(begin=BEGIN, end=middle, known=Known.DOWN, word="starting"),
+        Segment(begin=middle, end=end, known=Known.UP, word="ready"),
+    )
+    assert Timeline(segments=segments).up_ratio == ratio
