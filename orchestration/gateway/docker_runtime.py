@@ -274,10 +274,11 @@ class DockerRuntime:
 
     def _has_other_login(self, status: GatewayStatus) -> bool:
         """Whether a container has, or may have, another password than it would get now: Compose does not see that."""
-        wanted = self._settings.tws_password
-        if wanted is None:
-            return drift.PASSWORD_FILE in dict(status.environ)
-        return self._read_password(status) != wanted.reveal()
+        wanted = self._settings.tws_password.reveal() if self._settings.tws_password else ""
+        has = self._read_password(status)
+        if has is None:
+            return bool(wanted) or drift.PASSWORD_FILE in dict(status.environ)
+        return has != wanted
 
     def _compose(self) -> ComposeService:
         target = ComposeTarget(

@@ -161,7 +161,11 @@ def test_a_second_factor_confirmed_late_under_a_stale_check_restarts_nothing(sys
 # F46
 
 
-def test_one_that_has_ended_is_started_again_as_it_is_and_keeps_its_log(scene: GatewayScene) -> None:
+@pytest.mark.parametrize("login", [{}, {"TWS_USERID": "", "TWS_PASSWORD": ""}])
+def test_one_that_has_ended_is_started_again_as_it_is_and_keeps_its_log(
+    scene: GatewayScene, login: dict[str, str]
+) -> None:
+    scene.environ |= login
     scene.start()
     scene.wait()
     docker("exec", scene.name, "bash", "-c", "echo the end of it > /proc/1/fd/1")

@@ -258,6 +258,21 @@ def test_one_that_has_ended_is_made_anew_only_where_something_has_changed(
     assert desk.kept_logs() == [], "it is the same container, and has its log"
 
 
+@pytest.mark.parametrize(("content", "recreates"), [("", False), ("of an earlier day", True)])
+def test_one_that_was_made_without_a_password_is_started_as_it_is_without_one(
+    desk: Desk, content: str, *, recreates: bool
+) -> None:
+    environ = {"DOCKER_COMPOSE_DIR": str(desk.folder), "GATEWAY_IMAGE": "zero-touch/simulator"}
+    desk.runtime = DockerRuntime(Settings.from_environ(environ), commands=desk.commands, clock=desk.clock)
+    desk.expect_states("exited", "running", "running", **made_with())
+    desk.expect_last_log()
+    desk.expect_compose()
+    desk.commands.expect(compose.up_argv(desk.target, recreates=False))
+    desk.commands.expect(SECRET, stdout=archive(content))
+    assert desk.start()
+    assert desk.ran(compose.up_argv(desk.target, recreates=recreates))
+
+
 def test_what_one_that_is_made_anew_has_said_last_is_kept_without_secrets(desk: Desk) -> None:
     desk.expect_states("exited", **made_with())
     desk.expect_states("running", "running", **made_with() | {"Id": "0" * 64})
