@@ -194,7 +194,8 @@ def _judge_lost(
     elif sight is Sight.UNHEALTHY and is_health_outdated(memory):
         grace_s = max(API_GRACE_S, (memory.login_moved_s or 0.0) + LOGIN_GRACE_S - observation.at_s)
     if observation.at_s < grace_until_s:
-        grace_s = grace_until_s - observation.at_s
+        # It has its time to come up. One that has ended does not come up: only a moment for a restart of Docker's.
+        grace_s = API_GRACE_S if sight is Sight.GONE else grace_until_s - observation.at_s
     if observation.in_restart_window:
         is_muted = not is_gone_for(memory, observation.at_s, DEAD_GRACE_S)
     else:

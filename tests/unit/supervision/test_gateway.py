@@ -450,3 +450,12 @@ def test_a_stop_that_somebody_meant_is_said_to_be_one() -> None:
     stop = GatewayStop(by="a", owner="/s", at=scene.NOON, reason=StopReason.ASKED, start="c0ffee@")
     watch = Watch(rules=MONITOR).go_on(60, **scene.DEAD, acts=GatewayActs(stop=stop))
     assert watch.kinds() == [_LOST]
+
+
+def test_a_gateway_that_ends_while_it_was_given_time_to_come_up_is_told_soon() -> None:
+    watch = Watch()
+    watch.memory = replace(watch.memory, grace_until_s=watch.at_s + 600)
+    watch.go_on(5, **scene.SILENT)
+    assert watch.kinds() == []
+    watch.go_on(20, **scene.DEAD)
+    assert IncidentKind.GATEWAY_LOST in watch.kinds()
