@@ -8,10 +8,10 @@ from pathlib import Path
 
 from orchestration.bot.find import find_bot
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.preflight.table import LOCK_FILE, MONITOR_LOCK_FILE, SUPERVISOR_LOCK_FILE
 from orchestration.settings import Settings
 from orchestration.startup.report import Stopped, build_stopped_bot
 from orchestration.startup.run_spec import Mission
+from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, SUPERVISOR_LOCK
 from orchestration.system.clock import Clock
 from orchestration.system.lock import LockHeldError, LockHolder, hold_lock, read_lock_holder
 from orchestration.system.processes import ask_to_end
@@ -26,7 +26,7 @@ def take_lock(stack: contextlib.ExitStack, settings: Settings, *, purpose: str, 
     Raises:
         StartupFailure: `ALREADY_STARTING`: another run holds it. `CONFIG_INVALID`: it cannot be opened.
     """
-    path = settings.state_dir / LOCK_FILE
+    path = settings.state_dir / STARTUP_LOCK
     try:
         stack.enter_context(hold_lock(path, purpose=purpose, since=since.isoformat(timespec="seconds")))
     except LockHeldError as error:
@@ -59,7 +59,7 @@ def end_other_runs(settings: Settings, *, clock: Clock, on_progress: Callable[[s
     bot = find_bot(settings).found
     looked_at = clock.now()
     ended = []
-    for name in (SUPERVISOR_LOCK_FILE, MONITOR_LOCK_FILE, LOCK_FILE):
+    for name in (SUPERVISOR_LOCK, MONITOR_LOCK, STARTUP_LOCK):
         path = settings.state_dir / name
         holder = read_lock_holder(path)
         if holder is None or holder.pid is None:
@@ -92,7 +92,7 @@ def refuse_beside_supervisor(settings: Settings, mission: Mission) -> None:
         StartupFailure: `ALREADY_STARTING`: this mission would. `CONFIG_INVALID`: it is a supervisor's, whose lock could
             not be taken, so that nobody would see it.
     """
-    path = settings.state_dir / SUPERVISOR_LOCK_FILE
+    path = settings.state_dir / SUPERVISOR_LOCK
     holder = read_lock_holder(path)
     if mission.supervises:
         if holder is None:

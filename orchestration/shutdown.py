@@ -15,11 +15,11 @@ from orchestration.errors import FailureWord, StartupFailure, State
 from orchestration.gateway.acts import GatewayUser
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.runtime import Runtime
-from orchestration.preflight.table import SUPERVISOR_LOCK_FILE
 from orchestration.settings import GatewayRuntime
 from orchestration.startup.context import Desk, Outcome, Tell
 from orchestration.startup.report import Progress, StepStatus, Stopped, build_stopped_bot
 from orchestration.startup.run_spec import Step
+from orchestration.state_dir import SUPERVISOR_LOCK
 from orchestration.system.lock import read_lock_holder
 
 _DOWN = frozenset({ContainerState.MISSING, ContainerState.EXITED, ContainerState.CREATED})
@@ -196,7 +196,7 @@ def _refuse_external(desk: Desk) -> None:
 
 def _gateway_down(desk: Desk, progress: Progress) -> Outcome:
     _refuse_external(desk)
-    holder = read_lock_holder(desk.settings.state_dir / SUPERVISOR_LOCK_FILE)
+    holder = read_lock_holder(desk.settings.state_dir / SUPERVISOR_LOCK)
     if holder is not None:
         raise StartupFailure(
             FailureWord.ALREADY_STARTING,

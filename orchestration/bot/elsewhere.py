@@ -17,13 +17,11 @@ from orchestration.state_dir import SUPERVISOR_LOCK
 from orchestration.system.files import is_file_there
 from orchestration.system.lock import read_lock_holder
 
-SUPERVISOR_LOCK_FILE = SUPERVISOR_LOCK
-
 
 def read_watched_record(settings: Settings) -> BotRecord | None:
     """The bot of the watched system, or None if its supervisor is not at work, or has none."""
     folder = settings.watched_state_dir
-    if folder is None or read_lock_holder(folder / SUPERVISOR_LOCK_FILE) is None:
+    if folder is None or read_lock_holder(folder / SUPERVISOR_LOCK) is None:
         return None
     record = read_record(folder / RECORD_NAME)
     if not isinstance(record, BotRecord):

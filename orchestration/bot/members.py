@@ -23,7 +23,6 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from orchestration.bot.elsewhere import SUPERVISOR_LOCK_FILE
 from orchestration.bot.record import (
     RECORD_MARKER,
     BotLaunch,
@@ -33,6 +32,7 @@ from orchestration.bot.record import (
     write_workers,
 )
 from orchestration.settings import Settings
+from orchestration.state_dir import SUPERVISOR_LOCK
 from orchestration.system.children import read_adopted_pids
 from orchestration.system.lock import read_lock_holder
 from orchestration.system.process_table import (
@@ -197,7 +197,7 @@ class _Signs:
         """What is in the service's control group, without the service itself: its supervisor, and what that runs."""
         if not record.control_group:
             return
-        holder = read_lock_holder(self._settings.state_dir / SUPERVISOR_LOCK_FILE)
+        holder = read_lock_holder(self._settings.state_dir / SUPERVISOR_LOCK)
         services = {os.getpid()} | ({holder.pid} if holder is not None and holder.pid is not None else set())
         for pid in tuple(services):
             if (stat := self._table.get(pid)) is not None:

@@ -215,15 +215,15 @@ def run_steps(
 
 def restart_bot(*, as_json: bool) -> int:
     """`inv bot.restart`: validate anew and restart the bot; a supervisor does it where there is one."""
-    from orchestration.preflight.table import SUPERVISOR_LOCK_FILE
     from orchestration.shutdown import BOT_STOP_FIRST
+    from orchestration.state_dir import SUPERVISOR_LOCK
     from orchestration.system.lock import read_lock_holder
     from orchestration.system.signals import ask_to_restart
 
     settings = load_settings_or_explain(as_json=as_json)
     if settings is None:
         return int(ExitCode.FAILURE)
-    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE)
+    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK)
     if holder is None or holder.pid is None:
         return run_steps("bot.restart", (BOT_STOP_FIRST, *STEPS[2:]), as_json=as_json, starts=True)
     if not ask_to_restart(holder.pid):
@@ -246,13 +246,13 @@ def replace_through_supervisor(*, as_json: bool) -> int | None:
     Waits for the outcome and returns its exit code; None where no supervisor is at work that could be asked.
     """
     from orchestration.journal import JournalReader
-    from orchestration.preflight.table import SUPERVISOR_LOCK_FILE
+    from orchestration.state_dir import SUPERVISOR_LOCK
     from orchestration.system.lock import read_lock_holder
     from orchestration.system.signals import ask_to_restart
 
     settings = Settings.load(lenient=True)
     clock, began_s = SystemClock(), SystemClock().monotonic_s()
-    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE)
+    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK)
     asked_at = clock.now()
     if holder is None or holder.pid is None or not ask_to_restart(holder.pid):
         return None
@@ -261,7 +261,7 @@ def replace_through_supervisor(*, as_json: bool) -> int | None:
     deadline_s = began_s + settings.bot_stop_timeout_s + _longest_start_s(settings)
     run = None
     while run is None and clock.monotonic_s() < deadline_s:
-        is_at_work = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE) is not None
+        is_at_work = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK) is not None
         newer = [one for one in journal.read_runs(5) if one.kind == "restart" and one.started_at >= asked_at]
         run = next((one for one in newer if one.result is not None), None)
         if run is None and not is_at_work:

@@ -14,9 +14,9 @@ from orchestration.commands.views import load_settings_or_explain
 from orchestration.errors import ExitCode, StartupFailure
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime_kinds import build_runtime
-from orchestration.preflight.table import LOCK_FILE
 from orchestration.redaction import FileTail, Redactor, read_last_lines, redactor_for
 from orchestration.settings import GatewayRuntime, Settings
+from orchestration.state_dir import STARTUP_LOCK
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import Following, SystemCommands
 from orchestration.system.files import open_regular
@@ -87,7 +87,7 @@ def _find_logs(folder: Path, of: str) -> Iterator[tuple[tuple[float, str], Path]
 
 def _find_log_under_way(settings: Settings, found: list[Path]) -> Path | None:
     """The log of the run that is under way: one that was refused meanwhile has a newer log."""
-    holder = read_lock_holder(settings.state_dir / LOCK_FILE)
+    holder = read_lock_holder(settings.state_dir / STARTUP_LOCK)
     if holder is None or holder.pid is None:
         return None
     for path in reversed(found[-_NEWEST_LOGS:]):

@@ -26,11 +26,10 @@ from orchestration.hostservice.advice import HostCommands, read_host_commands
 from orchestration.hostservice.registrars import read_service_status
 from orchestration.hostservice.service import HostServiceStatus, build_status_json
 from orchestration.journal import JournalReader, RunRecord
-from orchestration.preflight.table import LOCK_FILE, MONITOR_LOCK_FILE, SUPERVISOR_LOCK_FILE
 from orchestration.redaction import mask_account
 from orchestration.settings import GameplanFreshness, Settings
 from orchestration.startup.run import JOURNAL_FILE
-from orchestration.state_dir import read_fields
+from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, SUPERVISOR_LOCK, read_fields
 from orchestration.supervision import attempts
 from orchestration.supervision.attempts import Attempts
 from orchestration.system.clock import Clock
@@ -228,11 +227,11 @@ def read_status(
             facts=read_bot_facts(settings, bot),
             service=service.result(),
             hold=read_hold(settings.state_dir),
-            under_way=read_lock_holder(settings.state_dir / LOCK_FILE),
+            under_way=read_lock_holder(settings.state_dir / STARTUP_LOCK),
             last_run=last_run,
             alert_problem=None if alert_problem is None else commands_here.apply(alert_problem),
-            watcher=read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE)
-            or read_lock_holder(settings.state_dir / MONITOR_LOCK_FILE),
+            watcher=read_lock_holder(settings.state_dir / SUPERVISOR_LOCK)
+            or read_lock_holder(settings.state_dir / MONITOR_LOCK),
             attempts=attempts.read(settings.state_dir),
             commands=commands_here,
         )

@@ -20,12 +20,11 @@ from orchestration.gateway.acts import GatewayUser
 from orchestration.gateway.ledger import name_engine
 from orchestration.gateway.record import RECORD_NAME, GatewayRecord
 from orchestration.gateway.runtime import FindUsers
-from orchestration.preflight.table import LOCK_FILE, SUPERVISOR_LOCK_FILE
 from orchestration.settings import GatewayRuntime, Settings, find_env_file
 from orchestration.settings.hosts import normalize_host
 from orchestration.settings.sources import build_instance_file, read_env_file
 from orchestration.settings.variables import known_names
-from orchestration.state_dir import JOURNAL, read_fields
+from orchestration.state_dir import JOURNAL, STARTUP_LOCK, SUPERVISOR_LOCK, read_fields
 from orchestration.system.files import is_file_there, is_folder_there, read_regular, write_atomic
 from orchestration.system.lock import read_lock_holder
 
@@ -169,7 +168,7 @@ def find_user(sign: Sign, *, own: FoundBot | None) -> GatewayUser | None:
     if presence.is_unknown:
         detail = f"perhaps the bot of instance {sign.instance}: {presence.detail}"
         return GatewayUser(instance=sign.instance, detail=detail, has_bot=True)
-    for name in (SUPERVISOR_LOCK_FILE, LOCK_FILE):
+    for name in (SUPERVISOR_LOCK, STARTUP_LOCK):
         holder = read_lock_holder(state_dir / name)
         if holder is not None and holder.purpose not in _TAKES_DOWN:
             return GatewayUser(instance=sign.instance, detail=f"instance {sign.instance}: {holder}", has_bot=False)

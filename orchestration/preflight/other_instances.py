@@ -22,9 +22,9 @@ from orchestration.preflight.instances import (
     read_own_sign,
     read_settings_files,
 )
-from orchestration.preflight.table import SUPERVISOR_LOCK_FILE
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.report import StepStatus
+from orchestration.state_dir import SUPERVISOR_LOCK
 from orchestration.system.files import is_folder_there, is_there
 from orchestration.system.lock import read_lock_holder
 
@@ -85,7 +85,7 @@ def _check_owner(settings: Settings, mine: Sign, presence: BotPresence, *, repla
     last = read_own_sign(settings)
     if last is None or not last.env_file or not mine.env_file or last.env_file == mine.env_file:
         return
-    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE)
+    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK)
     is_watched = holder is not None and holder.pid not in {None, os.getpid()}
     is_at_work = presence.found is not None or is_watched
     how = "runs" if is_at_work else "was started last"

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from orchestration.alerts.discord import mention_problem, webhook_problem
 from orchestration.alerts.heartbeat import heartbeat_problem
-from orchestration.bot import elsewhere
 from orchestration.bot.find import BotPresence, FoundBot, FoundBy, find_bot
 from orchestration.bot.program import command_problem, describe_program
 from orchestration.errors import FailureWord, StartupFailure
@@ -31,15 +30,12 @@ from orchestration.preflight.host import (
 )
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings
 from orchestration.startup.report import StepStatus, format_duration
-from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, find_damaged_files
+from orchestration.state_dir import STARTUP_LOCK, find_damaged_files
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.files import find_replace_problem, is_there
 from orchestration.system.lock import read_lock_holder
 
-LOCK_FILE = STARTUP_LOCK
-SUPERVISOR_LOCK_FILE = elsewhere.SUPERVISOR_LOCK_FILE
-MONITOR_LOCK_FILE = MONITOR_LOCK
 BOT_CHECK = "bot not running"
 STATE_FILES_CHECK = "state files"
 UNKNOWN = "unknown"
@@ -255,7 +251,7 @@ def _check_hold(settings: Settings) -> Check:
 def _check_lock(preflight: Preflight) -> Check:
     if preflight.holds_lock:
         return Check(name="one start-up", status=StepStatus.OK, detail="this run holds the instance's lock")
-    holder = read_lock_holder(preflight.settings.state_dir / LOCK_FILE)
+    holder = read_lock_holder(preflight.settings.state_dir / STARTUP_LOCK)
     if holder is None:
         return Check(name="one start-up", status=StepStatus.OK, detail="no other start-up is under way")
     return Check(

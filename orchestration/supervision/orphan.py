@@ -14,11 +14,11 @@ from orchestration.bot.record import build_record_path, read_record
 from orchestration.bot.stop import stop_bot
 from orchestration.errors import FailureWord, StartupFailure, State
 from orchestration.hold import read_hold
-from orchestration.preflight.table import LOCK_FILE, SUPERVISOR_LOCK_FILE
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.context import Desk, Outcome, Tell
 from orchestration.startup.report import Progress, StepStatus
 from orchestration.startup.run_spec import Mission, Step
+from orchestration.state_dir import STARTUP_LOCK, SUPERVISOR_LOCK
 from orchestration.system.lock import read_lock_holder
 
 _CLEANUP_STOP_TIMEOUT_S = 5.0
@@ -32,7 +32,7 @@ def is_left_behind(settings: Settings) -> bool:
     """
     if settings.watched_state_dir is not None:
         return False
-    if any(read_lock_holder(settings.state_dir / name) is not None for name in (SUPERVISOR_LOCK_FILE, LOCK_FILE)):
+    if any(read_lock_holder(settings.state_dir / name) is not None for name in (SUPERVISOR_LOCK, STARTUP_LOCK)):
         return False
     presence = find_bot(settings)
     if presence.found is None:

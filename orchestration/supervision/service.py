@@ -26,7 +26,6 @@ from orchestration.hostservice.advice import advise
 from orchestration.journal import Journal
 from orchestration.logs import open_run_log
 from orchestration.preflight.instances import build_find_users
-from orchestration.preflight.table import MONITOR_LOCK_FILE, SUPERVISOR_LOCK_FILE
 from orchestration.redaction import Redactor
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.report import Progress, Report, build_json, build_report
@@ -40,6 +39,7 @@ from orchestration.startup.sequence import (
     refuse_mission,
     run_mission,
 )
+from orchestration.state_dir import MONITOR_LOCK, SUPERVISOR_LOCK
 from orchestration.supervision import attempts
 from orchestration.supervision.host_notifier import HostNotifier, NotifyingDisplay
 from orchestration.supervision.orphan import STOP_LEFT_BEHIND, is_left_behind
@@ -83,7 +83,7 @@ def serve(options: Options) -> int:
         if refusal is not None:
             return _end_refused(options, lenient, refusal, clock)
     with contextlib.ExitStack() as held:
-        if not _take_post(held, lenient, SUPERVISOR_LOCK_FILE, "supervisor", clock):
+        if not _take_post(held, lenient, SUPERVISOR_LOCK, "supervisor", clock):
             if options.service:
                 return _end_refused(options, lenient, _build_second(lenient), clock)
             return _refuse_second(options, lenient)
@@ -146,7 +146,7 @@ def _find_refusal(settings: Settings) -> _Refusal | None:
             next_action="If it may run again: `inv resume`, then `inv startup`.",
             exit_code=ExitCode.SUCCESS,
         )
-    if read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE) is not None:
+    if read_lock_holder(settings.state_dir / SUPERVISOR_LOCK) is not None:
         return _build_second(settings)
     presence = find_bot(settings)
     if presence.found is not None and presence.found.how is FoundBy.BY_COMMAND:
@@ -173,7 +173,7 @@ def _build_second(settings: Settings) -> _Refusal:
     """A supervisor is at work already."""
     found = find_bot(settings).found
     running = "" if found is None else f" Its bot is {found.who}."
-    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK_FILE) or "one that has just ended"
+    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK) or "one that has just ended"
     return _Refusal(
         word=FailureWord.BOT_ALREADY_RUNNING if found is not None else FailureWord.ALREADY_STARTING,
         message=f"A supervisor of instance {settings.instance} is at work already: {holder}.{running}",
@@ -261,7 +261,7 @@ def monitor() -> int:
     console.warn_of_damage(settings.state_dir)
     clock = SystemClock()
     with contextlib.ExitStack() as held:
-        if not _take_post(held, settings, MONITOR_LOCK_FILE, "monitor", clock):
+        if not _take_post(held, settings, MONITOR_LOCK, "monitor", clock):
             return int(ExitCode.FAILURE)
         host = held.enter_context(_host(settings, clock))
         requests = held.enter_context(Requests())
@@ -423,7 +423,7 @@ def _take_post(held: contextlib.ExitStack, settings: Settings, name: str, purpos
         console.warn(f"A {purpose} of instance {settings.instance} is at work already: {error.holder}.")
         return False
     except OSError as error:
-        if name == SUPERVISOR_LOCK_FILE:
+        if name == SUPERVISOR_LOCK:
             # The run itself refuses for the same reason (`refuse_beside_supervisor`), and that is alerted.
             return True
         console.warn(f"STATE_DIR: the lock {settings.state_dir / name} cannot be opened ({error.strerror}).")

@@ -29,11 +29,11 @@ from orchestration.gateway.wait import GatewayReady
 from orchestration.hostservice.advice import advise
 from orchestration.journal import Journal
 from orchestration.logs import cut_back
-from orchestration.preflight.table import LOCK_FILE
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.shutdown import find_still_running
 from orchestration.startup.report import Report, Stopped, build_stopped_bot, build_stopped_json
 from orchestration.startup.run_alerts import build_watch_alert
+from orchestration.state_dir import STARTUP_LOCK
 from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, Stage, decide
 from orchestration.supervision.host_notifier import HostNotifier
 from orchestration.supervision.observe import Lookout
@@ -371,7 +371,7 @@ class Supervisor:
         post = self._post
         try:
             with hold_lock(
-                post.settings.state_dir / LOCK_FILE,
+                post.settings.state_dir / STARTUP_LOCK,
                 purpose="gateway restart",
                 since=post.clock.now().isoformat(timespec="seconds"),
             ):

@@ -7,7 +7,7 @@ a place where rooms come together: it may use every one of them, but not the pre
 import ast
 import functools
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -414,3 +414,30 @@ def test_a_writer_that_passes_the_others_by_is_seen() -> None:
     assert _find_writers("console.print_line(x)\nlogging.getLogger('x').info('y')\npath.write_text('z')") == []
     assert _find_raw_writes("stream.write(text + '\\n')") != []
     assert _find_raw_writes("stream.write(clean_line(text) + '\\n')") == []
+
+
+def _find_circles() -> list[list[str]]:
+    """Modules that import each other, also by an import inside a function."""
+    modules = {_module_of(path): _imports_of(path) for path in _files()}
+    arrows = {
+        module: {name for one in imports for name in _targets(one, modules) if name != module}
+        for module, imports in modules.items()
+    }
+    for _ in modules:  # take away, again and again, what imports nothing that is left
+        ends = {module for module, targets in arrows.items() if not targets & arrows.keys()}
+        if not ends:
+            break
+        arrows = {module: targets for module, targets in arrows.items() if module not in ends}
+    for _ in modules:  # and what nothing that is left imports
+        imported = {name for targets in arrows.values() for name in targets}
+        arrows = {module: targets for module, targets in arrows.items() if module in imported}
+    return sorted([module, *sorted(targets & arrows.keys())] for module, targets in arrows.items())
+
+
+def _targets(imported: Import, modules: Mapping[str, object]) -> list[str]:
+    whole = imported.whole.rstrip(".")
+    return [name for name in (whole, imported.module) if name in modules][:1]
+
+
+def test_no_modules_import_each_other() -> None:
+    assert _find_circles() == []
