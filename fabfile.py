@@ -149,11 +149,15 @@ def deploy(
 ) -> None:
     """Bring the last commit into force; go back if it is not good.
 
-    Exit code 0: it runs on every host, or ran already; 1: it does not on one of them.
+    Exit code 0: it runs on every host, or ran already; 1: it does not on one of
+    them.
     """
+    from orchestration.commands import flags
+
+    flags.refuse_to_act("fab -H HOST deploy --dry-run", namespace, is_dry=False)
     _session().deploy(
         _target(context, base, user),
-        dry_run=dry_run,
+        dry_run=dry_run or context.config.run.dry,
         env_file=env_file,
         wheels=wheels,
         timeout_s=_count("--timeout", timeout),
@@ -183,6 +187,9 @@ def rollback(
 
     The settings (.env) stay as they are.
     """
+    from orchestration.commands import flags
+
+    flags.refuse_to_act("fab -H HOST status", namespace, is_dry=context.config.run.dry)
     _session().rollback(
         _target(context, base, user), release=release, timeout_s=_count("--timeout", timeout), as_json=json
     )
@@ -201,8 +208,13 @@ def provision(
 ) -> None:
     """Make a bare Debian or Ubuntu server ready for a deploy.
 
-    Packages, Docker Engine and Compose where missing, the service's user, folders. Running it again changes nothing.
+    Packages, Docker Engine and Compose where missing, the service's user,
+    folders. Running it again changes nothing.
     """
+    from orchestration.commands import flags
+
+    flags.refuse_to_act("fab -H HOST provision --dry-run", namespace, is_dry=False)
+    dry_run = dry_run or context.config.run.dry
     _session().provision(_target(context, base, user), dry_run=dry_run, as_json=json)
 
 

@@ -52,17 +52,24 @@ def _perform(name: str, *, as_json: bool) -> None:
     _end(_lines[0].perform(name))
 
 
+def _refuse_to_act(context: Context) -> None:
+    """Invoke's own --dry would keep none of this from happening: nothing here goes through Invoke's commands."""
+    from orchestration.commands import flags
+
+    flags.refuse_to_act("inv startup --dry-run", namespace, is_dry=context.config.run.dry)
+
+
 @task
 def _refuse_dry(context: Context) -> None:
-    """Invoke's own --dry would keep none of this from happening: nothing here goes through Invoke's commands."""
-    if context.config.run.dry:
-        raise Exit("`inv --dry` cannot keep this task from acting; see `inv startup --dry-run`", code=1)
+    """Before every task that acts."""
+    _refuse_to_act(context)
 
 
 @task(help={"json": _JSON})
-def preflight(_: Context, json: bool = False) -> None:
+def preflight(context: Context, json: bool = False) -> None:
     """Check everything before anything is touched."""
     if len(_read_steps()) > 1:
+        _refuse_to_act(context)
         _perform("preflight", as_json=json)
         return
     from orchestration.commands import control as cli
@@ -101,8 +108,9 @@ def gateway_restart(_: Context, force: bool = False, json: bool = False) -> None
 def gateway_down(_: Context, force: bool = False, json: bool = False) -> None:
     """Stop this instance's gateway, not the bot.
 
-    Refuses while other instances use it, and while a supervisor watches, who would bring it back. After --force no
-    supervisor brings it back: `inv gateway.up` does.
+    Refuses while other instances use it, and while a supervisor watches, who
+    would bring it back. After --force no supervisor brings it back:
+    `inv gateway.up` does.
     """
     from orchestration.commands import control as cli
     from orchestration.shutdown import GATEWAY_DOWN, GATEWAY_DOWN_BY_FORCE
@@ -123,7 +131,8 @@ def gateway_down(_: Context, force: bool = False, json: bool = False) -> None:
 def gameplan_check(_: Context, path: str | None = None, at: str | None = None, json: bool = False) -> None:
     """Put the plan in force, or Strategy C; --path judges.
 
-    Without --path the exit code is 0 either way, and the output says which plan is in force.
+    Without --path the exit code is 0 either way, and the output says which plan
+    is in force.
     """
     if path is None and at is not None:
         raise Exit("--at: goes with --path: only a file is judged as of another time", code=1)
@@ -164,7 +173,8 @@ def bot_start(_: Context, json: bool = False) -> None:
 def bot_stop(_: Context, json: bool = False) -> None:
     """Stop the bot in order, and by force after a while.
 
-    It gets SIGTERM first; after BOT_STOP_TIMEOUT it and all it started are killed.
+    It gets SIGTERM first; after BOT_STOP_TIMEOUT it and all it started are
+    killed.
     """
     from orchestration.commands import control as cli
     from orchestration.shutdown import BOT_STOP
@@ -176,7 +186,8 @@ def bot_stop(_: Context, json: bool = False) -> None:
 def bot_restart(_: Context, json: bool = False) -> None:
     """Restart the bot in order on the day's plan.
 
-    Gateway and plan are validated again first. Under a supervisor it is the supervisor that does it.
+    Gateway and plan are validated again first. Under a supervisor it is the
+    supervisor that does it.
     """
     from orchestration.commands import control as cli
 
@@ -204,12 +215,15 @@ def startup(
 ) -> None:
     """Run the whole sequence: from nothing to a running bot.
 
-    Exit code 0: up; 1: a person is needed; 2: up, on the emergency plan, which trades nothing. With --service also 78:
-    only a person can help, and trying again is of no use.
+    Exit code 0: up; 1: a person is needed; 2: up, on the emergency plan, which
+    trades nothing. With --service also 78: only a person can help, and trying
+    again is of no use.
     """
+    from orchestration.commands import flags
     from orchestration.commands.startup import start
     from orchestration.startup.sequence import Options
 
+    flags.refuse_to_act("inv startup --dry-run", namespace, is_dry=False)
     options = Options(
         simulate=simulate,
         dry_run=dry_run or context.config.run.dry,
@@ -225,8 +239,8 @@ def startup(
 def monitor(_: Context) -> None:
     """Watch a system that somebody else started; alert.
 
-    For a bot that was started without --foreground. It never touches the bot; it restarts a lost gateway once, unless
-    GATEWAY_RECOVERY=alert.
+    For a bot that was started without --foreground. It never touches the bot;
+    it restarts a lost gateway once, unless GATEWAY_RECOVERY=alert.
     """
     from orchestration.supervision.service import monitor as watch
 
@@ -247,7 +261,8 @@ def shutdown(_: Context, keep_gateway: bool = False, json: bool = False) -> None
 def hold(_: Context, reason: str = "", json: bool = False) -> None:
     """Stop everything and keep it down until `inv resume`.
 
-    It outlives reboots; whoever tries to start the system is told who holds it, since when and why.
+    It outlives reboots; whoever tries to start the system is told who holds it,
+    since when and why.
     """
     from orchestration.commands import control as cli
 
@@ -289,11 +304,14 @@ def install(
 ) -> None:
     """Register the start-up with the host's boot.
 
-    Shows what differs from what is installed; running it again changes nothing. For the machine's own service on Linux:
-    sudo .venv/bin/inv install. Exit code 0: it is registered as it should be; 1: it is not.
+    Shows what differs from what is installed; running it again changes nothing.
+    For the machine's own service on Linux: sudo .venv/bin/inv install. Exit
+    code 0: it is registered as it should be; 1: it is not.
     """
+    from orchestration.commands import flags
     from orchestration.hostservice.cli import InstallOptions, run_install
 
+    flags.refuse_to_act("inv install --dry-run", namespace, is_dry=False)
     options = InstallOptions(
         target=target,
         user=user,
@@ -320,8 +338,9 @@ def uninstall(_: Context, target: str = "auto", json: bool = False) -> None:
 def status(_: Context, all_: bool = False, json: bool = False) -> None:
     """Show gateway, plan, bot and the last run.
 
-    Exit code 0: the bot runs and the gateway is ready, whichever plan; 1: the bot runs, something it needs is not as it
-    should be; 3: the bot does not run; 4: it cannot be told whether it runs.
+    Exit code 0: the bot runs and the gateway is ready, whichever plan; 1: the
+    bot runs, something it needs is not as it should be; 3: the bot does not
+    run; 4: it cannot be told whether it runs.
     """
     from orchestration.commands import views
 
@@ -346,8 +365,9 @@ def history(_: Context, limit: str = "20", json: bool = False) -> None:
 def report(_: Context, since: str | None = None, output: str = "", json: bool = False) -> None:
     """Say how well it ran, as a page: up-time, incidents, verdict.
 
-    Without --since: the last seven days, and no verdict. Exit code 0: the report was made, and where a verdict was
-    asked for it is "passed"; 1: the verdict is "failed", or the report could not be made.
+    Without --since: the last seven days, and no verdict. Exit code 0: the
+    report was made, and where a verdict was asked for it is "passed"; 1: the
+    verdict is "failed", or the report could not be made.
     """
     from orchestration.commands import report as reporting
 
@@ -373,8 +393,9 @@ def soak(
 ) -> None:
     """Run the real system with faults, then report on it.
 
-    On the built-in gateway, in a temporary instance of its own: yours is not touched. Exit code 0: the verdict is
-    "passed"; 1: it is not, or there was no run.
+    On the built-in gateway, in a temporary instance of its own: yours is not
+    touched. Exit code 0: the verdict is "passed"; 1: it is not, or there was no
+    run.
     """
     from orchestration.commands import flags
     from orchestration.soak.cli import soak as run

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.state_dir import HOLD, StateFileError, read_fields, write_fields
+from orchestration.system.clock import describe_written_instant
 
 _FILE = HOLD
 _UNKNOWN = "an unknown time"
@@ -29,7 +30,9 @@ class Hold:
     reason: str
 
     def __str__(self) -> str:
-        return f"held by {self.by} since {self.since}" + (f": {self.reason}" if self.reason else "")
+        return f"held by {self.by} since {describe_written_instant(self.since)}" + (
+            f": {self.reason}" if self.reason else ""
+        )
 
 
 def read_hold(state_dir: Path) -> Hold | None:

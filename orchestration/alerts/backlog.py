@@ -60,12 +60,12 @@ def build_summary(backlog: Sequence[Waiting], *, now: datetime) -> Alert | None:
             lines.extend(alert.evidence)
         else:
             cause = f" ({alert.cause})" if alert.cause else ""
-            lines.append(f"{alert.at:%Y-%m-%d %H:%M} UTC {alert.severity}: {alert.title}{cause}")
+            lines.append(f"{alert.at.astimezone():%Y-%m-%d %H:%M %Z} {alert.severity}: {alert.title}{cause}")
     return Alert(
         severity=max((alert.severity for alert in alerts), key=lambda severity: severity.rank),
         title=_TITLE.format(f"{number} earlier alert{'s' if number != 1 else ''}"),
-        message=f"The channel could not be reached. The newest of them is from {newest.at:%Y-%m-%d %H:%M} UTC. "
-        "Things may have changed since.",
+        message="The channel could not be reached. The newest of them is from "
+        f"{newest.at.astimezone():%Y-%m-%d %H:%M %Z}. Things may have changed since.",
         host=newest.host,
         instance=newest.instance,
         run_id=newest.run_id,

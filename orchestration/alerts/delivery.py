@@ -38,7 +38,7 @@ from orchestration.alerts.outbox import Outbox, Waiting
 from orchestration.alerts.posting import Cutoff, NotSentError, Reply, send_request
 from orchestration.redaction import Redactor, clean_line
 from orchestration.settings import Secret
-from orchestration.system.clock import Clock
+from orchestration.system.clock import Clock, describe_time_of_day
 
 __all__ = ["ChannelProblems", "Delivery", "DeliveryLimits", "DeliveryReport", "Outbox", "channel_problem"]
 
@@ -270,7 +270,9 @@ class Delivery:
         if not 0 < left_s <= self._limits.quiet_cap_s:
             return False  # it is over, or the clock was set back: nobody wrote down more than the cap
         self._next_alert_s = self._asked_until_s = self._clock.monotonic_s() + left_s
-        self._problem = f"alerts wait: the channel answered {_TOO_MANY} and asked for quiet until {until:%H:%M:%S} UTC"
+        self._problem = (
+            f"alerts wait: the channel answered {_TOO_MANY} and asked for quiet until {describe_time_of_day(until)}"
+        )
         return True
 
     def _read_waiting(self) -> list[Waiting]:

@@ -122,7 +122,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m orchestration.bot.reference", description="A bot that keeps every rule and never trades."
+        prog="python -m orchestration.bot.reference",
+        usage="%(prog)s [options]",
+        description="A bot that keeps every rule and never trades.",
     )
     parser.add_argument("--gateway-host", help="where the gateway's API is (GATEWAY_HOST)")
     parser.add_argument("--gateway-port", type=int, help="its port (GATEWAY_PORT)")

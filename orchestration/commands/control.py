@@ -9,7 +9,7 @@ from orchestration.commands import presenter as console
 from orchestration.commands.views import load_settings_or_explain
 from orchestration.errors import ExitCode, FailureWord, StartupFailure, State
 from orchestration.hostservice.advice import advise
-from orchestration.settings import Settings
+from orchestration.settings import Settings, expand_home
 from orchestration.startup.report import Progress, Report, StepReport, StepStatus, build_json
 from orchestration.startup.run import JOURNAL_FILE, Run
 from orchestration.startup.run_spec import Mission, Step
@@ -106,7 +106,7 @@ def check_gameplan_file(path: str, *, at: str | None = None, as_json: bool) -> i
             as_json=as_json,
         )
     verdict = check_gameplan(
-        Path(path).expanduser().absolute(),
+        Path(expand_home(path)).absolute(),
         clock=SystemClock(),
         calendar=load_calendar(settings),
         freshness=settings.gameplan_freshness,
@@ -156,7 +156,7 @@ def write_new_gameplan(*, strategy: str, plan_date: str | None, path: str | None
     except ValueError as error:
         problem, remedy = error.args
         return _refuse(problem, remedy, as_json=as_json)
-    target = Path(path).expanduser() if path else Path(f"gameplan_{plan['date']}.json")
+    target = Path(expand_home(path)) if path else Path(f"gameplan_{plan['date']}.json")
     try:
         write_new_plan(target, plan)
     except FileExistsError:

@@ -1,6 +1,22 @@
-"""Numbers that a command line gives: Invoke's own reading of one that is none ends in a traceback."""
+"""What a command line gives and Invoke would misread: numbers, and flags that mean another thing than they seem to."""
 
 import math
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+
+class Tasks(Protocol):
+    """A namespace of tasks, as far as it is needed here."""
+
+    @property
+    def task_names(self) -> Mapping[str, object]:
+        """The tasks' names."""
+        ...
+
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - Invoke's task
+        """One of them."""
+        ...
 
 
 def read_count(flag: str, text: str, *, least: int = 1) -> int:
@@ -36,3 +52,45 @@ def read_number(flag: str, text: str) -> float:
     if not math.isfinite(number):
         raise SystemExit(f"{flag}: {text!r} is not a number")
     return number
+
+
+def refuse_to_act(example: str, namespace: Tasks, *, is_dry: bool) -> None:
+    """Refuse to act where a flag of Invoke's own was taken for `--dry-run`: `--dry`, or `-d`, its `--debug`.
+
+    Args:
+        example: The command that says what would be done.
+        namespace: The tasks.
+        is_dry: Whether Invoke runs with its own `--dry`, which would keep nothing of this from happening.
+
+    Raises:
+        SystemExit: With a message, which makes the exit code 1.
+    """
+    if is_dry:
+        raise SystemExit(f"Invoke's own --dry cannot keep this task from acting; see `{example}`")
+    own = {
+        name: frozenset(short for one in namespace[name].get_arguments() for short in one.names)
+        for name in namespace.task_names
+    }
+    if is_short_debug(sys.argv, own):
+        raise SystemExit(
+            "-d is Invoke's own --debug here, not --dry-run: nothing was done. "
+            f"`{example}` says what would be done; `--debug` before the task debugs Invoke"
+        )
+
+
+def is_short_debug(argv: Sequence[str], own: Mapping[str, Collection[str]]) -> bool:
+    """Whether a `-d`, alone or among other short flags, is none of a task's own, so that Invoke takes it for its own.
+
+    Pure.
+
+    Args:
+        argv: The command line.
+        own: Every task, and its own flags.
+    """
+    flags: Collection[str] = ()
+    for word in argv[1:]:
+        if word in own:
+            flags = own[word]
+        elif word.startswith("-") and not word.startswith("--") and "d" in word.partition("=")[0] and "d" not in flags:
+            return True
+    return False

@@ -12,11 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from orchestration.preflight.host import Check
+from orchestration.preflight.host import GAMEPLAN_CHECK, Check
 from orchestration.redaction import clean_line, escape_unsafe, own_redactor
 from orchestration.startup.report import Report, Result, StepReport, StepStatus, format_duration
 from orchestration.startup.run_spec import Display, Step
 from orchestration.state_dir import find_damaged_files
+from orchestration.system.clock import describe_instant
 from orchestration.system.streams import steady_stderr, steady_stdout
 
 if TYPE_CHECKING:
@@ -99,8 +100,9 @@ class PlainDisplay:
             self._line(f"    {text} ({elapsed_s:.0f} s, at most {remaining_s:.0f} s more)")
 
     def end_step(self, step: StepReport) -> None:
-        """See `Display.end_step`."""
-        self._line(f"{step.name}: {step.status} ({step.duration_s or 0.0:.1f} s) {step.detail}")
+        """See `Display.end_step`. Why a step failed stands in the summary, which follows."""
+        detail = "" if step.status is StepStatus.FAIL else f" {step.detail}"
+        self._line(f"{step.name}: {step.status} ({step.duration_s or 0.0:.1f} s){detail}")
 
     def end(self, report: Report) -> None:
         """See `Display.end`."""
@@ -204,11 +206,13 @@ def build_summary(report: Report) -> list[str]:
     code = int(report.exit_code)
     lines = [f"{_RESULT_TEXT[report.result]} (exit code {code}, {report.duration_s:.1f} s)"]
     if report.failure:
-        lines.append(f"{report.failure}: {report.message}")
-    else:
-        lines.append(report.message)
+        # A message that ends in its evidence (several wrong settings) is shown with the list alone.
+        lines.append(f"{report.failure}: {report.message.removesuffix('; '.join(report.evidence) or ' ').rstrip()}")
+    elif report.progress.bot is not None:
+        lines.append(report.message)  # without a bot it would say what each step has just said
     lines += [f"  | {line}" for line in report.evidence]
-    lines += [f"warning: {warning}" for warning in report.progress.warnings]
+    told = f"{GAMEPLAN_CHECK}: " if report.fallback is not None else None  # the message says what is with the plan
+    lines += [f"warning: {one}" for one in report.progress.warnings if told is None or not one.startswith(told)]
     if report.next_action:
         lines.append(f"next: {report.next_action}")
     bot = report.progress.bot
@@ -251,7 +255,7 @@ def print_checks(checks: Sequence[Check], *, as_json: bool, instance: str) -> No
 def print_check_table(checks: Sequence[Check]) -> None:
     """Checks as a table for people."""
     print_table(
-        ("", "check", "found", "what mends it"),
+        ("", "check", "found", "how to fix"),
         [
             (f"{_ICON[check.status]} {check.status}", check.name, check.detail, check.fix if _needs_fix(check) else "")
             for check in checks
@@ -318,12 +322,10 @@ def warn_of_now(text: str) -> None:
 
 
 def describe_moment(moment: datetime | str | None) -> str:
-    """A moment for people, in the host's own time zone."""
-    if moment is None or moment == "":
+    """A moment for people, in the host's own time zone, which is named; empty for none."""
+    if not moment:
         return ""
-    if isinstance(moment, str):
-        moment = datetime.fromisoformat(moment)
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"
+    return describe_instant(datetime.fromisoformat(moment) if isinstance(moment, str) else moment)
 
 
 def describe_duration(duration_s: float | None) -> str:

@@ -10,7 +10,7 @@ from orchestration.errors import ExitCode
 from orchestration.journal import Evidence, JournalReader
 from orchestration.redaction import Redactor, clean_text, mask_account
 from orchestration.reports import Account, Limits, build_account
-from orchestration.settings import Settings
+from orchestration.settings import Settings, expand_home
 from orchestration.startup.run import JOURNAL_FILE
 from orchestration.system.clock import SystemClock
 from orchestration.system.files import write_atomic
@@ -39,7 +39,7 @@ def report(*, since: str | None, output: str, as_json: bool) -> int:
     if reader.problem is not None:
         return _refuse(reader.problem, settings, as_json=as_json)
     if output or not as_json:
-        path = Path(output).expanduser().absolute() if output else settings.state_dir / "report.html"
+        path = Path(expand_home(output)).absolute() if output else settings.state_dir / "report.html"
         try:
             write_page(account, path)
         except OSError as error:

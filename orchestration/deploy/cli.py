@@ -23,7 +23,7 @@ from orchestration.deploy.show import (
 )
 from orchestration.deploy.ssh_config import find_config_files
 from orchestration.deploy.workflow import Options, Outcome, Workflow, build_json
-from orchestration.settings import PROJECT_DIR
+from orchestration.settings import PROJECT_DIR, expand_home
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 
@@ -80,7 +80,7 @@ class Session:
             options = Options(
                 dry_run=dry_run,
                 env=_read_env(env_file) if env_file else None,
-                wheels=build_wheel_archive(Path(wheels).expanduser()) if wheels and not dry_run else None,
+                wheels=build_wheel_archive(Path(expand_home(wheels))) if wheels and not dry_run else None,
                 timeout_s=timeout_s,
                 by=describe_caller(),
             )
@@ -206,7 +206,7 @@ class Session:
 
 
 def _read_env(name: str) -> bytes:
-    path = Path(name).expanduser()
+    path = Path(expand_home(name))
     with contextlib.suppress(OSError):
         return path.read_bytes()
     raise DeployError(f"{path} cannot be read", next_action="--env-file names the settings for that host.")

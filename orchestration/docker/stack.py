@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 
-from orchestration.settings import PROJECT_DIR, variables_by_field
+from orchestration.settings import PROJECT_DIR, expand_home, variables_by_field
 from orchestration.settings.sources import find_env_file, look_up, read_env_file, read_environment
 from orchestration.settings.variables import ENV_FILE
 
@@ -81,7 +81,7 @@ def take_env_file(words: Sequence[str], environ: MutableMapping[str, str]) -> li
     if "" in found:
         raise StackError("--env-file names no file")
     if found:
-        environ[ENV_FILE] = str(Path(found[0]).expanduser().absolute())
+        environ[ENV_FILE] = str(Path(expand_home(found[0])).absolute())
     return [word for index, word in enumerate(words) if index not in taken]
 
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from orchestration.docker.container import ContainerState
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.record import GatewayRecord
+from orchestration.system.clock import describe_time_of_day
 
 RESTART_SPACING_S = 900.0  # trouble right after a restart, whoever made it, is the same trouble
 
@@ -41,7 +42,7 @@ class GatewayRestart:
     start: str
 
     def __str__(self) -> str:
-        return f"instance {self.by} restarted it at {self.at.astimezone():%H:%M:%S}"
+        return f"instance {self.by} restarted it at {describe_time_of_day(self.at)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class GatewayStop:
     start: str
 
     def __str__(self) -> str:
-        return f"instance {self.by} stopped it at {self.at.astimezone():%H:%M:%S}{_WHY_STOPPED[self.reason]}"
+        return f"instance {self.by} stopped it at {describe_time_of_day(self.at)}{_WHY_STOPPED[self.reason]}"
 
 
 _WHY_STOPPED = {

@@ -10,7 +10,7 @@ from orchestration.hostservice.install import Outcome, install, uninstall, write
 from orchestration.hostservice.registrars import build_registrar, build_registrars, choose_target
 from orchestration.hostservice.service import HostServiceError, Scope, build_name, build_status_json
 from orchestration.hostservice.windows import read_choices
-from orchestration.settings import Settings
+from orchestration.settings import Settings, expand_home
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 
@@ -70,7 +70,7 @@ def run_install(options: InstallOptions) -> int:
 def _read_folder(output: str) -> Path:
     if not output.strip():  # a script's unset variable: that must not register anything
         raise HostServiceError("--output: no folder is named", next_action="Name one, or leave --output out.")
-    return Path(output).expanduser().absolute()
+    return Path(expand_home(output)).absolute()
 
 
 def run_uninstall(*, target: str, as_json: bool) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 from orchestration.preflight.host import Check
-from orchestration.settings import PROJECT_DIR, BotRuntime, GatewayRuntime, Settings
+from orchestration.settings import PROJECT_DIR, BotRuntime, GatewayRuntime, Settings, expand_home
 
 WRAPPER = PurePath("docker/gateway/scripts/production-startup.sh")
 TEMPLATES = PROJECT_DIR / "templates"
@@ -236,7 +236,7 @@ def build_host_service(settings: Settings, *, scope: Scope, user: str, home: Pur
     environ = {} if settings.instance == DEFAULT_INSTANCE else {"INSTANCE": settings.instance}
     project_dir = find_lasting_folder(settings.project_dir)
     if env_file:
-        environ["ENV_FILE"] = str(project_dir / Path(env_file).expanduser())
+        environ["ENV_FILE"] = str(project_dir / Path(expand_home(env_file)))
     marked = "" if settings.instance == DEFAULT_INSTANCE else f" (instance {settings.instance})"
     own: tuple[Path, ...] = (
         settings.project_dir,

@@ -14,6 +14,7 @@ from orchestration.startup.report import StepStatus
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError
 from orchestration.system.files import is_folder_there, is_there
 
+GAMEPLAN_CHECK = "gameplan"
 _LOW_DISK_BYTES = 500 * 1024 * 1024  # some days of bot logs (BOT_LOG_MAX_MB) and an image layer
 _CLOCK_CHECK_TIMEOUT_S = 2.0
 

@@ -19,6 +19,7 @@ from orchestration.hold import refuse_if_held
 from orchestration.hostservice.advice import advise
 from orchestration.preflight.engine import check_engine
 from orchestration.preflight.host import (
+    GAMEPLAN_CHECK,
     Check,
     build_failed_check,
     check_clock,
@@ -313,7 +314,7 @@ def _check_gameplan(preflight: Preflight) -> Iterator[Check]:
             )
     if settings.gameplan_path == settings.emergency_gameplan_path:
         yield Check(
-            name="gameplan",
+            name=GAMEPLAN_CHECK,
             status=StepStatus.FAIL,
             detail="GAMEPLAN_PATH: is the same file as EMERGENCY_GAMEPLAN_PATH, which would be written over it",
             fix="Give the day's plan a file of its own.",
@@ -321,7 +322,7 @@ def _check_gameplan(preflight: Preflight) -> Iterator[Check]:
         )
     if settings.gameplan_path is None:
         yield Check(
-            name="gameplan",
+            name=GAMEPLAN_CHECK,
             status=StepStatus.WARN,
             detail="no plan is configured: the bot will start on Strategy C and trade nothing",
             fix="Set GAMEPLAN_PATH to the day's plan.",
@@ -329,7 +330,7 @@ def _check_gameplan(preflight: Preflight) -> Iterator[Check]:
         return
     exists = is_there(settings.gameplan_path)
     yield Check(
-        name="gameplan",
+        name=GAMEPLAN_CHECK,
         status=StepStatus.OK if exists else StepStatus.WARN,
         detail=str(settings.gameplan_path) + ("" if exists else " does not exist (yet): it would be Strategy C"),
         fix="" if exists else "Write the plan, then `inv gameplan.check --path FILE`.",

@@ -56,7 +56,10 @@ def clean_lines(
         last: Only so many, the last ones that are not blank; None keeps all.
         limit: Characters of a line.
     """
-    whole = text if isinstance(text, str) else "\n".join(text)
+    given = [text] if isinstance(text, str) else list(text)
+    if not given:
+        return ()
+    whole = "\n".join(given)
     lines: Sequence[str] = [line.rstrip() for line in (redactor or own_redactor()).text(whole).split("\n")]
     if last is not None:
         lines = [line for line in lines if line][-last:] if last > 0 else []

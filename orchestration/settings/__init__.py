@@ -5,7 +5,7 @@ default and help text; `.env.example`, the reference page and `inv config` are m
 `Settings` has one typed field for each. All problems are collected and raised as one error.
 """
 
-from orchestration.settings.kinds import Secret
+from orchestration.settings.kinds import Secret, expand_home
 from orchestration.settings.market_calendar import CalendarRule, MarketCalendarSetting
 from orchestration.settings.settings import PROJECT_DIR, Settings
 from orchestration.settings.sources import find_env_file
@@ -35,6 +35,7 @@ __all__ = [
     "Settings",
     "TradingMode",
     "Variable",
+    "expand_home",
     "find_env_file",
     "variables_by_field",
 ]

@@ -6,6 +6,7 @@ that says more. No parser puts the value into its message: it may be a secret.
 
 import datetime as dt
 import ipaddress
+import os
 import re
 import shlex
 import sys
@@ -162,8 +163,12 @@ def _listed(pattern: str) -> Callable[[str], tuple[str, ...]]:
     return convert
 
 
+_BLANKS = " \t\r\n"  # what `shlex` splits at
+_HOME = re.compile(r"~[A-Za-z0-9._-]*(?=[/\s]|\Z)")
+
+
 def split_command(text: str, *, backslash_escapes: bool) -> tuple[str, ...]:
-    """A command line's words by the rules of a POSIX shell, without its expansions.
+    """A command line's words by the rules of a POSIX shell; of its expansions only `~` at the beginning of a word.
 
     Args:
         text: The command line.
@@ -177,13 +182,44 @@ def split_command(text: str, *, backslash_escapes: bool) -> tuple[str, ...]:
     lexer.commenters = ""
     if not backslash_escapes:
         lexer.escape = ""
+    homes = _find_homes(text, backslash_escapes=backslash_escapes)
     try:
-        words = tuple(lexer)
+        words = tuple(expand_home(word) if number in homes else word for number, word in enumerate(lexer))
     except ValueError as error:
         raise _OwnWordsError(f"cannot be split into words ({error}); quote it as for a shell") from None
     if not words or not words[0]:
         raise _OwnWordsError("must name a program")
     return words
+
+
+def _find_homes(text: str, *, backslash_escapes: bool) -> frozenset[int]:
+    """Which words begin with a `~` that stands for somebody's home: neither it nor the name after it is quoted."""
+    found: set[int] = set()
+    number, quote, is_inside = -1, "", False
+    skips = False
+    for index, character in enumerate(text):
+        if skips:
+            skips = False
+            continue
+        if not quote and character in _BLANKS:
+            is_inside = False
+            continue
+        if not is_inside:
+            is_inside, number = True, number + 1
+            if _HOME.match(text, index):
+                found.add(number)
+        if character == "\\" and backslash_escapes and quote != "'":
+            skips = True
+        elif quote:
+            quote = "" if character == quote else quote
+        elif character in {"'", '"'}:
+            quote = character
+    return frozenset(found)
+
+
+def expand_home(text: str) -> str:
+    """The text with a leading `~` or `~user` replaced as a shell does; that of an unknown user stays."""
+    return os.path.expanduser(text)  # noqa: PTH111 - pathlib's raises for an unknown user
 
 
 def _command(text: str) -> tuple[str, ...]:

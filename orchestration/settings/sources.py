@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from orchestration.settings.kinds import expand_home
 from orchestration.settings.variables import ENV_FILE, Variable, variables_by_field
 from orchestration.system.files import UnfitFileError, read_regular
 
@@ -29,7 +30,7 @@ def find_env_file(environ: Mapping[str, str], project_dir: Path) -> Path | None:
     """
     named = environ.get(ENV_FILE, "").strip()
     if named:
-        return project_dir / Path(named).expanduser()
+        return project_dir / Path(expand_home(named))
     own = build_instance_file(environ.get(_INSTANCE, "").strip(), project_dir)
     path = own if own is not None and os.path.lexists(own) else project_dir / ".env"
     return path if os.path.lexists(path) else None
@@ -114,7 +115,7 @@ def _read_secret_file(variable: Variable, file: str, problems: list[str], projec
     # The path is not shown: whoever put the password itself here by mistake would find it in every log.
     name = f"{variable.name}_FILE"
     try:
-        path = project_dir / Path(file).expanduser()
+        path = project_dir / Path(expand_home(file))
         text = read_regular(path, max_bytes=_MAX_SECRET_BYTES).decode("utf-8-sig").strip()
     except (FileNotFoundError, NotADirectoryError):
         problems.append(f"{name}: names no existing file (what it says is not shown: it might be the secret)")

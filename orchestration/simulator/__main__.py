@@ -94,6 +94,7 @@ def _take_faults_anew(simulator: Simulator, fault: Sequence[str], text: str) -> 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m orchestration.simulator",
+        usage="%(prog)s [options]",
         description="A simulated IB Gateway: it speaks the TWS API, reaches no broker and refuses every order.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address of the API (default: %(default)s)")

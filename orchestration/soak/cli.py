@@ -13,7 +13,7 @@ from orchestration.errors import ExitCode
 from orchestration.journal import JournalReader
 from orchestration.reports import Account
 from orchestration.reports.document import build_document
-from orchestration.settings import Settings
+from orchestration.settings import Settings, expand_home
 from orchestration.soak.channel import open_channel
 from orchestration.soak.instance import SoakInstance
 from orchestration.soak.judging import build_limits, judge_trial
@@ -39,7 +39,7 @@ def soak(*, hours: float, time_scale: float, seed: int, output: str, as_json: bo
         return _refuse(str(error), as_json=as_json)
     settings = Settings.load(lenient=True)
     now = SystemClock().now().astimezone()
-    path = Path(output).expanduser().absolute() if output else settings.log_dir / f"soak_{now:%Y%m%d_%H%M%S}.html"
+    path = Path(expand_home(output)).absolute() if output else settings.log_dir / f"soak_{now:%Y%m%d_%H%M%S}.html"
     root = Path(tempfile.mkdtemp(prefix="zero-touch-soak-"))
     is_passed = False
     try:

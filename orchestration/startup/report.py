@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestration.errors import ExitCode, FailureWord, FallbackWord, StartupFailure, State
 from orchestration.gateway.seen import GatewayFailure, GatewaySeen
 from orchestration.redaction import Redactor, clean_line, clean_lines, mask_account
+from orchestration.system.clock import describe_instant
 
 if TYPE_CHECKING:
     from orchestration.bot.find import FoundBot
@@ -89,7 +90,7 @@ class Stopped:
     def __str__(self) -> str:
         since = ""
         if self.since is not None:
-            since = f" (since {self.since.astimezone():%Y-%m-%d %H:%M:%S}, up {format_duration(self.uptime_s)})"
+            since = f" (since {describe_instant(self.since)}, up {format_duration(self.uptime_s)})"
         return f"the {self.what}, {self.who}{since}, {self.how}"
 
     @property

@@ -130,9 +130,9 @@ class Run:
         )
         self._reports[step.name] = report
         self._journal.end_step(row, report.status, report.detail, state=report.state)
-        self._log.info(
-            "step %s: %s (%s) after %.3f s: %s", step.name, status, report.state, report.duration_s, report.detail
-        )
+        # Why it failed was logged a moment ago.
+        detail = "" if self._failure is not None else f": {report.detail}"
+        self._log.info("step %s: %s (%s) after %.3f s%s", step.name, status, report.state, report.duration_s, detail)
         self._display.end_step(report)
 
     def close(self) -> Report:
@@ -148,7 +148,8 @@ class Run:
             fallback=report.fallback,
             message=report.message,
         )
-        self._log.info("result %s, exit code %d: %s", report.result, report.exit_code, report.message)
+        said = "" if report.failure else f": {report.message}"
+        self._log.info("result %s, exit code %d%s", report.result, report.exit_code, said)
         self._teller.tell_end(report)
         # Alerts may take some seconds more; the next start need not wait for them.
         self._lock.close()

@@ -16,6 +16,7 @@ from pathlib import Path
 from orchestration.errors import FailureWord
 from orchestration.settings import Settings
 from orchestration.state_dir import ATTEMPTS, read_fields, write_fields
+from orchestration.system.clock import describe_instant
 from orchestration.system.processes import read_boot_id
 
 RECORD_NAME = ATTEMPTS
@@ -64,7 +65,7 @@ class Attempts:
     def given_up_since(self) -> str:
         """Since when, for people, in the host's own time zone."""
         try:
-            return f"{datetime.fromisoformat(self.given_up_at).astimezone():%Y-%m-%d %H:%M:%S}"
+            return describe_instant(datetime.fromisoformat(self.given_up_at))
         except ValueError:
             return "an unknown time"
 

@@ -32,6 +32,24 @@ class Clock(Protocol):
         ...
 
 
+def describe_instant(instant: datetime) -> str:
+    """An aware instant as people read it: in the host's own time zone, which is named."""
+    return f"{instant.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+
+
+def describe_written_instant(text: str) -> str:
+    """An instant that was written down in ISO 8601, in the host's own time zone; a text that is none as it is."""
+    try:
+        return datetime.fromisoformat(text).astimezone().isoformat(timespec="seconds")
+    except ValueError:
+        return text
+
+
+def describe_time_of_day(instant: datetime) -> str:
+    """The same for an instant of today: without the date."""
+    return f"{instant.astimezone():%H:%M:%S %Z}"
+
+
 class SystemClock:
     """The real one."""
 

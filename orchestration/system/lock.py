@@ -24,6 +24,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestration.system.clock import describe_written_instant
+
 _TRIES = 4
 _BETWEEN_TRIES_S = 0.02
 _FOLDER_LOOK_S = 0.02
@@ -51,7 +53,7 @@ class LockHolder:
     def __str__(self) -> str:
         if self.pid is None:
             return "another process"
-        return f"process {self.pid} ({self.purpose}, since {self.since})"
+        return f"process {self.pid} ({self.purpose}, since {describe_written_instant(self.since)})"
 
 
 class LockHeldError(Exception):

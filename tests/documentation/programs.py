@@ -37,12 +37,14 @@ class Task:
         name: As it is typed.
         summary: One line.
         details: What else is said of it; may be empty.
+        lines: Both as `--help` shows them.
         flags: Its flags.
     """
 
     name: str
     summary: str
     details: str
+    lines: tuple[str, ...]
     flags: tuple[Flag, ...]
 
 
@@ -96,9 +98,12 @@ def read_fab() -> Program:
 
 
 def _read_task(name: str, task: Any) -> Task:  # noqa: ANN401 - Fabric's tasks have no types
-    summary, _, details = (inspect.getdoc(task) or "").partition("\n")
+    text = inspect.getdoc(task) or ""
+    summary, _, details = text.partition("\n")
     flags = tuple(_read_flag(argument) for argument in task.get_arguments())
-    return Task(name=name, summary=summary, details=" ".join(details.split()), flags=flags)
+    return Task(
+        name=name, summary=summary, details=" ".join(details.split()), lines=tuple(text.splitlines()), flags=flags
+    )
 
 
 def _read_flag(argument: Argument) -> Flag:

@@ -45,3 +45,31 @@ def test_a_file_name_that_is_no_text_leaves_the_document_utf_8(system: System) -
     ended = system.inv("gameplan.check", "--path", str(system.root / "a\udc80b.json"), "--json")
     assert ended.code == 1
     assert json.loads(ended.out.encode("utf-8"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "invoke -d startup",
+        "invoke -d preflight gateway.up",
+        "invoke bot.start -d",
+        "invoke -d install --target=linux",
+        "fabric -d -H localhost deploy",
+        "fabric -d -H localhost rollback",
+        "fabric --dry -H localhost rollback",
+    ],
+)
+def test_a_short_d_before_a_task_lets_nothing_happen_and_says_why(line: str, system: System) -> None:
+    ended = system.run([sys.executable, "-m", *line.split()])
+    assert ended.code == 1
+    assert "--dry-run" in ended.err or "--dry cannot" in ended.err
+    assert not system.state.exists()
+    assert system.processes() == []
+
+
+def test_long_debugging_starts_and_the_tasks_own_short_flag_is_a_dry_run(system: System) -> None:
+    system.use_small_bot("--ready")
+    assert system.inv("startup", "-d").code == 2
+    assert system.bots() == []
+    assert system.inv("--debug", "startup").code == 2
+    assert len(system.bots()) == 1

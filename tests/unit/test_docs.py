@@ -142,3 +142,14 @@ def test_the_decisions_are_numbered_without_gaps_and_say_whether_they_hold() -> 
         lines = page.read_text(encoding="utf-8").splitlines()
         assert lines[0].startswith(f"# {int(page.name[:4])}. "), page.name
         assert re.match(r"(Accepted|Replaced by \[\d+\])", lines[2]), page.name
+
+
+def test_no_tasks_explanation_is_wider_than_a_terminal() -> None:
+    too_wide = {
+        f"{program.name} --help {task.name}": line
+        for program in (read_inv(), read_fab())
+        for task in program.tasks.values()
+        for line in task.lines
+        if len(line) > 78  # Invoke shows it as it stands, two columns in
+    }
+    assert too_wide == {}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestration.commands.flags import read_count, read_number
+from orchestration.commands.flags import is_short_debug, read_count, read_number
 
 
 @pytest.mark.parametrize(("text", "least", "count"), [("1", 1, 1), ("0", 0, 0), ("007", 1, 7)])
@@ -23,3 +23,27 @@ def test_what_is_no_number_is_named_with_its_flag(text: str) -> None:
     with pytest.raises(SystemExit) as refused:
         read_number("--hours", text)
     assert refused.value.code == f"--hours: {text!r} is not a number"
+
+
+_OWN = {"startup": ("dry-run", "d", "json", "j"), "bot.start": ("json", "j"), "install": ("dry-run", "d")}
+
+
+@pytest.mark.parametrize(
+    ("line", "is_invokes"),
+    [
+        ("inv -d startup", True),
+        ("inv -ed startup", True),
+        ("inv bot.start -d", True),
+        ("inv startup -d bot.start -jd", True),
+        ("inv startup -d", False),  # its own: --dry-run
+        ("inv startup -jd", False),
+        ("inv --debug startup", False),
+        ("inv -D 1 startup", False),
+        ("inv --dry bot.start --json", False),
+    ],
+)
+def test_a_short_flag_that_invoke_takes_for_its_own_debugging_is_known(
+    line: str,
+    is_invokes: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    assert is_short_debug(line.split(), _OWN) is is_invokes

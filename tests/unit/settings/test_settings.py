@@ -10,7 +10,7 @@ import pytest
 
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.time_windows import parse_windows
-from orchestration.settings import Secret, Settings, TradingMode, find_env_file, variables_by_field
+from orchestration.settings import Secret, Settings, TradingMode, Variable, find_env_file, kinds, variables_by_field
 from orchestration.settings.kinds import split_command
 from orchestration.settings.sources import read_env_file
 
@@ -231,6 +231,28 @@ _COMMANDS = [
 @pytest.mark.parametrize(("text", "escapes", "words"), _COMMANDS)
 def test_a_command_is_split_by_the_rules_of_its_system(text: str, escapes: bool, words: tuple[str, ...]) -> None:  # noqa: FBT001 - a row of the table
     assert split_command(text, backslash_escapes=escapes) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("~/bot --config ~/bot.toml", ("HOME/bot", "--config", "HOME/bot.toml")),
+        ("python3\t~/bot\n~", ("python3", "HOME/bot", "HOME")),
+        ("'~/bot' \"~/x\" \\~/y 'a ~/b' c~/d", ("~/bot", "~/x", "~/y", "a ~/b", "c~/d")),
+        ("bot '' ~/x", ("bot", "", "HOME/x")),
+        ("bot it\\'s ~/x --c=~/y", ("bot", "it's", "HOME/x", "--c=~/y")),
+        ("~nobody-of-this-name/x", ("~nobody-of-this-name/x",)),
+    ],
+)
+def test_a_home_in_a_command_is_expanded_where_a_shell_would(text: str, words: tuple[str, ...]) -> None:
+    expected = tuple(word.replace("HOME", str(Path.home())) for word in words)
+    assert split_command(text, backslash_escapes=True) == expected
+
+
+@pytest.mark.parametrize("variable", [one for one in variables_by_field().values() if one.kind is kinds.PATH])
+def test_a_home_in_every_path_is_expanded(variable: Variable) -> None:
+    settings = Settings.from_environ({variable.name: "~/x"})
+    assert getattr(settings, variable.field) == Path.home() / "x"
 
 
 def test_lenient_reading_puts_defaults_in_place_and_says_so() -> None:
