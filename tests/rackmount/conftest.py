@@ -18,7 +18,7 @@ from tests.rackmount.host import (
 from tests.rackmount.site import BASE, IMAGE, Site
 
 _BUILD_TIMEOUT_S = 900
-_MOST_ON_ONE_HOST = 18
+_MOST_ON_ONE_HOST = 12
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
