@@ -1,8 +1,8 @@
 """Who goes first: one run of an instance at a time, no bot beside a supervisor, a person who says stop before all."""
 
-import contextlib
 import dataclasses
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
@@ -13,37 +13,94 @@ from orchestration.startup.report import Stopped, build_stopped_bot
 from orchestration.startup.run_spec import Mission
 from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, SUPERVISOR_LOCK
 from orchestration.system.clock import Clock
-from orchestration.system.lock import LockHeldError, LockHolder, hold_lock, read_lock_holder
+from orchestration.system.lock import (
+    HeldLock,
+    LockHeldError,
+    LockHolder,
+    describe_irregular,
+    hold_lock,
+    read_lock_holder,
+)
 from orchestration.system.processes import ask_to_end
 
 _CLEANUP_MARGIN_S = 20.0  # a run that is asked to end stops what it had half started
 _LOCK_LOOK_S = 0.1
 
 
-def take_lock(stack: contextlib.ExitStack, settings: Settings, *, purpose: str, since: datetime) -> None:
-    """Take the instance's lock; `stack` lets go of it.
+class InstanceLocks:
+    """The locks that allow one run to start or restart anything: its own, and its supervisor's where it has one.
 
-    Raises:
-        StartupFailure: `ALREADY_STARTING`: another run holds it. `CONFIG_INVALID`: it cannot be opened.
+    Args:
+        settings: Whose locks they are.
+        post: The supervisor's lock that this process holds; None where it supervises nothing.
     """
-    path = settings.state_dir / STARTUP_LOCK
-    try:
-        stack.enter_context(hold_lock(path, purpose=purpose, since=since.isoformat(timespec="seconds")))
-    except LockHeldError as error:
-        raise StartupFailure(
-            FailureWord.ALREADY_STARTING,
-            f"Another run of instance {settings.instance} is under way: {error.holder}.",
-            next_action="Wait for it; `inv status` and `inv logs --of startup -f` show where it is.",
-        ) from error
-    except OSError as error:
-        raise _build_lock_failure(path, str(error.strerror)) from error
+
+    def __init__(self, settings: Settings, *, post: HeldLock | None = None) -> None:
+        self._settings = settings
+        self._post = post
+        self._own: HeldLock | None = None
+        self._held = ExitStack()
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the run's own lock was taken, whatever became of it since."""
+        return self._own is not None
+
+    def take(self, *, purpose: str, since: datetime) -> None:
+        """Take the run's own lock.
+
+        Raises:
+            StartupFailure: `ALREADY_STARTING`: another run holds it. `CONFIG_INVALID`: it cannot be opened.
+        """
+        path = self._settings.state_dir / STARTUP_LOCK
+        try:
+            held = hold_lock(path, purpose=purpose, since=since.isoformat(timespec="seconds"))
+            self._own = self._held.enter_context(held)
+        except LockHeldError as error:
+            raise StartupFailure(
+                FailureWord.ALREADY_STARTING,
+                f"Another run of instance {self._settings.instance} is under way: {error.holder}.",
+                next_action="Wait for it; `inv status` and `inv logs --of startup -f` show where it is.",
+            ) from error
+        except OSError as error:
+            raise _build_lock_failure(path, str(error.strerror)) from error
+
+    def require(self) -> None:
+        """Look again, right before something is started or restarted.
+
+        Raises:
+            StartupFailure: `ALREADY_STARTING`: a lock was deleted, replaced or renamed since it was taken, and another
+                run may hold its successor.
+        """
+        for lock in (self._post, self._own):
+            if lock is not None and not lock.is_in_place():
+                raise build_lost_lock_failure(lock.path)
+
+    def release(self) -> None:
+        """Let the next run begin."""
+        self._held.close()
+
+
+def build_lost_lock_failure(path: Path) -> StartupFailure:
+    """What a run fails with whose lock no longer counts."""
+    holder = read_lock_holder(path)
+    now = "nobody holds a new one" if holder is None else f"a new one is held by {holder}"
+    return StartupFailure(
+        FailureWord.ALREADY_STARTING,
+        f"The lock {path} was deleted, replaced or renamed while this run held it ({now}), so another run may be at "
+        "work: nothing is started or restarted.",
+        next_action="See with `inv status` what runs, then start again. Leave the files in STATE_DIR alone meanwhile.",
+    )
 
 
 def _build_lock_failure(path: Path, why: str) -> StartupFailure:
+    remedy = f"Let this user write to {path.parent} and to that file, or set STATE_DIR to another folder."
+    if describe_irregular(path):
+        remedy = f"Remove {path}, or move it away; a start makes it again."
     return StartupFailure(
         FailureWord.CONFIG_INVALID,
         f"STATE_DIR: the lock {path} cannot be opened ({why}).",
-        next_action=f"Let this user write to {path.parent} and to that file, or set STATE_DIR to another folder.",
+        next_action=remedy,
     )
 
 
@@ -96,7 +153,8 @@ def refuse_beside_supervisor(settings: Settings, mission: Mission) -> None:
     holder = read_lock_holder(path)
     if mission.supervises:
         if holder is None:
-            raise _build_lock_failure(path, "nobody could see this supervisor")
+            why = describe_irregular(path) or "no other process could see this supervisor"
+            raise _build_lock_failure(path, why)
         return
     if not any(step.name == "bot.start" for step in mission.steps):
         return

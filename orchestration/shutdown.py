@@ -110,6 +110,12 @@ def find_still_running(runtime: Runtime) -> tuple[str, ...]:
     return (name if status.state is ContainerState.RUNNING else f"{name} ({status.state})",)
 
 
+def _stop_to_restart(desk: Desk, progress: Progress) -> Outcome:
+    """Stop the bot so that it can be started again: not where another run may be starting it."""
+    desk.require_locks()
+    return _stop_the_bot(desk, progress, is_all=False)
+
+
 def _stop_the_gateway(desk: Desk, progress: Progress) -> Outcome:
     runtime = desk.runtime
     if runtime.kind is GatewayRuntime.EXTERNAL:
@@ -247,7 +253,7 @@ def _gateway_restart_by_force(desk: Desk, progress: Progress) -> Outcome:
 
 
 BOT_STOP = Step(name="bot.stop", state=State.INITIALIZING, act=functools.partial(_stop_the_bot, is_all=True))
-BOT_STOP_FIRST = dataclasses.replace(BOT_STOP, act=functools.partial(_stop_the_bot, is_all=False))
+BOT_STOP_FIRST = dataclasses.replace(BOT_STOP, act=_stop_to_restart)
 GATEWAY_STOP = Step(name="gateway.stop", state=State.INITIALIZING, act=_stop_the_gateway)
 GATEWAY_DOWN = Step(name="gateway.down", state=State.INITIALIZING, act=_gateway_down)
 GATEWAY_RESTART = Step(name="gateway.restart", state=State.GATEWAY_STARTING, act=_gateway_restart)

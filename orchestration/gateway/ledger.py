@@ -26,7 +26,7 @@ from orchestration.gateway.record import GatewayRecord, build_record_fields, par
 from orchestration.settings import Settings
 from orchestration.state_dir import read_fields, write_fields
 from orchestration.system.clock import Clock
-from orchestration.system.lock import LockHeldError, hold_lock, read_lock_holder
+from orchestration.system.lock import HeldLock, IrregularLockError, LockHeldError, hold_lock, read_lock_holder
 from orchestration.system.processes import read_boot_id
 
 _RESTARTS_KEPT = 50  # the limit of a day is six
@@ -63,10 +63,11 @@ class GatewayLedger:
     @contextlib.contextmanager
     def hold(
         self, purpose: str, on_progress: Callable[[str], None], *, patience_s: float | None = None
-    ) -> Iterator[None]:
+    ) -> Iterator[HeldLock | None]:
         """Be the only one that acts on this gateway; waits for another one to finish.
 
-        Where the folder cannot be written there is nothing to agree by: it goes on without, and says so in the log.
+        Where the folder cannot be written there is nothing to agree by: it goes on without a lock (None), and says so
+        in the log.
 
         Args:
             purpose: What is to be done, for those who wait.
@@ -75,14 +76,16 @@ class GatewayLedger:
 
         Raises:
             GatewayBusy: `GATEWAY_START_FAILED`: another one is still at it then.
+            StartupFailure: `GATEWAY_START_FAILED`: something else than a file stands where the lock should be.
         """
         patience_s = self._patience_s if patience_s is None else patience_s
         deadline_s = self._clock.monotonic_s() + patience_s
         with contextlib.ExitStack() as held:
             is_told, look_s = False, _FIRST_LOOK_S
+            lock: HeldLock | None = None
             while True:
                 try:
-                    held.enter_context(
+                    lock = held.enter_context(
                         hold_lock(
                             self._lock,
                             purpose=f"{purpose} of the gateway by instance {self._instance}",
@@ -102,10 +105,16 @@ class GatewayLedger:
                         is_told = True
                     self._clock.sleep(look_s)
                     look_s = min(2 * look_s, _LONGEST_LOOK_S)
+                except IrregularLockError as error:
+                    raise StartupFailure(
+                        FailureWord.GATEWAY_START_FAILED,
+                        f"GATEWAY_SHARED_DIR: the gateway's lock {self._lock} cannot be opened ({error.strerror})",
+                        next_action=f"Remove {self._lock}, or move it away; it is made again.",
+                    ) from error
                 except OSError as error:
                     _LOG.warning("GATEWAY_SHARED_DIR: %s cannot be opened (%s)", self._lock, error.strerror)
                     break
-            yield
+            yield lock
 
     def read(self) -> GatewayActs:
         """What was done in this boot; nothing where there is no ledger, or none that can be understood."""

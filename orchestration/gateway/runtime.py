@@ -28,6 +28,10 @@ def find_no_users(record: GatewayRecord) -> tuple[GatewayUser, ...]:
     return ()
 
 
+def require_no_locks() -> None:
+    """For commands that only look, or stop: they need no lock."""
+
+
 class OwnRuntime(Protocol):
     """Runs the gateway, or knows that somebody else does."""
 

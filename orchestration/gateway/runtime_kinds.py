@@ -1,10 +1,12 @@
 """Which runtime runs the gateway: the one that the settings name, or that a run recorded."""
 
+from collections.abc import Callable
+
 from orchestration.gateway.docker_runtime import DockerRuntime
 from orchestration.gateway.external_runtime import ExternalRuntime
 from orchestration.gateway.ledger import GatewayLedger, name_container, name_port
 from orchestration.gateway.record import GatewayRecord
-from orchestration.gateway.runtime import FindUsers, OwnRuntime, Runtime, find_no_users
+from orchestration.gateway.runtime import FindUsers, OwnRuntime, Runtime, find_no_users, require_no_locks
 from orchestration.gateway.shared_runtime import SharedRuntime
 from orchestration.gateway.simulator_runtime import SimulatorRuntime
 from orchestration.settings import GatewayRuntime, Settings
@@ -19,6 +21,7 @@ def build_runtime(
     clock: Clock,
     record: GatewayRecord | None = None,
     find_users: FindUsers = find_no_users,
+    require_locks: Callable[[], None] = require_no_locks,
 ) -> Runtime:
     """The runtime that the settings name, or the one that a run recorded.
 
@@ -28,6 +31,8 @@ def build_runtime(
         clock: The clock.
         record: What an earlier run of this instance used; it goes before the settings.
         find_users: Who else uses a gateway now; whoever may restart or stop one must give it.
+        require_locks: Raises `ALREADY_STARTING` where the caller's locks no longer count; whoever may start or restart
+            a gateway must give it.
     """
     kind = record.runtime if record is not None else settings.gateway_runtime
     if kind is GatewayRuntime.EXTERNAL:
@@ -40,4 +45,4 @@ def build_runtime(
     else:
         own = DockerRuntime(settings, commands=commands, clock=clock, record=record)
         ledger = GatewayLedger(settings, name_container(settings, own.build_record().container), clock=clock)
-    return SharedRuntime(own, ledger, clock=clock, find_users=find_users)
+    return SharedRuntime(own, ledger, clock=clock, find_users=find_users, require_locks=require_locks)

@@ -3,6 +3,8 @@
 A start that finds another one at it waits, and then finds the gateway running. A restart is about one start: who comes
 second finds a newer one, and leaves it alone. What a person stopped, and what was stopped because the broker refuses
 the password, nobody brings back by himself.
+
+Right before anything is started or restarted, the locks are looked at once more: the gateway's, and those of the run.
 """
 
 from collections.abc import Callable
@@ -19,8 +21,9 @@ from orchestration.gateway.acts import (
 )
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.ledger import GatewayBusy, GatewayLedger
-from orchestration.gateway.runtime import FindUsers, OnText, OwnRuntime, Start
+from orchestration.gateway.runtime import FindUsers, OnText, OwnRuntime, Start, require_no_locks
 from orchestration.system.clock import Clock
+from orchestration.system.lock import HeldLock
 
 _SUPERVISORS_PATIENCE_S = 20.0
 
@@ -37,15 +40,25 @@ class SharedRuntime:
         ledger: What was done to it.
         clock: Tells the time.
         find_users: Who else uses it now.
+        require_locks: Raises `ALREADY_STARTING` where the caller's locks no longer count.
     """
 
     can_control = True
 
-    def __init__(self, own: OwnRuntime, ledger: GatewayLedger, *, clock: Clock, find_users: FindUsers) -> None:
+    def __init__(
+        self,
+        own: OwnRuntime,
+        ledger: GatewayLedger,
+        *,
+        clock: Clock,
+        find_users: FindUsers,
+        require_locks: Callable[[], None] = require_no_locks,
+    ) -> None:
         self._own = own
         self._ledger = ledger
         self._clock = clock
         self._find_users = find_users
+        self._require_locks = require_locks
         self.kind = own.kind
         self.container_name = own.container_name
         self.has_events = own.has_events
@@ -73,17 +86,24 @@ class SharedRuntime:
 
     def ensure_started(self, *, on_progress: OnText) -> bool:
         """See `Runtime.ensure_started`."""
-        with self._ledger.hold("start", on_progress):
+        with self._ledger.hold("start", on_progress) as held:
             self._refuse_after_rejection()
-            is_changed = self._own.ensure_started(on_progress=on_progress)
+            self._require(held)
+
+            def show(text: str) -> None:
+                # A step of the start is about to be taken, after an image was pulled for minutes perhaps.
+                self._require(held)
+                on_progress(text)
+
+            is_changed = self._own.ensure_started(on_progress=show)
             if is_changed:
                 self._ledger.note_started()
             return is_changed
 
     def restart(self, *, on_progress: OnText = _show_nothing) -> None:
         """See `Runtime.restart`."""
-        with self._ledger.hold("restart", on_progress):
-            self._restart(self._own.probe())
+        with self._ledger.hold("restart", on_progress) as held:
+            self._restart(self._own.probe(), held)
 
     def restart_lost(
         self, about: Start | None, *, yields: bool, on_restart: Callable[[], None], on_progress: OnText
@@ -91,12 +111,13 @@ class SharedRuntime:
         """See `Runtime.restart_lost`."""
         try:
             # A supervisor must hear what it is told to do meanwhile, so it does not wait for long.
-            with self._ledger.hold("restart", on_progress, patience_s=None if yields else _SUPERVISORS_PATIENCE_S):
+            patience_s = None if yields else _SUPERVISORS_PATIENCE_S
+            with self._ledger.hold("restart", on_progress, patience_s=patience_s) as held:
                 status = self._own.probe()
                 spared = self._find_reason_against(about, status, yields=yields)
                 if spared is None:
                     on_restart()
-                    self._restart(status)
+                    self._restart(status, held)
                 return spared
         except GatewayBusy as busy:
             return Spared(why=busy.message, is_restarted=True)
@@ -121,7 +142,19 @@ class SharedRuntime:
             users = self.find_users()
             return Left(users=users, in_time=bool(users) or self._stop(timeout_s, StopReason.ASKED))
 
-    def _restart(self, status: GatewayStatus) -> None:
+    def _require(self, held: HeldLock | None) -> None:
+        self._require_locks()
+        if held is not None and not held.is_in_place():
+            raise StartupFailure(
+                FailureWord.ALREADY_STARTING,
+                f"the gateway's lock {held.path} was deleted, replaced or renamed while it was held, so another "
+                "instance may be at work on the gateway: it is not touched",
+                next_action="See with `inv status --all` what runs, then start again. Leave the files in "
+                "GATEWAY_SHARED_DIR alone meanwhile.",
+            )
+
+    def _restart(self, status: GatewayStatus, held: HeldLock | None) -> None:
+        self._require(held)
         self._ledger.note_restart(status)
         try:
             self._own.restart()

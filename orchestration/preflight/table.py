@@ -31,11 +31,11 @@ from orchestration.preflight.host import (
 )
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings
 from orchestration.startup.report import StepStatus, format_duration
-from orchestration.state_dir import STARTUP_LOCK, find_damaged_files
+from orchestration.state_dir import STARTUP_LOCK, SUPERVISOR_LOCK, find_damaged_files
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.files import find_replace_problem, is_there
-from orchestration.system.lock import read_lock_holder
+from orchestration.system.lock import describe_irregular, read_lock_holder
 
 BOT_CHECK = "bot not running"
 STATE_FILES_CHECK = "state files"
@@ -250,6 +250,16 @@ def _check_hold(settings: Settings) -> Check:
 
 
 def _check_lock(preflight: Preflight) -> Check:
+    for name in (STARTUP_LOCK, SUPERVISOR_LOCK):
+        path = preflight.settings.state_dir / name
+        if problem := describe_irregular(path):
+            return Check(
+                name="one start-up",
+                status=StepStatus.FAIL,
+                detail=f"STATE_DIR: the lock {path} cannot be opened ({problem}).",
+                fix=f"Remove {path}, or move it away; a start makes it again.",
+                failure=FailureWord.CONFIG_INVALID,
+            )
     if preflight.holds_lock:
         return Check(name="one start-up", status=StepStatus.OK, detail="this run holds the instance's lock")
     holder = read_lock_holder(preflight.settings.state_dir / STARTUP_LOCK)

@@ -50,6 +50,8 @@ class Desk:
         supervises: Whether this process stays with the bot; then a recorded one is adopted.
         revalidates: Whether a supervisor has the gateway that it watches validated again (`Mission.revalidates`).
         dead_channel: What is known against the alert channel, or None.
+        require_locks: Raises `ALREADY_STARTING` where the run's locks no longer count. Called right before anything is
+            started or restarted, or stopped in order to be started again.
     """
 
     settings: Settings
@@ -66,6 +68,7 @@ class Desk:
     supervises: bool = False
     revalidates: bool = False
     dead_channel: str | None = None
+    require_locks: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, kw_only=True)

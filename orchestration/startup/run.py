@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestration.admission import end_other_runs, refuse_beside_supervisor, take_lock
+from orchestration.admission import InstanceLocks, end_other_runs, refuse_beside_supervisor
 from orchestration.alerts.delivery import Delivery, channel_problem
 from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.record import build_record_path
@@ -46,6 +46,7 @@ from orchestration.supervision.orphan import leave_nothing_unwatched
 from orchestration.system.children import become_subreaper
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
+from orchestration.system.lock import HeldLock
 from orchestration.system.signals import Interruption
 
 JOURNAL_FILE = JOURNAL
@@ -72,6 +73,7 @@ class Run:
         clock: Clock,
         display: Display,
         failure: StartupFailure | None = None,
+        post: HeldLock | None = None,
     ) -> None:
         self.settings = self._settings = settings
         self._mission = mission
@@ -86,7 +88,7 @@ class Run:
         self._reports: dict[str, StepReport] = {}
         self._failure: StartupFailure | None = None
         self._current: Step | None = None
-        self._has_lock = False
+        self._locks = InstanceLocks(settings, post=post)
         self._held = contextlib.ExitStack()
         self._interruption = Interruption()
         self._open(failure)
@@ -152,14 +154,13 @@ class Run:
         self._log.info("result %s, exit code %d%s", report.result, report.exit_code, said)
         self._teller.tell_end(report)
         # Alerts may take some seconds more; the next start need not wait for them.
-        self._lock.close()
+        self._locks.release()
         self._display.end(report)
         self._held.close()
         return report
 
     def _open(self, failure: StartupFailure | None) -> None:
         settings = self._settings
-        self._lock = contextlib.ExitStack()
         if self._mission.starts:
             become_subreaper(str(build_record_path(settings)))  # for what a bot leaves behind
         self._held.enter_context(self._interruption)
@@ -203,6 +204,7 @@ class Run:
             clock=self._clock,
             record=read_record(settings.state_dir) if self._mission.follows_record else None,
             find_users=build_find_users(settings),
+            require_locks=self._locks.require,
         )
         self._teller = Teller(
             self._delivery,
@@ -234,6 +236,7 @@ class Run:
             supervises=self._mission.supervises,
             revalidates=self._mission.revalidates,
             dead_channel=channel_problem(self._journal, settings.discord_webhook_url),
+            require_locks=self._locks.require,
         )
         self._catch_failures(lambda: self._go_first(failure))
 
@@ -244,6 +247,7 @@ class Run:
             raise failure
         refuse_to_touch(settings)  # before whoever watches here is asked to end
         if self._mission.starts:
+            self._locks.require()  # its supervisor's
             refuse_beside_supervisor(settings, self._mission)
             self._take_lock()
             if self._mission.respects_hold:
@@ -270,8 +274,7 @@ class Run:
             )
 
     def _take_lock(self) -> None:
-        take_lock(self._lock, self._settings, purpose=self._mission.kind, since=self._started_at)
-        self._has_lock = True
+        self._locks.take(purpose=self._mission.kind, since=self._started_at)
 
     def _catch_failures(self, work: Callable[[], None], *, is_interruptible: bool = True) -> None:
         """The boundary: whatever comes out of a piece of work becomes the run's failure.
@@ -324,7 +327,7 @@ class Run:
         self._catch_failures(self._leave_nothing_unwatched, is_interruptible=False)
 
     def _leave_nothing_unwatched(self) -> None:
-        if not self._has_lock:
+        if not self._locks.is_taken:
             self._take_lock()
         leave_nothing_unwatched(self._desk, self._failure.word if self._failure else FailureWord.INTERNAL_ERROR)
 

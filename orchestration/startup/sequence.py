@@ -16,6 +16,7 @@ from orchestration.startup.run import SAYS_WHICH_INSTANCE, Run
 from orchestration.startup.run_spec import Display, Mission, Step
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
+from orchestration.system.lock import HeldLock
 
 STEPS = (
     Step(name="preflight", state=State.INITIALIZING, act=act.preflight),
@@ -58,8 +59,18 @@ def open_run(
     simulate: bool = False,
     service: bool = False,
     refusal: StartupFailure | None = None,
+    post: HeldLock | None = None,
 ) -> Run:
-    """Open a run on the real world. A wrong configuration opens it too: as a failed one, recorded and alerted."""
+    """Open a run on the real world. A wrong configuration opens it too: as a failed one, recorded and alerted.
+
+    Args:
+        mission: What it is for.
+        display: What shows it.
+        simulate: Whether it runs on the built-in gateway and a sample plan.
+        service: Whether a boot service starts it.
+        refusal: Why it is over before its first step.
+        post: The supervisor's lock that this process holds; None where it supervises nothing.
+    """
     if any(step.name in _CHECKS_PLAN for step in mission.steps):
         threading.Thread(target=_preload, name="preload").start()
     commands, clock = SystemCommands(), SystemClock()
@@ -77,6 +88,7 @@ def open_run(
         clock=clock,
         display=display,
         failure=failure,
+        post=post,
     )
 
 
@@ -125,9 +137,11 @@ def run_startup(options: Options, display: Display) -> Report:
     return run_mission(mission, display, simulate=options.simulate)
 
 
-def run_mission(mission: Mission, display: Display, *, simulate: bool = False, service: bool = False) -> Report:
-    """Open a run, perform its steps in order, close it."""
-    return perform_mission(mission, display, simulate=simulate, service=service)[0]
+def run_mission(
+    mission: Mission, display: Display, *, simulate: bool = False, service: bool = False, post: HeldLock | None = None
+) -> Report:
+    """Open a run (see `open_run`), perform its steps in order, close it."""
+    return perform_mission(mission, display, simulate=simulate, service=service, post=post)[0]
 
 
 def refuse_mission(mission: Mission, display: Display, refusal: StartupFailure, *, simulate: bool = False) -> Report:
@@ -139,7 +153,7 @@ def refuse_mission(mission: Mission, display: Display, refusal: StartupFailure, 
 
 
 def perform_mission(
-    mission: Mission, display: Display, *, simulate: bool = False, service: bool = False
+    mission: Mission, display: Display, *, simulate: bool = False, service: bool = False, post: HeldLock | None = None
 ) -> tuple[Report, Settings]:
     """The same, for whoever goes on with the configuration that the run had: the files may have changed since."""
     if simulate:
@@ -148,7 +162,7 @@ def perform_mission(
         # Where even this cannot be written, the run itself finds no plan and says so.
         with contextlib.suppress(OSError):
             ensure_sample_plan(Settings.load(lenient=True), clock=SystemClock())
-    run = open_run(mission, display, simulate=simulate, service=service)
+    run = open_run(mission, display, simulate=simulate, service=service, post=post)
     for step in mission.steps:
         run.perform(step)
     return run.close(), run.settings

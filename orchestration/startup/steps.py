@@ -287,6 +287,7 @@ def _launch(desk: Desk, progress: Progress, address: InnerAddress) -> tuple[Prog
                 strategy=plan.strategy,
                 sha256=plan.sha256,
                 supervised=desk.supervises,
+                require_locks=desk.require_locks,
                 on_progress=desk.show,
                 before_start=functools.partial(look_before_launch, desk, progress, plan),
             )
@@ -372,6 +373,7 @@ def _adopt_or_stop(
         sha256=plan.sha256,
     )
     if reason is None and found.record is not None:
+        desk.require_locks()
         desk.tell(
             Severity.INFO,
             "Bot adopted",
@@ -455,6 +457,7 @@ def _stop_running_bot(desk: Desk, progress: Progress) -> Progress:
     presence = find_bot(desk.settings)
     if presence.found is None:
         return progress
+    desk.require_locks()
     looked_at = desk.clock.now()
     desk.show(f"stopping the running bot ({presence.found.who})")
     outcome = stop_bot(desk.settings, presence.found, timeout_s=desk.settings.bot_stop_timeout_s, on_progress=desk.show)

@@ -105,6 +105,11 @@ def leave_nothing_unwatched(desk: Desk, failed: FailureWord) -> None:
     """
     settings = desk.settings
     presence = find_bot(settings)
+    if not _are_locks_in_place(desk):
+        # Another run may be at work by now: what is not known to be this run's own is that run's.
+        if presence.found is not None and _is_of_run(desk, presence.found):
+            stop_bot(settings, presence.found, timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=desk.show)
+        return
     if presence.found is not None:
         _stop_what_must_not_stay(desk, presence.found, failed)
         presence = find_bot(settings)
@@ -115,10 +120,22 @@ def leave_nothing_unwatched(desk: Desk, failed: FailureWord) -> None:
         desk.runtime.stop_unless_used(timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=desk.show)
 
 
+def _are_locks_in_place(desk: Desk) -> bool:
+    try:
+        desk.require_locks()
+    except StartupFailure:
+        return False
+    return True
+
+
+def _is_of_run(desk: Desk, bot: FoundBot) -> bool:
+    return bot.record is not None and bot.record.run_id == desk.run_id
+
+
 def _stop_what_must_not_stay(desk: Desk, bot: FoundBot, failed: FailureWord) -> None:
     if bot.how is FoundBy.BY_COMMAND or desk.settings.watched_state_dir is not None:
         return
-    if bot.record is not None and bot.record.run_id == desk.run_id:
+    if _is_of_run(desk, bot):
         stop_bot(desk.settings, bot, timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=desk.show)
     elif desk.supervises:
         stop_left_behind(

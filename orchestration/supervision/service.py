@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from orchestration.admission import InstanceLocks
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.alerts.delivery import Delivery
 from orchestration.bot.find import FoundBy, find_bot
@@ -46,7 +47,7 @@ from orchestration.supervision.orphan import STOP_LEFT_BEHIND, is_left_behind
 from orchestration.supervision.supervisor import Post, Restart, Supervisor
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
-from orchestration.system.lock import LockHeldError, hold_lock, read_lock_holder
+from orchestration.system.lock import HeldLock, LockHeldError, hold_lock, read_lock_holder
 from orchestration.system.processes import read_boot_id
 from orchestration.system.signals import Requests, let_outcome_stand
 
@@ -83,17 +84,22 @@ def serve(options: Options) -> int:
         if refusal is not None:
             return _end_refused(options, lenient, refusal, clock)
     with contextlib.ExitStack() as held:
-        if not _take_post(held, lenient, SUPERVISOR_LOCK, "supervisor", clock):
+        try:
+            post = _take_post(held, lenient, SUPERVISOR_LOCK, "supervisor", clock)
+        except LockHeldError:
             if options.service:
                 return _end_refused(options, lenient, _build_second(lenient), clock)
             return _refuse_second(options, lenient)
+        except OSError:
+            # The run refuses for the same reason (`refuse_beside_supervisor`): only it can record and alert that.
+            post = None
         host = held.enter_context(_host(lenient, clock))
         requests = held.enter_context(Requests())
         if waits:
             code = _wait_given_up(lenient, clock, requests)
         else:
             display = NotifyingDisplay(console.build_display(as_json=options.as_json), host)
-            code = _serve(options, clock, host, display, requests)
+            code = _serve(options, clock, host, display, requests, post=post)
             if code == ExitCode.GIVE_UP and _stays_given_up(lenient):
                 code = _wait_given_up(lenient, clock, requests)
         let_outcome_stand()
@@ -261,22 +267,35 @@ def monitor() -> int:
     console.warn_of_damage(settings.state_dir)
     clock = SystemClock()
     with contextlib.ExitStack() as held:
-        if not _take_post(held, settings, MONITOR_LOCK, "monitor", clock):
+        try:
+            post = _take_post(held, settings, MONITOR_LOCK, "monitor", clock)
+        except LockHeldError:
+            return int(ExitCode.FAILURE)
+        except OSError as error:
+            console.warn(f"STATE_DIR: {settings.state_dir / MONITOR_LOCK} cannot be opened ({error.strerror}).")
             return int(ExitCode.FAILURE)
         host = held.enter_context(_host(settings, clock))
         requests = held.enter_context(Requests())
         host.say_ready("watching")
-        return _watch(settings, clock, host, requests, restart=None, report=None)
+        return _watch(settings, clock, host, requests, post, restart=None, report=None)
 
 
-def _serve(options: Options, clock: SystemClock, host: HostNotifier, display: Display, requests: Requests) -> int:
+def _serve(
+    options: Options,
+    clock: SystemClock,
+    host: HostNotifier,
+    display: Display,
+    requests: Requests,
+    *,
+    post: HeldLock | None,
+) -> int:
     mission = Mission(
         kind="service" if options.service else "startup",
         steps=STEPS,
         replaces_bot=options.replace,
         supervises=True,
     )
-    report, settings = perform_mission(mission, display, simulate=options.simulate, service=options.service)
+    report, settings = perform_mission(mission, display, simulate=options.simulate, service=options.service, post=post)
     if settings.gateway_watched_by is not None and report.progress.gateway_was_awaited:
         attempts.clear(settings.state_dir)  # what failed for want of a gateway says nothing about the next try
     if report.progress.bot is None:
@@ -292,12 +311,12 @@ def _serve(options: Options, clock: SystemClock, host: HostNotifier, display: Di
 
     def restart() -> Report:
         again = dataclasses.replace(mission, kind="restart", steps=STEPS[2:], replaces_bot=False, revalidates=True)
-        report = run_mission(again, display, simulate=options.simulate, service=options.service)
+        report = run_mission(again, display, simulate=options.simulate, service=options.service, post=post)
         if report.failure is not None:
             failed.append(report.failure)
         return report
 
-    code = _watch(settings, clock, host, requests, restart=restart, report=report, as_json=options.as_json)
+    code = _watch(settings, clock, host, requests, post, restart=restart, report=report, as_json=options.as_json)
     if not options.service:
         return int(ExitCode.FAILURE) if code == ExitCode.GIVE_UP else code
     return _judge_end(settings, code, failed, clock, report)
@@ -331,6 +350,7 @@ def _watch(
     clock: SystemClock,
     host: HostNotifier,
     requests: Requests,
+    lock: HeldLock | None,
     *,
     restart: Restart | None,
     report: Report | None,
@@ -363,6 +383,7 @@ def _watch(
                     clock=clock,
                     record=read_record(settings.state_dir),
                     find_users=build_find_users(settings),
+                    require_locks=InstanceLocks(settings, post=lock).require,
                 ),
                 clock=clock,
                 journal=journal,
@@ -372,6 +393,7 @@ def _watch(
                 restart=restart,
                 run_id=run_id,
                 log=log,
+                lock=lock,
             )
             return Supervisor(
                 post,
@@ -411,24 +433,19 @@ def _judge_failed_start(options: Options, report: Report, clock: SystemClock, ho
     return _give_up(settings, outcome, clock, report) or int(report.exit_code)
 
 
-def _take_post(held: contextlib.ExitStack, settings: Settings, name: str, purpose: str, clock: SystemClock) -> bool:
-    """Be the only one of this instance that does this; False, after saying why, if that cannot be.
+def _take_post(held: contextlib.ExitStack, settings: Settings, name: str, purpose: str, clock: SystemClock) -> HeldLock:
+    """Be the only one of this instance that does this.
 
-    True also where a supervisor's lock cannot be opened: then its run refuses, for it alone can record and alert that.
+    Raises:
+        LockHeldError: Another process is; that has been said.
+        OSError: The lock cannot be opened.
     """
     since = clock.now().isoformat(timespec="seconds")
     try:
-        held.enter_context(hold_lock(settings.state_dir / name, purpose=purpose, since=since))
+        return held.enter_context(hold_lock(settings.state_dir / name, purpose=purpose, since=since))
     except LockHeldError as error:
         console.warn(f"A {purpose} of instance {settings.instance} is at work already: {error.holder}.")
-        return False
-    except OSError as error:
-        if name == SUPERVISOR_LOCK:
-            # The run itself refuses for the same reason (`refuse_beside_supervisor`), and that is alerted.
-            return True
-        console.warn(f"STATE_DIR: the lock {settings.state_dir / name} cannot be opened ({error.strerror}).")
-        return False
-    return True
+        raise
 
 
 @contextlib.contextmanager

@@ -9,8 +9,10 @@ import os
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
+from orchestration.admission import build_lost_lock_failure
 from orchestration.alerts.alert import Severity
 from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
@@ -40,7 +42,7 @@ from orchestration.supervision.observe import Lookout
 from orchestration.supervision.recorder import WatchBook
 from orchestration.supervision.rules import FIRST_LOGIN_GRACE_S
 from orchestration.system.clock import Clock
-from orchestration.system.lock import LockHeldError, hold_lock
+from orchestration.system.lock import HeldLock, LockHeldError, hold_lock, read_lock_holder
 from orchestration.system.signals import Requests
 
 _GATEWAY_STOP_TIMEOUT_S = 30.0
@@ -87,6 +89,7 @@ class Post:
         restart: Runs the validated sequence again; None for a monitor, which never touches the bot.
         run_id: The run that started the bot.
         log: The log.
+        lock: The lock of this supervisor or monitor; None where it could not be taken.
     """
 
     settings: Settings
@@ -99,6 +102,7 @@ class Post:
     restart: Restart | None
     run_id: str
     log: logging.Logger
+    lock: HeldLock | None = None
 
 
 class Supervisor:
@@ -170,6 +174,8 @@ class Supervisor:
         post.host.is_alive()
         if requests.ended_by:
             return self._end_in_order(lookout, requests.ended_by)
+        if self._has_lost_lock():
+            return self._end_without_lock(lookout)
         self._follow_record(lookout)
         observation = lookout.look()
         if self._requests.ended_by:
@@ -244,6 +250,8 @@ class Supervisor:
 
     def _act(self, action: Action, lookout: Lookout, decision: Decision) -> ExitCode | None:
         self._post.log.info("action: %s", action)
+        if self._has_lost_lock():
+            return self._end_without_lock(lookout)
         match action:
             case Action.RESTART_GATEWAY:
                 self._restart_gateway(decision.on_restart)
@@ -320,6 +328,42 @@ class Supervisor:
             facts={} if stopped is None else build_stopped_json(stopped),
         )
 
+    def _has_lost_lock(self) -> bool:
+        """Whether another supervisor could be at work by now, because our lock was deleted, replaced or renamed."""
+        return self._post.lock is not None and not self._post.lock.is_in_place()
+
+    def _end_without_lock(self, lookout: Lookout) -> ExitCode:
+        """End: nobody can see this supervisor any more, and it must not start or restart anything.
+
+        The bot is stopped, unless a new supervisor is at work, whose it is then. The service manager runs everything
+        again, with a lock that counts.
+        """
+        post = self._post
+        path = post.lock.path if post.lock is not None else Path()
+        holder = read_lock_holder(path)
+        stops_bot = post.restart is not None and holder is None
+        what = "the bot is stopped" if stops_bot else "the bot is left as it is"
+        taken = "" if holder is None else f", and {holder} holds a new one"
+        message = f"The lock {path} was deleted, replaced or renamed{taken}. This watch ends; {what}."
+        post.log.error("%s", message)
+        post.delivery.send(
+            build_watch_alert(
+                post.settings,
+                post.run_id,
+                post.clock.now(),
+                Severity.CRITICAL,
+                title="Supervision ended: its lock is gone",
+                message=message,
+                cause=FailureWord.ALREADY_STARTING,
+                next_action="A boot service starts again by itself; otherwise start again by hand. Leave the files in "
+                "STATE_DIR alone while the system runs.",
+                simulated=post.runtime.kind is GatewayRuntime.SIMULATOR,
+            )
+        )
+        if stops_bot:
+            self._stop_bot(lookout)
+        return ExitCode.FAILURE
+
     def _end_after_mistake(self, error: Exception) -> ExitCode:
         """Say it, stop the bot in order, and end as a failure: the service manager runs everything anew."""
         post = self._post
@@ -374,12 +418,12 @@ class Supervisor:
                 post.settings.state_dir / STARTUP_LOCK,
                 purpose="gateway restart",
                 since=post.clock.now().isoformat(timespec="seconds"),
-            ):
+            ) as held:
                 post.host.say_status("restarting the gateway")
                 spared = post.runtime.restart_lost(
                     self._gateway_start,
                     yields=False,
-                    on_restart=lambda: self._tell_restart(notice),
+                    on_restart=lambda: self._begin_restart(held, notice),
                     on_progress=lambda text: post.log.info("%s", text),
                 )
                 if spared is not None:
@@ -389,7 +433,9 @@ class Supervisor:
         except (StartupFailure, OSError) as error:
             self._tell_no_restart(notice, f"that failed ({error})", Severity.ERROR)
 
-    def _tell_restart(self, notice: Notice | None) -> None:
+    def _begin_restart(self, held: HeldLock, notice: Notice | None) -> None:
+        if not held.is_in_place():
+            raise build_lost_lock_failure(held.path)
         self._post.log.info("the gateway is restarted")
         if notice is not None:
             self._tell(notice)

@@ -56,6 +56,10 @@ class LockHolder:
         return f"process {self.pid} ({self.purpose}, since {describe_written_instant(self.since)})"
 
 
+class IrregularLockError(OSError):
+    """Something else than a regular file stands where a lock should be; `strerror` says what."""
+
+
 class LockHeldError(Exception):
     """Somebody else holds the lock.
 
@@ -93,8 +97,8 @@ def hold_lock(path: Path, *, purpose: str, since: str) -> Iterator[HeldLock]:
 
     Raises:
         LockHeldError: Another process holds it.
-        OSError: The file could not be opened, is no regular file (a symbolic link is not followed), or lies on a file
-            system that knows no locks.
+        IrregularLockError: There is no regular file at `path`; a symbolic link is not followed.
+        OSError: The file could not be opened, or lies on a file system that knows no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = _take(path)
@@ -176,15 +180,32 @@ def _take(path: Path) -> int:
     raise LockHeldError(holder)
 
 
+def describe_irregular(path: Path) -> str:
+    """What stands where a lock should be, for example `it is a symbolic link`; empty where nothing is wrong."""
+    try:
+        _refuse_irregular(path, path.lstat())
+    except IrregularLockError as error:
+        return str(error.strerror)
+    except OSError:
+        return ""
+    return ""
+
+
 def _open_regular(path: Path, flags: int) -> int:
     """Open a regular file, never anything else that may stand in its place.
 
     Raises:
-        OSError: There is something else, or it could not be opened.
+        IrregularLockError: There is something else.
+        OSError: It could not be opened.
     """
     with contextlib.suppress(FileNotFoundError):
         _refuse_irregular(path, path.lstat())  # opening a device may already do something
-    handle = os.open(path, flags | _NO_SURPRISES, 0o600)  # not inheritable: no child keeps the lock alive
+    try:
+        handle = os.open(path, flags | _NO_SURPRISES, 0o600)  # not inheritable: no child keeps the lock alive
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # it has just been put there
+            raise IrregularLockError(errno.ELOOP, "it is a symbolic link", str(path)) from error
+        raise
     try:
         _refuse_irregular(path, os.fstat(handle))
     except BaseException:
@@ -197,10 +218,10 @@ def _refuse_irregular(path: Path, found: os.stat_result) -> None:
     if stat.S_ISREG(found.st_mode):
         return
     if stat.S_ISLNK(found.st_mode):
-        raise OSError(errno.ELOOP, "it is a symbolic link", str(path))
+        raise IrregularLockError(errno.ELOOP, "it is a symbolic link", str(path))
     if stat.S_ISDIR(found.st_mode):
-        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
-    raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        raise IrregularLockError(errno.EISDIR, "it is a folder", str(path))
+    raise IrregularLockError(errno.EINVAL, "it is not a regular file", str(path))
 
 
 def _open_to_look(path: Path) -> int | None:

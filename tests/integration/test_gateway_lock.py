@@ -1,9 +1,12 @@
 """The lock of a gateway between two instances: who waits, for how long, and what comes of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from orchestration.docker.container import ContainerState
+from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.acts import StopReason
 from orchestration.gateway.ledger import GatewayBusy, GatewayLedger
 from orchestration.gateway.shared_runtime import SharedRuntime
@@ -47,3 +50,38 @@ def test_a_supervisor_does_not_wait_long_for_another_one_that_is_at_work(tmp_pat
     assert "instance momentum" in spared.why
     assert clock.monotonic_s() - begun_s == pytest.approx(40.0, abs=2.0)
     assert (gateway.restarts, gateway.stops) == (0, 0)
+
+
+def test_a_gateway_is_not_restarted_once_its_lock_names_another_file(tmp_path: Path) -> None:
+    clock, gateway = FakeClock(), FakeRuntime(status=RUNNING)
+    mine = SharedRuntime(gateway, _ledger(tmp_path, "meanrev", clock), clock=clock, find_users=lambda _: ())
+    lock = tmp_path / "shared" / "gateways" / "port-4002.lock"
+
+    def about_to_restart() -> None:
+        lock.unlink()
+        lock.touch()
+
+    with pytest.raises(StartupFailure) as refused:
+        mine.restart_lost(gateway.probe().start, yields=False, on_restart=about_to_restart, on_progress=lambda _: None)
+    assert refused.value.word is FailureWord.ALREADY_STARTING
+    assert str(lock) in refused.value.message
+    assert gateway.restarts == 0
+
+
+def test_a_run_whose_own_locks_no_longer_count_neither_starts_nor_restarts_a_gateway(tmp_path: Path) -> None:
+    stopped = replace(RUNNING, state=ContainerState.EXITED)
+    clock, gateway = FakeClock(), FakeRuntime(status=stopped)
+
+    def refuse() -> None:
+        raise StartupFailure(FailureWord.ALREADY_STARTING, "the lock is gone", next_action="")
+
+    mine = SharedRuntime(
+        gateway, _ledger(tmp_path, "meanrev", clock), clock=clock, find_users=lambda _: (), require_locks=refuse
+    )
+    with pytest.raises(StartupFailure, match="the lock is gone"):
+        mine.ensure_started(on_progress=lambda _: None)
+    with pytest.raises(StartupFailure, match="the lock is gone"):
+        mine.restart()
+    assert gateway.restarts == 0
+    assert gateway.status is stopped
+    assert mine.stop(timeout_s=1.0)

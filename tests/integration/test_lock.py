@@ -1,8 +1,11 @@
 """The lock of an instance, held by real processes."""
 
+import hashlib
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,12 +17,72 @@ from pathlib import Path
 import pytest
 
 from orchestration.system.commands import SystemCommands
-from orchestration.system.lock import LockHeldError, hold_lock, read_lock_holder
+from orchestration.system.lock import (
+    IrregularLockError,
+    LockHeldError,
+    hold_folder,
+    hold_lock,
+    read_lock_holder,
+)
 from orchestration.system.processes import launch_detached
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _DEADLINE_S = 30.0
 _NOW = "2026-11-18T14:00:00+00:00"
+
+
+def _delete(path: Path) -> None:
+    path.unlink()
+
+
+def _replace(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_text("", encoding="utf-8")
+    other.replace(path)
+
+
+def _rename(path: Path) -> None:
+    path.rename(path.with_name("renamed"))
+
+
+def _link(path: Path) -> None:
+    """The very same file, behind a symbolic link."""
+    path.rename(path.with_name("renamed"))
+    path.symlink_to(path.with_name("renamed"))
+
+
+def _replace_folder(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("folder before"))
+    path.parent.mkdir()
+
+
+def _delete_folder(path: Path) -> None:
+    shutil.rmtree(path.parent)
+
+
+_TAMPERINGS = [_delete, _replace, _rename, _link, _replace_folder, _delete_folder]
+
+
+def _put_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _put_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _put_device(path: Path) -> None:
+    path.symlink_to("/dev/null")
+
+
+def _put_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+
+def _put_dangling_link(path: Path) -> None:
+    path.symlink_to(path.with_name("nothing"))
+
 
 _HOLD = """
 import sys
@@ -46,8 +109,8 @@ def _wait_until(condition: Callable[[], bool]) -> None:
 class _Taker:
     """Another process that takes the lock when it is told to, and lets it go when it is told to again."""
 
-    def __init__(self, path: Path) -> None:
-        argv = [sys.executable, "-c", _HOLD, str(path)]
+    def __init__(self, path: Path, code: str = _HOLD) -> None:
+        argv = [sys.executable, "-c", code, str(path)]
         self.process = subprocess.Popen(
             argv, cwd=_PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
         )
@@ -72,8 +135,8 @@ class _Taker:
 
 
 @contextmanager
-def _taker(path: Path) -> Iterator[_Taker]:
-    taker = _Taker(path)
+def _taker(path: Path, code: str = _HOLD) -> Iterator[_Taker]:
+    taker = _Taker(path, code)
     try:
         yield taker
     finally:
@@ -220,3 +283,113 @@ def test_a_damaged_note_names_nobody(tmp_path: Path, pid: object) -> None:
                 assert holder.pid is None
         finally:
             bystander.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be renamed there")
+@pytest.mark.parametrize("tamper", _TAMPERINGS)
+def test_a_lock_whose_path_names_another_file_no_longer_counts(tmp_path: Path, tamper: Callable[[Path], None]) -> None:
+    path = tmp_path / "folder" / "startup.lock"
+    with hold_lock(path, purpose="startup", since=_NOW) as held:
+        assert held.is_in_place()
+        tamper(path)
+        assert not held.is_in_place()
+        assert read_lock_holder(path) is None, "whoever looks does not see it"
+    if not path.is_symlink():
+        with hold_lock(path, purpose="startup", since=_NOW) as held:
+            assert held.is_in_place()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kinds of POSIX files")
+@pytest.mark.parametrize("put", [_put_fifo, _put_folder, _put_device, _put_socket, _put_dangling_link])
+def test_what_is_no_regular_file_is_no_lock_and_is_told_of_at_once(tmp_path: Path, put: Callable[[Path], None]) -> None:
+    path = tmp_path / "startup.lock"
+    put(path)
+    with pytest.raises(IrregularLockError) as refused, hold_lock(path, purpose="startup", since=_NOW):
+        pytest.fail("it is held")
+    assert refused.value.filename == str(path)
+    assert refused.value.strerror in {"it is a symbolic link", "it is a folder", "it is not a regular file"}
+    assert read_lock_holder(path) is None
+    assert not path.with_name("nothing").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links of POSIX")
+def test_no_file_of_somebody_elses_is_emptied_through_a_link(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("years of work", encoding="utf-8")
+    path = tmp_path / "startup.lock"
+    path.symlink_to(precious)
+    with pytest.raises(IrregularLockError), hold_lock(path, purpose="startup", since=_NOW):
+        pytest.fail("it is held")
+    path.unlink()
+    path.hardlink_to(precious)
+    with hold_lock(path, purpose="startup", since=_NOW) as held:
+        assert held.is_in_place()
+        assert precious.read_text(encoding="utf-8") == "years of work"
+    assert precious.read_text(encoding="utf-8") == "years of work"
+
+
+_HOLD_FOLDER = """
+import sys
+from pathlib import Path
+from orchestration.system.lock import LockHeldError, hold_folder
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    with hold_folder(Path(sys.argv[1]), timeout_s=0):
+        print("held", flush=True)
+        sys.stdin.readline()
+except LockHeldError as error:
+    print(error, flush=True)
+"""
+
+
+def _hold_now(folder: Path) -> bool:
+    try:
+        with hold_folder(folder, timeout_s=0):
+            return True
+    except LockHeldError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the second lock of a folder is Linux's")
+@pytest.mark.parametrize("change", ["nothing", "a link to it", "its lock is gone", "it is renamed", "it is replaced"])
+def test_a_folder_is_held_once_whatever_becomes_of_it_or_of_what_is_in_it(tmp_path: Path, change: str) -> None:
+    folder = asked = tmp_path / "state"
+    folder.mkdir()
+    (folder / "startup.lock").touch()
+    with _taker(folder, _HOLD_FOLDER) as taker:
+        assert taker.take() == "held"
+        if change == "a link to it":
+            asked = tmp_path / "link"
+            asked.symlink_to(folder)
+        elif change == "its lock is gone":
+            (folder / "startup.lock").unlink()
+        elif change == "it is renamed":
+            asked = folder.rename(tmp_path / "elsewhere")
+        elif change == "it is replaced":
+            folder.rename(tmp_path / "elsewhere")
+            folder.mkdir()
+        assert not _hold_now(asked)
+        taker.process.kill()
+        taker.process.wait()
+        assert _hold_now(asked), "the kernel has freed it"
+    with pytest.raises(FileNotFoundError), hold_folder(tmp_path / "no such folder", timeout_s=0):
+        pytest.fail("there is none")
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can start another user's process")
+def test_another_user_cannot_keep_a_folder_from_its_owner(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o700)
+    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
+    squat = (
+        "import os, socket, sys\ns = socket.socket(socket.AF_UNIX)\nos.setuid(65534)\n"
+        f"s.bind('\\0zero-touch-startup/{name}')\ns.listen()\nprint('taken', flush=True)\nsys.stdin.readline()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", squat], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stranger:
+        try:
+            assert stranger.stdout is not None
+            assert stranger.stdout.readline() == b"taken\n"
+            assert _hold_now(folder)
+        finally:
+            stranger.kill()
