@@ -205,9 +205,10 @@ class Lookout:
         if kept.state not in {KeptState.IDLE, KeptState.CONNECTING}:
             self._validated = None
         validated = self._validated
-        if validated is None or status is None or not status.is_up or name_start(status) != validated.start:
+        if validated is None or status is None or name_start(status) != validated.start:
             return None
-        return validated
+        # Of a gateway that somebody else runs nothing is known but its API.
+        return validated if status.is_up or status.state is ContainerState.UNKNOWN else None
 
     def _look_at_bot(self) -> BotLook:
         if self._bot is None:

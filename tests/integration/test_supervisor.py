@@ -57,6 +57,19 @@ def test_the_watch_begins_with_what_the_start_has_validated(watched: System) -> 
     assert end_and_read(process, SIGTERM).code == 0
 
 
+def test_the_watch_begins_so_too_where_somebody_else_runs_the_gateway(watched: System) -> None:
+    # The simulator of another start stands for that gateway: nothing is known of it but its API.
+    assert watched.inv("gateway.up", "gateway.wait").code == 0
+    environ = {"GATEWAY_RUNTIME": "external", "STATE_DIR": str(watched.root / "another state")}
+    process = watched.begin_module("orchestration.startup", "--foreground", environ=environ)
+    assert process.stdout is not None
+    try:
+        status = next((line for line in process.stdout if line.startswith("bot runs on")), "")
+    finally:
+        end_and_read(process, SIGTERM)
+    assert "gateway ready" in status
+
+
 def test_the_bots_death_ends_it_with_one_and_an_alert_with_the_last_lines(watched: System, channel: Channel) -> None:
     process = begin(watched)
     watched.bots()[0].kill()
