@@ -139,6 +139,7 @@ def stack(simulator_image: str, bot_image: str, tmp_path: Path) -> Iterator[Stac
         "TWS_PASSWORD": PASSWORD,
         "DISCORD_WEBHOOK_URL": f"http://127.0.0.1:9/api/webhooks/1/{TOKEN}",
         "STACK_GAMEPLAN_DIR": str(plans),
+        "MARKET_CALENDAR": "daily",
         "MONITOR_INTERVAL": "1",
     }
     made.env_file.write_text("".join(f"{name}={value}\n" for name, value in lines.items()), encoding="utf-8")

@@ -124,22 +124,6 @@ def test_a_supervisor_whose_lock_no_longer_counts_says_so_and_ends_with_its_bot(
     assert again.wait(timeout=PATIENCE_S) == 0
 
 
-def test_a_supervisor_leaves_its_bot_to_the_one_that_took_its_place(watched: System) -> None:
-    watched.environ["MONITOR_INTERVAL"] = "60"  # it does not look before the other one is there
-    first = begin(watched)
-    (bot,) = watched.bots()
-    TAMPERINGS["deleted"](watched.state / "supervisor.lock")
-    second = begin(watched)
-    assert second.poll() is None
-    first.send_signal(signal.SIGUSR1)  # it is asked to restart its bot
-    first.communicate(timeout=PATIENCE_S)
-    assert first.returncode == 1
-    assert [one.pid for one in watched.bots()] == [bot.pid], "adopted by the second, and left alone by the first"
-    assert watched.inv("shutdown").code == 0
-    assert second.wait(timeout=PATIENCE_S) == 0
-    assert watched.bots() == []
-
-
 _STARTS = (
     *[("orchestration.startup", "--json")] * 4,
     ("orchestration.startup", "--json", "--replace"),
