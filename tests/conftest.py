@@ -20,10 +20,11 @@ import pytest
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-# How long one example takes says something of the machine, not of the code.
-hypothesis.settings.register_profile("project", deadline=None)
+# How long one example takes says something of the machine, not of the code. The same examples each time: a build that
+# fails has to fail again for whoever looks into it.
+hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
 # All examples of what must never leak, for CI: `--hypothesis-profile=secrecy`.
-hypothesis.settings.register_profile("secrecy", deadline=None, max_examples=5000)
+hypothesis.settings.register_profile("secrecy", deadline=None, max_examples=5000, derandomize=True)
 hypothesis.settings.load_profile("project")
 
 _HERE = Path(__file__).resolve().parent

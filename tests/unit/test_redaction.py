@@ -144,7 +144,9 @@ def test_a_secret_is_found_in_every_notation_and_in_every_one_around_another(sec
 def test_each_character_of_a_secret_may_be_written_in_another_notation(data: st.DataObject) -> None:
     secret = data.draw(st.text(alphabet="abcXYZ019 !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~üé€😀", min_size=6))
     if secret == secret.strip() and any(one.isalnum() for one in secret):
-        written = "".join(data.draw(st.sampled_from(CHARACTERS))(one) for one in secret)
+        # A plain backslash before an escape that begins with one is a text with two readings.
+        escaped = [write for write in CHARACTERS if write("\\") != "\\"]
+        written = "".join(data.draw(st.sampled_from(escaped if one == "\\" else CHARACTERS))(one) for one in secret)
         assert MASK in Redactor([secret]).text(f"say {written} so")
 
 
