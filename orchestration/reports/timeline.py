@@ -78,8 +78,12 @@ class Timeline:
     @property
     def up_ratio(self) -> float | None:
         """Up, of all the time that counts (up or down); None where too little of it was seen for a share."""
+        return self.measure_up(LEAST_EVIDENCE_S)
+
+    def measure_up(self, least_evidence_s: float) -> float | None:
+        """The same, where another number of seconds is enough for a share."""
         up_s, down_s = self.sum_s(Known.UP), self.sum_s(Known.DOWN)
-        return up_s / (up_s + down_s) if up_s + down_s >= LEAST_EVIDENCE_S else None
+        return up_s / (up_s + down_s) if up_s + down_s >= least_evidence_s else None
 
     @property
     def watched_ratio(self) -> float | None:

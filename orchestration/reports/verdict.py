@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from orchestration.journal import Evidence, ReportedRun, SpanRecord
 from orchestration.reports.incidents import Incident, Outcome
-from orchestration.reports.timeline import Timeline
+from orchestration.reports.timeline import LEAST_EVIDENCE_S, Timeline
 
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
@@ -26,6 +26,7 @@ class Limits:
         watched: The least share of the time in which somebody watched.
         restarts_a_day: The most restarts of the gateway in 24 hours; the supervisor's own bound.
         failures_an_hour: The most failed starts and unplanned ends in an hour; the boot service's own bound.
+        least_evidence_s: How much must have been seen, up or down, for a share to be judged.
     """
 
     gateway_up: float = 0.99
@@ -33,6 +34,7 @@ class Limits:
     watched: float = 0.99
     restarts_a_day: int = 6
     failures_an_hour: int = 3
+    least_evidence_s: float = LEAST_EVIDENCE_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +90,8 @@ def judge(
     return Verdict(
         criteria=(
             _judge_watched(gateway, limits),
-            _judge_up("gateway_up", "gateway", gateway, limits.gateway_up),
-            _judge_up("bot_up", "bot", bot, limits.bot_up),
+            _judge_up("gateway_up", "gateway", gateway, limits.gateway_up, limits),
+            _judge_up("bot_up", "bot", bot, limits.bot_up, limits),
             _judge_told(incidents),
             _judge_recovered(incidents),
             _judge_known_ends(evidence.runs, alive, since),
@@ -113,8 +115,8 @@ def _judge_watched(timeline: Timeline, limits: Limits) -> Criterion:
     )
 
 
-def _judge_up(name: str, what: str, timeline: Timeline, least: float) -> Criterion:
-    ratio = timeline.up_ratio
+def _judge_up(name: str, what: str, timeline: Timeline, least: float, limits: Limits) -> Criterion:
+    ratio = timeline.measure_up(limits.least_evidence_s)
     return Criterion(
         name=name,
         text=f"The {what} was up for at least {_percent(least)} of the watched time, outside excused windows"

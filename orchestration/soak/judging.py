@@ -15,6 +15,7 @@ from orchestration.soak.trial import TrialResult
 _USUAL = Limits()
 _START_S = 5.0  # the first start, at the beginning of the period, when nothing is up yet
 _SPARE_RESTARTS = 1
+_LEAST_SEEN = 0.25  # of the run: it may last less than the minute that a report asks for
 
 
 def build_limits(schedule: Schedule) -> Limits:
@@ -26,6 +27,7 @@ def build_limits(schedule: Schedule) -> Limits:
         bot_up=max(0.0, _USUAL.bot_up - (schedule.bot_down_s + _START_S) / real_s),
         watched=max(0.0, _USUAL.watched - (schedule.bot_down_s + _START_S) / real_s),
         restarts_a_day=max(_USUAL.restarts_a_day, restarts + _SPARE_RESTARTS),
+        least_evidence_s=min(_USUAL.least_evidence_s, _LEAST_SEEN * real_s),
         failures_an_hour=max(_USUAL.failures_an_hour, schedule.count(Fault.BOT_KILLED)),
     )
 

@@ -171,6 +171,8 @@ def test_a_run_is_judged_by_an_outsider_too(result: TrialResult, names: list[str
 
 def test_what_the_faults_may_cost_is_taken_off_and_no_more() -> None:
     limits = build_limits(_SCHEDULE)
+    assert limits.least_evidence_s == 60
+    assert build_limits(replace(_SCHEDULE, time_scale=90)).least_evidence_s == 10, "a run of 40 s is judged too"
     cost = cost_s(Fault.GATEWAY_KILLED, 10)
     assert limits.gateway_up == pytest.approx(0.99 - (cost + 5) / 360)
     assert limits.bot_up == pytest.approx(0.99 - (NATURES[Fault.BOT_KILLED].bot_down_s + 5) / 360)
