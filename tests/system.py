@@ -74,6 +74,8 @@ class System:
             "ENV_FILE": str(self.root / "settings.env"),
             "GATEWAY_PORT": str(find_free_port()),
             "GATEWAY_RUNTIME": "simulator",
+            # A folder of its own tells its bot from that of every other test that runs at the same time.
+            "BOT_WORKDIR": str(self.root),
             "BOT_START_GRACE": "1",
             "BOT_STOP_TIMEOUT": "10",
             "GATEWAY_HEALTH_TIMEOUT": "30",
