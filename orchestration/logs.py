@@ -129,7 +129,7 @@ def open_run_log(
 
 
 def cut_back(path: Path, *, limit_bytes: int) -> bool:
-    """Cut a log that its writer keeps open: what it holds becomes `NAME.1`, and it begins anew. Returns whether it did.
+    """Cut a log that its writer keeps open: what it holds becomes `NAME.1`, and it is emptied. Returns whether it did.
 
     Lines that are written between the copy and the cut are lost. A disk that cannot hold the copy gets only the cut.
     """

@@ -141,7 +141,7 @@ def _describe_owner(path: str) -> str:
         group = os.stat(path).st_gid  # noqa: PTH116 - also runs where nothing of the project is
     except OSError:
         return "it cannot be looked at"
-    return f"it belongs to group {group}: set DOCKER_GID={group} (`docker/stack` does), and make this container anew"
+    return f"it belongs to group {group}: set DOCKER_GID={group} (`docker/stack` does), and recreate this container"
 
 
 def _read_message(response: http.client.HTTPResponse) -> str:

@@ -1,4 +1,4 @@
-"""Launch the bot as a container: its Compose service, made anew for each start.
+"""Launch the bot as a container: its Compose service, recreated for each start.
 
 What the shipped, or the operator's own, Compose file cannot know (whose it is, which plan, where the gateway is) is put
 on top of it by a file in the state folder. That file holds no secret: those that `BOT_PASS_ENV` names go to Compose by

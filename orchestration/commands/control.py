@@ -214,7 +214,7 @@ def run_steps(
 
 
 def restart_bot(*, as_json: bool) -> int:
-    """`inv bot.restart`: validate anew and restart the bot; a supervisor does it where there is one."""
+    """`inv bot.restart`: validate again and restart the bot; a supervisor does it where there is one."""
     from orchestration.shutdown import BOT_STOP_FIRST
     from orchestration.state_dir import SUPERVISOR_LOCK
     from orchestration.system.lock import read_lock_holder

@@ -141,7 +141,7 @@ def rollback(work: Workflow, words: str, options: Options) -> Outcome:
             if target.failed:
                 host.on_say(f"{target.name} was tried before and was not found good")
             if target.name == facts.current and words:
-                host.on_say(f"{target.name} is in force already; it is started anew")
+                host.on_say(f"{target.name} is in force already; it is restarted")
             work.check_lock()
             work.under_way = True
             activated = host.activate(
@@ -192,6 +192,6 @@ def _describe_plan(facts: Facts, checkout: Checkout, changes: Changes, *, has_ne
     also = (
         "new settings" if has_new_env else "",
         "a new environment, for the requirements differ" if "requirements.txt" in changes.paths else "",
-        "the gateway's container made anew, which is a new login" if facts.current and changes.touches_gateway else "",
+        "the gateway's container recreated, which is a new login" if facts.current and changes.touches_gateway else "",
     )
     return "; ".join([plan, *(one for one in also if one)])

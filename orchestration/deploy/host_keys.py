@@ -174,7 +174,7 @@ class HostKeyCheck:
         return DeployError(
             f"THE HOST KEY OF {name} HAS CHANGED: somebody may be between you and the host. Nothing was sent",
             next_action=(
-                "Find out why, on the host's own console. Only if it was set up anew: "
+                "Find out why, on the host's own console. Only if it was set up again: "
                 f"ssh-keygen -R {shlex.quote(name)}, then {build_keyscan(self.options)}"
             ),
             evidence=(

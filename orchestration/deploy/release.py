@@ -69,7 +69,7 @@ class Changes:
 
     @property
     def touches_gateway(self) -> bool:
-        """Whether the gateway's container has to be made anew."""
+        """Whether the gateway's container has to be recreated."""
         return any(_is_gateways(path) for path in self.paths)
 
 

@@ -1,9 +1,9 @@
 """Compose: what is said to it about one service, what its answers mean, and how a service's container is made.
 
-A container that does not run is started again as it is where nothing has changed, and made anew where something has:
+A container that does not run is started again as it is where nothing has changed, and recreated where something has:
 that is for Compose to see. What Compose does not see is a secret: it copies one from the environment into a container
 only when it makes it, so one that is merely started again would keep a password that was since corrected. Where that
-may be so, it is made anew whatever Compose thinks (`--force-recreate`). A container that runs is never given to `up`.
+may be so, it is recreated whatever Compose thinks (`--force-recreate`). A container that runs is never given to `up`.
 """
 
 import hashlib
@@ -102,7 +102,7 @@ def up_argv(target: ComposeTarget, *, recreates: bool = True) -> tuple[str, ...]
 
     Args:
         target: The service.
-        recreates: Whether one that is there is made anew also if nothing that Compose sees has changed.
+        recreates: Whether one that is there is recreated also if nothing that Compose sees has changed.
     """
     return (*_compose(target), "up", "--detach", "--no-build", *_anew(recreates), "--pull", "never", target.service)
 
@@ -232,7 +232,7 @@ class ComposeService:
             pull_timeout_s: Seconds in which the image must have been fetched or built.
             on_progress: Told what is being done.
             before_start: Called once the image is there, right before the container is made; what it raises stops that.
-            recreates: Whether one that is there is made anew in any case, or only where Compose sees a change.
+            recreates: Whether one that is there is recreated in any case, or only where Compose sees a change.
 
         Raises:
             StartupFailure: It could not be made or started, with Compose's own last lines; `DOCKER_UNAVAILABLE`.

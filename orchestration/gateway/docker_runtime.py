@@ -52,7 +52,7 @@ class StartAction(StrEnum):
 def choose_action(status: GatewayStatus, *, project: str, can_make: bool = True) -> StartAction:
     """What makes this container run. Pure.
 
-    A container that this project did not make is never given to Compose, which would refuse it or make it anew: it is
+    A container that this project did not make is never given to Compose, which would refuse or recreate it: it is
     started as it is. So is a stopped one where a new one could not log in (`can_make`, see `can_make_one`): it was made
     with a login of its own.
     """

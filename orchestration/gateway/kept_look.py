@@ -71,7 +71,7 @@ class KeptCode:
 class Heard:
     """What the gateway has said, of all connections so far.
 
-    A new connection begins a new account (`begin`), for the gateway tells anew what is down; until that account is
+    A new connection begins a new account (`begin`), for the gateway tells again what is down; until that account is
     complete (`settle`), what was known before stands too. So a connection that is lost and found again makes nothing
     recover that is still broken, and what lasts keeps the instant at which it began.
 

@@ -140,7 +140,7 @@ def _advise(sight: Sight, observation: Observation, port: int) -> str:
         return _SIGHT_ADVICE[sight]
     if status is not None and status.published_ports and port not in status.published_ports:
         return (
-            f"Set GATEWAY_PORT to the published port, or let the container be made anew: `docker rm -f {status.name}`."
+            f"Set GATEWAY_PORT to the published port, or let the container be recreated: `docker rm -f {status.name}`."
             if status.name
             else "Set GATEWAY_PORT to the published port."
         )

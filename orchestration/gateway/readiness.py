@@ -517,7 +517,7 @@ def _note_sight(
         memory = replace(memory, second_factor=SecondFactor.PENDING)
     elif is_granted:
         memory = replace(memory, second_factor=SecondFactor.GRANTED, granted_s=now_s)
-    if sight is Sight.READY:  # the login is over: the next one may ask anew
+    if sight is Sight.READY:  # the login is over: the next one may ask again
         memory = replace(memory, second_factor=SecondFactor.NOT_ASKED)
     return (
         replace(

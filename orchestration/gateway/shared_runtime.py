@@ -195,7 +195,7 @@ class SharedRuntime:
         if others and now_s - others[-1].at_s < RESTART_SPACING_S:
             return Spared(why=f"{others[-1]}; it is not restarted again", is_restarted=True)
         if about is not None and status.is_up and status.start != about:
-            return Spared(why="it has just been started anew; it is not restarted again", is_restarted=True)
+            return Spared(why="it has just been restarted; it is not restarted again", is_restarted=True)
         users = [user for user in self.find_users() if user.has_bot] if yields and status.is_up else []
         if users:
             used_by = "; ".join(user.detail for user in users)

@@ -124,7 +124,7 @@ class SimulatorRuntime:
         runs = identity is not None and is_running(identity)
         if self._record is not None and self._record.port != self._settings.gateway_port:
             if identity is not None and runs and not self._find_users(self._record):
-                on_progress("the simulator runs on another port: it is started anew")
+                on_progress("the simulator runs on another port: it is restarted")
                 end_process_tree(identity, timeout_s=_STOP_TIMEOUT_S)
             self._record = None
             runs = self._is_shared_running()

@@ -67,7 +67,7 @@ def advise(text: str, settings: Settings) -> str:
 
 
 def read_host_commands(settings: Settings) -> HostCommands:
-    """Look at this host, each time anew: a boot service may be installed or removed while a supervisor runs."""
+    """Look at this host, afresh each time: a boot service may be installed or removed while a supervisor runs."""
     return build_host_commands(build_inv(settings, on_path=shutil.which("inv")), find_registrar(settings))
 
 

@@ -32,7 +32,7 @@ _TRIES = 3  # a checkpoint may fall between opening and reading; the next look f
 
 
 class JournalReader:
-    """The journal, to look at. Each question opens the file anew, so that a reader may live long.
+    """The journal, to look at. Each question opens the file again, so that a reader may live long.
 
     A file that is missing, unreadable or corrupt answers like an empty one; `problem` then says so.
 

@@ -61,7 +61,7 @@ def check_engine(
 
 
 def _check_drift(settings: Settings, runtime: Runtime, status: GatewayStatus) -> Iterator[Check]:
-    """S5: settings that differ from what a container was made with that will not be made anew by this start."""
+    """S5: settings that differ from what a container was made with that will not be recreated by this start."""
     if needs_compose(settings, status):
         return
     found = runtime.find_drift(status)

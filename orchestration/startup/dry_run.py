@@ -53,7 +53,7 @@ _UP = {
     ContainerState.EXITED: "start {name}",
     ContainerState.PAUSED: "unpause {name}",
     ContainerState.RESTARTING: "leave {name} to Docker, which is restarting it",
-    ContainerState.DEAD: "remove the dead {name} and create it anew",
+    ContainerState.DEAD: "remove the dead {name} and create it again",
     ContainerState.RUNNING: "leave {name} alone: it runs{health}",
     ContainerState.UNKNOWN: "leave the gateway alone: somebody else runs it",
 }

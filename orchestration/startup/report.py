@@ -297,7 +297,7 @@ def describe_remedy(fallback: FallbackWord) -> str:
         FallbackWord.GAMEPLAN_NOT_CONFIGURED: "Set GAMEPLAN_PATH to the day's plan, then `inv startup --replace`.",
         FallbackWord.CLOCK_SKEW: "Set this host's clock right (`timedatectl`; in WSL `sudo hwclock -s`), "
         "then `inv startup --replace`.",
-        FallbackWord.GAMEPLAN_QUARANTINED: "Its author must clear the quarantine and write the plan anew; "
+        FallbackWord.GAMEPLAN_QUARANTINED: "Its author must clear the quarantine and write the plan again; "
         "then `inv startup --replace`.",
     }.get(fallback, "Put a valid plan for the day in place, then `inv startup --replace`.")
 

@@ -308,7 +308,7 @@ class Run:
         runtime = self._settings.gateway_runtime
         if self._mission.starts and self._current is not None and runtime is GatewayRuntime.DOCKER:
             return "No bot is left behind; the gateway's container is left as it is (`inv gateway.down` stops it)."
-        return "Nothing half-started is left behind; `inv startup` starts anew."
+        return "Nothing half-started is left behind; `inv startup` starts over."
 
     def _fail(self, failure: StartupFailure) -> None:
         if self._failure is not None:  # tidying up met another one: the first is the cause

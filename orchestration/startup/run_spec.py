@@ -39,7 +39,7 @@ class Mission:
         follows_record: Whether it acts on the gateway that this instance started, whatever the environment says now.
         replaces_bot: Whether a running bot is to be stopped in order first.
         supervises: Whether this process stays with the bot. It then adopts the bot that this instance recorded, or
-            stops it and starts it anew.
+            stops it and starts it again.
         revalidates: Whether a supervisor runs it on a gateway that it watches. A health check that fails while the API
             works is then a warning, as it is to the supervisor.
     """

@@ -382,7 +382,7 @@ def _adopt_or_stop(
             next_action="Nothing to do; `inv logs --of bot -f` shows what it does.",
         )
         return progress, adopt_bot(found.record, desk.settings)
-    desk.show(f"the bot of an earlier run, {found.who}, is started anew: {reason}")
+    desk.show(f"the bot of an earlier run, {found.who}, is restarted: {reason}")
     return _stop_running_bot(desk, progress), None
 
 

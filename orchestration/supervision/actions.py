@@ -153,7 +153,7 @@ def _choose_bot(
         # The gateway may come back at any moment, and the bot would trade on another day's plan.
         words = Words(
             title="Bot stopped: its plan is another day's",
-            message=f"The bot's plan is of {observation.plan.date}, and it cannot be started anew before the gateway "
+            message=f"The bot's plan is of {observation.plan.date}, and it cannot be restarted before the gateway "
             "is ready. It is stopped until then.",
         )
         log, notice = tell_event(memory.log, IncidentKind.BOT_SWITCHED, Severity.WARNING, words)

@@ -109,7 +109,7 @@ def _judge_watchdog(observation: Observation, rules: Rules, jumped_s: float | No
         # A machine that slept owes its bot one whole limit.
         if verdict is Verdict.BAD and jumped_s is not None and observation.at_s - jumped_s < limit_s:
             verdict = Verdict.UNKNOWN
-    then = " It is ended and started anew." if rules.owns_bot else ""
+    then = " It is ended and restarted." if rules.owns_bot else ""
     return Finding(
         kind=IncidentKind.BOT_SILENT,
         verdict=verdict,

@@ -147,7 +147,7 @@ def _note_clock(memory: Memory, observation: Observation) -> tuple[Memory, tuple
     words = Words(
         title="Clock jumped",
         message=f"The clock has moved by {observation.wall_jump_s:+.0f} s at once, as it does after a machine's sleep "
-        "or when it is set. Gateway, bot and the plan's date are judged anew.",
+        "or when it is set. Gateway, bot and the plan's date are judged again.",
         next_action="Check the machine's power settings if it should not sleep.",
     )
     log, notice = tell_event(memory.log, IncidentKind.CLOCK_JUMP, Severity.WARNING, words)

@@ -251,7 +251,7 @@ class Lookout:
         )
 
     def _look_at_candidate(self, now: datetime) -> PlanCandidate:
-        """What the plan file would be; judged anew when the file, or the hour, has changed."""
+        """What the plan file would be; judged again when the file, or the hour, has changed."""
         path = self._settings.gameplan_path
         local = now.astimezone(self._settings.market_timezone)
         stamp: tuple[object, ...] = (local.date(), local.hour)

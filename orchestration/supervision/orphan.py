@@ -1,6 +1,6 @@
 """The bot that an earlier run left behind, where nothing has ended it with its supervisor (SPEC W4).
 
-The next supervised start adopts it, or stops it and starts it anew. Where that start fails before it has come so far,
+The next supervised start adopts it, or stops it and starts it again. Where that start fails before it has come so far,
 and where a boot service is not to try at all, the bot is stopped in order, also on Strategy C: nobody has validated
 what it trades on, and nobody watches it. One that was started by hand is never touched.
 """

@@ -99,7 +99,7 @@ class WatchBook:
         if kept.state is not KeptState.CONNECTED or kept.last_answer_age_s is None:
             return None
         answered_s = self._clock.monotonic_s() - kept.last_answer_age_s
-        is_new = answered_s > self._answered_s + 0.01  # the age is counted anew at each look
+        is_new = answered_s > self._answered_s + 0.01  # the age is counted again at each look
         self._answered_s = max(answered_s, self._answered_s)
         return kept.latency_ms if is_new else None
 

@@ -28,7 +28,7 @@ RESTARTS_A_DAY = 6  # a gateway that crashes again and again needs a person, and
 DAY_S = 86400.0
 # A gateway that was started together with its monitor: a login may take that long, and nobody has seen it ready before.
 FIRST_LOGIN_GRACE_S = 600.0
-WATCHED_BOT_GRACE_S = 120.0  # a bot's container that ends is started again, and validates everything anew, within this
+WATCHED_BOT_GRACE_S = 120.0  # a bot's container that ends is started again, and validates everything again, within this
 FAST_LOOK_S = 10.0  # how often it is looked at while something is wrong
 LEAST_LOOK_S = 0.5
 

@@ -112,9 +112,9 @@ def _stays_given_up(settings: Settings) -> bool:
 
 
 def _wait_given_up(settings: Settings, clock: SystemClock, requests: Requests) -> int:
-    """Stay without a bot until there is a reason to try again; then the count is cleared, and Docker starts this anew.
+    """Stay without a bot until there is a reason to try again; then the count is cleared, and Docker restarts this.
 
-    A reason is a gateway that was away and is ready again, or a person: who restarts the container, or makes it anew,
+    A reason is a gateway that was away and is ready again, or a person: who restarts the container, or recreates it,
     stops this program first.
     """
     past = attempts.read(settings.state_dir)

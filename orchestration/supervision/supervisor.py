@@ -365,7 +365,7 @@ class Supervisor:
         return ExitCode.FAILURE
 
     def _end_after_mistake(self, error: Exception) -> ExitCode:
-        """Say it, stop the bot in order, and end as a failure: the service manager runs everything anew."""
+        """Say it, stop the bot in order, and end as a failure: the service manager runs everything again."""
         post = self._post
         post.log.error("internal error\n%s", traceback.format_exc())
         post.delivery.send(

@@ -35,6 +35,8 @@ def launch(
     settings: Settings,
     progress: Callable[[str], None] | None = None,
     before_start: Callable[[], None] | None = None,
+    *,
+    supervised: bool = False,
 ) -> BotRunning:
     return launch_bot(
         settings,
@@ -45,6 +47,7 @@ def launch(
         gameplan=settings.state_dir / "plan.json",
         strategy="C",
         sha256="0" * 64,
+        supervised=supervised,
         on_progress=progress,
         before_start=before_start,
     )

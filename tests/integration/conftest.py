@@ -1,5 +1,6 @@
 """A whole system for each test that asks for one."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,3 +35,13 @@ def watched(system: System, channel: Channel) -> System:
         "HEALTH_CHECK_TIMEOUT": "2",
     }
     return system
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """The event loop of this thread, which `ib_async` looks for."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield loop
+    asyncio.set_event_loop(None)
+    loop.close()

@@ -16,7 +16,6 @@ import pytest
 
 from orchestration.bot.container_processes import speaks_for_container
 from orchestration.bot.find import find_bot
-from orchestration.bot.launch import BotRunning, launch_bot
 from orchestration.bot.notify import NotifyReceiver, Sender, ask_to_listen, bind_again, open_notify_receiver
 from orchestration.bot.record import BotRecord, ReadyBy, build_record_path, read_record
 from orchestration.bot.stop import stop_bot
@@ -25,7 +24,7 @@ from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.lock import hold_folder
 from tests.integration.alerts_scene import Channel
-from tests.integration.bot_scene import BOT, build_scene, read_log, wait_until
+from tests.integration.bot_scene import BOT, build_scene, launch, read_log, wait_until
 from tests.integration.watch_scene import begin
 from tests.system import PATIENCE_S, SIGKILL, SIGTERM, System, end_and_read
 
@@ -63,23 +62,6 @@ def _as_nobody(work: Callable[[], None]) -> Iterator[None]:
         os.waitpid(pid, 0)
 
 
-def _launch(
-    settings: Settings, *, supervised: bool = False, on_progress: Callable[[str], None] | None = None
-) -> BotRunning:
-    return launch_bot(
-        settings,
-        clock=SystemClock(),
-        run_id="run-1",
-        gateway_host="127.0.0.1",
-        gateway_port=4002,
-        gameplan=settings.state_dir / "plan.json",
-        strategy="C",
-        sha256="0" * 64,
-        supervised=supervised,
-        on_progress=on_progress,
-    )
-
-
 @contextlib.contextmanager
 def _watch(
     settings: Settings, record: BotRecord, *, receiver: NotifyReceiver | None = None, yields: bool = False
@@ -110,7 +92,7 @@ def _wait_for_next_beat(watch: BotWatch) -> None:
 
 
 def test_whoever_started_the_bot_and_stays_hears_a_client_that_connects_once(settings: Settings) -> None:
-    bot = _launch(settings, supervised=True)
+    bot = launch(settings, supervised=True)
     assert bot.ready_by is ReadyBy.NOTIFY
     with _watch(settings, bot.record, receiver=bot.receiver) as watch:
         _wait_for_next_beat(watch)
@@ -120,7 +102,7 @@ def test_whoever_started_the_bot_and_stays_hears_a_client_that_connects_once(set
 
 
 def test_after_a_hand_over_nobody_listens_and_the_client_lives_on(settings: Settings) -> None:
-    bot = _launch(settings)
+    bot = launch(settings)
     assert bot.receiver is None
     wait_until(lambda: "BEAT FAILED" in read_log(settings), "nobody listens any more")
     assert find_bot(settings).found is not None
@@ -140,14 +122,14 @@ def test_a_monitor_does_not_take_the_socket_of_a_start_and_hears_the_bot_once_th
             (tmp_path / "ready").touch()
 
     with held:
-        bot = _launch(settings, on_progress=look_on)
+        bot = launch(settings, look_on)
         assert bot.ready_by is ReadyBy.NOTIFY
         _wait_for_next_beat(watches[0])
         assert "BEAT FAILED" not in read_log(settings)
 
 
 def test_a_supervisor_gets_the_socket_from_a_monitor_and_the_monitor_gets_it_back(settings: Settings) -> None:
-    bot = _launch(settings, supervised=True)
+    bot = launch(settings, supervised=True)
     record = bot.record
     with _watch(settings, record, receiver=bot.receiver, yields=True) as monitor:
         _wait_for_next_beat(monitor)

@@ -20,6 +20,7 @@ from orchestration.gateway.order_guard import Refuse, Refused
 from orchestration.gateway.order_guard_proxy import OrderGuardServer, Upstream
 from orchestration.tws.frames import FrameReader, build_frame, parse_fields, wrap
 from orchestration.tws.messages import ErrorMessage, build_hello, build_start_api, parse_message
+from tests.integration.ib_client import connected
 from tests.integration.simulated_gateway import PATIENCE_S, PROJECT, SimulatedGateway, simulated_gateway
 
 HELD = (
@@ -79,28 +80,6 @@ def order_guard(gateway_port: int, *, book_port: int | None = None) -> Iterator[
         loop.close()
 
 
-@pytest.fixture
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield loop
-    asyncio.set_event_loop(None)
-    loop.close()
-
-
-@contextlib.contextmanager
-def connected(port: int, *, client_id: int = 7) -> Iterator[tuple[ib_async.IB, list[tuple[int, int]]]]:
-    ib = ib_async.IB()
-    errors: list[tuple[int, int]] = []
-    ib.errorEvent += lambda request_id, code, *_: errors.append((request_id, code))
-    ib.connect("127.0.0.1", port, clientId=client_id, timeout=PATIENCE_S, raiseSyncErrors=True)
-    try:
-        yield ib, errors
-    finally:
-        ib.disconnect()
-        ib.sleep(0.01)
-
-
 def acts_of(gateway: SimulatedGateway) -> list[str]:
     """What reached the gateway that could change anything, in its own words."""
     return [line for line in gateway.lines if " sends " in line]
@@ -110,7 +89,7 @@ def acts_of(gateway: SimulatedGateway) -> list[str]:
 class TestWithIbAsync:
     def test_everything_is_read_through_it_as_without_it(self) -> None:
         with simulated_gateway(*HELD) as gateway, order_guard(gateway.port) as guard:
-            with connected(guard.port) as (ib, _):
+            with connected(guard.port, client_id=7) as (ib, _):
                 assert {one.contract.symbol for one in ib.positions()} == {"SPY", "AAPL"}
                 assert {trade.order.orderId for trade in ib.openTrades()} == {1012, 1013}
                 assert ib.reqHistoricalData(
@@ -122,7 +101,7 @@ class TestWithIbAsync:
     def test_orders_changes_exercises_and_advisors_data_are_refused_and_reach_nothing(self) -> None:
         spy = ib_async.Stock("SPY", "SMART", "USD", conId=756733)
         with simulated_gateway(*HELD) as gateway, order_guard(gateway.port) as guard:
-            with connected(guard.port) as (ib, errors):
+            with connected(guard.port, client_id=7) as (ib, errors):
                 new = ib.placeOrder(spy, ib_async.MarketOrder("BUY", 1))
                 what_if = ib.placeOrder(spy, ib_async.LimitOrder("BUY", 1, 1.0, whatIf=True))
                 held_back = ib.placeOrder(spy, ib_async.LimitOrder("BUY", 1, 1.0, transmit=False))
@@ -145,7 +124,7 @@ class TestWithIbAsync:
 
     def test_a_stop_is_kept_and_an_entry_may_be_cancelled(self) -> None:
         with simulated_gateway(*HELD) as gateway, order_guard(gateway.port) as guard:
-            with connected(guard.port) as (ib, errors):
+            with connected(guard.port, client_id=7) as (ib, errors):
                 orders = {trade.order.orderId: trade.order for trade in ib.openTrades()}
                 ib.cancelOrder(orders[1012])
                 ib.cancelOrder(orders[1013])
@@ -156,7 +135,10 @@ class TestWithIbAsync:
 
     def test_without_a_view_of_orders_and_positions_nothing_is_cancelled(self) -> None:
         with simulated_gateway(*HELD) as gateway, simulated_gateway("--read-only") as blind:
-            with order_guard(gateway.port, book_port=blind.port) as guard, connected(guard.port) as (ib, errors):
+            with (
+                order_guard(gateway.port, book_port=blind.port) as guard,
+                connected(guard.port, client_id=7) as (ib, errors),
+            ):
                 for trade in ib.openTrades():
                     ib.cancelOrder(trade.order)
                 ib.placeOrder(ib_async.Stock("SPY", "SMART", "USD"), ib_async.MarketOrder("BUY", 1))

@@ -1,6 +1,5 @@
 """The simulator against a client that nobody here wrote: `ib_async`, with all that its `connect` asks for."""
 
-import asyncio
 import contextlib
 import logging
 import socket
@@ -9,6 +8,7 @@ from collections.abc import Iterator
 import ib_async
 import pytest
 
+from tests.integration.ib_client import connected
 from tests.integration.simulated_gateway import PATIENCE_S, SimulatedGateway, hand_shake, simulated_gateway
 
 FARMS_FINE = {2104, 2106, 2158}
@@ -18,29 +18,6 @@ FARMS_FINE = {2104, 2106, 2158}
 def gateway() -> Iterator[SimulatedGateway]:
     with simulated_gateway() as running:
         yield running
-
-
-@pytest.fixture
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield loop
-    asyncio.set_event_loop(None)
-    loop.close()
-
-
-@contextlib.contextmanager
-def connected(port: int, *, client_id: int = 1) -> Iterator[tuple[ib_async.IB, list[tuple[int, int]]]]:
-    """A connected `IB` and the (request id, code) of every error event."""
-    ib = ib_async.IB()
-    errors: list[tuple[int, int]] = []
-    ib.errorEvent += lambda request_id, code, *_: errors.append((request_id, code))
-    ib.connect("127.0.0.1", port, clientId=client_id, timeout=PATIENCE_S, raiseSyncErrors=True)
-    try:
-        yield ib, errors
-    finally:
-        ib.disconnect()
-        ib.sleep(0.01)
 
 
 @pytest.mark.usefixtures("loop")

@@ -48,7 +48,7 @@ class Activation:
         user: The service's user.
         target: The release's name.
         previous: The name of the one in force before; empty for none.
-        gateway_changed: Whether the container has to be made anew.
+        gateway_changed: Whether the container has to be recreated.
         brings_env: Whether new settings came along, to be in force with it.
         hold_timeout_s: For how long it may take until it is good.
         keep: How many releases stay.
@@ -124,7 +124,7 @@ class Activation:
             self.gateway_changed = True  # else the old one would go on, logged in, or hold the port
 
     def _take_gateway_down(self) -> None:
-        """The gateway's own files changed: its container must be made anew by the release that comes."""
+        """The gateway's own files changed: its container must be recreated by the release that comes."""
         release = self.layout.current.resolve()
         place = read_place(release, self.user)
         run(("systemctl", "stop", place.unit), timeout_s=_RESTART_TIMEOUT_S)
