@@ -22,13 +22,15 @@ def _list_ignored() -> list[str]:
     return [*(line.strip("/") for line in lines if not line.startswith("!")), ".git"]
 
 
+def _is_ignored(path: Path) -> bool:
+    return path.name != ".env.example" and any(fnmatch.fnmatch(path.name, ignored) for ignored in _list_ignored())
+
+
 def _list_files(folder: Path = _PROJECT) -> list[Path]:
     """Every file but what Git ignores. (A unit test may not ask Git, which is a process.)"""
     found = []
     for path in sorted(folder.iterdir()):
-        if path.name != ".env.example" and any(fnmatch.fnmatch(path.name, ignored) for ignored in _list_ignored()):
-            continue
-        if path.is_symlink():
+        if _is_ignored(path) or path.is_symlink():
             continue
         found += _list_files(path) if path.is_dir() else [path]
     return found
@@ -55,8 +57,11 @@ def test_each_marker_of_a_conflict_is_seen(newline: bytes) -> None:
 
 
 def _find_missing_files(text: str, folder: Path) -> list[str]:
-    """The paths in a text that begin with a file or folder of the project and lead nowhere."""
-    tops = {path.name for path in _PROJECT.iterdir()} - {".git", ".venv"}
+    """The paths in a text that begin with a file or folder of the project and lead nowhere.
+
+    What Git ignores is not of the project: once a program has run here, it has left a state folder and logs.
+    """
+    tops = {path.name for path in _PROJECT.iterdir() if not _is_ignored(path)}
     missing = []
     for found in _PATH.findall(text):
         path = found.rstrip(".")
