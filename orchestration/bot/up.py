@@ -104,7 +104,7 @@ def wait_until_up(
     while True:
         # What was said is read before it is asked whether it lives: READY as its last word is no readiness.
         if receiver is not None:
-            receiver.receive(is_from_bot=started.is_heard, now_s=clock.monotonic_s())
+            _read_what_was_said(receiver, started, clock)
             if receiver.status != status and on_progress is not None:
                 on_progress(f"the bot says: {receiver.status}")
             status = receiver.status
@@ -113,6 +113,8 @@ def wait_until_up(
         passed_s = clock.monotonic_s() - started_s
         exit_code = started.poll_exit_code()
         if exit_code is not None:
+            if receiver is not None:  # and once more: it may have said why between the first reading and its end
+                _read_what_was_said(receiver, started, clock)
             leftover = _wait_for_leftover(started, clock) if exit_code == 0 else ""
             if exit_code != 0 or leftover:
                 raise _explain_early_end(
@@ -128,6 +130,10 @@ def wait_until_up(
             timeout_s=left_s if connection.has_connected else min(left_s, _CONNECTION_LOOK_S),
             or_readable=receiver.fileno() if receiver is not None else None,
         )
+
+
+def _read_what_was_said(receiver: NotifyReceiver, started: Started, clock: Clock) -> None:
+    receiver.receive(is_from_bot=started.is_heard, now_s=clock.monotonic_s())
 
 
 class _ConnectionLooks:

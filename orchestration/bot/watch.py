@@ -157,6 +157,8 @@ class BotWatch:
                 if self._ending.has_come():
                     exit_code, outside_stop = self._ending.read_exit_code(), self._ending.describe_outside_stop()
                     with self._lock:
+                        # Once more: it may have said why between the last reading and its end.
+                        self._listener.listen(is_from_bot=self._is_from_bot, now_s=self._clock.monotonic_s())
                         self._exit_code, self._outside_stop, self._has_ended = exit_code, outside_stop, True
                     self._on_change()
                     return

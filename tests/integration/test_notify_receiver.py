@@ -14,9 +14,12 @@ import pytest
 
 from orchestration.bot.find import find_bot
 from orchestration.bot.notifier import Notifier
-from orchestration.bot.notify import NotifyReceiver, open_notify_receiver
+from orchestration.bot.notify import NotifyReceiver, Sender, open_notify_receiver
 from orchestration.bot.record import ReadyBy
 from orchestration.bot.stop import stop_bot
+from orchestration.bot.up import wait_until_up
+from orchestration.errors import StartupFailure
+from orchestration.system.clock import SystemClock
 from tests.integration.bot_scene import build_scene, launch, read_log, wait_until
 
 needs_systemd_notify = pytest.mark.skipif(shutil.which("systemd-notify") is None, reason="systemd-notify is not here")
@@ -197,3 +200,39 @@ def test_no_client_minds_that_nobody_listens(tmp_path: Path) -> None:
             notifier.say(WATCHDOG="1")
     notifier.say(READY="1")
     Notifier({}).say(READY="1")
+
+
+class _EndsWhileItIsLookedAt:
+    """A `Started` whose bot says its last words after it was listened to, and then has ended."""
+
+    log_hint = "its log"
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def poll_exit_code(self) -> int | None:
+        _send(self._path, b"STATUS=no such account\nERRNO=2")
+        return 3
+
+    def wait(self, *, timeout_s: float, or_readable: int | None = None) -> None:
+        raise AssertionError((timeout_s, or_readable))
+
+    def is_heard(self, sender: Sender) -> bool:
+        return sender.pid == os.getpid()
+
+    def read_last_lines(self, count: int) -> tuple[str, ...]:
+        return ("",) * count
+
+    def read_connection(self) -> bool | None:
+        return None
+
+    def describe_leftover(self) -> str:
+        return ""
+
+
+def test_what_a_bot_says_right_before_it_ends_is_told(tmp_path: Path) -> None:
+    with _open(tmp_path) as receiver, pytest.raises(StartupFailure) as caught:
+        wait_until_up(build_scene(tmp_path), _EndsWhileItIsLookedAt(receiver.path), receiver=receiver,
+                      clock=SystemClock(), on_progress=None)  # fmt: skip
+    assert "Its last status: no such account." in caught.value.message
+    assert "No such file" in caught.value.message
