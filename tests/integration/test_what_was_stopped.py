@@ -102,9 +102,9 @@ def test_history_shows_what_a_supervisor_saw_did_and_how_it_ended(watched: Syste
     wait_until(lambda: len(_read_events(watched, "watch_began")) == 2, "the monitor's watch")
     assert end_and_read(monitor, SIGTERM).code == 0
     shown = watched.inv("history").out.splitlines()
-    words = [line.split()[2:5] for line in shown if " supervis" in line or " monitor " in line]
+    words = [line.split()[3:6] for line in shown if " supervis" in line or " monitor " in line]
     assert ["supervision", "Bot", "ended"] in words
-    ends = [" ".join(line.split()[2:]) for line in shown if "with exit code" in line]
+    ends = [" ".join(line.split()[3:]) for line in shown if "with exit code" in line]
     assert ends == ["monitor ended with exit code 0 (SIGTERM)", "supervisor ended with exit code 1"]
     times = [line[:19] for line in shown[1:]]
     assert times == sorted(times, reverse=True)
