@@ -17,7 +17,7 @@ from orchestration.errors import FailureWord
 from orchestration.settings import Settings
 from orchestration.state_dir import ATTEMPTS, read_fields, write_fields
 from orchestration.system.clock import describe_instant
-from orchestration.system.processes import read_boot_id
+from orchestration.system.processes import read_userspace_boot_id
 
 RECORD_NAME = ATTEMPTS
 _UNPLANNED_END = "the bot ended, or had to be ended"
@@ -47,7 +47,7 @@ class Attempts:
         given_up: Why there are no more tries, as a sentence; empty while there are.
         given_up_at: Since when, likewise.
         word: The failure word of the last failure; empty for a bot's unplanned end.
-        boot_id: The boot of this machine in which the last try was made or refused; empty where that is unknown.
+        boot_id: The boot of the service manager in which the last try was made or refused; empty where that is unknown.
     """
 
     failed_at: tuple[str, ...] = ()
@@ -173,7 +173,7 @@ def begins_by_hand(settings: Settings, attempts: Attempts, *, boot_id: str) -> b
     Args:
         settings: The configuration; its environment says whether systemd is who starts.
         attempts: What is on record, given up.
-        boot_id: This boot of the machine.
+        boot_id: This boot of the service manager.
     """
     if not settings.environ.get("NOTIFY_SOCKET") or not boot_id:
         return False
@@ -185,7 +185,7 @@ def begins_by_hand(settings: Settings, attempts: Attempts, *, boot_id: str) -> b
 
 def _write(state_dir: Path, attempts: Attempts, outcome: Outcome) -> Outcome:
     try:
-        write_fields(state_dir / RECORD_NAME, asdict(replace(attempts, boot_id=read_boot_id())))
+        write_fields(state_dir / RECORD_NAME, asdict(replace(attempts, boot_id=read_userspace_boot_id())))
     except OSError as error:
         if outcome.gives_up:
             return outcome

@@ -48,7 +48,7 @@ from orchestration.supervision.supervisor import Post, Restart, Supervisor
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from orchestration.system.lock import HeldLock, LockHeldError, hold_lock, read_lock_holder
-from orchestration.system.processes import read_boot_id
+from orchestration.system.processes import read_userspace_boot_id
 from orchestration.system.signals import Requests, let_outcome_stand
 
 # The longest step without a sign of life: fetching an image, beyond its own time-out.
@@ -164,7 +164,7 @@ def _find_refusal(settings: Settings) -> _Refusal | None:
     past = attempts.read(settings.state_dir)
     if not past.has_given_up:
         return None
-    if attempts.begins_by_hand(settings, past, boot_id=read_boot_id()):
+    if attempts.begins_by_hand(settings, past, boot_id=read_userspace_boot_id()):
         attempts.clear(settings.state_dir)
         return None
     known = past.word in FailureWord.__members__

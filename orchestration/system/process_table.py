@@ -24,6 +24,7 @@ _BOOT_ID = _PROC / "sys" / "kernel" / "random" / "boot_id"
 _ON_LINUX: bool = sys.platform == "linux"
 _DELETED = " (deleted)"  # what the kernel appends to the name of a file that has none any more
 _OUTPUTS = (1, 2)
+_SERVICE_MANAGER = 1
 # proc(5) numbers the fields of /proc/PID/stat from 1; `_STATE` is the first one after the command's name.
 _STATE, _PARENT, _GROUP, _SESSION, _THREADS, _START_TICKS = 3, 4, 5, 6, 20, 22
 
@@ -91,6 +92,16 @@ def read_table() -> dict[int, ProcessStat]:
 def read_boot_id() -> str:
     """What tells this boot of the machine from every other one, the same for all processes."""
     return _read_boot_id() if _ON_LINUX else f"{psutil.boot_time():.0f}"
+
+
+def read_userspace_boot_id() -> str:
+    """What tells this boot of the service manager from every other one.
+
+    A container that is a whole system (LXC, systemd-nspawn) has its host's boot id, which outlives a reboot of the
+    container: its process 1 is another one after each.
+    """
+    manager = read_stat(_SERVICE_MANAGER) if _ON_LINUX else None
+    return read_boot_id() if manager is None else manager.birth
 
 
 @functools.cache

@@ -25,6 +25,7 @@ from orchestration.system.process_table import (
     read_boot_id,
     read_stat,
     read_table,
+    read_userspace_boot_id,
 )
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "read_boot_id",
     "read_identity",
     "read_uptime_s",
+    "read_userspace_boot_id",
 ]
 
 _POLL_S = 0.02

@@ -290,7 +290,9 @@ def test_a_bot_whose_supervisor_was_killed_is_adopted(system: System) -> None:
     assert alive(system) == first, "no service manager has ended it here"
     second = system.begin("--foreground")
     system.wait_for_log("adopted")
-    wait_until(lambda: system.inv("status", "--json").document["bot"]["supervised"], "bot that is watched again")
+    # `status` calls it supervised from the moment the second start holds the supervisor's lock.
+    wait_until(lambda: len(list(system.logs.glob("supervisor_*.log"))) == 2, "second supervisor at its watch")
+    assert system.inv("status", "--json").document["bot"]["supervised"]
     assert alive(system) == first
     assert end_and_read(second, SIGTERM).code == 0
     assert alive(system) == []

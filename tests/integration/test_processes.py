@@ -18,6 +18,7 @@ from orchestration.system.processes import (
     launch_detached,
     read_identity,
     read_uptime_s,
+    read_userspace_boot_id,
 )
 from tests.integration.bot_scene import wait_until
 
@@ -240,3 +241,11 @@ def test_a_process_in_a_namespace_of_its_own_is_in_a_container() -> None:
             assert not process_table.is_in_a_container(outer.pid)
         finally:
             os.killpg(outer.pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="process 1 is the service manager there")
+def test_a_boot_is_told_by_process_1_where_the_boot_id_is_another_systems() -> None:
+    manager = read_identity(1)
+    assert manager is not None
+    assert read_userspace_boot_id() == manager.birth
+    assert read_userspace_boot_id().startswith(f"{process_table.read_boot_id()}:")

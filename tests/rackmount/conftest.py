@@ -1,7 +1,6 @@
 """The test host. Where it cannot be built, its tests are skipped with the reason; in CI they fail."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +17,6 @@ from tests.rackmount.host import (
 from tests.rackmount.site import BASE, IMAGE, Site
 
 _BUILD_TIMEOUT_S = 900
-_MOST_ON_ONE_HOST = 12
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,21 +24,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("rackmount") is not None and item.get_closest_marker("timeout") is None:
             # The first test builds the host, and each one may reboot it.
             item.add_marker(pytest.mark.timeout(_BUILD_TIMEOUT_S))
-    _group_by_host([item for item in items if item.get_closest_marker("rackmount") is not None])
-
-
-def _group_by_host(items: list[pytest.Item]) -> None:
-    """Give each worker (`-n 3 --dist loadgroup`) whole modules, in order: a module's tests share a host.
-
-    Those that begin with a host that is deployed to need no test before them: a long module's go to several hosts.
-    """
-    deployed: Counter[str] = Counter()
-    for item in items:
-        part = 0
-        if "deployed" in getattr(item, "fixturenames", ()):
-            part = deployed[item.path.stem] // _MOST_ON_ONE_HOST
-            deployed[item.path.stem] += 1
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{part}"))
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ GUEST = "guest"  # may do nothing
 HOME = f"/home/{USER}"
 PATIENCE_S = 90.0
 _LOOK_S = 0.2
+_OF_PROGRAMS = ("_TRANSPORT=journal", "_TRANSPORT=stdout", "_TRANSPORT=syslog")
 
 
 class NoHostError(Exception):
@@ -193,8 +194,8 @@ class RackHost:
             time.sleep(_LOOK_S)
 
     def journal(self, unit: str = "", *, lines: int = 40) -> str:
-        """The journal's last lines."""
-        argv = ["journalctl", "--no-pager", f"--lines={lines}", *(("--unit", unit) if unit else ())]
+        """The journal's last lines; without a unit those of all programs, but not the kernel's many about networks."""
+        argv = ["journalctl", "--no-pager", f"--lines={lines}", *(("--unit", unit) if unit else _OF_PROGRAMS)]
         return self.run(argv, check=False).out
 
     def wait_for_boot(self, *, timeout_s: float = PATIENCE_S) -> None:
