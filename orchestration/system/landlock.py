@@ -1,5 +1,8 @@
 """Start a program that cannot connect to certain TCP ports, by Landlock's network rules (Linux 6.7).
 
+`run_confined` starts it from within this program: the rules are a thread's, and what the thread starts inherits them.
+`processes.launch_detached` has it as `denied_ports`.
+
 `python -m orchestration.system.landlock --deny 4001 --deny 4002 -- PROGRAM ARGUMENTS` confines itself and then becomes
 the program: same process, same identity. The confinement holds for the program and everything that it starts, needs no
 root, and can never be taken off. Landlock knows only what is allowed, so every port but the denied ones is allowed, one
@@ -11,7 +14,9 @@ import ctypes
 import os
 import struct
 import sys
-from collections.abc import Collection, Sequence
+import threading
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 # The same numbers on every architecture (asm-generic/unistd.h).
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -22,6 +27,9 @@ _NETWORK_VERSION = 4
 _NO_NEW_PRIVILEGES = 38  # PR_SET_NO_NEW_PRIVS
 _PORTS = 65536
 _CANNOT_RUN = 126  # as a shell says it
+
+
+_ResultT = TypeVar("_ResultT")
 
 
 class LandlockError(OSError):
@@ -39,7 +47,7 @@ def can_deny_ports() -> bool:
 
 
 def deny_ports(ports: Collection[int]) -> None:
-    """Take from this process, and from all that it starts, the right to connect to these TCP ports. For good.
+    """Take from this thread, and from all that it starts, the right to connect to these TCP ports. For good.
 
     Raises:
         LandlockError: The kernel refused; nothing is confined then.
@@ -58,14 +66,54 @@ def deny_ports(ports: Collection[int]) -> None:
         os.close(ruleset)
 
 
+def run_confined(ports: Collection[int], act: Callable[[], _ResultT]) -> _ResultT:
+    """Call `act` without the right to connect to these TCP ports, and return what it returns.
+
+    The confinement holds for what `act` starts, for good; the rest of this program is not touched by it.
+
+    Args:
+        ports: The ports to deny.
+        act: Called in a thread of its own, which ends with it.
+
+    Raises:
+        LandlockError: The kernel refused; `act` was not called.
+        BaseException: What `act` raises.
+    """
+    results: list[_ResultT] = []
+    errors: list[BaseException] = []
+    is_interrupted = threading.Event()
+
+    def work() -> None:
+        try:
+            deny_ports(ports)
+            if not is_interrupted.is_set():
+                results.append(act())
+        except BaseException as error:  # noqa: BLE001 - handed on to the caller's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name="confined")
+    thread.start()
+    try:
+        thread.join()
+    except BaseException:
+        # A signal: what `act` starts must exist, or never come to exist, before the caller looks for it.
+        is_interrupted.set()
+        thread.join()
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
 def build_confined_argv(argv: Sequence[str], ports: Collection[int], *, python: str = sys.executable) -> list[str]:
     """The command line that starts `argv` without the right to connect to these ports."""
     denied = [word for port in sorted(ports) for word in ("--deny", str(port))]
     return [python, "-m", "orchestration.system.landlock", *denied, "--", *argv]
 
 
-def _library() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
+def _library() -> ctypes.PyDLL:
+    # One that keeps the interpreter's lock: giving it away 65,536 times would take minutes beside a busy thread.
+    return ctypes.PyDLL(None, use_errno=True)
 
 
 def _call(number: int, *arguments: int | bytes | None) -> int:

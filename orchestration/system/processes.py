@@ -12,13 +12,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from orchestration.system.children import start_child
+from orchestration.system.landlock import run_confined
 from orchestration.system.process_table import (
     ProcessStat,
     read_birth_of_child,
@@ -110,7 +111,14 @@ class LaunchedProcess:
             self._process.returncode = 0
 
 
-def launch_detached(argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str], output: Path) -> LaunchedProcess:
+def launch_detached(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    environ: Mapping[str, str],
+    output: Path,
+    denied_ports: Collection[int] = (),
+) -> LaunchedProcess:
     """Start a program in a session of its own: no terminal, standard input closed, both outputs appended to a file.
 
     Nothing of it depends on this process, which may end at any time.
@@ -120,8 +128,10 @@ def launch_detached(argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str
         cwd: Working folder.
         environ: Its whole environment.
         output: The file for its output; made with mode 600 if it is missing.
+        denied_ports: TCP ports that it, and all that it starts, can never connect to. Needs `landlock.can_deny_ports`.
 
     Raises:
+        LandlockError: The kernel refused to deny the ports; nothing was started.
         OSError: It could not be started, or the file not opened.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -138,8 +148,9 @@ def launch_detached(argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str
                 creationflags=subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP,
             )
         else:
-            process = start_child(
-                lambda: subprocess.Popen(
+
+            def start() -> "subprocess.Popen[bytes]":
+                return subprocess.Popen(
                     list(argv),
                     cwd=cwd,
                     env=dict(environ),
@@ -148,7 +159,8 @@ def launch_detached(argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str
                     stderr=handle,
                     start_new_session=True,
                 )
-            )
+
+            process = run_confined(denied_ports, lambda: start_child(start)) if denied_ports else start_child(start)
     finally:
         os.close(handle)
     birth = read_birth_of_child(process.pid) or "ended"
