@@ -123,7 +123,9 @@ def end_other_runs(settings: Settings, *, clock: Clock, on_progress: Callable[[s
             continue
         on_progress(f"ending what is at work: {holder}")
         ask_to_end(holder.pid)
-        deadline_s = clock.monotonic_s() + settings.bot_stop_timeout_s + _CLEANUP_MARGIN_S
+        # It may be in the middle of a restart of the gateway, which it does not leave half done.
+        longest_s = max(settings.bot_stop_timeout_s, settings.gateway_stop_grace_s)
+        deadline_s = clock.monotonic_s() + longest_s + _CLEANUP_MARGIN_S
         while read_lock_holder(path) is not None and clock.monotonic_s() < deadline_s:
             clock.sleep(_LOCK_LOOK_S)
         if read_lock_holder(path) is None:

@@ -14,7 +14,7 @@ from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure, State
 from orchestration.gateway.acts import GatewayUser
 from orchestration.gateway.container import GatewayStatus
-from orchestration.gateway.runtime import Runtime
+from orchestration.gateway.runtime import RestartKind, Runtime
 from orchestration.settings import GatewayRuntime
 from orchestration.startup.context import Desk, Outcome, Tell
 from orchestration.startup.report import Progress, StepStatus, Stopped, build_stopped_bot
@@ -24,7 +24,6 @@ from orchestration.system.lock import read_lock_holder
 
 _DOWN = frozenset({ContainerState.MISSING, ContainerState.EXITED, ContainerState.CREATED})
 _MOST_BOTS = 10  # whoever starts them faster than they can be stopped must be stopped first
-_GATEWAY_STOP_TIMEOUT_S = 30.0  # Docker's own default is 10 s; the gateway's Java program takes longer to say goodbye
 
 
 def _stop_the_bot(desk: Desk, progress: Progress, *, is_all: bool) -> Outcome:
@@ -127,7 +126,7 @@ def _stop_the_gateway(desk: Desk, progress: Progress) -> Outcome:
     name = _name_gateway(desk)
     desk.show(f"stopping {name}")
     looked_at = desk.clock.now()
-    left = runtime.stop_unless_used(timeout_s=_GATEWAY_STOP_TIMEOUT_S, on_progress=desk.show)
+    left = runtime.stop_unless_used(timeout_s=desk.settings.gateway_stop_grace_s, on_progress=desk.show)
     if left.users:
         detail = f"{name} is left running, for it is in use: {_list_users(left.users)}"
         progress = dataclasses.replace(progress, still_running=(name,))
@@ -220,7 +219,7 @@ def _gateway_down_by_force(desk: Desk, progress: Progress) -> Outcome:
         return Outcome(progress=progress, detail="the gateway was not running")
     looked_at = desk.clock.now()
     users = desk.runtime.find_users()
-    in_time = desk.runtime.stop(timeout_s=_GATEWAY_STOP_TIMEOUT_S)
+    in_time = desk.runtime.stop(timeout_s=desk.settings.gateway_stop_grace_s)
     _make_sure_it_is_down(desk)
     under = _list_users(users)
     return _say_gateway_stopped(desk, progress, before, looked_at, in_time=in_time, under=under)
@@ -248,8 +247,9 @@ def _gateway_restart_by_force(desk: Desk, progress: Progress) -> Outcome:
         next_action="Have the phone at hand for the second factor.",
     )
     desk.show(f"restarting {name}")
-    desk.runtime.restart()
-    return Outcome(progress=dataclasses.replace(progress, gateway_launched=True), detail=f"{name} restarted")
+    kind = desk.runtime.restart(on_progress=desk.show)
+    how = "restarted itself, without a new login" if kind is RestartKind.SOFT else "restarted"
+    return Outcome(progress=dataclasses.replace(progress, gateway_launched=True), detail=f"{name} {how}")
 
 
 BOT_STOP = Step(name="bot.stop", state=State.INITIALIZING, act=functools.partial(_stop_the_bot, is_all=True))

@@ -276,7 +276,10 @@ def replace_through_supervisor(*, as_json: bool) -> int | None:
 
 def _longest_start_s(settings: Settings) -> float:
     """Seconds that the validated part of the sequence may take, and some to spare."""
+    from orchestration.gateway.soft_restart import measure_longest_restart_s
+
     waits_s = 2 * settings.gateway_health_timeout_s + settings.gateway_twofa_timeout_s
+    waits_s += measure_longest_restart_s(settings.gateway_stop_grace_s)
     return waits_s + settings.bot_start_grace_s + _RESTART_MARGIN_S
 
 

@@ -25,6 +25,7 @@ def name_stack_commands(text: str, settings: Settings) -> str:
 
 def _translate(task: str, words: list[str], settings: Settings) -> str:
     bot, gateway = settings.bot_container_name, settings.gateway_container_name
+    grace = round(settings.gateway_stop_grace_s)
     if task == "logs":
         follow = " -f" if {"-f", "--follow"} & set(words) else ""
         return f"docker logs{follow} {gateway if 'gateway' in words else bot}"
@@ -34,10 +35,7 @@ def _translate(task: str, words: list[str], settings: Settings) -> str:
         "bot.start": f"docker start {bot}",
         "bot.stop": f"docker stop {bot}",
         "gateway.up": f"docker start {gateway}",
-        "gateway.restart": f"docker restart -t {_GATEWAY_STOP_GRACE_S} {gateway}",
-        "gateway.down": f"docker stop -t {_GATEWAY_STOP_GRACE_S} {gateway}",
+        "gateway.restart": f"docker restart -t {grace} {gateway}",
+        "gateway.down": f"docker stop -t {grace} {gateway}",
     }
     return of_containers.get(task) or " ".join(["docker", "exec", bot, "inv", task, *words])
-
-
-_GATEWAY_STOP_GRACE_S = 120  # the controller logs out on the way

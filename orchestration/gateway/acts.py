@@ -33,6 +33,7 @@ class GatewayRestart:
         at: When, aware.
         at_s: The same on the monotonic clock.
         start: Which start it was to end (`name_start`); while that one lasts it has not come about.
+        is_soft: Whether the gateway has restarted itself: that has come about although its container runs on.
     """
 
     by: str
@@ -40,6 +41,7 @@ class GatewayRestart:
     at: datetime
     at_s: float
     start: str
+    is_soft: bool = False
 
     def __str__(self) -> str:
         return f"instance {self.by} restarted it at {describe_time_of_day(self.at)}"
@@ -100,7 +102,7 @@ class GatewayActs:
                 about: whoever made it was killed in the act.
         """
         unfinished = None if is_under_way or status is None else name_start(status)
-        return tuple(one for one in self.restarts if one.owner != owner and one.start != unfinished)
+        return tuple(one for one in self.restarts if one.owner != owner and (one.is_soft or one.start != unfinished))
 
 
 NO_ACTS = GatewayActs()

@@ -22,6 +22,7 @@ def build_compose_environ(settings: Settings) -> dict[str, str]:
         "GATEWAY_CONTAINER_NAME": settings.gateway_container_name,
         "GATEWAY_PORT": str(settings.gateway_port),
         "GATEWAY_FORWARDER_PORT": str(_LIVE_FORWARDER if live else _PAPER_FORWARDER),
+        "GATEWAY_STOP_GRACE": f"{settings.gateway_stop_grace_s:g}",
         "GATEWAY_MEMORY_LIMIT": settings.gateway_memory_limit,
         "TRADING_MODE": settings.trading_mode.value,
         "TWS_USERID": settings.tws_userid.reveal() if settings.tws_userid else "",

@@ -37,6 +37,8 @@ class GatewayStatus:
         name: Its name.
         image: The image it was made from.
         started_at: When its latest start was; None if it never started.
+        restarted_at: When the gateway last restarted itself within this start of the container, as far as that is
+            known; None where it did not.
         finished_at: When it last ended; None if it never did.
         restart_count: How often Docker's restart policy has started it again.
         exit_code: Of its last end; None while it runs.
@@ -58,6 +60,7 @@ class GatewayStatus:
     name: str = ""
     image: str = ""
     started_at: datetime | None = None
+    restarted_at: datetime | None = None
     finished_at: datetime | None = None
     restart_count: int = 0
     exit_code: int | None = None
@@ -74,8 +77,16 @@ class GatewayStatus:
 
     @property
     def start(self) -> tuple[str, datetime | None]:
-        """Which start of which container this is: nothing learned about another one counts for it."""
-        return self.id, self.started_at
+        """Which start of the gateway this is: nothing learned about another one counts for it.
+
+        It is the container's start, or the gateway's own restart within it, whichever was later.
+        """
+        return self.id, self.restarted_at if self._restarted_itself else self.started_at
+
+    @property
+    def _restarted_itself(self) -> bool:
+        at, started_at = self.restarted_at, self.started_at
+        return at is not None and (started_at is None or at > started_at)
 
     @property
     def published_ports(self) -> tuple[int, ...]:
@@ -94,6 +105,8 @@ class GatewayStatus:
         The engine stamps a start some milliseconds after the program may have written its first line, and the last
         line of the life before may be stamped some milliseconds after its end: the cut lies between the two.
         """
+        if self._restarted_itself:
+            return self.restarted_at
         if self.started_at is None or self.finished_at is None:
             return None
         if self.finished_at >= self.started_at:

@@ -19,17 +19,17 @@ from orchestration.docker.compose import (
 from orchestration.docker.container import ContainerState
 from orchestration.docker.engine import EngineProbe
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway import compose, drift
+from orchestration.gateway import compose, drift, soft_restart
 from orchestration.gateway.container import MISSING, GatewayStatus, parse_inspect
 from orchestration.gateway.drift import Drift
 from orchestration.gateway.record import GatewayRecord
+from orchestration.gateway.runtime import RestartKind
 from orchestration.logs import prune_logs
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands, Following
 from orchestration.system.files import write_atomic
 
-_STOP_GRACE_S = 30.0  # the gateway saves its settings on the way out
 _KILL_MARGIN_S = 30.0  # what the engine may need after the grace time
 _LOOK_BACK_S = 5
 _KILLED_EXIT_CODE = 137
@@ -124,6 +124,8 @@ class DockerRuntime:
         )
         # A Compose file of somebody else's need not name its container: then it is known by its labels.
         self._reference = self.container_name
+        # The start of the container within which the gateway last restarted itself because of us, and when.
+        self._soft_restart: tuple[tuple[str, datetime | None], datetime] | None = None
 
     def build_record(self) -> GatewayRecord:
         """What later commands need to find this gateway again."""
@@ -149,6 +151,8 @@ class DockerRuntime:
         """See `Runtime.probe`."""
         status = self._find()
         self._reference = status.name or self.container_name
+        if self._soft_restart is not None and self._soft_restart[0] == status.start:
+            return dataclasses.replace(status, restarted_at=self._soft_restart[1])
         return status
 
     def _find(self) -> GatewayStatus:
@@ -181,17 +185,22 @@ class DockerRuntime:
             )
         return True
 
-    def restart(self) -> None:
+    def restart(self, *, is_gentle: bool = True, on_progress: Callable[[str], None] | None = None) -> RestartKind:
         """See `Runtime.restart`."""
+        on_progress = on_progress or _no_progress
         status = self.probe()
         match status.state:
             case ContainerState.MISSING | ContainerState.CREATED | ContainerState.DEAD:
-                self._act(choose_action(status, project=self._project), status, _no_progress)
+                self._act(choose_action(status, project=self._project), status, on_progress)
             case ContainerState.PAUSED:
                 self._change(container.unpause_argv(status.id))
                 self._restart(status)
             case _:
+                asked = self._restart_softly(status, on_progress) if is_gentle else None
+                if asked is not None:
+                    return asked
                 self._restart(status)
+        return RestartKind.FULL
 
     def stop(self, *, timeout_s: float) -> bool:
         """See `Runtime.stop`."""
@@ -346,8 +355,40 @@ class DockerRuntime:
         return None if content is None else content.rstrip("\r\n")
 
     def _restart(self, status: GatewayStatus) -> None:
-        argv = container.restart_argv(status.id, timeout_s=_STOP_GRACE_S)
-        self._change(argv, timeout_s=_STOP_GRACE_S + CHANGE_TIMEOUT_S)
+        grace_s = self._settings.gateway_stop_grace_s
+        self._change(container.restart_argv(status.id, timeout_s=grace_s), timeout_s=grace_s + CHANGE_TIMEOUT_S)
+
+    def _restart_softly(self, status: GatewayStatus, on_progress: Callable[[str], None]) -> RestartKind | None:
+        """Let the gateway restart itself, which needs no login. Returns what came of it; None if nothing, in time."""
+        ports = soft_restart.find_ports(status)
+        if ports is None:
+            return None
+        asked_at = self._clock.now()
+        try:
+            argv = soft_restart.ask_argv(status.id, ports)
+            asked = soft_restart.parse_asked(self._docker.change(argv, timeout_s=soft_restart.COMMAND_TIMEOUT_S))
+        except StartupFailure:
+            return None  # an engine that does not answer is found by the next rung
+        if asked.before is None or asked.reply is soft_restart.Reply.REFUSED:
+            return None
+        on_progress(f"the gateway's controller was asked to restart it; at most {asked.patience_s:.0f} s until it does")
+        deadline_s = self._clock.monotonic_s() + asked.patience_s
+        while self._clock.monotonic_s() < deadline_s:
+            self._clock.sleep(soft_restart.LOOK_INTERVAL_S)
+            try:
+                now = self.probe()
+                looked = soft_restart.parse_look(self._docker.look(soft_restart.look_argv(status.id, ports)))
+            except StartupFailure:
+                continue
+            if now.id != status.id or now.started_at != status.started_at:
+                on_progress("the gateway's container was restarted by its controller")
+                return RestartKind.FULL
+            if looked is not None and soft_restart.has_begun(asked.before, looked):
+                self._soft_restart = ((status.id, status.started_at), asked_at)
+                on_progress("the gateway is restarting itself, without a new login")
+                return RestartKind.SOFT
+        on_progress(f"nothing happened within {asked.patience_s:.0f} s: its container is restarted")
+        return None
 
     def _change(self, argv: Sequence[str], *, timeout_s: float = CHANGE_TIMEOUT_S) -> None:
         result = self._docker.change(argv, timeout_s=timeout_s)

@@ -10,6 +10,7 @@ from orchestration.gateway.acts import NO_ACTS, GatewayActs, GatewayUser, Left, 
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.drift import Drift
 from orchestration.gateway.record import GatewayRecord
+from orchestration.gateway.runtime import RestartKind
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.commands import Following
 
@@ -63,15 +64,22 @@ class ExternalRuntime:
         on_progress("somebody else runs this gateway; nothing is started")
         return False
 
-    def restart(self) -> None:
+    def restart(self, *, is_gentle: bool = True, on_progress: Callable[[str], None] | None = None) -> RestartKind:
         """Refuse."""
+        del is_gentle, on_progress
         raise _refusal("restarted")
 
     def restart_lost(
-        self, about: object, *, yields: bool, on_restart: Callable[[], None], on_progress: Callable[[str], None]
+        self,
+        about: object,
+        *,
+        yields: bool,
+        on_restart: Callable[[], None],
+        on_progress: Callable[[str], None],
+        is_gentle: bool = True,
     ) -> Spared | None:
         """Refuse."""
-        del about, yields, on_restart, on_progress
+        del about, yields, on_restart, on_progress, is_gentle
         raise _refusal("restarted")
 
     def stop(self, *, timeout_s: float, reason: StopReason = StopReason.ASKED) -> bool:

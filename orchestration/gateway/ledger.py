@@ -23,6 +23,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.acts import NO_ACTS, GatewayActs, GatewayRestart, GatewayStop, StopReason, name_start
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.record import GatewayRecord, build_record_fields, parse_record
+from orchestration.gateway.soft_restart import measure_longest_restart_s
 from orchestration.settings import Settings
 from orchestration.state_dir import read_fields, write_fields
 from orchestration.system.clock import Clock
@@ -30,7 +31,7 @@ from orchestration.system.lock import HeldLock, IrregularLockError, LockHeldErro
 from orchestration.system.processes import read_boot_id
 
 _RESTARTS_KEPT = 50  # the limit of a day is six
-_CHANGE_MARGIN_S = 100.0  # beyond the time for an image; less than a supervisor may be silent (`serve`)
+_CHANGE_MARGIN_S = 100.0  # beyond the time for an image or a restart; less than a supervisor may be silent (`serve`)
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 0.1, 1.0
 _READABLE = 0o644
 _T = TypeVar("_T")
@@ -53,7 +54,9 @@ class GatewayLedger:
     def __init__(self, settings: Settings, key: str, *, clock: Clock) -> None:
         self._instance = settings.instance
         self.owner = os.path.realpath(settings.state_dir)
-        self._patience_s = settings.docker_pull_timeout_s + _CHANGE_MARGIN_S
+        self._patience_s = _CHANGE_MARGIN_S + max(
+            settings.docker_pull_timeout_s, measure_longest_restart_s(settings.gateway_stop_grace_s)
+        )
         self._clock = clock
         folder = settings.gateway_shared_dir / "gateways"
         self._path = folder / f"{key}.json"
@@ -146,6 +149,12 @@ class GatewayLedger:
         )
         self._write(replace(acts, restarts=(*acts.restarts, one)[-_RESTARTS_KEPT:], stop=None))
 
+    def note_soft_restart(self) -> None:
+        """The gateway has restarted itself: the restart that was noted last came about without a new container."""
+        acts = self.read()
+        if acts.restarts:
+            self._write(replace(acts, restarts=(*acts.restarts[:-1], replace(acts.restarts[-1], is_soft=True))))
+
     def withdraw_restart(self) -> None:
         """The restart that was noted last did not come about."""
         acts = self.read()
@@ -188,6 +197,7 @@ def _parse_acts(fields: Any) -> GatewayActs:  # noqa: ANN401 - whatever a file h
                 at=_parse_moment(one["at"]),
                 at_s=float(one["at_s"]),
                 start=str(one["start"]),
+                is_soft=one.get("is_soft") is True,  # an earlier release did not write it
             )
             for one in (fields["restarts"] if is_this_boot else ())
         ),

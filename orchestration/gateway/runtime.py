@@ -7,6 +7,7 @@ regard for the other instances that use the same one (`shared_runtime`).
 
 from collections.abc import Callable
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from orchestration.docker.engine import EngineProbe
@@ -20,6 +21,15 @@ from orchestration.system.commands import Following
 OnText = Callable[[str], None]
 Start = tuple[str, datetime | None]
 FindUsers = Callable[[GatewayRecord], tuple[GatewayUser, ...]]
+
+
+class RestartKind(StrEnum):
+    """How a gateway was restarted."""
+
+    SOFT = "soft"
+    """It restarted itself and kept its session: no login, no second factor."""
+    FULL = "full"
+    """Its container or process was restarted: it logs in again."""
 
 
 def find_no_users(record: GatewayRecord) -> tuple[GatewayUser, ...]:
@@ -91,8 +101,13 @@ class OwnRuntime(Protocol):
         """
         ...
 
-    def restart(self) -> None:
+    def restart(self, *, is_gentle: bool = True, on_progress: OnText | None = None) -> RestartKind:
         """Restart the gateway, or start it if it is not there.
+
+        Args:
+            is_gentle: Whether the gateway is asked to restart itself first, where its controller can be asked: that
+                takes up to two minutes and keeps the session. Otherwise it logs in again in any case.
+            on_progress: Told what is being done.
 
         Raises:
             StartupFailure: `GATEWAY_START_FAILED`; `CONFIG_INVALID` where somebody else runs it.
@@ -139,7 +154,13 @@ class Runtime(OwnRuntime, Protocol):
         ...
 
     def restart_lost(
-        self, about: Start | None, *, yields: bool, on_restart: Callable[[], None], on_progress: OnText
+        self,
+        about: Start | None,
+        *,
+        yields: bool,
+        on_restart: Callable[[], None],
+        on_progress: OnText,
+        is_gentle: bool = True,
     ) -> Spared | None:
         """Restart a gateway that does not work, unless another instance has just done so.
 
@@ -148,6 +169,7 @@ class Runtime(OwnRuntime, Protocol):
             yields: Whether a gateway that is up is left alone while another instance's bot runs on it.
             on_restart: Called right before the restart, when it is certain.
             on_progress: Told what is being waited for.
+            is_gentle: See `restart`.
 
         Returns:
             None after a restart; otherwise why there was none.

@@ -21,7 +21,7 @@ from orchestration.gateway.acts import (
 )
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.ledger import GatewayBusy, GatewayLedger
-from orchestration.gateway.runtime import FindUsers, OnText, OwnRuntime, Start, require_no_locks
+from orchestration.gateway.runtime import FindUsers, OnText, OwnRuntime, RestartKind, Start, require_no_locks
 from orchestration.system.clock import Clock
 from orchestration.system.lock import HeldLock
 
@@ -100,13 +100,20 @@ class SharedRuntime:
                 self._ledger.note_started()
             return is_changed
 
-    def restart(self, *, on_progress: OnText = _show_nothing) -> None:
+    def restart(self, *, is_gentle: bool = True, on_progress: OnText | None = None) -> RestartKind:
         """See `Runtime.restart`."""
+        on_progress = on_progress or _show_nothing
         with self._ledger.hold("restart", on_progress) as held:
-            self._restart(self._own.probe(), held)
+            return self._restart(self._own.probe(), held, is_gentle=is_gentle, on_progress=on_progress)
 
     def restart_lost(
-        self, about: Start | None, *, yields: bool, on_restart: Callable[[], None], on_progress: OnText
+        self,
+        about: Start | None,
+        *,
+        yields: bool,
+        on_restart: Callable[[], None],
+        on_progress: OnText,
+        is_gentle: bool = True,
     ) -> Spared | None:
         """See `Runtime.restart_lost`."""
         try:
@@ -117,7 +124,7 @@ class SharedRuntime:
                 spared = self._find_reason_against(about, status, yields=yields)
                 if spared is None:
                     on_restart()
-                    self._restart(status, held)
+                    self._restart(status, held, is_gentle=is_gentle, on_progress=on_progress)
                 return spared
         except GatewayBusy as busy:
             return Spared(why=busy.message, is_restarted=True)
@@ -153,14 +160,19 @@ class SharedRuntime:
                 "GATEWAY_SHARED_DIR alone meanwhile.",
             )
 
-    def _restart(self, status: GatewayStatus, held: HeldLock | None) -> None:
+    def _restart(
+        self, status: GatewayStatus, held: HeldLock | None, *, is_gentle: bool, on_progress: OnText
+    ) -> RestartKind:
         self._require(held)
         self._ledger.note_restart(status)
         try:
-            self._own.restart()
+            kind = self._own.restart(is_gentle=is_gentle, on_progress=on_progress)
         except StartupFailure:
             self._ledger.withdraw_restart()  # it did not come about: the others need not wait for it
             raise
+        if kind is RestartKind.SOFT:
+            self._ledger.note_soft_restart()
+        return kind
 
     def _stop(self, timeout_s: float, reason: StopReason) -> bool:
         status = self._own.probe()

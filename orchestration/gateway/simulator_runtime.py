@@ -15,7 +15,7 @@ from orchestration.gateway.drift import Drift
 from orchestration.gateway.external_runtime import NothingToFollow
 from orchestration.gateway.ledger import GatewayLedger
 from orchestration.gateway.record import GatewayRecord, read_record, write_record
-from orchestration.gateway.runtime import FindUsers
+from orchestration.gateway.runtime import FindUsers, RestartKind
 from orchestration.logs import prune_logs
 from orchestration.redaction import FileTail, Redactor, read_last_lines, redactor_for
 from orchestration.settings import GatewayRuntime, Settings, TradingMode
@@ -137,10 +137,12 @@ class SimulatorRuntime:
         on_progress(f"the simulator was started, process {self.build_record().pid}")
         return True
 
-    def restart(self) -> None:
+    def restart(self, *, is_gentle: bool = True, on_progress: Callable[[str], None] | None = None) -> RestartKind:
         """See `Runtime.restart`."""
+        del is_gentle, on_progress
         self.stop(timeout_s=_STOP_TIMEOUT_S)
         self._launch()
+        return RestartKind.FULL
 
     def stop(self, *, timeout_s: float) -> bool:
         """See `Runtime.stop`."""

@@ -23,7 +23,6 @@ from orchestration.system.clock import Clock
 __all__ = ["GatewayReady", "WaitEvent", "WaitEventKind", "check_ready_now", "wait_until_ready"]
 
 _TICK_S = 1.0  # how often a person sees the seconds move; costs nothing
-_STOP_TIMEOUT_S = 30.0
 _EVIDENCE_LINES = 15
 _HOW_TO_RESTART_A_USED_ONE = (
     "Look whether it works for the others (`inv status --all`); if it does not, `inv gateway.restart --force`."
@@ -327,7 +326,7 @@ class _Wait:
             return f"; it was not stopped, for it is in use ({'; '.join(users)})"
         reason = StopReason.LOGIN_REJECTED if is_rejected else StopReason.FAILING
         try:
-            self._runtime.stop(timeout_s=_STOP_TIMEOUT_S, reason=reason)
+            self._runtime.stop(timeout_s=self._settings.gateway_stop_grace_s, reason=reason)
         except StartupFailure as failure:
             return f"; it could NOT be stopped ({failure.message}): stop it by hand before the account is locked"
         return "; it was stopped, so that the account is not locked"

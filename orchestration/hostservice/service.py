@@ -10,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Any, Protocol
 
+from orchestration.gateway.soft_restart import measure_longest_restart_s
 from orchestration.preflight.host import Check
 from orchestration.settings import PROJECT_DIR, BotRuntime, GatewayRuntime, Settings, expand_home
 
@@ -250,6 +251,8 @@ def build_host_service(settings: Settings, *, scope: Scope, user: str, home: Pur
         own = tuple(_through(project_dir, settings.project_dir, folder.resolve()) for folder in own)
     is_named = any(row.name == "GATEWAY_SHARED_DIR" and row.source != "default" for row in settings.sources)
     bot_in_docker = settings.bot_runtime is BotRuntime.DOCKER
+    # A restart of the gateway's container may be under way when a stop is ordered.
+    gateway_grace_s = settings.gateway_stop_grace_s if settings.gateway_runtime is GatewayRuntime.DOCKER else 0.0
     folders = (home, *own, *([settings.gateway_shared_dir] if is_named else []))  # else it lies in the home
     return HostService(
         name=build_name(settings.instance),
@@ -262,11 +265,12 @@ def build_host_service(settings: Settings, *, scope: Scope, user: str, home: Pur
         wrapper=project_dir / WRAPPER,
         environ=environ,
         writable=keep_outermost(folders),
-        stop_timeout_s=round(settings.bot_stop_timeout_s) + _STOP_MARGIN_S,
+        stop_timeout_s=round(settings.bot_stop_timeout_s + gateway_grace_s) + _STOP_MARGIN_S,
         longest_start_s=round(
             _DOCKER_START_TIMEOUT_S
             + settings.docker_pull_timeout_s
             + 2 * settings.gateway_health_timeout_s
+            + measure_longest_restart_s(settings.gateway_stop_grace_s)
             + settings.gateway_twofa_timeout_s
             + settings.bot_start_grace_s
         ),

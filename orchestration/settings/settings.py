@@ -78,6 +78,7 @@ class Settings:
     gateway_account: tuple[str, ...]
     gateway_recovery: GatewayRecovery
     gateway_health_check: GatewayHealthCheck
+    gateway_stop_grace_s: float
     gateway_container_name: str
     gateway_service: str
     docker_compose_dir: Path

@@ -126,6 +126,8 @@ _TABLE: dict[str, tuple[_Row, ...]] = {
          "Restart a gateway that is not ready, once; or only alert, where another monitor does that"),
         ("gateway_health_check", one_of(GatewayHealthCheck), "require",
          "Whether the container's own health check must pass, too; `ignore` is for a check that can never pass"),
+        ("gateway_stop_grace_s", seconds(1, 3600), "120",
+         "How long the gateway's container has to log out and end before it is killed, at a stop or restart"),
         ("gateway_container_name", kinds.NAME, "ibkr-gateway",
          "Exact name of the gateway's container, and the name of its Compose project"),
         ("gateway_service", kinds.NAME, "gateway",

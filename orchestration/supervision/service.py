@@ -22,6 +22,7 @@ from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime_kinds import build_runtime
+from orchestration.gateway.soft_restart import measure_longest_restart_s
 from orchestration.hold import read_hold
 from orchestration.hostservice.advice import advise
 from orchestration.journal import Journal
@@ -450,7 +451,8 @@ def _take_post(held: contextlib.ExitStack, settings: Settings, name: str, purpos
 
 @contextlib.contextmanager
 def _host(settings: Settings, clock: SystemClock) -> Iterator[HostNotifier]:
-    silence_s = settings.docker_pull_timeout_s + _SILENCE_MARGIN_S
+    longest_s = max(settings.docker_pull_timeout_s, measure_longest_restart_s(settings.gateway_stop_grace_s))
+    silence_s = longest_s + _SILENCE_MARGIN_S
     with contextlib.closing(HostNotifier(settings.environ, clock=clock, silence_s=silence_s)) as host:
         yield host
 

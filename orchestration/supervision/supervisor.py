@@ -45,7 +45,6 @@ from orchestration.system.clock import Clock
 from orchestration.system.lock import HeldLock, LockHeldError, hold_lock, read_lock_holder
 from orchestration.system.signals import Requests
 
-_GATEWAY_STOP_TIMEOUT_S = 30.0
 _EVIDENCE_LINES = 20
 _BYTES_PER_MB = 1_000_000
 
@@ -454,7 +453,8 @@ class Supervisor:
 
     def _stop_gateway(self) -> None:
         try:
-            self._post.runtime.stop(timeout_s=_GATEWAY_STOP_TIMEOUT_S, reason=StopReason.LOGIN_REJECTED)
+            timeout_s = self._post.settings.gateway_stop_grace_s
+            self._post.runtime.stop(timeout_s=timeout_s, reason=StopReason.LOGIN_REJECTED)
         except StartupFailure as error:
             self._post.log.error("the gateway could not be stopped: %s", error)  # noqa: TRY400 - the next look judges it
 

@@ -13,6 +13,7 @@ from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.drift import Drift
 from orchestration.gateway.prober import Now
 from orchestration.gateway.record import GatewayRecord
+from orchestration.gateway.runtime import RestartKind
 from orchestration.settings import GatewayRuntime
 
 STARTED = datetime(2026, 11, 18, 13, 59, tzinfo=UTC)
@@ -60,6 +61,8 @@ class FakeRuntime:
     has_events: bool = True
     log: list[str] = field(default_factory=list)
     restarts: int = 0
+    full_restarts: int = 0
+    restarts_as: RestartKind = RestartKind.FULL  # what comes of one that may be gentle
     stops: int = 0
     looks: int = 0
     after_restart: Callable[[], None] = lambda: None
@@ -126,21 +129,31 @@ class FakeRuntime:
         self.start_anew()
         return True
 
-    def restart(self) -> None:
+    def restart(self, *, is_gentle: bool = True, on_progress: Callable[[str], None] | None = None) -> RestartKind:
         assert self.can_control, "not ours to restart"
+        del on_progress
         self.restarts += 1
-        self.start_anew()
+        self.full_restarts += not is_gentle
+        kind = self.restarts_as if is_gentle else RestartKind.FULL
+        if kind is RestartKind.FULL:
+            self.start_anew()
         self.after_restart()
+        return kind
 
     def restart_lost(
-        self, about: object, *, yields: bool, on_restart: Callable[[], None], on_progress: Callable[[str], None]
+        self,
+        about: object,
+        *,
+        yields: bool,
+        on_restart: Callable[[], None],
+        on_progress: Callable[[str], None],
+        is_gentle: bool = True,
     ) -> Spared | None:
-        del on_progress
         assert about is None or isinstance(about, tuple)
         if self.spared is not None and (yields or self.spared.is_restarted):
             return self.spared
         on_restart()
-        self.restart()
+        self.restart(is_gentle=is_gentle, on_progress=on_progress)
         return None
 
     def lift_stop(self) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from orchestration.docker import compose, container, engine
+from orchestration.gateway import soft_restart
 from orchestration.gateway.compose import build_compose_environ
 from orchestration.gateway.simulator_runtime import build_simulator_argv
 from orchestration.settings import Settings
@@ -15,6 +16,7 @@ TARGET = compose.ComposeTarget(
     project="ibkr-gateway",
     service="gateway",
 )
+PORTS = soft_restart.Ports(command=7462, api=4002)
 SIMULATED = Settings.from_environ({"SIMULATOR_FAULTS": "slow_login=3"})
 ARGV = {
     "engine": engine.VERSION_ARGV,
@@ -25,6 +27,8 @@ ARGV = {
     "unpause": container.unpause_argv("c0ffee"),
     "restart": container.restart_argv("c0ffee", timeout_s=30.0),
     "stop": container.stop_argv("c0ffee", timeout_s=30.0),
+    "ask for a soft restart": soft_restart.ask_argv("c0ffee", PORTS),
+    "look at a soft restart": soft_restart.look_argv("c0ffee", PORTS),
     "remove": container.remove_argv("c0ffee"),
     "logs": container.logs_argv("ibkr-gateway", lines=200, timestamps=True),
     "logs since": container.logs_argv("ibkr-gateway", lines=200, since=SINCE, timestamps=True),

@@ -17,6 +17,7 @@ def test_compose_is_given_the_checked_values() -> None:
         "GATEWAY_CONTAINER_NAME": "ibkr-gateway",
         "GATEWAY_PORT": "4002",
         "GATEWAY_FORWARDER_PORT": "4004",
+        "GATEWAY_STOP_GRACE": "120",
         "GATEWAY_MEMORY_LIMIT": "2g",
         "TRADING_MODE": "paper",
         "TWS_USERID": "user",

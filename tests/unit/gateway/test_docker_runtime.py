@@ -13,7 +13,7 @@ import pytest
 from orchestration.docker import compose, container, engine
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway import drift
+from orchestration.gateway import drift, soft_restart
 from orchestration.gateway.compose import build_compose_environ
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.docker_runtime import (
@@ -24,6 +24,7 @@ from orchestration.gateway.docker_runtime import (
     needs_compose,
     needs_credentials,
 )
+from orchestration.gateway.runtime import RestartKind
 from orchestration.settings import Settings
 from orchestration.system.commands import CommandNotFoundError, CommandResult, CommandTimedOutError
 from tests.fakes.clock import FakeClock
@@ -544,7 +545,11 @@ def test_a_missing_docker_program_is_not_waited_for(desk: Desk) -> None:
     assert desk.clock.waits_s == []
 
 
-RESTART = container.restart_argv("f7ee363fb71b", timeout_s=30.0)
+RESTART = container.restart_argv("f7ee363fb71b", timeout_s=120.0)
+PORTS = soft_restart.Ports(command=7462, api=4002)
+ASK = soft_restart.ask_argv("f7ee363fb71b", PORTS)
+LOOK = soft_restart.look_argv("f7ee363fb71b", PORTS)
+NO_COMMAND_PORT = CommandResult(argv=ASK, exit_code=3)
 STOP = container.stop_argv("f7ee363fb71b", timeout_s=10.0)
 UNPAUSE = container.unpause_argv("f7ee363fb71b")
 
@@ -569,6 +574,7 @@ def test_a_restart_makes_it_run_from_every_state(
 ) -> None:
     desk.expect_states(state)
     prepare(desk)
+    desk.commands.expect(ASK, NO_COMMAND_PORT)
     desk.commands.expect(RESTART)
     desk.commands.expect(UNPAUSE)
     desk.runtime.restart()
@@ -579,11 +585,103 @@ def test_a_restart_makes_it_run_from_every_state(
 
 def test_a_restart_that_the_engine_refuses_is_a_failed_start(desk: Desk) -> None:
     desk.expect_states("running")
+    desk.commands.expect(ASK, NO_COMMAND_PORT)
     desk.commands.expect(RESTART, failing(RESTART, "Error response from daemon: OCI runtime create failed"))
     with pytest.raises(StartupFailure) as failed:
         desk.runtime.restart()
     assert failed.value.word is FailureWord.GATEWAY_START_FAILED
     assert "OCI runtime create failed" in failed.value.evidence[0]
+
+
+OPEN, DOWN_NOW = "api open\nrestarts 1\n", "api closed\nrestarts 1\n"
+ACCEPTED = "said OK Restart in progress\n"
+
+
+def restart_commands(desk: Desk) -> list[tuple[str, ...]]:
+    return [call for call in desk.commands.calls if call in {ASK, RESTART}]
+
+
+def test_a_gateway_that_restarts_itself_keeps_its_session(desk: Desk) -> None:
+    desk.clock.jump(4 * 86400.0)  # the container was started on the 21st
+    desk.expect_states("running")
+    desk.commands.expect(ASK, stdout=OPEN + ACCEPTED)
+    desk.commands.expect(LOOK, stdout=OPEN)
+    desk.commands.expect(LOOK, stdout=OPEN)
+    desk.commands.expect(LOOK, stdout=DOWN_NOW)
+    before = desk.runtime.probe()
+    assert desk.runtime.restart(on_progress=desk.progress.append) is RestartKind.SOFT
+    assert restart_commands(desk) == [ASK]
+    after = desk.runtime.probe()
+    assert after.start != before.start, "what was seen of the process before says nothing of the new one"
+    assert after.log_since == after.restarted_at, "its login is read from there on"
+
+
+@pytest.mark.parametrize(
+    ("answer", "looks", "waited_s"),
+    [
+        (OPEN + ACCEPTED, OPEN, 60),  # it said yes, and did nothing
+        (OPEN, OPEN, 60),  # it took the command and said nothing
+        (OPEN + "said OK RESTART at 07:15 AM\n", OPEN, 120),  # IBC: at the next full minute
+        (DOWN_NOW + ACCEPTED, DOWN_NOW, 60),  # its API was down before, and it has not started again
+        (OPEN + "said INFO restarting\nsaid ERROR RESTART already in progress\n", OPEN, 0),
+        ("", OPEN, 0),  # nothing that can be understood
+    ],
+)
+def test_where_nothing_comes_of_it_the_container_is_restarted_once(
+    desk: Desk, answer: str, looks: str, waited_s: float
+) -> None:
+    desk.expect_states("running")
+    desk.commands.expect(ASK, stdout=answer)
+    desk.commands.expect(LOOK, stdout=looks)
+    desk.commands.expect(RESTART)
+    began_s = desk.clock.monotonic_s()
+    assert desk.runtime.restart() is RestartKind.FULL
+    assert restart_commands(desk) == [ASK, RESTART]
+    assert desk.clock.monotonic_s() - began_s == waited_s
+
+
+@pytest.mark.parametrize("code", [1, 3, 126, 127])
+def test_where_there_is_nobody_to_ask_the_container_is_restarted_at_once(desk: Desk, code: int) -> None:
+    desk.expect_states("running")
+    desk.commands.expect(ASK, CommandResult(argv=ASK, exit_code=code))
+    desk.commands.expect(RESTART)
+    assert desk.runtime.restart() is RestartKind.FULL
+    assert desk.clock.waits_s == []
+
+
+def test_a_command_that_hangs_in_the_container_is_followed_by_its_restart(desk: Desk) -> None:
+    desk.expect_states("running")
+    desk.commands.expect(ASK, CommandTimedOutError(ASK, 20.0))
+    desk.commands.expect(RESTART)
+    assert desk.runtime.restart() is RestartKind.FULL
+
+
+def test_a_full_login_is_never_asked_for_gently(desk: Desk) -> None:
+    desk.expect_states("running")
+    desk.commands.expect(RESTART)
+    assert desk.runtime.restart(is_gentle=False) is RestartKind.FULL
+    assert restart_commands(desk) == [RESTART]
+
+
+def test_a_controller_that_ends_its_container_has_restarted_it(desk: Desk) -> None:
+    """The restart policy brings the container back: no second restart by us."""
+    desk.expect_states("running")
+    desk.commands.expect(ASK, stdout=OPEN + ACCEPTED)
+    desk.commands.expect(LOOK, stdout=OPEN)
+    desk.commands.expect(INSPECT, stdout=json.dumps([raw(StartedAt="2026-11-21T04:00:00Z")]))
+    assert desk.runtime.restart() is RestartKind.FULL
+    assert restart_commands(desk) == [ASK]
+
+
+@pytest.mark.parametrize(("setting", "seconds"), [("", "120"), ("90", "90"), ("45.4", "45")])
+def test_the_grace_of_a_restart_is_the_configured_one(tmp_path: Path, setting: str, seconds: str) -> None:
+    environ = {"DOCKER_COMPOSE_DIR": str(tmp_path)} | ({"GATEWAY_STOP_GRACE": setting} if setting else {})
+    commands = FakeCommands()
+    commands.expect(INSPECT, stdout=json.dumps([raw()]))
+    argv = ("docker", "restart", "-t", seconds, "f7ee363fb71b")
+    commands.expect(argv)
+    DockerRuntime(Settings.from_environ(environ), commands=commands, clock=FakeClock()).restart(is_gentle=False)
+    assert commands.calls[-1] == argv
 
 
 @pytest.mark.parametrize(("code", "in_time"), [(0, True), (143, True), (137, False)])

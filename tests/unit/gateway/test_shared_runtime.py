@@ -10,7 +10,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.acts import RESTART_SPACING_S, GatewayUser, Spared, StopReason
 from orchestration.gateway.ledger import GatewayLedger, name_container, name_engine
 from orchestration.gateway.record import GatewayRecord
-from orchestration.gateway.runtime import Runtime, Start
+from orchestration.gateway.runtime import RestartKind, Runtime, Start
 from orchestration.gateway.shared_runtime import SharedRuntime
 from orchestration.settings import GatewayRuntime, Settings
 from tests.fakes.clock import FakeClock
@@ -78,6 +78,18 @@ def test_a_start_that_nobody_of_ours_made_is_left_alone_too(scene: Scene) -> Non
     assert spared is not None
     assert spared.is_restarted
     assert scene.gateway.restarts == 0
+
+
+def test_a_soft_restart_counts_although_the_container_runs_on(scene: Scene) -> None:
+    """Its start is the same as before, as it is for a restart whose maker was killed in the act."""
+    meanrev, momentum = scene.of("meanrev"), scene.of("momentum")
+    scene.gateway.restarts_as = RestartKind.SOFT
+    assert scene.restart_lost(meanrev) is None
+    spared = scene.restart_lost(momentum)
+    assert spared is not None
+    assert "instance meanrev restarted it" in spared.why
+    assert momentum.read_acts(scene.gateway.probe()).restarts[0].by == "meanrev"
+    assert scene.gateway.restarts == 1
 
 
 def test_together_they_restart_no_more_often_than_one_alone(scene: Scene) -> None:

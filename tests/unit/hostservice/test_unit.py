@@ -146,6 +146,13 @@ def test_the_service_is_made_from_the_settings_and_holds_none_of_their_secrets()
     assert "hunter2-planted" not in render_unit(service).content.decode()
 
 
+@pytest.mark.parametrize(("runtime", "seconds"), [("docker", 60 + 45 + 30), ("simulator", 90), ("external", 90)])
+def test_a_stop_may_take_as_long_as_bot_and_gateway_may_need(runtime: str, seconds: int) -> None:
+    settings = Settings.from_environ({"GATEWAY_RUNTIME": runtime, "GATEWAY_STOP_GRACE": "45"})
+    service = build_host_service(settings, scope=Scope.SYSTEM, user="trader", home=Path("/home/trader"))
+    assert service.stop_timeout_s == seconds
+
+
 def test_a_shared_folder_of_the_operators_choice_can_be_written_by_the_service() -> None:
     named = Settings.from_environ({}, dotenv={"GATEWAY_SHARED_DIR": "/var/lib/bots"}, project_dir=Path("/opt/bot"))
     service = build_host_service(named, scope=Scope.SYSTEM, user="ann", home=Path("/home/ann"))
