@@ -183,7 +183,7 @@ def rollback(
     user: str = _USER_DEFAULT,
     json: bool = False,
 ) -> None:
-    """Put an earlier release in force again.
+    """Activate an earlier release again.
 
     The settings (.env) stay as they are.
     """

@@ -123,20 +123,20 @@ def gateway_down(_: Context, force: bool = False, json: bool = False) -> None:
     pre=[_refuse_dry],
     name="check",
     help={
-        "path": "Only judge this file: exit code 0 valid, 1 not; nothing is put in force",
+        "path": "Only judge this file: exit code 0 valid, 1 not; nothing is activated",
         "at": "With --path: as of this instant, for example 2026-11-27T09:15:00-05:00",
         "json": _JSON,
     },
 )
 def gameplan_check(_: Context, path: str | None = None, at: str | None = None, json: bool = False) -> None:
-    """Put the plan in force, or Strategy C; --path judges.
+    """Activate the plan, or Strategy C; --path only judges.
 
     Without --path the exit code is 0 either way, and the output says which plan
-    is in force.
+    is active.
     """
     if path is None and at is not None:
         raise Exit("--at: goes with --path: only a file is judged as of another time", code=1)
-    if path is None:  # an empty one is a script's unset variable: it must not put a plan in force
+    if path is None:  # an empty one is a script's unset variable: it must not activate a plan
         _perform("gameplan.check", as_json=json)
         return
     from orchestration.commands import control as cli
@@ -171,7 +171,7 @@ def bot_start(_: Context, json: bool = False) -> None:
 
 @task(pre=[_refuse_dry], name="stop", help={"json": _JSON})
 def bot_stop(_: Context, json: bool = False) -> None:
-    """Stop the bot in order, and by force after a while.
+    """Stop the bot gracefully, and by force after a while.
 
     It gets SIGTERM first; after BOT_STOP_TIMEOUT it and all it started are
     killed.
@@ -184,7 +184,7 @@ def bot_stop(_: Context, json: bool = False) -> None:
 
 @task(pre=[_refuse_dry], name="restart", help={"json": _JSON})
 def bot_restart(_: Context, json: bool = False) -> None:
-    """Restart the bot in order on the day's plan.
+    """Restart the bot gracefully on the day's plan.
 
     Gateway and plan are validated again first. Under a supervisor it is the
     supervisor that does it.
@@ -198,8 +198,8 @@ def bot_restart(_: Context, json: bool = False) -> None:
     help={
         "simulate": "On the built-in gateway, a sample plan and the reference bot: no Docker, no account",
         "dry_run": "Say what would be done, from what is there now; change nothing",
-        "replace": "Stop a running bot in order first",
-        "foreground": "Stay with the bot, watch the system, alert and mend; Ctrl-C stops the bot in order",
+        "replace": "Stop a running bot gracefully first",
+        "foreground": "Stay with the bot, watch the system, alert and recover; Ctrl-C stops the bot gracefully",
         "service": "The same for a boot service: failures are counted",
         "json": _JSON,
     }
@@ -215,9 +215,9 @@ def startup(
 ) -> None:
     """Run the whole sequence: from nothing to a running bot.
 
-    Exit code 0: up; 1: a person is needed; 2: up, on the emergency plan, which
-    trades nothing. With --service also 78: only a person can help, and trying
-    again is of no use.
+    Exit code 0: up; 1: manual action required; 2: up, on the emergency plan,
+    which trades nothing. With --service also 78: manual action required, and
+    trying again is of no use.
     """
     from orchestration.commands import flags
     from orchestration.commands.startup import start
@@ -257,11 +257,11 @@ def shutdown(_: Context, keep_gateway: bool = False, json: bool = False) -> None
     _end(cli.run_steps("shutdown", steps, as_json=json))
 
 
-@task(pre=[_refuse_dry], help={"reason": "Why; shown to whoever tries to start it", "json": _JSON})
+@task(pre=[_refuse_dry], help={"reason": "Why; shown to anyone who tries to start it", "json": _JSON})
 def hold(_: Context, reason: str = "", json: bool = False) -> None:
     """Stop everything and keep it down until `inv resume`.
 
-    It outlives reboots; whoever tries to start the system is told who holds it,
+    It outlives reboots; anyone who tries to start the system sees who holds it,
     since when and why.
     """
     from orchestration.commands import control as cli
@@ -427,7 +427,7 @@ def logs(_: Context, of: str = "startup", follow: bool = False, lines: str = "50
 
 @task(help={"json": _JSON})
 def config(_: Context, json: bool = False) -> None:
-    """Show the settings in force and where each came from."""
+    """Show the settings in effect and where each came from."""
     from orchestration.commands import views
 
     _end(views.config(as_json=json))

@@ -84,7 +84,7 @@ class InstanceLocks:
 def build_lost_lock_failure(path: Path) -> StartupFailure:
     """What a run fails with whose lock no longer counts."""
     holder = read_lock_holder(path)
-    now = "nobody holds a new one" if holder is None else f"a new one is held by {holder}"
+    now = "no process holds a new one" if holder is None else f"a new one is held by {holder}"
     return StartupFailure(
         FailureWord.ALREADY_STARTING,
         f"The lock {path} was deleted, replaced or renamed while this run held it ({now}), so another run may be at "

@@ -133,7 +133,7 @@ def require(
     if not seen.is_ready:
         raise PrerequisiteError(
             f"The gateway's API at {host}:{port} is not ready: {seen.detail or seen.outcome}.",
-            next_action="`inv status` shows what it is doing; `inv startup` starts everything in order.",
+            next_action="`inv status` shows what it is doing; `inv startup` starts everything in the right order.",
         )
     return Prerequisites(gateway_host=host, gateway_port=port, gameplan=path, plan=plan, accounts=seen.accounts)
 

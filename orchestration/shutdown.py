@@ -39,7 +39,7 @@ def _stop_the_bot(desk: Desk, progress: Progress, *, is_all: bool) -> Outcome:
     if presence.is_unknown:
         raise StartupFailure(
             FailureWord.BOT_ALREADY_RUNNING,
-            f"It cannot be told whether the bot runs: {presence.detail}",
+            f"Unknown whether the bot runs: {presence.detail}",
             next_action=presence.next_action,
         )
     stopped: list[Stopped] = []
@@ -206,7 +206,7 @@ def _gateway_down(desk: Desk, progress: Progress) -> Outcome:
         raise StartupFailure(
             FailureWord.ALREADY_STARTING,
             f"A supervisor watches this system and would bring the gateway back: {holder}.",
-            next_action="`inv shutdown` ends it, the bot and the gateway, in order.",
+            next_action="`inv shutdown` stops it, the bot and the gateway gracefully.",
         )
     _refuse_while_used(desk)
     return _stop_the_gateway(desk, progress)

@@ -90,7 +90,7 @@ def mention_problem(mention: Secret | None) -> str | None:
     """What is wrong with `DISCORD_MENTION`, or None. Never contains its value."""
     if mention is None or _parse_mention(mention.reveal()) is not None:
         return None
-    return "DISCORD_MENTION must be `<@user id>`, `<@&role id>`, a user id, `@here` or `@everyone`; nobody is mentioned"
+    return "DISCORD_MENTION must be `<@user id>`, `<@&role id>`, a user id, `@here` or `@everyone`; no one is mentioned"
 
 
 def webhook_problem(url: Secret | None) -> str | None:

@@ -37,7 +37,7 @@ def why_not_adopted(
         return "its folder has changed"
     both_idle = record.strategy == strategy == _NO_TRADING
     if not both_idle and (record.gameplan_sha256 != sha256 or record.gameplan != gameplan):
-        return "its plan is not the one that is in force now"
+        return "its plan is not the active one"
     address = GatewayAddress(host=gateway_host, port=gateway_port, network=gateway_network)
     if record.argv != build_argv(settings, address, record.gameplan):
         return "its command has changed"

@@ -471,5 +471,5 @@ def _cannot_write(what: str, path: Path, error: OSError) -> StartupFailure:
     return StartupFailure(
         FailureWord.BOT_START_FAILED,
         f"{what} cannot be written to {path}: {error.strerror or error}.",
-        next_action="Free disk space or mend the folder's permissions, then start again.",
+        next_action="Free disk space or fix the folder's permissions, then start again.",
     )

@@ -30,7 +30,7 @@ _RESULT_COLOUR = {Result.SUCCESS: "green", Result.PARTIAL: "yellow", Result.FAIL
 _RESULT_TEXT = {
     Result.SUCCESS: "SUCCESS",
     Result.PARTIAL: "PARTIAL SUCCESS: the system runs, on the emergency plan",
-    Result.FAILURE: "FAILURE: a person is needed",
+    Result.FAILURE: "FAILURE: manual action required",
 }
 _REFRESHES_PER_SECOND = 4
 _PLAIN_WAIT_EVERY_S = 10.0

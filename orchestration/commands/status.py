@@ -151,7 +151,7 @@ class Status:
         record = self.bot.found.record if self.bot.found else None
         start = None
         if record is not None and record.ready_by is None and self.under_way is None:
-            start = "its start was cut short: nobody saw it come up (`inv startup --replace` starts it again)"
+            start = "its start was interrupted before it was seen to be up (`inv startup --replace` starts it again)"
         suspended = f"the bot {self.facts.suspended}" if self.facts.suspended else None
         left = None
         if self.bot.found is not None and self.bot.found.left_of_pid is not None:
@@ -287,7 +287,7 @@ def build_json(status: Status) -> dict[str, Any]:
 def describe(status: Status) -> str:
     """The status in one sentence."""
     if status.code is StatusCode.UNKNOWN:
-        return f"It cannot be told whether the bot runs: {status.bot.detail}"
+        return f"Unknown whether the bot runs: {status.bot.detail}"
     notes = f" Note: {'; '.join(status.notes)}." if status.notes else ""
     if status.is_finished_for_now:
         problems = f", but: {'; '.join(status.problems)}" if status.problems else ""

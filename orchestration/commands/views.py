@@ -172,7 +172,7 @@ def describe_api(look: "ApiProbe") -> str:
 def describe_bot(found: "Status") -> str:
     """The bot in one line."""
     if found.bot.is_unknown:
-        return f"cannot tell: {found.bot.detail}"
+        return f"unknown: {found.bot.detail}"
     bot = found.bot.found
     if found.is_finished_for_now:
         return "finished, waits for the next plan"

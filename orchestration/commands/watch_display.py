@@ -66,7 +66,7 @@ class LiveWatch:
 
         self._console: Console = Console(file=stream, highlight=False)
         self._settings = settings
-        self._farewell = "stops the bot in order and ends the watch" if owns_bot else "ends the watch; the bot stays"
+        self._farewell = "stops the bot gracefully and ends the watch" if owns_bot else "ends the watch; the bot stays"
         self._live: Live | None = None
         self._is_closed = False
         self._looked: tuple[Observation, Decision] | None = None

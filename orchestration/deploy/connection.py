@@ -276,7 +276,7 @@ class SshRemote:
         why = f"nothing was heard from there for {self._access.silence_s:g} s" if is_silent else describe(error)
         return DeployError(
             f"the connection to {self.name} broke: {why}",
-            next_action="Deploy again. What was being put in force goes on there by itself, or goes back.",
+            next_action="Deploy again. The activation under way there finishes by itself, or is rolled back.",
         )
 
 

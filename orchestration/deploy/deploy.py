@@ -141,7 +141,7 @@ def rollback(work: Workflow, words: str, options: Options) -> Outcome:
             if target.failed:
                 host.on_say(f"{target.name} was tried before and was not found good")
             if target.name == facts.current and words:
-                host.on_say(f"{target.name} is in force already; it is restarted")
+                host.on_say(f"{target.name} is the current release already; it is restarted")
             work.check_lock()
             work.under_way = True
             activated = host.activate(
@@ -167,7 +167,7 @@ def _settle(work: Workflow) -> Facts:
     """Look with the lock held; an activation whose deploy was cut off is waited for first."""
     facts = work.host.look(status=True)
     if facts.activation:
-        work.host.on_say("a release is being put in force by a deploy that was cut off; waiting for its end")
+        work.host.on_say("a deploy that was cut off is still activating a release; waiting for its end")
         with contextlib.suppress(DeployError):
             work.host.follow()
         facts = work.host.look(status=True)
@@ -182,7 +182,7 @@ def _is_new(facts: Facts, checkout: Checkout, options: Options) -> bool:
 
 
 def _describe_same(facts: Facts) -> str:
-    return f"nothing new to deploy: {facts.current} is in force. {facts.describe_system()}".rstrip()
+    return f"nothing new to deploy: {facts.current} is the current release. {facts.describe_system()}".rstrip()
 
 
 def _describe_plan(facts: Facts, checkout: Checkout, changes: Changes, *, has_new_env: bool) -> str:

@@ -249,7 +249,7 @@ class Host:
             if "problem" in found:
                 raise DeployError(
                     f"the host's lock cannot be taken: {found['problem']}",
-                    next_action=f"Look at it there, and remove it if nobody deploys: {self.base}/shared.",
+                    next_action=f"Look at it there, and remove it if no deploy is running: {self.base}/shared.",
                 )
             who = f"{found['by']} since {found['since']} ({found['action']})"
         except (ValueError, KeyError, TypeError):

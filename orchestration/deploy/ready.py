@@ -43,7 +43,7 @@ def check_host(facts: Facts, host: Host, *, brings_env: bool, least_free: int = 
             next_action=(
                 f"fab -H {host.name} provision makes packages, Docker, the user and the folders ready."
                 if provisioned
-                else "Mend that, then try again."
+                else "Fix that, then try again."
             ),
             evidence=tuple(lacks),
         )
@@ -70,5 +70,6 @@ def _check_user(facts: Facts, host: Host) -> list[str]:
     if not facts.docker:
         lacks.append(f"{host.user} cannot use Docker: {facts.docker_problem or 'it does not answer'}")
     if facts.base_owner != host.user:
-        lacks.append(f"{host.base} is {facts.base_owner or 'nobody'}'s, not {host.user}'s")
+        owner = f"belongs to {facts.base_owner}" if facts.base_owner else "is missing, or has no known owner"
+        lacks.append(f"{host.base} {owner}; it must belong to {host.user}")
     return lacks

@@ -200,7 +200,7 @@ class Workflow:
 _AFTERWARDS = {
     "kept": "nothing was touched, {} runs on",
     "went_back": "it went back to {}, which runs again",
-    "went_back_not_good": "going back came to no good end: {} is in force, AND IS NOT GOOD: look at the host now",
+    "went_back_not_good": "the rollback failed: {} is the current release, AND IT IS NOT HEALTHY: look at the host now",
     "stopped": "there is no earlier release to go back to: bot and gateway are stopped, and do not start at boot",
 }
 

@@ -35,7 +35,7 @@ def build_strategy_c(now: datetime, market_timezone: ZoneInfo, word: FallbackWor
         "key_levels": {},
         "catalysts": ["Emergency plan: no trading is authorised"],
         "geo_risk": "high",
-        "alert_message": f"EMERGENCY PLAN in force ({word}): no trading is authorised. An operator is needed.",
+        "alert_message": f"EMERGENCY PLAN active ({word}): no trading is authorised. An operator is needed.",
         "data_quality": {
             "quarantine_active": True,
             "stale_fields": ["all"],

@@ -54,7 +54,7 @@ class BookReader:
         connection.send(messages.build_positions_end_request())
         self._reading = None
         if not reading.done.done():
-            raise BookUnknownError("the gateway did not tell orders and positions in time")
+            raise BookUnknownError("the gateway did not report orders and positions in time")
         return reading.done.result()
 
     async def close(self) -> None:
@@ -109,7 +109,7 @@ class _Reading:
                 self._has_positions = True
             case messages.ErrorMessage(code=code, text=text) if code == _READ_ONLY:
                 if not self.done.done():
-                    self.done.set_exception(BookUnknownError(f"the gateway does not tell its orders: {text}"))
+                    self.done.set_exception(BookUnknownError(f"the gateway does not report its orders: {text}"))
             case _:
                 pass
         if self._has_orders and self._has_positions and not self.done.done():

@@ -120,7 +120,7 @@ def describe_failure(
         tail += "; it was ended for lack of memory (GATEWAY_MEMORY_LIMIT)"
     match word:
         case FailureWord.GATEWAY_SECOND_FACTOR:
-            message = f"nobody confirmed the second factor within {waited_s:.0f} s{tail}"
+            message = f"the second factor was not confirmed within {waited_s:.0f} s{tail}"
         case FailureWord.GATEWAY_LOGIN_FAILED:
             message = seen
         case FailureWord.DOCKER_UNAVAILABLE:

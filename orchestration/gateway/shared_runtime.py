@@ -201,7 +201,7 @@ class SharedRuntime:
             raise StartupFailure(
                 FailureWord.GATEWAY_LOGIN_FAILED if is_rejected else FailureWord.GATEWAY_START_FAILED,
                 f"the gateway is down and not brought back: {acts.stop}",
-                next_action="Mend the cause, then `inv gateway.restart`.",
+                next_action="Fix the cause, then `inv gateway.restart`.",
             )
         others = acts.list_others(self._ledger.owner, status, is_under_way=False)  # we hold the lock
         if others and now_s - others[-1].at_s < RESTART_SPACING_S:

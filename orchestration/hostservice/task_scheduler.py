@@ -256,7 +256,7 @@ class TaskScheduler:
         done = []
         if self._is_active():
             self._stop_in_order()
-            done.append("stopped the system in order")
+            done.append("stopped the system gracefully")
         self._schtasks.delete(self.task.path)
         return (*done, f"removed {self.task.path}")
 

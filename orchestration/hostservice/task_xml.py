@@ -101,7 +101,7 @@ def _task_problems(task: ScheduledTask) -> Iterator[tuple[str, str]]:
         yield "no WSL distribution is named", "Name it with --distribution (`wsl.exe -l -q` lists them)."
     elif not is_speakable(task.distribution):
         yield (
-            f"wsl.exe cannot be told the name {task.distribution!r}: it reads to the first blank and knows no quotes",
+            f"wsl.exe cannot take the name {task.distribution!r}: it reads up to the first blank, and knows no quotes",
             "Export the distribution and import it again under a plain name (`wsl --export`, `wsl --import`).",
         )
     if not task.user_id.strip():

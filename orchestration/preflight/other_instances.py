@@ -118,7 +118,7 @@ def _check_sharers(settings: Settings, mine: Sign, sharers: list[Sign], loaded: 
             name=_NAME,
             status=StepStatus.WARN,
             detail=f"{gateway} is shared with {names}, but GATEWAY_SHARED_DIR: {settings.gateway_shared_dir} cannot be "
-            "written, so that nobody knows what the others do to it",
+            "written, so what the other instances do to it is unknown",
             fix="Let this user write there, or set GATEWAY_SHARED_DIR to one folder for all of them.",
         )
         return

@@ -246,7 +246,7 @@ def _check_hold(settings: Settings) -> Check:
         refuse_if_held(settings.state_dir)
     except StartupFailure as held:
         return build_failed_check("not held", held)
-    return Check(name="not held", status=StepStatus.OK, detail="nobody holds the system down")
+    return Check(name="not held", status=StepStatus.OK, detail="the system is not held")
 
 
 def _check_lock(preflight: Preflight) -> Check:

@@ -28,7 +28,7 @@ KNOWN_TEXT = {
 }
 _OUTCOME_TEXT = {
     Outcome.OVER: "over",
-    Outcome.STARTED_ANEW: "started anew",
+    Outcome.STARTED_ANEW: "cleared by a new start",
     Outcome.OPEN: "open",
 }
 

@@ -108,8 +108,7 @@ def _judge_watched(timeline: Timeline, limits: Limits) -> Criterion:
     ratio = timeline.watched_ratio
     return Criterion(
         name="watched",
-        text=f"Somebody watched for at least {_percent(limits.watched)} of the time in which it was not shut down "
-        "by hand.",
+        text=f"The system was watched for at least {_percent(limits.watched)} of the time, shutdowns by hand excluded.",
         found="it was shut down all the time" if ratio is None else f"{_percent(ratio)}",
         is_met=ratio is not None and ratio >= limits.watched,
     )

@@ -20,7 +20,7 @@ _ENV_HEADER = """\
 #   cp .env.example .env && chmod 600 .env
 #
 # The environment goes before this file; ENV_FILE in the environment names another file. `inv config`
-# shows what is in force and where it came from. For a secret NAME, NAME_FILE may name a file that
+# shows the settings in effect and where each came from. For a secret NAME, NAME_FILE may name a file that
 # holds it. An empty value counts as unset.
 #
 # Made from orchestration/settings/variables.py by `python -m orchestration.settings.reference_page`.
@@ -46,7 +46,7 @@ The `.env` file holds `NAME=value` lines in UTF-8. Quotes, comments and `export`
 setting both in one place is an error. Secrets are masked wherever values are shown. Relative paths
 start at the project folder, and `~` is the home folder.
 
-`inv config` prints the values in force and where each one came from. This page and `.env.example`
+`inv config` prints the values in effect and where each one came from. This page and `.env.example`
 are made from `orchestration/settings/variables.py` by `python -m orchestration.settings.reference_page`.
 """
 

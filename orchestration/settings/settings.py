@@ -234,7 +234,7 @@ class Settings:
             raise StartupFailure(
                 FailureWord.CONFIG_INVALID,
                 f"{len(found)} wrong setting{'s' if len(found) > 1 else ''}: " + "; ".join((*found, *near_misses)),
-                next_action="Correct it in the environment or in .env; `inv config` shows what is in force.",
+                next_action="Correct it in the environment or in .env; `inv config` shows the settings in effect.",
                 evidence=tuple(found),
             )
         return cls(

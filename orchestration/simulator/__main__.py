@@ -1,7 +1,7 @@
 """`python -m orchestration.simulator`: run the stand-in for IB Gateway in the foreground.
 
 Exit codes: 0 ended by a signal; 1 cannot listen, cannot read the password file, or died as a fault told it to; 2 wrong
-usage; 87 nobody confirmed the second factor (with `--second-factor-timeout exit`).
+usage; 87 the second factor was not confirmed (with `--second-factor-timeout exit`).
 """
 
 import argparse
@@ -124,7 +124,7 @@ def _build_parser() -> argparse.ArgumentParser:
         "--second-factor-timeout",
         choices=("restart", "exit"),
         default="restart",
-        help="what follows when nobody confirms the second factor (default: %(default)s)",
+        help="what follows when the second factor is not confirmed (default: %(default)s)",
     )
     parser.add_argument(
         "--position", type=_holding, action="append", default=[], metavar="SYMBOL=QUANTITY",

@@ -120,7 +120,7 @@ class Simulator:
                 forwarder = await asyncio.start_server(self._track(self._forward), sock=forwarder_socket)
                 self._log.simulator(f"forwarder listening on {show(forwarder_socket.getsockname())}")
             if self._faults.dies_after_s is not None:
-                loop.call_later(self._faults.dies_after_s, self._end, _DIED, "dies now, as it was told to")
+                loop.call_later(self._faults.dies_after_s, self._end, _DIED, "dies now, as requested")
             login = asyncio.create_task(self._log_in_and_open(api_socket))
             login.add_done_callback(self._end_if_failed)
             try:
@@ -158,10 +158,10 @@ class Simulator:
         faults = self._faults
         code = await log_in(self._log, faults, second_factor_exits=self._options.second_factor_exits)
         if code:
-            self._end(code, "ends: nobody confirmed the second factor")
+            self._end(code, "ends: the second factor was not confirmed")
             return
         if faults.unhealthy:
-            self._log.simulator("the API port stays closed, as it was told to")
+            self._log.simulator("the API port stays closed, as requested")
             return
         loop = asyncio.get_running_loop()
         try:
@@ -186,7 +186,7 @@ class Simulator:
             self._ended.set_result(code)
 
     def _fall_silent(self) -> None:
-        self._log.simulator("the API falls silent, as it was told to")
+        self._log.simulator("the API falls silent, as requested")
         self._silent = True
 
     def _lose_session(self) -> None:
@@ -258,7 +258,7 @@ class Simulator:
         writer.write(greeting)
         client_id = messages.parse_start_api(parse_fields(await _read_frame(reader)))
         if fault is ConnectionFault.DIES:
-            self._end(_DIED, "dies in the middle of a handshake, as it was told to")
+            self._end(_DIED, "dies in the middle of a handshake, as requested")
             return
         if self._refuse(client_id, writer, version):
             await writer.drain()

@@ -52,7 +52,7 @@ class Injector:
         nature = NATURES[fault]
         problem = self._put_in_and_wait(fault, begun_at)
         took_s = self.clock.monotonic_s() - begun_s
-        followed = ", ".join(nature.causes) or "the watch went on anew"
+        followed = ", ".join(nature.causes) or "the watch resumed"
         return Injected(
             at=begun_at,
             fault=fault.value,

@@ -84,7 +84,7 @@ def _judge_faults(result: TrialResult, schedule: Schedule) -> Criterion:
     met = sum(one.is_met for one in result.injected)
     return Criterion(
         name="faults",
-        text="Every planned fault was put in, and what must follow followed: told, over, well again.",
+        text="Every planned fault was injected, alerted, over, and followed by recovery.",
         found=f"{met} of {len(schedule.faults)}",
         is_met=met == len(schedule.faults) and bool(schedule.faults),
     )

@@ -91,7 +91,7 @@ NATURES = {
         bot_down_s=8.0,
     ),
     Fault.PLAN_BROKEN: Nature(
-        about="the plan file is half overwritten, and is mended later", causes=("plan_unusable",), process_s=25.0
+        about="the plan file is half overwritten, and is repaired later", causes=("plan_unusable",), process_s=25.0
     ),
     Fault.WEBHOOK_DOWN: Nature(
         about="the alert channel answers 503 while the gateway's link to the broker is lost and found",

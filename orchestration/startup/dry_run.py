@@ -132,7 +132,7 @@ def _plan_running_bot(settings: Settings, *, replaces_bot: bool) -> str:
     if found is None:
         return ""
     if replaces_bot:
-        return f"stop {found.who} in order, then "
+        return f"stop {found.who} gracefully, then "
     return f"keep {found.who} if nothing has changed; else stop it and "
 
 
@@ -158,12 +158,12 @@ class _PlannedGameplan:
 
 def _plan_gameplan(settings: Settings, clock: SystemClock) -> _PlannedGameplan:
     if settings.simulated:
-        return _PlannedGameplan(strategy="A", fallback=None, would="put a sample plan of today in force")
+        return _PlannedGameplan(strategy="A", fallback=None, would="activate a sample plan for today")
     from orchestration.gameplan import check_from_settings
 
     verdict = check_from_settings(settings, clock=clock)
     if verdict.is_valid:
-        would = f"put {verdict.path} in force: strategy {verdict.strategy} of {verdict.date}"
+        would = f"activate {verdict.path}: strategy {verdict.strategy} of {verdict.date}"
         return _PlannedGameplan(strategy=str(verdict.strategy), fallback=None, would=would)
     would = f"fall back to Strategy C ({verdict.word}): {verdict.message}"
     return _PlannedGameplan(strategy="C", fallback=verdict.word, would=would)

@@ -38,7 +38,7 @@ class Options:
     Attributes:
         simulate: The whole sequence on the built-in gateway, a sample plan and the reference bot.
         dry_run: Only say what would be done.
-        replace: Stop a running bot in order first.
+        replace: Stop a running bot gracefully first.
         as_json: One JSON document on standard output, everything else on standard error.
         foreground: Stay with the bot and watch the system.
         service: The same for a boot service: failures are counted, and 78 says that only a person can help.

@@ -186,7 +186,7 @@ def _tell_fallback(desk: Desk, plan: "GameplanInForce", word: FallbackWord) -> N
     desk.tell(
         Severity.INFO if plan.is_information else Severity.WARNING,
         "Strategy C: no trading",
-        f"The emergency plan is in force: {plan.message}",
+        f"The emergency plan is active: {plan.message}",
         cause=word,
         next_action=describe_remedy(word),
         evidence=plan.problems if len(plan.problems) > 1 else (),  # the message names the only one
@@ -209,7 +209,7 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
     progress = ensure_current_plan(desk, progress) if progress.plan else gameplan_check(desk, progress).progress
     plan = progress.plan
     if plan is None or progress.gateway is None:  # both were made sure of above
-        raise AssertionError("no bot without a validated gateway and a plan in force")
+        raise AssertionError("no bot without a validated gateway and an active plan")
     address = _locate_gateway(desk)
     if presence.found is not None:
         progress, adopted = _adopt_or_stop(desk, progress, presence.found, plan, address)
@@ -274,7 +274,7 @@ def _launch(desk: Desk, progress: Progress, address: InnerAddress) -> tuple[Prog
     for _ in range(_MAX_LAUNCHES):
         plan = progress.plan
         if plan is None:
-            raise AssertionError("no launch without a plan in force")
+            raise AssertionError("no launch without an active plan")
         try:
             bot = launch_bot(
                 desk.settings,
@@ -389,7 +389,7 @@ def _adopt_or_stop(
 def _judge_gateway(desk: Desk, progress: Progress, gateway: GatewayReady) -> Outcome:
     warnings = list(gateway.warnings)
     if gateway.skew_s is None:
-        warnings.append("the gateway did not tell its time, so nobody knows whether this host's clock is right")
+        warnings.append("the gateway did not report its time, so whether this host's clock is right is unknown")
     elif abs(gateway.skew_s) > SKEW_WARNING_S:
         warnings.append(f"the gateway's clock is {gateway.skew_s:+.0f} s from this host's; check the host's time")
     if warnings and desk.settings.gateway_watched_by is None:
@@ -447,7 +447,8 @@ def _tell_event(desk: Desk, event: WaitEvent) -> None:
         _EVENT_TITLE[event.kind],
         event.message,
         cause=event.kind,
-        next_action=event.next_action or "Nothing to do yet: the start goes on waiting, and its end is told.",
+        next_action=event.next_action
+        or "Nothing to do yet: the start keeps waiting, and another alert says how it ended.",
         evidence=event.evidence,
     )
 

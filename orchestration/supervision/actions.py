@@ -214,7 +214,7 @@ def note_worse(
     for incident, reason in _find_worse(memory, observation, sight, rules):
         log = memory.log.put(replace(incident, is_worse=True))
         words = Words(
-            title=f"{incident.title}: a person is needed",
+            title=f"{incident.title}: manual action required",
             message=reason,
             next_action="Read the logs (`inv logs --of gateway`, `inv logs --of bot`), then `inv bot.restart`.",
         )

@@ -162,7 +162,7 @@ def judge_disk(observation: Observation) -> Finding:
         words=Words(
             title="Disk nearly full",
             message=f"Only {free / _GIB:.2f} GiB are free at the state folder.",
-            next_action="Free some space: without it no plan can be put in force.",
+            next_action="Free some space: without it no plan can be activated.",
         ),
         over=Words(title="Disk has room again", message=f"{free / _GIB:.2f} GiB are free at the state folder."),
     )

@@ -208,7 +208,7 @@ def _judge_lost(
         memory, observation.readiness_look, sight, rules.readiness_rules, deadline_s=observation.at_s
     )
     if stop is not None:
-        then = f"It is down on purpose ({stop}), and is not brought back before a person does it."
+        then = f"It is down on purpose ({stop}), and stays down until somebody starts it."
     elif not rules.may_restart_gateway:
         then = "It is not restarted."
     elif restart_s is None:

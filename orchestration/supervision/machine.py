@@ -162,9 +162,9 @@ def _see_gateway(memory: Memory, observation: Observation, rules: Rules) -> tupl
 
 def _tell_started(memory: Memory) -> tuple[Memory, Notice]:
     words = Words(
-        title="Gateway was started anew",
+        title="Gateway was restarted by something else",
         message="The gateway's container was ended and started again, not by this supervisor, and is ready.",
-        next_action="Read the gateway's log if nobody did that by hand: `inv logs --of gateway`.",
+        next_action="If nobody restarted it by hand, read the gateway's log: `inv logs --of gateway`.",
     )
     log, notice = tell_event(memory.log, IncidentKind.GATEWAY_RESTARTED, Severity.WARNING, words)
     return replace(memory, log=log), notice

@@ -22,7 +22,7 @@ from orchestration.state_dir import STARTUP_LOCK, SUPERVISOR_LOCK
 from orchestration.system.lock import read_lock_holder
 
 _CLEANUP_STOP_TIMEOUT_S = 5.0
-_BY_HAND = "Stop it by hand: `inv bot.stop`; then mend the cause and start again."
+_BY_HAND = "Stop it by hand: `inv bot.stop`; then fix the cause and start again."
 
 
 def is_left_behind(settings: Settings) -> bool:
@@ -81,14 +81,14 @@ def stop_left_behind(
             next_action=_BY_HAND,
         )
         return False
-    how = "left in order" if outcome.in_time else "did not leave in time and was killed"
+    how = "stopped gracefully" if outcome.in_time else "did not leave in time and was killed"
     log.info("the bot of an earlier run, %s, %s, for %s", found.who, how, why)
     tell(
         Severity.WARNING,
         "Bot stopped",
         f"The bot of an earlier run, {found.who}, {how}: {why}.",
         cause="BOT_UNWATCHED",
-        next_action="Mend the cause, then start again. Look at its open positions: nothing trades now.",
+        next_action="Fix the cause, then start again. Look at its open positions: nothing trades now.",
     )
     return True
 
@@ -150,11 +150,11 @@ def _stop_what_must_not_stay(desk: Desk, bot: FoundBot, failed: FailureWord) -> 
 
 def tell_doubt(presence: BotPresence, *, tell: Tell, log: logging.Logger) -> None:
     """Say that nobody knows whether the bot of an earlier run still runs."""
-    log.error("it cannot be told whether the bot of an earlier run still runs: %s", presence.detail)
+    log.error("unknown whether the bot of an earlier run still runs: %s", presence.detail)
     tell(
         Severity.CRITICAL,
         "Bot perhaps left running, unwatched",
-        f"It cannot be told whether the bot of an earlier run still runs: {presence.detail}",
+        f"Unknown whether the bot of an earlier run still runs: {presence.detail}",
         cause="BOT_UNWATCHED",
         next_action=_BY_HAND,
     )

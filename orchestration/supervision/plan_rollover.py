@@ -209,7 +209,7 @@ def _judge_missing(memory: DayMemory, observation: Observation, rules: Rules) ->
             if rules.owns_bot
             else "Put a valid plan for the day in place, then `inv startup --replace`.",
         ),
-        over=Words(title="Plan for today in force", message=f"The bot runs on the plan of {plan.date}."),
+        over=Words(title="Plan for today active", message=f"The bot runs on the plan of {plan.date}."),
         key=market.today.isoformat(),
     )
 
@@ -256,7 +256,7 @@ def _judge_changed(memory: DayMemory, observation: Observation, rules: Rules) ->
         ),
         over=Words(
             title="Plan file and bot agree",
-            message="The plan file no longer differs from the plan that is in force for its day.",
+            message="The plan file no longer differs from the active plan for its day.",
         ),
         key=candidate.key,
     )

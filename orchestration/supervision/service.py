@@ -334,7 +334,7 @@ def _judge_end(settings: Settings, code: int, failed: Sequence[FailureWord], clo
         report: The start's.
     """
     if code == ExitCode.GIVE_UP:
-        attempts.note_given_up(settings, "only a person can help; the last alert says why", now=clock.now())
+        attempts.note_given_up(settings, "manual action required; the last alert says why", now=clock.now())
     elif code == ExitCode.FAILURE:
         if failed and failed[-1] is FailureWord.HELD:
             return int(ExitCode.SUCCESS)

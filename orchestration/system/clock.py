@@ -90,6 +90,6 @@ def ensure_local_time() -> str | None:
             time.tzset()
         return (
             f"TZ: {text!r} is no usable time zone (an offset must be less than 24 hours); unset it, or set it to one "
-            "of the tz database, for example `America/New_York`; until then local times are told in UTC"
+            "of the tz database, for example `America/New_York`; until then local times are given in UTC"
         )
     return None

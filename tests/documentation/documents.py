@@ -43,11 +43,11 @@ RUN: Keys = {
         "accounts": "masked",
         "latency_ms": "of one round trip",
         "restarted": "whether this run restarted it",
-        "docker_restarts": "how often somebody else, most often Docker, started it again meanwhile",
+        "docker_restarts": "how often something else, usually Docker, restarted it meanwhile",
         "clock_skew_s": "its clock less this host's",
     },
     "gameplan": {
-        "": "the plan in force, or null",
+        "": "the active plan, or null",
         "path": "the copy that the bot gets",
         "source": "where it was read; null for the emergency plan",
         "strategy": "`A`, `B`, `C`",
@@ -86,7 +86,7 @@ _CHECK: Keys = {
     "name": "what is checked",
     "status": "`ok`, `warn`, `fail`, `skip`",
     "detail": "what was found",
-    "fix": "what mends it, or null",
+    "fix": "how to fix it, or null",
 }
 _SERVICE: Keys = {
     "": "the boot service, or null where none is installed",
@@ -97,7 +97,7 @@ _SERVICE: Keys = {
     "active": "whether it runs",
     "state": "the host's word for that",
     "status_text": "its own line",
-    "differs": "whether somebody edited it",
+    "differs": "whether it was edited",
     "detail": "what else is known",
     "lacks": "settings that it would not have",
 }
@@ -146,7 +146,7 @@ _STATUS: Keys = {
     },
     "bot": {
         "": "the bot",
-        "running": "null: it cannot be told",
+        "running": "null: unknown",
         "pid": "its process, or null",
         "uptime_s": "seconds",
         "ready": "whether it was found to be up and is not known to be without a connection to the gateway",
@@ -156,12 +156,12 @@ _STATUS: Keys = {
         "suspended": "why it runs and does nothing (stopped by a signal, paused), or null",
         "finished": "whether the last bot ended by itself with 0 and left no process",
         "ended": {
-            "": "how the last bot ended, or null: one runs, or nobody saw it",
+            "": "how the last bot ended, or null: one runs, or it was not seen",
             "exit_code": "its exit code, negative for a signal, or null",
             "at": "when",
             "finished": "whether it ended by itself with 0 and left no process",
         },
-        "supervised": "whether somebody watches it",
+        "supervised": "whether it is supervised",
         "log": "its log, or null for a container's",
         "container": "its container, or null",
         "found_by": "how it was found",
@@ -193,7 +193,7 @@ _INSTALL: Keys = {
     "name": "the service's name",
     "scope": "`system`, `user`",
     "exit_code": "what the command ends with",
-    "changed": "whether anything was, or with `--dry-run` would be; null: it cannot be told",
+    "changed": "whether anything was, or with `--dry-run` would be; null: unknown",
     "dry_run": "whether it was one",
     "done": "what was done, a sentence each",
     "difference": "between what is installed and what should be, as lines",
@@ -201,7 +201,7 @@ _INSTALL: Keys = {
     "files": "what was written, or would be",
     "service": _SERVICE,
     "problem": "what is wrong, or null",
-    "next_action": "what mends it, or null",
+    "next_action": "how to fix it, or null",
     "evidence": "the last lines of the programs that failed",
 }
 _HOSTS: Keys = {
@@ -211,7 +211,7 @@ _HOSTS: Keys = {
         "action": "`deploy`, `rollback`, `provision`, `status`",
         "ok": "whether it was done",
         "result": "a word",
-        "release": "in force at the end",
+        "release": "the current release at the end",
         "message": "one sentence",
         "next_action": "what a person should do",
         "evidence": "the last lines that show it",
@@ -294,7 +294,7 @@ VARIANTS: Mapping[tuple[str, str], Keys] = {
 FAB_JSON_KEYS: Mapping[str, Keys] = dict.fromkeys(("deploy", "rollback", "provision", "status"), _HOSTS)
 
 # What each task ends with. Wrong settings end them with 1 too, `status` with 4.
-_STEP_CODES = "0 done, and on to the next task; 1 failure, a person is needed"
+_STEP_CODES = "0 done, and on to the next task; 1 failure, manual action required"
 _DONE = "0 done; 1 not"
 EXIT_CODES: Mapping[str, str] = {
     "preflight": "0 nothing failed; 1 a check failed",
@@ -302,11 +302,11 @@ EXIT_CODES: Mapping[str, str] = {
     "gateway.wait": _STEP_CODES,
     "gameplan.new": "0 written · 1 not: the file is there, or the market is closed on that date",
     "gameplan.check": f"{_STEP_CODES}. With `--path`: 0 valid; 1 not",
-    "bot.start": "0 up; 1 failure, a person is needed; 2 up, on the emergency plan",
-    "startup": "0 up; 1 failure, a person is needed; 2 up, on the emergency plan; with `--service` also 78: only a "
-    "person can help. `--dry-run`: the one that is expected",
+    "bot.start": "0 up; 1 failure, manual action required; 2 up, on the emergency plan",
+    "startup": "0 up; 1 failure, manual action required; 2 up, on the emergency plan; with `--service` also 78: manual "
+    "action required, not tried again. `--dry-run`: the one that is expected",
     "bot.restart": "those of `bot.start`; 0 where a supervisor was asked to do it",
-    "status": "0 all well; 1 the bot runs, something is not well; 3 no bot; 4 it cannot be told",
+    "status": "0 all well; 1 the bot runs, something is not well; 3 no bot; 4 unknown",
     "report": "0 made, and the verdict, where one was asked for, is passed; 1 failed, or not made",
     "soak": "0 passed; 1 failed, interrupted, or not made",
     "config": "0; 1 where settings are wrong",

@@ -42,7 +42,7 @@ def test_a_bot_that_says_ready_is_handed_over_at_once(tmp_path: Path) -> None:
         _stop(settings)
     assert find_bot(settings).found is None
     assert read_record(build_record_path(settings)) is None
-    assert "leaving in order" in read_log(settings)
+    assert "stopping gracefully" in read_log(settings)
 
 
 def test_a_bot_that_says_nothing_is_up_after_the_grace(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_an_interrupted_launch_ends_the_bot_and_forgets_it(tmp_path: Path) -> No
         launch(settings, interrupt)
     assert find_bot(settings).found is None
     assert read_record(build_record_path(settings)) is None
-    assert "leaving in order" in read_log(settings)
+    assert "stopping gracefully" in read_log(settings)
     assert [pid for pid in read_children(settings) if read_identity(pid) is not None] == []
 
 

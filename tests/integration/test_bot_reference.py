@@ -91,7 +91,7 @@ def test_everything_may_come_from_the_environment(gateway: SimulatedGateway, pla
     with _run(GATEWAY_PORT=str(gateway.port), GAMEPLAN_PATH=str(plan), LOG_LEVEL="info") as bot:
         _read_until(bot, "ready; strategy A")
         bot.terminate()
-        _read_until(bot, "leaving in order")
+        _read_until(bot, "stopping gracefully")
         assert bot.wait(30) == 0
 
 

@@ -40,7 +40,7 @@ def test_a_start_that_could_not_validate_leaves_no_bot_trading(
     assert watched.bots() == []
     said = [received.document for received in channel.received if received.title.endswith("Bot stopped")]
     assert len(said) == 1
-    assert f"left in order: the start that would have adopted it failed ({word})" in json.dumps(said)
+    assert f"stopped gracefully: the start that would have adopted it failed ({word})" in json.dumps(said)
 
 
 def leave_a_bot(system: System) -> int:
@@ -82,7 +82,7 @@ def test_a_bot_that_was_left_behind_gets_its_whole_time_to_leave(watched: System
     leave_a_bot(watched)
     watched.environ["GATEWAY_HEALTH_TIMEOUT"] = "soon"
     assert watched.startup("--foreground").code == 1
-    assert "left in order" in json.dumps([received.document for received in channel.received])
+    assert "stopped gracefully" in json.dumps([received.document for received in channel.received])
 
 
 def test_what_a_service_left_behind_is_stopped_after_its_end_but_never_beside_a_run(watched: System) -> None:

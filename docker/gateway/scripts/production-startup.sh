@@ -2,14 +2,14 @@
 # Starts the trading system the way a service does it: from any working directory, with whatever little environment a
 # service manager gives. Arguments go on to `python -m orchestration.startup`, and so do its exit codes:
 #
-#   0  success    1  failure, a person is needed    2  the system runs, on the emergency plan
+#   0  success    1  failure, manual action required    2  the system runs, on the emergency plan
 #
 # What goes wrong before the program runs ends in 1, with a message on standard error and in a log: a shell's own 2, 126
 # or 127 would say something else. After the checks the program takes this process's place, so that a service manager's
 # signals and notifications reach the program itself.
 set -u
 unset CDPATH
-trap 'exit 1' HUP INT TERM  # until the program is there to end in order
+trap 'exit 1' HUP INT TERM  # until the program is there to stop gracefully
 
 fail() {
   printf 'production-startup: %s\n' "$@" >&2

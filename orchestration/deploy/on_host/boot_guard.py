@@ -103,7 +103,7 @@ def render_unit(program: Path, *, before: str) -> str:
     """The unit."""
     return (
         "[Unit]\n"
-        "Description=Put the previous release in force again: the host went down while another one was on trial\n"
+        "Description=Activate the previous release again: the host went down while another one was on trial\n"
         f"Before={before}\n"
         "After=local-fs.target\n"
         f"ConditionPathExists=!{RUN_FOLDER}\n"  # gone after a boot: while a trial is on, nothing may start this

@@ -154,7 +154,7 @@ def test_a_dry_run_only_looks() -> None:
         ({"user": {}}, "no user zero-touch"),
         ({"docker": "", "docker_problem": "permission denied"}, "permission denied"),
         ({"free_bytes": 5 * 1024**2}, "5 MiB"),
-        ({"base_owner": ""}, "nobody's"),
+        ({"base_owner": ""}, "no known owner"),
         ({"env_mode": None}, "--env-file"),
         ({"env_mode": 0o644}, "chmod 600"),
         ({"hold": {"by": "bob@rack", "since": "today"}}, "held by bob@rack"),
@@ -167,8 +167,8 @@ def test_a_host_that_is_not_ready_is_left_alone(change: dict[str, Any], words: s
     outcome = run(remote)
     assert not outcome.ok
     assert words in str(outcome.evidence)
-    mends = {"free_bytes": "Mend", "env_mode": "Mend", "hold": "Mend"}.get(next(iter(change)), "provision")
-    assert mends in outcome.next_action
+    fix = {"free_bytes": "Fix", "env_mode": "Fix", "hold": "Fix"}.get(next(iter(change)), "provision")
+    assert fix in outcome.next_action
     assert remote.commands == ["look"]
 
 
@@ -213,7 +213,12 @@ def test_a_connection_that_breaks_is_the_outcome_even_if_nothing_can_be_cleared_
 
 @pytest.mark.parametrize(
     ("outcome", "words"),
-    [("kept", "runs on"), ("went_back", "runs again"), ("went_back_not_good", "NOT GOOD"), ("stopped", "are stopped")],
+    [
+        ("kept", "runs on"),
+        ("went_back", "runs again"),
+        ("went_back_not_good", "NOT HEALTHY"),
+        ("stopped", "are stopped"),
+    ],
 )
 def test_what_became_of_a_bad_release_is_said(remote: FakeRemote, outcome: str, words: str) -> None:
     remote.answers["follow"] = [[activated(outcome, OLD_NAME, message="it did not start", evidence=["a line"])]]

@@ -192,7 +192,7 @@ def test_a_task_that_does_not_run_is_removed_and_nothing_else(scene: Scene) -> N
 def test_a_running_system_is_stopped_in_order_before_its_task_is_removed(scene: Scene) -> None:
     scene.install()
     scene.registrar().start()
-    assert scene.registrar().unregister() == ("stopped the system in order", f"removed {_TASK}")
+    assert scene.registrar().unregister() == ("stopped the system gracefully", f"removed {_TASK}")
     stop = next(index for index, call in enumerate(scene.windows.calls) if "shutdown" in call)
     delete = next(index for index, call in enumerate(scene.windows.calls) if "/Delete" in call)
     assert stop < delete
