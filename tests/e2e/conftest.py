@@ -1,10 +1,8 @@
 """The end-to-end tests' engine and images. Without an engine they are skipped, with the reason; in CI they fail."""
 
 import contextlib
-import fcntl
 import os
 import subprocess
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 
 from tests.e2e.docker_system import docker_system_in
 from tests.e2e.gateway_scene import GatewayScene
-from tests.e2e.images import NoImageError, build_bot_image, build_simulator_image
+from tests.e2e.images import NoImageError, build_bot_image, build_simulator_image, share_image
 from tests.system import System
 
 
@@ -71,25 +69,18 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path
 
 @contextlib.contextmanager
 def _image(name: str, build: Callable[[str], str], run_folder: Path) -> Iterator[str]:
-    """An image that the first worker builds, all use, and the last one removes."""
-    with (run_folder / f"image-of-{name}").open("a+", encoding="utf-8") as lease:
-        fcntl.flock(lease, fcntl.LOCK_EX)
-        lease.seek(0)
-        tag = lease.read() or f"zero-touch-test/{name}:{uuid.uuid4().hex[:12]}"
+    with contextlib.ExitStack() as shared:
         try:
-            build(tag)
+            tag = shared.enter_context(share_image(run_folder / f"image-of-{name}", name, build, _remove))
         except NoImageError as error:
             if os.environ.get("CI", "").lower() == "true":
                 pytest.fail(str(error), pytrace=False)
             pytest.skip(str(error))
-        lease.truncate(0)
-        lease.write(tag)
-        lease.flush()
-        fcntl.flock(lease, fcntl.LOCK_SH)
         yield tag
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            subprocess.run(["docker", "image", "rm", "--force", tag], check=False, capture_output=True, timeout=60)
+
+
+def _remove(tag: str) -> None:
+    subprocess.run(["docker", "image", "rm", "--force", tag], check=False, capture_output=True, timeout=60)
 
 
 @pytest.fixture

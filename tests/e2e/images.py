@@ -1,11 +1,14 @@
 """The images, built from the project's own files on whatever base image can be had."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import subprocess
 import sys
 import tempfile
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -16,6 +19,41 @@ _WHEELS = Path.home() / ".cache/zero-touch"
 
 class NoImageError(Exception):
     """The image cannot be built here: neither `.ci/engine`'s base image nor the public one can be had."""
+
+
+@contextlib.contextmanager
+def share_image(lease: Path, name: str, build: Callable[[str], str], remove: Callable[[str], None]) -> Iterator[str]:
+    """An image that the first of several test processes builds, all of them use, and the last one removes.
+
+    Two locks: one for whoever builds or removes it, which is held for as long as that takes, and a shared one for as
+    long as the image is used. With a single lock the second user would wait until the first one no longer needs it.
+
+    Args:
+        lease: A file that those processes share. It holds the image's tag.
+        name: The image's name, without a tag.
+        build: Builds it under a tag; called again by each user, for which the build cache has everything.
+        remove: Removes it.
+
+    Raises:
+        NoImageError: It cannot be built.
+    """
+    with lease.open("a+", encoding="utf-8") as used, lease.with_name(f"{lease.name}.build").open("w") as building:
+        fcntl.flock(building, fcntl.LOCK_EX)
+        used.seek(0)
+        tag = used.read() or f"zero-touch-test/{name}:{uuid.uuid4().hex[:12]}"
+        build(tag)
+        used.truncate(0)
+        used.write(tag)
+        used.flush()
+        fcntl.flock(used, fcntl.LOCK_SH)
+        fcntl.flock(building, fcntl.LOCK_UN)
+        try:
+            yield tag
+        finally:
+            fcntl.flock(building, fcntl.LOCK_EX)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(used, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove(tag)
 
 
 def choose_base() -> tuple[str, ...]:
