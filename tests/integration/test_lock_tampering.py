@@ -124,6 +124,24 @@ def test_a_supervisor_whose_lock_no_longer_counts_says_so_and_ends_with_its_bot(
     assert again.wait(timeout=PATIENCE_S) == 0
 
 
+def test_a_supervisor_leaves_its_bot_to_the_one_that_took_its_place(watched: System) -> None:
+    first = begin(watched)
+    (bot,) = watched.bots()
+    # A supervisor that sees its lock gone while nobody holds a new one stops its bot: it must not look before that.
+    first.send_signal(signal.SIGSTOP)
+    TAMPERINGS["deleted"](watched.state / "supervisor.lock")
+    second = begin(watched)
+    assert second.poll() is None
+    first.send_signal(signal.SIGUSR1)  # it is asked to restart its bot
+    first.send_signal(signal.SIGCONT)
+    first.communicate(timeout=PATIENCE_S)
+    assert first.returncode == 1
+    assert [one.pid for one in watched.bots()] == [bot.pid], "adopted by the second, and left alone by the first"
+    assert watched.inv("shutdown").code == 0
+    assert second.wait(timeout=PATIENCE_S) == 0
+    assert watched.bots() == []
+
+
 _STARTS = (
     *[("orchestration.startup", "--json")] * 4,
     ("orchestration.startup", "--json", "--replace"),
