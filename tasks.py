@@ -196,7 +196,7 @@ def bot_restart(_: Context, json: bool = False) -> None:
 
 @task(
     help={
-        "simulate": "On the built-in gateway, a sample plan and the reference bot: no Docker, no account",
+        "simulate": "On the built-in gateway with a sample plan; runs BOT_COMMAND, else the reference bot; no account",
         "dry_run": "Say what would be done, from what is there now; change nothing",
         "replace": "Stop a running bot gracefully first",
         "foreground": "Stay with the bot, watch the system, alert and recover; Ctrl-C stops the bot gracefully",

@@ -14,9 +14,10 @@ finds the first one's bot.
 import contextlib
 import dataclasses
 import errno
+import functools
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -56,6 +57,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.redaction import redactor_for
 from orchestration.settings import BotRuntime, Settings
 from orchestration.system.clock import Clock
+from orchestration.system.landlock import LandlockError
 from orchestration.system.lock import LockHeldError, hold_folder
 from orchestration.system.process_table import read_control_group
 from orchestration.system.processes import LaunchedProcess, end_process_tree, launch_detached
@@ -132,6 +134,7 @@ def launch_bot(
     strategy: str,
     sha256: str,
     gateway_network: str = "",
+    denied_ports: Collection[int] = (),
     supervised: bool = False,
     require_locks: Callable[[], None] | None = None,
     on_progress: OnProgress | None = None,
@@ -149,6 +152,7 @@ def launch_bot(
         strategy: What that plan chooses.
         sha256: The hash of that plan's bytes.
         gateway_network: The Docker network in which a bot in a container finds that host; empty where it needs none.
+        denied_ports: TCP ports that a bot's process must not be able to connect to; the kernel must know how.
         supervised: Whether this process stays with it.
         require_locks: Raises `ALREADY_STARTING` where the caller's locks no longer count; None where it holds none.
         on_progress: Told what is waited for, and what the bot says of itself.
@@ -196,7 +200,7 @@ def launch_bot(
                 container=settings.bot_container_name if is_contained else "",
                 control_group=_read_own_control_group(settings),
             )
-            start = _launch_contained if is_contained else _launch_process
+            start = _launch_contained if is_contained else functools.partial(_launch_process, denied_ports=denied_ports)
             try:
                 running = start(
                     settings,
@@ -270,6 +274,7 @@ def _launch_process(
     on_recorded: Callable[[], None],
     on_progress: OnProgress | None,
     before_start: Callable[[], None],
+    denied_ports: Collection[int],
 ) -> BotRunning:
     if launch.log is None:  # a process always has one
         raise AssertionError("a process writes to a log of its own")
@@ -283,7 +288,11 @@ def _launch_process(
     _write_record(settings, launch)
     before_start()
     try:
-        process = launch_detached(launch.argv, cwd=launch.workdir, environ=environ, output=launch.log)
+        process = launch_detached(
+            launch.argv, cwd=launch.workdir, environ=environ, output=launch.log, denied_ports=denied_ports
+        )
+    except LandlockError as error:
+        raise _explain_no_confinement(denied_ports, error) from error
     except OSError as error:
         raise _explain_no_start(settings, launch, error) from error
     record = complete_launch(launch, process.identity)
@@ -464,6 +473,15 @@ def _explain_no_start(settings: Settings, launch: BotLaunch, error: OSError) -> 
         FailureWord.BOT_START_FAILED,
         f"The bot could not be started: {reason}.",
         next_action=f"Correct BOT_COMMAND (now: {shlex.join(settings.bot_command)}) or BOT_WORKDIR.",
+    )
+
+
+def _explain_no_confinement(ports: Collection[int], error: LandlockError) -> StartupFailure:
+    named = ", ".join(str(port) for port in sorted(ports))
+    return StartupFailure(
+        FailureWord.BOT_START_FAILED,
+        f"The bot was not started: the kernel did not deny it the ports {named} ({error.strerror or error}).",
+        next_action="Find out why Landlock, which this kernel has, was refused: `dmesg | grep -i landlock`.",
     )
 
 

@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Start the trading system: preflight, gateway, wait, gameplan, bot.",
         epilog="Exit codes: 0 success; 1 failure, manual action required; 2 the system runs, on the emergency plan.",
     )
-    parser.add_argument("--simulate", action="store_true", help="built-in gateway, sample plan, reference bot")
+    parser.add_argument("--simulate", action="store_true", help="built-in gateway, sample plan, your BOT_COMMAND")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; change nothing")
     parser.add_argument("--replace", action="store_true", help="stop a running bot gracefully first")
     parser.add_argument("--foreground", action="store_true", help="stay with the bot and watch the system")

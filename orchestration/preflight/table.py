@@ -78,6 +78,7 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
     The engine is asked in parallel with the rest: its command line takes a tenth of a second.
     """
     from orchestration.preflight.other_instances import check_instances  # which knows the names of the locks from here
+    from orchestration.preflight.trial import check_trial
 
     presence = find_bot(preflight.settings)
     with ThreadPoolExecutor(max_workers=2, thread_name_prefix="preflight") as pool:
@@ -95,6 +96,7 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             *check_look_alikes(presence),
             *check_instances(preflight.settings, presence, replaces_bot=preflight.replaces_bot),
             _check_bot_command(preflight.settings),
+            *check_trial(preflight.settings),
             check_state_folder(preflight.settings),
             check_log_folder(preflight.settings),
             *_check_state_files(preflight.settings),

@@ -36,7 +36,7 @@ class Options:
     """What `startup` was asked for.
 
     Attributes:
-        simulate: The whole sequence on the built-in gateway, a sample plan and the reference bot.
+        simulate: The whole sequence on the built-in gateway and a sample plan, with BOT_COMMAND or the reference bot.
         dry_run: Only say what would be done.
         replace: Stop a running bot gracefully first.
         as_json: One JSON document on standard output, everything else on standard error.
@@ -110,7 +110,7 @@ def load_settings_of_what_runs() -> Settings:
 
 
 def load_settings(*, simulate: bool = False, service: bool = False) -> Settings:
-    """The configuration; for `--simulate` with the built-in gateway, a sample plan of today and the reference bot.
+    """The configuration; for `--simulate` with the built-in gateway and a sample plan of today.
 
     Args:
         simulate: See above.

@@ -1,4 +1,8 @@
-"""`inv startup --simulate`: the whole sequence on the built-in gateway, a sample plan and the reference bot."""
+"""`inv startup --simulate`: the whole sequence on the built-in gateway and a sample plan.
+
+It runs the operator's own bot where BOT_COMMAND is set (`preflight.trial` keeps that from a real gateway), else the
+reference bot.
+"""
 
 from pathlib import Path
 
@@ -13,15 +17,13 @@ _UNSET = (
     "GAMEPLAN_SCHEMA",
     "GAMEPLAN_FRESHNESS",
     "MARKET_CLOSE",
-    "BOT_COMMAND",
-    "BOT_WORKDIR",
-    "BOT_ARGUMENTS",
-    "BOT_PASS_ENV",
     "BOT_RUNTIME",
     "WATCHED_STATE_DIR",
     "ALLOW_LIVE_TRADING",
     "READ_ONLY_API",
 )
+# How the operator's own bot is started. The reference bot does not need it.
+_OF_OWN_BOT = ("BOT_COMMAND", "BOT_WORKDIR", "BOT_ARGUMENTS", "BOT_PASS_ENV")
 
 
 def sample_plan_path(settings: Settings) -> Path:
@@ -31,7 +33,8 @@ def sample_plan_path(settings: Settings) -> Path:
 
 def build_overrides(settings: Settings) -> dict[str, str]:
     """What `--simulate` sets over the environment and `.env`. Pure."""
-    return dict.fromkeys(_UNSET, "") | {
+    has_own_bot = any(row.name == "BOT_COMMAND" and row.source != "default" for row in settings.sources)
+    return dict.fromkeys(_UNSET if has_own_bot else (*_UNSET, *_OF_OWN_BOT), "") | {
         "GATEWAY_RUNTIME": "simulator",
         "TRADING_MODE": "paper",
         "GAMEPLAN_PATH": str(sample_plan_path(settings)),

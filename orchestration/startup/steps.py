@@ -33,6 +33,7 @@ from orchestration.preflight.table import (
     raise_first_failure,
     run_checks,
 )
+from orchestration.preflight.trial import check_trial, find_denied_ports, is_trial
 from orchestration.redaction import mask_account
 from orchestration.settings import BotRuntime, GatewayRuntime
 from orchestration.startup.context import Desk, Outcome
@@ -232,7 +233,8 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
     )
     return Outcome(
         progress=dataclasses.replace(progress, bot=bot),
-        detail=f"{bot.who}, strategy {strategy}, {said}; {bot.program}; {describe_connection(bot.is_connected)}",
+        detail=f"{bot.who}, strategy {strategy}, {said}; {bot.program}; {describe_connection(bot.is_connected)}"
+        + ("; your own bot (BOT_COMMAND), on trial" if is_trial(desk.settings) else ""),
     )
 
 
@@ -283,6 +285,7 @@ def _launch(desk: Desk, progress: Progress, address: InnerAddress) -> tuple[Prog
                 gateway_host=address.host,
                 gateway_port=address.port,
                 gateway_network=address.network,
+                denied_ports=find_denied_ports(desk.settings),
                 gameplan=plan.path,
                 strategy=plan.strategy,
                 sha256=plan.sha256,
@@ -312,6 +315,7 @@ def look_before_launch(desk: Desk, progress: Progress, plan: "GameplanInForce") 
     from orchestration.gameplan import refuse_outdated
 
     refuse_if_held(desk.settings.state_dir)
+    raise_first_failure(tuple(check_trial(desk.settings)))  # a real gateway may have come up meanwhile
     validated_s = progress.gateway_validated_s
     if validated_s is not None and desk.clock.monotonic_s() - validated_s > GATEWAY_VALIDATION_MAX_AGE_S:
         desk.show("validating the gateway once more, right before the launch")

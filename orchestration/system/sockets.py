@@ -1,13 +1,15 @@
 """Who is connected where, as far as this host can see."""
 
 import contextlib
+import ipaddress
+import socket
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
-_ESTABLISHED = "01"
-_REMOTE_FIELD, _STATE_FIELD, _USER_FIELD, _INODE_FIELD = 2, 3, 7, 9
+_ESTABLISHED, _LISTENING = "01", "0A"
+_LOCAL_FIELD, _REMOTE_FIELD, _STATE_FIELD, _USER_FIELD, _INODE_FIELD = 1, 2, 3, 7, 9
 
 
 def count_connections(port: int) -> int | None:
@@ -50,6 +52,34 @@ def has_connection(pid: int, user_ids: frozenset[int], port: int) -> bool:
     except (psutil.Error, OSError):
         return any(find_connected_users(table, port) & user_ids for table in _read_tables())
     return any(one.status == psutil.CONN_ESTABLISHED and tuple(one.raddr)[1:] == (port,) for one in found)
+
+
+def find_listen_addresses(port: int) -> frozenset[str]:
+    """The local addresses at which any program listens at a port. Empty, too, on other systems than Linux."""
+    return frozenset(address for table in _read_tables() for address in find_listen_addresses_in(table, port))
+
+
+def find_listen_addresses_in(lines: Iterable[str], port: int) -> frozenset[str]:
+    """The same from a table as proc(5) describes it, which has addresses as hexadecimal words of 32 bits. Pure."""
+    shown = f":{port:04X}"
+    rows = (line.split() for line in lines)
+    return frozenset(
+        _parse_address(row[_LOCAL_FIELD].removesuffix(shown))
+        for row in rows
+        if len(row) > _STATE_FIELD and row[_STATE_FIELD] == _LISTENING and row[_LOCAL_FIELD].endswith(shown)
+    )
+
+
+def _parse_address(text: str) -> str:
+    words = [int(text[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(text), 8)]
+    return str(ipaddress.ip_address(b"".join(words)))
+
+
+def is_accepting(host: str, port: int) -> bool:
+    """Whether something accepts a connection there within a second. Sends nothing."""
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1.0):
+        return True
+    return False
 
 
 def holds_connection(pids: Iterable[int], port: int) -> bool | None:
