@@ -7,6 +7,7 @@ and `__main__` are its own; it has no thread, descriptor or signal handler of th
 `tests/integration/test_fork_server.py` compares it with a program that was really started.
 """
 
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -261,7 +262,27 @@ def _serve(client: socket.socket) -> types.CodeType:
 
 
 def _run(code: types.CodeType) -> None:
-    exec(code, sys.modules["__main__"].__dict__)  # noqa: S102 - what `python -m` does
+    """Run the program to its end.
+
+    An ordinary end is brought about as the interpreter does, up to where it would take all modules apart, object by
+    object: in a fork, which copies every page that it touches, that would cost more than all the rest. Any other end
+    (an exception, a text as exit code, output that cannot be written) is left to the interpreter.
+    """
+    exit_code = 0
+    try:
+        exec(code, sys.modules["__main__"].__dict__)  # noqa: S102 - what `python -m` does
+    except SystemExit as ended:
+        if not isinstance(ended.code, int | None):
+            raise
+        exit_code = ended.code or 0
+    threading_module: Any = threading
+    threading_module._shutdown()  # noqa: SLF001 - as the interpreter waits for threads
+    atexit._run_exitfuncs()  # noqa: SLF001 - likewise
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code & 0xFF)
+    sys.exit(exit_code)
 
 
 def main() -> None:
