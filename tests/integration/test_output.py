@@ -1,6 +1,7 @@
 """What becomes of a command when nobody can read what it says."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,49 @@ def test_a_gateway_log_that_is_not_here_is_said(system: System) -> None:
     looked = system.inv("logs", "--of", "gateway", environ={"GATEWAY_RUNTIME": "external"})
     assert looked.code == 1
     assert "where it runs" in looked.err
+
+
+def test_every_time_that_a_person_reads_is_the_hosts_own_and_names_its_zone(system: System) -> None:
+    system.environ["TZ"] = "America/New_York"
+    system.use_small_bot("--ready")
+    said = [
+        system.inv(*words.split())
+        for words in ("hold --reason test", "startup", "status", "resume", "startup", "status", "history", "shutdown")
+    ]
+    text = "".join(one.out + one.err for one in said)
+    log = "".join(path.read_text(encoding="utf-8") for path in system.logs.glob("s*.log"))
+    assert "+00:00" not in text + log
+    assert " UTC" not in text + log
+    zones = re.findall(r"\d\d:\d\d:\d\d(\S* ?\w*)", text)
+    assert len(zones) > 8
+    assert [zone for zone in zones if not re.match(r"( E[SD]T|-0[45]:?00)", zone)] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentences"),
+    [
+        ({"BOT_COMMAND": "/bin/sh -c 'echo oh no; exit 3'"}, ["ended with exit code 3"]),
+        ({"GATEWAY_PORT": "0", "LOG_KEEP": "x"}, ["'0' must be a whole", "'x' must be a whole"]),
+        ({"GATEWAY_RUNTIME": "external", "GATEWAY_HEALTH_TIMEOUT": "0.1"}, ["is not ready after 0 s"]),
+    ],
+)
+def test_a_failed_start_says_why_once(system: System, changes: dict[str, str], sentences: list[str]) -> None:
+    ended = system.inv("startup", environ=changes)
+    assert ended.code == 1
+    for sentence in sentences:
+        assert ended.out.count(sentence) == 1, ended.out
+    assert "  | \n" not in ended.out, "evidence where there is none"
+
+
+def test_a_start_on_the_emergency_plan_says_why_as_its_step_and_its_outcome_and_no_more(system: System) -> None:
+    system.use_small_bot("--ready")
+    ended = system.inv("startup")
+    assert ended.code == 2
+    assert ended.out.count("gameplan is configured") == 2, ended.out
+    assert "no plan is configured" not in ended.out, "what preflight foresaw has come about"
+    assert "no plan is configured" in str(system.inv("preflight", "--json").document)
+
+
+def test_a_step_alone_says_once_what_it_did(system: System) -> None:
+    ended = system.inv("gateway.up")
+    assert ended.out.count("has been started") == 1, ended.out
