@@ -65,6 +65,39 @@ def _refuse_dry(context: Context) -> None:
     _refuse_to_act(context)
 
 
+@task(name="help")
+def list_commands(_: Context) -> None:
+    """List the commands; `inv --help NAME` explains one."""
+    from invoke.program import Program
+
+    Program(name="inv", binary="inv").run(["inv", "--list"], exit=False)
+
+
+@task(help={"json": _JSON})
+def version(_: Context, json: bool = False) -> None:
+    """Show the version of this program."""
+    from orchestration.commands import views
+
+    _end(views.version(as_json=json))
+
+
+@task(
+    pre=[_refuse_dry],
+    help={"answers": "A file of NAME=value lines in place of the questions, for scripts", "json": _JSON},
+)
+def init(_: Context, answers: str | None = None, json: bool = False) -> None:
+    """Set up .env: at most six questions, then all checks.
+
+    Asks for the broker's user and password, the bot, the gameplan and the alert
+    channel, writes the answers into .env (only its owner can read it), runs
+    preflight and sends a test alert. Run again, it changes only what is
+    answered. Exit code 0: written, and every check passed; 1: not.
+    """
+    from orchestration.commands import init as set_up
+
+    _end(set_up.init(answers=answers, as_json=json))
+
+
 @task(help={"json": _JSON})
 def preflight(context: Context, json: bool = False) -> None:
     """Check everything before anything is touched."""
@@ -442,8 +475,24 @@ def alert_test(_: Context, json: bool = False) -> None:
 
 
 namespace = Collection(
-    preflight, startup, monitor, shutdown, hold, resume, install, uninstall, status, history, report, soak, logs, config
+    init,
+    version,
+    preflight,
+    startup,
+    monitor,
+    shutdown,
+    hold,
+    resume,
+    install,
+    uninstall,
+    status,
+    history,
+    report,
+    soak,
+    logs,
+    config,
 )
+namespace.add_task(list_commands, default=True)
 namespace.add_collection(Collection("gateway", gateway_up, gateway_wait, gateway_restart, gateway_down))
 namespace.add_collection(Collection("gameplan", gameplan_check, gameplan_new))
 namespace.add_collection(Collection("bot", bot_start, bot_stop, bot_restart))

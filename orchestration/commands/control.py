@@ -18,7 +18,10 @@ from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchestration.journal import RunRecord, StepRecord
+    from orchestration.preflight.host import Check
 
 _TEST_ALERT_TIMEOUT_S = 15.0
 _RESTART_LOOK_S = 0.2
@@ -60,6 +63,13 @@ _ALL = tuple(step.name for step in STEPS)
 
 def preflight(*, as_json: bool) -> int:
     """`inv preflight`: the table of checks. Changes nothing."""
+    instance, checks = run_preflight()
+    console.print_checks(checks, as_json=as_json, instance=instance)
+    return int(ExitCode.FAILURE if console.has_failed(checks) else ExitCode.SUCCESS)
+
+
+def run_preflight() -> "tuple[str, Sequence[Check]]":
+    """The instance, empty if the configuration is wrong, and what each check found; progress on standard error."""
     from orchestration.alerts.delivery import channel_problem
     from orchestration.gateway.runtime_kinds import build_runtime
     from orchestration.journal import JournalReader
@@ -84,9 +94,7 @@ def preflight(*, as_json: bool) -> int:
         )
     except StartupFailure as failure:
         checks = build_config_failure(failure, warnings=Settings.load(lenient=True).warnings)
-    console.print_checks(checks, as_json=as_json, instance=instance)
-    failed = any(check.status is StepStatus.FAIL for check in checks)
-    return int(ExitCode.FAILURE if failed else ExitCode.SUCCESS)
+    return instance, checks
 
 
 def check_gameplan_file(path: str, *, at: str | None = None, as_json: bool) -> int:
@@ -97,10 +105,10 @@ def check_gameplan_file(path: str, *, at: str | None = None, as_json: bool) -> i
     if settings is None:
         return int(ExitCode.FAILURE)
     if not path.strip():
-        return _refuse("--path: names no file", "Name the plan's file.", as_json=as_json)
+        return refuse("--path: names no file", "Name the plan's file.", as_json=as_json)
     instant = None if at is None else _parse_instant(at)
     if at is not None and instant is None:
-        return _refuse(
+        return refuse(
             f"--at: {at[:40]!r} is not an instant with its offset from UTC",
             "Write it like 2026-11-27T09:15:00-05:00, or with Z for UTC.",
             as_json=as_json,
@@ -155,14 +163,14 @@ def write_new_gameplan(*, strategy: str, plan_date: str | None, path: str | None
         plan = _build_new_plan(strategy, plan_date, settings)
     except ValueError as error:
         problem, remedy = error.args
-        return _refuse(problem, remedy, as_json=as_json)
+        return refuse(problem, remedy, as_json=as_json)
     target = Path(expand_home(path)) if path else Path(f"gameplan_{plan['date']}.json")
     try:
         write_new_plan(target, plan)
     except FileExistsError:
-        return _refuse(f"{target} is there already", "Name another file with --path, or remove it.", as_json=as_json)
+        return refuse(f"{target} is there already", "Name another file with --path, or remove it.", as_json=as_json)
     except OSError as error:
-        return _refuse(f"{target} cannot be written: {error.strerror}", "Name another file.", as_json=as_json)
+        return refuse(f"{target} cannot be written: {error.strerror}", "Name another file.", as_json=as_json)
     if as_json:
         console.print_json({"path": str(target.absolute()), "strategy": plan["strategy"], "date": plan["date"]})
     else:
@@ -227,7 +235,7 @@ def restart_bot(*, as_json: bool) -> int:
     if holder is None or holder.pid is None:
         return run_steps("bot.restart", (BOT_STOP_FIRST, *STEPS[2:]), as_json=as_json, starts=True)
     if not ask_to_restart(holder.pid):
-        return _refuse(
+        return refuse(
             f"the supervisor, {holder}, could not be asked: it belongs to another user or has just ended",
             advise("Look at `inv status`, and do it as the user whose supervisor it is.", settings),
             as_json=as_json,
@@ -337,7 +345,7 @@ def _build_step(step: "StepRecord") -> StepReport:
     )
 
 
-def _refuse(message: str, next_action: str, *, as_json: bool) -> int:
+def refuse(message: str, next_action: str, *, as_json: bool) -> int:
     """Say why a command did not do what it was asked for: a person in words, a program in a document."""
     console.warn(message)
     console.warn(f"next: {next_action}")
@@ -359,9 +367,9 @@ def hold(reason: str, *, as_json: bool) -> int:
         refuse_to_touch(settings)
         held = write_hold(settings.state_dir, reason=reason, now=SystemClock().now())
     except StartupFailure as failure:
-        return _refuse(failure.message, failure.next_action, as_json=as_json)
+        return refuse(failure.message, failure.next_action, as_json=as_json)
     except OSError as error:
-        return _refuse(
+        return refuse(
             f"the hold could not be written to {settings.state_dir}: {error.strerror}; nothing was stopped",
             advise("Fix that, or stop the system without a hold: `inv shutdown`.", settings),
             as_json=as_json,
@@ -383,7 +391,7 @@ def resume(*, as_json: bool) -> int:
         gave_up = attempts.read(settings.state_dir).has_given_up
         attempts.clear(settings.state_dir)
     except OSError as error:
-        return _refuse(
+        return refuse(
             f"the hold in {settings.state_dir} could not be removed: {error.strerror}",
             "Do it as the user who wrote it.",
             as_json=as_json,
@@ -405,7 +413,7 @@ def test_alert(*, as_json: bool) -> int:
     settings = load_settings_or_explain(as_json=as_json)
     if settings is None:
         return int(ExitCode.FAILURE)
-    problem = _send_test_alert(settings)
+    problem = send_test_alert(settings)
     if as_json:
         console.print_json({"instance": settings.instance, "delivered": problem is None, "problem": problem})
     elif problem is None:
@@ -415,7 +423,7 @@ def test_alert(*, as_json: bool) -> int:
     return int(ExitCode.SUCCESS if problem is None else ExitCode.FAILURE)
 
 
-def _send_test_alert(settings: Settings) -> str | None:
+def send_test_alert(settings: Settings) -> str | None:
     """Send it. Returns why it did not arrive, or None."""
     import logging
     import socket

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from orchestration.preflight.host import GAMEPLAN_CHECK, Check
-from orchestration.redaction import clean_line, escape_unsafe, own_redactor
+from orchestration.redaction import clean_line, clean_text, escape_unsafe, own_redactor
 from orchestration.startup.report import Report, Result, StepReport, StepStatus, format_duration
 from orchestration.startup.run_spec import Display, Step
 from orchestration.state_dir import find_damaged_files
@@ -233,23 +233,33 @@ def print_checks(checks: Sequence[Check], *, as_json: bool, instance: str) -> No
                 "result": "failure" if failed else "success",
                 "exit_code": 1 if failed else 0,
                 "failure": failed[0].failure if failed else None,
-                "checks": [
-                    {
-                        "name": check.name,
-                        "status": check.status.value,
-                        "detail": check.detail,
-                        "fix": check.fix or None,
-                        "failure": check.failure,
-                        "found_by": check.found_by or None,
-                    }
-                    for check in checks
-                ],
+                "checks": build_checks_json(checks),
             }
         )
         return
     print_check_table(checks)
     warned = sum(check.status is StepStatus.WARN for check in checks)
     print_line(f"{len(checks)} check{'' if len(checks) == 1 else 's'}: {len(failed)} failed, {warned} warned")
+
+
+def build_checks_json(checks: Sequence[Check]) -> list[dict[str, object]]:
+    """The checks as programs read them."""
+    return [
+        {
+            "name": check.name,
+            "status": check.status.value,
+            "detail": check.detail,
+            "fix": check.fix or None,
+            "failure": check.failure,
+            "found_by": check.found_by or None,
+        }
+        for check in checks
+    ]
+
+
+def has_failed(checks: Sequence[Check]) -> bool:
+    """Whether a start would be refused."""
+    return any(check.status is StepStatus.FAIL for check in checks)
 
 
 def print_check_table(checks: Sequence[Check]) -> None:
@@ -296,6 +306,13 @@ def print_table(
 def print_line(text: str) -> None:
     """One line for people on standard output."""
     steady_stdout().write(clean_line(text) + "\n")
+
+
+def write_prompt(text: str, *, as_json: bool) -> None:
+    """Show a question without ending the line; on standard error where a program asked for JSON."""
+    stream = steady_stderr() if as_json else steady_stdout()
+    stream.write(clean_text(text))
+    stream.flush()
 
 
 def has_reader() -> bool:

@@ -7,7 +7,7 @@ from orchestration.bot.record import ReadyBy
 from orchestration.commands import presenter as console
 from orchestration.errors import ExitCode, StartupFailure
 from orchestration.redaction import mask_account
-from orchestration.settings import Settings
+from orchestration.settings import PROJECT_DIR, Settings
 from orchestration.startup.report import describe_connection
 from orchestration.startup.run import JOURNAL_FILE
 from orchestration.startup.sequence import load_settings, load_settings_of_what_runs
@@ -24,6 +24,20 @@ if TYPE_CHECKING:
     from orchestration.journal import JournalReader, ReportedEvent, RunRecord
 
 _MOST_EVENTS = 100  # of supervision, in `inv history`; a report has all of them
+
+
+def version(*, as_json: bool) -> int:
+    """`inv version`: this program's own, and what it runs on."""
+    import platform
+
+    import orchestration
+
+    own = orchestration.__version__
+    if as_json:
+        console.print_json({"version": own, "python": platform.python_version(), "project_dir": str(PROJECT_DIR)})
+    else:
+        console.print_line(f"zero-touch-startup {own} (Python {platform.python_version()}, {PROJECT_DIR})")
+    return int(ExitCode.SUCCESS)
 
 
 def config(*, as_json: bool) -> int:

@@ -15,7 +15,8 @@ _WIDTH = 100
 _READABLE_BY_ALL = 0o644
 
 _ENV_HEADER = """\
-# Everything that can be set, with its default. Copy this file to .env and uncomment what you change:
+# Everything that can be set, with its default. `inv init` asks for what comes first and writes it
+# into .env; or copy this file and uncomment what you change:
 #
 #   cp .env.example .env && chmod 600 .env
 #
@@ -25,6 +26,10 @@ _ENV_HEADER = """\
 #
 # Made from orchestration/settings/variables.py by `python -m orchestration.settings.reference_page`.
 """
+
+# What `inv init` asks for: most operators set nothing else.
+_FIRST = ("TWS_USERID", "TWS_PASSWORD", "BOT_COMMAND", "BOT_WORKDIR", "GAMEPLAN_PATH", "DISCORD_WEBHOOK_URL")
+_FIRST_GROUP = "What most operators set"
 
 _PAGE_HEADER = """\
 # Configuration
@@ -54,7 +59,10 @@ are made from `orchestration/settings/variables.py` by `python -m orchestration.
 def build_env_example() -> str:
     """The text of `.env.example`: every variable commented out, with its default as its value."""
     lines = [_ENV_HEADER]
-    for group, variables in _groups():
+    by_name = {variable.name: variable for variable in variables_by_field().values()}
+    first = [by_name[name] for name in _FIRST]
+    rest = [(group, [one for one in variables if one not in first]) for group, variables in _groups()]
+    for group, variables in [(_FIRST_GROUP, first), *rest]:
         lines.append(f"\n# --- {group} {'-' * (_WIDTH - 7 - len(group))}\n")
         for variable in variables:
             shown = "" if variable.shown_default == variable.default else f" Default: {variable.shown_default}."

@@ -261,6 +261,21 @@ JSON_KEYS: Mapping[str, Keys] = {
         "instance": "whose it is",
         "was_held": {"": "who held it, or null", **_HOLD},
     },
+    "init": {
+        "exit_code": "what the command ends with",
+        "path": "the file of settings",
+        "created": "whether it is new",
+        "changed": "the variables that were set to something else",
+        "removed": "the variables that were removed",
+        "checks": _PREFLIGHT["checks"],
+        "alert": {
+            "": "the test alert, or null without a channel",
+            "delivered": "whether",
+            "problem": "why not, or null",
+        },
+        "next_action": "what to do next",
+    },
+    "version": {"version": "this program's", "python": "Python's", "project_dir": "the project's folder"},
     "alert.test": {"instance": "whose it is", "delivered": "whether", "problem": "why not, or null"},
 }
 
@@ -313,6 +328,9 @@ EXIT_CODES: Mapping[str, str] = {
     "history": "0 shown; 1 the journal cannot be read",
     "logs": "0 shown; 1 there is none",
     "alert.test": "0 delivered; 1 not",
+    "init": "0 written, every check passed, the test alert (if there is a channel) arrived; 1 not",
+    "version": "0",
+    "help": "0",
     "install": "0 registered as it should be; 1 not",
     "uninstall": "0 nothing is registered any more; 1 something is",
     "monitor": "0 told to end; 1 could not watch",

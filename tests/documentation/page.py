@@ -24,6 +24,7 @@ This page is made from the tasks by `python -m tests.documentation`.
 
 # The order in which an operator meets them.
 _GROUPS: Sequence[tuple[str, Sequence[str]]] = (
+    ("Set up", ("init", "help", "version")),
     (
         "The sequence",
         ("startup", "preflight", "gateway.up", "gateway.wait", "gameplan.check", "gameplan.new", "bot.start"),

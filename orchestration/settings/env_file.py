@@ -1,0 +1,191 @@
+"""Changes a `.env` file line by line: what is not changed stays as it stands, comments included.
+
+What is written is read back by the same parser that every command uses (python-dotenv's), so that a value with quotes,
+`#`, `$` or a backslash arrives as it was given.
+"""
+
+import io
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestration.settings.kinds import WrongValueError, expand_home
+from orchestration.settings.sources import build_instance_file, read_env_file, read_environment
+from orchestration.settings.variables import ENV_FILE, find_near_misses, known_names, variables_by_field
+from orchestration.system.files import read_regular, write_atomic
+
+if TYPE_CHECKING:
+    from dotenv.parser import Binding
+
+_MAX_BYTES = 1024 * 1024
+_NEEDS_NO_QUOTES = re.compile(r"[\w./:@%+,=~?&-]+(?: [\w./:@%+,=~?&-]+)*", re.ASCII)
+_HEADER = "# Settings of the zero-touch start-up; .env.example explains every variable.\n"
+_FILE = "_FILE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvFile:
+    """The file that settings are written to.
+
+    Attributes:
+        path: Where it is, links followed.
+        text: What it holds; for a new one, a comment.
+        existed: Whether it was there.
+    """
+
+    path: Path
+    text: str
+    existed: bool
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What it sets, empty values left out."""
+        return {name: value for name, value in read_values(self.text).items() if value.strip()}
+
+    def plan(self, given: Mapping[str, str | None]) -> tuple[list[str], list[str]]:
+        """Which names would be set to something else, and which would be removed."""
+        changes = self._complete(given)
+        now = self.values
+        changed = [name for name, value in changes.items() if value is not None and now.get(name) != value]
+        return changed, [name for name, value in changes.items() if value is None and name in now]
+
+    def write(self, given: Mapping[str, str | None]) -> None:
+        """Write it, for its owner's eyes only; a reader finds the old file or the new one.
+
+        Args:
+            given: The values to set; None removes one. Setting a secret removes its `_FILE`, and the reverse.
+
+        Raises:
+            OSError: It could not be written. The old file is as it was.
+            ValueError: A value cannot be written into a `.env` file.
+        """
+        text = change_values(self.text, self._complete(given))
+        if self.existed and text == self.text:
+            self.path.chmod(0o600)
+            return
+        write_atomic(self.path, text.encode())
+        if hasattr(os, "geteuid") and os.geteuid() == 0:  # under sudo it stays readable for the project's owner
+            owner = self.path.parent.stat()
+            shutil.chown(self.path, owner.st_uid, owner.st_gid)
+
+    def _complete(self, given: Mapping[str, str | None]) -> dict[str, str | None]:
+        changes = dict(given)
+        now = self.values
+        for name, value in given.items():
+            other = name.removesuffix(_FILE) if name.endswith(_FILE) else name + _FILE
+            if value is not None and other in known_names() and other in now:
+                changes.setdefault(other, None)
+        return changes
+
+
+def open_env_file(project_dir: Path, problems: list[str]) -> EnvFile:
+    """The file that this process's environment names: ENV_FILE, else the instance's own, else `.env` of the project.
+
+    Args:
+        project_dir: The project's folder.
+        problems: Gets a sentence for each reason why the file cannot be changed.
+    """
+    environ = read_environment()
+    named, instance = environ.get(ENV_FILE, "").strip(), environ.get("INSTANCE", "").strip()
+    own = build_instance_file(instance, project_dir)
+    path = project_dir / Path(expand_home(named)) if named else own or project_dir / ".env"
+    path = Path(os.path.realpath(path))
+    if not os.path.lexists(path):
+        header = _HEADER if own is None or named else f"{_HEADER}INSTANCE={instance}\n"
+        return EnvFile(path=path, text=header, existed=False)
+    read_env_file(path, problems)
+    if problems:
+        return EnvFile(path=path, text="", existed=True)
+    text = read_regular(path, max_bytes=_MAX_BYTES).decode("utf-8-sig")
+    return EnvFile(path=path, text=text.replace("\r\n", "\n"), existed=True)
+
+
+def read_answers(path: str, problems: list[str]) -> dict[str, str | None]:
+    """The `NAME=value` lines of a file of answers, in the notation of a `.env` file; empty values answer nothing."""
+    if not path.strip():
+        problems.append("--answers: names no file")
+        return {}
+    found: list[str] = []
+    answers = read_env_file(Path(expand_home(path)).absolute(), found)
+    problems += [problem.replace(f"{ENV_FILE}: ", "--answers: ", 1) for problem in found]
+    return {name: value for name, value in answers.items() if value.strip()}
+
+
+def check_answers(given: Mapping[str, str | None]) -> list[str]:
+    """One sentence for each name that is not a variable of this program, and each value that is not allowed."""
+    variables = {variable.name: variable for variable in variables_by_field().values()}
+    unknown = sorted(set(given) - (known_names() - {ENV_FILE}))
+    near = {sentence.partition(" ")[0]: sentence for sentence in find_near_misses({}, dict.fromkeys(unknown, ""))}
+    problems = [near.get(name, f"{name} is not a variable of this program") for name in unknown]
+    for name, value in given.items():
+        problems += [
+            f"{name} and {name}{_FILE} are both answered; only one of them is allowed"
+            for value_of_file in [given.get(name + _FILE)]
+            if value is not None and value_of_file is not None
+        ]
+        variable = variables.get(name)
+        if value is None or variable is None:
+            continue
+        try:
+            variable.parse(value)
+            render_value(value)
+        except (WrongValueError, ValueError) as error:
+            shown = "(a secret)" if variable.secret else repr(value)
+            problems.append(f"{name}: {shown} {error}")
+    return problems
+
+
+def render_value(value: str) -> str:
+    """A value as it stands after `NAME=`.
+
+    Raises:
+        ValueError: No notation of a `.env` file brings it back exactly.
+    """
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    rendered = value if _NEEDS_NO_QUOTES.fullmatch(value) else f"'{escaped}'"
+    if [binding.value for binding in _parse(f"NAME={rendered}\n")] != [value]:
+        raise ValueError("cannot be written into a .env file")
+    return rendered
+
+
+def read_values(text: str) -> dict[str, str]:
+    """The values that a `.env` file's text sets; lines that say nothing are left out."""
+    found = _parse(text)
+    return {one.key: one.value for one in found if one.key is not None and one.value is not None and not one.error}
+
+
+def change_values(text: str, changes: Mapping[str, str | None]) -> str:
+    """The text with these values set, or, for None, their lines left out. Pure.
+
+    A name that is set already keeps its place; where it is set more than once, the last one counts and is changed, and
+    the others go. A name that is new is added at the end.
+
+    Raises:
+        ValueError: A value cannot be written into a `.env` file.
+    """
+    lines = {name: f"{name}={render_value(value)}\n" for name, value in changes.items() if value is not None}
+    bindings = _parse(text)
+    last = {one.key: number for number, one in enumerate(bindings) if one.key in changes and not one.error}
+    kept: list[str] = []
+    for number, binding in enumerate(bindings):
+        name = binding.key
+        if name not in last or binding.error:
+            kept.append(binding.original.string)
+        elif number == last[name] and name in lines:
+            # The parser counts blank lines before a setting as a part of it.
+            original = binding.original.string
+            kept.append(original[: len(original) - len(original.lstrip())] + lines[name])
+    written = "".join(kept)
+    if written and not written.endswith("\n"):
+        written += "\n"
+    return written + "".join(line for name, line in lines.items() if name not in last)
+
+
+def _parse(text: str) -> "list[Binding]":
+    from dotenv.parser import parse_stream
+
+    return list(parse_stream(io.StringIO(text)))
