@@ -445,13 +445,13 @@ def soak(
 
 @task(
     help={
-        "of": "Whose log: startup, bot or gateway",
+        "of": "Whose log: startup, bot, gateway, supervisor, or shutdown (stops and restarts)",
         "follow": "Go on with new lines as they come, until Ctrl-C",
         "lines": "How many lines of the end (50)",
     }
 )
 def logs(_: Context, of: str = "startup", follow: bool = False, lines: str = "50") -> None:
-    """Show the log of the last start-up, bot or gateway."""
+    """Show the newest log: of start-ups, bot, gateway, supervisor."""
     from orchestration.commands import flags
     from orchestration.commands import logs as log_view
 

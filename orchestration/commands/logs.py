@@ -1,4 +1,4 @@
-"""`inv logs`: the last start-up's log, the bot's or the gateway's, wherever each is kept."""
+"""`inv logs`: the newest log of start-ups, the bot, the gateway, supervisors or stops, wherever each is kept."""
 
 import contextlib
 import fnmatch
@@ -22,15 +22,16 @@ from orchestration.system.commands import Following, SystemCommands
 from orchestration.system.files import open_regular
 from orchestration.system.lock import read_lock_holder
 
+_KINDS = ("startup", "bot", "gateway", "supervisor", "shutdown")
 _FOLLOW_LOOK_S = 0.25
 _LONGEST_FIRST_LINE = 4096
 _NEWEST_LOGS = 50  # looked through for the one of the run that is under way
 
 
 def logs(of: str, *, follow: bool, lines: int) -> int:
-    """`inv logs --of startup|bot|gateway [-f]`."""
-    if of not in {"startup", "bot", "gateway"}:
-        console.warn(f"--of: {of!r} is not a log; allowed are startup, bot and gateway")
+    """`inv logs --of startup|bot|gateway|supervisor|shutdown [-f]`."""
+    if of not in _KINDS:
+        console.warn(f"--of: {of!r} is not a log; allowed are {', '.join(_KINDS[:-1])} and {_KINDS[-1]}")
         return int(ExitCode.FAILURE)
     settings = load_settings_or_explain(as_json=False)
     if settings is None:

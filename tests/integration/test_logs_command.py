@@ -55,6 +55,21 @@ def test_a_log_that_is_no_file_ends_with_1_and_says_so(system: System, follow: b
     assert "it is a pipe, not a regular file" in ended.err
 
 
+@pytest.mark.parametrize("of", ["startup", "supervisor", "shutdown"])
+def test_the_newest_log_of_each_kind_is_shown(system: System, of: str) -> None:
+    for stamp, text in (("20261127_090000", "the one before\n"), ("20261128_090000", "the newest\n")):
+        path = _write_log(system, text, name=f"{of}_{stamp}.log")
+        os.utime(path, (0, int(stamp[6:8])))
+    ended = system.inv("logs", f"--of={of}")
+    assert (ended.code, ended.out) == (0, "the newest\n"), ended.err
+
+
+def test_a_kind_that_is_none_is_named_with_those_that_are(system: System) -> None:
+    ended = system.inv("logs", "--of=bots")
+    assert ended.code == 1
+    assert "'bots' is not a log; allowed are startup, bot, gateway, supervisor and shutdown" in ended.err
+
+
 def test_no_log_at_all_ends_with_1(system: System) -> None:
     for follow in ([], ["-f"]):
         ended = system.inv("logs", "--of=bot", *follow)
