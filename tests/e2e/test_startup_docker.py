@@ -121,7 +121,7 @@ def test_an_image_that_cannot_be_had_fails_with_composes_own_words(system: Syste
 
 
 @pytest.mark.scenario("5")
-def test_an_engine_that_is_down_is_said_to_be_so_with_what_mends_it(system: System) -> None:
+def test_an_engine_that_is_down_is_reported_with_how_to_fix_it(system: System) -> None:
     system.environ["DOCKER_HOST"] = f"unix://{system.root}/nobody.sock"
     started = system.startup()
     assert started.code == 1

@@ -511,7 +511,7 @@ def test_a_bot_that_ignores_sigterm_is_killed_after_its_time_with_all_it_started
     assert said
     assert not is_running(bot.record.identity)
     assert [pid for pid in read_children(settings) if read_identity(pid) is not None] == []
-    assert "leaving" not in read_log(settings)
+    assert "stopping gracefully" not in read_log(settings)
 
 
 def test_stopping_what_does_not_run_forgets_a_dead_bots_record(tmp_path: Path) -> None:

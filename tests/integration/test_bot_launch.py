@@ -171,7 +171,7 @@ def test_two_bots_launched_in_one_second_have_a_log_each(tmp_path: Path) -> None
         logs.append(bot.log)
         _stop(settings)
     assert logs[0] != logs[1]
-    assert all("leaving" in log.read_text() for log in logs)
+    assert all("stopping gracefully" in log.read_text() for log in logs)
 
 
 def test_an_interrupted_launch_ends_the_bot_and_forgets_it(tmp_path: Path) -> None:

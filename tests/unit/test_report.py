@@ -106,7 +106,7 @@ def test_a_partial_success_says_why_and_what_to_do() -> None:
         (FallbackWord.GAMEPLAN_MISSING, "valid plan"),
     ],
 )
-def test_what_mends_the_emergency_plan_depends_on_why_it_is_in_force(fallback: FallbackWord, said: str) -> None:
+def test_the_remedy_for_the_emergency_plan_depends_on_why_it_is_active(fallback: FallbackWord, said: str) -> None:
     assert said in describe_remedy(fallback)
 
 

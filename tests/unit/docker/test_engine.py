@@ -1,4 +1,4 @@
-"""Why Docker cannot be used: each reason told apart, each with what mends it."""
+"""Why Docker cannot be used: each reason told apart, each with how to fix it."""
 
 import pytest
 
@@ -42,7 +42,7 @@ CONTEXT = 'Failed to initialize: unable to resolve docker endpoint: context "off
         (said("26.1.5"), said("nonsense"), EngineProblem.COMPOSE_TOO_OLD, "2.20 or later"),
     ],
 )
-def test_each_problem_is_told_apart_with_what_mends_it(
+def test_each_problem_is_told_apart_with_how_to_fix_it(
     engine: Answer, compose: Answer | None, problem: EngineProblem, advice: str
 ) -> None:
     commands = FakeCommands()

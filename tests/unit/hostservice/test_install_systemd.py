@@ -306,7 +306,7 @@ def in_both_scopes(scene: Scene) -> Scene:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "name", "mends"),
+    ("spoil", "name", "fix"),
     [
         (not_booted, "systemd", "inv install --output"),
         (in_wsl_without_systemd, "systemd", "--target=windows"),
@@ -320,14 +320,14 @@ def in_both_scopes(scene: Scene) -> Scene:
         (break_unit, "unit file", "Report it"),
     ],
 )
-def test_each_lack_stops_the_installation_and_names_what_mends_it(
-    build: Build, spoil: Callable[[Scene], Scene], name: str, mends: str
+def test_each_lack_stops_the_installation_and_names_how_to_fix_it(
+    build: Build, spoil: Callable[[Scene], Scene], name: str, fix: str
 ) -> None:
     scene = spoil(build())
     outcome = scene.install()
     assert not outcome.ok
     assert scene.failed(outcome) == [name]
-    assert mends in outcome.next_action
+    assert fix in outcome.next_action
     assert scene.systemd.changes == []
     assert not scene.registrar.path.exists()
 
