@@ -114,6 +114,7 @@ class Status:
     attempts: Attempts
     commands: HostCommands
     facts: BotFacts = NO_FACTS
+    journal_problem: str | None = None
 
     @property
     def is_bot_watched(self) -> bool:
@@ -215,6 +216,7 @@ def read_status(
         bot = find_bot(settings)
         journal = JournalReader(settings.state_dir / JOURNAL_FILE)
         last_run = journal.read_last_run()
+        journal_problem = journal.problem
         alert_problem = webhook_problem(settings.discord_webhook_url) or channel_problem(
             journal, settings.discord_webhook_url
         )
@@ -229,6 +231,7 @@ def read_status(
             hold=read_hold(settings.state_dir),
             under_way=read_lock_holder(settings.state_dir / STARTUP_LOCK),
             last_run=last_run,
+            journal_problem=journal_problem,
             alert_problem=None if alert_problem is None else commands_here.apply(alert_problem),
             watcher=read_lock_holder(settings.state_dir / SUPERVISOR_LOCK)
             or read_lock_holder(settings.state_dir / MONITOR_LOCK),
@@ -281,6 +284,7 @@ def build_json(status: Status) -> dict[str, Any]:
         "under_way": None if status.under_way is None else dataclasses.asdict(status.under_way),
         "alerts": {"problem": status.alert_problem},
         "last_run": _build_run_json(status.last_run),
+        "journal": {"problem": status.journal_problem},
     }
 
 

@@ -145,6 +145,8 @@ def build_status_rows(found: "Status") -> list[tuple[str, str]]:
         outcome = last.result or "not ended"
         word = f" ({last.failure or last.fallback})" if last.failure or last.fallback else ""
         rows.append(("last run", f"{last.kind} of {console.describe_moment(last.started_at)}: {outcome}{word}"))
+    elif found.journal_problem is not None:
+        rows.append(("last run", f"unknown: {found.journal_problem}"))
     return [row for row in rows if row[1]]
 
 

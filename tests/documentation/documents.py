@@ -185,6 +185,7 @@ _STATUS: Keys = {
         "started_at": "when",
         "duration_s": "seconds",
     },
+    "journal": {"": "the journal, of which the last run is known", "problem": "why it cannot be read now, or null"},
 }
 _INSTALL: Keys = {
     "command": "`install`, `uninstall`",

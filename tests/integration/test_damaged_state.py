@@ -247,6 +247,15 @@ def test_whatever_a_run_leaves_in_its_folders_is_a_name_that_no_instance_may_hav
     assert [name for name in left if not state_dir.is_reserved_name(name)] == []
 
 
+def test_the_status_says_that_the_last_run_is_unknown_where_the_journal_cannot_be_read(system: System) -> None:
+    system.state.mkdir()
+    (system.state / state_dir.JOURNAL).write_bytes(b"no database at all" * 100)
+    assert "unknown: the journal cannot be read" in system.inv("status").out
+    document = system.inv("status", "--json").document
+    assert document["last_run"] is None
+    assert "cannot be read" in document["journal"]["problem"]
+
+
 @pytest.mark.parametrize("zone", ["XXX99999999", "XXX24", "<+99>-99"])
 def test_a_time_zone_out_of_range_is_one_clear_line(system: System, zone: str) -> None:
     for command in (("status",), ("history",), ("logs",), ("config",), ("preflight",), ("startup",)):

@@ -131,6 +131,73 @@ def test_reading_creates_and_changes_nothing(tmp_path: Path) -> None:
     assert {one.name: (one.stat().st_mtime_ns, one.stat().st_size) for one in tmp_path.iterdir()} == before
 
 
+_KILLED_IN_ITS_LOG = """
+import resource, signal, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("SELECT count(*) FROM runs").fetchone()  # makes the log, empty, and the shared memory
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+connection.execute("CREATE TABLE extra (one)")  # two pages
+"""
+
+
+def _leave_log(folder: Path, size: int) -> JournalReader:
+    """What a writer leaves that is killed when its log has exactly this size. One run is in the journal."""
+    path = folder / "journal.sqlite3"
+    with open_journal(folder) as journal:
+        journal.start_run("one", instance="default", kind="startup", simulated=False, pid=os.getpid())
+    argv = [sys.executable, "-c", _KILLED_IN_ITS_LOG, str(path), str(size)]
+    assert subprocess.run(argv, timeout=60, check=False).returncode == -signal.SIGXFSZ
+    assert Path(f"{path}-wal").stat().st_size == size
+    return JournalReader(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit that kills the writer at that very instruction")
+@pytest.mark.timeout(20)  # SQLite itself gives up after 30 s
+@pytest.mark.parametrize("size", [32, 56, 32 + 24 + 4096], ids=["header", "entry's header", "first of two entries"])
+def test_what_a_writer_left_that_was_killed_before_its_first_entry_is_read(tmp_path: Path, size: int) -> None:
+    reader = _leave_log(tmp_path, size)
+    last = reader.read_last_run()
+    assert reader.problem is None
+    assert last is not None
+    assert last.run_id == "one"
+
+
+# The locks that a writer holds while it repairs the log: https://sqlite.org/walformat.html#wal_locks
+_STOPPED_IN_A_REPAIR = """
+import fcntl, sys
+shared = open(sys.argv[1] + "-shm", "r+b")
+fcntl.lockf(shared, fcntl.LOCK_EX, 8, 120)
+fcntl.lockf(shared, fcntl.LOCK_SH, 1, 128)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks of POSIX")
+@pytest.mark.timeout(20)  # SQLite itself gives up after 30 s
+def test_a_journal_whose_writer_is_stopped_is_unknown_to_a_reader_and_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    writer = _start_writer(path, "r", 100_000)
+    assert writer.stdout is not None
+    writer.stdout.readline()
+    writer.send_signal(signal.SIGKILL)
+    writer.communicate(timeout=60)
+    reader = JournalReader(path)
+    argv = [sys.executable, "-c", _STOPPED_IN_A_REPAIR, str(path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stopped:
+        assert stopped.stdout is not None
+        assert stopped.stdout.readline() == b"held\n"
+        assert reader.read_last_run() is None
+        assert "cannot be read now" in (reader.problem or "")
+        assert reader.read_pending_alerts() == []
+        assert "cannot be read now" in (reader.problem or "")
+        stopped.communicate(timeout=60)
+    with open_journal(tmp_path) as journal:
+        assert journal.read_last_run() is not None
+    assert JournalReader(path).read_last_run() is not None
+
+
 _READ_AS_NOBODY = """
 import os, sys
 from pathlib import Path
