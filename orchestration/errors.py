@@ -47,7 +47,7 @@ BENIGN_FAILURES = frozenset(
 
 
 class FallbackWord(StrEnum):
-    """Why the emergency plan is in force. None of them is a failure; each one ends in exit code 2."""
+    """Why the emergency plan is active. None of them is a failure; each one ends in exit code 2."""
 
     GAMEPLAN_NOT_CONFIGURED = "GAMEPLAN_NOT_CONFIGURED"
     GAMEPLAN_MISSING = "GAMEPLAN_MISSING"

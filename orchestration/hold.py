@@ -36,7 +36,7 @@ class Hold:
 
 
 def read_hold(state_dir: Path) -> Hold | None:
-    """The hold in force, or None. A file that cannot be understood still holds: somebody meant something by it."""
+    """The hold in effect, or None. An unreadable file counts as a hold: it was put there for a reason."""
     path = state_dir / _FILE
     try:
         note = read_fields(path)
@@ -50,7 +50,7 @@ def read_hold(state_dir: Path) -> Hold | None:
 
 
 def write_hold(state_dir: Path, *, reason: str, now: datetime) -> Hold:
-    """Hold the system down from now on. One that is in force already is replaced only if this one gives a reason.
+    """Hold the system down from now on. One in effect already is replaced only if this one gives a reason.
 
     Raises:
         OSError: It could not be written.
@@ -68,7 +68,7 @@ def write_hold(state_dir: Path, *, reason: str, now: datetime) -> Hold:
 
 
 def clear_hold(state_dir: Path) -> Hold | None:
-    """End the hold. Returns the one that was in force, or None.
+    """End the hold. Returns the one that was in effect, or None.
 
     Raises:
         OSError: It could not be removed.

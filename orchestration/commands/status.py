@@ -81,10 +81,10 @@ class PlanLook:
     """The plan that the bot was given.
 
     Attributes:
-        path: The copy in force.
+        path: The active copy.
         strategy: `A`, `B` or `C`.
         date: The plan's date; empty where it cannot be read.
-        sha256: Of the bytes that were put in force.
+        sha256: Of the active copy's bytes.
         emergency_reason: Why it is the emergency plan, or None.
         problem: What is not as it should be, or None.
     """

@@ -41,7 +41,7 @@ def version(*, as_json: bool) -> int:
 
 
 def config(*, as_json: bool) -> int:
-    """`inv config`: the values in force, where each came from, secrets masked. 1 where some are wrong."""
+    """`inv config`: the values in effect, where each came from, secrets masked. 1 where some are wrong."""
     problems: tuple[str, ...] = ()
     try:
         settings = load_settings()

@@ -108,7 +108,7 @@ class Session:
             outcome.message = _count_changes(len(outcome.changes), dry_run=dry_run)
 
     def status(self, target: Target, *, as_json: bool) -> None:
-        """`fab status` for one host: the release in force, and what `inv status` there says, word for word."""
+        """`fab status` for one host: the current release, and what `inv status` there says, word for word."""
         self.as_json = as_json
         work = self._begin(target, "status")
         outcome = work.outcome

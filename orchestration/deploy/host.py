@@ -124,11 +124,11 @@ class Facts:
         docker_problem: Why not.
         free_bytes: Free on the base folder's disk.
         base_owner: To whom the base folder belongs; empty if there is none.
-        current: The release in force; empty for none.
+        current: The current release; empty for none.
         files: Its files.
         releases: All of them, the oldest first.
         env_mode: The mode of the shared `.env`; None if there is none.
-        activation: Whether a release is being put in force right now.
+        activation: Whether a release is being activated right now.
         hold: Who holds the system down, or empty.
         status: What `inv status` says, where it was asked.
         available_memory_bytes: Memory that programs can still have; None if unknown.
@@ -173,18 +173,18 @@ class Facts:
 
     @property
     def release(self) -> Release | None:
-        """The release in force."""
+        """The current release."""
         return next((one for one in self.releases if one.name == self.current and one.complete), None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Activated:
-    """What came of putting a release in force.
+    """What came of activating a release.
 
     Attributes:
         outcome: `good`; `kept` (nothing was touched); `went_back`; `went_back_not_good`; `stopped` (there was nothing
             to go back to).
-        current: The release in force now; empty for none.
+        current: The current release now; empty for none.
         gap_s: Seconds from the start's command until all was good, for a release that came to it.
         message: Why it was not good.
         next_action: What a person does next.
@@ -272,11 +272,11 @@ class Host:
         self._call("unpack", {"name": name, "folder": ".wheels"}, data=archive, timeout_s=_UPLOAD_S)
 
     def compare_env(self, content: bytes) -> bool:
-        """Whether these settings differ from those in force. Changes nothing."""
+        """Whether these settings differ from the current ones. Changes nothing."""
         return bool(self._call("compare_env", {"length": len(content)}, data=content)["changed"])
 
     def upload_env(self, content: bytes) -> bool:
-        """Lay new settings beside those in force; returns whether they differ."""
+        """Put new settings beside the current ones; returns whether they differ."""
         return bool(self._call("put_env", {"length": len(content)}, data=content)["changed"])
 
     def find_environment(self, name: str) -> bool:
@@ -297,7 +297,7 @@ class Host:
         self._call("discard", {"name": name})
 
     def activate(self, **arguments: Any) -> Activated:  # noqa: ANN401 - handed on as they are
-        """Put a release in force, and wait for what comes of it. Goes on there if this process ends."""
+        """Activate a release, and wait for the outcome. Continues there if this process ends."""
         self._call("begin", arguments)
         return self.follow(timeout_s=4 * float(arguments["hold_timeout_s"]) + _BUILD_S)
 
@@ -315,7 +315,7 @@ class Host:
         return tuple(self._call("provision", {"dry_run": dry_run}, timeout_s=_BUILD_S)["changes"])
 
     def run_inv(self, *words: str, on_line: OnSay, timeout_s: float) -> int:
-        """Run `inv` of the release in force as the service's user; returns its exit code.
+        """Run `inv` of the current release as the service's user; returns its exit code.
 
         It ends with this process, too: a log that is followed is not followed for ever.
 

@@ -122,7 +122,7 @@ def find_previous(releases: Iterable[Release], current: str) -> Release | None:
 def find_way_back(releases: Iterable[Release], current: str) -> str:
     """The name of the release to go back to if another one is not good; empty for none.
 
-    It is the one in force. But if that was never found good, because its own trial was cut off, it is the newest good
+    It is the current one. But if that was never found good, because its own trial was cut off, it is the newest good
     one.
     """
     known = {one.name: one for one in releases if one.complete}

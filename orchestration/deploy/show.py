@@ -11,7 +11,7 @@ _MOST_CHANGES = 40  # of a deploy; a dry run shows all of them
 
 
 def describe_release(release: Release, *, current: str) -> str:
-    """A release in one line; the one in force is marked."""
+    """A release in one line; the current one is marked."""
     if not release.complete:
         state = "half-made"
     else:

@@ -43,13 +43,13 @@ class Outcome:
         action: `deploy`, `rollback`, `provision`, `status`.
         ok: Whether it came to what was asked.
         result: A word: `deployed`, `nothing_new`, `would_deploy`, `went_back`, …
-        release: The release in force at the end; empty if unknown or none.
+        release: The current release at the end; empty if unknown or none.
         message: One sentence.
         next_action: What a person does next; empty for nothing.
         evidence: Lines that show the problem.
         steps: With their times, in order.
         changes: Lines: what changed, or would.
-        replaces: The commit that was in force before; empty if unknown or none.
+        replaces: The commit of the previously active release; empty if unknown or none.
         difference: Lines of a unified difference to that, for a dry run.
         gap_s: Seconds from the start's command until all was good.
         round_trips: Programs run on the host.

@@ -60,7 +60,7 @@ class GameplanVerdict:
 
     @property
     def is_valid(self) -> bool:
-        """Whether the plan may be put in force."""
+        """Whether the plan may be activated."""
         return self.word is None and self.plan is not None and self.content is not None
 
     @property

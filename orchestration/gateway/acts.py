@@ -82,7 +82,7 @@ class GatewayActs:
 
     Attributes:
         restarts: Restarts of this boot, oldest first.
-        stop: The stop that is in force, or None.
+        stop: The stop in effect, or None.
         process: A simulator's process, whoever launched it; None where there is none.
     """
 

@@ -129,7 +129,7 @@ class GatewayLedger:
         return self._read(lambda fields: fields["process"] and parse_record(fields["process"]))
 
     def note_started(self, *, process: GatewayRecord | None = None) -> None:
-        """The gateway was started: no stop is in force any more."""
+        """The gateway was started: no stop is in effect any more."""
         acts = self.read()
         self._write(replace(acts, stop=None, process=process or acts.process))
 

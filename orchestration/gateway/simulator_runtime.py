@@ -213,7 +213,7 @@ class SimulatorRuntime:
             simulated=True,
         )
         # Recorded at once: whatever becomes of this program, the next one finds the process. Where that is not possible
-        # (disk full), no plan can be put in force either: the run ends there, and ends this process with it.
+        # (disk full), no plan can be activated either: the run ends there, and ends this process with it.
         with contextlib.suppress(OSError):
             write_record(settings.state_dir, self._record)
         prune_logs(settings.log_dir, prefix="gateway", keep=settings.log_keep, spare=[log])

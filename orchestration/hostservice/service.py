@@ -280,7 +280,7 @@ def build_host_service(settings: Settings, *, scope: Scope, user: str, home: Pur
 
 
 def find_lasting_folder(project_dir: Path) -> Path:
-    """The project's folder by the name that stays the same: the release in force is reached through `current`.
+    """The project's folder by the name that stays the same: the current release is reached through `current`.
 
     So the unit of a deployed system does not change from release to release (docs/how-to/deploy-to-the-rackmount.md).
     """

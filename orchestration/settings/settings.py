@@ -204,7 +204,7 @@ class Settings:
             dotenv: What the `.env` file says; the environment goes before it.
             project_dir: What relative paths are relative to.
             overrides: What switches of the command line say; they go before everything, and an empty one puts the
-                default in force whatever the environment says.
+                default in effect whatever the environment says.
             simulated: Whether the run is `--simulate`d.
             lenient: Put the default in the place of a wrong value and say so in `warnings`, where a report about the
                 system matters more than a configuration without mistakes. Never for a start.

@@ -139,7 +139,7 @@ class Simulator:
             self._loop.call_soon_threadsafe(self._end, 0, why)
 
     def ask_to_take_faults(self, faults: Faults) -> None:
-        """Let other faults be in force from now on. For signal handlers.
+        """Apply other faults from now on. For signal handlers.
 
         What belongs to a login (`slow_login`, `second_factor`, …) is of no effect until the next start.
         """

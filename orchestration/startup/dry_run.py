@@ -143,7 +143,7 @@ def _name_bot(settings: Settings) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _PlannedGameplan:
-    """Which plan would be put in force.
+    """Which plan would be activated.
 
     Attributes:
         strategy: Its strategy.

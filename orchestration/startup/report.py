@@ -15,7 +15,7 @@ from orchestration.system.clock import describe_instant
 if TYPE_CHECKING:
     from orchestration.bot.find import FoundBot
     from orchestration.bot.launch import BotRunning
-    from orchestration.gameplan import GameplanInForce
+    from orchestration.gameplan import ActivePlan
     from orchestration.gateway.wait import GatewayReady
 
 
@@ -108,7 +108,7 @@ class Progress:
         gateway_validated_s: When that was, in seconds of the monotonic clock.
         gateway_was_awaited: Whether it was not ready at the first look, and became so.
         gateway_launched: Whether this run started the gateway.
-        plan: The plan as it was put in force in this run.
+        plan: The plan as it was activated in this run.
         bot: The bot as it was handed over in this run.
         warnings: What is not as it should be but stops nothing.
         evidence: Lines that show one of the warnings.
@@ -120,7 +120,7 @@ class Progress:
     gateway_validated_s: float | None = None
     gateway_was_awaited: bool = False
     gateway_launched: bool = False
-    plan: "GameplanInForce | None" = None
+    plan: "ActivePlan | None" = None
     bot: "BotRunning | None" = None
     warnings: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
@@ -164,7 +164,7 @@ class Report:
 
     @property
     def fallback(self) -> FallbackWord | None:
-        """Why the emergency plan is in force, or None."""
+        """Why the emergency plan is active, or None."""
         return self.progress.plan.fallback if self.progress.plan else None
 
     @property
@@ -172,7 +172,7 @@ class Report:
         """Success, partial success, or failure."""
         if self.failure is not None:
             return Result.FAILURE
-        # Putting the emergency plan in force is a step's success; only a bot that runs on it makes a partial one.
+        # Activating the emergency plan is a step's success; only a bot that runs on it makes a partial one.
         if self.fallback is not None and self.progress.bot is not None:
             return Result.PARTIAL
         return Result.SUCCESS
@@ -381,8 +381,8 @@ def build_gateway_json(report: Report) -> dict[str, Any] | None:
     }
 
 
-def build_gameplan_json(plan: "GameplanInForce | None") -> dict[str, Any] | None:
-    """The plan in force."""
+def build_gameplan_json(plan: "ActivePlan | None") -> dict[str, Any] | None:
+    """The active plan."""
     if plan is None:
         return None
     return {

@@ -48,7 +48,7 @@ from orchestration.startup.report import (
 )
 
 if TYPE_CHECKING:
-    from orchestration.gameplan import GameplanInForce
+    from orchestration.gameplan import ActivePlan
 
 _LAST_WORDS_LINES = 15
 SKEW_WARNING_S = 5.0  # SPEC G7
@@ -151,12 +151,12 @@ def gateway_wait(desk: Desk, progress: Progress) -> Outcome:
 
 
 def gameplan_check(desk: Desk, progress: Progress) -> Outcome:
-    """P, C: put today's valid plan in force, or the emergency plan. A bad plan is never a failure."""
-    from orchestration.gameplan import check_from_settings, fall_back, hold_until_its_day, put_in_force
+    """P, C: activate today's valid plan, or the emergency plan. A bad plan is never a failure."""
+    from orchestration.gameplan import activate_plan, check_from_settings, fall_back_to_strategy_c, hold_until_its_day
 
     skew_s = progress.gateway.skew_s if progress.gateway else None
     if skew_s is not None and abs(skew_s) > SKEW_LIMIT_S:
-        plan = fall_back(
+        plan = fall_back_to_strategy_c(
             desk.settings,
             FallbackWord.CLOCK_SKEW,
             f"The gateway's clock is {skew_s:+.0f} s from this host's (limit {SKEW_LIMIT_S:.0f} s): "
@@ -167,7 +167,7 @@ def gameplan_check(desk: Desk, progress: Progress) -> Outcome:
         verdict = check_from_settings(desk.settings, clock=desk.clock)
         if desk.supervises:
             verdict = hold_until_its_day(verdict, desk.settings, clock=desk.clock)
-        plan = put_in_force(verdict, desk.settings, clock=desk.clock, run_id=desk.run_id)
+        plan = activate_plan(verdict, desk.settings, clock=desk.clock, run_id=desk.run_id)
     warnings = tuple(f"gameplan: {warning}" for warning in plan.warnings)
     progress = dataclasses.replace(progress, plan=plan, warnings=(*progress.warnings, *warnings))
     if plan.fallback is None:
@@ -183,7 +183,7 @@ def gameplan_check(desk: Desk, progress: Progress) -> Outcome:
     )
 
 
-def _tell_fallback(desk: Desk, plan: "GameplanInForce", word: FallbackWord) -> None:
+def _tell_fallback(desk: Desk, plan: "ActivePlan", word: FallbackWord) -> None:
     desk.tell(
         Severity.INFO if plan.is_information else Severity.WARNING,
         "Strategy C: no trading",
@@ -195,7 +195,7 @@ def _tell_fallback(desk: Desk, plan: "GameplanInForce", word: FallbackWord) -> N
 
 
 def bot_start(desk: Desk, progress: Progress) -> Outcome:
-    """B: start the bot on the plan in force, and see that it is up."""
+    """B: start the bot on the active plan, and wait until it is up."""
     if desk.replaces_bot:
         progress = _stop_running_bot(desk, progress)
     # Looked at again, right before the launch, whatever was found minutes ago.
@@ -270,7 +270,7 @@ def _note_finished(desk: Desk, progress: Progress, bot: BotRunning) -> Outcome:
 
 
 def _launch(desk: Desk, progress: Progress, address: InnerAddress) -> tuple[Progress, BotRunning]:
-    """Launch the bot on the plan in force, or on Strategy C if that plan's day ends before the launch (P8)."""
+    """Launch the bot on the active plan, or on Strategy C if that plan's day ends before the launch (P8)."""
     from orchestration.gameplan import GameplanError
 
     for _ in range(_MAX_LAUNCHES):
@@ -305,7 +305,7 @@ def _launch(desk: Desk, progress: Progress, address: InnerAddress) -> tuple[Prog
     )
 
 
-def look_before_launch(desk: Desk, progress: Progress, plan: "GameplanInForce") -> None:
+def look_before_launch(desk: Desk, progress: Progress, plan: "ActivePlan") -> None:
     """The last look: at the hold, the gateway and the plan, all of which were looked at before what took time.
 
     Raises:
@@ -325,8 +325,8 @@ def look_before_launch(desk: Desk, progress: Progress, plan: "GameplanInForce") 
 
 
 def ensure_current_plan(desk: Desk, progress: Progress) -> Progress:
-    """The plan in force, or Strategy C if it must not be given to the bot any more."""
-    from orchestration.gameplan import GameplanError, fall_back, load_calendar, refuse_outdated
+    """The active plan, or Strategy C if it must not be given to the bot any more."""
+    from orchestration.gameplan import GameplanError, fall_back_to_strategy_c, load_calendar, refuse_outdated
 
     plan = progress.plan
     if plan is None:
@@ -337,7 +337,7 @@ def ensure_current_plan(desk: Desk, progress: Progress) -> Progress:
         is_expected = error.word is FallbackWord.GAMEPLAN_STALE and not load_calendar(desk.settings).has_session(
             desk.clock.now()
         )
-        fallback = fall_back(
+        fallback = fall_back_to_strategy_c(
             desk.settings,
             error.word,
             error.message,
@@ -348,7 +348,7 @@ def ensure_current_plan(desk: Desk, progress: Progress) -> Progress:
         if plan.fallback is None:
             desk.show(f"Strategy C ({error.word}): {error.message}")
             _tell_fallback(desk, fallback, error.word)
-        else:  # the emergency plan was written again: why it is in force has been told
+        else:  # the emergency plan was written again: why it is active has been alerted
             fallback = dataclasses.replace(fallback, problems=plan.problems, warnings=plan.warnings)
         return dataclasses.replace(progress, plan=fallback)
     return progress
@@ -363,7 +363,7 @@ def _locate_gateway(desk: Desk) -> InnerAddress:
 
 
 def _adopt_or_stop(
-    desk: Desk, progress: Progress, found: FoundBot, plan: "GameplanInForce", address: InnerAddress
+    desk: Desk, progress: Progress, found: FoundBot, plan: "ActivePlan", address: InnerAddress
 ) -> tuple[Progress, BotRunning | None]:
     """W4: keep the bot that runs if it is just the one that would be started; otherwise stop it in order."""
     reason = why_not_adopted(
@@ -502,5 +502,5 @@ def _record_runtime(desk: Desk) -> None:
     try:
         write_record(desk.settings.state_dir, desk.runtime.build_record())
     except OSError as error:
-        # A full disk is judged where it matters: no plan can be put in force on it.
+        # A full disk is judged where it matters: no plan can be activated on it.
         desk.log.warning("the gateway's record could not be written: %s", error)

@@ -250,8 +250,8 @@ def _judge_changed(memory: DayMemory, observation: Observation, rules: Rules) ->
         severity=Severity.WARNING,
         words=Words(
             title="Plan file changed during its day",
-            message=f"The plan file of {plan.date} has changed (strategy {candidate.strategy}). The bot keeps the plan "
-            f"that is in force (strategy {plan.strategy}).{done}",
+            message=f"The plan file of {plan.date} has changed (strategy {candidate.strategy}). The bot keeps the "
+            f"active plan (strategy {plan.strategy}).{done}",
             next_action="If the change is to be taken: `inv bot.restart`.",
         ),
         over=Words(

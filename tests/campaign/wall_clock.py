@@ -11,7 +11,7 @@ _PROBE_S = 1_000_000
 
 
 class NoSettableClockError(Exception):
-    """The clock is not in force: what would be tested with it would prove nothing."""
+    """The clock is not in effect: what would be tested with it would prove nothing."""
 
 
 def use_settable_clock(system: System) -> None:

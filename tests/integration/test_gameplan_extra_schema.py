@@ -11,8 +11,8 @@ from orchestration.errors import FallbackWord
 from orchestration.gameplan import (
     GameplanError,
     GameplanVerdict,
+    activate_plan,
     check_gameplan,
-    put_in_force,
     read_plan_for_bot,
     schema_problem,
 )
@@ -149,7 +149,7 @@ def test_a_bot_takes_the_checked_copy_with_a_declared_name_and_judges_any_other_
     schema = _write_schema(tmp_path, {"properties": {"note": {}}, "required": ["operator_id"]})
     plan = write_plan(tmp_path, changed({"note": "of my own"}))
     settings = Settings.from_environ({"STATE_DIR": str(tmp_path / "state")}, project_dir=tmp_path)
-    copy = put_in_force(_judge(plan, schema), settings, clock=FakeClock()).path
+    copy = activate_plan(_judge(plan, schema), settings, clock=FakeClock()).path
 
     assert read_plan_for_bot(copy)["note"] == "of my own"
     assert read_plan_for_bot(plan, extra_schema=schema)["note"] == "of my own"

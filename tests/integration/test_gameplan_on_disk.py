@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure
-from orchestration.gameplan import check_from_settings, check_gameplan, fall_back, put_in_force
+from orchestration.gameplan import activate_plan, check_from_settings, check_gameplan, fall_back_to_strategy_c
 from orchestration.settings import PROJECT_DIR, GameplanFreshness, Settings
 from orchestration.system.clock import SystemClock
 from tests.fakes.clock import FakeClock
@@ -122,7 +122,7 @@ def test_a_folder_that_may_not_be_written_is_strategy_c_failed(open_folder: Path
 settings = Settings.from_environ({"GAMEPLAN_PATH": sys.argv[1], "STATE_DIR": sys.argv[2]})
 verdict = check_from_settings(settings, clock=FakeClock())
 try:
-    put_in_force(verdict, settings, clock=FakeClock())
+    activate_plan(verdict, settings, clock=FakeClock())
 except StartupFailure as failure:
     print(json.dumps({"judged": verdict.message, "word": failure.word, "message": failure.message}))
 """,
@@ -148,7 +148,7 @@ def test_a_full_disk_is_strategy_c_failed_and_leaves_no_half_file(
 
     assert verdict.is_valid is is_valid
     with pytest.raises(StartupFailure) as caught:
-        put_in_force(verdict, settings, clock=FakeClock())
+        activate_plan(verdict, settings, clock=FakeClock())
 
     assert caught.value.word is FailureWord.STRATEGY_C_FAILED
     assert "No space left on device" in caught.value.message
@@ -159,13 +159,13 @@ def test_a_full_disk_is_strategy_c_failed_and_leaves_no_half_file(
 @_posix
 def test_on_a_full_disk_an_older_emergency_plan_does_not_count(tiny_disk: Path) -> None:
     settings = _settings(None, tiny_disk / "state")
-    before = fall_back(settings, FallbackWord.GAMEPLAN_MISSING, "of yesterday", clock=FakeClock())
+    before = fall_back_to_strategy_c(settings, FallbackWord.GAMEPLAN_MISSING, "of yesterday", clock=FakeClock())
     _fill(tiny_disk)
     clock = FakeClock()
     clock.jump(86400)
 
     with pytest.raises(StartupFailure, match="STRATEGY_C_FAILED"):
-        fall_back(settings, FallbackWord.GAMEPLAN_STALE, "of today", clock=clock)
+        fall_back_to_strategy_c(settings, FallbackWord.GAMEPLAN_STALE, "of today", clock=clock)
 
     assert sha256(before.path.read_bytes()).hexdigest() == before.sha256
 
@@ -184,12 +184,12 @@ def test_a_valid_plan_on_a_full_disk_is_strategy_c_where_that_can_still_be_writt
     verdict = check_from_settings(settings, clock=FakeClock())
     _fill(tiny_disk)
 
-    in_force = put_in_force(verdict, settings, clock=FakeClock())
+    active = activate_plan(verdict, settings, clock=FakeClock())
 
     assert verdict.is_valid
-    assert in_force.fallback is FallbackWord.GAMEPLAN_UNREADABLE
-    assert "No space left on device" in in_force.message
-    assert (in_force.path, in_force.trades) == (tmp_path / "emergency.json", False)
+    assert active.fallback is FallbackWord.GAMEPLAN_UNREADABLE
+    assert "No space left on device" in active.message
+    assert (active.path, active.trades) == (tmp_path / "emergency.json", False)
 
 
 @_posix
@@ -198,7 +198,7 @@ def test_a_read_only_disk_is_strategy_c_failed(tiny_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
 
     with pytest.raises(StartupFailure, match="Read-only file system") as caught:
-        put_in_force(check_from_settings(settings, clock=FakeClock()), settings, clock=FakeClock())
+        activate_plan(check_from_settings(settings, clock=FakeClock()), settings, clock=FakeClock())
 
     assert caught.value.word is FailureWord.STRATEGY_C_FAILED
 

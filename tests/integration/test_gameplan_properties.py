@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from orchestration.errors import FallbackWord
-from orchestration.gameplan import GameplanVerdict, check_gameplan, put_in_force
+from orchestration.gameplan import GameplanVerdict, activate_plan, check_gameplan
 from orchestration.settings import GameplanFreshness, Settings
 from tests.fakes.clock import FakeClock
 from tests.unit.gameplan.plans import NYSE, load_plan, write_plan
@@ -338,11 +338,11 @@ def _check_against_the_oracle(folder: Path, content: bytes) -> None:
     settings = Settings.from_environ(
         {"GAMEPLAN_PATH": str(folder / "plan.json"), "STATE_DIR": str(folder / "state")}, project_dir=folder
     )
-    in_force = put_in_force(verdict, settings, clock=FakeClock())
+    active = activate_plan(verdict, settings, clock=FakeClock())
 
-    if in_force.trades:
+    if active.trades:
         assert _may_trade(content), verdict
-        assert in_force.path.read_bytes() == content
+        assert active.path.read_bytes() == content
     elif verdict.strategy != "C" and not _has_own_names(content):
         assert not _may_trade(content), verdict
     if verdict.strategy == "C" and verdict.is_valid and verdict.plan is not None:

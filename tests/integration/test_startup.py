@@ -223,7 +223,7 @@ def test_a_failed_step_ends_the_line(system: System) -> None:
     assert system.bots() == []
 
 
-def test_gameplan_check_alone_puts_the_plan_in_force_and_ends_with_zero_either_way(system: System) -> None:
+def test_gameplan_check_alone_activates_the_plan_and_ends_with_zero_either_way(system: System) -> None:
     bad = system.inv("gameplan.check", "--json")
     assert bad.code == 0, bad.err
     assert bad.document["gameplan"]["strategy"] == "C"
@@ -272,7 +272,7 @@ def test_gameplan_check_with_a_path_only_judges(system: System) -> None:
 
 
 @pytest.mark.parametrize("given", [["--path", ""], ["--path="], ["--path", " "], ["--path", "", "--json"]])
-def test_an_empty_path_is_a_mistake_and_puts_nothing_in_force(system: System, given: list[str]) -> None:
+def test_an_empty_path_is_a_mistake_and_activates_nothing(system: System, given: list[str]) -> None:
     ended = system.inv("gameplan.check", *given)
     assert ended.code == 1
     assert ("--json" in given) == bool(ended.out), "a program gets a document"

@@ -231,7 +231,7 @@ def test_a_valid_plan_that_arrives_later_takes_the_bot_from_strategy_c(watched: 
     assert told(channel).count("Strategy C: no trading") == 1
 
 
-def test_a_change_of_the_plan_in_force_only_alerts_until_it_is_asked_for(watched: System, channel: Channel) -> None:
+def test_a_change_of_the_active_plan_only_alerts_until_it_is_asked_for(watched: System, channel: Channel) -> None:
     process = begin(watched)
     bot = watched.bots()[0].pid
     before = len(channel.received)

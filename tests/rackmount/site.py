@@ -173,7 +173,7 @@ class Site:
                 process.kill()
 
     def current(self) -> str:
-        """The release in force."""
+        """The current release."""
         return self.host.run(f"readlink {BASE}/current", check=False).out.strip().rpartition("/")[2]
 
     def releases(self) -> list[str]:
@@ -190,7 +190,7 @@ class Site:
         return self.host.run(f"readlink /proc/{pid}/cwd", check=False).out.strip().rpartition("/")[2]
 
     def is_well(self) -> bool:
-        """Whether the system is up, by its own word, with one bot, which is of the release in force."""
+        """Whether the system is up, by its own word, with one bot, which is of the current release."""
         argv = f"cd {BASE}/current && runuser -u {SERVICE_USER} -- .venv/bin/python -m invoke status"
         bots = self.bots()
         return self.host.run(argv, check=False).ok and len(bots) == 1 and self.release_of(bots[0]) == self.current()

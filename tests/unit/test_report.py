@@ -7,7 +7,7 @@ import pytest
 from orchestration.bot.launch import BotRunning
 from orchestration.bot.record import BotRecord, ReadyBy
 from orchestration.errors import ExitCode, FailureWord, FallbackWord, State
-from orchestration.gameplan import GameplanInForce
+from orchestration.gameplan import ActivePlan
 from orchestration.startup.report import (
     Progress,
     Report,
@@ -19,7 +19,7 @@ from orchestration.startup.report import (
 )
 
 NOW = datetime(2026, 11, 18, 14, 0, tzinfo=UTC)
-PLAN = GameplanInForce(
+PLAN = ActivePlan(
     path=Path("/state/gameplans/2026-11-18_abc.json"),
     source=Path("/plans/today.json"),
     strategy="A",
@@ -71,7 +71,7 @@ REPORT = Report(
     [
         (REPORT, Result.SUCCESS, ExitCode.SUCCESS, State.SUCCESS),
         (replace(REPORT, progress=Progress(plan=EMERGENCY, bot=BOT)), Result.PARTIAL, ExitCode.PARTIAL, State.SUCCESS),
-        # Putting the emergency plan in force is a success of that step alone: no bot runs on it yet.
+        # Activating the emergency plan is a success of that step alone: no bot runs on it yet.
         (replace(REPORT, progress=Progress(plan=EMERGENCY)), Result.SUCCESS, ExitCode.SUCCESS, State.SUCCESS),
         (replace(REPORT, failure=FailureWord.INTERRUPTED), Result.FAILURE, ExitCode.FAILURE, State.FAILURE),
         (

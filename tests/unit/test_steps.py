@@ -12,10 +12,10 @@ from orchestration.alerts.alert import Severity
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure
 from orchestration.gameplan import (
+    ActivePlan,
     GameplanError,
-    GameplanInForce,
+    activate_plan,
     check_from_settings,
-    put_in_force,
     refuse_outdated,
 )
 from orchestration.gateway.container import GatewayStatus
@@ -189,15 +189,15 @@ def test_a_wrong_account_gets_no_bot(build: Build) -> None:
     assert failure.value.word is FailureWord.GATEWAY_WRONG_ACCOUNT
 
 
-def _put_in_force(desk: Desk, **changes: object) -> GameplanInForce:
+def _activate_plan(desk: Desk, **changes: object) -> ActivePlan:
     path = write_plan(desk.settings.project_dir, changed(changes))
     settings = replace(desk.settings, gameplan_path=path)
-    return put_in_force(check_from_settings(settings, clock=desk.clock), settings, clock=desk.clock)
+    return activate_plan(check_from_settings(settings, clock=desk.clock), settings, clock=desk.clock)
 
 
 def test_right_before_the_launch_nothing_is_refused_that_is_still_so(build: Build) -> None:
     desk, _ = build(FakeRuntime(status=HEALTHY))
-    plan = _put_in_force(desk)
+    plan = _activate_plan(desk)
     progress = Progress(gateway=GATEWAY, gateway_validated_s=desk.clock.monotonic_s(), plan=plan)
     steps.look_before_launch(desk, progress, plan)
     desk.clock.sleep(60)
@@ -206,7 +206,7 @@ def test_right_before_the_launch_nothing_is_refused_that_is_still_so(build: Buil
 
 def test_a_hold_that_was_set_meanwhile_stops_the_launch(build: Build) -> None:
     desk, _ = build(FakeRuntime(status=HEALTHY))
-    plan = _put_in_force(desk)
+    plan = _activate_plan(desk)
     write_hold(desk.settings.state_dir, reason="stop", now=desk.clock.now())
     with pytest.raises(StartupFailure) as failure:
         steps.look_before_launch(desk, Progress(gateway=GATEWAY, plan=plan), plan)
@@ -220,7 +220,7 @@ def test_a_gateway_that_was_validated_long_ago_is_validated_again(
     is_refused: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
     desk, _ = build(FakeRuntime(status=HEALTHY), FakeProbe([LINK_DOWN]))
-    plan = _put_in_force(desk)
+    plan = _activate_plan(desk)
     progress = Progress(gateway=GATEWAY, gateway_validated_s=desk.clock.monotonic_s(), plan=plan)
     desk.clock.sleep(passed_s)
     with contextlib.ExitStack() as expected:
@@ -244,7 +244,7 @@ def test_a_plan_whose_day_has_ended_before_the_launch_is_not_given_to_the_bot(
     build: Build, freshness: str, passed_h: float, word: FallbackWord | None
 ) -> None:
     desk, _ = build(FakeRuntime(status=HEALTHY), GAMEPLAN_FRESHNESS=freshness)
-    plan = _put_in_force(desk)
+    plan = _activate_plan(desk)
     assert isinstance(desk.clock, FakeClock)
     desk.clock.jump(passed_h * 3600)
     if word is None:
@@ -272,7 +272,7 @@ def test_an_emergency_plan_is_written_again_on_a_new_day(build: Build) -> None:
 @pytest.mark.parametrize("damage", [b"", b"{}", None])
 def test_a_copy_that_is_not_what_was_checked_is_not_given_to_the_bot(build: Build, damage: bytes | None) -> None:
     desk, told = build(FakeRuntime(status=HEALTHY))
-    plan = _put_in_force(desk)
+    plan = _activate_plan(desk)
     if damage is None:
         plan.path.unlink()
     else:

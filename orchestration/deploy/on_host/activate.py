@@ -1,7 +1,7 @@
 """An activation as a unit of systemd's own, beside the connection that asked for it.
 
 Once begun it ends in one of two ways, whatever becomes of the cable. The new release was found good, or the previous
-one is in force again.
+one is active again.
 """
 
 import json

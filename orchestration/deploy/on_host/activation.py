@@ -1,4 +1,4 @@
-"""Putting a release in force: check, switch, install, start, hold; and, if it is not good, the way back."""
+"""Activate a release: check, switch, install, start, watch; and roll back if it is not healthy."""
 
 import os
 import sys
@@ -47,9 +47,9 @@ class Activation:
         layout: Where things lie.
         user: The service's user.
         target: The release's name.
-        previous: The name of the one in force before; empty for none.
+        previous: The name of the previously active release; empty for none.
         gateway_changed: Whether the container has to be recreated.
-        brings_env: Whether new settings came along, to be in force with it.
+        brings_env: Whether new settings came along, to be activated with it.
         hold_timeout_s: For how long it may take until it is good.
         keep: How many releases stay.
         least_free_bytes: What must be free on the disks of its folders right before anything is stopped.

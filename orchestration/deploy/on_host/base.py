@@ -87,12 +87,12 @@ class Layout:
 
     @property
     def current(self) -> Path:
-        """The link to the release in force."""
+        """The link to the current release."""
         return self.base / "current"
 
     @property
     def link_new(self) -> Path:
-        """The next link, until it is renamed into the place of the one in force."""
+        """The next link, until it is renamed over the current one."""
         return self.base / ".current.new"
 
     @property
@@ -102,7 +102,7 @@ class Layout:
 
     @property
     def env_new(self) -> Path:
-        """Settings that came with a deploy and are not in force yet."""
+        """Settings that came with a deploy and are not active yet."""
         return self.shared / ".env.new"
 
     @property
@@ -125,7 +125,7 @@ class Layout:
         return self.releases / name
 
     def read_current(self) -> str:
-        """The name of the release in force, or an empty string."""
+        """The name of the current release, or an empty string."""
         try:
             return Path(os.readlink(self.current)).name  # noqa: PTH115 - the text of the link is what is meant
         except OSError:

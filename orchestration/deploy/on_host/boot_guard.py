@@ -1,4 +1,4 @@
-"""The way back if the host goes down while a release is on trial: at the next boot the previous one is in force.
+"""The rollback if the host goes down while a release is on trial: at the next boot the previous one is active.
 
 From before the switch until the trial's end a unit stands ready that runs at boot before the system's own. It puts the
 link and the settings back and removes itself.
@@ -26,7 +26,7 @@ class BootGuard:
     Attributes:
         layout: Where things lie.
         user: The service's user, whose files they are.
-        previous: The release that is to be in force again.
+        previous: The release that is to be active again.
         audit_line: What is added to the audit trail then, but for the time.
         unit_folder: Where units lie.
         state_folder: Where the program lies.

@@ -55,7 +55,7 @@ def check_bot(release: Path, user: str, *, env_file: Path | None) -> None:
     Args:
         release: The release's folder; one of an older version that cannot do this is let pass.
         user: The service's user.
-        env_file: The settings that come with it; None for those in force.
+        env_file: The settings that come with it; None for the current ones.
 
     Raises:
         RefusedError: It cannot run.

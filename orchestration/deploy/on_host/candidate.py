@@ -36,14 +36,14 @@ _TIMEOUT_S = 120
 
 
 def check_candidate(layout: Layout, release: Path, user: str, *, previous: str, env_file: Path | None) -> Place:
-    """See that a release can be put in force. Stops nothing, and changes nothing but to make folders that are missing.
+    """Check that a release can be activated. Stops nothing, and changes nothing but to make missing folders.
 
     Args:
         layout: Where things lie.
         release: The release's folder.
         user: The service's user.
-        previous: The name of the release in force; empty for none.
-        env_file: The settings that come with it; None for those in force.
+        previous: The name of the current release; empty for none.
+        env_file: The settings that come with it; None for the current ones.
 
     Raises:
         RefusedError: It cannot.
@@ -131,7 +131,7 @@ def _find_foreign(place: Place, words: set[str], release: Path, user: str, env_f
         words: The failure words of preflight.
         release: The release's folder.
         user: The service's user.
-        env_file: The settings that come with it; None for those in force.
+        env_file: The settings that come with it; None for the current ones.
     """
     is_at_work = read_unit(place.unit).get("ActiveState") in _AT_WORK
     if "ALREADY_STARTING" in words and not is_at_work:
@@ -159,7 +159,7 @@ def _check_bot_of(previous: Path, place: Place, user: str) -> None:
     try:
         found = _find_bot_by_hand(place, _read_bot(previous, user))
     except (ValueError, KeyError, TypeError):
-        return  # the release in force may be what is broken
+        return  # the current release may be what is broken
     if found:
         refuse(found, "A deploy stops only what its own boot service runs.")
 

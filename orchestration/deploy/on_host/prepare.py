@@ -75,13 +75,13 @@ def unpack(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compare_env(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether the settings on standard input differ from those in force."""
+    """Whether the settings on standard input differ from the current ones."""
     layout = Layout(Path(arguments["base"]))
     return {"changed": _differs(layout, read_input(int(arguments["length"])))}
 
 
 def put_env(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay the settings on standard input beside those in force. Never readable by others, not even for a moment."""
+    """Put the settings on standard input beside the current ones. Never readable by others, not even for a moment."""
     layout = Layout(Path(arguments["base"]))
     content = read_input(int(arguments["length"]))
     changed = _differs(layout, content)
@@ -158,7 +158,7 @@ def discard(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def prune(layout: Layout, *, keep: int) -> list[str]:
-    """Remove all but the newest releases, never the one in force, and environments that no release uses.
+    """Remove all but the newest releases, never the current one, and environments that no release uses.
 
     Those that were found good stay before those that were not: however many tries failed, there is a way back.
     """

@@ -116,7 +116,7 @@ def read_unit(unit: str) -> dict[str, str]:
 
 
 def read_status(layout: Layout, user: str) -> dict[str, Any]:
-    """What `inv status --json` of the release in force says: `code`, and the `document` or None."""
+    """What `inv status --json` of the current release says: `code`, and the `document` or None."""
     ended = inv(layout.current.resolve(), "status", "--json", user=user)
     try:
         document = json.loads(ended.out)

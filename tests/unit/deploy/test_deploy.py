@@ -71,7 +71,7 @@ def run(remote: FakeRemote, options: Options | None = None, *, tree: Checkout = 
     return deploy(work, tree, lambda: b"archive", options or Options(by="ann@desk"))
 
 
-def test_a_new_commit_is_uploaded_built_sealed_and_put_in_force(remote: FakeRemote) -> None:
+def test_a_new_commit_is_uploaded_built_sealed_and_activated(remote: FakeRemote) -> None:
     outcome = run(remote)
     assert (outcome.ok, outcome.result, outcome.release) == (True, "deployed", NEW_NAME)
     assert remote.commands == ["look", "look", "ensure_folders", "unpack", "build", "seal", "begin", "follow"]

@@ -17,7 +17,7 @@ NAMES = [f"2026010{number}T000000Z_abcdef0" for number in range(1, 9)]
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
-    """Eight releases that share two environments; the last one is in force."""
+    """Eight releases that share two environments; the last one is current."""
     layout = Layout(tmp_path)
     ensure_folders({"base": str(tmp_path)})
     for number, name in enumerate(NAMES):
@@ -38,7 +38,7 @@ def test_the_newest_releases_stay_with_the_environments_they_use(layout: Layout)
     assert prune(layout, keep=5) == []
 
 
-def test_the_release_in_force_stays_however_old_it_is(layout: Layout) -> None:
+def test_the_current_release_stays_however_old_it_is(layout: Layout) -> None:
     layout.current.unlink()
     layout.current.symlink_to(f"releases/{NAMES[0]}")
     prune(layout, keep=5)
@@ -97,7 +97,7 @@ def test_a_secret_file_is_for_its_owner_alone_and_whole(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == [".env"]
 
 
-def test_the_release_in_force_is_read_from_the_link(layout: Layout, tmp_path: Path) -> None:
+def test_the_current_release_is_read_from_the_link(layout: Layout, tmp_path: Path) -> None:
     assert layout.read_current() == NAMES[-1]
     assert Layout(tmp_path / "nowhere").read_current() == ""
 

@@ -108,7 +108,7 @@ def test_a_beginning_that_two_commits_have_means_neither() -> None:
         ("", ""),
     ],
 )
-def test_one_goes_back_to_what_is_in_force_if_that_was_found_good(current: str, found: str) -> None:
+def test_one_goes_back_to_the_current_release_if_that_was_found_good(current: str, found: str) -> None:
     assert find_way_back(RELEASES, current) == found
 
 

@@ -189,7 +189,7 @@ def test_what_the_start_up_has_refused_already_is_not_said_again_but_a_new_mista
     assert watch.kinds() == [IncidentKind.PLAN_UNUSABLE]
 
 
-def test_a_changed_plan_in_force_is_only_said_once_for_each_content() -> None:
+def test_a_changed_active_plan_is_alerted_only_once_for_each_content() -> None:
     watch = Watch().go_on(60).go_on(300, **on(WEDNESDAY, PLAN, valid(WEDNESDAY, "b")))
     watch.go_on(300, **on(WEDNESDAY, PLAN, valid(WEDNESDAY, "d"))).go_on(60)
     assert watch.kinds(Stage.OPENED) == [IncidentKind.PLAN_CHANGED] * 2

@@ -21,7 +21,7 @@ _COPIES = "gameplans"
 
 
 @dataclass(frozen=True, kw_only=True)
-class GameplanInForce:
+class ActivePlan:
     """The plan that the bot is given.
 
     Attributes:
@@ -30,7 +30,7 @@ class GameplanInForce:
         strategy: `A`, `B` or `C`.
         date: `YYYY-MM-DD`.
         sha256: Of the file's bytes, in hexadecimal.
-        fallback: Why the emergency plan is in force; None where the configured plan is.
+        fallback: Why the emergency plan is active; None where the configured plan is.
         message: One sentence: which plan, or which file was refused and why.
         problems: Every problem of the refused plan, with its place.
         warnings: What is allowed but worth a look.
@@ -59,7 +59,7 @@ class GameplanInForce:
         return self.fallback is None and self.strategy in {"A", "B"}
 
 
-def put_in_force(verdict: GameplanVerdict, settings: Settings, *, clock: Clock, run_id: str = "") -> GameplanInForce:
+def activate_plan(verdict: GameplanVerdict, settings: Settings, *, clock: Clock, run_id: str = "") -> ActivePlan:
     """Make the file that the bot may be given.
 
     A valid plan is copied to `gameplans/DATE_HASH.json` in the state folder, where it stays for the audit trail. One
@@ -76,13 +76,13 @@ def put_in_force(verdict: GameplanVerdict, settings: Settings, *, clock: Clock, 
     """
     if not verdict.is_valid:
         word = verdict.word or FallbackWord.GAMEPLAN_UNREADABLE
-        return _put_strategy_c(settings, word, verdict.message, clock=clock, run_id=run_id, verdict=verdict)
+        return _activate_strategy_c(settings, word, verdict.message, clock=clock, run_id=run_id, verdict=verdict)
     try:
         copy = _ensure_copy(verdict, settings.state_dir.absolute() / _COPIES)
     except (OSError, GameplanError) as error:
         message = f"{verdict.path} is valid, but could not be copied to the state folder: {_reason(error)}"
-        return _put_strategy_c(settings, FallbackWord.GAMEPLAN_UNREADABLE, message, clock=clock, run_id=run_id)
-    return GameplanInForce(
+        return _activate_strategy_c(settings, FallbackWord.GAMEPLAN_UNREADABLE, message, clock=clock, run_id=run_id)
+    return ActivePlan(
         path=copy,
         source=verdict.path,
         strategy=str(verdict.strategy),
@@ -93,7 +93,7 @@ def put_in_force(verdict: GameplanVerdict, settings: Settings, *, clock: Clock, 
     )
 
 
-def fall_back(
+def fall_back_to_strategy_c(
     settings: Settings,
     word: FallbackWord,
     message: str,
@@ -101,8 +101,8 @@ def fall_back(
     clock: Clock,
     run_id: str = "",
     is_information: bool = False,
-) -> GameplanInForce:
-    """Put Strategy C in force, whatever the configured plan says.
+) -> ActivePlan:
+    """Activate Strategy C, whatever the configured plan says.
 
     Args:
         settings: Where to write.
@@ -115,12 +115,12 @@ def fall_back(
     Raises:
         StartupFailure: `STRATEGY_C_FAILED`.
     """
-    plan = _put_strategy_c(settings, word, message, clock=clock, run_id=run_id)
+    plan = _activate_strategy_c(settings, word, message, clock=clock, run_id=run_id)
     return replace(plan, is_information=is_information)
 
 
-def refuse_outdated(plan: GameplanInForce, settings: Settings, *, clock: Clock) -> None:
-    """Look again, right before the launch, at what may have changed since the plan was put in force.
+def refuse_outdated(plan: ActivePlan, settings: Settings, *, clock: Clock) -> None:
+    """Look again, right before the launch, at what may have changed since the plan was activated.
 
     An old bot can take long to leave, an image long to be pulled, and midnight can pass meanwhile. The bytes are looked
     at too: the bot must get those that were checked.
@@ -180,7 +180,7 @@ def _holds(path: Path, content: bytes) -> bool:
         return False
 
 
-def _put_strategy_c(
+def _activate_strategy_c(
     settings: Settings,
     word: FallbackWord,
     message: str,
@@ -188,7 +188,7 @@ def _put_strategy_c(
     clock: Clock,
     run_id: str = "",
     verdict: GameplanVerdict | None = None,
-) -> GameplanInForce:
+) -> ActivePlan:
     path = settings.emergency_gameplan_path.absolute()
     plan = build_strategy_c(clock.now(), settings.market_timezone, word)
     if run_id:
@@ -206,7 +206,7 @@ def _put_strategy_c(
             "EMERGENCY_GAMEPLAN_PATH to a file of its own elsewhere; then start again.",
             evidence=(f"it was needed because of {word}: {message}",),
         ) from error
-    return GameplanInForce(
+    return ActivePlan(
         path=path,
         source=None,
         strategy="C",

@@ -11,11 +11,11 @@ import pytest
 
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure
 from orchestration.gameplan import (
+    activate_plan,
     build_calendar,
     build_strategy_c,
     check_from_settings,
-    fall_back,
-    put_in_force,
+    fall_back_to_strategy_c,
     read_plan_for_bot,
     write_sample_plan,
 )
@@ -37,13 +37,13 @@ def test_the_bot_gets_a_copy_of_exactly_the_judged_bytes(tmp_path: Path) -> None
     verdict = check_from_settings(settings, clock=FakeClock())
     path.write_bytes(b"changed after the check")
 
-    in_force = put_in_force(verdict, settings, clock=FakeClock())
+    active = activate_plan(verdict, settings, clock=FakeClock())
 
     digest = sha256(content).hexdigest()
-    assert in_force.path == tmp_path / "state" / "gameplans" / f"2026-11-18_{digest[:12]}.json"
-    assert in_force.path.read_bytes() == content
-    assert (in_force.source, in_force.sha256, in_force.fallback) == (path, digest, None)
-    assert (in_force.strategy, in_force.date, in_force.trades) == ("A", "2026-11-18", True)
+    assert active.path == tmp_path / "state" / "gameplans" / f"2026-11-18_{digest[:12]}.json"
+    assert active.path.read_bytes() == content
+    assert (active.source, active.sha256, active.fallback) == (path, digest, None)
+    assert (active.strategy, active.date, active.trades) == ("A", "2026-11-18", True)
 
 
 def test_a_later_check_leaves_the_copies_of_earlier_ones_alone(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_later_check_leaves_the_copies_of_earlier_ones_alone(tmp_path: Path) -
     copies = []
     for plan in (load_plan(), load_plan("least"), load_plan()):
         write_plan(tmp_path, plan)
-        copies.append(put_in_force(check_from_settings(settings, clock=FakeClock()), settings, clock=FakeClock()).path)
+        copies.append(activate_plan(check_from_settings(settings, clock=FakeClock()), settings, clock=FakeClock()).path)
         inodes = [copy.stat().st_ino for copy in copies]
 
     assert copies[0] == copies[2] != copies[1]
@@ -65,32 +65,32 @@ def test_an_existing_copy_is_not_trusted_by_its_name(tmp_path: Path, kind: str) 
     path = write_plan(tmp_path, load_plan())
     settings = _settings(tmp_path)
     verdict = check_from_settings(settings, clock=FakeClock())
-    copy = put_in_force(verdict, settings, clock=FakeClock()).path
+    copy = activate_plan(verdict, settings, clock=FakeClock()).path
     if kind == "link":
         copy.unlink()
         copy.symlink_to(path)
     else:
         copy.write_bytes(b"" if kind == "truncated" else json.dumps(changed({"symbols": ["GME"]})).encode())
 
-    assert put_in_force(verdict, settings, clock=FakeClock()).path == copy
+    assert activate_plan(verdict, settings, clock=FakeClock()).path == copy
     assert copy.read_bytes() == path.read_bytes()
     assert not copy.is_symlink()
 
 
-def test_a_refused_plan_puts_strategy_c_in_force_and_keeps_its_problems(tmp_path: Path) -> None:
+def test_a_refused_plan_activates_strategy_c_and_keeps_its_problems(tmp_path: Path) -> None:
     write_plan(tmp_path, changed({"hard_limits.max_daily_loss_pct": 1.7}))
     settings = _settings(tmp_path)
 
-    in_force = put_in_force(
+    active = activate_plan(
         check_from_settings(settings, clock=FakeClock()), settings, clock=FakeClock(), run_id="run-7"
     )
 
-    assert in_force.path == tmp_path / "state" / "emergency_gameplan.json"
-    assert (in_force.source, in_force.strategy, in_force.trades) == (None, "C", False)
-    assert in_force.fallback is FallbackWord.GAMEPLAN_INVALID
-    assert in_force.problems == ("hard_limits.max_daily_loss_pct: 1.7 is greater than the maximum of 1",)
-    assert in_force.sha256 == sha256(in_force.path.read_bytes()).hexdigest()
-    written = read_plan_for_bot(in_force.path)
+    assert active.path == tmp_path / "state" / "emergency_gameplan.json"
+    assert (active.source, active.strategy, active.trades) == (None, "C", False)
+    assert active.fallback is FallbackWord.GAMEPLAN_INVALID
+    assert active.problems == ("hard_limits.max_daily_loss_pct: 1.7 is greater than the maximum of 1",)
+    assert active.sha256 == sha256(active.path.read_bytes()).hexdigest()
+    written = read_plan_for_bot(active.path)
     assert (written["emergency_reason"], written["emergency_run_id"]) == ("GAMEPLAN_INVALID", "run-7")
     assert not (tmp_path / "state" / "gameplans").exists()
 
@@ -100,17 +100,17 @@ def test_a_weekends_stale_plan_stays_information(tmp_path: Path) -> None:
     clock = FakeClock(datetime(2026, 11, 21, 15, 0, tzinfo=UTC))
     settings = _settings(tmp_path)
 
-    in_force = put_in_force(check_from_settings(settings, clock=clock), settings, clock=clock)
+    active = activate_plan(check_from_settings(settings, clock=clock), settings, clock=clock)
 
-    assert (in_force.fallback, in_force.is_information) == (FallbackWord.GAMEPLAN_STALE, True)
-    assert in_force.date == "2026-11-21"
+    assert (active.fallback, active.is_information) == (FallbackWord.GAMEPLAN_STALE, True)
+    assert active.date == "2026-11-21"
 
 
-def test_strategy_c_can_be_put_in_force_over_a_valid_plan(tmp_path: Path) -> None:
-    in_force = fall_back(_settings(tmp_path), FallbackWord.CLOCK_SKEW, "80 s apart", clock=FakeClock())
+def test_strategy_c_can_be_activated_over_a_valid_plan(tmp_path: Path) -> None:
+    active = fall_back_to_strategy_c(_settings(tmp_path), FallbackWord.CLOCK_SKEW, "80 s apart", clock=FakeClock())
 
-    assert (in_force.fallback, in_force.message, in_force.trades) == (FallbackWord.CLOCK_SKEW, "80 s apart", False)
-    assert read_plan_for_bot(in_force.path)["emergency_reason"] == "CLOCK_SKEW"
+    assert (active.fallback, active.message, active.trades) == (FallbackWord.CLOCK_SKEW, "80 s apart", False)
+    assert read_plan_for_bot(active.path)["emergency_reason"] == "CLOCK_SKEW"
 
 
 def test_a_valid_plan_that_cannot_be_copied_is_not_given_to_the_bot(tmp_path: Path) -> None:
@@ -119,11 +119,11 @@ def test_a_valid_plan_that_cannot_be_copied_is_not_given_to_the_bot(tmp_path: Pa
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "gameplans").write_bytes(b"a file where the folder should be")
 
-    in_force = put_in_force(check_from_settings(settings, clock=FakeClock()), settings, clock=FakeClock())
+    active = activate_plan(check_from_settings(settings, clock=FakeClock()), settings, clock=FakeClock())
 
-    assert in_force.fallback is FallbackWord.GAMEPLAN_UNREADABLE
-    assert f"{path} is valid, but could not be copied" in in_force.message
-    assert (in_force.strategy, in_force.trades) == ("C", False)
+    assert active.fallback is FallbackWord.GAMEPLAN_UNREADABLE
+    assert f"{path} is valid, but could not be copied" in active.message
+    assert (active.strategy, active.trades) == ("C", False)
 
 
 def test_nowhere_to_write_is_strategy_c_failed(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_nowhere_to_write_is_strategy_c_failed(tmp_path: Path) -> None:
     for plan in (load_plan(), b"{"):
         write_plan(tmp_path, plan)
         with pytest.raises(StartupFailure) as caught:
-            put_in_force(check_from_settings(settings, clock=FakeClock()), settings, clock=FakeClock())
+            activate_plan(check_from_settings(settings, clock=FakeClock()), settings, clock=FakeClock())
         assert caught.value.word is FailureWord.STRATEGY_C_FAILED
         assert str(tmp_path / "state" / "emergency_gameplan.json") in caught.value.message
         assert str(tmp_path / "plan.json") in caught.value.evidence[0]
@@ -147,7 +147,7 @@ def test_the_emergency_plan_never_overwrites_the_operators_plan(tmp_path: Path) 
     settings = dataclasses.replace(_settings(tmp_path), emergency_gameplan_path=link)
 
     with pytest.raises(StartupFailure, match="name the same file"):
-        put_in_force(check_from_settings(settings, clock=FakeClock()), settings, clock=FakeClock())
+        activate_plan(check_from_settings(settings, clock=FakeClock()), settings, clock=FakeClock())
 
     assert path.read_bytes() == before
 
@@ -206,7 +206,7 @@ def test_the_sample_plan_is_valid_today_whatever_today_is(tmp_path: Path) -> Non
 def test_files_in_the_state_folder_are_private(tmp_path: Path) -> None:
     write_plan(tmp_path, load_plan())
     settings = _settings(tmp_path)
-    copy = put_in_force(check_from_settings(settings, clock=FakeClock()), settings, clock=FakeClock()).path
+    copy = activate_plan(check_from_settings(settings, clock=FakeClock()), settings, clock=FakeClock()).path
 
     if os.name == "posix":
         assert copy.stat().st_mode & 0o777 == 0o600
