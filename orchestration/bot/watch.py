@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestration.bot.connection import read_connection
 from orchestration.bot.container_processes import speaks_for_container
-from orchestration.bot.ending import build_ending
+from orchestration.bot.ending import Ending, build_ending
 from orchestration.bot.notify import ListenRequest, NotifyReceiver, Sender, ask_to_listen, bind_again
 from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.bot.suspension import describe_suspension
@@ -63,6 +63,7 @@ class BotWatch:
         receiver: What listens to the bot already, where this process has started it. It is closed with the watch.
         yields: Whether a supervisor that wants to listen gets the socket, as from a monitor.
         has_connected: Whether it was seen before to hold a connection to the gateway; None if that is unknown.
+        ending: How its end is known; None for the way that its record names.
     """
 
     def __init__(
@@ -75,12 +76,13 @@ class BotWatch:
         receiver: NotifyReceiver | None = None,
         yields: bool = False,
         has_connected: bool | None = None,
+        ending: Ending | None = None,
     ) -> None:
         self.record = record
         self._settings = settings
         self._has_connected = has_connected
         self._started_s = clock.monotonic_s()
-        self._ending = build_ending(settings, record)
+        self._ending = ending or build_ending(settings, record)
         self._clock = clock
         self._on_change = on_change
         is_elsewhere = settings.watched_state_dir is not None  # its socket is in another container, as its listener is

@@ -7,7 +7,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,14 @@ import pytest
 from orchestration.bot.find import find_bot
 from orchestration.bot.notifier import Notifier
 from orchestration.bot.notify import NotifyReceiver, Sender, open_notify_receiver
-from orchestration.bot.record import ReadyBy
+from orchestration.bot.record import BotRecord, ReadyBy
 from orchestration.bot.stop import stop_bot
 from orchestration.bot.up import wait_until_up
+from orchestration.bot.watch import BotWatch
 from orchestration.errors import StartupFailure
 from orchestration.system.clock import SystemClock
 from tests.integration.bot_scene import build_scene, launch, read_log, wait_until
+from tests.system import PATIENCE_S
 
 needs_systemd_notify = pytest.mark.skipif(shutil.which("systemd-notify") is None, reason="systemd-notify is not here")
 
@@ -236,3 +240,55 @@ def test_what_a_bot_says_right_before_it_ends_is_told(tmp_path: Path) -> None:
                       clock=SystemClock(), on_progress=None)  # fmt: skip
     assert "Its last status: no such account." in caught.value.message
     assert "No such file" in caught.value.message
+
+
+class _ComesWhileItIsLookedAt:
+    """An `Ending` of a bot that says its last words after it was listened to, and then has ended."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def open(self) -> contextlib.AbstractContextManager[int | None]:
+        return contextlib.nullcontext()
+
+    def has_come(self) -> bool:
+        _send(self._path, b"STATUS=no such account\nSTOPPING=1")
+        return True
+
+    def read_exit_code(self) -> int | None:
+        return 3
+
+    def describe_outside_stop(self) -> str:
+        return ""
+
+
+def test_what_a_watched_bot_says_right_before_it_ends_is_known_with_its_end(tmp_path: Path) -> None:
+    record = BotRecord(
+        instance="default",
+        argv=("bot",),
+        workdir=tmp_path,
+        log=tmp_path / "bot.log",
+        gameplan=tmp_path / "plan.json",
+        strategy="A",
+        gameplan_sha256="0" * 64,
+        started_at=datetime.now(UTC),
+        run_id="run-1",
+        pid=os.getpid(),  # this process speaks for it
+        birth="of no matter",
+    )
+    has_ended = threading.Event()
+    with _open(tmp_path) as receiver:
+        watch = BotWatch(
+            build_scene(tmp_path),
+            record,
+            clock=SystemClock(),
+            on_change=has_ended.set,
+            receiver=receiver,
+            ending=_ComesWhileItIsLookedAt(receiver.path),
+        )
+        with contextlib.closing(watch):
+            assert has_ended.wait(PATIENCE_S)
+            seen = watch.look()
+    assert (seen.is_running, seen.exit_code) == (False, 3)
+    assert seen.status == "no such account"
+    assert seen.is_stopping
