@@ -25,6 +25,11 @@ _NOT_SUBSCRIBED = (
 _DELAYED = "Requested market data is not subscribed. Displaying delayed market data.{} (SIMULATED)"
 _NO_CONTRACT = "No security definition has been found for the request"
 _MOST_BARS = 2000
+# Where a stock of the United States trades, `ISLAND` being Nasdaq's old name, which clients still send.
+_STOCK_EXCHANGES = (
+    *("AMEX", "NYSE", "CBOE", "PHLX", "ISE", "CHX", "ARCA", "NASDAQ", "DRCTEDGE", "BEX", "BATS", "EDGEA", "BYX"),
+    *("IEX", "EDGX", "ISLAND", "PEARL", "MEMX", "PSX"),
+)
 _DELAYED_TYPES = frozenset({3, 4})  # of `MARKET_DATA_TYPE`: delayed, delayed and frozen
 
 
@@ -36,7 +41,7 @@ class Contract:
         con_id: The broker's number of it.
         symbol: Its symbol.
         kind: `STK`, `FUT` or `CASH`.
-        exchange: Where it trades, and what a request may name beside `SMART`.
+        exchange: Its primary exchange.
         currency: What it is quoted in.
         name: Its long name.
         price: Around which its prices move.
@@ -46,6 +51,7 @@ class Contract:
         local_symbol: As the exchange calls it.
         trading_class: As the exchange groups it.
         rule: The number of its market rule.
+        isin: Of a stock; empty otherwise.
         is_free: Whether prices are not delayed: currencies need no subscription.
     """
 
@@ -62,12 +68,23 @@ class Contract:
     local_symbol: str = ""
     trading_class: str = ""
     rule: int = 26
+    isin: str = ""
     is_free: bool = False
 
     @property
     def asked_as(self) -> str:
         """The exchange that a request for the best price names."""
         return "SMART" if self.kind == "STK" else self.exchange
+
+    @property
+    def exchanges(self) -> tuple[str, ...]:
+        """The exchanges that a request may name beside `SMART`."""
+        return _STOCK_EXCHANGES if self.kind == "STK" else (self.exchange,)
+
+    @property
+    def valid_exchanges(self) -> tuple[str, ...]:
+        """What its details name: one market rule belongs to each."""
+        return ("SMART", *self.exchanges) if self.kind == "STK" else self.exchanges
 
     def build_fields(self) -> tuple[object, ...]:
         """Number to trading class, as orders and positions have them."""
@@ -94,11 +111,11 @@ def build_contracts(today: date) -> tuple[Contract, ...]:
     return (
         Contract(
             con_id=756733, symbol="SPY", kind="STK", exchange="ARCA", currency="USD", price=600.0, tick=0.01,
-            name="SS SPDR S&P 500 ETF TRUST-US",
+            name="SS SPDR S&P 500 ETF TRUST-US", isin="US78462F1039",
         ),
         Contract(
             con_id=265598, symbol="AAPL", kind="STK", exchange="NASDAQ", currency="USD", price=250.0, tick=0.01,
-            name="APPLE INC", trading_class="NMS",
+            name="APPLE INC", trading_class="NMS", isin="US0378331005",
         ),
         Contract(
             con_id=495512563, symbol="ES", kind="FUT", exchange="CME", currency="USD", price=6000.0, tick=0.25,
@@ -133,8 +150,8 @@ def find_contracts(contracts: Sequence[Contract], fields: Sequence[str]) -> list
         and (not kind or kind == one.kind or (kind == "CONTFUT" and one.kind == "FUT"))
         and (not expiry or one.expiry.startswith(expiry))
         and (not currency or currency == one.currency)
-        and (exchange in {"", "SMART", one.exchange} or (exchange == "ISLAND" and one.exchange == "NASDAQ"))
-        and (not primary or primary in {one.exchange, "SMART"} or (primary == "ISLAND" and one.exchange == "NASDAQ"))
+        and exchange in {"", "SMART", *one.exchanges}
+        and primary in {"", "SMART", *one.exchanges}
     ]
 
 
@@ -156,12 +173,17 @@ def build_details(request_id: int, contract: Contract, version: int, today: date
         *(contract.trading_class or contract.symbol, contract.trading_class or contract.symbol, contract.con_id),
         contract.tick,
         *old_multiplier,
-        *(contract.multiplier, "LMT,MKT,STP,TRAIL", f"SMART,{contract.exchange}", 1, 0, contract.name),
+        *(contract.multiplier, "LMT,MKT,STP,TRAIL", ",".join(contract.valid_exchanges), 1, 0, contract.name),
         *(contract.exchange if contract.kind == "STK" else "", contract.expiry[:6], "", "", "", "US/Eastern"),
-        *(hours, hours, "", 0, 0, 1, "", "", f"{contract.rule},{contract.rule}", contract.expiry),
+        *(hours, hours, "", 0, *_build_security_ids(contract), 1, "", ""),
+        *(",".join(str(contract.rule) for _ in contract.valid_exchanges), contract.expiry),
         "ETF" if contract.symbol == "SPY" else "COMMON" if contract.kind == "STK" else "",
         *sizes,
     )
+
+
+def _build_security_ids(contract: Contract) -> tuple[object, ...]:
+    return (1, "ISIN", contract.isin) if contract.isin else (0,)
 
 
 def build_samples(request_id: int, pattern: str, contracts: Sequence[Contract], version: int) -> bytes:

@@ -16,7 +16,7 @@ from orchestration.tws.messages import Request, VersionRange
 
 # Of a plain order and of a stock, as `ibapi` 9.81 reads them.
 _ORDER_FIELDS_OF_157 = 120
-_DETAILS_FIELDS_OF_157 = 39
+_DETAILS_FIELDS_OF_157 = 41
 
 TIME_S = 1_800_000_000.9
 CONTRACTS = {one.symbol: one for one in build_contracts(datetime.fromtimestamp(TIME_S, UTC).date())}
