@@ -25,7 +25,13 @@ from orchestration.bot.environment import build_bot_arguments, build_passed_secr
 from orchestration.bot.log import create_log
 from orchestration.bot.notify import SOCKET_NAME, Sender
 from orchestration.bot.record import BotLaunch, BotRecord, build_record_path, complete_launch
-from orchestration.docker.compose import ComposeService, ComposeTarget, Known, build_project_name, find_compose_files
+from orchestration.docker.compose import (
+    ComposeService,
+    ComposeTarget,
+    ServiceNames,
+    build_project_name,
+    find_compose_files,
+)
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings, variables_by_field
 from orchestration.system.clock import Clock
@@ -270,7 +276,7 @@ def _build_service(settings: Settings, door: BotDocker, overlay: Path) -> Compos
             **_build_withheld(),
             **build_passed_secrets(settings),
         },
-        known=Known(
+        known=ServiceNames(
             prefix="BOT",
             container=door.name,
             image=settings.bot_image,

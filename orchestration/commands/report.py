@@ -101,11 +101,11 @@ def write_page(account: Account, path: Path) -> None:
 def show(account: Account) -> None:
     """The most important of it, in the terminal."""
     from orchestration.reports.page import describe_duration, describe_ratio
-    from orchestration.reports.timeline import Known
+    from orchestration.reports.timeline import Availability
 
     rows = []
     for name, timeline in (("gateway", account.gateway), ("bot", account.bot)):
-        down_s, unknown_s = timeline.sum_s(Known.DOWN), timeline.sum_s(Known.UNKNOWN)
+        down_s, unknown_s = timeline.sum_s(Availability.DOWN), timeline.sum_s(Availability.UNKNOWN)
         down, unknown = describe_duration(down_s), describe_duration(unknown_s)
         rows.append((name, f"up {describe_ratio(timeline.up_ratio)}, down {down}, not watched {unknown}"))
     failed = sum(run.result == "failure" for run in account.starts)

@@ -75,7 +75,7 @@ class Session:
         """`fab deploy` for one host."""
         self.as_json = as_json
         work = self._begin(target, "deploy")
-        with self._told_at_an_interrupt(), work.judged():
+        with self._explaining_interrupts(), work.judged():
             checkout = self._read_checkout()
             options = Options(
                 dry_run=dry_run,
@@ -92,7 +92,7 @@ class Session:
         """`fab rollback` for one host."""
         self.as_json = as_json
         work = self._begin(target, "rollback")
-        with self._told_at_an_interrupt():
+        with self._explaining_interrupts():
             steps.rollback(work, release, Options(timeout_s=timeout_s, by=describe_caller()))
 
     def provision(self, target: Target, *, dry_run: bool, as_json: bool) -> None:
@@ -100,7 +100,7 @@ class Session:
         self.as_json = as_json
         work = self._begin(target, "provision")
         outcome = work.outcome
-        with self._told_at_an_interrupt(), work.judged():
+        with self._explaining_interrupts(), work.judged():
             work.step("connect", work.host.connect)
             outcome.changes = work.step("provision", lambda: work.host.provision(dry_run=dry_run))
             outcome.ok = True
@@ -137,7 +137,7 @@ class Session:
         except KeyboardInterrupt:
             outcome.ok = True  # that is how one leaves it
         except Exception as error:  # noqa: BLE001 - one host's failure, whatever it is, does not stop the next
-            outcome.take_unforeseen(error)
+            outcome.take_unexpected(error)
         if not outcome.ok:
             explain(outcome)
 
@@ -159,7 +159,7 @@ class Session:
         return 0 if all(outcome.ok for outcome in self.outcomes) else 1
 
     @contextlib.contextmanager
-    def _told_at_an_interrupt(self) -> Iterator[None]:
+    def _explaining_interrupts(self) -> Iterator[None]:
         """Ctrl-C ends the command line; what came of each host until then is told all the same."""
         try:
             yield

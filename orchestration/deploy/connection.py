@@ -51,7 +51,7 @@ class RemoteResult:
     err: str
 
 
-class Held(Protocol):
+class HeldProgram(Protocol):
     """A program on the host that lives as long as it is held."""
 
     @property
@@ -102,7 +102,7 @@ class Remote(Protocol):
         """
         ...
 
-    def hold(self, argv: Sequence[str], *, until: str) -> tuple[str, Held | None]:
+    def hold(self, argv: Sequence[str], *, until: str) -> tuple[str, HeldProgram | None]:
         """Start a program that stays, given a line now and then. Returns its first line, and None if it is not `until`.
 
         Raises:
@@ -245,7 +245,7 @@ class SshRemote:
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise self._broken(error) from error
 
-    def hold(self, argv: Sequence[str], *, until: str) -> tuple[str, Held | None]:
+    def hold(self, argv: Sequence[str], *, until: str) -> tuple[str, HeldProgram | None]:
         """See `Remote.hold`."""
         import paramiko
 
@@ -315,11 +315,11 @@ class _HeldChannel:
 
     @property
     def is_held(self) -> bool:
-        """See `Held.is_held`."""
+        """See `HeldProgram.is_held`."""
         return not (self._channel.closed or self._channel.exit_status_ready())
 
     def release(self) -> None:
-        """See `Held.release`."""
+        """See `HeldProgram.release`."""
         self._over.set()
         self._channel.close()
 

@@ -17,7 +17,7 @@ from orchestration.deploy.release import (
     find_changes,
     find_previous,
     find_release,
-    find_way_back,
+    find_rollback_target,
 )
 from orchestration.deploy.workflow import Options, Outcome, Workflow
 
@@ -90,7 +90,7 @@ def _deploy_locked(work: Workflow, checkout: Checkout, archive: Callable[[], byt
     work.under_way = True
     activated = host.activate(
         target=name,
-        previous=find_way_back(facts.releases, facts.current),
+        previous=find_rollback_target(facts.releases, facts.current),
         gateway_changed=current is not None and current.gateway != build_gateway_digest(checkout.files),
         brings_env=env_changed,
         hold_timeout_s=options.timeout_s,
@@ -146,7 +146,7 @@ def rollback(work: Workflow, words: str, options: Options) -> Outcome:
             work.under_way = True
             activated = host.activate(
                 target=target.name,
-                previous=find_way_back(facts.releases, facts.current),
+                previous=find_rollback_target(facts.releases, facts.current),
                 gateway_changed=facts.release is not None and facts.release.gateway != target.gateway,
                 brings_env=False,
                 hold_timeout_s=options.timeout_s,

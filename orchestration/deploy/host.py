@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.deploy import on_host
-from orchestration.deploy.connection import Held, Remote
+from orchestration.deploy.connection import HeldProgram, Remote
 from orchestration.deploy.errors import DeployError
 from orchestration.deploy.on_host.service import ACTIVATION_UNIT, GOOD_CODES
 from orchestration.deploy.release import Release
@@ -234,7 +234,7 @@ class Host:
         rest = {name: found[name] for name in found.keys() - {"releases", "user", "files"}}
         return Facts(**rest, user=user, releases=releases, files=found.get("files", {}))
 
-    def lock(self, holder: Mapping[str, str]) -> Held:
+    def lock(self, holder: Mapping[str, str]) -> HeldProgram:
         """Take the lock; it is free again when this process or the connection is gone.
 
         Raises:

@@ -119,7 +119,7 @@ def find_previous(releases: Iterable[Release], current: str) -> Release | None:
     return max(good, key=lambda one: one.name, default=None)
 
 
-def find_way_back(releases: Iterable[Release], current: str) -> str:
+def find_rollback_target(releases: Iterable[Release], current: str) -> str:
     """The name of the release to go back to if another one is not good; empty for none.
 
     It is the current one. But if that was never found good, because its own trial was cut off, it is the newest good

@@ -14,7 +14,7 @@ from orchestration.deploy.host import Activated, Host
 from orchestration.system.clock import Clock
 
 if TYPE_CHECKING:
-    from orchestration.deploy.connection import Held
+    from orchestration.deploy.connection import HeldProgram
 
 _Result = TypeVar("_Result")
 
@@ -72,7 +72,7 @@ class Outcome:
     round_trips: int = 0
     document: dict[str, Any] | None = None
 
-    def take_unforeseen(self, error: Exception) -> None:
+    def take_unexpected(self, error: Exception) -> None:
         """Make an error that nobody foresaw the outcome: one line, and where it came from."""
         place = traceback.extract_tb(error.__traceback__)[-1:]
         self.ok, self.message = False, f"unexpected {type(error).__name__}: {error}"
@@ -117,7 +117,7 @@ class Workflow:
         self._tell, self._tell_of_begin = on_step, on_begin
         self.under_way = False
         self.deploy_id = uuid.uuid4().hex  # by which the host knows, right before it acts, that the lock is still ours
-        self._held: Held | None = None
+        self._held: HeldProgram | None = None
         host.on_step = lambda name, ok, duration_s: self._add(Step(name=name, ok=ok, duration_s=duration_s))
 
     def step(self, name: str, act: Callable[[], _Result]) -> _Result:
@@ -153,7 +153,7 @@ class Workflow:
                 outcome.next_action = f"fab -H {outcome.host} status"
             raise
         except Exception as error:  # noqa: BLE001 - one host's failure, whatever it is, does not stop the next
-            outcome.take_unforeseen(error)
+            outcome.take_unexpected(error)
         finally:
             self.outcome.round_trips = self.host.remote.round_trips
 

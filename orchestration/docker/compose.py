@@ -104,15 +104,24 @@ def up_argv(target: ComposeTarget, *, recreates: bool = True) -> tuple[str, ...]
         target: The service.
         recreates: Whether one that is there is recreated also if nothing that Compose sees has changed.
     """
-    return (*_compose(target), "up", "--detach", "--no-build", *_anew(recreates), "--pull", "never", target.service)
+    return (
+        *_compose(target),
+        "up",
+        "--detach",
+        "--no-build",
+        *_force_recreate(recreates),
+        "--pull",
+        "never",
+        target.service,
+    )
 
 
 def build_up_argv(target: ComposeTarget, *, recreates: bool = True) -> tuple[str, ...]:
     """The same, for a service that the Compose file says how to build."""
-    return (*_compose(target), "up", "--detach", *_anew(recreates), target.service)
+    return (*_compose(target), "up", "--detach", *_force_recreate(recreates), target.service)
 
 
-def _anew(recreates: bool) -> tuple[str, ...]:  # noqa: FBT001 - one word of an argument list
+def _force_recreate(recreates: bool) -> tuple[str, ...]:  # noqa: FBT001 - one word of an argument list
     return ("--force-recreate",) if recreates else ()
 
 
@@ -139,7 +148,7 @@ def parse_service_image(text: str, service: str) -> ServiceImage | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class ServiceNames:
     """What a person knows a service by, for advice.
 
     Attributes:
@@ -161,7 +170,7 @@ class Known:
     file: Path | None
 
 
-def advise_on_failure(lines: Sequence[str], known: Known) -> str:
+def advise_on_failure(lines: Sequence[str], known: ServiceNames) -> str:
     """What a person should do about what Compose, or Docker, complained of."""
     text = "\n".join(lines).lower()
     for phrases, advice in _ADVICE.items():
@@ -211,7 +220,7 @@ class ComposeService:
         target: ComposeTarget,
         *,
         environ: Mapping[str, str],
-        known: Known,
+        known: ServiceNames,
     ) -> None:
         self._docker = docker
         self._target = target

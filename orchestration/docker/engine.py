@@ -79,7 +79,7 @@ def probe_engine(commands: Commands, *, timeout_s: float) -> EngineProbe:
         return describe_problem(EngineProblem.ENGINE_DOWN, f"the Docker engine did not answer within {timeout_s:g} s")
     engine_version = version.stdout.strip()
     if not version.ok or not engine_version:
-        return describe_problem(classify_engine_error(version), _first_telling_line(version))
+        return describe_problem(classify_engine_error(version), _first_meaningful_line(version))
     return dataclasses.replace(
         _probe_compose(commands, timeout_s=timeout_s, engine_version=engine_version),
         engine_version=engine_version,
@@ -93,7 +93,7 @@ def _probe_compose(commands: Commands, *, timeout_s: float, engine_version: str)
     except (CommandNotFoundError, CommandTimedOutError) as error:
         return describe_problem(EngineProblem.COMPOSE_MISSING, str(error))
     if not compose.ok:
-        return describe_problem(EngineProblem.COMPOSE_MISSING, _first_telling_line(compose))
+        return describe_problem(EngineProblem.COMPOSE_MISSING, _first_meaningful_line(compose))
     version = compose.stdout.strip().removeprefix("v")
     if parse_version(version) < LEAST_COMPOSE:
         detail = f"Compose is {version}, {LEAST_COMPOSE[0]}.{LEAST_COMPOSE[1]} is needed"
@@ -141,6 +141,6 @@ def parse_version(text: str) -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
-def _first_telling_line(result: CommandResult) -> str:
+def _first_meaningful_line(result: CommandResult) -> str:
     lines = [line.strip() for line in (result.stderr + "\n" + result.stdout).splitlines() if line.strip()]
     return lines[0] if lines else f"`{' '.join(result.argv)}` ended with {result.exit_code} and said nothing"

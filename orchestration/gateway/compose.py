@@ -7,7 +7,7 @@ other's.
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestration.docker.compose import Known
+from orchestration.docker.compose import ServiceNames
 from orchestration.settings import Settings, TradingMode
 
 # The image forwards these ports of the container to the API's own, which listens on the container's loopback only.
@@ -36,9 +36,9 @@ def build_compose_environ(settings: Settings) -> dict[str, str]:
     }
 
 
-def build_known(settings: Settings, files: Sequence[Path]) -> Known:
+def build_service_names(settings: Settings, files: Sequence[Path]) -> ServiceNames:
     """What a person knows the gateway's container by."""
-    return Known(
+    return ServiceNames(
         prefix="GATEWAY",
         container=settings.gateway_container_name,
         image=settings.gateway_image,

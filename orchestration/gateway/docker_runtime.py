@@ -297,7 +297,9 @@ class DockerRuntime:
             self._docker,
             target,
             environ=compose.build_compose_environ(self._settings),
-            known=dataclasses.replace(compose.build_known(self._settings, target.files), directory=self._compose_dir),
+            known=dataclasses.replace(
+                compose.build_service_names(self._settings, target.files), directory=self._compose_dir
+            ),
         )
 
     def _keep_log(self, status: GatewayStatus) -> Path | None:
@@ -397,7 +399,7 @@ class DockerRuntime:
             raise self._docker.build_start_failure(
                 f"`docker {argv[1]}` of container {self.container_name} failed",
                 evidence=lines,
-                next_action=advise_on_failure(lines, compose.build_known(self._settings, ())),
+                next_action=advise_on_failure(lines, compose.build_service_names(self._settings, ())),
             )
 
 

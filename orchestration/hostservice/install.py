@@ -13,7 +13,7 @@ from orchestration.hostservice.service import (
     Registrar,
     Scope,
     Target,
-    only_in_this_shell,
+    find_shell_only_settings,
     read_service_settings,
 )
 from orchestration.preflight.host import Check
@@ -149,7 +149,7 @@ def write_files(registrar: Registrar, folder: Path, *, dry_run: bool = False) ->
 
 def _check_settings(settings: Settings) -> tuple[Check, ...]:
     """Does the service see what this shell sees?"""
-    names = only_in_this_shell(settings)
+    names = find_shell_only_settings(settings)
     if not names:
         return ()
     return (

@@ -315,7 +315,7 @@ def read_service_settings(settings: Settings) -> Settings:
     return Settings.from_environ(kept, dotenv=dotenv, project_dir=settings.project_dir, lenient=True)
 
 
-def only_in_this_shell(settings: Settings) -> tuple[str, ...]:
+def find_shell_only_settings(settings: Settings) -> tuple[str, ...]:
     """Names of settings that stand in this shell's environment and nowhere else, so that the service lacks them."""
     here = {row.name for row in settings.sources if row.source.startswith("environment")}
     return tuple(sorted(here - {"INSTANCE", "ENV_FILE"}))

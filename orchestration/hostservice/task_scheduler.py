@@ -212,7 +212,7 @@ class TaskScheduler:
         Raises:
             HostServiceError: Windows refused it, or keeps something else than it was given.
         """
-        self._refuse_what_lacks(rendered)
+        self._require_ready(rendered)
         installed = self._read_installed()
         if installed is not None and not self._compare(installed, rendered):
             return ()
@@ -255,12 +255,12 @@ class TaskScheduler:
             return ()
         done = []
         if self._is_active():
-            self._stop_in_order()
+            self._stop_gracefully()
             done.append("stopped the system gracefully")
         self._schtasks.delete(self.task.path)
         return (*done, f"removed {self.task.path}")
 
-    def _stop_in_order(self) -> None:
+    def _stop_gracefully(self) -> None:
         # `schtasks /End` would end wsl.exe at once, and the bot with it.
         next_action = "In WSL, in the project's folder: inv shutdown --keep-gateway; then again."
         if self.host.side is not WindowsSide.WSL:
@@ -279,7 +279,7 @@ class TaskScheduler:
                 "the system could not be stopped", next_action=next_action, evidence=result.last_lines()
             )
 
-    def _refuse_what_lacks(self, rendered: Rendered) -> None:
+    def _require_ready(self, rendered: Rendered) -> None:
         failed = [
             check for check in (*self.check_host(), *self.check_rendered(rendered)) if check.status is StepStatus.FAIL
         ]

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from orchestration.hostservice.windows_arguments import WSL_EXE, build_wsl_arguments, is_speakable
+from orchestration.hostservice.windows_arguments import WSL_EXE, build_wsl_arguments, is_wsl_argument
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -99,7 +99,7 @@ def find_task_problems(task: ScheduledTask) -> tuple[tuple[str, str], ...]:
 def _task_problems(task: ScheduledTask) -> Iterator[tuple[str, str]]:
     if not task.distribution:
         yield "no WSL distribution is named", "Name it with --distribution (`wsl.exe -l -q` lists them)."
-    elif not is_speakable(task.distribution):
+    elif not is_wsl_argument(task.distribution):
         yield (
             f"wsl.exe cannot take the name {task.distribution!r}: it reads up to the first blank, and knows no quotes",
             "Export the distribution and import it again under a plain name (`wsl --export`, `wsl --import`).",

@@ -65,7 +65,7 @@ def build_wsl_arguments(
     included, and need not be executable (a project on a Windows drive has no such bit).
 
     Args:
-        distribution: Its name, as `wsl.exe -l` shows it; check it with `is_speakable` first.
+        distribution: Its name, as `wsl.exe -l` shows it; check it with `is_wsl_argument` first.
         wrapper: `production-startup.sh`, absolute, inside the distribution.
         environment: Variables for it. Never a secret: anybody on the machine can read a scheduled task.
         arguments: The wrapper's own.
@@ -76,6 +76,6 @@ def build_wsl_arguments(
     return f"-d {distribution} --cd / -e /usr/bin/env {line}"
 
 
-def is_speakable(distribution: str) -> bool:
+def is_wsl_argument(distribution: str) -> bool:
     """Whether `wsl.exe -d` can be given this name."""
     return not _UNSPEAKABLE_NAME.search(distribution)

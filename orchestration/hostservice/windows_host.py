@@ -34,7 +34,7 @@ class WindowsSide(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lack:
+class MissingRequirement:
     """What could not be found out or is missing.
 
     Attributes:
@@ -69,8 +69,8 @@ class WindowsHost:
     user_sid: str = ""
     distribution: str = ""
     project_dir: PurePosixPath
-    lacks: tuple[Lack, ...] = ()
-    assumed: tuple[Lack, ...] = ()
+    lacks: tuple[MissingRequirement, ...] = ()
+    assumed: tuple[MissingRequirement, ...] = ()
 
     @property
     def user_id(self) -> str:
@@ -129,7 +129,7 @@ def find_windows_host(
         return replace(host, user_name="" if is_sid else user, user_sid=user if is_sid else "")
     if side is WindowsSide.ABSENT:
         name = _name_of_this_user()
-        assumed = Lack(what=f"the Windows user is assumed to be {name!r}", fix=_NO_USER.fix)
+        assumed = MissingRequirement(what=f"the Windows user is assumed to be {name!r}", fix=_NO_USER.fix)
         return replace(host, user_name=name, lacks=(*host.lacks, _NO_USER), assumed=(*host.assumed, assumed))
     name, sid = _ask_for_user(commands, host)
     lacks = host.lacks if sid else (*host.lacks, _NO_USER)
@@ -137,28 +137,30 @@ def find_windows_host(
 
 
 _USUAL_DISTRIBUTION = "Ubuntu"  # what `wsl --install` installs
-_NO_USER = Lack(what="the Windows user is not known", fix=r"Name it with --windows-user, as DOMAIN\name.")
-_NO_WINDOWS = Lack(
+_NO_USER = MissingRequirement(what="the Windows user is not known", fix=r"Name it with --windows-user, as DOMAIN\name.")
+_NO_WINDOWS = MissingRequirement(
     what="Windows is not here", fix="Run it inside WSL or on Windows; --output writes the file anywhere."
 )
-_NO_PROGRAMS = Lack(
+_NO_PROGRAMS = MissingRequirement(
     what="Windows' own programs cannot be reached from this distribution",
     fix="Let WSL mount drive C: and run Windows programs ([automount] and [interop] in /etc/wsl.conf), then "
     "`wsl.exe --shutdown` on Windows.",
 )
-_NO_NAME = Lack(
+_NO_NAME = MissingRequirement(
     what="the WSL distribution is not known",
     fix="Name it with --distribution (`wsl.exe -l -q` lists them).",
     about_distribution=True,
 )
-_NO_DISTRIBUTION = Lack(
+_NO_DISTRIBUTION = MissingRequirement(
     what="there is no WSL distribution, and the system runs in one", fix="wsl --install -d Ubuntu, then again."
 )
 
 
 def _look_from_elsewhere(project_dir: PurePosixPath, distribution: str) -> WindowsHost:
     lacks = (_NO_WINDOWS,) if distribution else (_NO_WINDOWS, _NO_NAME)
-    assumed = Lack(what=f"the WSL distribution is assumed to be {_USUAL_DISTRIBUTION!r}", fix=_NO_NAME.fix)
+    assumed = MissingRequirement(
+        what=f"the WSL distribution is assumed to be {_USUAL_DISTRIBUTION!r}", fix=_NO_NAME.fix
+    )
     return WindowsHost(
         side=WindowsSide.ABSENT,
         distribution=distribution or _USUAL_DISTRIBUTION,

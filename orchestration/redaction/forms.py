@@ -70,7 +70,7 @@ def build_forms(secrets: Iterable[str]) -> Forms:
 
 
 def _build_bases(secret: str) -> set[str]:
-    return {secret, secret.strip(), *(line.strip() for line in secret.splitlines()), *_find_telling_parts(secret)}
+    return {secret, secret.strip(), *(line.strip() for line in secret.splitlines()), *_find_identifying_parts(secret)}
 
 
 def _build_spellings(base: str) -> Iterator[str]:
@@ -116,7 +116,7 @@ def _build_base64_forms(content: bytes) -> Iterator[str]:
         yield encoded[(0, 2, 3)[shift] : (shift + len(content)) * 8 // 6]
 
 
-def _find_telling_parts(secret: str) -> Iterator[str]:
+def _find_identifying_parts(secret: str) -> Iterator[str]:
     """The parts of an address that are secret on their own: token, key, password, the path as a whole."""
     if "://" not in secret:
         return

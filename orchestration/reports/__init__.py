@@ -6,15 +6,15 @@ never counts as up.
 
 from orchestration.reports.account import Account, Injected, build_account
 from orchestration.reports.incidents import Incident, Outcome
-from orchestration.reports.timeline import Known, Segment, Timeline
+from orchestration.reports.timeline import Availability, Segment, Timeline
 from orchestration.reports.verdict import Criterion, Limits, Verdict
 
 __all__ = [
     "Account",
+    "Availability",
     "Criterion",
     "Incident",
     "Injected",
-    "Known",
     "Limits",
     "Outcome",
     "Segment",

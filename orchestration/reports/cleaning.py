@@ -31,5 +31,5 @@ def _clean_incident(incident: Incident, clean: Callable[[str], str]) -> Incident
         title=clean(incident.title),
         message=clean(incident.message),
         actions=tuple(clean(one) for one in incident.actions),
-        told=None if incident.told is None else replace(incident.told, note=clean(incident.told.note)),
+        alert=None if incident.alert is None else replace(incident.alert, note=clean(incident.alert.note)),
     )

@@ -6,7 +6,7 @@ from typing import Any
 from orchestration.journal import ReportedAlert, RunRecord
 from orchestration.reports.account import Account
 from orchestration.reports.incidents import Incident
-from orchestration.reports.timeline import Known, Timeline
+from orchestration.reports.timeline import Availability, Timeline
 from orchestration.reports.verdict import Verdict
 
 
@@ -85,7 +85,7 @@ def _build_timeline(timeline: Timeline) -> dict[str, Any]:
     return {
         "up_ratio": None if ratio is None else round(ratio, 6),
         "watched_ratio": None if watched is None else round(watched, 6),
-        **{f"{known.value}_s": round(timeline.sum_s(known), 1) for known in Known},
+        **{f"{known.value}_s": round(timeline.sum_s(known), 1) for known in Availability},
         "shut_down_s": round(timeline.off_s, 1),
         "segments": [
             {
@@ -119,7 +119,7 @@ def _build_start(run: RunRecord) -> dict[str, Any]:
 
 
 def _build_incident(incident: Incident) -> dict[str, Any]:
-    told = incident.told
+    alert = incident.alert
     return {
         "name": incident.name,
         "run_id": incident.run_id,
@@ -133,13 +133,13 @@ def _build_incident(incident: Incident) -> dict[str, Any]:
         "outcome": incident.outcome.value,
         "actions": list(incident.actions),
         "alert": None
-        if told is None
+        if alert is None
         else {
-            "at": told.at.isoformat(),
-            "delivery": told.delivery.value,
-            "delivered_at": _iso(told.delivered_at),
-            "note": told.note,
-            "count": told.count,
+            "at": alert.at.isoformat(),
+            "delivery": alert.delivery.value,
+            "delivered_at": _iso(alert.delivered_at),
+            "note": alert.note,
+            "count": alert.count,
         },
     }
 

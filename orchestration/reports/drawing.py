@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, tzinfo
 
 from orchestration.journal import LatencyRecord, RunRecord
 from orchestration.reports.incidents import Incident
-from orchestration.reports.timeline import Known, Segment, Timeline
+from orchestration.reports.timeline import Availability, Segment, Timeline
 
 _MOST_PIECES = 600  # more would be thinner than a pixel of a desk's screen
 _CELLS = 1200
@@ -93,11 +93,11 @@ def draw_timeline(timeline: Timeline, since: datetime, until: datetime) -> tuple
     for one in segments:
         x = place(one.begin, since, until)
         width = place(one.end, since, until) - x
-        if one.known in {Known.DOWN, Known.UNKNOWN} and width < _LEAST_WIDTH:
+        if one.known in {Availability.DOWN, Availability.UNKNOWN} and width < _LEAST_WIDTH:
             x, width = min(x, 100.0 - _LEAST_WIDTH), _LEAST_WIDTH
         pieces.append(Piece(x=round(x, 4), width=round(width, 4), segment=one))
     # What is drawn later lies above; SVG knows no other order.
-    return tuple(sorted(pieces, key=lambda piece: (piece.segment.known is Known.DOWN, piece.x)))
+    return tuple(sorted(pieces, key=lambda piece: (piece.segment.known is Availability.DOWN, piece.x)))
 
 
 def _coarsen(timeline: Timeline, since: datetime, until: datetime) -> tuple[Segment, ...]:
@@ -122,9 +122,11 @@ def _coarsen(timeline: Timeline, since: datetime, until: datetime) -> tuple[Segm
     return tuple(found)
 
 
-def _badness(known: Known) -> int:
+def _badness(known: Availability) -> int:
     """Down is worst to overlook, then what nobody saw."""
-    return (Known.UP, Known.ABSENT, Known.EXCUSED, Known.UNKNOWN, Known.DOWN).index(known)
+    return (Availability.UP, Availability.ABSENT, Availability.EXCUSED, Availability.UNKNOWN, Availability.DOWN).index(
+        known
+    )
 
 
 def draw_ticks(since: datetime, until: datetime, zone: tzinfo | None) -> tuple[Tick, ...]:

@@ -20,14 +20,14 @@ class Outcome(StrEnum):
 
     OVER = "over"
     """The watch saw that it was over."""
-    STARTED_ANEW = "started_anew"
+    CLEARED_BY_START = "started_anew"
     """Its watch ended with it, and a later start made sure of everything again."""
     OPEN = "open"
     """Nobody saw it end."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class IncidentAlert:
     """The alert about an incident.
 
     Attributes:
@@ -56,12 +56,12 @@ class Incident:
         title: What it is in a few words.
         message: One or two sentences.
         severity: The severity's word.
-        opened_at: When it was told; None if that was before what is read.
+        opened_at: When it was alerted; None if that was before what is read.
         over_at: When it was over; None if nobody saw that.
         outcome: How it ended.
         actions: What was done about it, in order.
-        told: The alert about it; None where there is none.
-        can_be_told: Whether anybody was left to tell of it.
+        alert: The alert about it; None where there is none.
+        can_be_alerted: Whether anybody was left to tell of it.
     """
 
     name: str
@@ -74,8 +74,8 @@ class Incident:
     over_at: datetime | None
     outcome: Outcome
     actions: tuple[str, ...] = ()
-    told: Told | None = None
-    can_be_told: bool = True
+    alert: IncidentAlert | None = None
+    can_be_alerted: bool = True
 
     @property
     def is_grave(self) -> bool:
@@ -83,9 +83,9 @@ class Incident:
         return self.severity in _GRAVE
 
     @property
-    def is_told(self) -> bool:
+    def is_alerted(self) -> bool:
         """Whether an alert about it reached the channel."""
-        return self.told is not None and self.told.delivered_at is not None
+        return self.alert is not None and self.alert.delivered_at is not None
 
     @property
     def duration_s(self) -> float | None:
@@ -154,7 +154,7 @@ def _read_detail(event: ReportedEvent) -> dict[str, Any]:
 
 
 def _read_watched(evidence: Evidence, ends: Mapping[str, datetime], ups: Sequence[RunRecord]) -> Iterable[Incident]:
-    told = _group_alerts(evidence.alerts)
+    alerts = _group_alerts(evidence.alerts)
     notices: dict[tuple[str, str], list[tuple[ReportedEvent, dict[str, str]]]] = {}
     for event, detail in _read_notices(evidence.events):
         if detail["stage"] != "event":
@@ -175,7 +175,7 @@ def _read_watched(evidence: Evidence, ends: Mapping[str, datetime], ups: Sequenc
             over_at=over_at,
             outcome=outcome,
             actions=tuple(detail["title"] for _, detail in said if detail["stage"] in {"acted", "worse"}),
-            told=_tell(told.get((run_id, name), ()), evidence.alerts),
+            alert=_build_alert(alerts.get((run_id, name), ()), evidence.alerts),
         )
 
 
@@ -186,7 +186,7 @@ def _find_new_start(
     if run_id not in ends:
         return None, Outcome.OPEN
     later = [run.ended_at for run in ups if run.ended_at is not None and run.started_at >= opened_at]
-    return (min(later), Outcome.STARTED_ANEW) if later else (None, Outcome.OPEN)
+    return (min(later), Outcome.CLEARED_BY_START) if later else (None, Outcome.OPEN)
 
 
 def _read_failed_starts(evidence: Evidence, ups: Sequence[RunRecord]) -> Iterable[Incident]:
@@ -206,8 +206,8 @@ def _read_failed_starts(evidence: Evidence, ups: Sequence[RunRecord]) -> Iterabl
             severity="critical",
             opened_at=opened_at,
             over_at=min(later, default=None),
-            outcome=Outcome.STARTED_ANEW if later else Outcome.OPEN,
-            told=_tell(alerts, evidence.alerts),
+            outcome=Outcome.CLEARED_BY_START if later else Outcome.OPEN,
+            alert=_build_alert(alerts, evidence.alerts),
         )
 
 
@@ -250,8 +250,8 @@ def _read_lost_watches(evidence: Evidence, ends: Mapping[str, datetime]) -> Iter
             severity="warning",
             opened_at=last_seen.get(run_id, at),
             over_at=at,
-            outcome=Outcome.STARTED_ANEW,
-            can_be_told=False,
+            outcome=Outcome.CLEARED_BY_START,
+            can_be_alerted=False,
         )
 
 
@@ -263,7 +263,7 @@ def _group_alerts(alerts: Iterable[ReportedAlert]) -> dict[tuple[str, str], list
     return found
 
 
-def _tell(about: Sequence[ReportedAlert], alerts: Sequence[ReportedAlert]) -> Told | None:
+def _build_alert(about: Sequence[ReportedAlert], alerts: Sequence[ReportedAlert]) -> IncidentAlert | None:
     """What became of the first alert about something."""
     if not about:
         return None
@@ -272,4 +272,6 @@ def _tell(about: Sequence[ReportedAlert], alerts: Sequence[ReportedAlert]) -> To
     if first.delivery is AlertDelivery.SUMMARISED:
         later = [one.delivered_at for one in alerts if one.is_summary and one.at >= first.at and one.delivered_at]
         delivered_at = min(later, default=None)
-    return Told(at=first.at, delivery=first.delivery, delivered_at=delivered_at, note=first.note, count=len(about))
+    return IncidentAlert(
+        at=first.at, delivery=first.delivery, delivered_at=delivered_at, note=first.note, count=len(about)
+    )

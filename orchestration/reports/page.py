@@ -10,7 +10,7 @@ from orchestration.reports.account import Account
 from orchestration.reports.document import count_alerts
 from orchestration.reports.drawing import draw_latency, draw_marks, draw_starts, draw_ticks, draw_timeline
 from orchestration.reports.incidents import Outcome
-from orchestration.reports.timeline import Known, Timeline
+from orchestration.reports.timeline import Availability, Timeline
 from orchestration.reports.verdict import floor_percent
 
 _TEMPLATES = Path(__file__).resolve().parent.parent.parent / "templates" / "report"
@@ -20,15 +20,15 @@ _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 
 NOTHING = "n/a"
 KNOWN_TEXT = {
-    Known.UP: "up",
-    Known.DOWN: "down",
-    Known.EXCUSED: "excused",
-    Known.ABSENT: "absent on purpose",
-    Known.UNKNOWN: "unknown",
+    Availability.UP: "up",
+    Availability.DOWN: "down",
+    Availability.EXCUSED: "excused",
+    Availability.ABSENT: "absent on purpose",
+    Availability.UNKNOWN: "unknown",
 }
 _OUTCOME_TEXT = {
     Outcome.OVER: "over",
-    Outcome.STARTED_ANEW: "cleared by a new start",
+    Outcome.CLEARED_BY_START: "cleared by a new start",
     Outcome.OPEN: "open",
 }
 
@@ -74,7 +74,7 @@ def render_page(account: Account, *, zone: tzinfo | None = None) -> str:
         more_incidents=max(0, len(incidents) - _MOST_ROWS),
         happenings=tuple(reversed(account.happenings))[:_MOST_ROWS],
         alerts=count_alerts(account.alerts),
-        known=tuple(Known),
+        known=tuple(Availability),
         known_text=KNOWN_TEXT,
         outcome_text=_OUTCOME_TEXT,
         open_incidents=sum(one.outcome is Outcome.OPEN for one in incidents),
@@ -86,7 +86,13 @@ def _describe_timeline(name: str, timeline: Timeline) -> str:
     """The whole row in one sentence, for those who do not see it."""
     parts = [
         f"{describe_duration(seconds)} {KNOWN_TEXT[known]}"
-        for known in (Known.UP, Known.DOWN, Known.EXCUSED, Known.ABSENT, Known.UNKNOWN)
+        for known in (
+            Availability.UP,
+            Availability.DOWN,
+            Availability.EXCUSED,
+            Availability.ABSENT,
+            Availability.UNKNOWN,
+        )
         if (seconds := timeline.sum_s(known)) > 0
     ]
     return f"{name}: {', '.join(parts)}."

@@ -13,7 +13,7 @@ from enum import StrEnum
 from orchestration.journal import ReportedRun, SpanRecord, StepRecord
 
 
-class Known(StrEnum):
+class Availability(StrEnum):
     """What is known of a stretch of time. The order of the members is the order in which they outdo each other."""
 
     UNKNOWN = "unknown"
@@ -27,7 +27,7 @@ class Known(StrEnum):
     @property
     def rank(self) -> int:
         """The higher one counts where two were seen at once."""
-        return list(Known).index(self)
+        return list(Availability).index(self)
 
 
 OFF = "shut_down"  # unknown, but somebody had shut it down: nobody was to watch
@@ -51,7 +51,7 @@ class Segment:
 
     begin: datetime
     end: datetime
-    known: Known
+    known: Availability
     word: str
 
     @property
@@ -66,14 +66,14 @@ class Timeline:
 
     segments: tuple[Segment, ...]
 
-    def sum_s(self, *known: Known) -> float:
+    def sum_s(self, *known: Availability) -> float:
         """For how many seconds that is known."""
         return sum(one.length_s for one in self.segments if one.known in known)
 
     @property
     def off_s(self) -> float:
         """For how many seconds it is unknown because somebody had shut it down."""
-        return sum(one.length_s for one in self.segments if one.known is Known.UNKNOWN and one.word == OFF)
+        return sum(one.length_s for one in self.segments if one.known is Availability.UNKNOWN and one.word == OFF)
 
     @property
     def up_ratio(self) -> float | None:
@@ -82,13 +82,13 @@ class Timeline:
 
     def measure_up(self, least_evidence_s: float) -> float | None:
         """The same, where another number of seconds is enough for a share."""
-        up_s, down_s = self.sum_s(Known.UP), self.sum_s(Known.DOWN)
+        up_s, down_s = self.sum_s(Availability.UP), self.sum_s(Availability.DOWN)
         return up_s / (up_s + down_s) if up_s + down_s >= least_evidence_s else None
 
     @property
     def watched_ratio(self) -> float | None:
-        """Known, of all the time in which it was not shut down on purpose; None where it was all the time."""
-        known_s = sum(one.length_s for one in self.segments if one.known is not Known.UNKNOWN)
+        """Availability, of all the time in which it was not shut down on purpose; None where it was all the time."""
+        known_s = sum(one.length_s for one in self.segments if one.known is not Availability.UNKNOWN)
         whole_s = sum(one.length_s for one in self.segments) - self.off_s
         return known_s / whole_s if whole_s > 0 else None
 
@@ -107,16 +107,18 @@ def build_bot_timeline(
     return _build(spans, runs, since, until, name=_name_bot, step="bot.start")
 
 
-def _name_gateway(span: SpanRecord) -> tuple[Known, str]:
+def _name_gateway(span: SpanRecord) -> tuple[Availability, str]:
     if span.gateway == "ready":
-        return Known.UP, "ready"
-    return (Known.EXCUSED, f"{span.gateway}, {span.excuse}") if span.excuse else (Known.DOWN, span.gateway)
+        return Availability.UP, "ready"
+    return (
+        (Availability.EXCUSED, f"{span.gateway}, {span.excuse}") if span.excuse else (Availability.DOWN, span.gateway)
+    )
 
 
-def _name_bot(span: SpanRecord) -> tuple[Known, str]:
+def _name_bot(span: SpanRecord) -> tuple[Availability, str]:
     if span.bot == "running":
-        return Known.UP, "running"
-    return (Known.DOWN if span.bot == "ended" else Known.ABSENT), span.bot
+        return Availability.UP, "running"
+    return (Availability.DOWN if span.bot == "ended" else Availability.ABSENT), span.bot
 
 
 def _build(
@@ -125,7 +127,7 @@ def _build(
     since: datetime,
     until: datetime,
     *,
-    name: Callable[[SpanRecord], tuple[Known, str]],
+    name: Callable[[SpanRecord], tuple[Availability, str]],
     step: str,
 ) -> Timeline:
     seen = []
@@ -143,11 +145,11 @@ def _read_starts(runs: Iterable[ReportedRun], name: str) -> Iterable[Segment]:
         if step is None or step.ended_at is None:
             continue
         begin = _find_begin(run.record.steps, name, step)
-        yield Segment(begin=begin, end=step.ended_at, known=Known.DOWN, word="starting")
+        yield Segment(begin=begin, end=step.ended_at, known=Availability.DOWN, word="starting")
         end = run.record.ended_at
         if step.status in _DONE and end is not None and run.record.failure is None:
             word = "ready" if name == "gateway.wait" else "running"
-            yield Segment(begin=step.ended_at, end=end, known=Known.UP, word=word)
+            yield Segment(begin=step.ended_at, end=end, known=Availability.UP, word=word)
 
 
 def _find_begin(steps: Sequence[StepRecord], name: str, step: StepRecord) -> datetime:
@@ -162,18 +164,18 @@ def _read_shutdowns(runs: Sequence[ReportedRun], until: datetime) -> Iterable[Se
         if record.kind not in _TAKES_DOWN or record.result != "success" or record.ended_at is None:
             continue
         later = [one.record.started_at for one in runs[number + 1 :] if one.record.kind not in _TAKES_DOWN]
-        yield Segment(begin=record.ended_at, end=min(later, default=until), known=Known.ABSENT, word=OFF)
+        yield Segment(begin=record.ended_at, end=min(later, default=until), known=Availability.ABSENT, word=OFF)
 
 
 def _sweep(pieces: Sequence[Segment], since: datetime, until: datetime) -> tuple[Segment, ...]:
     """The worst of the pieces at each instant; unknown where there is none."""
-    edges: list[tuple[datetime, int, Known, str]] = []
+    edges: list[tuple[datetime, int, Availability, str]] = []
     for piece in pieces:
         begin, end = max(piece.begin, since), min(piece.end, until)
         if begin < end:
             edges += [(begin, 1, piece.known, piece.word), (end, -1, piece.known, piece.word)]
     edges.sort(key=lambda edge: edge[0])
-    open_pieces: Counter[tuple[Known, str]] = Counter()
+    open_pieces: Counter[tuple[Availability, str]] = Counter()
     found: list[Segment] = []
     at = since
     for edge_at, change, known, word in edges:
@@ -184,11 +186,15 @@ def _sweep(pieces: Sequence[Segment], since: datetime, until: datetime) -> tuple
     return tuple(found)
 
 
-def _append(found: list[Segment], begin: datetime, end: datetime, open_pieces: Counter[tuple[Known, str]]) -> None:
+def _append(
+    found: list[Segment], begin: datetime, end: datetime, open_pieces: Counter[tuple[Availability, str]]
+) -> None:
     if begin >= end:
         return
     there = [piece for piece, count in open_pieces.items() if count > 0]
-    known, word = max(there, key=lambda piece: (piece[0].rank, piece[1]), default=(Known.UNKNOWN, "nobody_watched"))
+    known, word = max(
+        there, key=lambda piece: (piece[0].rank, piece[1]), default=(Availability.UNKNOWN, "nobody_watched")
+    )
     _join(found, Segment(begin=begin, end=end, known=known, word=word))
 
 
@@ -204,7 +210,7 @@ def _fill(above: Sequence[Segment], below: Sequence[Segment]) -> tuple[Segment, 
     found: list[Segment] = []
     place = 0
     for segment in above:
-        if segment.known is not Known.UNKNOWN:
+        if segment.known is not Availability.UNKNOWN:
             _join(found, segment)
             continue
         while place < len(below) and below[place].end <= segment.begin:
@@ -213,9 +219,9 @@ def _fill(above: Sequence[Segment], below: Sequence[Segment]) -> tuple[Segment, 
         while number < len(below) and below[number].begin < segment.end:
             lower = below[number]
             # A shutdown only says why nobody watched.
-            known = Known.UNKNOWN if lower.word == OFF else lower.known
+            known = Availability.UNKNOWN if lower.word == OFF else lower.known
             begin, end = max(lower.begin, segment.begin), min(lower.end, segment.end)
-            word = segment.word if known is Known.UNKNOWN and lower.word != OFF else lower.word
+            word = segment.word if known is Availability.UNKNOWN and lower.word != OFF else lower.word
             _join(found, Segment(begin=begin, end=end, known=known, word=word))
             number += 1
     return tuple(found)

@@ -92,7 +92,7 @@ def judge(
             _judge_watched(gateway, limits),
             _judge_up("gateway_up", "gateway", gateway, limits.gateway_up, limits),
             _judge_up("bot_up", "bot", bot, limits.bot_up, limits),
-            _judge_told(incidents),
+            _judge_alerted(incidents),
             _judge_recovered(incidents),
             _judge_known_ends(evidence.runs, alive, since),
             _judge_validated(evidence.runs),
@@ -125,10 +125,10 @@ def _judge_up(name: str, what: str, timeline: Timeline, least: float, limits: Li
     )
 
 
-def _judge_told(incidents: Sequence[Incident]) -> Criterion:
-    due = [one for one in incidents if one.can_be_told]
-    untold = [one for one in due if not one.is_told]
-    why = sorted({one.told.delivery.value if one.told is not None else "no alert" for one in untold})
+def _judge_alerted(incidents: Sequence[Incident]) -> Criterion:
+    due = [one for one in incidents if one.can_be_alerted]
+    untold = [one for one in due if not one.is_alerted]
+    why = sorted({one.alert.delivery.value if one.alert is not None else "no alert" for one in untold})
     found = f"{len(due) - len(untold)} of {len(due)}" + (f" ({', '.join(why)})" if why else "")
     return Criterion(
         name="told",

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Not through asyncio: its handlers go with the loop, and a second signal would then kill the process.
         signal.signal(number, lambda found, _frame: simulator.ask_to_end(f"ends on {signal.Signals(found).name}"))
     if sys.platform != "win32":
-        signal.signal(signal.SIGHUP, lambda *_: _take_faults_anew(simulator, given.fault, given.faults))
+        signal.signal(signal.SIGHUP, lambda *_: _reload_faults(simulator, given.fault, given.faults))
     try:
         return asyncio.run(simulator.run())
     except PortUnavailableError as error:
@@ -84,7 +84,7 @@ def _read_faults(fault: Sequence[str], text: str) -> Faults:
     return parse_faults((*fault, *split_faults(text)))
 
 
-def _take_faults_anew(simulator: Simulator, fault: Sequence[str], text: str) -> None:
+def _reload_faults(simulator: Simulator, fault: Sequence[str], text: str) -> None:
     try:
         simulator.ask_to_take_faults(_read_faults(fault, text))
     except FaultError as error:

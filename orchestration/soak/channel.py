@@ -15,7 +15,7 @@ _TAKEN, _OUT_OF_ORDER, _WRONG = 204, 503, 400
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taken:
+class ReceivedAlert:
     """An alert that the channel took.
 
     Attributes:
@@ -41,7 +41,7 @@ class Channel:
     port: int = 0
     is_down: bool = False
     refused: int = 0
-    taken: list[Taken] = field(default_factory=list)
+    taken: list[ReceivedAlert] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     token: str = field(default_factory=lambda: secrets.token_hex(16))  # no word that stands anywhere else: it is masked
 
@@ -58,7 +58,7 @@ class Channel:
                 return _OUT_OF_ORDER
             try:
                 embed: Any = json.loads(content)["embeds"][0]
-                self.taken.append(Taken(stamp=str(embed["timestamp"]), title=str(embed["title"])))
+                self.taken.append(ReceivedAlert(stamp=str(embed["timestamp"]), title=str(embed["title"])))
             except (ValueError, KeyError, IndexError, TypeError):
                 return _WRONG
             return _TAKEN

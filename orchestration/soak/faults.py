@@ -50,7 +50,7 @@ class Injector:
         """Put it in, wait for what follows, and take it away."""
         begun_at, begun_s = self.clock.now(), self.clock.monotonic_s()
         nature = NATURES[fault]
-        problem = self._put_in_and_wait(fault, begun_at)
+        problem = self._inject_and_wait(fault, begun_at)
         took_s = self.clock.monotonic_s() - begun_s
         followed = ", ".join(nature.causes) or "the watch resumed"
         return Injected(
@@ -65,7 +65,7 @@ class Injector:
         """Whether gateway and bot are seen up, after `since`."""
         return self.until(lambda: is_well(self._read(since), since), timeout_s)
 
-    def _put_in_and_wait(self, fault: Fault, begun_at: datetime) -> str:
+    def _inject_and_wait(self, fault: Fault, begun_at: datetime) -> str:
         """Empty if all came as it must, else what did not."""
         patience_s = max(_LEAST_PATIENCE_S, _PATIENCE * cost_s(fault, self.scale))
         instance = self.instance
@@ -97,7 +97,7 @@ class Injector:
             instance.set_faults("")
             self.channel.is_down = False
             if plan is not None:
-                instance.mend_plan(plan)
+                instance.restore_plan(plan)
 
     def _wait_for(self, fault: Fault, begun_at: datetime, patience_s: float, plan: bytes | None) -> str:
         causes = NATURES[fault].causes
@@ -105,7 +105,7 @@ class Injector:
             if not self.until(functools.partial(self._has_opened, cause, begun_at), patience_s):
                 return f"no incident {cause} within {patience_s:.0f} s"
         if plan is not None:
-            self.instance.mend_plan(plan)
+            self.instance.restore_plan(plan)
         for cause in causes:
             if not self.until(functools.partial(self._is_over, cause, begun_at), patience_s):
                 return f"{cause} was not over within {patience_s:.0f} s"
@@ -134,7 +134,7 @@ class Injector:
 
     def _is_told(self, begun_at: datetime) -> bool:
         found = find_incidents(self._read(begun_at), begun_at, self.clock.now())
-        return all(one.is_told for one in found if one.can_be_told)
+        return all(one.is_alerted for one in found if one.can_be_alerted)
 
 
 def is_well(evidence: Evidence, since: datetime) -> bool:

@@ -137,7 +137,7 @@ class SoakInstance:
         self._plan_path.write_bytes(content[: len(content) // 2])
         return content
 
-    def mend_plan(self, content: bytes) -> None:
+    def restore_plan(self, content: bytes) -> None:
         """Put the plan back."""
         self._plan_path.write_bytes(content)
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from orchestration.journal import AlertDelivery, ReportedAlert
 from orchestration.reports import Account, Criterion, Limits, Verdict
 from orchestration.reports.page import describe_duration
-from orchestration.soak.channel import Taken
+from orchestration.soak.channel import ReceivedAlert
 from orchestration.soak.schedule import NATURES, Fault, Schedule
 from orchestration.soak.trial import TrialResult
 
@@ -32,7 +32,7 @@ def build_limits(schedule: Schedule) -> Limits:
     )
 
 
-def judge_trial(account: Account, result: TrialResult, schedule: Schedule, taken: Sequence[Taken]) -> Account:
+def judge_trial(account: Account, result: TrialResult, schedule: Schedule, taken: Sequence[ReceivedAlert]) -> Account:
     """The account with the faults, the conditions, and the further criteria."""
     verdict = account.verdict or Verdict(criteria=())
     # The end of the run stops the system, which is told too; the account covers the period until then.
@@ -90,7 +90,7 @@ def _judge_faults(result: TrialResult, schedule: Schedule) -> Criterion:
     )
 
 
-def judge_channel(alerts: Sequence[ReportedAlert], taken: Sequence[Taken]) -> Criterion:
+def judge_channel(alerts: Sequence[ReportedAlert], taken: Sequence[ReceivedAlert]) -> Criterion:
     """Whether the channel took just what the journal calls delivered, each once."""
     arrived = Counter(one.stamp for one in taken)
     delivered = {one.at.isoformat() for one in alerts if one.delivery is AlertDelivery.DELIVERED}

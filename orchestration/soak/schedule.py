@@ -35,7 +35,7 @@ class Fault(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Nature:
+class FaultTraits:
     """What is known of a fault.
 
     Attributes:
@@ -56,44 +56,46 @@ class Nature:
 
 
 NATURES = {
-    Fault.GATEWAY_KILLED: Nature(
+    Fault.GATEWAY_KILLED: FaultTraits(
         about="the gateway's process is ended by SIGKILL",
         causes=("gateway_lost",),
         restarts_gateway=True,
         gateway_down_s=15.0,
         process_s=10.0,
     ),
-    Fault.GATEWAY_SILENT: Nature(
+    Fault.GATEWAY_SILENT: FaultTraits(
         about="the gateway's process is stopped: its port accepts, its API is silent",
         causes=("gateway_lost",),
         restarts_gateway=True,
         gateway_down_s=220.0,
         process_s=25.0,
     ),
-    Fault.SECOND_FACTOR: Nature(
+    Fault.SECOND_FACTOR: FaultTraits(
         about="the gateway is ended by SIGKILL, and its next login asks for a second factor, which is granted",
         causes=("gateway_lost", "second_factor"),
         restarts_gateway=True,
         gateway_down_s=15.0,
         process_s=14.0,
     ),
-    Fault.LINK_DOWN: Nature(
+    Fault.LINK_DOWN: FaultTraits(
         about="the gateway loses its link to the broker (1100), and has it again (1102)",
         causes=("link_down",),
         gateway_down_s=60.0,
         process_s=6.0,
     ),
-    Fault.BOT_KILLED: Nature(about="the bot is ended by SIGKILL", causes=("bot_ended",), process_s=8.0, bot_down_s=8.0),
-    Fault.SUPERVISOR_KILLED: Nature(
+    Fault.BOT_KILLED: FaultTraits(
+        about="the bot is ended by SIGKILL", causes=("bot_ended",), process_s=8.0, bot_down_s=8.0
+    ),
+    Fault.SUPERVISOR_KILLED: FaultTraits(
         about="the supervisor is ended by SIGKILL; who starts it again is the trial, in the service manager's place",
         causes=(),
         process_s=8.0,
         bot_down_s=8.0,
     ),
-    Fault.PLAN_BROKEN: Nature(
+    Fault.PLAN_BROKEN: FaultTraits(
         about="the plan file is half overwritten, and is repaired later", causes=("plan_unusable",), process_s=25.0
     ),
-    Fault.WEBHOOK_DOWN: Nature(
+    Fault.WEBHOOK_DOWN: FaultTraits(
         about="the alert channel answers 503 while the gateway's link to the broker is lost and found",
         causes=("link_down",),
         gateway_down_s=60.0,

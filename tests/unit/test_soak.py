@@ -11,7 +11,7 @@ from orchestration.gateway.acts import RESTART_SPACING_S
 from orchestration.journal import AlertDelivery, Evidence, ReportedAlert
 from orchestration.reports import Injected, build_account
 from orchestration.settings import Settings
-from orchestration.soak.channel import Channel, Taken
+from orchestration.soak.channel import Channel, ReceivedAlert
 from orchestration.soak.judging import build_limits, judge_channel, judge_trial
 from orchestration.soak.schedule import (
     LEAST_REAL_S,
@@ -99,8 +99,8 @@ def _alert(number: int, delivery: AlertDelivery = AlertDelivery.DELIVERED) -> Re
     )
 
 
-def _taken(number: int) -> Taken:
-    return Taken(stamp=(BEGIN + timedelta(seconds=number)).isoformat(), title="t")
+def _taken(number: int) -> ReceivedAlert:
+    return ReceivedAlert(stamp=(BEGIN + timedelta(seconds=number)).isoformat(), title="t")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,9 @@ def _taken(number: int) -> Taken:
         ([_alert(1), _alert(2, AlertDelivery.PENDING)], [_taken(1)], "1 not delivered"),
     ],
 )
-def test_the_channel_and_the_journal_must_agree(alerts: list[ReportedAlert], taken: list[Taken], found: str) -> None:
+def test_the_channel_and_the_journal_must_agree(
+    alerts: list[ReportedAlert], taken: list[ReceivedAlert], found: str
+) -> None:
     criterion = judge_channel(alerts, taken)
     assert criterion.found == found
     assert criterion.is_met == (found == "2 of 2")

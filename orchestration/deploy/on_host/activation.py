@@ -79,12 +79,12 @@ class Activation:
             self._as_user(lambda: self.layout.env_previous.unlink(missing_ok=True))  # of one that was cut off
             self._step("trial", lambda: self._check(release))
             if self.previous:
-                guard.stand_ready(read_place(release, self.user).unit)
+                guard.arm(read_place(release, self.user).unit)
             folders = (self.layout.base, *read_place(release, self.user).folders)
             self._step("room", lambda: check_room(folders, least_free_bytes=self.least_free_bytes))
         except (RefusedError, OSError) as error:
             self.cause = as_refusal(error)
-            guard.stand_down()
+            guard.disarm()
             self._leniently(lambda: self.layout.env_new.unlink(missing_ok=True))
             return "kept"
         try:
@@ -93,11 +93,11 @@ class Activation:
             self.cause = as_refusal(error)
             if self.target != self.previous:
                 self._leniently(lambda: self._mark(release, FAILED_FILE))
-            outcome = self._go_back()
+            outcome = self._roll_back()
         else:
             outcome = "good"
             self._leniently(lambda: self._mark(release, VERIFIED_FILE))
-        guard.stand_down()
+        guard.disarm()
         self._leniently(lambda: self.layout.env_previous.unlink(missing_ok=True))
         self._step("prune", lambda: self._leniently(lambda: prune(self.layout, keep=self.keep)))
         return outcome
@@ -204,7 +204,7 @@ class Activation:
                 )
             time.sleep(_LOOK_S)
 
-    def _go_back(self) -> str:
+    def _roll_back(self) -> str:
         if not self.previous:
             place = read_place(self.layout.release(self.target), self.user)
             self._step("back: stop", lambda: self._stop_for_good(place))

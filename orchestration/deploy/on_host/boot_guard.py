@@ -54,7 +54,7 @@ class BootGuard:
         """What makes systemd start it at boot."""
         return self.unit_folder / "multi-user.target.wants" / UNIT
 
-    def stand_ready(self, before: str) -> None:
+    def arm(self, before: str) -> None:
         """Stand ready, on the disk, before anything is switched.
 
         Args:
@@ -75,7 +75,7 @@ class BootGuard:
         except OSError as error:
             refuse(f"the way back after a power cut cannot be written: {error}", "Is the disk full? `df -h` there.")
 
-    def stand_down(self) -> None:
+    def disarm(self) -> None:
         """The trial is over, one way or the other."""
         for path in (self.wanted, self.unit, self.program):
             path.unlink(missing_ok=True)

@@ -57,14 +57,14 @@ def test_the_guard_stands_ready_for_the_next_boot_until_it_stands_down(layout: L
     units, state = tmp_path / "units", tmp_path / "state of ours"
     units.mkdir()
     guard = BootGuard(layout, "trader", NAMES[0], {"by": "ann's 100 %"}, unit_folder=units, state_folder=state)
-    guard.stand_ready("zero-touch-startup.service")
-    guard.stand_ready("zero-touch-startup.service")
+    guard.arm("zero-touch-startup.service")
+    guard.arm("zero-touch-startup.service")
     assert guard.unit.read_text() == render_unit(guard.program, before="zero-touch-startup.service")
     assert guard.wanted.resolve() == guard.unit
     assert guard.program.read_text() == render_program(guard)
     assert stat.S_IMODE(guard.program.stat().st_mode) == 0o755
-    guard.stand_down()
-    guard.stand_down()
+    guard.disarm()
+    guard.disarm()
     assert [path for path in units.rglob("*") if not path.is_dir()] == []
     assert list(state.iterdir()) == []
 
@@ -73,7 +73,7 @@ def test_no_trial_begins_without_a_way_back(layout: Layout, tmp_path: Path) -> N
     (tmp_path / "file").touch()
     guard = BootGuard(layout, "trader", NAMES[0], {}, unit_folder=tmp_path, state_folder=tmp_path / "file")
     with pytest.raises(RefusedError, match="way back"):
-        guard.stand_ready("zero-touch-startup.service")
+        guard.arm("zero-touch-startup.service")
 
 
 def test_what_an_interrupted_deploy_left_is_cleared_away_and_nothing_else(layout: Layout) -> None:

@@ -11,7 +11,7 @@ from orchestration.deploy.release import (
     find_changes,
     find_previous,
     find_release,
-    find_way_back,
+    find_rollback_target,
     parse_tree,
 )
 
@@ -109,7 +109,7 @@ def test_a_beginning_that_two_commits_have_means_neither() -> None:
     ],
 )
 def test_one_goes_back_to_the_current_release_if_that_was_found_good(current: str, found: str) -> None:
-    assert find_way_back(RELEASES, current) == found
+    assert find_rollback_target(RELEASES, current) == found
 
 
 def test_the_time_of_a_name_is_utc() -> None:

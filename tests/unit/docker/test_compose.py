@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from orchestration.docker.compose import (
-    Known,
     ServiceImage,
+    ServiceNames,
     advise_on_failure,
     build_project_name,
     find_compose_files,
     parse_service_image,
 )
 
-KNOWN = Known(
+KNOWN = ServiceNames(
     prefix="GATEWAY",
     container="ibkr-gateway",
     image="x:1",

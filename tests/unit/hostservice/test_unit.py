@@ -13,8 +13,8 @@ from orchestration.hostservice.service import (
     build_host_service,
     build_name,
     find_lasting_folder,
+    find_shell_only_settings,
     keep_outermost,
-    only_in_this_shell,
 )
 from orchestration.hostservice.unit import quote_word, render_unit, start_limit_interval_s, unit_problem
 from orchestration.settings import Settings
@@ -176,7 +176,7 @@ def test_only_the_outermost_folders_are_named() -> None:
 
 def test_what_only_this_shell_knows_is_named() -> None:
     settings = Settings.from_environ({"LOG_KEEP": "5", "INSTANCE": "x", "GATEWAY_PORT": ""}, dotenv={"STATE_DIR": "s"})
-    assert only_in_this_shell(settings) == ("LOG_KEEP",)
+    assert find_shell_only_settings(settings) == ("LOG_KEEP",)
 
 
 def test_a_service_made_on_windows_names_its_folders_as_linux_does() -> None:

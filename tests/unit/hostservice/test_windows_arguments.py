@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from orchestration.hostservice.windows_arguments import (
     build_wsl_arguments,
-    is_speakable,
+    is_wsl_argument,
     quote_argument,
 )
 from tests.unit.hostservice.windows_rules import (
@@ -96,10 +96,10 @@ def test_a_plain_line_is_one_that_a_person_can_read() -> None:
 
 @pytest.mark.parametrize("name", ["Ubuntu", "Ubuntu-24.04", "my_linux", "Übuntu"])
 def test_an_ordinary_distribution_name_can_be_given(name: str) -> None:
-    assert is_speakable(name)
+    assert is_wsl_argument(name)
     assert run_as_windows(f"-d {name} -e true", {})[0] == {"-d": name}
 
 
 @pytest.mark.parametrize("name", ["My Linux", 'a"b', "tab\tbed", "-d", "", "%PATH%", "$(Arg0)"])
 def test_a_name_that_wsl_cannot_be_told_is_known(name: str) -> None:
-    assert not is_speakable(name)
+    assert not is_wsl_argument(name)

@@ -11,7 +11,7 @@ from orchestration.journal import Evidence, LatencyRecord
 from orchestration.reports import Limits, Segment, Timeline, build_account
 from orchestration.reports.drawing import draw_latency, draw_ticks, draw_timeline
 from orchestration.reports.page import describe_duration, render_page
-from orchestration.reports.timeline import Known
+from orchestration.reports.timeline import Availability
 from tests.report_scene import BEGIN, END, HOSTILE, read_story
 
 
@@ -63,7 +63,7 @@ def test_an_empty_journal_makes_a_page_too() -> None:
     assert "No sample in this period." in text
 
 
-def _segment(begin_h: float, end_h: float, known: Known) -> Segment:
+def _segment(begin_h: float, end_h: float, known: Availability) -> Segment:
     return Segment(
         begin=BEGIN + timedelta(hours=begin_h), end=BEGIN + timedelta(hours=end_h), known=known, word=known.value
     )
@@ -71,7 +71,11 @@ def _segment(begin_h: float, end_h: float, known: Known) -> Segment:
 
 def test_segments_stand_at_their_share_of_the_width() -> None:
     timeline = Timeline(
-        segments=(_segment(0, 12, Known.UP), _segment(12, 24, Known.UNKNOWN), _segment(24, 48, Known.DOWN))
+        segments=(
+            _segment(0, 12, Availability.UP),
+            _segment(12, 24, Availability.UNKNOWN),
+            _segment(24, 48, Availability.DOWN),
+        )
     )
     drawn = draw_timeline(timeline, BEGIN, END)
     assert [(one.x, one.width) for one in drawn] == [(0, 25), (25, 25), (50, 50)]
@@ -81,24 +85,24 @@ def test_a_death_of_a_second_in_two_days_is_wide_enough_to_be_seen_and_lies_abov
     second = 1 / 3600
     timeline = Timeline(
         segments=(
-            _segment(0, 12, Known.UP),
-            _segment(12, 12 + second, Known.DOWN),
-            _segment(12 + second, 48, Known.UP),
+            _segment(0, 12, Availability.UP),
+            _segment(12, 12 + second, Availability.DOWN),
+            _segment(12 + second, 48, Availability.UP),
         )
     )
     drawn = draw_timeline(timeline, BEGIN, END)
-    assert drawn[-1].segment.known is Known.DOWN
+    assert drawn[-1].segment.known is Availability.DOWN
     assert drawn[-1].width >= 0.1
 
 
 def test_thousands_of_segments_are_drawn_as_hundreds_and_nothing_bad_vanishes() -> None:
     step = 48 / 6000
-    segments = [_segment(one * step, (one + 1) * step, Known.UP) for one in range(6000)]
-    segments[2345] = _segment(2345 * step, 2346 * step, Known.DOWN)
-    segments[4000] = _segment(4000 * step, 4001 * step, Known.UNKNOWN)
+    segments = [_segment(one * step, (one + 1) * step, Availability.UP) for one in range(6000)]
+    segments[2345] = _segment(2345 * step, 2346 * step, Availability.DOWN)
+    segments[4000] = _segment(4000 * step, 4001 * step, Availability.UNKNOWN)
     drawn = draw_timeline(Timeline(segments=tuple(segments)), BEGIN, END)
     assert len(drawn) < 1300
-    assert {one.segment.known for one in drawn} == {Known.UP, Known.DOWN, Known.UNKNOWN}
+    assert {one.segment.known for one in drawn} == {Availability.UP, Availability.DOWN, Availability.UNKNOWN}
 
 
 @pytest.mark.parametrize("hours", [0.05, 1, 6, 48, 168, 24 * 30, 24 * 400])

@@ -5,7 +5,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestration.journal import ReportedRun, RunRecord, SpanRecord, StepRecord
-from orchestration.reports.timeline import OFF, Known, Segment, Timeline, build_bot_timeline, build_gateway_timeline
+from orchestration.reports.timeline import (
+    OFF,
+    Availability,
+    Segment,
+    Timeline,
+    build_bot_timeline,
+    build_gateway_timeline,
+)
 
 BEGIN = datetime(2026, 11, 18, 9, 0, tzinfo=UTC)
 END = BEGIN + timedelta(seconds=1000)
@@ -129,7 +136,7 @@ def test_a_start_says_what_it_made_sure_of_until_its_own_end_and_no_longer() -> 
 
 def test_a_start_that_failed_makes_sure_of_nothing() -> None:
     start = run(100, 160, result="failure", gateway_up=110, gateway_wait=150)
-    assert Known.UP not in {one.known for one in gateway(runs=(start,)).segments}
+    assert Availability.UP not in {one.known for one in gateway(runs=(start,)).segments}
 
 
 def test_what_a_watcher_saw_goes_before_what_a_step_says() -> None:
@@ -140,10 +147,10 @@ def test_what_a_watcher_saw_goes_before_what_a_step_says() -> None:
 def test_after_a_shutdown_by_hand_nobody_is_to_watch_until_the_next_start() -> None:
     runs = (run(500, 510, kind="shutdown", bot_stop=505), run(800, 801, gateway_wait=800.5, bot_start=801))
     timeline = gateway(span(0, 500), span(801, 1000), runs=runs)
-    assert [one.word for one in timeline.segments if one.known is Known.UNKNOWN] == ["nobody_watched", OFF]
+    assert [one.word for one in timeline.segments if one.known is Availability.UNKNOWN] == ["nobody_watched", OFF]
     assert timeline.off_s == 290
     assert timeline.watched_ratio == pytest.approx(700 / 710)
-    assert timeline.sum_s(Known.UP) <= 700
+    assert timeline.sum_s(Availability.UP) <= 700
 
 
 def test_the_segments_have_no_gaps() -> None:
@@ -159,7 +166,7 @@ def test_a_share_of_hardly_any_time_is_none(up_s: float, down_s: float, ratio: f
     """The first report, seconds after the first start: what was seen is its start, and one look."""
     middle, end = BEGIN + timedelta(seconds=down_s), BEGIN + timedelta(seconds=down_s + up_s)
     segments = (
-        Segment(begin=BEGIN, end=middle, known=Known.DOWN, word="starting"),
-        Segment(begin=middle, end=end, known=Known.UP, word="ready"),
+        Segment(begin=BEGIN, end=middle, known=Availability.DOWN, word="starting"),
+        Segment(begin=middle, end=end, known=Availability.UP, word="ready"),
     )
     assert Timeline(segments=segments).up_ratio == ratio
