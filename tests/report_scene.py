@@ -108,10 +108,10 @@ class Story:
             title=title,
             body=alert.to_json(),
             at=alert.at,
-            is_for_sending=True,
+            channels=["discord"],
         )
         self.clock.sleep(0.2)
-        self.journal.mark_delivered(number or 0)
+        self.journal.mark_delivered(number or 0, "discord")
 
     def lose_gateway(self, for_s: float) -> None:
         """It is lost, restarted, and back."""

@@ -17,12 +17,15 @@ _COUNTED = re.compile(r"(\d+) earlier alerts? could not be sent in time")
 _W = TypeVar("_W", bound=Waiting)
 
 
-def fold_backlog(outbox: Outbox, waiting: Sequence[Waiting], *, now: datetime, limits: DeliveryLimits) -> bool:
-    """Put a summary in the place of a backlog, where there is one. Whether the outbox was changed."""
+def fold_backlog(
+    outbox: Outbox, waiting: Sequence[Waiting], *, channel: str, now: datetime, limits: DeliveryLimits
+) -> bool:
+    """Put a summary in the place of a channel's backlog, where there is one. Whether the outbox was changed."""
     backlog = choose_backlog(waiting, now=now, age_s=limits.backlog_age_s, count=limits.backlog_count)
     summary = build_summary(backlog, now=now) if backlog else None
     return summary is not None and outbox.replace_by_summary(
         [one.id for one in backlog],
+        channel=channel,
         run_id=summary.run_id,
         severity=summary.severity.value,
         title=summary.title,

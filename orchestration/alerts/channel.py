@@ -1,11 +1,17 @@
-"""The channel: its limits, what its answers mean, and whether it is known to be dead."""
+"""What a channel is, whatever its kind: how it is asked to take an alert, what its answers mean, and its limits.
+
+To add a kind of channel: one module with a class that has what `Channel` asks for, and one row in
+`orchestration.alerts.channels`.
+"""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from orchestration.alerts.discord import webhook_problem
+from orchestration.alerts.alert import Alert, Severity
+from orchestration.alerts.posting import Reply, Try
 from orchestration.settings import Secret
 
 
@@ -26,6 +32,7 @@ class DeliveryLimits:
         other_sender_wait_s: How long to wait for another process that sends.
         backlog_age_s: Alerts older than this become one summary. After six hours a market session is over.
         backlog_count: More alerts than this waiting become one summary, but for the newest five.
+        repeat_after_s: A critical alert that no channel took within this time is queued for all of them again (A0).
     """
 
     connect_timeout_s: float = 3.05
@@ -40,6 +47,7 @@ class DeliveryLimits:
     other_sender_wait_s: float = 0.25
     backlog_age_s: float = 6 * 3600.0
     backlog_count: int = 20
+    repeat_after_s: float = 300.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,20 +55,24 @@ class DeliveryReport:
     """What became of the alerts.
 
     Attributes:
+        channel: Which channel this is about; empty where it is about all of them.
         delivered: How many this delivery brought to the channel (older ones included).
         failed: How many the channel refused for good, while it took others.
         pending: How many still wait; the next run sends them.
         problem: Why they wait, for people; None if nothing went wrong last.
+        channels: Of a report about all of them: one for each.
     """
 
+    channel: str = ""
     delivered: int
     failed: int
     pending: int
     problem: str | None
+    channels: "tuple[DeliveryReport, ...]" = ()
 
 
 class Verdict(StrEnum):
-    """What an HTTP status means for an alert."""
+    """What an answer means for an alert."""
 
     DELIVERED = "delivered"
     RETRY = "retry"
@@ -82,6 +94,104 @@ def judge_status(status: int) -> Verdict:
     return Verdict.RETRY
 
 
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a channel said to one alert.
+
+    Attributes:
+        verdict: What it means.
+        said: Why it was not taken, for a sentence that begins with "the channel": `answered 503`, for example. Foreign
+            text in it is not redacted yet.
+        code: The status alone, for the sentence that the channel is dead; empty where there is none.
+        retry_after_s: How long it asked to wait, or None.
+        is_unsure: Of one that was not delivered: whether it, or a part of it, may have arrived.
+    """
+
+    verdict: Verdict
+    said: str = ""
+    code: str = ""
+    retry_after_s: float | None = None
+    is_unsure: bool = False
+
+
+def read_answer(reply: Reply) -> Answer:
+    """The answer that an HTTP reply is."""
+    about = f": {reply.reason}" if reply.reason else ""
+    return Answer(
+        verdict=judge_status(reply.status),
+        said=f"answered {reply.status}{about}",
+        code=f"HTTP {reply.status}{about}",
+        retry_after_s=reply.retry_after_s,
+    )
+
+
+class Channel(Protocol):
+    """One place that alerts are sent to. An instance is used by one thread at a time."""
+
+    @property
+    def id(self) -> str:
+        """What its delivery records are kept under; fit for a file's name, and no secret."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What it is called in front of people, without its address."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """A hash of its address (`channel_key`), so that what is known of it is forgotten when the address changes."""
+        ...
+
+    @property
+    def setting(self) -> str:
+        """The variable that its address stands in."""
+        ...
+
+    @property
+    def least(self) -> Severity:
+        """The mildest alerts that it is sent."""
+        ...
+
+    @property
+    def problem(self) -> str | None:
+        """Why no alert can be sent to the address as it is written, or None. Never contains the address."""
+        ...
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """What must not be shown."""
+        ...
+
+    @property
+    def likely_fault(self) -> str:
+        """What is most likely wrong where it answers that nothing will ever be taken."""
+        ...
+
+    @property
+    def advice(self) -> str:
+        """What to do where the channel is dead, for the second half of a sentence."""
+        ...
+
+    @property
+    def hint(self) -> str:
+        """What else may explain that it refuses everything, in brackets after the advice; or empty."""
+        ...
+
+    def post(self, alert: Alert, one_try: Try, *, may_be_repeat: bool) -> Answer:
+        """Send one alert.
+
+        Args:
+            alert: What to say. Redacted already.
+            one_try: The deadline and the limits.
+            may_be_repeat: Whether an earlier try may have arrived after all; the message then says so.
+
+        Raises:
+            NotSentError: There was no answer.
+        """
+        ...
+
+
 class ChannelProblems(Protocol):
     """The part of the journal, or of its reader, that knows dead channels."""
 
@@ -90,14 +200,11 @@ class ChannelProblems(Protocol):
         ...
 
 
-def channel_key(webhook: Secret) -> str:
+def channel_key(address: Secret) -> str:
     """What a channel is remembered by: a hash of its address, so that a changed address is tried again."""
-    return hashlib.sha256(webhook.reveal().strip().encode()).hexdigest()
+    return hashlib.sha256(address.reveal().strip().encode()).hexdigest()
 
 
-def channel_problem(journal: ChannelProblems, webhook: Secret | None) -> str | None:
-    """Why alerts do not reach the operator: not set, malformed, or known to be dead; None if they should."""
-    problem = webhook_problem(webhook)
-    if problem is not None or webhook is None:
-        return problem
-    return journal.read_channel_problem(channel_key(webhook))
+def channel_problem(journal: ChannelProblems, channel: Channel) -> str | None:
+    """Why alerts do not reach the operator this way: malformed, or known to be dead; None if they should."""
+    return channel.problem or journal.read_channel_problem(channel.key)

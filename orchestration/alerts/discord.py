@@ -1,4 +1,4 @@
-"""Discord's side of an alert: what is posted, and whether an address can be a webhook at all. Pure.
+"""Discord's side of an alert: what is posted, and whether an address can be a webhook at all. Pure but for `post`.
 
 The limits are those of Discord's "Embed Limits" and "Execute Webhook" pages. Discord counts code points (its API is
 written in Python, says its staff); UTF-16 units, as its desktop client counts, are never fewer. This module counts
@@ -9,9 +9,12 @@ import re
 import unicodedata
 import urllib.parse
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from orchestration.alerts.alert import Alert, Severity
+from orchestration.alerts.channel import Answer, channel_key, read_answer
+from orchestration.alerts.posting import Try
 from orchestration.settings import Secret
 from orchestration.settings.hosts import is_loopback
 
@@ -40,6 +43,52 @@ _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@
 _DISCORD_HOST = re.compile(r"(?:[a-z0-9-]+\.)?discord(?:app)?\.com")
 _SLACK_HOST = re.compile(r"hooks\.slack(?:-gov)?\.com")
 _DISCORD_PATH = re.compile(r"/api/(?:v\d+/)?webhooks/\d+/[\w-]+(?:/(?:slack|github))?/?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiscordChannel:
+    """A Discord webhook (`DISCORD_WEBHOOK_URL`), or a service that takes the same messages.
+
+    Attributes:
+        webhook: Its address.
+        mention: Whom critical alerts ping (`DISCORD_MENTION`).
+        least: The mildest alerts that it is sent.
+    """
+
+    webhook: Secret
+    mention: Secret | None = None
+    least: Severity = Severity.INFO
+    id: str = "discord"
+    name: str = "Discord"
+    setting: str = "DISCORD_WEBHOOK_URL"
+    likely_fault: str = "the webhook was deleted or its address is wrong"
+    advice: str = "set DISCORD_WEBHOOK_URL to a new one, then run `inv alert.test`"
+    hint: str = "one of a text channel: a forum's takes no plain message"
+
+    @property
+    def key(self) -> str:
+        """A hash of the address."""
+        return channel_key(self.webhook)
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the address."""
+        return webhook_problem(self.webhook)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The address."""
+        return (self.webhook.reveal(),)
+
+    def post(self, alert: Alert, one_try: Try, *, may_be_repeat: bool) -> Answer:
+        """Send one alert.
+
+        Raises:
+            NotSentError: There was no answer.
+        """
+        mention = self.mention.reveal() if self.mention is not None else None
+        payload = build_payload(alert, mention=mention, may_be_repeat=may_be_repeat)
+        return read_answer(one_try.send(build_post_address(self.webhook.reveal()), payload))
 
 
 def build_payload(alert: Alert, *, mention: str | None = None, may_be_repeat: bool = False) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What the delivery needs of a place where alerts wait. The journal is one; this room does not know it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
@@ -39,51 +39,69 @@ class Outbox(Protocol):
     """Where alerts wait. `orchestration.journal.Journal` is one; no method raises."""
 
     def add_alert(
-        self, *, run_id: str, severity: str, title: str, body: str, at: datetime, is_for_sending: bool
+        self, *, run_id: str, severity: str, title: str, body: str, at: datetime, channels: Sequence[str]
     ) -> int | None:
-        """Store one; its number, or None if it could not be stored."""
+        """Store one for these channels; its number, or None if it could not be stored."""
         ...
 
-    def read_pending_alerts(self) -> Sequence[Waiting]:
-        """What waits, in the order of sending."""
+    def adopt_alerts(self, channels: Sequence[str]) -> None:
+        """Have these channels send what waits for none of them."""
         ...
 
-    def claim_alert(self, alert_id: int, claimant: str) -> None:
+    def repeat_untaken(
+        self, severity: str, *, until: datetime, channels: Sequence[str], taken: Collection[int] = ()
+    ) -> Sequence[int]:
+        """Queue alerts from before `until` that no channel has taken for all of these again, once; which ones."""
+        ...
+
+    def read_pending_alerts(self, channel: str | None = None) -> Sequence[Waiting]:
+        """What waits for the channel, in the order of sending."""
+        ...
+
+    def claim_alert(self, alert_id: int, channel: str, claimant: str) -> None:
         """It is about to be posted."""
         ...
 
-    def mark_delivered(self, alert_id: int) -> None:
+    def mark_delivered(self, alert_id: int, channel: str) -> None:
         """The channel took it."""
         ...
 
-    def mark_undelivered(self, alert_id: int, note: str, *, is_unsure: bool) -> None:
+    def mark_undelivered(self, alert_id: int, channel: str, note: str, *, is_unsure: bool) -> None:
         """The try did not succeed; it waits."""
         ...
 
-    def mark_failed(self, alert_id: int, note: str) -> None:
+    def mark_failed(self, alert_id: int, channel: str, note: str) -> None:
         """The channel will never take it."""
         ...
 
-    def mark_refused(self, alert_id: int, key: str, note: str) -> None:
+    def mark_refused(self, alert_id: int, channel: str, key: str, note: str) -> None:
         """The channel refused it. It waits until it is known whether the alert or the channel is at fault."""
         ...
 
-    def fail_refused(self, key: str) -> int:
+    def fail_refused(self, channel: str, key: str) -> int:
         """The channel took another one: those that it had refused are at fault. Returns how many there were."""
         ...
 
-    def forget_refusals(self, key: str) -> None:
+    def forget_refusals(self, channel: str, key: str) -> None:
         """The channel was at fault: what it refused is to be sent again."""
         ...
 
     def replace_by_summary(
-        self, alert_ids: Sequence[int], *, run_id: str, severity: str, title: str, body: str, at: datetime
+        self,
+        alert_ids: Sequence[int],
+        *,
+        channel: str,
+        run_id: str,
+        severity: str,
+        title: str,
+        body: str,
+        at: datetime,
     ) -> bool:
-        """Put one in the place of several."""
+        """For one channel, put one in the place of several."""
         ...
 
-    def hold_sending(self) -> AbstractContextManager[bool]:
-        """Be the only process that sends; False if another one is at it."""
+    def hold_sending(self, channel: str) -> AbstractContextManager[bool]:
+        """Be the only process that sends to the channel; False if another one is at it."""
         ...
 
     def read_channel_problem(self, key: str) -> str | None:

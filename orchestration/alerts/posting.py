@@ -101,6 +101,38 @@ class Cutoff:
                     self._socket.shutdown(socket.SHUT_RDWR)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Try:
+    """The limits of one try to reach a channel.
+
+    Attributes:
+        cutoff: Its deadline, entered by the caller.
+        connect_timeout_s: For a connection.
+        read_timeout_s: For each wait on the answer.
+        clock: Time.
+    """
+
+    cutoff: Cutoff
+    connect_timeout_s: float
+    read_timeout_s: float
+    clock: Clock
+
+    def send(self, address: str, document: dict[str, Any] | None) -> Reply:
+        """Send one request (`send_request`).
+
+        Raises:
+            NotSentError: There was no answer.
+        """
+        return send_request(
+            address,
+            document=document,
+            cutoff=self.cutoff,
+            connect_timeout_s=self.connect_timeout_s,
+            read_timeout_s=self.read_timeout_s,
+            clock=self.clock,
+        )
+
+
 def send_request(
     address: str,
     *,

@@ -20,6 +20,7 @@ from orchestration.system.commands import SystemCommands
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orchestration.alerts.channel import DeliveryReport
     from orchestration.journal import RunRecord, StepRecord
     from orchestration.preflight.host import Check
 
@@ -70,7 +71,7 @@ def preflight(*, as_json: bool) -> int:
 
 def run_preflight() -> "tuple[str, Sequence[Check]]":
     """The instance, empty if the configuration is wrong, and what each check found; progress on standard error."""
-    from orchestration.alerts.delivery import channel_problem
+    from orchestration.alerts.channels import build_channels, read_channel_states
     from orchestration.gateway.runtime_kinds import build_runtime
     from orchestration.journal import JournalReader
     from orchestration.preflight.table import Preflight, build_config_failure, run_checks
@@ -81,7 +82,7 @@ def run_preflight() -> "tuple[str, Sequence[Check]]":
         instance = settings.instance
         commands, clock = SystemCommands(), SystemClock()
         journal = JournalReader(settings.state_dir / JOURNAL_FILE)
-        dead_channel = channel_problem(journal, settings.discord_webhook_url)
+        alert_channels = read_channel_states(journal, build_channels(settings))
         checks = run_checks(
             Preflight(
                 settings=settings,
@@ -89,7 +90,7 @@ def run_preflight() -> "tuple[str, Sequence[Check]]":
                 commands=commands,
                 clock=clock,
                 on_progress=console.warn,
-                dead_channel=dead_channel,
+                alert_channels=alert_channels,
             )
         )
     except StartupFailure as failure:
@@ -413,36 +414,50 @@ def test_alert(*, as_json: bool) -> int:
     settings = load_settings_or_explain(as_json=as_json)
     if settings is None:
         return int(ExitCode.FAILURE)
-    problem = send_test_alert(settings)
+    outcome = send_test_alert(settings)
+    problem = describe_test_alert(outcome)
     if as_json:
-        console.print_json({"instance": settings.instance, "delivered": problem is None, "problem": problem})
+        channels = [{"name": name, "delivered": why is None, "problem": why} for name, why in outcome if name]
+        console.print_json(
+            {"instance": settings.instance, "delivered": problem is None, "problem": problem, "channels": channels}
+        )
     elif problem is None:
-        console.print_line("The test alert was delivered.")
+        where = f" to {', '.join(name for name, _ in outcome)}" if len(outcome) > 1 else ""
+        console.print_line(f"The test alert was delivered{where}.")
     else:
+        reached = [name for name, why in outcome if why is None]
         console.warn(f"The test alert was not delivered: {problem}")
+        if reached:
+            console.print_line(f"It was delivered to {', '.join(reached)}.")
     return int(ExitCode.SUCCESS if problem is None else ExitCode.FAILURE)
 
 
-def send_test_alert(settings: Settings) -> str | None:
-    """Send it. Returns why it did not arrive, or None."""
+def describe_test_alert(outcome: "Sequence[tuple[str, str | None]]") -> str | None:
+    """Why a test alert did not arrive everywhere; None if it did."""
+    return "; ".join(f"{name}: {why}" if len(outcome) > 1 else why for name, why in outcome if why) or None
+
+
+def send_test_alert(settings: Settings) -> tuple[tuple[str, str | None], ...]:
+    """Send it to every channel. Each one's name, and why it did not arrive there, or None."""
     import logging
     import socket
 
     from orchestration.alerts.alert import Alert, Severity
+    from orchestration.alerts.channels import NO_CHANNEL, build_channels
     from orchestration.alerts.delivery import Delivery
-    from orchestration.alerts.discord import webhook_problem
     from orchestration.journal import Journal
     from orchestration.redaction import Redactor
 
-    problem = webhook_problem(settings.discord_webhook_url)
-    if problem:
-        return problem
+    channels = build_channels(settings)
+    if not channels:
+        return (("", NO_CHANNEL),)
+    if all(one.problem for one in channels):
+        return tuple((one.name, one.problem) for one in channels)
     clock, log = SystemClock(), logging.getLogger("orchestration.alerts")
     redactor = Redactor(settings.secrets)
     with Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log, redactor=redactor) as journal:
         delivery = Delivery(
-            webhook=settings.discord_webhook_url,
-            mention=settings.discord_mention,
+            channels=channels,
             heartbeat=None,
             outbox=journal,
             clock=clock,
@@ -462,9 +477,15 @@ def send_test_alert(settings: Settings) -> str | None:
                 cause="ALERT_TEST",
                 next_action="Nothing to do.",
                 at=clock.now(),
-            )
+            ),
+            is_test=True,
         )
         report = delivery.close(timeout_s=_TEST_ALERT_TIMEOUT_S)
+    return tuple((one.channel, _describe_test(one)) for one in report.channels)
+
+
+def _describe_test(report: "DeliveryReport") -> str | None:
+    """Why the test alert did not reach a channel, or None."""
     if report.pending or report.failed or not report.delivered:
         return report.problem or "it waits while another process sends what came before it"
     return None

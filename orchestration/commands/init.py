@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestration.alerts.channels import build_channels
 from orchestration.alerts.discord import webhook_problem
 from orchestration.commands import presenter as console
-from orchestration.commands.control import refuse, run_preflight, send_test_alert
+from orchestration.commands.control import describe_test_alert, refuse, run_preflight, send_test_alert
 from orchestration.errors import ExitCode
 from orchestration.hostservice.advice import advise
 from orchestration.redaction import protect
@@ -268,8 +269,8 @@ def _check(file: EnvFile, changed: Sequence[str], removed: Sequence[str], *, as_
         console.warn(f"warning: the environment sets {', '.join(overridden)}, too, and has precedence over the file")
     _, checks = run_preflight()
     settings = Settings.load(lenient=True)
-    has_channel = settings.discord_webhook_url is not None
-    problem = send_test_alert(settings) if has_channel else None
+    has_channel = bool(build_channels(settings))
+    problem = describe_test_alert(send_test_alert(settings)) if has_channel else None
     done = _Done(
         path=file.path,
         was_created=not file.existed,

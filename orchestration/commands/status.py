@@ -8,8 +8,12 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from orchestration.alerts.delivery import channel_problem
-from orchestration.alerts.discord import webhook_problem
+from orchestration.alerts.channels import (
+    ChannelState,
+    build_channels,
+    describe_channel_problems,
+    read_channel_states,
+)
 from orchestration.bot.facts import NO_FACTS, BotFacts, read_bot_facts
 from orchestration.bot.find import BotPresence, find_bot
 from orchestration.bot.record import BotRecord
@@ -110,6 +114,7 @@ class Status:
     under_way: LockHolder | None
     last_run: RunRecord | None
     alert_problem: str | None
+    alert_channels: tuple[ChannelState, ...]
     watcher: LockHolder | None
     attempts: Attempts
     commands: HostCommands
@@ -217,9 +222,8 @@ def read_status(
         journal = JournalReader(settings.state_dir / JOURNAL_FILE)
         last_run = journal.read_last_run()
         journal_problem = journal.problem
-        alert_problem = webhook_problem(settings.discord_webhook_url) or channel_problem(
-            journal, settings.discord_webhook_url
-        )
+        alert_channels = read_channel_states(journal, build_channels(settings))
+        alert_problem = describe_channel_problems(alert_channels)
         commands_here = read_host_commands(settings)
         return Status(
             instance=settings.instance,
@@ -233,6 +237,7 @@ def read_status(
             last_run=last_run,
             journal_problem=journal_problem,
             alert_problem=None if alert_problem is None else commands_here.apply(alert_problem),
+            alert_channels=alert_channels,
             watcher=read_lock_holder(settings.state_dir / SUPERVISOR_LOCK)
             or read_lock_holder(settings.state_dir / MONITOR_LOCK),
             attempts=attempts.read(settings.state_dir),
@@ -282,7 +287,12 @@ def build_json(status: Status) -> dict[str, Any]:
         else None,
         "hold": None if status.hold is None else dataclasses.asdict(status.hold),
         "under_way": None if status.under_way is None else dataclasses.asdict(status.under_way),
-        "alerts": {"problem": status.alert_problem},
+        "alerts": {
+            "problem": status.alert_problem,
+            "channels": [
+                {"name": one.name, "problem": one.problem, "waiting": one.waiting} for one in status.alert_channels
+            ],
+        },
         "last_run": _build_run_json(status.last_run),
         "journal": {"problem": status.journal_problem},
     }

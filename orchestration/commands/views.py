@@ -140,7 +140,7 @@ def build_status_rows(found: "Status") -> list[tuple[str, str]]:
         rows.append(("  gave up", f"since {found.attempts.given_up_since}: {found.attempts.given_up}"))
     rows.append(("hold", str(found.hold or "")))
     rows.append(("under way", str(found.under_way or "")))
-    rows.append(("alerts", found.alert_problem or ""))
+    rows.append(("alerts", _describe_alerts(found)))
     if last is not None:
         outcome = last.result or "not ended"
         word = f" ({last.failure or last.fallback})" if last.failure or last.fallback else ""
@@ -318,3 +318,13 @@ def load_settings_or_explain(
     for warning in settings.warnings:
         console.warn(f"warning: {warning}")
     return settings
+
+
+def _describe_alerts(found: "Status") -> str:
+    """What is wrong with alerts; where there are several channels, how each of them is."""
+    if len(found.alert_channels) <= 1:
+        return found.alert_problem or ""
+    return "; ".join(
+        f"{one.name}: {one.problem or 'ok'}" + (f" ({one.waiting} not sent yet)" if one.waiting else "")
+        for one in found.alert_channels
+    )

@@ -213,4 +213,5 @@ def _forget_old_runs(connection: sqlite3.Connection) -> None:
         f"DELETE FROM alerts WHERE delivery <> ? AND run_id IN ({old})",  # noqa: S608 - a constant
         (AlertDelivery.PENDING.value, *row),
     )
+    connection.execute("DELETE FROM deliveries WHERE alert_id NOT IN (SELECT id FROM alerts)")
     connection.execute("DELETE FROM runs WHERE number <= ? AND result IS NOT NULL", row)

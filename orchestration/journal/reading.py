@@ -80,9 +80,9 @@ class JournalReader:
         """The newest `limit` events since then (aware, UTC; None: all), oldest first, of whichever run or watcher."""
         return self._ask(lambda connection: list(fetch_events(connection, since, limit)), [])
 
-    def read_pending_alerts(self) -> list[PendingAlert]:
-        """What waits in the outbox, in the order of sending."""
-        return self._ask(fetch_pending_alerts, [])
+    def read_pending_alerts(self, channel: str | None = None) -> list[PendingAlert]:
+        """What waits for a channel (None: what no channel has taken yet), in the order of sending."""
+        return self._ask(lambda connection: fetch_pending_alerts(connection, channel), [])
 
     def read_channel_problem(self, key: str) -> str | None:
         """Why the channel with this key is dead, or None."""

@@ -15,7 +15,7 @@ class AlertDelivery(StrEnum):
 
     PENDING = "pending"
     DELIVERED = "delivered"
-    FAILED = "failed"  # the channel refused this one for good; the others went on
+    FAILED = "failed"  # the channel refused this one for good and took others
     LOGGED = "logged"  # there was no channel
     SUMMARISED = "summarised"  # an old one, told of in a summary
 
@@ -210,16 +210,28 @@ def fetch_runs(
     return records
 
 
-def fetch_pending_alerts(connection: sqlite3.Connection) -> list[PendingAlert]:
+def fetch_pending_alerts(connection: sqlite3.Connection, channel: str | None = None) -> list[PendingAlert]:
     """What waits in the outbox, in the order of sending.
+
+    Args:
+        connection: The file.
+        channel: What waits for this channel; None for what waits and no channel has taken yet.
 
     Raises:
         sqlite3.Error: The file cannot be read.
     """
-    rows = connection.execute(
-        "SELECT id, run_id, body, at, tries, claimed_by, refused_by FROM alerts WHERE delivery = ? ORDER BY place, id",
-        (AlertDelivery.PENDING.value,),
-    ).fetchall()
+    columns = "alerts.id, alerts.run_id, alerts.body, alerts.at"
+    if channel is None:
+        rows = connection.execute(
+            f"SELECT {columns}, tries, claimed_by, refused_by FROM alerts WHERE delivery = ? ORDER BY place, id",  # noqa: S608 - constants
+            (AlertDelivery.PENDING.value,),
+        ).fetchall()
+    else:
+        rows = connection.execute(
+            f"SELECT {columns}, d.tries, d.claimed_by, d.refused_by FROM deliveries d JOIN alerts "  # noqa: S608 - constants
+            "ON alerts.id = d.alert_id WHERE d.channel = ? AND d.delivery = ? ORDER BY alerts.place, alerts.id",
+            (channel, AlertDelivery.PENDING.value),
+        ).fetchall()
     return [
         PendingAlert(
             id=row[0],

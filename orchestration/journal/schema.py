@@ -97,6 +97,27 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE alerts ADD COLUMN refused_by TEXT NOT NULL DEFAULT ''",
         "CREATE TABLE quiet_channels (key TEXT PRIMARY KEY, until TEXT NOT NULL)",
     ),
+    (
+        # One row for each channel that an alert is for. What `alerts` says of the delivery is drawn from these rows, so
+        # that an older release, which knows one channel, can go on with the file.
+        """CREATE TABLE deliveries (
+            alert_id INTEGER NOT NULL,
+            channel TEXT NOT NULL,
+            delivery TEXT NOT NULL,
+            tries INTEGER NOT NULL DEFAULT 0,
+            claimed_by TEXT,
+            delivered_at TEXT,
+            note TEXT NOT NULL DEFAULT '',
+            refused_by TEXT NOT NULL DEFAULT '',
+            PRIMARY KEY (alert_id, channel)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX deliveries_by_channel ON deliveries (channel, delivery)",
+        """INSERT INTO deliveries (alert_id, channel, delivery, tries, claimed_by, note, refused_by)
+            SELECT id, 'discord', delivery, tries, claimed_by, note, refused_by FROM alerts
+            WHERE delivery = 'pending'""",
+        # When a critical alert that no channel had taken was queued for all of them again.
+        "ALTER TABLE alerts ADD COLUMN repeated_at TEXT",
+    ),
 )
 VERSION = len(MIGRATIONS)
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from orchestration.alerts.discord import mention_problem, webhook_problem
+from orchestration.alerts.channels import NO_CHANNEL, ChannelState
+from orchestration.alerts.discord import mention_problem
 from orchestration.alerts.heartbeat import heartbeat_problem
 from orchestration.bot.find import BotPresence, FoundBot, FoundBy, find_bot
 from orchestration.bot.program import command_problem, describe_program
@@ -57,7 +58,7 @@ class Preflight:
         replaces_bot: Whether a running bot is to be stopped first, which makes it no failure.
         adopts_bot: Whether a recorded bot may be adopted, which makes it no failure either.
         on_progress: Told what is being waited for.
-        dead_channel: What the journal knows against the alert channel, or None.
+        alert_channels: What is known of each alert channel.
     """
 
     settings: Settings
@@ -69,7 +70,7 @@ class Preflight:
     replaces_bot: bool = False
     adopts_bot: bool = False
     on_progress: Callable[[str], None] = lambda _: None
-    dead_channel: str | None = None
+    alert_channels: tuple[ChannelState, ...] = ()
 
 
 def run_checks(preflight: Preflight) -> tuple[Check, ...]:
@@ -351,16 +352,17 @@ def _check_gameplan(preflight: Preflight) -> Iterator[Check]:
 
 def _check_alerts(preflight: Preflight) -> Iterator[Check]:
     settings = preflight.settings
-    problem = webhook_problem(settings.discord_webhook_url) or preflight.dead_channel
-    if problem:
+    if not preflight.alert_channels:
+        fix = "Set DISCORD_WEBHOOK_URL, then `inv alert.test`."
+        yield Check(name="alerts", status=StepStatus.WARN, detail=NO_CHANNEL, fix=fix)
+    for channel in preflight.alert_channels:
+        name = f"{channel.name}: " if len(preflight.alert_channels) > 1 else ""
         yield Check(
             name="alerts",
-            status=StepStatus.WARN,
-            detail=problem,
-            fix="Set DISCORD_WEBHOOK_URL, then `inv alert.test`.",
+            status=StepStatus.WARN if channel.problem else StepStatus.OK,
+            detail=name + (channel.problem or "configured; `inv alert.test` tries it"),
+            fix=f"Set {channel.setting}, then `inv alert.test`." if channel.problem else "",
         )
-    else:
-        yield Check(name="alerts", status=StepStatus.OK, detail="configured; `inv alert.test` tries it")
     for name, problem in (
         ("DISCORD_MENTION", mention_problem(settings.discord_mention)),
         ("HEARTBEAT_URL", heartbeat_problem(settings.heartbeat_url)),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orchestration.alerts.alert import Severity
+from orchestration.alerts.channels import ChannelState
 from orchestration.gateway.prober import Probe
 from orchestration.gateway.runtime import Runtime
 from orchestration.settings import Settings
@@ -49,7 +50,7 @@ class Desk:
         replaces_bot: Whether a running bot is to be stopped in order first.
         supervises: Whether this process stays with the bot; then a recorded one is adopted.
         revalidates: Whether a supervisor has the gateway that it watches validated again (`Mission.revalidates`).
-        dead_channel: What is known against the alert channel, or None.
+        alert_channels: What is known of each alert channel.
         require_locks: Raises `ALREADY_STARTING` where the run's locks no longer count. Called right before anything is
             started or restarted, or stopped in order to be started again.
     """
@@ -67,7 +68,7 @@ class Desk:
     replaces_bot: bool = False
     supervises: bool = False
     revalidates: bool = False
-    dead_channel: str | None = None
+    alert_channels: tuple[ChannelState, ...] = ()
     require_locks: Callable[[], None] = lambda: None
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from orchestration.alerts.channels import build_channels, read_channel_states
 from orchestration.bot.find import find_bot
 from orchestration.bot.program import describe_program
 from orchestration.docker.container import ContainerState
@@ -9,10 +10,12 @@ from orchestration.errors import ExitCode, FallbackWord, StartupFailure
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.runtime_kinds import build_runtime
+from orchestration.journal import JournalReader
 from orchestration.preflight.host import Check
 from orchestration.preflight.table import Preflight, build_config_failure, run_checks
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings
 from orchestration.startup.report import StepStatus
+from orchestration.state_dir import JOURNAL
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 
@@ -80,6 +83,7 @@ def plan_startup(settings: Settings | StartupFailure, *, replaces_bot: bool, sup
             replaces_bot=replaces_bot,
             adopts_bot=supervises,
             hands_over=not supervises,
+            alert_channels=read_channel_states(JournalReader(settings.state_dir / JOURNAL), build_channels(settings)),
         )
     )
     if any(check.status is StepStatus.FAIL for check in checks):

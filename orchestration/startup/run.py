@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestration.admission import InstanceLocks, end_other_runs, refuse_beside_supervisor
-from orchestration.alerts.delivery import Delivery, channel_problem
+from orchestration.alerts.channels import build_channels, read_channel_states
+from orchestration.alerts.delivery import Delivery
 from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.record import build_record_path
 from orchestration.bot.record import read_record as read_bot_record
@@ -189,8 +190,7 @@ class Run:
             pid=os.getpid(),
         )
         self._delivery = Delivery(
-            webhook=settings.discord_webhook_url,
-            mention=settings.discord_mention,
+            channels=build_channels(settings),
             heartbeat=settings.heartbeat_url,
             outbox=self._journal,
             clock=self._clock,
@@ -235,7 +235,7 @@ class Run:
             replaces_bot=self._mission.replaces_bot,
             supervises=self._mission.supervises,
             revalidates=self._mission.revalidates,
-            dead_channel=channel_problem(self._journal, settings.discord_webhook_url),
+            alert_channels=read_channel_states(self._journal, build_channels(settings)),
             require_locks=self._locks.require,
         )
         self._catch_failures(lambda: self._go_first(failure))

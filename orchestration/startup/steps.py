@@ -70,7 +70,7 @@ def preflight(desk: Desk, progress: Progress) -> Outcome:
             adopts_bot=desk.supervises,
             hands_over=not desk.supervises,
             on_progress=desk.show,
-            dead_channel=desk.dead_channel,
+            alert_channels=desk.alert_channels,
         )
     )
     for check in checks:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from orchestration.admission import InstanceLocks
 from orchestration.alerts.alert import Alert, Severity
+from orchestration.alerts.channels import build_channels
 from orchestration.alerts.delivery import Delivery
 from orchestration.bot.find import FoundBy, find_bot
 from orchestration.bot.record import build_record_path, remove_record
@@ -410,8 +411,7 @@ def _watch(
 
 def _build_delivery(settings: Settings, journal: Journal, clock: SystemClock, redactor: Redactor) -> Delivery:
     return Delivery(
-        webhook=settings.discord_webhook_url,
-        mention=settings.discord_mention,
+        channels=build_channels(settings),
         heartbeat=settings.heartbeat_url,
         outbox=journal,
         clock=clock,

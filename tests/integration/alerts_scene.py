@@ -6,14 +6,16 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from orchestration.alerts.alert import Alert, Severity
+from orchestration.alerts.channel import Channel as AlertChannel
 from orchestration.alerts.delivery import Delivery, DeliveryLimits, Outbox
+from orchestration.alerts.discord import DiscordChannel
 from orchestration.journal import Journal
 from orchestration.redaction import Redactor
 from orchestration.settings import Secret
@@ -98,6 +100,10 @@ class Channel:
     @property
     def webhook(self) -> Secret:
         return Secret(self.address)
+
+    @property
+    def discord(self) -> DiscordChannel:
+        return DiscordChannel(webhook=self.webhook)
 
     @property
     def titles(self) -> list[str]:
@@ -194,8 +200,25 @@ def make_alert(title: str = "Something", *, severity: Severity = Severity.INFO, 
 def make_delivery(
     outbox: Outbox, webhook: Secret | None, *, limits: DeliveryLimits = QUICK, heartbeat: Secret | None = None
 ) -> Delivery:
+    channels = () if webhook is None or not webhook.reveal() else (DiscordChannel(webhook=webhook),)
+    return make_delivery_to(outbox, channels, limits=limits, heartbeat=heartbeat)
+
+
+def make_delivery_to(
+    outbox: Outbox,
+    channels: Sequence[AlertChannel],
+    *,
+    limits: DeliveryLimits = QUICK,
+    heartbeat: Secret | None = None,
+) -> Delivery:
     return Delivery(
-        webhook=webhook, heartbeat=heartbeat, outbox=outbox, clock=CLOCK, redactor=Redactor(), log=LOG, limits=limits
+        channels=channels,
+        heartbeat=heartbeat,
+        outbox=outbox,
+        clock=CLOCK,
+        redactor=Redactor(),
+        log=LOG,
+        limits=limits,
     )
 
 

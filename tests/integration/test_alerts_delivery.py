@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.alerts.alert import Severity
-from orchestration.alerts.channel import channel_key
-from orchestration.alerts.delivery import channel_problem
+from orchestration.alerts.channel import channel_key, channel_problem
 from orchestration.alerts.heartbeat import Ping
 from orchestration.journal import AlertDelivery, JournalReader
 from orchestration.settings import Secret
@@ -249,7 +248,7 @@ def test_a_channel_that_refuses_different_alerts_in_a_row_is_dead_and_every_aler
             assert report.problem is not None
             assert report.problem.startswith("the alert channel is dead")
             assert reason in report.problem
-        shown = channel_problem(JournalReader(tmp_path / "journal.sqlite3"), channel.webhook)
+        shown = channel_problem(JournalReader(tmp_path / "journal.sqlite3"), channel.discord)
         assert shown == report.problem
         with open_journal(tmp_path) as journal:
             delivery = make_delivery(journal, channel.webhook)
@@ -286,7 +285,7 @@ def test_a_refused_alert_has_failed_once_the_channel_takes_another_one(tmp_path:
                 delivery = make_delivery(journal, channel.webhook)
                 delivery.send(make_alert(title))
                 report = delivery.close()
-                assert channel_problem(journal, channel.webhook) is None
+                assert channel_problem(journal, channel.discord) is None
         assert channel.titles == ["bad", "good", "better"]
         assert report.pending == 0
         assert "the channel answered 400" in _notes(tmp_path / "journal.sqlite3")[0]
@@ -300,7 +299,7 @@ def test_refusals_with_a_success_between_them_do_not_add_up(tmp_path: Path) -> N
             delivery.send(make_alert(f"alert {number}"))
         report = delivery.close()
         assert (report.delivered, report.failed, report.pending) == (4, 4, 0)
-        assert channel_problem(journal, channel.webhook) is None
+        assert channel_problem(journal, channel.discord) is None
 
 
 def test_a_channel_that_refused_everything_is_alive_again_once_a_test_alert_is_taken(tmp_path: Path) -> None:
@@ -315,7 +314,7 @@ def test_a_channel_that_refused_everything_is_alive_again_once_a_test_alert_is_t
             delivery.forget_channel_problem()
             delivery.send(make_alert("test 1"))
             assert "dead" in (delivery.close().problem or "")
-            assert channel_problem(journal, channel.webhook) is not None
+            assert channel_problem(journal, channel.discord) is not None
         assert channel.titles == ["one", "two", "one", "test 1"]
         with open_journal(tmp_path) as journal:
             delivery = make_delivery(journal, channel.webhook)
@@ -323,7 +322,7 @@ def test_a_channel_that_refused_everything_is_alive_again_once_a_test_alert_is_t
             delivery.send(make_alert("test 2"))
             report = delivery.close()
             assert (report.delivered, report.pending, report.problem) == (5, 0, None)
-            assert channel_problem(journal, channel.webhook) is None
+            assert channel_problem(journal, channel.discord) is None
         assert channel.titles[4:] == ["one", "two", "three", "test 1", "test 2"]
 
 
@@ -349,7 +348,7 @@ def test_a_process_that_runs_on_learns_that_another_one_found_the_channel_alive(
         supervisor = make_delivery(journal, channel.webhook)
         supervisor.send(make_alert("one"))
         supervisor.send(make_alert("two"))
-        wait_until(lambda: channel_problem(journal, channel.webhook) is not None, "the channel is found dead")
+        wait_until(lambda: channel_problem(journal, channel.discord) is not None, "the channel is found dead")
         channel.script.clear()
         supervisor.resume_sending()
         with open_journal(tmp_path) as other:
@@ -430,7 +429,7 @@ def test_a_quiet_that_lies_in_another_year_does_not_silence_the_channel_for_ever
 def test_an_unreadable_alert_in_the_outbox_does_not_block_the_others(tmp_path: Path) -> None:
     with run_channel() as channel, open_journal(tmp_path) as journal:
         for body in ("{", "[]", '{"severity": "loud"}', json.dumps({"severity": "info"})):
-            journal.add_alert(run_id="r", severity="info", title="t", body=body, at=CLOCK.now(), is_for_sending=True)
+            journal.add_alert(run_id="r", severity="info", title="t", body=body, at=CLOCK.now(), channels=["discord"])
         delivery = make_delivery(journal, channel.webhook)
         delivery.send(make_alert("good"))
         assert delivery.close().pending == 0
@@ -455,10 +454,10 @@ def test_a_dead_channel_is_tried_no_more_until_its_address_changes(tmp_path: Pat
         assert channel.titles == ["one"]
 
         reader = JournalReader(tmp_path / "journal.sqlite3")
-        problem = channel_problem(reader, channel.webhook)
+        problem = channel_problem(reader, channel.discord)
         assert problem is not None
         assert TOKEN not in problem
-        assert channel_problem(reader, mended.webhook) is None
+        assert channel_problem(reader, mended.discord) is None
 
         with open_journal(tmp_path) as journal:
             delivery = make_delivery(journal, mended.webhook)
@@ -478,7 +477,7 @@ def test_a_dead_channel_is_tried_again_when_the_operator_asks(tmp_path: Path) ->
             delivery.forget_channel_problem()
             delivery.send(make_alert("two"))
             assert delivery.close().problem is None
-            assert channel_problem(journal, channel.webhook) is None
+            assert channel_problem(journal, channel.discord) is None
         assert channel.titles == ["one", "one", "two"]
 
 
@@ -511,7 +510,7 @@ def test_an_old_backlog_becomes_one_summary_that_comes_first(tmp_path: Path) -> 
         for number in range(3):
             alert = make_alert(f"old {number}", severity=Severity.ERROR, at=yesterday)
             journal.add_alert(
-                run_id="r", severity="error", title=alert.title, body=alert.to_json(), at=alert.at, is_for_sending=True
+                run_id="r", severity="error", title=alert.title, body=alert.to_json(), at=alert.at, channels=["discord"]
             )
         delivery = make_delivery(journal, channel.webhook)
         delivery.send(make_alert("new"))
@@ -526,7 +525,7 @@ def test_too_many_waiting_alerts_become_one_summary_and_the_newest(tmp_path: Pat
         for number in range(40):
             alert = make_alert(f"alert {number}")
             journal.add_alert(
-                run_id="r", severity="info", title=alert.title, body=alert.to_json(), at=alert.at, is_for_sending=True
+                run_id="r", severity="info", title=alert.title, body=alert.to_json(), at=alert.at, channels=["discord"]
             )
         delivery = make_delivery(journal, channel.webhook)
         delivery.resume_sending()
@@ -695,7 +694,7 @@ with open_journal(Path(folder)) as journal:
     delivery = make_delivery(journal, Secret(webhook))
     size = Path(f"{journal.path}-wal").stat().st_size
     journal.add_alert(run_id="r", severity="info", title="stored", body=make_alert("stored").to_json(),
-                      at=make_alert().at, is_for_sending=True)
+                      at=make_alert().at, channels=["discord"])
     full = Path(f"{journal.path}-wal").stat().st_size
     resource.setrlimit(resource.RLIMIT_FSIZE, (full, full))  # from here on nothing more fits
     delivery.send(make_alert("from memory"))

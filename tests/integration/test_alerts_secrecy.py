@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from orchestration.alerts.alert import Severity
-from orchestration.alerts.delivery import channel_problem
-from orchestration.alerts.discord import webhook_problem
+from orchestration.alerts.channel import channel_problem
+from orchestration.alerts.discord import DiscordChannel, webhook_problem
 from orchestration.alerts.heartbeat import Ping
 from orchestration.alerts.posting import Cutoff, NotSentError, send_request
 from orchestration.journal import Journal, PendingAlert
@@ -115,7 +115,7 @@ def test_no_fault_of_the_channel_prints_its_address(
             )
         )
         report = delivery.close()
-        shown = channel_problem(journal, webhook) or ""
+        shown = channel_problem(journal, DiscordChannel(webhook=webhook)) or ""
         posted = repr([one.document for one in channel.received])
     _assert_clean(logged.getvalue(), repr(report), shown, posted, repr(delivery), repr(vars(delivery)))
     _assert_clean(*capfd.readouterr())
@@ -262,10 +262,10 @@ def test_a_server_that_stretches_the_tls_handshake_is_cut_off() -> None:
 class _BrokenJournal(Journal):
     """Has a mistake in it, whose text holds what it should not."""
 
-    def read_pending_alerts(self) -> list[PendingAlert]:
+    def read_pending_alerts(self, channel: str | None = None) -> list[PendingAlert]:
         if threading.current_thread().name == "alerts":
             raise RuntimeError(f"unexpected {TOKEN}")
-        return super().read_pending_alerts()
+        return super().read_pending_alerts(channel)
 
 
 def test_a_mistake_in_the_sender_is_told_without_its_text(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -299,7 +299,7 @@ with Journal.open(path, clock=SystemClock(), log=logging.getLogger("journal")) a
     step = journal.start_step("before", "preflight", "initializing")
     journal.end_step(step, "ok")
     assert journal.add_alert(run_id="before", severity="info", title="t", body="{}",
-                             at=SystemClock().now(), is_for_sending=True) is None
+                             at=SystemClock().now(), channels=["discord"]) is None
     journal.end_run("before", "success", 0)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     journal.start_run("after", instance="default", kind="startup", simulated=False, pid=os.getpid())
@@ -384,9 +384,9 @@ def test_runs_of_processes_that_still_run_are_not_interrupted(tmp_path: Path) ->
 
 def test_only_one_holder_sends_at_a_time(tmp_path: Path) -> None:
     with open_journal(tmp_path) as first, open_journal(tmp_path) as second:
-        with first.hold_sending() as may_send:
+        with first.hold_sending("discord") as may_send:
             assert may_send
-            with second.hold_sending() as also:
+            with second.hold_sending("discord") as also:
                 assert not also
-        with second.hold_sending() as now:
+        with second.hold_sending("discord") as now:
             assert now

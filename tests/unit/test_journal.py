@@ -36,7 +36,7 @@ def test_a_run_is_read_back_as_it_was(tmp_path: Path) -> None:
         journal.start_step("run-1", "gateway.up", State.GATEWAY_STARTING)
         journal.add_event("run-1", "restart", {"tries": 1})
         journal.add_alert(
-            run_id="run-1", severity="info", title="t", body="{}", at=WEDNESDAY_MORNING, is_for_sending=True
+            run_id="run-1", severity="info", title="t", body="{}", at=WEDNESDAY_MORNING, channels=["discord"]
         )
         clock.sleep(2)
         journal.end_run("run-1", "partial", 2, None, FallbackWord.GAMEPLAN_STALE, "on the emergency plan")
@@ -82,7 +82,7 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
             title="hunter2",
             body="{}",
             at=WEDNESDAY_MORNING,
-            is_for_sending=True,
+            channels=["discord"],
         )
         journal.end_run("run-1", "failure", 1, FailureWord.GATEWAY_LOGIN_FAILED, None, "hunter2")
         content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
@@ -140,7 +140,7 @@ def test_a_journal_that_cannot_be_made_says_so_once_and_keeps_nothing(
         journal.end_run("run-1", "success", 0)
         assert journal.read_last_run() is None
         assert journal.problem is not None
-        with journal.hold_sending() as may_send:
+        with journal.hold_sending("discord") as may_send:
             assert may_send
     assert len(caplog.records) == 1
 
@@ -159,14 +159,14 @@ def test_the_oldest_ended_runs_are_forgotten_but_not_what_waits_to_be_sent(tmp_p
             run_id = f"old-{number}"
             _start(journal, run_id)
             journal.start_step(run_id, "preflight", "initializing")
-            for is_for_sending in (True, False):
+            for channels in (["discord"], []):
                 journal.add_alert(
                     run_id=run_id,
                     severity="info",
                     title="t",
                     body="{}",
                     at=WEDNESDAY_MORNING,
-                    is_for_sending=is_for_sending,
+                    channels=channels,
                 )
             journal.end_run(run_id, "success", 0)
         for number in range(RUNS_KEPT):
@@ -182,12 +182,13 @@ def test_a_summary_takes_the_place_of_its_oldest_alert(tmp_path: Path) -> None:
     with _open(tmp_path) as journal:
         numbers = [
             journal.add_alert(
-                run_id="r", severity="info", title=title, body=title, at=WEDNESDAY_MORNING, is_for_sending=True
+                run_id="r", severity="info", title=title, body=title, at=WEDNESDAY_MORNING, channels=["discord"]
             )
             for title in "abcd"
         ]
         assert journal.replace_by_summary(
             [one for one in numbers[1:3] if one is not None],
+            channel="discord",
             run_id="r",
             severity="info",
             title="sum",
@@ -200,16 +201,16 @@ def test_a_summary_takes_the_place_of_its_oldest_alert(tmp_path: Path) -> None:
 def test_a_claim_without_an_outcome_leaves_doubt(tmp_path: Path) -> None:
     with _open(tmp_path) as journal:
         number = journal.add_alert(
-            run_id="r", severity="info", title="t", body="{}", at=WEDNESDAY_MORNING, is_for_sending=True
+            run_id="r", severity="info", title="t", body="{}", at=WEDNESDAY_MORNING, channels=["discord"]
         )
         assert number is not None
-        journal.claim_alert(number, "process 1")
+        journal.claim_alert(number, "discord", "process 1")
         assert journal.read_pending_alerts()[0].is_unsure
-        journal.mark_undelivered(number, "refused", is_unsure=False)
+        journal.mark_undelivered(number, "discord", "refused", is_unsure=False)
         assert not journal.read_pending_alerts()[0].is_unsure
-        journal.claim_alert(number, "process 1")
-        journal.mark_undelivered(number, "no answer", is_unsure=True)
+        journal.claim_alert(number, "discord", "process 1")
+        journal.mark_undelivered(number, "discord", "no answer", is_unsure=True)
         waiting = journal.read_pending_alerts()[0]
         assert (waiting.is_unsure, waiting.tries) == (True, 2)
-        journal.mark_delivered(number)
+        journal.mark_delivered(number, "discord")
         assert journal.read_pending_alerts() == []

@@ -138,7 +138,7 @@ def test_a_file_of_an_older_version_has_no_evidence(tmp_path: Path) -> None:
 def test_an_alert_knows_its_incident_even_beside_one_that_cannot_be_read(journal: Journal) -> None:
     for body in ('{"cause": "gateway_lost", "incident": "gateway_lost-1"}', "not JSON"):
         journal.add_alert(
-            run_id="run-1", severity="error", title="t", body=body, at=WEDNESDAY_MORNING, is_for_sending=True
+            run_id="run-1", severity="error", title="t", body=body, at=WEDNESDAY_MORNING, channels=["discord"]
         )
     alerts = _read(journal).alerts
     assert [(one.cause, one.incident, one.is_summary) for one in alerts] == [
