@@ -19,9 +19,10 @@ from orchestration.docker.compose import (
 from orchestration.docker.container import ContainerState
 from orchestration.docker.engine import EngineProbe
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway import compose, drift, soft_restart
+from orchestration.gateway import compose, drift, launcher_file, soft_restart
 from orchestration.gateway.container import MISSING, GatewayStatus, parse_inspect
 from orchestration.gateway.drift import Drift
+from orchestration.gateway.launcher_log import LauncherReading
 from orchestration.gateway.record import GatewayRecord
 from orchestration.gateway.runtime import RestartKind
 from orchestration.logs import prune_logs
@@ -231,6 +232,19 @@ class DockerRuntime:
         """See `Runtime.follow_log`."""
         argv = container.logs_argv(self._reference, lines=lines, since=since, follow=True)
         return self._docker.follow(argv, lambda line: on_line(self._docker.clean_line(line)))
+
+    def read_launcher_log(self, status: GatewayStatus) -> LauncherReading | None:
+        """See `Runtime.read_launcher_log`."""
+        if not status.is_up:
+            return None
+        try:
+            result = self._docker.look(launcher_file.read_argv(status.id, self._settings.trading_mode))
+        except StartupFailure:
+            return None  # the engine's absence is found by whoever needs the engine
+        if not result.ok:
+            return None
+        since = status.log_since or status.started_at
+        return launcher_file.parse_launcher_log(result.stdout, since=since, now=self._clock.now())
 
     def watch(self, on_change: Callable[[], None]) -> Following:
         """See `Runtime.watch`."""

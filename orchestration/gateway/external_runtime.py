@@ -9,6 +9,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.acts import NO_ACTS, GatewayActs, GatewayUser, Left, Spared, StopReason
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.drift import Drift
+from orchestration.gateway.launcher_log import LauncherReading
 from orchestration.gateway.record import GatewayRecord
 from orchestration.gateway.runtime import RestartKind
 from orchestration.settings import GatewayRuntime, Settings
@@ -115,6 +116,11 @@ class ExternalRuntime:
         """There is no log to follow."""
         del on_line, since, lines
         return NothingToFollow()
+
+    def read_launcher_log(self, status: GatewayStatus) -> LauncherReading | None:
+        """None: see `Runtime.read_launcher_log`."""
+        del status
+        return None
 
     def watch(self, on_change: Callable[[], None]) -> Following:
         """Nothing tells of changes."""

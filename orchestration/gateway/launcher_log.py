@@ -2,8 +2,8 @@
 
 The file tells what happens from the start of the gateway's process until a login succeeds, whichever controller fills
 in the dialog: IBKR's own text, undocumented, and so read with care. Then the gateway turns to an encrypted log, and the
-file is silent until the next start. `PATTERNS` holds every text that is read, with an example; what is not recognised
-says nothing. Lines hold addresses, session ids and hashes: only phases, times and counts leave this module.
+file is silent until the next start. `login_patterns` holds every text that is read; what is not recognised says
+nothing. Lines hold addresses, session ids and hashes: only phases, times and counts leave this module.
 
 A line is `YYYY-MM-DD HH:MM:SS.mmm LEVEL  [thread] - message`; up to build 10.30 a tag of two letters, `[AB] `, stands
 after the time. The time is the container's wall clock, without a zone. Some lines also carry UTC, and the difference,
@@ -20,6 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from orchestration.gateway.login_patterns import LAUNCHER_LOG, Event, read_wait_s
 from orchestration.redaction import clean_line
 from orchestration.system.clock import SystemClock
 from orchestration.system.files import read_regular
@@ -35,114 +36,9 @@ IDLE_AFTER = timedelta(seconds=90)
 _MAX_BYTES = 16 * 1024 * 1024
 
 _LINE = re.compile(
-    r"(?P<time>\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{3}) (?:\[[A-Z]{2}\] )?[A-Z]+ +\[[^\]]*\] - (?P<message>.*)"
+    r"(?P<time>20\d{2}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{3}) (?:\[[A-Z]{2}\] )?[A-Z]+ +\[[^\]]*\] - (?P<message>.*)"
 )
 
-
-class Event(StrEnum):
-    """What a line says."""
-
-    RESTART = "restart"
-    AUTO_RESTART = "auto_restart"
-    ATTEMPT = "attempt"
-    ROUND = "round"
-    CHALLENGE = "challenge"
-    NO_ANSWER = "no_answer"
-    COMPLETED = "completed"
-    REJECTED = "rejected"
-    ENDED = "ended"
-    REJECTED_OTHERWISE = "rejected_otherwise"
-    PAUSE = "pause"
-    LOGGED_IN = "logged_in"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pattern:
-    """A text of the gateway.
-
-    Attributes:
-        event: What it says.
-        text: Matches a message from its beginning, blanks before it taken off.
-        example: A message as it was seen; the tests match it.
-    """
-
-    event: Event
-    text: re.Pattern[str]
-    example: str
-
-
-# Gathered from gateways of build 10.45 and 10.50; the tests compare them with those that PyPI's `ib-gateway-mcp` (MIT),
-# whose maker tried them on the same builds, publishes.
-PATTERNS: tuple[Pattern, ...] = (
-    Pattern(
-        event=Event.RESTART,
-        text=re.compile(r"-{5,} IB GATEWAY RESTART -{5,}$"),
-        example="------------------------------- IB GATEWAY RESTART --------------------------------",
-    ),
-    Pattern(
-        event=Event.AUTO_RESTART,
-        text=re.compile(r"Running in auto-restart mode\b"),
-        example="Running in auto-restart mode: restoring session token and session ID [userDirname=abc]",
-    ),
-    Pattern(
-        event=Event.ATTEMPT,
-        text=re.compile(r"LauncherLoginThread\.runLoginWithUI\(\)\[.*\bloginAttempt=\d+"),
-        example="LauncherLoginThread.runLoginWithUI()[hotBackupStrategy=ON,loginAttempt=1, socketDelay=20000].",
-    ),
-    Pattern(
-        event=Event.ROUND,
-        text=re.compile(r"NS_AUTH_START version=\d+ pwd=(?P<full>\d) .*\binitialTokenType=(?P<token>\w+)"),
-        example=" NS_AUTH_START version=52 pwd=1 soft=0 token(s)=[token=5, tokenSubtype=2, suffix=a[IB Key]] "
-        "initialTokenType=PWD authenticationType=MARKET_DATA_CONNECTION identityHashcode=1",
-    ),
-    Pattern(event=Event.CHALLENGE, text=re.compile(r"Received CHALLENGE$"), example="Received CHALLENGE"),
-    Pattern(event=Event.NO_ANSWER, text=re.compile(r"Authentication timeout$"), example="Authentication timeout"),
-    Pattern(
-        event=Event.NO_ANSWER,
-        text=re.compile(r"SPLASH Attempt \d+: (?:network|server) error, will retry"),
-        example="SPLASH Attempt 13: network error, will retry in seconds",
-    ),
-    Pattern(
-        event=Event.COMPLETED,
-        text=re.compile(
-            r"### onAuthenticationCompleted tokenProtocol=(?P<protocol>\d+); authenticated=(?P<is_in>true|false)$"
-        ),
-        example="### onAuthenticationCompleted tokenProtocol=5; authenticated=true",
-    ),
-    Pattern(
-        event=Event.REJECTED,
-        text=re.compile(r"AUTH_RESULT indicates wrong password$"),
-        example="AUTH_RESULT indicates wrong password",
-    ),
-    Pattern(
-        event=Event.REJECTED,
-        text=re.compile(r"Authorization failed: Invalid username or password\b"),
-        example="Authorization failed: Invalid username or password. ",
-    ),
-    Pattern(
-        event=Event.ENDED,
-        text=re.compile(r"Authorization failed: SUPPRESS_MESSAGE_BOX\."),
-        example="Authorization failed: SUPPRESS_MESSAGE_BOX. MessageType: null. FailReason: 2147483647",
-    ),
-    Pattern(
-        event=Event.REJECTED_OTHERWISE,
-        text=re.compile(r"Authorization failed: "),
-        example="Authorization failed: Your account is closed. MessageType: null. FailReason: 99",
-    ),
-    Pattern(
-        event=Event.PAUSE,
-        text=re.compile(
-            r"Too many failed login attempts\. Please wait (?:(?P<hours>\d+) hours? & )?"
-            r"(?:(?P<minutes>\d+) minutes? & )?(?P<seconds>\d+) seconds? before"
-        ),
-        example="Too many failed login attempts. Please wait 4 minutes & 55 seconds before attempting to re-login.",
-    ),
-    Pattern(
-        event=Event.LOGGED_IN,
-        text=re.compile(r"Switching to a new encrypted log"),
-        example="Switching to a new encrypted log...",
-    ),
-)
 
 # Texts that carry UTC beside the line's own time.
 _UTC_TIMES = (
@@ -175,6 +71,8 @@ class LauncherPhase(StrEnum):
     """User or password are wrong."""
     REJECTED_OTHERWISE = "rejected_otherwise"
     """The broker refuses the login for another reason."""
+    OUTDATED = "outdated"
+    """The broker no longer accepts this version of the gateway."""
     IDLE = "idle"
     """A challenge or a pause is over, and no attempt has followed."""
     LOGGED_IN = "logged_in"
@@ -188,7 +86,7 @@ class LauncherReading:
         phase: How far the login has come.
         since: Since when; None if nothing was read.
         last_line_at: When the gateway last wrote anything.
-        started_at: When the latest process started; None if its beginning is not in what was read.
+        last_restart_at: When the latest process started; None if its beginning is not in what was read.
         paused_until: The end of the pause; None outside one.
         attempts: Rounds of authentication since the last login that succeeded.
         challenges: Challenges among them.
@@ -196,13 +94,15 @@ class LauncherReading:
         is_auto_restart: Whether the latest process started with the saved session.
         is_session_refused: Whether the broker asked for the password although a saved session was offered.
         logged_in_at: When the last login succeeded, in all that was read.
-        full_login_at: When the last login with a second factor succeeded.
+        last_full_login_at: When the last login with the password, or a second factor, succeeded.
+        asks_password: Whether the broker asked for the password in the last round.
+        idle_after: The phase after which no attempt has followed, where the phase is `IDLE`.
     """
 
     phase: LauncherPhase = LauncherPhase.UNKNOWN
     since: datetime | None = None
     last_line_at: datetime | None = None
-    started_at: datetime | None = None
+    last_restart_at: datetime | None = None
     paused_until: datetime | None = None
     attempts: int = 0
     challenges: int = 0
@@ -210,7 +110,9 @@ class LauncherReading:
     is_auto_restart: bool = False
     is_session_refused: bool = False
     logged_in_at: datetime | None = None
-    full_login_at: datetime | None = None
+    last_full_login_at: datetime | None = None
+    asks_password: bool = False
+    idle_after: LauncherPhase | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,22 +124,48 @@ class _Told:
     found: re.Match[str]
 
 
-def read_launcher_log(lines: Iterable[str], *, now: datetime, offset: timedelta | None = None) -> LauncherReading:
+def read_launcher_log(
+    lines: Iterable[str],
+    *,
+    now: datetime,
+    offset: timedelta | None = None,
+    since: datetime | None = None,
+    last_line: str = "",
+) -> LauncherReading:
     """What the lines say, oldest first, as of `now`.
 
     Args:
         lines: Whole lines. The first may be one of the middle of the log.
-        now: This host's clock, aware.
+        now: The gateway's clock, aware.
         offset: Local time minus UTC of the container, where no line tells it; UTC if that is unknown too.
+        since: When the container's latest start was, aware: of what was written before only the instants of the last
+            login and start of the process are kept. None where all lines are of the latest start.
+        last_line: The last line of the file, where `lines` may lack it; it only says when that was.
     """
     told, offsets, last_local = _parse(lines)
+    last_local = _parse([last_line])[2] or last_local
     if last_local is None:
         return LauncherReading()
     fallback = offset or timedelta()
-    reading = LauncherReading(last_line_at=_to_utc(last_local, offsets, fallback))
+    reading = LauncherReading()
+    is_latest = since is None
     for one in told:
-        reading = _take(reading, one, at=_to_utc(one.local, offsets, fallback))
-    return _judge_time(reading, now)
+        at = _to_utc(one.local, offsets, fallback)
+        if not is_latest and since is not None and at >= since:
+            reading, is_latest = _forget_start(reading), True
+        reading = _take(reading, one, at=at)
+    if not is_latest:
+        return _forget_start(reading)
+    return _judge_time(replace(reading, last_line_at=_to_utc(last_local, offsets, fallback)), now)
+
+
+def _forget_start(reading: LauncherReading) -> LauncherReading:
+    """What is still true once the container has been started again."""
+    return LauncherReading(
+        logged_in_at=reading.logged_in_at,
+        last_full_login_at=reading.last_full_login_at,
+        last_restart_at=reading.last_restart_at,
+    )
 
 
 def _parse(lines: Iterable[str]) -> tuple[list[_Told], list[tuple[datetime, timedelta]], datetime | None]:
@@ -254,7 +182,7 @@ def _parse(lines: Iterable[str]) -> tuple[list[_Told], list[tuple[datetime, time
         except ValueError:
             continue
         message = found["message"].strip()
-        for pattern in PATTERNS:
+        for pattern in LAUNCHER_LOG:
             if matched := pattern.text.match(message):
                 told.append(_Told(local=local, event=pattern.event, found=matched))
                 break
@@ -268,7 +196,10 @@ def _read_offset(message: str, local: datetime) -> timedelta | None:
     utc = None
     for pattern in _UTC_TIMES:
         if found := pattern.match(message):
-            utc = datetime.strptime(found["utc"], "%Y%m%d-%H:%M:%S")  # noqa: DTZ007 - UTC, compared with a local time
+            try:
+                utc = datetime.strptime(found["utc"], "%Y%m%d-%H:%M:%S")  # noqa: DTZ007 - UTC, as a local time is
+            except ValueError:
+                return None
     if found := _UTC_MILLISECONDS.search(message):
         utc = datetime.fromtimestamp(int(found["ms"]) / 1000, UTC).replace(tzinfo=None)
     if utc is None:
@@ -306,28 +237,31 @@ def _take(reading: LauncherReading, told: _Told, *, at: datetime) -> LauncherRea
         return _take_outcome(reading, told, at=at)
     reading = replace(reading, phase=_PHASE_OF[told.event], since=at, paused_until=None)
     changes: dict[Event, dict[str, Any]] = {
-        Event.RESTART: {"started_at": at, "is_auto_restart": False, "is_session_refused": False},
+        Event.RESTART: {"last_restart_at": at, "is_auto_restart": False, "is_session_refused": False},
         Event.AUTO_RESTART: {"is_auto_restart": True},
         Event.CHALLENGE: {"challenges": reading.challenges + 1},
     }
     if told.event is Event.ROUND:
-        is_refused = told.found["full"] != "0" and told.found["token"] in {"SOFT", "TST"}
+        asks_password = told.found["full"] != "0"
+        is_refused = asks_password and told.found["token"] in {"SOFT", "TST"}
         return replace(
-            reading, attempts=reading.attempts + 1, is_session_refused=reading.is_session_refused or is_refused
+            reading,
+            attempts=reading.attempts + 1,
+            asks_password=asks_password,
+            is_session_refused=reading.is_session_refused or is_refused,
         )
     if told.event is Event.PAUSE:
-        parts = {name: int(value or 0) for name, value in told.found.groupdict().items()}
-        return replace(reading, paused_until=at + timedelta(**parts))
+        return replace(reading, paused_until=at + timedelta(seconds=read_wait_s(told.found) or 0.0))
     return replace(reading, **changes.get(told.event, {}))
 
 
 def _take_outcome(reading: LauncherReading, told: _Told, *, at: datetime) -> LauncherReading:
     match told.event:
         case Event.COMPLETED if told.found["is_in"] == "true":
-            full_at = at if told.found["protocol"] == _SECOND_FACTOR_PROTOCOL else reading.full_login_at
-            return replace(_succeed(reading, at), full_login_at=full_at)
+            is_full = told.found["protocol"] == _SECOND_FACTOR_PROTOCOL or reading.asks_password
+            return replace(_succeed(reading, at), last_full_login_at=at if is_full else reading.last_full_login_at)
         case Event.LOGGED_IN:
-            return _succeed(reading, at)
+            reading = _succeed(reading, at)
         case Event.REJECTED:
             # Two lines tell of one rejection; the second follows at once.
             is_same = reading.phase is LauncherPhase.REJECTED
@@ -338,11 +272,14 @@ def _take_outcome(reading: LauncherReading, told: _Told, *, at: datetime) -> Lau
                 rejections=reading.rejections + (0 if is_same else 1),
             )
         case Event.REJECTED_OTHERWISE:
-            return replace(reading, phase=LauncherPhase.REJECTED_OTHERWISE, since=at)
-        case Event.ENDED:
+            return replace(reading, phase=LauncherPhase.REJECTED_OTHERWISE, since=at, rejections=reading.rejections + 1)
+        case Event.OUTDATED:
+            return replace(reading, phase=LauncherPhase.OUTDATED, since=at)
+        case Event.CHALLENGE_ENDED:
             return replace(reading, phase=LauncherPhase.CHALLENGE_ENDED, since=at)
         case _:  # no answer in time, or an authentication that ended without a login: the gateway tries again
-            return replace(reading, phase=LauncherPhase.LOGGING_IN, since=at)
+            reading = replace(reading, phase=LauncherPhase.LOGGING_IN, since=at)
+    return reading
 
 
 def _succeed(reading: LauncherReading, at: datetime) -> LauncherReading:
@@ -371,7 +308,7 @@ def _judge_time(reading: LauncherReading, now: datetime) -> LauncherReading:
         return replace(reading, phase=LauncherPhase.UNKNOWN, since=reading.last_line_at)
     over_at = reading.paused_until or reading.since
     if reading.phase in _MAY_BE_IDLE and now - over_at > IDLE_AFTER:
-        return replace(reading, phase=LauncherPhase.IDLE, since=over_at + IDLE_AFTER)
+        return replace(reading, phase=LauncherPhase.IDLE, idle_after=reading.phase, since=over_at + IDLE_AFTER)
     return reading
 
 

@@ -7,7 +7,8 @@ from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord
 from orchestration.gateway.api_values import MOST_CLIENTS, ApiOutcome
 from orchestration.gateway.container import GatewayStatus
-from orchestration.gateway.login import LoginPhase
+from orchestration.gateway.login import LoginPhase, LoginReading, Refusal
+from orchestration.gateway.login_patterns import EXIT_CODE_TEXTS
 from orchestration.gateway.readiness import (
     CRASH_LOOP_STARTS,
     Memory,
@@ -39,9 +40,11 @@ def describe_sight(sight: Sight, observation: Observation, *, port: int) -> str:
     status, login = observation.status, observation.login
     text = _PLAIN_SIGHTS.get(sight, "")
     if sight is Sight.REJECTED:
-        text = f"the broker refuses user or password ({login.evidence})"
+        text = describe_rejection(login).message
     elif sight is Sight.GONE:
-        text = "there is no container" if status is None or not status.id else f"the container is {status}"
+        text = _describe_gone(status)
+    elif sight is Sight.SECOND_FACTOR and login.needs_device:
+        text = _DEVICE_NEEDED
     elif sight is Sight.STARTING:
         text += _describe_login(login.phase)
     elif sight is Sight.HEALTH_CHECK_FAILING:
@@ -64,12 +67,48 @@ _PLAIN_SIGHTS: Mapping[Sight, str] = {
     Sight.RESTARTING: "the container ends again and again, and Docker is about to start it once more",
     Sight.SECOND_FACTOR: "the login waits for the second factor on the phone",
     Sight.SESSION_TAKEN: "the same user is logged in elsewhere, and that session was left in charge",
-    Sight.LOGIN_PAUSED: "the broker has counted too many failed logins, and the gateway pauses before the next one",
+    Sight.LOGIN_PAUSED: "the broker does not take the login now, and the gateway pauses before the next attempt",
+    Sight.LOGIN_IDLE: "no login is under way: the last attempt is over, and no other one has followed",
     Sight.HEALTH_CHECK_FAILING: "the API works, but the container's own health check does not pass",
     Sight.UNHEALTHY: "the container says that it is unhealthy",
     Sight.STARTING: "the container runs and is not healthy yet",
     Sight.CLIENT_IDS_IN_USE: "the gateway runs, but all ten API client ids of the check are in use",
 }
+
+
+DEVICES = ", and several devices could give it: none was chosen"
+_DEVICE_NEEDED = f"the gateway's login waits for the second factor{DEVICES}"
+CHOOSE_A_DEVICE = (
+    "Set TWOFA_DEVICE to the device's name as IBKR's dialog lists it, then `inv gateway.restart` and `inv startup`."
+)
+
+
+def describe_rejection(login: LoginReading) -> Words:
+    """Why the broker refuses the login, as the end of a sentence, and what to do about it."""
+    match login.refusal:
+        case Refusal.VERSION:
+            return Words(
+                message=f"the broker no longer accepts this version of the gateway ({login.evidence})",
+                next_action="Pull a newer image (GATEWAY_IMAGE) and make the container again, then `inv startup`.",
+            )
+        case Refusal.OTHER:
+            return Words(
+                message=f"the broker refuses the login, and not for the password ({login.evidence})",
+                next_action="Log in on the broker's website to see why, then `inv startup`.",
+            )
+        case _:
+            return Words(
+                message=f"the broker refuses user or password ({login.evidence})",
+                next_action="Correct TWS_USERID and TWS_PASSWORD (try them on the broker's website first: too many "
+                "tries lock the account), then `inv startup`.",
+            )
+
+
+def _describe_gone(status: GatewayStatus | None) -> str:
+    if status is None or not status.id:
+        return "there is no container"
+    why = EXIT_CODE_TEXTS.get(status.exit_code or 0, "")
+    return f"the container is {status}" + (f" ({why})" if why else "")
 
 
 def describe_health_check(status: GatewayStatus | None) -> str:
@@ -121,8 +160,10 @@ def describe_failure(
     match word:
         case FailureWord.GATEWAY_SECOND_FACTOR:
             message = f"the second factor was not confirmed within {waited_s:.0f} s{tail}"
+            if observation.login.needs_device:
+                return Words(message=f"{_DEVICE_NEEDED}{tail}", next_action=CHOOSE_A_DEVICE)
         case FailureWord.GATEWAY_LOGIN_FAILED:
-            message = seen
+            return describe_rejection(observation.login)
         case FailureWord.DOCKER_UNAVAILABLE:
             message = f"the Docker engine has not answered for the last part of a wait of {waited_s:.0f} s"
         case _:
@@ -157,8 +198,6 @@ def _advise(sight: Sight, observation: Observation, port: int) -> str:
 _FAILURE_ADVICE: Mapping[FailureWord, str] = {
     FailureWord.GATEWAY_SECOND_FACTOR: "Have the phone at hand, then start again: `inv gateway.restart`, "
     "`inv startup`; a new push is sent then.",
-    FailureWord.GATEWAY_LOGIN_FAILED: "Correct TWS_USERID and TWS_PASSWORD (try them on the broker's website first: "
-    "too many tries lock the account), then `inv startup`.",
     FailureWord.DOCKER_UNAVAILABLE: "Start Docker: `sudo systemctl start docker`, or Docker Desktop.",
 }
 _SIGHT_ADVICE: Mapping[Sight, str] = {
@@ -169,6 +208,8 @@ _SIGHT_ADVICE: Mapping[Sight, str] = {
     Sight.CLIENT_IDS_IN_USE: "Set GATEWAY_PROBE_CLIENT_ID to ids that no other client uses.",
     Sight.LOGIN_PAUSED: "Wait until the pause is over (the gateway's log says how long), then `inv startup`; check "
     "TWS_USERID and TWS_PASSWORD first.",
+    Sight.LOGIN_IDLE: "Read the gateway's log (`inv logs --of gateway`) to see why its controller gave up, have the "
+    "phone at hand, then `inv gateway.restart` and `inv startup`.",
     Sight.HEALTH_CHECK_FAILING: "Correct the health check in the Compose file (`docker inspect` shows its output), or "
     "set GATEWAY_HEALTH_CHECK=ignore if it can never pass.",
     Sight.PAUSED: "Somebody paused the container: `docker unpause`.",
@@ -179,9 +220,11 @@ def describe_event(kind: WaitEventKind, observation: Observation, memory: Memory
     """What is told to the operator while waiting."""
     match kind:
         case WaitEventKind.SECOND_FACTOR_NEEDED:
+            confirm = f"Confirm it on the phone now; it is waited for {twofa_timeout_s:.0f} s longer."
+            needs_device = observation.login.needs_device
             return Words(
-                message="the gateway's login waits for the second factor",
-                next_action=f"Confirm it on the phone now; it is waited for {twofa_timeout_s:.0f} s longer.",
+                message=_DEVICE_NEEDED if needs_device else "the gateway's login waits for the second factor",
+                next_action=CHOOSE_A_DEVICE if needs_device else confirm,
             )
         case WaitEventKind.SESSION_TAKEN:
             return Words(
@@ -210,6 +253,7 @@ _PLAIN_EVENTS: Mapping[WaitEventKind, str] = {
     WaitEventKind.SECOND_FACTOR_GRANTED: "the second factor was confirmed",
     WaitEventKind.LOGIN_SEEN: "the gateway's log says that the login is complete",
     WaitEventKind.LOGIN_FAILED_ONCE: "a login failed; one failure proves nothing yet, the gateway tries again",
+    WaitEventKind.LOGIN_IDLE: "no login is under way: the last attempt is over, and no other one has followed",
     WaitEventKind.HEALTH_CHECK_FAILING: "the gateway's API works; its container's health check does not pass yet",
     WaitEventKind.ENGINE_LOST: "the Docker engine does not answer; waiting for it",
     WaitEventKind.RESTARTING: "the gateway is not ready and is restarted, once",

@@ -15,7 +15,8 @@ from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.api_values import ApiProbe
 from orchestration.gateway.container import GatewayStatus, Health
-from orchestration.gateway.login import NOTHING_READ, LoginReader, LoginReading, read_login
+from orchestration.gateway.launcher_log import LauncherPhase, LauncherReading
+from orchestration.gateway.login import NOTHING_READ, LoginReader, LoginReading, combine_logins, read_login
 from orchestration.gateway.readiness import Observation
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.time_windows import Window, is_in_any
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 _SAFETY_NET_S = 5.0  # events can be lost: the engine restarts, a buffer overflows
 _LEAST_PROBE_S = 2.0  # the last look's handshake gets that much; a ready gateway needs a tenth of it
+_LAUNCHER_INTERVAL_S = 5.0  # the gateway's own log is read by a process in the container
+_LAUNCHER_URGENT_S = 1.0  # where a restart may be due, it must not lag behind the phone
+_LAUNCHER_RETRY_S = 30.0  # where it cannot be read
 _KEPT_LINES = 200
 _LINES_FOLLOWED = 2000
 
@@ -77,6 +81,7 @@ class Eyes:
         self._is_engine_lost = False
         self._looked_s = float("-inf")
         self._log: _LogTail | None = None
+        self._launcher = _LauncherLog(runtime, clock)
 
     def __enter__(self) -> Self:
         self._subscribe()
@@ -167,12 +172,16 @@ class Eyes:
 
     def _read_login(self, status: GatewayStatus | None) -> LoginReading:
         if status is None or status.started_at is None:
-            return self._log.read() if self._log is not None and status is None else NOTHING_READ
+            if self._log is None or status is not None:
+                return NOTHING_READ
+            return combine_logins(self._launcher.reading, self._log.read())
         if self._log is None or self._log.start != status.start or (status.is_up and not self._log.is_running):
             if self._log is not None:
                 self._log.close()
             self._log = _LogTail(self._runtime, status, self.wake)
-        return self._log.read()
+        controller = self._log.read()
+        launcher = self._launcher.read(status, controller)
+        return combine_logins(launcher, controller, exit_code=None if status.is_up else status.exit_code)
 
     def _probe_api(self, left_s: float) -> ApiProbe:
         return self._probe(
@@ -182,6 +191,39 @@ class Eyes:
             timeout_s=min(self._settings.health_check_timeout_s, max(left_s, _LEAST_PROBE_S)),
             now=self._clock.now,
         )
+
+
+class _LauncherLog:
+    """The gateway's own account of its login, read again from time to time.
+
+    Attributes:
+        reading: What it said last, about the latest start.
+    """
+
+    def __init__(self, runtime: Runtime, clock: Clock) -> None:
+        self.reading = LauncherReading()
+        self._runtime = runtime
+        self._clock = clock
+        self._start: tuple[str, datetime | None] | None = None
+        self._controller = NOTHING_READ
+        self._due_s = float("-inf")
+        self._read_s = float("-inf")
+
+    def read(self, status: GatewayStatus, controller: LoginReading) -> LauncherReading:
+        """What it says now: at once where the start is a new one, or the container's log has said something new."""
+        now_s = self._clock.monotonic_s()
+        is_new = status.start != self._start
+        has_news = controller != self._controller and now_s >= self._read_s + _LAUNCHER_URGENT_S
+        if is_new:
+            self.reading = LauncherReading()
+        if status.is_up and (is_new or now_s >= self._due_s or has_news):
+            found = self._runtime.read_launcher_log(status)
+            self.reading = found or LauncherReading()
+            is_urgent = status.health is Health.UNHEALTHY or self.reading.phase is LauncherPhase.IDLE
+            interval_s = _LAUNCHER_URGENT_S if is_urgent else _LAUNCHER_INTERVAL_S
+            self._due_s = now_s + (_LAUNCHER_RETRY_S if found is None else interval_s)
+            self._start, self._controller, self._read_s = status.start, controller, now_s
+        return self.reading
 
 
 class _LogTail:

@@ -14,6 +14,8 @@ docs/explanation/readiness.md draws it. The rules, in order:
   a run, all in all. Docker's own restarts neither count as ours nor move the deadline.
 * A health check lags behind what it checks. While the API completes its handshake, or after a login that got further
   than when the check began to fail, it restarts nothing before the deadline.
+* Where a challenge or a pause is over and no attempt follows, it is restarted at once, and what was asked for
+  before is no longer waited for.
 * A restart helps against no session that was taken over, no lost link to the broker, no lack of client ids or of room,
   no pause that the broker asked for: none is done.
 * A container that crashed, or failed to log in, again and again is stopped when the wait fails: endless attempts can
@@ -28,6 +30,7 @@ from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord
 from orchestration.gateway.api_values import ApiOutcome, ApiProbe
 from orchestration.gateway.container import GatewayStatus, Health
+from orchestration.gateway.launcher_log import IDLE_AFTER
 from orchestration.gateway.login import NOTHING_READ, LoginPhase, LoginReading
 
 _FAILURES_THAT_PROVE = 2
@@ -36,6 +39,7 @@ GONE_GRACE_S = 2.0  # somebody else's `docker restart` shows it as exited for so
 DEAD_GRACE_S = 60.0  # Docker's restart policy backs off up to so long; a container dead for longer does not come back
 UNHEALTHY_HANDSHAKE_INTERVAL_S = 10.0  # SPEC G3: each try is a line in the gateway's log, which is evidence
 _AFTER_LOGIN_MOST_S = 30.0  # the API opens seconds after the login, and the shipped health check runs each 15 s
+LOGIN_IDLE_AFTER_S = IDLE_AFTER.total_seconds()
 _AFTER_LOGIN_SHARE = 0.25  # and never more than this part of the whole wait
 
 
@@ -52,6 +56,8 @@ class Sight(StrEnum):
     SECOND_FACTOR = "second_factor"
     SESSION_TAKEN = "session_taken"
     LOGIN_PAUSED = "login_paused"
+    LOGIN_IDLE = "login_idle"
+    """A challenge or a pause is over, and no attempt has followed."""
     HEALTH_CHECK_FAILING = "health_check_failing"
     """The API completes its handshake, and the container's own check does not pass."""
     UNHEALTHY = "unhealthy"
@@ -77,6 +83,7 @@ class WaitEventKind(StrEnum):
     SECOND_FACTOR_GRANTED = "second_factor_granted"
     LOGIN_SEEN = "login_seen"
     LOGIN_FAILED_ONCE = "login_failed_once"
+    LOGIN_IDLE = "login_idle"
     SESSION_TAKEN = "session_taken"
     LINK_DOWN = "link_down"
     FARMS_BROKEN = "farms_broken"
@@ -164,6 +171,7 @@ class Memory:
         unhealthy_since_s: Since when this start's health check has failed; None while it does not.
         login_moved_s: When this start's login was last seen to get further; None while it was not.
         logged_in_s: When this start's login was last seen to be complete; None while it was not.
+        attempt_due_s: When the controller's next attempt to log in is due; None where none is awaited.
         answer: What the API said when it was last asked, and when, while the health check did not pass.
         other_restarts: Starts of the container that were not ours, since the wait began.
         first_restart_count: How often Docker had restarted the container when it was first seen; None before.
@@ -184,6 +192,7 @@ class Memory:
     unhealthy_since_s: float | None = None
     login_moved_s: float | None = None
     logged_in_s: float | None = None
+    attempt_due_s: float | None = None
     answer: "Answer | None" = None
     other_restarts: int = 0
     first_restart_count: int | None = None
@@ -232,6 +241,7 @@ def _forget_start(memory: Memory) -> Memory:
         unhealthy_since_s=None,
         login_moved_s=None,
         logged_in_s=None,
+        attempt_due_s=None,
         answer=None,
         failures_before=memory.failures_before + memory.last_login.failures_in_a_row,
         last_login=NOTHING_READ,
@@ -277,9 +287,18 @@ def see(observation: Observation, memory: Memory, now_s: float, rules: Rules) ->
         return Sight.HEALTH_CHECK_FAILING if is_failing else Sight.READY
     if status is None:
         return Sight.ENGINE_GONE
-    if _is_rejected(login, memory):
-        return Sight.REJECTED
+    return Sight.REJECTED if _is_rejected(login, memory) else _see_not_ready(status, observation, memory, now_s, rules)
+
+
+def _see_not_ready(
+    status: GatewayStatus, observation: Observation, memory: Memory, now_s: float, rules: Rules
+) -> Sight:
+    login, api = observation.login, observation.api
     sight = _SIGHT_OF_STATE.get(status.state) or _see_running(status, login, api, rules)
+    if login.phase is LoginPhase.SESSION_TAKEN and sight in {Sight.GONE, Sight.RESTARTING}:
+        return Sight.SESSION_TAKEN  # its controller ended it, so that the other session proceeds
+    if status.is_up and is_login_idle(login, memory, now_s):
+        return Sight.LOGIN_IDLE
     if sight not in _EXPLAINED_BY_SECOND_FACTOR or not is_second_factor_open(login, memory):
         return sight
     # A login that waits for a phone goes through several starts; only one that stays dead is no longer waited for.
@@ -314,13 +333,19 @@ def _see_running(status: GatewayStatus, login: LoginReading, api: ApiProbe | Non
         return Sight.SECOND_FACTOR
     if login.phase is LoginPhase.SESSION_TAKEN:
         return Sight.SESSION_TAKEN
-    if login.phase is LoginPhase.FAILED and login.has_too_many_attempts:
+    if login.phase is LoginPhase.PAUSED or (login.phase is LoginPhase.FAILED and login.has_too_many_attempts):
         return Sight.LOGIN_PAUSED
     if status.health is Health.UNHEALTHY and rules.believes_health_check:
         return Sight.UNHEALTHY
     if api is None:
         return Sight.STARTING
     return Sight.CLIENT_IDS_IN_USE if api.outcome in _NO_ROOM else Sight.API_NOT_READY
+
+
+def is_login_idle(login: LoginReading, memory: Memory, now_s: float) -> bool:
+    """Whether a challenge or a pause is over for so long that no attempt is to be expected."""
+    due_s = memory.attempt_due_s
+    return login.phase is LoginPhase.IDLE or (due_s is not None and now_s - due_s > LOGIN_IDLE_AFTER_S)
 
 
 def is_second_factor_open(login: LoginReading, memory: Memory) -> bool:
@@ -369,7 +394,7 @@ def find_restart_time(
         case Sight.GONE:
             since_s = memory.gone_since_s
             return deadline_s if since_s is None else since_s + GONE_GRACE_S
-        case Sight.PAUSED:
+        case Sight.PAUSED | Sight.LOGIN_IDLE:
             due_s = float("-inf")
         case Sight.UNHEALTHY:
             is_outdated = is_health_outdated(memory) or observation.api is None
@@ -476,6 +501,10 @@ _FURTHER = frozenset({LoginPhase.LOGGING_IN, LoginPhase.SECOND_FACTOR, LoginPhas
 
 def _note_login(memory: Memory, observation: Observation, now_s: float) -> Memory:
     login = observation.login
+    if login.attempt_due_s is None:
+        memory = replace(memory, attempt_due_s=None)
+    elif memory.attempt_due_s is None or login.waits != memory.last_login.waits:
+        memory = replace(memory, attempt_due_s=now_s + login.attempt_due_s)
     if login.phase is not memory.last_login.phase and login.phase in _FURTHER:
         logged_in_s = now_s if login.phase is LoginPhase.LOGGED_IN else memory.logged_in_s
         memory = replace(memory, login_moved_s=now_s, logged_in_s=logged_in_s)
@@ -498,6 +527,7 @@ def _note_sight(
     login = observation.login
     is_granted = was_asked and (sight in _API_IS_UP or login.phase is LoginPhase.LOGGED_IN)
     is_asked = is_asked and not is_granted
+    was_asked = was_asked and sight is not Sight.LOGIN_IDLE  # what was asked for is over, and is not asked for again
     now_so = {
         WaitEventKind.CONTAINER_RESTARTED: memory.other_restarts > 0,
         WaitEventKind.SECOND_FACTOR_NEEDED: is_asked or (was_asked and not is_granted),
@@ -505,6 +535,7 @@ def _note_sight(
         or (memory.second_factor is SecondFactor.GRANTED and not is_asked),
         WaitEventKind.LOGIN_SEEN: login.phase is LoginPhase.LOGGED_IN,
         WaitEventKind.LOGIN_FAILED_ONCE: login.failures_in_a_row > 0 and sight is not Sight.REJECTED,
+        WaitEventKind.LOGIN_IDLE: sight is Sight.LOGIN_IDLE,
         WaitEventKind.SESSION_TAKEN: sight is Sight.SESSION_TAKEN,
         WaitEventKind.LINK_DOWN: sight is Sight.LINK_DOWN,
         WaitEventKind.FARMS_BROKEN: observation.api is not None and bool(observation.api.broken_farms),
@@ -517,7 +548,8 @@ def _note_sight(
         memory = replace(memory, second_factor=SecondFactor.PENDING)
     elif is_granted:
         memory = replace(memory, second_factor=SecondFactor.GRANTED, granted_s=now_s)
-    if sight is Sight.READY:  # the login is over: the next one may ask again
+    is_over = sight is Sight.LOGIN_IDLE and memory.second_factor is SecondFactor.PENDING
+    if sight is Sight.READY or is_over:  # the login is over: the next one may ask again
         memory = replace(memory, second_factor=SecondFactor.NOT_ASKED)
     return (
         replace(
@@ -555,14 +587,17 @@ def _choose(
 
 
 def _fail(memory: Memory, observation: Observation, sight: Sight, rules: Rules) -> tuple[Action, FailureWord]:
-    if is_second_factor_open(observation.login, memory):
+    if sight is not Sight.LOGIN_IDLE and is_second_factor_open(observation.login, memory):
         return Action.FAIL, FailureWord.GATEWAY_SECOND_FACTOR
     says_unhealthy = observation.status is not None and observation.status.health is Health.UNHEALTHY
-    is_unhealthy = (says_unhealthy and rules.believes_health_check) or sight is Sight.HEALTH_CHECK_FAILING
+    is_unhealthy = (
+        says_unhealthy and rules.believes_health_check and sight is not Sight.LOGIN_IDLE
+    ) or sight is Sight.HEALTH_CHECK_FAILING
     word = FailureWord.GATEWAY_UNHEALTHY if is_unhealthy else FailureWord.GATEWAY_TIMEOUT
     is_crashing = rules.may_restart and count_other_starts(memory, observation.status) >= CRASH_LOOP_STARTS
     # Failed logins that prove nothing are those of the broker's reset: they are no reason.
-    is_to_be_stopped = is_crashing or sight is Sight.LOGIN_PAUSED
+    is_failing_again = observation.login.failures_in_a_row >= _FAILURES_THAT_PROVE and not memory.excused
+    is_to_be_stopped = is_crashing or is_failing_again or sight is Sight.LOGIN_PAUSED
     return (Action.STOP_AND_FAIL if is_to_be_stopped else Action.FAIL), word
 
 

@@ -14,6 +14,7 @@ from orchestration.docker.engine import EngineProbe
 from orchestration.gateway.acts import GatewayActs, GatewayUser, Left, Spared, StopReason
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.drift import Drift
+from orchestration.gateway.launcher_log import LauncherReading
 from orchestration.gateway.record import GatewayRecord
 from orchestration.settings import GatewayRuntime
 from orchestration.system.commands import Following
@@ -128,6 +129,17 @@ class OwnRuntime(Protocol):
 
     def follow_log(self, on_line: OnText, *, since: datetime | None = None, lines: int = 2000) -> Following:
         """Hand on the log's lines from `since` on, and the new ones as they come, from a thread."""
+        ...
+
+    def read_launcher_log(self, status: GatewayStatus) -> LauncherReading | None:
+        """What the gateway itself has written about its login, since its latest start. Costs a process in a container.
+
+        Args:
+            status: How the gateway is; only one that is up can be asked.
+
+        Returns:
+            None where it cannot be read; a reading without a phase where the gateway has not written anything yet.
+        """
         ...
 
     def watch(self, on_change: Callable[[], None]) -> Following:

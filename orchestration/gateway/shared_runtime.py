@@ -70,6 +70,7 @@ class SharedRuntime:
         self.find_drift = own.find_drift
         self.read_log = own.read_log
         self.follow_log = own.follow_log
+        self.read_launcher_log = own.read_launcher_log
         self.watch = own.watch
 
     def find_users(self) -> tuple[GatewayUser, ...]:

@@ -13,6 +13,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.drift import Drift
 from orchestration.gateway.external_runtime import NothingToFollow
+from orchestration.gateway.launcher_log import LauncherReading
 from orchestration.gateway.ledger import GatewayLedger
 from orchestration.gateway.record import GatewayRecord, read_record, write_record
 from orchestration.gateway.runtime import FindUsers, RestartKind
@@ -168,6 +169,11 @@ class SimulatorRuntime:
             return NothingToFollow()
         del since, lines
         return FileFollowing(Path(self._record.log), on_line, redactor_for(self._settings.secrets))
+
+    def read_launcher_log(self, status: GatewayStatus) -> LauncherReading | None:
+        """None: see `Runtime.read_launcher_log`."""
+        del status
+        return None
 
     def watch(self, on_change: Callable[[], None]) -> Following:
         """Nothing tells of changes: looking costs next to nothing here."""

@@ -33,6 +33,7 @@ _TOLD_BY_LOG = frozenset(
         WaitEventKind.SECOND_FACTOR_GRANTED,
         WaitEventKind.LOGIN_SEEN,
         WaitEventKind.LOGIN_FAILED_ONCE,
+        WaitEventKind.LOGIN_IDLE,
         WaitEventKind.SESSION_TAKEN,
     }
 )

@@ -421,6 +421,7 @@ def _judge_gateway(desk: Desk, progress: Progress, gateway: GatewayReady) -> Out
 _EVENT_SEVERITY = {
     WaitEventKind.SECOND_FACTOR_NEEDED: Severity.CRITICAL,  # somebody must take a phone in hand now
     WaitEventKind.SESSION_TAKEN: Severity.ERROR,
+    WaitEventKind.LOGIN_IDLE: Severity.WARNING,
     WaitEventKind.RESTARTING: Severity.WARNING,
     WaitEventKind.LINK_DOWN: Severity.WARNING,
     WaitEventKind.FARMS_BROKEN: Severity.WARNING,
@@ -429,6 +430,7 @@ _EVENT_SEVERITY = {
 _EVENT_TITLE = {
     WaitEventKind.SECOND_FACTOR_NEEDED: "Second factor needed",
     WaitEventKind.SESSION_TAKEN: "Session taken over elsewhere",
+    WaitEventKind.LOGIN_IDLE: "No login is under way",
     WaitEventKind.RESTARTING: "Gateway restart attempted",
     WaitEventKind.LINK_DOWN: "Gateway has no link to the broker",
     WaitEventKind.FARMS_BROKEN: "Data farms broken",

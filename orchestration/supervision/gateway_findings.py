@@ -12,7 +12,8 @@ from orchestration.alerts.alert import Severity
 from orchestration.gateway import readiness
 from orchestration.gateway.acts import StopReason, name_start
 from orchestration.gateway.container import Health
-from orchestration.gateway.messages import describe_sight
+from orchestration.gateway.login import Refusal
+from orchestration.gateway.messages import CHOOSE_A_DEVICE, DEVICES, describe_rejection, describe_sight
 from orchestration.gateway.readiness import DEAD_GRACE_S, SecondFactor, Sight, is_gone_for, is_health_outdated
 from orchestration.supervision.incidents import Finding, IncidentKind, Verdict, Words
 from orchestration.supervision.observation import Observation
@@ -37,13 +38,14 @@ LOST = frozenset(
         Sight.PAUSED,
         Sight.RESTARTING,
         Sight.LOGIN_PAUSED,
+        Sight.LOGIN_IDLE,
         Sight.UNHEALTHY,
         Sight.STARTING,
         Sight.API_NOT_READY,
         Sight.CLIENT_IDS_IN_USE,
     }
 )
-SAID_AT_ONCE = frozenset({Sight.GONE, Sight.PAUSED, Sight.RESTARTING, Sight.UNHEALTHY})
+SAID_AT_ONCE = frozenset({Sight.GONE, Sight.PAUSED, Sight.RESTARTING, Sight.UNHEALTHY, Sight.LOGIN_IDLE})
 _READ_THE_LOG = "Read the gateway's log: `inv logs --of gateway`."
 _WATCHED = "Nothing yet: it reconnects by itself, and is watched."
 
@@ -79,7 +81,7 @@ def judge_gateway(
         _judge_engine(observation),
         _judge_rejected(observation, sight),
         _judge_account(observation, sight),
-        _judge_second_factor(sight),
+        _judge_second_factor(observation, sight),
         _judge_session(sight),
         _judge_lost(
             memory,
@@ -114,16 +116,18 @@ def _judge_engine(observation: Observation) -> Finding:
 
 
 def _judge_rejected(observation: Observation, sight: Sight) -> Finding:
+    refused = describe_rejection(observation.login)
     return Finding(
         kind=IncidentKind.LOGIN_REJECTED,
         verdict=_verdict(is_bad=sight is Sight.REJECTED, is_fine=sight in CONNECTED),
         severity=Severity.CRITICAL,
         words=Words(
-            title="Broker refuses user or password",
-            message=f"The broker refuses user or password ({observation.login.evidence}). The gateway is stopped, for "
-            "a login loop can lock the account.",
-            next_action="Correct TWS_USERID and TWS_PASSWORD (try them on the broker's website first: too many tries "
-            "lock the account), then `inv startup`.",
+            title="Broker refuses user or password"
+            if observation.login.refusal is Refusal.CREDENTIALS
+            else "Broker refuses the login",
+            message=f"{refused.message[0].upper()}{refused.message[1:]}. The gateway is stopped, for a login loop can "
+            "lock the account.",
+            next_action=refused.next_action,
         ),
         over=Words(title="Login accepted", message="The gateway is logged in again."),
         # Started again with a password that is wrong too, it is another incident, and is stopped again.
@@ -147,16 +151,19 @@ def _judge_account(observation: Observation, sight: Sight) -> Finding:
     )
 
 
-def _judge_second_factor(sight: Sight) -> Finding:
+def _judge_second_factor(observation: Observation, sight: Sight) -> Finding:
+    needs_device = observation.login.needs_device
     return Finding(
         kind=IncidentKind.SECOND_FACTOR,
         verdict=_verdict(is_bad=sight is Sight.SECOND_FACTOR, is_fine=sight in CONNECTED),
         severity=Severity.CRITICAL,
         words=Words(
             title="Second factor needed",
-            message="The gateway's login waits for the second factor. It is waited for without end; nothing is "
-            "restarted meanwhile.",
-            next_action="Confirm it on the phone. If no push is there, `inv gateway.restart` sends a new one.",
+            message=f"The gateway's login waits for the second factor{DEVICES if needs_device else ''}. It is waited "
+            "for without end; nothing is restarted meanwhile.",
+            next_action=CHOOSE_A_DEVICE
+            if needs_device
+            else "Confirm it on the phone. If no push is there, `inv gateway.restart` sends a new one.",
         ),
         over=Words(title="Second factor confirmed", message="The gateway is logged in again."),
         repeat_s=SECOND_FACTOR_REPEAT_S,

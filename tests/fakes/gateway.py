@@ -11,6 +11,7 @@ from orchestration.gateway.acts import NO_ACTS, GatewayActs, GatewayUser, Left, 
 from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.drift import Drift
+from orchestration.gateway.launcher_log import LauncherReading, read_launcher_log
 from orchestration.gateway.prober import Now
 from orchestration.gateway.record import GatewayRecord
 from orchestration.gateway.runtime import RestartKind
@@ -60,6 +61,9 @@ class FakeRuntime:
     can_control: bool = True
     has_events: bool = True
     log: list[str] = field(default_factory=list)
+    launcher_lines: list[str] | None = None  # None: it cannot be read
+    launcher_clock: Callable[[], datetime] = lambda: STARTED
+    launcher_reads: int = 0
     restarts: int = 0
     full_restarts: int = 0
     restarts_as: RestartKind = RestartKind.FULL  # what comes of one that may be gentle
@@ -195,6 +199,12 @@ class FakeRuntime:
         for line in () if self.is_follower_slow else self.log[-lines:]:
             on_line(line)
         return following
+
+    def read_launcher_log(self, status: GatewayStatus) -> LauncherReading | None:
+        self.launcher_reads += 1
+        if self.launcher_lines is None or not status.is_up:
+            return None
+        return read_launcher_log(self.launcher_lines, now=self.launcher_clock(), since=status.log_since)
 
     def watch(self, on_change: Callable[[], None]) -> FakeFollowing:
         following = FakeFollowing()

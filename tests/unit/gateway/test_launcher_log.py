@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestration.gateway.launcher_log import (
-    PATTERNS,
     LauncherPhase,
     LauncherReading,
     main,
     read_launcher_log,
 )
+from orchestration.gateway.login_patterns import LAUNCHER_LOG
 
 START = datetime(2026, 11, 28, 10, 0, tzinfo=UTC)
 NEW_YORK = timedelta(hours=-5)
@@ -99,7 +99,7 @@ def test_attempts_challenges_and_rejections_are_counted_from_one_success_to_the_
 def test_a_full_login_is_told_from_one_with_the_saved_session() -> None:
     reading = read((9, DONE), (10, ENCRYPTED), (5000, RESTART), (5001, "Running in auto-restart mode"),
                    (5002, SAVED_ROUND), (5003, DONE_WITHOUT), (5004, ENCRYPTED), now_s=5010)  # fmt: skip
-    assert reading.full_login_at == START + timedelta(seconds=9)
+    assert reading.last_full_login_at == START + timedelta(seconds=9)
     assert reading.logged_in_at == START + timedelta(seconds=5004)
     assert reading.is_auto_restart
     assert not reading.is_session_refused
@@ -117,7 +117,7 @@ def test_a_full_login_is_told_from_one_with_the_saved_session() -> None:
 @pytest.mark.parametrize("offset", [NEW_YORK, timedelta(hours=5, minutes=30), timedelta()])
 def test_the_zone_is_taken_from_the_lines_that_carry_utc(anchor: str, offset: timedelta) -> None:
     reading = read((0, RESTART), (0, anchor), (5, CHALLENGE), now_s=10, offset=offset)
-    assert reading.started_at == START
+    assert reading.last_restart_at == START
     assert (reading.phase, reading.since) == (LauncherPhase.SECOND_FACTOR, START + timedelta(seconds=5))
 
 
@@ -129,7 +129,7 @@ def test_a_change_of_the_clock_between_two_starts_is_followed() -> None:
         line(90_005, CHALLENGE, offset=NEW_YORK),
     ]
     reading = read_launcher_log(lines, now=START + timedelta(seconds=90_010))
-    assert reading.full_login_at == START + timedelta(seconds=9)
+    assert reading.last_full_login_at == START + timedelta(seconds=9)
     assert reading.since == START + timedelta(seconds=90_005)
 
 
@@ -140,8 +140,8 @@ def test_lines_of_older_builds_are_read_and_continuation_lines_are_not() -> None
 
 
 def test_every_pattern_matches_its_example_and_none_before_it_does() -> None:
-    for pattern in PATTERNS:
-        first = next(one for one in PATTERNS if one.text.match(pattern.example.strip()))
+    for pattern in LAUNCHER_LOG:
+        first = next(one for one in LAUNCHER_LOG if one.text.match(pattern.example.strip()))
         assert first.event is pattern.event
 
 

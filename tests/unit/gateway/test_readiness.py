@@ -36,6 +36,7 @@ LOGGING_IN = LoginReading(phase=LoginPhase.LOGGING_IN)
 LOCKED_OUT = LoginReading(phase=LoginPhase.FAILED, failures_in_a_row=2, is_rejected=True, has_too_many_attempts=True)
 TOO_MANY = LoginReading(phase=LoginPhase.FAILED, is_rejected=True, has_too_many_attempts=True)
 PAUSED_FOR_2FA = LoginReading(phase=LoginPhase.SECOND_FACTOR, has_too_many_attempts=True, awaits_second_factor=True)
+IDLE = LoginReading(phase=LoginPhase.IDLE)
 TAKEN = LoginReading(phase=LoginPhase.SESSION_TAKEN)
 REJECTED = LoginReading(phase=LoginPhase.FAILED, is_rejected=True)
 FAILED_ONCE = LoginReading(phase=LoginPhase.FAILED, failures_in_a_row=1)
@@ -52,6 +53,7 @@ OBSERVATIONS = {
     Sight.SECOND_FACTOR: Observation(status=RUNNING, login=ASKED),
     Sight.SESSION_TAKEN: Observation(status=RUNNING, login=TAKEN),
     Sight.LOGIN_PAUSED: Observation(status=RUNNING, login=LOCKED_OUT, in_reset_window=True),
+    Sight.LOGIN_IDLE: Observation(status=RUNNING, login=IDLE),
     Sight.HEALTH_CHECK_FAILING: Observation(status=UNHEALTHY, api=READY),
     Sight.UNHEALTHY: Observation(status=UNHEALTHY, api=api(ApiOutcome.CLOSED)),
     Sight.STARTING: Observation(status=RUNNING),
@@ -93,6 +95,7 @@ restarting            wait/restart     wait/timeout     wait/timeout     wait/2f
 second_factor         wait/wait        wait/wait        wait/wait        wait/2fa         wait/2fa
 session_taken         wait/timeout     wait/timeout     wait/timeout     wait/2fa         wait/timeout
 login_paused          wait/halt        wait/halt        wait/halt        wait/2fa         wait/halt
+login_idle            restart/restart  wait/timeout     wait/timeout     restart/restart  wait/timeout
 health_check_failing  wait/restart     wait/unhealthy   wait/unhealthy   wait/wait        wait/unhealthy
 unhealthy             restart/restart  wait/unhealthy   wait/unhealthy   wait/2fa         wait/unhealthy
 starting              wait/restart     wait/timeout     wait/timeout     wait/2fa         wait/timeout

@@ -73,6 +73,7 @@ LOCKED_OUT: dict[str, Any] = {
     "login": LoginReading(phase=LoginPhase.FAILED, failures_in_a_row=2, is_rejected=True, has_too_many_attempts=True),
     "in_reset_window": True,
 }
+IDLE: dict[str, Any] = {**PHONE, "login": LoginReading(phase=LoginPhase.IDLE)}
 REJECTED: dict[str, Any] = {**PHONE, "login": LoginReading(phase=LoginPhase.FAILED, is_rejected=True)}
 RESET: dict[str, Any] = {"in_reset_window": True}
 NIGHTLY: dict[str, Any] = {"in_restart_window": True}

@@ -32,6 +32,7 @@ _TABLE: list[tuple[dict[str, Any], Sight, IncidentKind, list[tuple[float | None,
     (scene.LINK_DOWN, Sight.LINK_DOWN, IncidentKind.LINK_DOWN, [(10, 900), (_NEVER, _NEVER), (_NEVER, _NEVER)]),
     # Only after failures that the broker's reset explains.
     (scene.LOCKED_OUT, Sight.LOGIN_PAUSED, _LOST, [(_NEVER, _NEVER), (_NEVER, _NEVER), (_NEVER, _NEVER)]),
+    (scene.IDLE, Sight.LOGIN_IDLE, _LOST, [(0, 0), (_NEVER, _NEVER), (_NEVER, _NEVER)]),
     (
         scene.FAILING_CHECK,
         Sight.READY,

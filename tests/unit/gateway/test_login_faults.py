@@ -1,0 +1,384 @@
+"""Every trouble with a login, in every dialect, at a start and under supervision: the same word, alert and restarts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import pytest
+
+from orchestration.docker.container import ContainerState
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway.acts import StopReason
+from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.launcher_log import read_launcher_log
+from orchestration.gateway.login import NOTHING_READ, combine_logins, read_login
+from orchestration.gateway.wait import WaitEventKind, wait_until_ready
+from orchestration.settings import Settings
+from orchestration.supervision import Action, ApiLook, IncidentKind
+from tests.fakes.clock import FakeClock
+from tests.fakes.gateway import RUNNING, STARTED, FakeProbe, FakeRuntime, api
+from tests.unit.supervision.scene import Watch
+
+_ROUND = " NS_AUTH_START version=52 pwd=1 soft=0 token(s)=[suffix=a[IB Key]] initialTokenType=PWD authenticationType=X"
+_SAVED = " NS_AUTH_START version=52 pwd=0 soft=1 token(s)=[] initialTokenType=SOFT authenticationType=X"
+_BEGUN = (
+    (1, "------------------------------- IB GATEWAY RESTART --------------------------------"),
+    (3, "LauncherLoginThread.runLoginWithUI()[hotBackupStrategy=ON,loginAttempt=1, socketDelay=20000]."),
+)
+_AUTO = (_BEGUN[0], (2, "Running in auto-restart mode: restoring session token and session ID"), (3, _SAVED))
+_CHALLENGED = (*_BEGUN, (4, _ROUND), (5, "Received CHALLENGE"))
+_ENDED = (185, "Authorization failed: SUPPRESS_MESSAGE_BOX. MessageType: null. FailReason: 2147483647")
+_PAUSE = "Too many failed login attempts. Please wait 53 seconds before attempting to re-login again."
+_IBC_BEGUN = ("IBC: Login attempt: 1",)
+_IBC_ASKED = (*_IBC_BEGUN, "IBC: Second Factor Authentication initiated")
+_IB = "2026-11-18 13:59:10,123 WARNING ibcontroller.login: IBController >"
+_IB_BARE = "2026-11-18 13:59:10,123 WARNING ibcontroller.recognisers:"
+_IB_BEGUN = (f"{_IB} credentials submitted, awaiting outcome",)
+_IB_ASKED = (*_IB_BEGUN, f"{_IB} second factor authentication in progress")
+_IBG_BEGUN = ("2026-11-18 13:59:10 [INFO] Login dialog detected",)
+_IBG_ASKED = (*_IBG_BEGUN, "2026-11-18 13:59:12 [INFO] IB Key 2FA dialog detected: ('JDialog', 'Second Factor', True)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What can be read of one start.
+
+    Attributes:
+        lines: The container's log.
+        launcher: `launcher.log`, by seconds since the start; None where it cannot be read.
+        age_s: How old the start is.
+        exit_code: Of a container that has ended.
+    """
+
+    lines: tuple[str, ...] = ()
+    launcher: tuple[tuple[float, str], ...] | None = None
+    age_s: float = 10.0
+    exit_code: int | None = None
+
+    def launcher_lines(self) -> list[str] | None:
+        if self.launcher is None:
+            return None
+        return [f"{STARTED + timedelta(seconds=at):%Y-%m-%d %H:%M:%S}.000 INFO  [JTS-Main] - {text}"
+                for at, text in self.launcher]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What must come of it, in every dialect.
+
+    Attributes:
+        word: Of the start that fails.
+        told: What the start alerts about, beside its own end.
+        restarts: How often a start restarts the gateway, and how often a supervisor does.
+        is_stopped: Whether the start stops it.
+        incident: What a supervisor alerts about.
+    """
+
+    word: FailureWord
+    told: tuple[WaitEventKind, ...] = ()
+    restarts: tuple[int, int] = (0, 0)
+    is_stopped: bool = False
+    incident: IncidentKind = IncidentKind.GATEWAY_LOST
+
+
+_PHONE = Expected(
+    word=FailureWord.GATEWAY_SECOND_FACTOR,
+    told=(WaitEventKind.SECOND_FACTOR_NEEDED,),
+    incident=IncidentKind.SECOND_FACTOR,
+)
+_REFUSED = Expected(word=FailureWord.GATEWAY_LOGIN_FAILED, is_stopped=True, incident=IncidentKind.LOGIN_REJECTED)
+_TAKEN = Expected(
+    word=FailureWord.GATEWAY_TIMEOUT, told=(WaitEventKind.SESSION_TAKEN,), incident=IncidentKind.SESSION_TAKEN
+)
+
+FAULTS: Mapping[str, tuple[Expected, Mapping[str, Said]]] = {
+    "second factor pending": (
+        _PHONE,
+        {
+            "launcher.log": Said(launcher=_CHALLENGED),
+            "launcher.log beside an unknown controller": Said(launcher=_CHALLENGED, lines=("waiting", "…")),
+            "launcher.log of the live gateway beside a paper login": Said(
+                launcher=_CHALLENGED, lines=(*_IBC_BEGUN, "IBC: Login has completed")
+            ),
+            "IBC": Said(lines=_IBC_ASKED),
+            "ibcontroller": Said(lines=_IB_ASKED),
+            "ibg-controller": Said(lines=_IBG_ASKED),
+        },
+    ),
+    "second factor unanswered, the controller tries again": (
+        _PHONE,
+        {
+            "launcher.log": Said(launcher=(*_CHALLENGED, _ENDED), age_s=200),
+            "launcher.log, second attempt": Said(launcher=(*_CHALLENGED, _ENDED, (190, _ROUND)), age_s=300),
+            "exit code 75": Said(exit_code=75),
+            "exit code 87": Said(exit_code=87),
+        },
+    ),
+    "too many attempts while second factors went unanswered": (
+        _PHONE,
+        {
+            "launcher.log": Said(launcher=(*_CHALLENGED, _ENDED, (190, _ROUND), (195, _PAUSE)), age_s=200),
+            "launcher.log tells what the controller does not": Said(
+                launcher=(*_CHALLENGED, _ENDED, (190, _ROUND)), lines=(*_IBC_BEGUN, f"IBC: {_PAUSE}"), age_s=200
+            ),
+            "IBC": Said(lines=(*_IBC_ASKED, "IBC: Login attempt: 2", "IBC: Too many failed login attempts.")),
+            "ibcontroller": Said(
+                lines=(*_IB_ASKED, f"{_IB_BARE} too many failed login attempts -- retrying in 9999s")
+            ),
+        },
+    ),
+    "several devices, none chosen": (
+        _PHONE,
+        {
+            "IBC": Said(lines=(*_IBC_BEGUN, "IBC: You should specify the required second factor device using the …")),
+            "launcher.log waits for it": Said(
+                launcher=(*_BEGUN, (4, _ROUND)),
+                lines=(*_IBC_BEGUN, "IBC: You should specify the required second factor device using the …"),
+            ),
+        },
+    ),
+    "wrong password": (
+        _REFUSED,
+        {
+            "launcher.log": Said(launcher=(*_BEGUN, (4, _ROUND), (5, "AUTH_RESULT indicates wrong password"))),
+            "launcher.log, its dialog": Said(
+                launcher=(*_BEGUN, (4, _ROUND), (5, "Authorization failed: Invalid username or password. "))
+            ),
+            "launcher.log after an automatic restart": Said(
+                launcher=(*_AUTO, (4, "AUTH_RESULT indicates wrong password"))
+            ),
+            "IBC": Said(lines=(*_IBC_BEGUN, "Authorization failed: Invalid username or password")),
+            "IBC, two bare failures": Said(
+                lines=(*_IBC_BEGUN, "IBC: Login failed", "IBC: Login attempt: 2", "IBC: Login failed")
+            ),
+            "IBC, an endless loop": Said(
+                lines=(
+                    *_IBC_BEGUN,
+                    "IBC: Login error message: try again",
+                    "IBC: Login attempt: 2",
+                    "IBC: Login error message: try again",
+                )
+            ),
+            "IBC, locked out": Said(lines=(*_IBC_BEGUN, f"IBC: {_PAUSE}")),
+            "ibcontroller": Said(
+                lines=(*_IB_BEGUN, f"{_IB} unrecognized username or password -- login rejected")
+            ),
+            "ibcontroller, two bare failures": Said(
+                lines=(
+                    *_IB_BEGUN,
+                    f"{_IB} login failed -- transient, relaunching",
+                    *_IB_BEGUN,
+                    f"{_IB} login failed -- transient, relaunching",
+                )
+            ),
+            "ibcontroller, locked out": Said(
+                lines=(*_IB_BEGUN, f"{_IB_BARE} too many failed login attempts -- relogin disabled, stopping")
+            ),
+            "ibg-controller, expired": Said(lines=(*_IBG_BEGUN, "ALERT_PASSWORD_EXPIRED status=expired mode=live")),
+            "exit code 77": Said(exit_code=77),
+        },
+    ),
+    "two texts about the password after an automatic restart": (
+        _REFUSED,
+        {
+            "ibcontroller": Said(
+                lines=(
+                    f"{_IB} restart_expected flag -- skipping credential fill",
+                    f"{_IB} unrecognized username or password -- login rejected",
+                    *_IB_BEGUN,
+                    f"{_IB} unrecognized username or password -- login rejected",
+                )
+            ),
+        },
+    ),
+    "one text about the password after an automatic restart": (
+        Expected(word=FailureWord.GATEWAY_TIMEOUT, restarts=(1, 1)),
+        {
+            "launcher.log": Said(
+                launcher=_AUTO, lines=(f"{_IB} unrecognized username or password -- login rejected",)
+            ),
+            "IBC": Said(
+                lines=(
+                    "autorestart file found at /Jts/a/autorestart: authentication will not be required",
+                    "IBC: detected dialog entitled: Unrecognized Username or Password; event=Opened",
+                    "IBC: detected dialog entitled: Unrecognized Username or Password; event=Activated",
+                )
+            ),
+            "ibcontroller": Said(
+                lines=(
+                    f"{_IB} restart_expected flag -- skipping credential fill",
+                    f"{_IB} unrecognized username or password -- login rejected",
+                )
+            ),
+        },
+    ),
+    "a version that the broker no longer accepts": (
+        _REFUSED,
+        {
+            "launcher.log": Said(launcher=(*_BEGUN, (4, "Authorization failed: This version must be upgraded."))),
+            "IBC": Said(lines=(*_IBC_BEGUN, "IBC: Login error message: The TWS is out of date and must be upgraded")),
+            "IBC's script": Said(lines=("IBC returned exit status 76",)),
+            "ibcontroller": Said(lines=(*_IB_BEGUN, f"{_IB} login error: This version must be upgraded")),
+            "exit code 76": Said(exit_code=76),
+        },
+    ),
+    "refused twice for another reason": (
+        _REFUSED,
+        {
+            "launcher.log": Said(
+                launcher=(
+                    *_BEGUN,
+                    (4, "Authorization failed: Account closed. MessageType: null."),
+                    (9, _ROUND),
+                    (10, "Authorization failed: Account closed. MessageType: null."),
+                )
+            ),
+        },
+    ),
+    "another session holds the login": (
+        _TAKEN,
+        {
+            "IBC, the user must choose": Said(
+                lines=(*_IBC_BEGUN, "IBC: User must choose whether to continue with this session")
+            ),
+            "IBC, the other one goes on": Said(
+                lines=(*_IBC_BEGUN, "IBC: End this session and let the other session proceed")
+            ),
+            "ibcontroller": Said(
+                lines=(*_IB_BEGUN, f"{_IB} existing session detected -- manual, leaving for the user")
+            ),
+            "ibcontroller ends itself": Said(
+                lines=(*_IB_BEGUN, f"{_IB} existing session detected -- secondary, ending this session")
+            ),
+            "ibg-controller": Said(lines=(*_IBG_BEGUN, "existing-session dialog: action=manual")),
+            "ibg-controller, a stranded session": Said(
+                lines=(*_IBG_BEGUN, 'ALERT_CCP_PERSISTENT_HALT mode=live suggested_action="…"')
+            ),
+            "launcher.log says nothing of it": Said(
+                launcher=(*_BEGUN, (4, _ROUND)),
+                lines=(*_IB_BEGUN, f"{_IB} existing session detected -- manual, leaving for the user"),
+            ),
+        },
+    ),
+    "the controller pauses": (
+        Expected(word=FailureWord.GATEWAY_TIMEOUT, is_stopped=True),
+        {
+            "ibg-controller": Said(lines=(*_IBG_BEGUN, "CCP backoff: waiting 600s before next auth attempt")),
+            "ibg-controller, though the gateway waits": Said(
+                launcher=(*_CHALLENGED, _ENDED),
+                age_s=400,
+                lines=(*_IBG_BEGUN, "CCP backoff: waiting 600s before next auth attempt"),
+            ),
+        },
+    ),
+    "no attempt follows a challenge": (
+        Expected(
+            word=FailureWord.GATEWAY_TIMEOUT, told=(WaitEventKind.LOGIN_IDLE,), restarts=(1, 1)
+        ),
+        {
+            "launcher.log": Said(launcher=(*_CHALLENGED, _ENDED), age_s=300),
+            "launcher.log, a pause": Said(launcher=(*_CHALLENGED, _ENDED, (190, _PAUSE)), age_s=400),
+        },
+    ),
+    "no attempt follows a challenge, as its controller tells": (
+        Expected(
+            word=FailureWord.GATEWAY_TIMEOUT,
+            told=(WaitEventKind.SECOND_FACTOR_NEEDED, WaitEventKind.LOGIN_IDLE),
+            restarts=(1, 1),
+        ),
+        {
+            "IBC": Said(lines=(*_IBC_ASKED, "IBC: Login attempt: 2", f"IBC: {_PAUSE}")),
+            "IBC's script": Said(lines=(*_IBC_ASKED, "IBC returned exit status 87")),
+            "ibcontroller": Said(
+                lines=(*_IB_ASKED, f"{_IB} re-login after second factor authentication timeout not required")
+            ),
+            "ibg-controller": Said(lines=(*_IBG_ASKED, "IB Key approval wait timed out")),
+        },
+    ),
+    "nothing can be read": (
+        Expected(word=FailureWord.GATEWAY_TIMEOUT, restarts=(1, 1)),
+        {
+            "no log at all": Said(),
+            "an unknown controller": Said(lines=("hello", "world")),
+            "an unknown gateway": Said(launcher=((3, "unseen words"),)),
+            "yesterday's launcher.log": Said(launcher=((-9000, "Received CHALLENGE"),)),
+        },
+    ),
+}  # fmt: skip
+CASES = [
+    pytest.param(said, expected, id=f"{fault}: {dialect}")
+    for fault, (expected, dialects) in FAULTS.items()
+    for dialect, said in dialects.items()
+]
+_TOLD = frozenset(
+    {WaitEventKind.SECOND_FACTOR_NEEDED, WaitEventKind.SESSION_TAKEN, WaitEventKind.LOGIN_IDLE}
+)  # what a start alerts about; the rest is shown only
+
+
+@dataclass
+class Start:
+    """A start in simulated time, of a gateway of which this can be read."""
+
+    said: Said
+    told: list[WaitEventKind] = field(default_factory=list)
+
+    def run(self) -> tuple[StartupFailure, FakeRuntime]:
+        clock = FakeClock(STARTED + timedelta(seconds=self.said.age_s))
+        runtime = FakeRuntime(log=list(self.said.lines), launcher_lines=self.said.launcher_lines())
+        if self.said.exit_code is not None:
+            runtime.status = replace(RUNNING, state=ContainerState.EXITED, exit_code=self.said.exit_code)
+        # What was written stays as it is: so does the time at which it is read.
+        runtime.launcher_clock = lambda: STARTED + timedelta(seconds=self.said.age_s)
+
+        def forget() -> None:
+            runtime.launcher_lines = None
+
+        runtime.after_restart = forget
+        with pytest.raises(StartupFailure) as failed:
+            wait_until_ready(
+                runtime,
+                Settings.from_environ({}),
+                clock=clock,
+                probe=FakeProbe(answers=[api(ApiOutcome.CLOSED)]),
+                on_event=lambda event: self.told.append(event.kind),
+                on_progress=lambda *_: None,
+            )
+        return failed.value, runtime
+
+
+@pytest.mark.parametrize(("said", "expected"), CASES)
+def test_a_start_says_and_does_the_same_whoever_logs_the_gateway_in(said: Said, expected: Expected) -> None:
+    start = Start(said)
+    failure, runtime = start.run()
+    assert failure.word is expected.word
+    assert failure.next_action
+    assert tuple(kind for kind in start.told if kind in _TOLD) == expected.told
+    assert runtime.restarts == expected.restarts[0]
+    assert bool(runtime.stops) is expected.is_stopped
+    is_refused = expected.word is FailureWord.GATEWAY_LOGIN_FAILED
+    assert runtime.stop_reasons == ([StopReason.LOGIN_REJECTED if is_refused else StopReason.FAILING]
+                                    if expected.is_stopped else [])  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "expected"), CASES)
+def test_a_supervisor_says_and_does_the_same_whoever_logs_the_gateway_in(said: Said, expected: Expected) -> None:
+    launcher = read_launcher_log(
+        said.launcher_lines() or (), now=STARTED + timedelta(seconds=said.age_s), since=STARTED
+    )
+    login = combine_logins(launcher, read_login(said.lines), exit_code=said.exit_code)
+    status = RUNNING
+    if said.exit_code is not None:
+        status = replace(RUNNING, state=ContainerState.EXITED, exit_code=said.exit_code)
+    watch = Watch()
+    end_s = watch.at_s + (40 if said.exit_code is not None else 600)  # one that stays dead is not waited for
+    while watch.at_s < end_s:
+        decision = watch.look(gateway=status, api=ApiLook(outcome=ApiOutcome.CLOSED), login=login)
+        watch.at_s += decision.next_look_s
+        if Action.RESTART_GATEWAY in decision.actions:  # the next start has said nothing yet
+            status = replace(RUNNING, started_at=STARTED + timedelta(minutes=9))
+            login = NOTHING_READ
+    assert expected.incident in watch.kinds()
+    actions = watch.actions()
+    assert actions.count(Action.RESTART_GATEWAY) == expected.restarts[1]
+    is_refused = expected.word is FailureWord.GATEWAY_LOGIN_FAILED
+    assert (Action.STOP_GATEWAY in actions) is is_refused
