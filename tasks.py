@@ -270,10 +270,10 @@ def startup(
 
 @task(pre=[_refuse_dry])
 def monitor(_: Context) -> None:
-    """Watch a system that somebody else started; alert.
+    """Watch a system that was started without --foreground; alert.
 
-    For a bot that was started without --foreground. It never touches the bot;
-    it restarts a lost gateway once, unless GATEWAY_RECOVERY=alert.
+    It never touches the bot; it restarts a lost gateway once, unless
+    GATEWAY_RECOVERY=alert.
     """
     from orchestration.supervision.service import monitor as watch
 
@@ -373,7 +373,7 @@ def status(_: Context, all_: bool = False, json: bool = False) -> None:
 
     Exit code 0: the bot runs and the gateway is ready, whichever plan; 1: the
     bot runs, something it needs is not as it should be; 3: the bot does not
-    run; 4: it cannot be told whether it runs.
+    run; 4: unknown whether it runs.
     """
     from orchestration.commands import views
 

@@ -230,7 +230,7 @@ def wait_for(what: str, look: Callable[[], _T]) -> _T:
 
 
 def find_free_port() -> int:
-    """A port that nobody listens on."""
+    """A port that nothing listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

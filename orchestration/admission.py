@@ -1,4 +1,4 @@
-"""Who goes first: one run of an instance at a time, no bot beside a supervisor, a person who says stop before all."""
+"""Who goes first: one run of an instance at a time, no bot beside a supervisor, a stop by hand before everything."""
 
 import dataclasses
 from collections.abc import Callable
@@ -105,12 +105,12 @@ def _build_lock_failure(path: Path, why: str) -> StartupFailure:
 
 
 def end_other_runs(settings: Settings, *, clock: Clock, on_progress: Callable[[str], None]) -> tuple[Stopped, ...]:
-    """Ask what is at work to end, and wait until it has tidied up. A person who says stop goes first.
+    """Ask what is running to end, and wait until it has cleaned up. A stop by hand goes first.
 
-    A supervisor that is asked stops its bot in order and ends with 0, so that no service manager starts it again.
+    A supervisor that is asked stops its bot gracefully and ends with 0, so that no service manager starts it again.
 
     Returns:
-        What ran before and has ended, the bot first: afterwards nobody could say that it ran. How the bot ended is not
+        What ran before and has ended, the bot first: afterwards there is no trace that it ran. How the bot ended is not
         known here.
     """
     bot = find_bot(settings).found

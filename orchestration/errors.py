@@ -40,7 +40,7 @@ class FailureWord(StrEnum):
     INTERNAL_ERROR = "INTERNAL_ERROR"
 
 
-# The system is as it was, or as somebody wanted it: nobody needs to be woken up.
+# The system is as it was, or as the operator wanted it: no reason to wake anyone.
 BENIGN_FAILURES = frozenset(
     {FailureWord.ALREADY_STARTING, FailureWord.BOT_ALREADY_RUNNING, FailureWord.HELD, FailureWord.INTERRUPTED}
 )
@@ -61,7 +61,7 @@ class FallbackWord(StrEnum):
 
 
 class ExitCode(IntEnum):
-    """What `startup` tells the shell. Nothing else leaves it; `GIVE_UP` only with `--service`."""
+    """The exit codes of `startup`. There are no others; `GIVE_UP` only with `--service`."""
 
     SUCCESS = 0
     FAILURE = 1
@@ -70,12 +70,12 @@ class ExitCode(IntEnum):
 
 
 class StartupFailure(Exception):  # noqa: N818 - the field's word; it is an outcome, not a programming error
-    """A start-up, or one step of it, that cannot go on and needs a person.
+    """A start-up, or one step of it, that cannot continue; manual action is required.
 
     Attributes:
         word: The stable word that names the failure.
         message: One sentence: what was found.
-        next_action: One sentence: what a person should do next.
+        next_action: One sentence: what the operator should do next.
         evidence: Lines that show it (compose's last lines, the container's log, the bot's output). Not redacted yet.
     """
 

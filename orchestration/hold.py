@@ -1,4 +1,4 @@
-"""`inv hold` and `inv resume`: the system stays down, across reboots, until somebody says otherwise."""
+"""`inv hold` and `inv resume`: the system stays down, across reboots, until it is resumed."""
 
 import contextlib
 import getpass
@@ -57,7 +57,7 @@ def write_hold(state_dir: Path, *, reason: str, now: datetime) -> Hold:
     """
     before = read_hold(state_dir)
     if before is not None and before.reason and before.since != _UNKNOWN and not reason.strip():
-        return before  # whoever holds it, since when and why, stays to be seen
+        return before  # who holds it, since when and why, stays visible
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # no entry for this uid, as in some containers

@@ -210,7 +210,7 @@ else:
         try:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
-            return False  # whatever it is, nobody writes a log through it
+            return False  # whatever it is, no log is written through it
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -56,7 +56,7 @@ class PrerequisiteError(Exception):
 
     Attributes:
         message: What was found.
-        next_action: What a person should do.
+        next_action: What the operator should do.
     """
 
     def __init__(self, message: str, *, next_action: str) -> None:

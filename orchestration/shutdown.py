@@ -1,4 +1,4 @@
-"""Taking the system down, in order and bounded: the bot first, then the gateway that this instance owns.
+"""Stop the system gracefully, in bounded time: the bot first, then the gateway that this instance owns.
 
 These steps act on what this instance started, as its records say, whatever the environment says now.
 """
@@ -23,7 +23,7 @@ from orchestration.state_dir import SUPERVISOR_LOCK
 from orchestration.system.lock import read_lock_holder
 
 _DOWN = frozenset({ContainerState.MISSING, ContainerState.EXITED, ContainerState.CREATED})
-_MOST_BOTS = 10  # whoever starts them faster than they can be stopped must be stopped first
+_MOST_BOTS = 10  # what starts them faster than they can be stopped must be stopped first
 
 
 def _stop_the_bot(desk: Desk, progress: Progress, *, is_all: bool) -> Outcome:
@@ -31,7 +31,7 @@ def _stop_the_bot(desk: Desk, progress: Progress, *, is_all: bool) -> Outcome:
 
     Args:
         desk: What the step works with.
-        progress: Holds what was stopped already, with the supervisor that a person's stop ends first.
+        progress: Holds what was stopped already, with the supervisor that a stop by hand ends first.
         is_all: Whether nothing else is stopped after it: then what goes on running is said with it.
     """
     settings = desk.settings
@@ -43,7 +43,7 @@ def _stop_the_bot(desk: Desk, progress: Progress, *, is_all: bool) -> Outcome:
             next_action=presence.next_action,
         )
     stopped: list[Stopped] = []
-    # One, as a rule; several where somebody started more by hand.
+    # One, as a rule; several where more were started by hand.
     while presence.found is not None and len(stopped) < _MOST_BOTS:
         found, looked_at = presence.found, desk.clock.now()
         desk.show(f"asking {found.who} to end (at most {settings.bot_stop_timeout_s:g} s)")
@@ -96,7 +96,7 @@ def tell_bot_stopped(tell: Tell, stopped: Stopped, *, still_running: tuple[str, 
 
 
 def find_still_running(runtime: Runtime) -> tuple[str, ...]:
-    """What of the system runs beside the bot: the gateway, whoever runs it. Unknown counts as running, and says so."""
+    """What of the system runs beside the bot: the gateway, also an external one. Unknown counts as perhaps."""
     try:
         status = runtime.probe()
     except StartupFailure as failure:

@@ -1,6 +1,6 @@
 """The state folder: one careful reader and one writer for the small JSON files in it, and which of them are damaged.
 
-Somebody else may have put anything in the place of such a file: a pipe, a folder, a device, a link to one, a gigabyte,
+Anything may stand in the place of such a file: a pipe, a folder, a device, a link to one, a gigabyte,
 a thousand brackets. None of them may block a command, fill the memory, or end it with a traceback; each is reported by
 its name, with what to do about it. A file that is missing is a fact of its own (`FileNotFoundError`): there is nothing
 on record. One that is there and cannot be read means that what is on record is unknown.
@@ -215,7 +215,7 @@ def _look_at(path: Path, *, is_json: bool) -> None:
     elif stat.S_ISREG(os.lstat(path).st_mode):
         open_regular(path, follow=False).close()
     elif path.name == JOURNAL and path.is_file():
-        pass  # SQLite follows links, and somebody may keep the journal elsewhere
+        pass  # SQLite follows links, and the journal may be kept in another place
     else:
         raise UnfitFileError(path, "it is not a regular file")
 

@@ -215,7 +215,7 @@ def day_from_today(days: int) -> str:
 
 
 def find_free_port() -> int:
-    """A port that nobody listens on."""
+    """A port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -127,7 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return _ERROR
     except BrokenPipeError:
-        sys.stderr.close()  # nobody reads any more
+        sys.stderr.close()  # its reader is gone
         return _ERROR
 
 
@@ -290,7 +290,7 @@ def _copy_stream(response: http.client.HTTPResponse, *, is_raw: bool) -> None:
 
 def _write(content: bytes, stream: BinaryIO) -> None:
     stream.write(content)
-    stream.flush()  # whoever follows a log waits for each line
+    stream.flush()  # a follower of the log waits for each line
 
 
 def _print(text: str) -> None:

@@ -1,4 +1,4 @@
-"""What an alert is: a value that says what happened, where, and what a person should do next."""
+"""What an alert is: a value that says what happened, where, and what the operator should do next."""
 
 import dataclasses
 import json
@@ -41,8 +41,8 @@ class Alert:
         run_id: The run it belongs to.
         step: The step, as its task is named; empty where there is none.
         cause: The stable word (failure or fallback), or empty.
-        next_action: What a person should do; empty where nothing is to be done.
-        evidence: Lines that show it, the most telling ones last.
+        next_action: What the operator should do; empty where nothing is to be done.
+        evidence: Lines that show it, the most important ones last.
         simulated: Whether the gateway is the built-in one.
         incident: The incident that it is about, named within its run; empty where there is none.
         at: When it happened; aware.

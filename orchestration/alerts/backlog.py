@@ -43,7 +43,7 @@ def choose_backlog(waiting: Sequence[_W], *, now: datetime, age_s: float, count:
 
 
 def build_summary(backlog: Sequence[Waiting], *, now: datetime) -> Alert | None:
-    """One alert that tells of several: how many, from when to when, and their titles. As severe as the worst of them.
+    """One alert that summarises several: how many, from when to when, and their titles. As severe as the worst of them.
 
     None if not one of them can be read.
     """

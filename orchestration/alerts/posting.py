@@ -93,7 +93,7 @@ class Cutoff:
             self.cut()
 
     def cut(self) -> None:
-        """Shut the connection down: whoever waits on it gets an error at once."""
+        """Shut the connection down: its waiting reader gets an error at once."""
         with self._lock:
             self.is_cut = True
             if self._socket is not None:
@@ -144,7 +144,7 @@ def send_request(
 ) -> Reply:
     """Send one request and return the answer's status. `POST` with a JSON document, or `GET` without one.
 
-    Redirects are not followed: they would carry the message to somewhere that nobody configured.
+    Redirects are not followed: they would carry the message to an address that was not configured.
 
     Args:
         address: Where to. Checked already (`address_problem`).
@@ -266,7 +266,7 @@ def read_reason(content: bytes) -> str:
             code = document.get("code")
             return f"{found.strip()} (code {code})" if isinstance(code, int) and code else found.strip()
     text = content.decode("utf-8", "replace").strip()
-    # A page, or a document of another shape, is nothing that a person reads in one line.
+    # A page, or a document of another shape, is not readable in one line.
     return "" if text[:1] in {"<", "{", "["} else text.partition("\n")[0]
 
 

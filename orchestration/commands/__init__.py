@@ -1,1 +1,1 @@
-"""What a person or a program meets: one module per group of commands, and one presenter."""
+"""The commands' output and exit codes: one module per group of commands, and one presenter."""

@@ -347,7 +347,7 @@ def _build_step(step: "StepRecord") -> StepReport:
 
 
 def refuse(message: str, next_action: str, *, as_json: bool) -> int:
-    """Say why a command did not do what it was asked for: a person in words, a program in a document."""
+    """Say why a command did not do what it was asked for: in words, or in a JSON document."""
     console.warn(message)
     console.warn(f"next: {next_action}")
     if as_json:

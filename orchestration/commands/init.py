@@ -1,6 +1,6 @@
 """`inv init`: asks for the few settings that matter, writes them into `.env`, and checks what came of it.
 
-Answers come from a person at a terminal, from a pipe (a line each, in the order of the questions), or from a file of
+Answers come from a terminal, from a pipe (a line each, in the order of the questions), or from a file of
 `NAME=value` lines. Nothing is written before the last question is answered; an answer that is not allowed in a pipe or
 a file, the end of the input, and Ctrl-C leave the file as it was. What was not answered stays as it stands.
 """
@@ -194,7 +194,7 @@ def _ask(file: EnvFile, *, as_json: bool) -> dict[str, str | None]:
 
 
 def _read_answer(question: Question, current: str, *, as_json: bool) -> str:
-    """One line of the person's or the pipe's, without the blanks around it."""
+    """One line from the terminal or the pipe, without the blanks around it."""
     shown = ("set" if question.is_hidden or question.name.startswith("TWS_") else current) if current else ""
     prompt = f"   [{shown or question.if_unset}] "
     if question.is_hidden and sys.stdin.isatty():

@@ -140,7 +140,7 @@ def _print_now(line: str) -> None:
 
 
 def _follow_file(path: Path, redactor: Redactor, *, lines: int) -> None:
-    """Show a log's last lines and then its new ones, until Ctrl-C or until nobody reads.
+    """Show a log's last lines and then its new ones, until Ctrl-C or until its reader is gone.
 
     Raises:
         OSError: It cannot be read.

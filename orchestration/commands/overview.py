@@ -14,7 +14,7 @@ _SIDE_BY_SIDE = 8  # most of a look is waiting for programs of the host
 
 
 class OneLookEach:
-    """Looks at each gateway once; whoever asks again gets what the first one saw."""
+    """Probes each gateway once; later calls get the first result."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""What a person or a program sees: a live display in a terminal, plain lines elsewhere, one JSON document on request.
+"""What is shown: a live display in a terminal, plain lines elsewhere, one JSON document on request.
 
 Everything for people goes to standard error when a program asked for JSON, so that standard output holds the document
 and nothing else.
@@ -316,7 +316,7 @@ def write_prompt(text: str, *, as_json: bool) -> None:
 
 
 def has_reader() -> bool:
-    """Whether standard output still leads somewhere: who follows a log need not go on when nobody reads."""
+    """Whether standard output still leads somewhere: a followed log can stop when its reader is gone."""
     return not steady_stdout().is_lost
 
 

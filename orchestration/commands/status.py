@@ -42,7 +42,7 @@ from orchestration.system.lock import LockHolder, read_lock_holder
 
 
 class StatusCode(IntEnum):
-    """What `inv status` tells the shell (the numbers of the LSB's `status`, as far as they go)."""
+    """The exit codes of `inv status` (the numbers of the LSB's `status`, as far as they go)."""
 
     RUNNING = 0
     DEGRADED = 1
@@ -123,12 +123,12 @@ class Status:
 
     @property
     def is_bot_watched(self) -> bool:
-        """Whether somebody watches the bot now: what its record says does not outlive a supervisor that was killed."""
+        """Whether the bot is supervised now: what its record says does not outlive a supervisor that was killed."""
         return self.bot.found is not None and self.watcher is not None
 
     @property
     def code(self) -> StatusCode:
-        """0: bot runs and all it needs is well; 1: it runs, something is not; 3: it does not run; 4: cannot tell."""
+        """0: bot runs and all it needs is well; 1: it runs, something is not; 3: it does not run; 4: unknown."""
         if self.bot.is_unknown:
             return StatusCode.UNKNOWN
         if self.bot.found is None and not self.is_finished_for_now:
@@ -167,7 +167,7 @@ class Status:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What else a person must know; the exit code does not depend on it."""
+        """What else the operator must know; the exit code does not depend on it."""
         found = (
             self._describe_watch(),
             f"the system is {self.hold}; `inv resume` ends that" if self.hold else None,

@@ -71,7 +71,7 @@ def config(*, as_json: bool) -> int:
 
 
 def status(*, as_json: bool) -> int:
-    """`inv status`: 0 all well; 1 the bot runs, something is not well; 3 it does not run; 4 cannot tell."""
+    """`inv status`: 0 all well; 1 the bot runs, something is not well; 3 it does not run; 4 unknown."""
     from orchestration.commands import status as look
 
     settings = load_settings_or_explain(as_json=as_json, exit_code=look.StatusCode.UNKNOWN)

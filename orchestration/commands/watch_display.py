@@ -1,4 +1,4 @@
-"""The live view of a supervisor: worth leaving open in a terminal; elsewhere one line for each thing that is said."""
+"""The live view of a supervisor: a live view in a terminal; otherwise one line per message."""
 
 from collections import deque
 from datetime import datetime
@@ -86,7 +86,7 @@ class LiveWatch:
             self._live.start()
 
     def tell(self, notice: Notice) -> None:
-        """See `Watching.tell`. What is told once the view is closed is a line below it: the last words."""
+        """See `Watching.tell`. What is said after the view was closed is a line below it."""
         if self._is_closed:
             print_notice(self._console.file, notice)
         else:

@@ -9,5 +9,5 @@
 
 What must not depend on the connection runs on the host itself: `on_host.activation` tries, switches, starts, holds and,
 if it is not good, goes back, as a unit of systemd's own. Whoever pulls the cable leaves behind either the new release,
-found good, or the old one, running; and so does whoever pulls the plug (`on_host.boot_guard`).
+found good, or the old one, running; and so does a power cut (`on_host.boot_guard`).
 """

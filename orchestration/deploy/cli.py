@@ -160,7 +160,7 @@ class Session:
 
     @contextlib.contextmanager
     def _explaining_interrupts(self) -> Iterator[None]:
-        """Ctrl-C ends the command line; what came of each host until then is told all the same."""
+        """Ctrl-C ends the command line; the outcome of each host so far is reported all the same."""
         try:
             yield
         except KeyboardInterrupt:

@@ -86,7 +86,7 @@ class Remote(Protocol):
         """Connect.
 
         Raises:
-            DeployError: The host cannot be reached, its key is not known, or it lets nobody in.
+            DeployError: The host cannot be reached, its key is not known, or it refuses the login.
         """
         ...
 
@@ -95,7 +95,7 @@ class Remote(Protocol):
     ) -> RemoteResult:
         """Run a program to its end, with `stdin` as its whole input; each line of its output goes to `on_line`.
 
-        With None its input is empty and stays open: that it ends tells the program that nobody is here any more.
+        With None its input is empty and stays open: its end tells the program that this end is gone.
 
         Raises:
             DeployError: The connection broke, or it took too long.
@@ -304,7 +304,7 @@ def _using_agent(agent: str) -> Iterator[None]:
 
 
 class _HeldChannel:
-    """Says a word now and then, so that the host notices when nobody is here any more."""
+    """Says a word now and then, so that the host notices when this end is gone."""
 
     _WORD_S = 10
 

@@ -2,11 +2,11 @@
 
 
 class DeployError(Exception):
-    """It cannot go on, and a person is needed. What ran before runs still, unless the message says otherwise.
+    """It cannot continue; manual action is required. What ran before runs still, unless the message says otherwise.
 
     Attributes:
         message: One sentence: what was found.
-        next_action: The command or setting that mends it.
+        next_action: The command or setting that fixes it.
         evidence: Lines that show it.
     """
 

@@ -39,7 +39,7 @@ for name, text in sent["sources"].items():
 sys.exit(parent.main.main(sent))
 """
 # Holds a lock for as long as a word comes each minute, and as the path still names the file that is held: one that was
-# deleted, renamed or replaced locks nobody out. The kernel frees it with the process. No symlink is followed.
+# deleted, renamed or replaced locks no process out. The kernel frees it with the process. No symlink is followed.
 LOCK = """
 import fcntl, json, os, select, stat, sys
 path, holder = sys.argv[1:3]
@@ -82,7 +82,7 @@ while is_named() and silent_s < 60:
 if is_named():
     os.ftruncate(number, 0)
 """
-# Runs a release's `inv` for as long as somebody is there: its input ends with the connection.
+# Runs a release's `inv` for as long as the caller is there: its input ends with the connection.
 FOLLOW = """
 cd "$1" 2>/dev/null && test -x .venv/bin/python || { echo "nothing is deployed in $1" >&2; exit 126; }
 shift
@@ -187,7 +187,7 @@ class Activated:
         current: The current release now; empty for none.
         gap_s: Seconds from the start's command until all was good, for a release that came to it.
         message: Why it was not good.
-        next_action: What a person does next.
+        next_action: What the operator should do next.
         evidence: Lines that show it.
     """
 
@@ -238,7 +238,7 @@ class Host:
         """Take the lock; it is free again when this process or the connection is gone.
 
         Raises:
-            DeployError: Somebody else holds it.
+            DeployError: It is held already.
         """
         argv = ("python3", "-I", "-c", LOCK, f"{self.base}/shared/.deploy.lock", json.dumps(dict(holder)))
         line, held = self.remote.hold(self._as_user(argv), until=_LOCKED)

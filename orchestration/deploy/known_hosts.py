@@ -56,7 +56,7 @@ class KnownKey:
 
     @property
     def description(self) -> str:
-        """Type, fingerprint and place, for a person."""
+        """Type, fingerprint and place, for display."""
         return f"{self.key_type} {build_fingerprint(self.blob)} ({self.where})"
 
 

@@ -27,7 +27,7 @@ class LinkError(Exception):
 
 
 class LogInError(Exception):
-    """The host lets nobody in."""
+    """The host refuses the login."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +145,7 @@ def open_link(
 
     Raises:
         LinkError: It cannot be reached.
-        LogInError: It lets nobody in.
+        LogInError: It refuses the login.
         DeployError: Its key is refused.
     """
     proxy = None
@@ -330,7 +330,7 @@ def _read_private_key(path: Path, passphrase: str | None) -> tuple["PKey | None"
 
 
 def describe(error: BaseException) -> str:
-    """What went wrong, for a person."""
+    """What went wrong, for display."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).removeprefix("[Errno None] ") or type(error).__name__

@@ -40,14 +40,14 @@ def describe_status(outcome: Outcome, facts: Facts, said: Sequence[str]) -> None
 
 
 def tell(host: str) -> Callable[[Step], None]:
-    """Who tells of each step of a host as it ends."""
+    """Reports each step of a host as it ends."""
     return lambda step: console.warn(
         f"[{host}] {step.name:<13} {'ok' if step.ok else 'FAILED'}, {step.duration_s:.1f} s"
     )
 
 
 def tell_of_begin(host: str) -> Callable[[str], None]:
-    """Who tells, in a terminal, which step of a host is at work."""
+    """Shows, in a terminal, which step of a host is running."""
     return lambda name: console.warn_of_now(f"[{host}] {name} …")
 
 
@@ -81,7 +81,7 @@ def show_all(outcomes: Sequence[Outcome]) -> None:
 
 
 def explain(outcome: Outcome) -> None:
-    """Why it did not come to what was asked, what shows it, and what a person does next."""
+    """Why the command failed, the evidence, and what to do next."""
     console.warn(f"{outcome.host}: {outcome.message}")
     for line in outcome.evidence:
         console.warn(f"  | {line}")

@@ -31,7 +31,7 @@ _TILDE = re.compile(r"""(?<=[\s="'])~/""")
 
 @dataclass(frozen=True, kw_only=True)
 class Destination:
-    """A host as somebody typed it: `host`, `user@host`, `host:port`, `[address]:port`, `ssh://…`.
+    """A host as it was typed: `host`, `user@host`, `host:port`, `[address]:port`, `ssh://…`.
 
     Attributes:
         text: As typed.

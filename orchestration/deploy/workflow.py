@@ -45,7 +45,7 @@ class Outcome:
         result: A word: `deployed`, `nothing_new`, `would_deploy`, `went_back`, …
         release: The current release at the end; empty if unknown or none.
         message: One sentence.
-        next_action: What a person does next; empty for nothing.
+        next_action: What the operator should do next; empty for nothing.
         evidence: Lines that show the problem.
         steps: With their times, in order.
         changes: Lines: what changed, or would.
@@ -73,7 +73,7 @@ class Outcome:
     document: dict[str, Any] | None = None
 
     def take_unexpected(self, error: Exception) -> None:
-        """Make an error that nobody foresaw the outcome: one line, and where it came from."""
+        """Turn an unexpected error into the outcome: one line, and where it came from."""
         place = traceback.extract_tb(error.__traceback__)[-1:]
         self.ok, self.message = False, f"unexpected {type(error).__name__}: {error}"
         self.next_action = "This is a fault of this program; please report these lines."
@@ -100,7 +100,7 @@ class Options:
 
 
 class Workflow:
-    """The steps of one command on one host, timed and told as they end."""
+    """The steps of one command on one host, timed and reported as they end."""
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class Workflow:
 
     @contextlib.contextmanager
     def locked(self, by: str) -> Iterator[None]:
-        """Hold the host's lock; an activation that somebody left behind is waited for."""
+        """Hold the host's lock; an activation left behind is waited for."""
         since = self.clock.now().isoformat(timespec="seconds")
         holder = {"by": by, "since": since, "action": self.outcome.action, "deploy_id": self.deploy_id}
         self._held = self.step("lock", lambda: self.host.lock(holder))
@@ -170,7 +170,7 @@ class Workflow:
             self._held = None
 
     def check_lock(self) -> None:
-        """See that the lock, once taken, is still held: a computer that slept has lost it to whoever came next.
+        """See that the lock, once taken, is still held: a computer that slept has lost it to the next holder.
 
         Raises:
             DeployError: It is not.

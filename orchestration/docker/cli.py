@@ -77,7 +77,7 @@ class DockerCli:
         """Wait up to `timeout_s` seconds for the engine; one look at least.
 
         Raises:
-            StartupFailure: `DOCKER_UNAVAILABLE`: not there in time, or for a reason that waiting does not mend.
+            StartupFailure: `DOCKER_UNAVAILABLE`: not there in time, or for a reason that waiting does not fix.
         """
         deadline_s = clock.monotonic_s() + timeout_s
         while True:

@@ -149,7 +149,7 @@ def parse_service_image(text: str, service: str) -> ServiceImage | None:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceNames:
-    """What a person knows a service by, for advice.
+    """The names an operator knows a service by, for advice.
 
     Attributes:
         prefix: What the names of its variables begin with: `GATEWAY` or `BOT`.
@@ -171,7 +171,7 @@ class ServiceNames:
 
 
 def advise_on_failure(lines: Sequence[str], known: ServiceNames) -> str:
-    """What a person should do about what Compose, or Docker, complained of."""
+    """What to do about an error of Compose or Docker."""
     text = "\n".join(lines).lower()
     for phrases, advice in _ADVICE.items():
         if any(phrase in text for phrase in phrases):
@@ -211,7 +211,7 @@ class ComposeService:
         docker: The door to Docker.
         target: Which service in which files.
         environ: What the files may refer to. Secrets go this way, and never into an argument list.
-        known: What a person knows it by.
+        known: The names an operator knows it by.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ class EngineProbe:
     Attributes:
         problem: What is wrong; None if it can be used.
         detail: What was seen, one line.
-        next_action: What a person should do; empty if nothing is wrong.
+        next_action: What the operator should do; empty if nothing is wrong.
         engine_version: For example `26.1.5`; empty if unknown.
         compose_version: For example `2.26.1`; empty if unknown.
         supports_fast_health_checks: Whether the engine knows `start_interval` (25 and later).
@@ -52,7 +52,7 @@ class EngineProbe:
 
     @property
     def is_waitable(self) -> bool:
-        """Whether waiting can mend it: an engine that is starting looks like one that is down."""
+        """Whether waiting can fix it: an engine that is starting looks like one that is down."""
         return self.problem in {EngineProblem.ENGINE_DOWN, EngineProblem.PERMISSION_DENIED}
 
 

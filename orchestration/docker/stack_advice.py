@@ -15,7 +15,7 @@ _COMMAND = re.compile(r"`(?:sudo )?(?:\S*/)?inv ([a-z.]+)([^`]*)`")
 
 
 def name_stack_commands(text: str, settings: Settings) -> str:
-    """The text with every `inv` command replaced, in a container of the stack; elsewhere as it is."""
+    """The text with every `inv` command replaced, in a container of the stack; otherwise unchanged."""
     if not settings.in_stack:
         return text
     if any(name in text for name in _LOGIN_VARIABLES):

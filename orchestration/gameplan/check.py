@@ -194,7 +194,7 @@ def read_plan_for_bot(path: Path, *, extra_schema: Path | None = None) -> Mappin
 
     Args:
         path: The plan.
-        extra_schema: `GAMEPLAN_SCHEMA`, for a plan that a person passes to the bot.
+        extra_schema: `GAMEPLAN_SCHEMA`, for a plan that is passed to the bot by hand.
 
     Raises:
         GameplanError: It cannot be read, breaks a rule, or is quarantined and yet not strategy C.
@@ -215,7 +215,7 @@ def read_plan_for_bot(path: Path, *, extra_schema: Path | None = None) -> Mappin
 
 
 def name_copy(plan_date: str, digest: str) -> str:
-    """The name of a checked copy: the plan's date, and enough of the hash of its bytes to tell it from any other."""
+    """The name of a checked copy: the plan's date, and enough of the hash of its bytes to be unique."""
     return f"{plan_date}_{digest[:_HASH_CHARACTERS]}.json"
 
 

@@ -76,7 +76,7 @@ def schema_problem(path: Path | None) -> str | None:
         unknown = next(_unknown_references(schema), None)
     except GameplanError as error:
         return f"{_VARIABLE}: {error.message}"
-    except Exception as error:  # noqa: BLE001 - a schema is a program of somebody else's; no list of what it raises ends
+    except Exception as error:  # noqa: BLE001 - a schema is a foreign program; what it may raise is not known
         return f"{_VARIABLE}: {path} cannot be used: {_shorten(repr(error))}"
     if unknown is not None:
         return f"{_VARIABLE}: {path} refers to {_shorten(unknown)}, which is not in it (nothing is fetched)"

@@ -29,7 +29,7 @@ _MAX_LIMITS = 200  # more are a violation of the schema, and comparing by likene
 _MOST_EDITS = 2
 
 # A limit's name is also a near miss from this likeness on, and only if each of its words has a counterpart:
-# `max_daily_loss` has, `max_weekly_loss_pct` (0.81) and `max_single_position_pct` (0.91) are names of somebody's own.
+# `max_daily_loss` has, `max_weekly_loss_pct` (0.81) and `max_single_position_pct` (0.91) are an operator's own names.
 _NEAR_NAME = 0.83
 _NEAR_WORD = 0.6  # `percent` for `pct`, `dialy` for `daily`; `weekly` for `daily` is 0.36, `time` for `dte` 0.57
 _SHORTEST_ABBREVIATION = 3

@@ -1,6 +1,6 @@
 """Bytes from disk, and strict JSON from bytes, whatever is there.
 
-A path may name a pipe, a device, a folder, something huge, or a file that somebody is writing at this moment. None of
+A path may name a pipe, a device, a folder, something huge, or a file that is being written at this moment. None of
 them may hang or break a start-up, and none may give a plan that differs from what its author meant: so what Python's
 JSON reader lets pass (NaN, duplicate keys, numbers that overflow, half surrogate pairs) is refused here.
 """

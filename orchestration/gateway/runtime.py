@@ -78,7 +78,7 @@ class OwnRuntime(Protocol):
         """Wait up to `timeout_s` seconds for the engine; one look at least.
 
         Raises:
-            StartupFailure: `DOCKER_UNAVAILABLE`: not there in time, or for a reason that waiting does not mend.
+            StartupFailure: `DOCKER_UNAVAILABLE`: not there in time, or for a reason that waiting does not fix.
         """
         ...
 

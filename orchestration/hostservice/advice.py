@@ -1,6 +1,6 @@
 """Commands in advice, as they work on this host: how the system is started again here, and where `inv` is.
 
-Texts are written for the plain case: "`inv startup`". Before one reaches a person (an alert, a report, the screen),
+Texts are written for the plain case: "`inv startup`". Before one is shown (an alert, a report, the screen),
 `advise` puts what works here in its place. `inv startup` beside an installed boot service would make a bot that nothing
 watches and that is in no control group; and `inv` alone is found only where the environment is on PATH.
 """
@@ -78,7 +78,7 @@ def build_host_commands(inv: str, registrar: Registrar | None) -> HostCommands:
     start = registrar.start_command
     if registrar.target is Target.LINUX:
         return HostCommands(inv=inv, start=start, replace=start.replace(" start ", " restart ", 1))
-    # A task's start by hand cannot be told from its repeating trigger, which does nothing once it has given up. Where
+    # A task's start by hand looks like its repeating trigger, which does nothing once it has given up. Where
     # its bot runs, a second start of the task does nothing either: its supervisor is asked.
     return HostCommands(inv=inv, start=f"{inv} resume && {start}", replace=f"{inv} bot.restart")
 

@@ -42,7 +42,7 @@ class Outcome:
         files: The files written to an `--output` folder.
         status: A last look; None where nothing was registered or removed.
         problem: Why it did not come to what was asked; empty if it did.
-        next_action: What a person does next; empty for nothing.
+        next_action: What the operator should do next; empty for nothing.
         evidence: Lines that show the problem.
     """
 

@@ -65,7 +65,7 @@ class Schtasks:
         Args:
             task: Its full name.
             file: The definition, on a disk that Windows can read.
-            refused: What a person should try if Windows refuses it.
+            refused: What to try if Windows refuses it.
 
         Raises:
             HostServiceError: It was refused.

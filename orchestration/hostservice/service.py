@@ -1,7 +1,7 @@
 """What is to be installed, and the one shape that systemd and Task Scheduler both have.
 
 An operating system's part (a `Registrar`) renders one file, looks at what is installed, says what differs and what the
-host lacks, and changes only when it is told to. `install.py` decides; nothing here does.
+host lacks, and changes only on request. `install.py` decides; nothing here does.
 """
 
 from collections.abc import Mapping
@@ -120,11 +120,11 @@ class HostServiceStatus:
 
 
 class HostServiceError(Exception):
-    """The host service could not be brought to what was asked, and a person is needed.
+    """The host service could not be brought to the requested state; manual action is required.
 
     Attributes:
         message: One sentence: what was found.
-        next_action: The command or setting that mends it.
+        next_action: The command or setting that fixes it.
         evidence: Lines that show it.
     """
 
@@ -153,7 +153,7 @@ class Registrar(Protocol):
 
     @property
     def start_command(self) -> str:
-        """What a person types to start it now, without a reboot."""
+        """The command that starts it now, without a reboot."""
         ...
 
     def render(self) -> Rendered:
@@ -165,7 +165,7 @@ class Registrar(Protocol):
         ...
 
     def check_host(self) -> tuple[Check, ...]:
-        """Does this host have what registering and running it needs? Each lack with the command that mends it."""
+        """What registering and running it needs of this host: each failed check has the command that fixes it."""
         ...
 
     def probe(self) -> HostServiceStatus:
@@ -193,7 +193,7 @@ class Registrar(Protocol):
         ...
 
     def unregister(self) -> tuple[str, ...]:
-        """Stop it in order, disable it, remove it and nothing else; returns what was done, none if nothing was there.
+        """Stop it gracefully, disable it, remove it and nothing else; returns what was done, none if nothing was there.
 
         Raises:
             HostServiceError: It was refused.

@@ -332,7 +332,7 @@ def parse_properties(text: str) -> dict[str, str]:
 
 
 def _describe(found: Mapping[str, str]) -> list[str]:
-    """What else is worth telling."""
+    """Other remarks."""
     lines = []
     if found.get("ActiveState") == "failed":
         lines.append(f"failed: {found.get('Result', 'unknown')}")
@@ -371,7 +371,7 @@ def check_unit(rendered: Rendered, *, scope: Scope, commands: Commands) -> tuple
         path.write_bytes(rendered.content)
         argv = ("systemd-analyze", *switches, "--recursive-errors=one", "verify", str(path))
         try:
-            # Where nobody is logged in there is no such folder yet, and without one it verifies no user's unit.
+            # Where the user is not logged in there is no such folder yet, and without one it verifies no user's unit.
             result = commands.run(argv, timeout_s=_VERIFY_TIMEOUT_S, environ={"XDG_RUNTIME_DIR": folder})
         except (CommandNotFoundError, CommandTimedOutError) as error:
             return (Check(name=name, status=StepStatus.SKIP, detail=f"not verified: {error}"),)

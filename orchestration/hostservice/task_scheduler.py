@@ -95,7 +95,7 @@ class TaskScheduler:
 
     @property
     def start_command(self) -> str:
-        """What a person types to start it now, on Windows or in WSL."""
+        """The command that starts it now, on Windows or in WSL."""
         return f'schtasks.exe /Run /TN "{self.task.path}"'
 
     def render(self) -> Rendered:
@@ -246,7 +246,7 @@ class TaskScheduler:
         return (f"started {self.task.path}",)
 
     def unregister(self) -> tuple[str, ...]:
-        """Stop what runs in order, then remove the task and nothing else.
+        """Stop what runs gracefully, then remove the task and nothing else.
 
         Raises:
             HostServiceError: It was refused.

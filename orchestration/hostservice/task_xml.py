@@ -44,7 +44,7 @@ class TaskTrigger(StrEnum):
     LOGON = "logon"
     """The user's logon: Docker Desktop needs a session."""
     BOOT = "boot"
-    """The machine's start, with nobody logged on: for Docker Engine inside WSL. An administrator must register it."""
+    """The machine's start, without a logon: for Docker Engine inside WSL. An administrator must register it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def build_task_path(name: str) -> str:
 
 
 def find_task_problems(task: ScheduledTask) -> tuple[tuple[str, str], ...]:
-    """What makes this task impossible to write down or to run: (what, what mends it); none if all is well."""
+    """What makes this task impossible to write down or to run: (problem, how to fix it); none if all is well."""
     return tuple(_task_problems(task))
 
 
@@ -142,7 +142,7 @@ def render_task_xml(task: ScheduledTask, *, templates: Path) -> str:
         repeat_from=_REPEAT_FROM,
         repeat_interval=_REPEAT_INTERVAL,
         principal=_PRINCIPAL,
-        # S4U logs the user on without a password that somebody would have to store. It opens neither the network nor
+        # S4U logs the user on without a password that would have to be stored. It opens neither the network nor
         # encrypted files of Windows, and the task needs neither. The system's own account cannot run WSL at all.
         logon_type="S4U" if at_boot else "InteractiveToken",
         priority=_PRIORITY,

@@ -21,7 +21,7 @@ SHELL = "/bin/bash"  # what the script's first line asks for
 STOP_LEFT_BEHIND = "--stop-left-behind"
 
 RESTART_DELAY_S = 30  # the bot's connections are gone by then, and Docker has had its own restart
-START_LIMIT_BURST = 10  # starts by hand count too: somebody who tries things out should not be locked out at once
+START_LIMIT_BURST = 10  # starts by hand count too: trying things out should not lock the operator out at once
 START_TIMEOUT_S = 180  # until the first EXTEND_TIMEOUT_USEC: a cold disk loads Python and its libraries in less
 WATCHDOG_S = 90  # longer than any one thing the supervisor waits for between two pings
 

@@ -100,4 +100,4 @@ def _read_registered(commands: Commands, host: WindowsHost, instance: str) -> di
         definition = Schtasks(commands=commands, host=host).read_definition(build_task_path(build_name(instance)))
         return read_fields(definition) if definition is not None else {}
     except (HostServiceError, UnreadableTaskError):
-        return {}  # whoever uses the registrar will be told
+        return {}  # the registrar's user gets the error

@@ -25,7 +25,7 @@ _SAFE = re.compile(r"[A-Za-z0-9_./:=,@+-]+")
 _REPLACED_BY_SCHEDULER = re.compile(r"([%$])")
 _BACKSLASHES_BEFORE_QUOTE = re.compile(r'(\\*)"')
 _TRAILING_BACKSLASHES = re.compile(r"(\\+)$")
-# What `wsl.exe` cannot be told with `-d`, for it reads the value up to the next blank and removes no quotes.
+# What `wsl.exe` does not accept after `-d`: it reads the value up to the next blank and removes no quotes.
 _UNSPEAKABLE_NAME = re.compile(r'[\s"%$]|^-|^$')
 
 

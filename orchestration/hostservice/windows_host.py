@@ -39,7 +39,7 @@ class MissingRequirement:
 
     Attributes:
         what: One sentence part: what is missing.
-        fix: The command or setting that mends it.
+        fix: The command or setting that fixes it.
         about_distribution: Whether it is the distribution that is not known.
     """
 
@@ -60,7 +60,8 @@ class WindowsHost:
         distribution: The WSL distribution that the task is to start.
         project_dir: The project's folder inside that distribution.
         lacks: What is missing to register a task.
-        assumed: What stands in for what nobody named, where there is no Windows to ask: good for a file to look at.
+        assumed: Placeholders for what was not named, where there is no Windows to ask: good enough for a file
+            to inspect.
     """
 
     side: WindowsSide

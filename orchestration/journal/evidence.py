@@ -21,7 +21,7 @@ class ReportedRun:
 
     Attributes:
         record: The run with its steps; its alerts and events are with the others.
-        birth: What tells its process from a later one with the same pid.
+        birth: Distinguishes its process from a later one with the same pid.
     """
 
     record: RunRecord
@@ -44,7 +44,7 @@ class ReportedAlert:
         delivered_at: When the channel took it.
         tries: How many times it was posted.
         note: Why it is not delivered.
-        is_summary: Whether it tells of others that could not be sent in time.
+        is_summary: Whether it summarises others that could not be sent in time.
     """
 
     number: int

@@ -88,7 +88,7 @@ class Journal(OutboxStore, WatchStore):
         fallback: str | None = None,
         message: str = "",
     ) -> None:
-        """End a run: `success`, `partial` or `failure`, what the shell is told, and why. Closes open steps too."""
+        """End a run: `success`, `partial` or `failure`, the exit code, and why. Closes open steps too."""
         duration_s = self._passed_s(run_id)
 
         def work(connection: sqlite3.Connection) -> None:
@@ -128,7 +128,7 @@ class Journal(OutboxStore, WatchStore):
     def mark_interrupted_runs(self) -> list[str]:
         """Close the runs whose process is gone without a word (killed, power cut), so that the history is true.
 
-        Their end stays unknown: nobody was there to see it.
+        Their end stays unknown: it was not observed.
 
         Returns:
             Their ids.

@@ -196,7 +196,7 @@ class OutboxStore(Store):
         """For one channel, put one alert in the place of several, in one transaction.
 
         Args:
-            alert_ids: The ones it tells of; at least one.
+            alert_ids: The ones it summarises; at least one.
             channel: The channel's id.
 
         Returns:

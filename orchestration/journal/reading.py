@@ -35,7 +35,7 @@ from orchestration.system.files import refuse_special
 
 _T = TypeVar("_T")
 
-_OPEN_TIMEOUT_S = 0.8  # a person waits; a live writer is in the way for milliseconds
+_OPEN_TIMEOUT_S = 0.8  # an operator waits; a live writer is in the way for milliseconds
 _BUSY_TIMEOUT_S = 0.5
 _STUCK_S = 5.0
 # The log's header, an entry's header and the smallest page there is: https://sqlite.org/fileformat2.html#walformat

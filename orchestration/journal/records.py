@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-MOST_OF_A_RUN = 200  # of a run's alerts, and of its events: what a person or a program reads at once
+MOST_OF_A_RUN = 200  # of a run's alerts, and of its events: what is read at once
 
 
 class AlertDelivery(StrEnum):
@@ -106,10 +106,10 @@ class RunRecord:
         simulated: Whether the gateway was the built-in one.
         pid: The process that ran it.
         started_at: Wall-clock time, UTC.
-        ended_at: None while it runs, or if it was killed: nobody knows when that was.
+        ended_at: None while it runs, or if it was killed, at an unknown time.
         duration_s: Seconds by a clock that cannot jump.
         result: `success`, `partial` or `failure`; None while it runs.
-        exit_code: What the shell was told; None while it runs, or if it was killed.
+        exit_code: Its exit code; None while it runs, or if it was killed.
         failure: The failure's word.
         fallback: The fallback's word.
         message: One sentence.

@@ -139,7 +139,7 @@ class Store:
     def _give_up(self, connection: sqlite3.Connection, error: sqlite3.Error) -> None:
         self._roll_back()
         if _code(error) == sqlite3.SQLITE_BUSY:
-            # Somebody who holds the file this long is stuck: a start-up waits for that once, not at every fact.
+            # A process that holds the file this long is stuck: a start-up waits for that once, not at every fact.
             with contextlib.suppress(sqlite3.Error):
                 connection.execute(f"PRAGMA busy_timeout = {_BUSY_AGAIN_MS}")
         self._tell(error)

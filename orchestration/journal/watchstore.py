@@ -31,7 +31,7 @@ class Sighting:
         watcher: `supervisor` or `monitor`.
         gateway: A word for the gateway.
         bot: A word for the bot.
-        bot_key: What tells this bot from another; empty where there is none.
+        bot_key: Identifies the bot; empty where there is none.
         excuse: Why a gateway that is not ready is expected now; empty where it is not.
         latency_ms: A round trip to the gateway's API that was measured since the last look; None for none.
     """

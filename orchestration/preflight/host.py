@@ -27,7 +27,7 @@ class Check:
         name: What was looked at.
         status: ok, warn, fail or skip.
         detail: What was found.
-        fix: The command or setting that mends it; empty where nothing is to be mended.
+        fix: The command or setting that fixes it; empty where there is nothing to fix.
         failure: The word a start-up fails with, for a failed check.
         found_by: For the check for a running bot: how it was found (`bot.find.FoundBy`), or `unknown` where a process
             may be this instance's bot; else empty. `recorded` and `marked` are known to be this instance's own.

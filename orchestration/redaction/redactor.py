@@ -3,7 +3,7 @@
 Two nets. The first knows the secrets of this run and finds them in every notation in which they are likely to travel
 (`orchestration.redaction.notations`), and, for an address, the parts of it that are the secret themselves (a webhook's
 token is enough to write to the channel). The second knows shapes: an address of a Discord webhook, or a password inside
-an address, is masked even if nobody ever told us about it.
+an address, is masked even if it was never registered.
 
 A secret of three characters or fewer would be found in every second word. It is masked only where it stands alone.
 """
@@ -205,7 +205,7 @@ def _merge(spans: Iterable[Span]) -> Iterator[Span]:
 
 
 def mask_account(account: str) -> str:
-    """An account id that its owner recognises and nobody else can use: `DU1234567` becomes `DU****567`."""
+    """An account id that its owner recognises and others cannot use: `DU1234567` becomes `DU****567`."""
     shown_start, shown_end = 2, 3
     if len(account) <= shown_start + shown_end:
         return account[:1] + "****"

@@ -13,7 +13,7 @@ from orchestration.redaction.notations import ANSI
 from orchestration.redaction.process import own_redactor
 from orchestration.redaction.redactor import Redactor
 
-LINE_LIMIT = 2000  # characters of a line of evidence; nobody reads more of it
+LINE_LIMIT = 2000  # characters of a line of evidence; more of it is not read
 TEXT_LIMIT = 32_000
 CUT_MARK = " …"
 

@@ -1,6 +1,6 @@
 """How well it ran: up-time, starts, incidents, latency and a verdict, made from the journal's evidence. Pure.
 
-`build_account` puts it all together; `document` makes the JSON of it, `page` the HTML. What nobody saw is unknown, and
+`build_account` puts it all together; `document` makes the JSON of it, `page` the HTML. Unobserved time is unknown, and
 never counts as up.
 """
 

@@ -123,7 +123,7 @@ def _coarsen(timeline: Timeline, since: datetime, until: datetime) -> tuple[Segm
 
 
 def _badness(known: Availability) -> int:
-    """Down is worst to overlook, then what nobody saw."""
+    """Down is worst to overlook, then unobserved time."""
     return (Availability.UP, Availability.ABSENT, Availability.EXCUSED, Availability.UNKNOWN, Availability.DOWN).index(
         known
     )

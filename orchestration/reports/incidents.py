@@ -23,7 +23,7 @@ class Outcome(StrEnum):
     CLEARED_BY_START = "started_anew"
     """Its watch ended with it, and a later start made sure of everything again."""
     OPEN = "open"
-    """Nobody saw it end."""
+    """Its end was not observed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class IncidentAlert:
     Attributes:
         at: When it was written.
         delivery: What became of it, in the journal's word.
-        delivered_at: When the channel took it, or the summary that tells of it; None while it did not.
+        delivered_at: When the channel took it, or the summary that covers it; None while it did not.
         note: Why it was not delivered.
         count: How many alerts there were about the incident, its end included.
     """
@@ -57,11 +57,11 @@ class Incident:
         message: One or two sentences.
         severity: The severity's word.
         opened_at: When it was alerted; None if that was before what is read.
-        over_at: When it was over; None if nobody saw that.
+        over_at: When it was over; None if that was not observed.
         outcome: How it ended.
         actions: What was done about it, in order.
         alert: The alert about it; None where there is none.
-        can_be_alerted: Whether anybody was left to tell of it.
+        can_be_alerted: Whether anything was left to alert about it.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Incident:
 
     @property
     def is_grave(self) -> bool:
-        """Whether a person had to know."""
+        """Whether the operator had to know."""
         return self.severity in _GRAVE
 
     @property

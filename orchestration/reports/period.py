@@ -1,4 +1,4 @@
-"""The period that a report is about, as somebody typed it. Pure."""
+"""The period that a report is about, as it was typed. Pure."""
 
 import re
 from datetime import datetime, timedelta

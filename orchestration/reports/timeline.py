@@ -19,7 +19,7 @@ class Availability(StrEnum):
     UNKNOWN = "unknown"
     UP = "up"
     ABSENT = "absent"
-    """Not there on purpose: the bot was stopped in order, or is done for its plan's date."""
+    """Not there on purpose: the bot was stopped gracefully, or is done for its plan's date."""
     EXCUSED = "excused"
     """Not usable in a window in which that is expected."""
     DOWN = "down"
@@ -30,7 +30,7 @@ class Availability(StrEnum):
         return list(Availability).index(self)
 
 
-OFF = "shut_down"  # unknown, but somebody had shut it down: nobody was to watch
+OFF = "shut_down"  # unknown, but shut down by hand: not meant to be watched
 
 LEAST_EVIDENCE_S = 60.0  # the seconds of a first start and one look are no up-time and no outage
 
@@ -72,7 +72,7 @@ class Timeline:
 
     @property
     def off_s(self) -> float:
-        """For how many seconds it is unknown because somebody had shut it down."""
+        """For how many seconds it is unknown because it was shut down by hand."""
         return sum(one.length_s for one in self.segments if one.known is Availability.UNKNOWN and one.word == OFF)
 
     @property
@@ -158,7 +158,7 @@ def _find_begin(steps: Sequence[StepRecord], name: str, step: StepRecord) -> dat
 
 
 def _read_shutdowns(runs: Sequence[ReportedRun], until: datetime) -> Iterable[Segment]:
-    """From a shutdown by hand to the next start: the time in which nobody was to watch."""
+    """From a shutdown by hand to the next start: the time that was not meant to be watched."""
     for number, run in enumerate(runs):
         record = run.record
         if record.kind not in _TAKES_DOWN or record.result != "success" or record.ended_at is None:
@@ -218,7 +218,7 @@ def _fill(above: Sequence[Segment], below: Sequence[Segment]) -> tuple[Segment, 
         number = place
         while number < len(below) and below[number].begin < segment.end:
             lower = below[number]
-            # A shutdown only says why nobody watched.
+            # A shutdown only explains why it was not watched.
             known = Availability.UNKNOWN if lower.word == OFF else lower.known
             begin, end = max(lower.begin, segment.begin), min(lower.end, segment.end)
             word = segment.word if known is Availability.UNKNOWN and lower.word != OFF else lower.word

@@ -23,7 +23,7 @@ class Limits:
     Attributes:
         gateway_up: The least share of up, of the time that counts.
         bot_up: Likewise.
-        watched: The least share of the time in which somebody watched.
+        watched: The least share of the time that was watched.
         restarts_a_day: The most restarts of the gateway in 24 hours; the supervisor's own bound.
         failures_an_hour: The most failed starts and unplanned ends in an hour; the boot service's own bound.
         least_evidence_s: How much must have been seen, up or down, for a share to be judged.
@@ -149,7 +149,7 @@ def _judge_recovered(incidents: Sequence[Incident]) -> Criterion:
 
 
 def _judge_known_ends(runs: Sequence[ReportedRun], alive: frozenset[str], since: datetime) -> Criterion:
-    """A run whose process is gone without a word is closed by the next start; one that nobody closed is not known."""
+    """A run whose process is gone without a word is closed by the next start; one that was never closed is unknown."""
     left = [
         run.record.run_id
         for run in runs

@@ -25,7 +25,7 @@ def is_loopback(host: str, *, takes_shorthand: bool = True) -> bool:
 
 
 def reaches_itself(host: str) -> bool:
-    """Whether whoever connects there reaches the machine, or the container, in which it runs. Pure."""
+    """Whether a client that connects there reaches its own machine or container. Pure."""
     address = parse_address(host)
     return is_loopback(host) or (address is not None and address.is_unspecified)
 
@@ -52,7 +52,7 @@ def parse_address(host: str, *, takes_shorthand: bool = True) -> _Address | None
         address = ipaddress.ip_address(text)
         mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
         return mapped or address
-    # `127.1`, `0x7f000001` and the like: whoever connects takes them. The system's own reader also takes what follows a
+    # `127.1`, `0x7f000001` and the like: clients accept them. The system's own reader also takes what follows a
     # blank.
     with contextlib.suppress(OSError, ValueError):
         if takes_shorthand and text.isascii() and not any(one.isspace() for one in text):
@@ -61,7 +61,7 @@ def parse_address(host: str, *, takes_shorthand: bool = True) -> _Address | None
 
 
 def read_own_names() -> tuple[str, ...]:
-    """This machine's own addresses and its own name, as the operating system tells them."""
+    """This machine's own addresses and its own name, from the operating system."""
     import psutil
 
     addresses = [

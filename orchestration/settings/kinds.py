@@ -253,7 +253,7 @@ def _windows(*shapes: re.Pattern[str], several: bool) -> Callable[[str], str]:
         parts = [part.strip() for part in text.split(";")] if several else [text]
         for part in parts:
             match = next((match for shape in shapes if (match := shape.fullmatch(part))), None)
-            # From an instant to the same one is nothing, or everything: nobody means either.
+            # From an instant to the same one is nothing, or everything: neither is meant.
             if match is None or match["from"].lower().split() == match["to"].lower().split():
                 raise ValueError
             zoneinfo.ZoneInfo(match["zone"])

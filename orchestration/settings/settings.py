@@ -52,7 +52,7 @@ _EMPTY: dict[str, Any] = {"gateway_account": (), "bot_pass_env": (), "simulator_
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything the program was told. Paths are absolute; relative ones were taken from the project folder.
+    """The program's configuration. Paths are absolute; relative ones were taken from the project folder.
 
     Each field's meaning stands in the table of `variables.py`. Fields that end in `_s` are seconds. Beside them:
 

@@ -112,7 +112,7 @@ def look_up(variable: Variable, layers: Layers, problems: list[str], *, project_
 
 
 def _read_secret_file(variable: Variable, file: str, problems: list[str], project_dir: Path) -> str:
-    # The path is not shown: whoever put the password itself here by mistake would find it in every log.
+    # The path is not shown: a password put here by mistake would end up in every log.
     name = f"{variable.name}_FILE"
     try:
         path = project_dir / Path(expand_home(file))

@@ -1,6 +1,6 @@
 """`python -m orchestration.simulator`: run the stand-in for IB Gateway in the foreground.
 
-Exit codes: 0 ended by a signal; 1 cannot listen, cannot read the password file, or died as a fault told it to; 2 wrong
+Exit codes: 0 ended by a signal; 1 cannot listen, cannot read the password file, or died because of a fault; 2 wrong
 usage; 87 the second factor was not confirmed (with `--second-factor-timeout exit`).
 """
 
@@ -192,7 +192,7 @@ def _has_readable_password(path: Path) -> bool:
 
 
 def _write(line: str) -> None:
-    # Whoever started this may be gone: a log that nobody reads must not end the gateway.
+    # The parent may be gone: a log without a reader must not end the gateway.
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()

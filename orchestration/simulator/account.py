@@ -87,7 +87,7 @@ _ADDED_FIELDS: tuple[tuple[int, tuple[object, ...]], ...] = (
 
 
 class HoldingError(ValueError):
-    """What should be held cannot be understood. Its text is for the person who typed it."""
+    """What should be held cannot be understood. Its text is shown to the user who typed it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +259,7 @@ def build_summary(request_id: int, accounts: Sequence[str], asked: Sequence[str]
 
 
 def build_values() -> Iterator[tuple[str, str, str]]:
-    """Name, value and currency of all that account updates tell."""
+    """Name, value and currency of everything that account updates report."""
     for name, (value, currency) in SUMMARY.items():
         yield name, value, currency
     for currency in _LEDGER_CURRENCIES:

@@ -14,7 +14,7 @@ LIVE_ACCOUNT = "U7654321"
 
 
 class FaultError(ValueError):
-    """A fault that does not exist, or a value that it does not take. Its text is for the person who typed it."""
+    """A fault that does not exist, or a value that it does not take. Its text is shown to the user who typed it."""
 
 
 class ConnectionFault(StrEnum):

@@ -1,4 +1,4 @@
-"""The login as the real image's controller tells it, line by line, so that the same reading of a log serves both.
+"""The login as the real image's controller logs it, line by line, so that the same reading of a log serves both.
 
 The controller's lines look like `2026-11-18 09:00:01:123 IBC: Login attempt: 1`; its starting script's like
 `IBC returned exit status 87`. Lines that begin with `SIMULATED` after the time are this program's own.
@@ -45,7 +45,7 @@ async def log_in(log: Log, faults: Faults, *, second_factor_exits: bool) -> int:
     Never returns while a fault keeps the login from ending: cancel it.
 
     Returns:
-        0: logged in. 87: nobody confirmed the second factor, and `second_factor_exits`.
+        0: logged in. 87: the second factor was not confirmed, and `second_factor_exits`.
     """
     started_s = asyncio.get_running_loop().time()
     attempt = 1
@@ -79,7 +79,7 @@ async def log_in(log: Log, faults: Faults, *, second_factor_exits: bool) -> int:
 
 
 def tell_session_taken(log: Log) -> None:
-    """What the controller says when somebody logs in elsewhere with the same user."""
+    """What the controller logs when the same user logs in somewhere else."""
     log.controller("detected dialog entitled: Existing session detected; event=Opened")
     log.controller("User must choose whether to continue with this session")
 

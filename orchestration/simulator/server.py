@@ -1,4 +1,4 @@
-"""The stand-in itself: one process that logs in, opens the API port, and serves clients until it is told to end.
+"""The stand-in itself: one process that logs in, opens the API port, and serves clients until it is asked to end.
 
 The API's port is bound from the start (so that a port in use is found at once) but listens only after the login, like
 the real gateway's. The forwarder, where one is asked for, listens from the start, accepts and closes at once until the
@@ -53,7 +53,7 @@ class Options:
         accounts: Managed accounts, with commas between them.
         forwarder: Address of the forwarder, or None.
         faults: What goes wrong.
-        second_factor_exits: End with 87 when nobody confirms the second factor, instead of starting over.
+        second_factor_exits: End with 87 when the second factor is not confirmed, instead of starting over.
         holdings: Positions of the first account.
         orders: Its open orders.
         is_read_only: Whether the API refuses open and completed orders, as a real gateway set to be read-only does.
@@ -205,7 +205,7 @@ class Simulator:
                 task.cancel()
 
     def _track(self, serve: "_Serve") -> "_Serve":
-        """Keep a list of who is connected; end each connection in order; let no broken one end the program."""
+        """Track the connected clients; close each connection cleanly; let no broken one end the program."""
 
         async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()

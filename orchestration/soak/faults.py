@@ -1,4 +1,4 @@
-"""Puts one fault into the system, and waits for what must follow: an incident, told, over, and all well again."""
+"""Injects one fault into the system and waits for its consequences: incident, alert, end of the incident, recovery."""
 
 import functools
 from collections.abc import Callable

@@ -36,7 +36,7 @@ class SoakInstance:
 
     Args:
         root: Its folder, which is there.
-        environ: The environment of whoever runs the trial; only what a process needs is taken from it.
+        environ: The environment of the process that runs the trial; only what a process needs is taken from it.
         schedule: The run.
         webhook: The channel's address.
         clock: Tells the time.
@@ -148,7 +148,7 @@ class SoakInstance:
         return JournalReader(self.state / JOURNAL_FILE).read_evidence(since.astimezone(UTC))
 
     def find_processes(self) -> list[psutil.Process]:
-        """Every process that belongs to it, whoever started it."""
+        """Every process that belongs to it, however it was started."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -169,7 +169,7 @@ class SoakInstance:
     # Its end.
 
     def end(self) -> None:
-        """End it in order: the supervisor stops the bot; then the gateway, and whatever is left, at last by force."""
+        """End it gracefully: the supervisor stops the bot; then the gateway and everything left, finally by force."""
         if self._supervisor is not None and self.is_watched:
             self.signal_gateway("SIGCONT")
             end_process_tree(self._supervisor.identity, timeout_s=_END_TIMEOUT_S)
@@ -187,7 +187,7 @@ class SoakInstance:
 
 
 def find_free_port() -> int:
-    """A port that nobody listens on."""
+    """A port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

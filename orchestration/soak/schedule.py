@@ -44,7 +44,7 @@ class FaultTraits:
         restarts_gateway: Whether the supervisor restarts the gateway for it.
         gateway_down_s: How long the gateway may be down for it: what is waited for, which the patience scale shortens.
         process_s: The same, of what processes take, which nothing shortens.
-        bot_down_s: How long the bot may be down, or nobody watch.
+        bot_down_s: How long the bot may be down or unwatched.
     """
 
     about: str
@@ -149,7 +149,7 @@ class Schedule:
 
     @property
     def bot_down_s(self) -> float:
-        """How long the bot may be down, or nobody watch, for all of them."""
+        """How long the bot may be down or unwatched, for all of them."""
         return sum(NATURES[one.fault].bot_down_s for one in self.faults)
 
 

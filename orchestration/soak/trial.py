@@ -27,7 +27,7 @@ class TrialResult:
 
     Attributes:
         began_at: When the system was first started.
-        ended_at: When it was told to end.
+        ended_at: When it was asked to end.
         injected: The faults, and what followed.
         most_bots: The most bots that were seen at once, from outside.
         starts: How often the supervisor was started.
@@ -55,7 +55,7 @@ class Trial:
         schedule: The faults.
         clock: Tells the time.
         requests: What signals ask for: the first one ends the run.
-        say: Shows a person how far it is.
+        say: Shows the progress.
     """
 
     def __init__(

@@ -65,7 +65,7 @@ class _Refusal:
     Attributes:
         word: The failure's word.
         message: One sentence.
-        next_action: What a person should do.
+        next_action: What the operator should do.
         exit_code: 0 where a person meant it (a hold); 78 where trying again is of no use.
     """
 

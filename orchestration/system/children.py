@@ -1,6 +1,6 @@
 """The door for children: which processes this one started itself, and which ones it became the parent of.
 
-A daemon that forks twice, makes a session of its own and drops its environment has cut every tie to whoever started it.
+A daemon that forks twice, makes a session of its own and drops its environment has cut every tie to its parent.
 Linux still hands it to its nearest living ancestor that asked for that (a subreaper), instead of to the init process.
 """
 

@@ -1,7 +1,7 @@
 """The clock's door: what time it is, how much time has passed, and waiting.
 
 Durations and deadlines use the monotonic clock, which no time synchronisation can move. The wall clock is for dates
-and for what a person reads.
+and for display.
 """
 
 import functools
@@ -72,7 +72,7 @@ class SystemClock:
 
 @functools.cache
 def ensure_local_time() -> str | None:
-    """Make sure that local times can be told at all: with a `TZ` that is out of range they are told in UTC from now on.
+    """Make sure that local times can be shown at all: with a `TZ` out of range they are shown in UTC from now on.
 
     POSIX allows an offset of up to 167 hours in `TZ`, and C libraries take more; Python takes less than 24, and raises
     wherever a local time is asked for.

@@ -94,7 +94,7 @@ def write_atomic(path: Path, content: bytes, *, mode: int = _PRIVATE) -> None:
 
     The bytes go to a temporary file in the same folder, are synced, and renamed over `path`; then the folder is
     synced. The parent folder is made if it is missing. A symbolic link is replaced, not followed; a folder, a pipe, a
-    socket or a device is left alone: whoever named it did not mean it to become a file.
+    socket or a device is left alone: it was not meant to become a file.
 
     Raises:
         UnfitFileError: Something else than a file stands at the path.
@@ -137,7 +137,7 @@ def is_there(path: Path) -> bool:
     """Whether this user sees something at `path`.
 
     `Path.exists`, `is_file` and `is_dir` raise where a folder on the way may not be entered, or a name is too long. A
-    setting can name such a path; that is something to tell, not to fail on.
+    setting can name such a path; that is something to report, not to fail on.
     """
     return os.path.exists(path)  # noqa: PTH110 - see above
 

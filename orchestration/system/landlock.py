@@ -6,7 +6,7 @@
 `python -m orchestration.system.landlock --deny 4001 --deny 4002 -- PROGRAM ARGUMENTS` confines itself and then becomes
 the program: same process, same identity. The confinement holds for the program and everything that it starts, needs no
 root, and can never be taken off. Landlock knows only what is allowed, so every port but the denied ones is allowed, one
-by one (0.15 s). It covers TCP; what a kernel lets past it (MPTCP) is left to whoever watches the connections.
+by one (0.15 s). It covers TCP; what a kernel lets past it (MPTCP) is left to the watcher of connections.
 """
 
 import argparse

@@ -32,7 +32,7 @@ _FOLDER_LOOK_S = 0.02
 _MAX_NOTE_BYTES = 4096
 _NOTE_BEGINS = b'{"pid"'
 _CREDENTIALS = struct.Struct("iII")  # unix(7), SO_PEERCRED: process, user, group
-# No symbolic link is followed, and a FIFO does not keep us waiting for somebody at its other end.
+# No symbolic link is followed, and a FIFO does not keep us waiting for its other end.
 _NO_SURPRISES = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -61,7 +61,7 @@ class IrregularLockError(OSError):
 
 
 class LockHeldError(Exception):
-    """Somebody else holds the lock.
+    """Another process holds the lock.
 
     Attributes:
         holder: Who.
@@ -87,7 +87,7 @@ class HeldLock:
         self._handle = handle
 
     def is_in_place(self) -> bool:
-        """Whether the path still names the file that is held. A lock that is not in place keeps nobody else out."""
+        """Whether the path still names the file that is held. If not, it keeps no other process out."""
         return _is_named(self.path, self._handle)
 
 
@@ -122,7 +122,7 @@ def hold_lock(path: Path, *, purpose: str, since: str) -> Iterator[HeldLock]:
 
 
 def read_lock_holder(path: Path) -> LockHolder | None:
-    """Who holds the lock at `path` now, or None if nobody does. Changes nothing."""
+    """The current holder of the lock at `path`, or None. Changes nothing."""
     handle = _open_to_look(path)
     if handle is None:
         return None
@@ -131,7 +131,7 @@ def read_lock_holder(path: Path) -> LockHolder | None:
             _unlock(handle)
             return None
         return _read_holder(handle)
-    except OSError:  # a file system without locks: whoever tries to hold one will be told
+    except OSError:  # a file system without locks: holding one fails with an error
         return None
     finally:
         os.close(handle)
@@ -247,7 +247,7 @@ def _is_named(path: Path, handle: int) -> bool:
 def _is_ours_to_write(handle: int) -> bool:
     """Whether the file holds a note, or nothing that could be anybody's.
 
-    A file with a second name (a hard link) may be one that somebody put here, and is kept unless it holds a note.
+    A file with a second name (a hard link) may have been put here on purpose, and is kept unless it holds a note.
     """
     found = os.fstat(handle)
     if found.st_size > _MAX_NOTE_BYTES:
@@ -266,7 +266,7 @@ def _read_holder(handle: int) -> LockHolder:
     try:
         note = json.loads(_read_note(handle))
         pid = note["pid"]
-        # The note may be damaged, and whoever it names is sent signals: it must be a process that has this file open.
+        # The note may be damaged, and the process it names is sent signals: it must be one that has this file open.
         if not isinstance(pid, int) or pid <= 1 or not _may_have_open(pid, handle):
             return LockHolder()
         return LockHolder(pid=pid, since=str(note["since"]), purpose=str(note["purpose"]))
@@ -315,7 +315,7 @@ def _try_folder(folder: Path, held: contextlib.ExitStack) -> bool:
 
 
 def _take_name(folder: Path) -> socket.socket | None:
-    """A socket that nobody else can have while we have it; None where there are none, or a stranger has it.
+    """A socket that no other process can have while we have it; None where there are none, or a stranger has it.
 
     Raises:
         BlockingIOError: Another process of ours has it.

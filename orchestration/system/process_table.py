@@ -1,7 +1,7 @@
-"""The door for looking at processes that somebody else may have started: their arguments, folder, environment.
+"""The door for looking at processes that others may have started: their arguments, folder, environment.
 
 Only looks. What has ended while it was looked at reads as nothing; what may not be looked at raises `PermissionError`,
-for "no" and "cannot tell" are different answers to "does it run?".
+for "no" and "unknown" are different answers to "does it run?".
 
 On Linux the main thread of a process may end while other threads work on. The kernel then shows the process in state
 `Z`, like one that has ended and was not collected yet, and its arguments, environment, folder and open files read as
@@ -52,7 +52,7 @@ class ProcessStat:
 
 
 def read_stat(pid: int) -> ProcessStat | None:
-    """What the table says about a process; None if it has ended (also where nobody has collected it yet)."""
+    """What the table says about a process; None if it has ended (also where it was not collected yet)."""
     return _read_stat_on_linux(pid) if _ON_LINUX else _read_stat_elsewhere(pid)
 
 
@@ -90,12 +90,12 @@ def read_table() -> dict[int, ProcessStat]:
 
 
 def read_boot_id() -> str:
-    """What tells this boot of the machine from every other one, the same for all processes."""
+    """Identifies this boot of the machine; the same for all processes."""
     return _read_boot_id() if _ON_LINUX else f"{psutil.boot_time():.0f}"
 
 
 def read_userspace_boot_id() -> str:
-    """What tells this boot of the service manager from every other one.
+    """Identifies this boot of the service manager.
 
     A container that is a whole system (LXC, systemd-nspawn) has its host's boot id, which outlives a reboot of the
     container: its process 1 is another one after each.
@@ -218,7 +218,7 @@ def read_cwd(pid: int) -> Path | None:
 
 
 def read_standard_output(pid: int) -> Path | None:
-    """The file a process's standard output goes to; None if that is no file, or cannot be told here."""
+    """The file a process's standard output goes to; None if that is no file, or is unknown here."""
     try:
         return _read_link(pid, "fd/1") if _ON_LINUX else None
     except PermissionError:

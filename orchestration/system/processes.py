@@ -1,4 +1,4 @@
-"""The door for long-lived processes: launch them detached, tell them apart for certain, end them in order.
+"""The door for long-lived processes: launch them detached, identify them reliably, end them gracefully.
 
 A pid alone proves nothing: it is used again. A creation time in wall-clock terms proves little: on Linux psutil
 computes it from the boot time, which moves when the clock is set. On Linux a process is therefore known by its pid, its
@@ -106,7 +106,7 @@ class LaunchedProcess:
                     return
 
     def disown(self) -> None:
-        """Say that nobody here waits for it any more: it may outlive us, and nothing warns about it."""
+        """Stop waiting for it: it may outlive us, and nothing warns about it."""
         if self._process.poll() is None:
             self._process.returncode = 0
 
@@ -182,10 +182,10 @@ def open_end_descriptor(pid: int) -> Iterator[int | None]:
 
 
 def read_identity(pid: int) -> ProcessIdentity | None:
-    """Who has this pid now, or None if nobody has.
+    """The process that has this pid now, or None.
 
-    What has ended and was not collected yet is nobody. A process whose main thread has ended while other threads work
-    is alive.
+    What has ended and was not collected yet does not count. A process whose main thread has ended while other threads
+    work is alive.
     """
     stat = read_stat(pid)
     return None if stat is None else ProcessIdentity(pid=pid, birth=stat.birth)
@@ -197,7 +197,7 @@ def is_running(identity: ProcessIdentity) -> bool:
 
 
 def read_uptime_s(identity: ProcessIdentity) -> float | None:
-    """Seconds since the process started, by a clock that nobody sets, or None if it has ended."""
+    """Seconds since the process started, by a clock that cannot be set, or None if it has ended."""
     if not is_running(identity):
         return None
     if _ON_LINUX:
@@ -210,7 +210,7 @@ def read_uptime_s(identity: ProcessIdentity) -> float | None:
 
 
 def collect_exit_code(pid: int) -> int | None:
-    """The exit code (negative: a signal) of our own child that has ended; None for somebody else's, or if it runs."""
+    """The exit code (negative: a signal) of an ended child; None if it runs, or is not our child."""
     if sys.platform == "win32":
         return None
     try:

@@ -45,7 +45,7 @@ class Interruption:
     """While entered, the first SIGTERM, SIGINT or SIGHUP raises `InterruptedBySignal` inside `allowed()`.
 
     One that arrives outside of it is kept until `allowed()` is entered the next time. Once one has been raised, further
-    ones are ignored: whoever tidies up after the first must not be interrupted by the second. `renew` lets one more
+    ones are ignored: the clean-up after the first must not be interrupted by the second. `renew` lets one more
     through. Outside the main thread it does nothing: Python hands signals to the main thread only.
 
     An import is never interrupted: it would leave the module's lock taken, and a thread that imports the same module
@@ -95,7 +95,7 @@ class Interruption:
             signal.signal(number, handler)  # type: ignore[arg-type]  # what `signal.signal` returned, it takes back
         outer = before.get(self._pending) if self._pending is not None else None
         if callable(outer):
-            outer(self._pending, None)  # it came too late for us: whoever was asked before us gets it
+            outer(self._pending, None)  # it came too late for us: the previous handler gets it
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._is_spent:
@@ -144,7 +144,7 @@ class Requests:
     SIGTERM, SIGINT and SIGHUP ask to end; SIGUSR1 (where there is one) asks for the bot's restart. Nothing is raised.
 
     Attributes:
-        wake: Set with each request, so that whoever waits on it looks.
+        wake: Set with each request, so that its waiter looks.
         ended_by: The name of the signal that asked to end; empty before.
     """
 

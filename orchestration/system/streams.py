@@ -15,7 +15,7 @@ from typing import TextIO
 class SteadyStream(io.TextIOBase, TextIO):
     """A text stream that takes everything and never raises.
 
-    After the first failure it writes nowhere. A failure other than a reader that has left is told, once, on standard
+    After the first failure it writes nowhere. A failure other than a lost reader is reported once, on standard
     error.
 
     Attributes:
@@ -103,7 +103,7 @@ def _find(name: str, stream: TextIO | None) -> SteadyStream:
 
 
 def _fill_closed_descriptors() -> None:
-    """Let no file that is opened later become somebody's standard output: 0, 1 and 2 lead nowhere from now on."""
+    """Let no file that is opened later become standard output: 0, 1 and 2 lead nowhere from now on."""
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - standard error's
         os.set_inheritable(number, True)  # noqa: FBT003 - its only parameter
     os.close(number)

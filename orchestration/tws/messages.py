@@ -242,7 +242,7 @@ class OrderStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenOrdersEnd:
-    """All open orders have been told."""
+    """All open orders have been sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +268,7 @@ class Position:
 
 @dataclass(frozen=True, kw_only=True)
 class PositionsEnd:
-    """All positions have been told."""
+    """All positions have been sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,7 +283,7 @@ class AccountValue:
 
 @dataclass(frozen=True, kw_only=True)
 class AccountSummaryEnd:
-    """All values that were asked for have been told."""
+    """All requested values have been sent."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,7 +73,7 @@ def follow(_: Mapping[str, Any]) -> dict[str, Any]:
         looks += 1
         if looks % _SELDOM == 0:  # a start is under way, and the processor is its own
             ended = not is_activation_under_way()
-            print_line({})  # whoever asked may be gone: then this ends here
+            print_line({})  # the caller may be gone: then this ends here
         time.sleep(_FOLLOW_S)
 
 

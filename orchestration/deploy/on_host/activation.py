@@ -140,7 +140,7 @@ class Activation:
 
     def _end_gateway(self, release: Path) -> None:
         ended = inv(release, "gateway.down", user=self.user, timeout_s=_RESTART_TIMEOUT_S)
-        if not ended.ok:  # somebody else's, or in use by another instance
+        if not ended.ok:  # not ours, or in use by another instance
             print_line({"say": f"the gateway stays as it is: {' '.join(ended.last_lines(2))}"})
 
     def _switch(self, release: Path, *, takes_env: bool, gives_env_back: bool) -> None:

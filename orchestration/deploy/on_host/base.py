@@ -1,6 +1,6 @@
 """The foundation of what runs on the host: where things lie, running programs, and saying what was found.
 
-Lines of JSON go to standard output: `say` for a person, `step` for a step that has ended, `result` or `refused` last.
+Lines of JSON go to standard output: `say` for display, `step` for a step that has ended, `result` or `refused` last.
 """
 
 import json
@@ -22,11 +22,11 @@ _MAX_RECORD_BYTES = 4 * 1024 * 1024
 
 
 class RefusedError(Exception):
-    """It cannot go on, and a person is needed.
+    """It cannot continue; manual action is required.
 
     Attributes:
         message: One sentence: what was found.
-        next_action: What a person does next.
+        next_action: What the operator should do next.
         evidence: Lines that show it.
     """
 
@@ -133,7 +133,7 @@ class Layout:
 
 
 def say(text: str) -> None:
-    """Progress, for a person."""
+    """Progress, for display."""
     print_line({"say": text})
 
 
@@ -187,7 +187,7 @@ def run(
 
 
 def become(user: str) -> None:
-    """Go on as this user; files made from here on are its own, and nobody else's business is touched."""
+    """Go on as this user; files made from here on are its own, and nothing of other users is touched."""
     import pwd
 
     entry = pwd.getpwnam(user)
@@ -239,7 +239,7 @@ def refuse(message: str, next_action: str = "", evidence: Sequence[str] = ()) ->
 
 
 def as_refusal(error: RefusedError | OSError) -> RefusedError:
-    """The same as a refusal, for a person."""
+    """The same as a refusal, for display."""
     if isinstance(error, RefusedError):
         return error
     return RefusedError(str(error), next_action="Look at the host: is its disk full, or read-only?")

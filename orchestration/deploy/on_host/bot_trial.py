@@ -46,7 +46,7 @@ _NO_PROGRAM = re.compile(
     r"\S*(?:python|pypy)[\w.]*: "
     r"(?:No module named|can't open file|can't find '__main__'|Error while finding module specification)"
 )
-_ENDS_WITH = {1, 2}  # an exception that nobody caught; the interpreter's own usage
+_ENDS_WITH = {1, 2}  # an uncaught exception; the interpreter's own usage
 
 
 def check_bot(release: Path, user: str, *, env_file: Path | None) -> None:

@@ -72,6 +72,6 @@ def _hand_back_refusal(error: RefusedError) -> int:
     document = {"message": error.message, "next_action": error.next_action, "evidence": list(error.evidence)}
     try:
         print_line({"refused": document})
-    except OSError:  # nobody listens any more
+    except OSError:  # its listener is gone
         sys.stderr.write(json.dumps(document) + "\n")
     return 1

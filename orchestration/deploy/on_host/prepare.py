@@ -33,7 +33,7 @@ def ensure_folders(arguments: Mapping[str, Any]) -> dict[str, Any]:
     layout.env_new.unlink(missing_ok=True)
     cleared = [one["name"] for one in read_releases(layout) if not one["complete"]]
     for name in cleared:
-        shutil.rmtree(layout.release(name), ignore_errors=True)  # whoever was cut off may still write there
+        shutil.rmtree(layout.release(name), ignore_errors=True)  # the interrupted build may still write there
     for folder in list(layout.environments.iterdir()):
         if not (folder / _ENVIRONMENT_FILE).is_file():
             _clear_environment(folder)
@@ -41,7 +41,7 @@ def ensure_folders(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _clear_environment(folder: Path) -> None:
-    """Remove an environment that was never finished; whoever was cut off may still write there.
+    """Remove an environment that was never finished; the interrupted build may still write there.
 
     It loses its name first: who is still at it can no longer declare it whole (see `build`).
     """
