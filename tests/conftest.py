@@ -15,6 +15,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.thorough import PROFILE
+
 # Whoever set this for the tests did not mean the programs that they start: without byte code each one costs half a
 # second more.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -23,8 +25,8 @@ sys.dont_write_bytecode = False
 # How long one example takes says something of the machine, not of the code. The same examples each time: a build that
 # fails has to fail again for whoever looks into it.
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
-# All examples of what must never leak, for CI: `--hypothesis-profile=secrecy`.
-hypothesis.settings.register_profile("secrecy", deadline=None, max_examples=5000, derandomize=True)
+# For CI: more examples and seeds of the tests that ask `tests.thorough` how many.
+hypothesis.settings.register_profile(PROFILE, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("project")
 
 _HERE = Path(__file__).resolve().parent

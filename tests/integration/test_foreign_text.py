@@ -1,6 +1,6 @@
 """Text that is not ours, cut and split anywhere, shows no part of a secret, in whatever notation it is written.
 
-The full count of examples runs with `--hypothesis-profile=secrecy`.
+The full count of examples runs with `--hypothesis-profile=thorough`.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ from orchestration.redaction import MASK, LineReader, Redactor, clean_line, clea
 from tests.integration.alerts_scene import Channel
 from tests.notations import CHARACTERS, NESTABLE, OPAQUE, Notation, longest_common, write
 from tests.system import System
+from tests.thorough import choose_count
 
 _BATCHES = 4  # which run in parallel
-_EXAMPLES = 100
-_FULL = 5000
+_EXAMPLES = choose_count(usual=100, thorough=5000)
 _WINDOW = 64 * 1024
 _LEAK = 5  # of four characters of a notation in a row nobody can tell whether they are of a secret
 
@@ -54,10 +54,6 @@ def _written(secret: str) -> "st.SearchStrategy[str]":
     return st.one_of(chains.map(lambda chain: write(secret, chain)), mixed)
 
 
-def _count_examples() -> int:
-    return (_FULL if hypothesis.settings().max_examples == _FULL else _EXAMPLES) // _BATCHES
-
-
 def _assert_no_leak(shown: str, written: str, secret: str) -> None:
     leaked = longest_common(shown.replace(MASK, "\n"), written, at_least=_LEAK)
     # What stands around a secret in a notation (quotes, padding, the filler of the wrapped Base64) is not of it.
@@ -74,7 +70,7 @@ def _around(secret: str, written: str) -> str:
 def test_no_cut_shows_a_part_of_a_secret(tmp_path: Path, batch: int) -> None:
     # A seed of its own: with the function's, every batch would draw the same texts.
     @hypothesis.seed(batch)
-    @hypothesis.settings(max_examples=_count_examples(), database=None, suppress_health_check=list(HealthCheck))
+    @hypothesis.settings(max_examples=_EXAMPLES // _BATCHES, database=None, suppress_health_check=list(HealthCheck))
     @given(data=st.data())
     def look(data: st.DataObject) -> None:
         _assert_no_cut_leaks(tmp_path, data)

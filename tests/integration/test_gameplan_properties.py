@@ -21,9 +21,11 @@ from orchestration.errors import FallbackWord
 from orchestration.gameplan import GameplanVerdict, activate_plan, check_gameplan
 from orchestration.settings import GameplanFreshness, Settings
 from tests.fakes.clock import FakeClock
+from tests.thorough import choose_count
 from tests.unit.gameplan.plans import NYSE, load_plan, write_plan
 
-_EXAMPLES: Final = 1000  # for each of the three generators: 3,000 plans, besides 1,700 from a table
+# For each of the three generators, besides 1,700 from a table.
+_EXAMPLES: Final = choose_count(usual=250, thorough=1000)
 _PLANS: Final = (load_plan("full"), load_plan("least"))
 _TODAY: Final = "2026-11-18"
 _many = hypothesis.settings(

@@ -9,8 +9,10 @@ import pytest
 from orchestration.docker.container import ContainerState
 from orchestration.supervision import Action, IncidentKind, Notice, Stage
 from tests.integration.supervised_world import BEGIN, DUE, Fault, Happening, World, pick_faults, pick_plan_times
+from tests.thorough import choose_count
 
 _DAYS_S = 48 * 3600.0
+_SEEDS = choose_count(usual=4, thorough=12)
 _CALM_S = 2 * 3600.0
 _PLAN_KINDS = {IncidentKind.PLAN_MISSING, IncidentKind.PLAN_CHANGED, IncidentKind.PLAN_UNUSABLE}
 # Each fault: how it is said, and after how many seconds at the latest.
@@ -80,7 +82,7 @@ def _check_end(world: World) -> None:
     assert world.looks < 48 * 3600 / 4
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(_SEEDS))
 def test_two_days_of_faults_all_over_each_other(seed: int) -> None:
     world = _live(seed, apart_s=None)
     _check_stages(world)
@@ -88,7 +90,7 @@ def test_two_days_of_faults_all_over_each_other(seed: int) -> None:
     _check_end(world)
 
 
-@pytest.mark.parametrize("seed", range(100, 112))
+@pytest.mark.parametrize("seed", range(100, 100 + _SEEDS))
 def test_two_days_of_one_fault_after_the_other_each_of_which_is_said_and_its_end_too(seed: int) -> None:
     world = _live(seed, apart_s=1800.0)
     _check_stages(world)
