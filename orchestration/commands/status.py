@@ -25,6 +25,7 @@ from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.runtime_kinds import build_runtime
+from orchestration.gateway.weekly_login import find_last_full_login
 from orchestration.hold import Hold, read_hold
 from orchestration.hostservice.advice import HostCommands, read_host_commands
 from orchestration.hostservice.registrars import read_service_status
@@ -32,6 +33,7 @@ from orchestration.hostservice.service import HostServiceStatus, build_status_js
 from orchestration.journal import JournalReader, RunRecord
 from orchestration.redaction import mask_account
 from orchestration.settings import GameplanFreshness, Settings
+from orchestration.settings.week_time import find_session_end
 from orchestration.startup.run import JOURNAL_FILE
 from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, SUPERVISOR_LOCK, read_fields
 from orchestration.supervision import attempts
@@ -63,6 +65,8 @@ class GatewayLook:
         api: What its API says; None where it was not asked, because nothing runs that could answer.
         problem: What is not as it should be, or None.
         simulated: Whether it is the built-in one.
+        sessions_ended_at: When IBKR last ended every session.
+        full_login_at: When it was last seen to log in fully; None where that is unknown.
     """
 
     kind: str
@@ -73,6 +77,8 @@ class GatewayLook:
     api: api.ApiProbe | None
     problem: str | None
     simulated: bool
+    sessions_ended_at: datetime
+    full_login_at: datetime | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -269,6 +275,11 @@ def build_json(status: Status) -> dict[str, Any]:
             "latency_ms": _rounded(gateway.api.latency_ms if gateway.api else None),
             "simulated": gateway.simulated,
             "problem": gateway.problem,
+            "last_full_login_at": _iso(gateway.full_login_at),
+            "sessions_ended_at": _iso(gateway.sessions_ended_at),
+            "full_login_is_newer": None
+            if gateway.full_login_at is None
+            else gateway.full_login_at >= gateway.sessions_ended_at,
         },
         "gameplan": None
         if status.plan is None
@@ -342,6 +353,8 @@ def probe_gateway(runtime: Runtime, host: str, port: int, settings: Settings, cl
         api=look,
         problem=problem,
         simulated=container.is_simulated if container else False,
+        sessions_ended_at=find_session_end(clock.now()),
+        full_login_at=find_last_full_login(container, is_api_up=look is not None and look.is_ready),
     )
 
 

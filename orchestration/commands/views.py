@@ -159,6 +159,10 @@ def _build_gateway_rows(gateway: "GatewayLook") -> list[tuple[str, str]]:
         rows.append(("  state", f"{gateway.status.state}{health}"))
     if gateway.api is not None:
         rows.append(("  API", describe_api(gateway.api)))
+    if gateway.full_login_at is not None:
+        relation = "newer" if gateway.full_login_at >= gateway.sessions_ended_at else "OLDER"
+        at = console.describe_moment(gateway.full_login_at)
+        rows.append(("  full login", f"{at}, {relation} than the end of all sessions on Sunday 01:00 US Eastern"))
     rows.append(("  problem", gateway.problem or ""))
     return rows
 

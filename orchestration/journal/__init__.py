@@ -17,10 +17,19 @@ from orchestration.journal.evidence import (
 )
 from orchestration.journal.journal import Journal
 from orchestration.journal.reading import JournalReader
-from orchestration.journal.records import AlertDelivery, AlertRecord, EventRecord, PendingAlert, RunRecord, StepRecord
+from orchestration.journal.records import (
+    FULL_LOGIN_SEEN,
+    AlertDelivery,
+    AlertRecord,
+    EventRecord,
+    PendingAlert,
+    RunRecord,
+    StepRecord,
+)
 from orchestration.journal.watchstore import Sighting
 
 __all__ = [
+    "FULL_LOGIN_SEEN",
     "AlertDelivery",
     "AlertRecord",
     "EventRecord",

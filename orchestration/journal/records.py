@@ -9,6 +9,8 @@ from typing import Any
 
 MOST_OF_A_RUN = 200  # of a run's alerts, and of its events: what is read at once
 
+FULL_LOGIN_SEEN = "full_login_seen"  # the event in which a watcher notes the gateway's last full login
+
 
 class AlertDelivery(StrEnum):
     """What became of an alert."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from orchestration.journal import Evidence, LatencyRecord, ReportedAlert, RunRecord
-from orchestration.reports.incidents import Happening, Incident, find_happenings, find_incidents
+from orchestration.reports.incidents import Happening, Incident, find_full_login, find_happenings, find_incidents
 from orchestration.reports.timeline import Timeline, build_bot_timeline, build_gateway_timeline
 from orchestration.reports.verdict import Limits, Verdict, judge
 
@@ -71,6 +71,7 @@ class Account:
         is_cut: Whether there is more than was read.
         conditions: What a reader must know of how the period came about, such as a soak run's time scale.
         injected: The faults of a soak run.
+        full_login_at: The gateway's last full login that a watcher had seen by the end of the period; None if none.
     """
 
     instance: str
@@ -90,6 +91,7 @@ class Account:
     is_cut: bool
     conditions: tuple[str, ...] = ()
     injected: tuple[Injected, ...] = ()
+    full_login_at: datetime | None = None
 
 
 def build_account(
@@ -134,6 +136,7 @@ def build_account(
         starts=tuple(run for run in runs if _is_start(run)),
         incidents=incidents,
         happenings=find_happenings(evidence, since, until),
+        full_login_at=find_full_login(evidence, until),
         alerts=tuple(one for one in evidence.alerts if since <= one.at <= until),
         latencies=latencies,
         latency=_summarise(latencies),

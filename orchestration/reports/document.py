@@ -8,6 +8,7 @@ from orchestration.reports.account import Account
 from orchestration.reports.incidents import Incident
 from orchestration.reports.timeline import Availability, Timeline
 from orchestration.reports.verdict import Verdict
+from orchestration.settings.week_time import find_session_end
 
 
 def build_document(account: Account) -> dict[str, Any]:
@@ -27,6 +28,13 @@ def build_document(account: Account) -> dict[str, Any]:
             {"at": one.at.isoformat(), "kind": one.kind, "title": one.title, "message": one.message}
             for one in account.happenings
         ],
+        "last_full_login": None
+        if account.full_login_at is None
+        else {
+            "at": account.full_login_at.isoformat(),
+            "sessions_ended_at": find_session_end(account.until).isoformat(),
+            "is_newer": account.full_login_at >= find_session_end(account.until),
+        },
         "alerts": count_alerts(account.alerts),
         "latency": {
             "count": account.latency.count if account.latency else 0,

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestration.errors import BENIGN_FAILURES
-from orchestration.journal import AlertDelivery, Evidence, ReportedAlert, ReportedEvent, RunRecord
+from orchestration.journal import FULL_LOGIN_SEEN, AlertDelivery, Evidence, ReportedAlert, ReportedEvent, RunRecord
 
 _GRAVE = frozenset({"error", "critical"})
 _UP = frozenset({"success", "partial"})
@@ -129,6 +129,20 @@ def find_happenings(evidence: Evidence, since: datetime, until: datetime) -> tup
         for event, detail in _read_notices(one for one in evidence.events if '"event"' in one.detail_json)
         if detail["stage"] == "event" and since <= event.at <= until
     )
+
+
+def find_full_login(evidence: Evidence, until: datetime) -> datetime | None:
+    """The gateway's last full login that a watcher had seen by an instant."""
+    for event in reversed(evidence.events):
+        if event.kind != FULL_LOGIN_SEEN or event.at > until:
+            continue
+        try:
+            at = datetime.fromisoformat(str(_read_detail(event).get("at")))
+        except ValueError:
+            continue
+        if at.tzinfo is not None:
+            return at
+    return None
 
 
 def _brought_up(run: RunRecord) -> bool:

@@ -12,6 +12,7 @@ from orchestration.reports.drawing import draw_latency, draw_marks, draw_starts,
 from orchestration.reports.incidents import Outcome
 from orchestration.reports.timeline import Availability, Timeline
 from orchestration.reports.verdict import floor_percent
+from orchestration.settings.week_time import describe_full_login
 
 _TEMPLATES = Path(__file__).resolve().parent.parent.parent / "templates" / "report"
 _MOST_ROWS = 200  # of incidents and of what else happened; the JSON has all of them
@@ -72,6 +73,7 @@ def render_page(account: Account, *, zone: tzinfo | None = None) -> str:
         latency=draw_latency(account.latencies, since, until),
         incidents=incidents[:_MOST_ROWS],
         more_incidents=max(0, len(incidents) - _MOST_ROWS),
+        full_login=describe_full_login(account.full_login_at, account.until),
         happenings=tuple(reversed(account.happenings))[:_MOST_ROWS],
         alerts=count_alerts(account.alerts),
         known=tuple(Availability),

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.settings.market_calendar import CalendarError, MarketCalendarSetting, parse_market_calendar
+from orchestration.settings.week_time import parse_week_time
 from orchestration.state_dir import is_reserved_name
 
 
@@ -240,6 +241,20 @@ def _day_time(text: str) -> dt.time:
     return dt.time(int(hour), int(minute))
 
 
+_UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}
+_LONGEST_DURATION_S = 2 * 86400.0
+
+
+def _duration(text: str) -> float:
+    match = re.fullmatch(r"(?P<number>[0-9]{1,9}(\.[0-9]{1,9})?)\s?(?P<unit>[hms]?)", text, re.ASCII)
+    if match is None:
+        raise ValueError
+    duration_s = float(match["number"]) * _UNITS_S[match["unit"]]
+    if duration_s > _LONGEST_DURATION_S:
+        raise ValueError
+    return duration_s
+
+
 _HOUR = r"([01][0-9]|2[0-3]):[0-5][0-9]"
 _DAY = r"(mon|tue|wed|thu|fri|sat|sun)"
 _DAILY = re.compile(rf"(?P<from>{_HOUR})\s*-\s*(?P<to>{_HOUR})\s+(?P<zone>\S+)", re.ASCII)
@@ -309,6 +324,11 @@ MARKET_CALENDAR = Kind(
     convert=_market_calendar,
     allowed="an exchange of the `holidays` package (`NYSE`, `XNAS`, `XCME`, `XLON`, `XETR`, …), `none` for every "
     "weekday or `daily` for every day; a file of closed dates may follow a comma, or stand alone",
+)
+WEEK_TIME = Kind(convert=parse_week_time, allowed="a day and `HH:MM`, 24 hours, for example `Sun 18:00`")
+DURATION = Kind(
+    convert=_duration,
+    allowed="a number of hours, minutes or seconds up to two days, for example `2h`, `90m` or `5400`",
 )
 DAY_TIME = Kind(convert=_day_time, allowed="`HH:MM`, 24 hours, for example `09:15`")
 WINDOW = Kind(convert=_windows(_DAILY, several=False), allowed="`HH:MM-HH:MM ZONE`")

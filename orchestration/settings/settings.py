@@ -27,6 +27,7 @@ from orchestration.settings.sources import (
     read_secret_texts,
 )
 from orchestration.settings.variables import Effective, Variable, find_near_misses, variables_by_field
+from orchestration.settings.week_time import WeekTime, find_week_time_problem
 from orchestration.settings.words import (
     BotArguments,
     BotRuntime,
@@ -100,6 +101,8 @@ class Settings:
     time_zone: zoneinfo.ZoneInfo
     twofa_timeout_action: str
     auto_restart_time: str
+    weekly_login: WeekTime | None
+    weekly_login_reminder_s: float
     read_only_api: bool
     gateway_memory_limit: str
 
@@ -317,6 +320,7 @@ def _complete(values: dict[str, Any], problems: list[str]) -> None:
         problems.append("TRADING_MODE: 'live' also needs ALLOW_LIVE_TRADING=yes")
     if live and not values["gateway_account"] and "GATEWAY_ACCOUNT" not in wrong:
         problems.append("GATEWAY_ACCOUNT: unset, and live mode requires the account that may be traded")
+    _check_weekly_login(values, problems)
     # From within a container this host's loopback is the container's own.
     is_elsewhere = values["gateway_runtime"] is not GatewayRuntime.DOCKER and reaches_itself(values["gateway_host"])
     if values["bot_runtime"] is BotRuntime.DOCKER and is_elsewhere:
@@ -324,6 +328,19 @@ def _complete(values: dict[str, Any], problems: list[str]) -> None:
             f"BOT_RUNTIME: 'docker', but no container reaches a gateway at {values['gateway_host']}; "
             "it must be GATEWAY_RUNTIME=docker, or a GATEWAY_HOST that is not this host's loopback"
         )
+
+
+def _check_weekly_login(values: dict[str, Any], problems: list[str]) -> None:
+    hour: WeekTime | None = values["weekly_login"]
+    if hour is None:
+        return
+    if values["gateway_runtime"] is GatewayRuntime.EXTERNAL:
+        problem = "must be unset with GATEWAY_RUNTIME=external: somebody else logs that gateway in"
+    else:
+        problem = find_week_time_problem(hour, values["time_zone"])
+    if problem:
+        problems.append(f"WEEKLY_LOGIN: '{hour}' {problem}")
+        values["weekly_login"] = None
 
 
 def derive_client_ids(instance: str) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from orchestration.alerts.alert import Severity
 from orchestration.gateway.acts import RESTART_SPACING_S, GatewayRestart
 from orchestration.gateway.readiness import DEAD_GRACE_S, Sight, find_restart_time, is_gone_for
+from orchestration.supervision import weekly_login
 from orchestration.supervision.bot_findings import has_ended_unplanned, is_unconnected
 from orchestration.supervision.decision import Action, Memory
 from orchestration.supervision.incidents import Incident, IncidentKind, Notice, Stage, Words, build_notice, tell_event
@@ -60,6 +61,13 @@ def _choose_gateway(
 ) -> tuple[Memory, tuple[Action, ...], tuple[Notice, ...]]:
     at_s = observation.at_s
     memory = replace(memory, gateway_restarts_s=_of_last_day(memory.gateway_restarts_s, at_s))
+    is_other_at_work = (
+        at_s < memory.grace_until_s
+        or find_others_restart(observation, rules) is not None
+        or memory.log.is_told(*_RESTART_NEVER_MENDS)
+    )
+    if weekly_login.is_login_due(memory.weekly, observation, sight, rules, is_other_at_work=is_other_at_work):
+        return _log_in(memory, observation)
     incident = find_restartable(memory, observation, sight, rules)
     if incident is None or not rules.may_restart_gateway or incident.acted_s is not None:
         return memory, (), ()
@@ -82,6 +90,20 @@ def _choose_gateway(
     notice = build_notice(log, incident.kind, Stage.ACTED, Severity.WARNING, words)
     memory = replace(memory, log=log, awaits_restart=True, gateway_restarts_s=(*memory.gateway_restarts_s, at_s))
     return memory, (Action.RESTART_GATEWAY,), (notice,)
+
+
+def _log_in(memory: Memory, observation: Observation) -> tuple[Memory, tuple[Action, ...], tuple[Notice, ...]]:
+    """Begin the weekly login: a restart that keeps no session."""
+    at_s = observation.at_s
+    log, notice = tell_event(memory.log, IncidentKind.WEEKLY_LOGIN, Severity.WARNING, weekly_login.LOGIN_WORDS)
+    memory = replace(
+        memory,
+        log=log,
+        weekly=weekly_login.note_login(memory.weekly, at_s),
+        awaits_restart=True,
+        gateway_restarts_s=(*memory.gateway_restarts_s, at_s),
+    )
+    return memory, (Action.LOG_IN_GATEWAY,), (notice,)
 
 
 def find_restartable(memory: Memory, observation: Observation, sight: Sight, rules: Rules) -> Incident | None:

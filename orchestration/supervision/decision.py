@@ -8,12 +8,15 @@ from orchestration.gateway.readiness import Sight
 from orchestration.supervision.gateway_findings import BEGIN
 from orchestration.supervision.incidents import NOTHING_OPEN, Log, Notice
 from orchestration.supervision.plan_rollover import NO_DAY, DayMemory
+from orchestration.supervision.weekly_login import NO_WEEK, WeeklyMemory
 
 
 class Action(StrEnum):
     """What is to be done."""
 
     RESTART_GATEWAY = "restart_gateway"
+    LOG_IN_GATEWAY = "log_in_gateway"
+    """Restart the gateway so that it logs in fully: the weekly login."""
     STOP_GATEWAY = "stop_gateway"
     RESTART_BOT = "restart_bot"
     """Stop the bot in order and run the whole validated sequence for it again."""
@@ -48,6 +51,7 @@ class Memory:
         bot_restarts_s: When we restarted the bot for want of a connection in the last day.
         awaits_restart: Whether a restart of the gateway was decided at the last look.
         grace_until_s: Until when our own restart explains that the gateway is not ready.
+        weekly: What is remembered of weekly logins.
     """
 
     log: Log = NOTHING_OPEN
@@ -62,6 +66,7 @@ class Memory:
     bot_restarts_s: tuple[float, ...] = ()
     awaits_restart: bool = False
     grace_until_s: float = float("-inf")
+    weekly: WeeklyMemory = NO_WEEK
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ class IncidentKind(StrEnum):
     LINK_DOWN = "link_down"
     HEALTH_CHECK_FAILING = "health_check_failing"
     FARMS_BROKEN = "farms_broken"
+    WEEKLY_LOGIN_MISSING = "weekly_login_missing"
     BOT_ENDED = "bot_ended"
     BOT_SUSPENDED = "bot_suspended"
     BOT_SILENT = "bot_silent"
@@ -35,6 +36,7 @@ class IncidentKind(StrEnum):
     PLAN_CHANGED = "plan_changed"
     # Events: they happen, and are over.
     GATEWAY_RESTARTED = "gateway_restarted"
+    WEEKLY_LOGIN = "weekly_login"
     CLOCK_JUMP = "clock_jump"
     BOT_FINISHED = "bot_finished"
     BOT_SWITCHED = "bot_switched"

@@ -11,6 +11,7 @@ from orchestration.alerts.alert import Severity
 from orchestration.gateway.container import Health
 from orchestration.gateway.readiness import DEAD_GRACE_S, GONE_GRACE_S, Sight
 from orchestration.supervision import gateway_findings as gateway
+from orchestration.supervision import weekly_login
 from orchestration.supervision.actions import (
     choose,
     find_others_restart,
@@ -50,6 +51,8 @@ def decide(memory: Memory, observation: Observation, rules: Rules) -> tuple[Memo
     notices += finished
     memory = replace(memory, day=note_candidate(memory.day, observation))
 
+    weekly, log, said_of_week = weekly_login.tell(memory.weekly, memory.log, observation, rules)
+    memory, notices = replace(memory, weekly=weekly, log=log), (*notices, *said_of_week)
     findings = (
         *gateway.judge_gateway(
             memory.eyes,
@@ -63,6 +66,7 @@ def decide(memory: Memory, observation: Observation, rules: Rules) -> tuple[Memo
         *judge_bot(observation, sight, rules, jumped_s=memory.jumped_s),
         *judge_plan(memory.day, observation, rules),
         judge_disk(observation),
+        weekly_login.judge(memory.weekly, observation, rules),
     )
     log, told = track(memory.log, findings, observation.at_s)
     memory, notices = replace(memory, log=log), (*notices, *told)
@@ -77,7 +81,7 @@ def decide(memory: Memory, observation: Observation, rules: Rules) -> tuple[Memo
 
     memory, actions, said_of_actions = choose(memory, observation, sight, rules, told)
     on_restart: Notice | None = None
-    if Action.RESTART_GATEWAY in actions:
+    if Action.RESTART_GATEWAY in actions or Action.LOG_IN_GATEWAY in actions:
         (on_restart,), said_of_actions = said_of_actions, ()
     if finished:
         actions = (Action.END_FINISHED_WAIT, *actions)

@@ -174,6 +174,7 @@ class Observation:
         acts: What the other instances that use the gateway have done to it, and the stop that holds it down.
         in_reset_window: Whether the broker is resetting its servers now (`BROKER_RESET_WINDOWS`).
         in_restart_window: Whether the gateway restarts itself about now (`GATEWAY_RESTART_WINDOW`).
+        full_login_at: When the gateway was last seen to log in fully; None where that is unknown now.
     """
 
     at_s: float
@@ -190,6 +191,7 @@ class Observation:
     acts: GatewayActs = NO_ACTS
     in_reset_window: bool = False
     in_restart_window: bool = False
+    full_login_at: dt.datetime | None = None
 
     @property
     def readiness_look(self) -> readiness.Observation:

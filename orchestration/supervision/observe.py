@@ -22,6 +22,7 @@ from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.time_windows import is_in_any, parse_windows
 from orchestration.gateway.wait import GatewayReady
 from orchestration.gateway.watched_api import WatchedApi
+from orchestration.gateway.weekly_login import find_last_full_login
 from orchestration.settings import Settings
 from orchestration.state_dir import read_fields
 from orchestration.supervision.observation import (
@@ -148,6 +149,7 @@ class Lookout:
         now = self._clock.now()
         kept = self._watched.look()
         api = self._build_api_look(kept, status)
+        full_login_at = find_last_full_login(status, is_api_up=api.is_connected, seen_at=None)
         return Observation(
             at_s=now_s,
             now=now,
@@ -163,6 +165,7 @@ class Lookout:
             acts=self._runtime.read_acts(status),
             in_reset_window=is_in_any(self._reset_windows, now),
             in_restart_window=is_in_any(self._restart_windows, now),
+            full_login_at=full_login_at,
         )
 
     def read_kept(self) -> KeptLook:

@@ -1,16 +1,18 @@
 """What a watcher writes down of its looks, so that `inv report` can say what was up, and when nobody looked."""
 
 from dataclasses import replace
+from datetime import datetime
 
 from orchestration.bot.record import BotRecord
 from orchestration.gateway.kept_look import KeptLook, KeptState
 from orchestration.gateway.readiness import Sight
-from orchestration.journal import Journal, Sighting
+from orchestration.journal import FULL_LOGIN_SEEN, Journal, Sighting
 from orchestration.supervision import BotLook, Decision, Observation
 from orchestration.system.clock import Clock
 
 _LATE_LOOKS = 3  # a look that is later than so many intervals says nothing of the time before it
 _LATE_MARGIN_S = 5.0
+_DAY_S = 86400.0  # a report of any day then finds it
 
 
 class WatchBook:
@@ -32,6 +34,8 @@ class WatchBook:
         self._clock = clock
         self._last: Sighting | None = None
         self._answered_s = float("-inf")
+        self._full_login_at: datetime | None = None
+        self._full_login_noted_s = float("-inf")
 
     def begin(self, *, pid: int) -> None:
         """The watch begins."""
@@ -49,6 +53,17 @@ class WatchBook:
                 excuse=_name_excuse(observation),
                 latency_ms=self._take_latency(kept),
             )
+        )
+
+    def note_full_login(self, full_login_at: datetime | None) -> None:
+        """The gateway's last full login as it is known now; written down when it changes, and once a day."""
+        now_s = self._clock.monotonic_s()
+        is_known = full_login_at == self._full_login_at and now_s - self._full_login_noted_s < _DAY_S
+        if full_login_at is None or is_known:
+            return
+        self._full_login_at, self._full_login_noted_s = full_login_at, now_s
+        self._journal.add_event(
+            self._run_id, FULL_LOGIN_SEEN, {"watcher": self._watcher, "at": full_login_at.isoformat()}
         )
 
     def note_bot_stopped(self) -> None:

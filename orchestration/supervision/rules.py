@@ -1,10 +1,12 @@
 """What a supervisor may do, and after how long it says or does something."""
 
+import zoneinfo
 from dataclasses import dataclass
 from typing import Self
 
 from orchestration.gateway import readiness
 from orchestration.settings import GameplanFreshness, GatewayHealthCheck, GatewayRecovery, GatewayRuntime, Settings
+from orchestration.settings.week_time import US_EASTERN, WeekTime
 from orchestration.supervision.incidents import IncidentKind
 
 LOGIN_GRACE_S = 60.0  # from a login that is complete to its API: the controller sets the gateway up in between
@@ -46,6 +48,8 @@ _OF_THE_GATEWAY = frozenset(
         IncidentKind.HEALTH_CHECK_FAILING,
         IncidentKind.FARMS_BROKEN,
         IncidentKind.GATEWAY_RESTARTED,
+        IncidentKind.WEEKLY_LOGIN,
+        IncidentKind.WEEKLY_LOGIN_MISSING,
         IncidentKind.DISK_LOW,
         IncidentKind.CLOCK_JUMP,
     }
@@ -82,6 +86,9 @@ class Rules:
         port: Where the gateway's API is, for what is said.
         bot_connect_timeout_s: How long a bot may run without ever having connected to the gateway while that is ready;
             None: as long as it likes.
+        weekly_login: When the gateway is to log in fully each week; None where that is only observed.
+        weekly_login_zone: Whose hour that is.
+        weekly_login_reminder_s: How long before the operator is reminded.
     """
 
     interval_s: float = 60.0
@@ -95,6 +102,9 @@ class Rules:
     judges_dates: bool = True
     port: int = 4002
     bot_connect_timeout_s: float | None = None
+    weekly_login: WeekTime | None = None
+    weekly_login_zone: zoneinfo.ZoneInfo = US_EASTERN
+    weekly_login_reminder_s: float = 7200.0
 
     @property
     def readiness_rules(self) -> readiness.Rules:
@@ -134,6 +144,9 @@ class Rules:
             believes_health_check=settings.gateway_health_check is GatewayHealthCheck.REQUIRE,
             judges_dates=settings.gameplan_freshness is GameplanFreshness.TODAY,
             port=settings.gateway_port,
+            weekly_login=settings.weekly_login,
+            weekly_login_zone=settings.time_zone,
+            weekly_login_reminder_s=settings.weekly_login_reminder_s,
             bot_connect_timeout_s=None
             if settings.bot_connect_timeout_s is None
             else settings.bot_connect_timeout_s * settings.simulator_time_scale,

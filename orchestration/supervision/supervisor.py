@@ -189,6 +189,7 @@ class Supervisor:
         post.host.say_status(decision.status_text)
         post.watching.look(observation, decision)
         self._book.note(observation, decision, lookout.read_kept())
+        self._book.note_full_login(self._memory.weekly.full_login_at)
         self._do_chores(observation, decision)
         actions = decision.actions
         if requests.take_restart() and Action.RESTART_BOT not in actions:
@@ -254,6 +255,8 @@ class Supervisor:
         match action:
             case Action.RESTART_GATEWAY:
                 self._restart_gateway(decision.on_restart)
+            case Action.LOG_IN_GATEWAY:
+                self._restart_gateway(decision.on_restart, is_gentle=False)
             case Action.STOP_GATEWAY:
                 self._stop_gateway()
             case Action.STOP_BOT:
@@ -409,7 +412,7 @@ class Supervisor:
         post.log.info("%s", stopped)
         return stopped if outcome.is_gone else None
 
-    def _restart_gateway(self, notice: Notice | None) -> None:
+    def _restart_gateway(self, notice: Notice | None, *, is_gentle: bool = True) -> None:
         """Restart it, unless another instance has just done so. The alert says who did, and comes from one of them."""
         post = self._post
         try:
@@ -424,6 +427,7 @@ class Supervisor:
                     yields=False,
                     on_restart=lambda: self._begin_restart(held, notice),
                     on_progress=lambda text: post.log.info("%s", text),
+                    is_gentle=is_gentle,
                 )
                 if spared is not None:
                     self._tell_no_restart(notice, spared.why, Severity.INFO)

@@ -71,6 +71,15 @@ def build_simulator_image(tag: str, *, dockerfile: str = "docker/simulator/Docke
     return _build(tag, "--file", dockerfile, ".")
 
 
+def build_vendor_image(tag: str, *, base: str) -> str:
+    """Build the vendor-like gateway on the simulator's image, which is `base`; returns the tag.
+
+    Raises:
+        NoImageError: It cannot be built.
+    """
+    return _build(tag, "--build-arg", f"BASE_IMAGE={base}", "tests/e2e/vendor", base=())
+
+
 def build_bot_image(tag: str) -> str:
     """Build the bot's image under this tag, which is returned, from wheels that are kept between runs.
 
@@ -116,8 +125,8 @@ def _fetch_wheels(version: str) -> Path:
     return folder
 
 
-def _build(tag: str, *arguments: str) -> str:
-    argv = ["docker", "build", "--quiet", "--tag", tag, *choose_base(), *arguments]
+def _build(tag: str, *arguments: str, base: tuple[str, ...] | None = None) -> str:
+    argv = ["docker", "build", "--quiet", "--tag", tag, *(choose_base() if base is None else base), *arguments]
     built = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=_BUILD_TIMEOUT_S, check=False)
     if built.returncode != 0:
         raise NoImageError(f"{' '.join(argv)}: {built.stderr.strip()[-400:]}; .ci/engine makes a base image")

@@ -35,7 +35,7 @@ _PURE_SUPERVISION = frozenset(
     f"orchestration.supervision.{name}"
     for name in (
         *("actions", "attempts", "bot_findings", "decision", "gateway_findings", "incidents", "machine"),
-        *("observation", "plan_rollover", "rules"),
+        *("observation", "plan_rollover", "rules", "weekly_login"),
     )
 )
 _PURE_SUPERVISION_MAY_USE = _FOUNDATIONS | {"gateway", "alerts"}

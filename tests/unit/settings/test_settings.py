@@ -13,6 +13,7 @@ from orchestration.gateway.time_windows import parse_windows
 from orchestration.settings import Secret, Settings, TradingMode, Variable, find_env_file, kinds, variables_by_field
 from orchestration.settings.kinds import split_command
 from orchestration.settings.sources import read_env_file
+from orchestration.settings.week_time import WeekTime
 
 _LIVE = {"TRADING_MODE": "live", "ALLOW_LIVE_TRADING": "yes", "GATEWAY_ACCOUNT": "U1234567"}
 _PLANTED = "hunter2-planted-secret"
@@ -87,6 +88,11 @@ _GOOD = [
     ("BROKER_RESET_WINDOWS", "06:25-07:45 Europe/Berlin", "broker_reset_windows", "06:25-07:45 Europe/Berlin"),
     ("BROKER_RESET_WINDOWS", "fri 23:00 - SAT 03:00  UTC", "broker_reset_windows", "fri 23:00 - SAT 03:00  UTC"),
     ("GATEWAY_RESTART_WINDOW", "23:50-00:10 UTC", "gateway_restart_window", "23:50-00:10 UTC"),
+    ("GATEWAY_STOP_GRACE", "90", "gateway_stop_grace_s", 90.0),
+    ("WEEKLY_LOGIN", "sun 8:05", "weekly_login", WeekTime(weekday=6, time=dt.time(8, 5))),
+    ("WEEKLY_LOGIN_REMINDER", "2h", "weekly_login_reminder_s", 7200.0),
+    ("WEEKLY_LOGIN_REMINDER", "90 m", "weekly_login_reminder_s", 5400.0),
+    ("WEEKLY_LOGIN_REMINDER", "0", "weekly_login_reminder_s", 0.0),
     ("GAMEPLAN_DUE", "9:05", "gameplan_due", dt.time(9, 5)),
     ("BOT_PASS_ENV", "TWS_USERID HEARTBEAT_URL", "bot_pass_env", ("TWS_USERID", "HEARTBEAT_URL")),
 ]
@@ -110,6 +116,9 @@ _BAD = [
     *[("MARKET_TIMEZONE", text) for text in ("Mars", "../../etc/passwd", "America", "/etc/localtime", "New York")],
     *[("TWOFA_TIMEOUT_ACTION", text) for text in ("stop", "exit restart")],
     *[("GAMEPLAN_DUE", text) for text in ("9", "09:60", "24:00", "09:15 AM", "09:15:00", "0915")],
+    *[("GATEWAY_STOP_GRACE", text) for text in ("0", "3601", "2m", "-1")],
+    *[("WEEKLY_LOGIN", text) for text in ("18:00", "Sun", "Sunday 18:00", "Sun 24:00", "Sun 18:00 UTC", "So 18:00")],
+    *[("WEEKLY_LOGIN_REMINDER", text) for text in ("2 hours", "-2h", "49h", "h", "1e3", "2h30m")],
     *[("STARTUP_MAX_ATTEMPTS", text) for text in ("0", "101", "three")],
     *[("AUTO_RESTART_TIME", text) for text in ("23:45", "13:00 PM", "0:10 AM", "11:60 PM", "midnight")],
     *[

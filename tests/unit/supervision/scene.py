@@ -59,6 +59,7 @@ SICK: dict[str, Any] = {"gateway": UNHEALTHY, "api": REFUSED}
 STARTING: dict[str, Any] = {"gateway": RUNNING, "api": ApiLook()}
 SILENT: dict[str, Any] = {"api": ApiLook(outcome=ApiOutcome.SILENT)}
 NO_IDS: dict[str, Any] = {"api": ApiLook(outcome=ApiOutcome.CLIENT_ID_IN_USE)}
+REFUSED_FOR_A_MOMENT: dict[str, Any] = {"api": REFUSED}
 LINK_DOWN: dict[str, Any] = {"api": replace(CONNECTED, is_link_down=True)}
 FARMS: dict[str, Any] = {"api": replace(CONNECTED, broken_farms=("usfarm",))}
 WRONG_ACCOUNT: dict[str, Any] = {"api": replace(CONNECTED, accounts=("U1",), account_problem="it shows U1")}

@@ -1,5 +1,6 @@
 """Incidents, their alerts and recoveries, and the verdict, from a journal."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -7,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.journal import AlertDelivery, Evidence, JournalReader, ReportedEvent
+from orchestration.journal import FULL_LOGIN_SEEN, AlertDelivery, Evidence, JournalReader, ReportedEvent
 from orchestration.reports import Account, Limits, Outcome, build_account
 from orchestration.reports.cleaning import clean_account
 from orchestration.reports.document import build_document
 from orchestration.reports.period import parse_since
 from orchestration.reports.verdict import floor_percent
+from orchestration.settings.week_time import find_session_end
 from tests.report_scene import BEGIN, END, HOSTILE
 from tests.unit.uptime.test_timeline import run, span
 
@@ -204,6 +206,31 @@ def test_an_event_that_cannot_be_read_is_passed_over(evidence: Evidence) -> None
         for text in ("not JSON", "[]", '"text"', "{}")
     ]
     assert len(judge(replace(evidence, events=(*odd, *evidence.events))).incidents) == 4
+
+
+@pytest.mark.parametrize(
+    ("logins", "newer"),
+    [
+        ([], None),
+        ([BEGIN - timedelta(days=1)], True),
+        ([BEGIN - timedelta(days=30), BEGIN - timedelta(days=20)], False),
+    ],
+)
+def test_the_last_full_login_is_reported_and_whether_it_is_newer_than_sunday(
+    evidence: Evidence, logins: list[datetime], *, newer: bool | None
+) -> None:
+    events = [
+        ReportedEvent(
+            run_id="x", at=BEGIN + timedelta(minutes=number), kind=FULL_LOGIN_SEEN, detail_json=json.dumps({"at": text})
+        )
+        for number, text in enumerate([*(at.isoformat() for at in logins), "no time", "2026-11-18T10:00:00"])
+    ]
+    document = build_document(judge(replace(evidence, events=(*evidence.events, *events))))
+    found = document["last_full_login"]
+    assert (None if found is None else found["is_newer"]) is newer
+    if found is not None:
+        assert datetime.fromisoformat(found["at"]) == logins[-1]
+        assert datetime.fromisoformat(found["sessions_ended_at"]) == find_session_end(END)
 
 
 def test_a_failed_start_is_over_when_a_later_one_succeeds() -> None:

@@ -1,0 +1,88 @@
+"""What a restart costs the operator's phone, on an image that counts logins and pushes (G5)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestration.gateway.runtime import RestartKind
+from orchestration.gateway.wait import WaitEventKind
+from tests.e2e.gateway_scene import GatewayScene, docker
+from tests.e2e.images import build_vendor_image
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
+_SHIPPED = Path(__file__).resolve().parents[2] / "docker" / "gateway" / "docker-compose.yml"
+_HANGS_AT_FIRST = "accepts_silent,first_start_only"
+
+
+@pytest.fixture(scope="session")
+def vendor_image(simulator_image: str) -> Iterator[str]:
+    """The vendor-like image of this run."""
+    tag = build_vendor_image(f"{simulator_image}-vendor", base=simulator_image)
+    yield tag
+    docker("image", "rm", "--force", tag, check=False)
+
+
+class VendorScene(GatewayScene):
+    """A gateway whose controller takes commands, or does not."""
+
+    def use_commands(self, word: str, *, logout_s: float = 2.0) -> None:
+        directory = self.folder / "compose"
+        directory.mkdir()
+        (directory / "docker-compose.yml").write_bytes(_SHIPPED.read_bytes())
+        environment = f'{{VENDOR_COMMANDS: "{word}", VENDOR_LOGOUT: "{logout_s:g}"}}'
+        (directory / "docker-compose.override.yml").write_text(
+            f"services:\n  gateway:\n    environment: {environment}\n", encoding="utf-8"
+        )
+        self.environ["DOCKER_COMPOSE_DIR"] = str(directory)
+
+    def count(self, name: str) -> int:
+        return docker("exec", self.name, "sh", "-c", f"cat $TWS_SETTINGS_PATH/{name} 2>/dev/null || true").count("\n")
+
+
+@pytest.fixture
+def vendor(vendor_image: str, tmp_path: Path) -> Iterator[VendorScene]:
+    made = VendorScene.build(image=vendor_image, folder=tmp_path)
+    assert isinstance(made, VendorScene)
+    yield made
+    made.remove()
+
+
+def test_a_gateway_that_hangs_is_restarted_without_a_push(vendor: VendorScene) -> None:
+    vendor.use_commands("answer")
+    vendor.environ |= {"SIMULATOR_FAULTS": _HANGS_AT_FIRST, "GATEWAY_HEALTH_TIMEOUT": "15"}
+    vendor.start()
+    before = vendor.start_of()
+    ready = vendor.wait()
+    assert ready.restarted
+    assert vendor.told().count(WaitEventKind.RESTARTING) == 1
+    assert vendor.start_of() == before, "the container was left alone"
+    assert vendor.count("pushes") == 1, "the one of the first start"
+
+    assert vendor.runtime().restart() is RestartKind.SOFT  # what `inv gateway.restart` does
+    vendor.wait()
+    assert vendor.start_of() == before
+    assert vendor.count("pushes") == 1
+
+
+@pytest.mark.parametrize("commands", ["off", "ignore"])
+def test_where_the_controller_does_nothing_the_container_is_restarted_once(vendor: VendorScene, commands: str) -> None:
+    # A logout that takes longer than the 30 s of old: within the grace it comes to its end.
+    vendor.use_commands(commands, logout_s=35 if commands == "off" else 2)
+    vendor.environ |= {"SIMULATOR_FAULTS": _HANGS_AT_FIRST, "GATEWAY_HEALTH_TIMEOUT": "15"}
+    vendor.start()
+    before = vendor.start_of()
+    assert vendor.wait().restarted
+    assert vendor.told().count(WaitEventKind.RESTARTING) == 1
+    assert vendor.start_of()[1] != before[1]
+    assert vendor.count("pushes") == 2, "one new login, for one restart"
+    assert vendor.count("logouts") == 1, "it was not killed on the way"
+
+
+def test_a_full_login_is_a_login_also_where_the_controller_answers(vendor: VendorScene) -> None:
+    vendor.use_commands("answer")
+    vendor.start()
+    vendor.wait()
+    assert vendor.runtime().restart(is_gentle=False) is RestartKind.FULL
+    vendor.wait()
+    assert vendor.count("pushes") == 2
