@@ -98,7 +98,7 @@ def test_an_edited_unit_is_shown_and_mended(host: RackHost, project: Project) ->
     mended = project.inv("install", "--json", sudo=True).document
     assert mended["changed"] is True
     assert installed_status(project)["differs"] is False
-    assert host.show(UNIT, "TimeoutStopUSec")["TimeoutStopUSec"] == "1min 30s"
+    assert host.show(UNIT, "TimeoutStopUSec")["TimeoutStopUSec"] == "3min 30s"
 
 
 def test_a_drop_in_of_the_operators_own_is_told_and_left_alone(host: RackHost, project: Project) -> None:
