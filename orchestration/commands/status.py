@@ -22,6 +22,7 @@ from orchestration.docker.container import ContainerState
 from orchestration.errors import StartupFailure
 from orchestration.gateway import api
 from orchestration.gateway.container import GatewayStatus, Health
+from orchestration.gateway.login import NOTHING_READ, combine_logins
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.runtime_kinds import build_runtime
@@ -330,9 +331,12 @@ def probe_gateway(runtime: Runtime, host: str, port: int, settings: Settings, cl
     """Look at a gateway and its API once."""
     container: GatewayStatus | None = None
     look = None
+    login = NOTHING_READ
     try:
         container = runtime.probe()
         problem = _container_problem(container)
+        launcher = runtime.read_launcher_log(container) if container.is_up else None
+        login = NOTHING_READ if launcher is None else combine_logins(launcher, NOTHING_READ)
     except StartupFailure as failure:
         problem = failure.message
     if problem is None:
@@ -354,7 +358,7 @@ def probe_gateway(runtime: Runtime, host: str, port: int, settings: Settings, cl
         problem=problem,
         simulated=container.is_simulated if container else False,
         sessions_ended_at=find_session_end(clock.now()),
-        full_login_at=find_last_full_login(container, is_api_up=look is not None and look.is_ready),
+        full_login_at=find_last_full_login(container, login, is_api_up=look is not None and look.is_ready),
     )
 
 

@@ -100,7 +100,7 @@ def measure_longest_restart_s(stop_grace_s: float) -> float:
 
 
 def find_ports(status: GatewayStatus) -> Ports | None:
-    """Where to ask this gateway; None where there is no container of its own to ask in, or its port is switched off."""
+    """Where to ask this gateway; None where it has no container of its own to ask in, or its port is switched off."""
     if status.state is not ContainerState.RUNNING or status.is_simulated:
         return None
     if not status.networks or _FOREIGN_LOOPBACK & frozenset(status.networks):
@@ -110,7 +110,10 @@ def find_ports(status: GatewayStatus) -> Ports | None:
     command = int(text) if text.isascii() and text.isdigit() else _DEFAULT_PORT
     if not 0 < command <= _LARGEST_PORT:
         return None
-    is_live = environ.get("TRADING_MODE", "").strip().lower() == "live"
+    mode = environ.get("TRADING_MODE", "").strip().lower()
+    if mode == "both":  # two gateways, and no telling which one would be restarted
+        return None
+    is_live = mode == "live"
     return Ports(command=command, api=_LIVE_API_PORT if is_live else _PAPER_API_PORT)
 
 

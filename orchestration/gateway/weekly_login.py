@@ -9,9 +9,11 @@ import zoneinfo
 from dataclasses import dataclass
 
 from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.login import NOTHING_READ, LoginReading
 from orchestration.settings.week_time import US_EASTERN, WeekTime, find_next, find_session_end
 
 LATEST_AFTER = dt.timedelta(hours=2)  # SPEC G9: proved by then, or an alert; no login is begun later than that either
+_FIRST_PROCESS = dt.timedelta(minutes=5)  # a container's first gateway process starts within
 _PROVED_BY = dt.time(20, 0)  # SPEC G9: on Sunday, US Eastern
 COLD_RESTART_VARIABLE = "TWS_COLD_RESTART"
 
@@ -45,20 +47,24 @@ def find_week(hour: WeekTime, zone: zoneinfo.ZoneInfo, now: dt.datetime) -> Week
 
 
 def find_last_full_login(
-    status: GatewayStatus | None, *, is_api_up: bool, seen_at: dt.datetime | None = None
+    status: GatewayStatus | None, login: LoginReading = NOTHING_READ, *, is_api_up: bool
 ) -> dt.datetime | None:
     """When the gateway was last seen to log in fully; None where that is unknown.
 
     Args:
         status: Its container or process.
+        login: What is known of its login; the gateway's own log tells when the last full one was.
         is_api_up: Whether its API has completed a handshake on this start.
-        seen_at: The last login with a second factor that the gateway itself wrote down; None where it is unknown.
 
-    A container that was started has no session to go on with, so its start is a full login once the API answers. Within
-    one start of the container the nightly restarts keep the session.
+    A container that was started has no session to go on with, unless the gateway's own log says that it went on with a
+    saved one; so its start is a full login once the API answers. Within one start of the container the nightly restarts
+    keep the session.
     """
     started_at = status.started_at if status is not None and status.is_up and is_api_up else None
-    return max((at for at in (seen_at, started_at) if at is not None), default=None)
+    if started_at is not None and login.is_auto_restart and login.last_restart_at is not None:
+        is_first_process = login.last_restart_at - started_at < _FIRST_PROCESS
+        started_at = None if is_first_process else started_at
+    return max((at for at in (login.last_full_login_at, started_at) if at is not None), default=None)
 
 
 def has_cold_restart(status: GatewayStatus | None) -> bool:

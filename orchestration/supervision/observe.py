@@ -149,7 +149,7 @@ class Lookout:
         now = self._clock.now()
         kept = self._watched.look()
         api = self._build_api_look(kept, status)
-        full_login_at = find_last_full_login(status, is_api_up=api.is_connected, seen_at=None)
+        full_login_at = find_last_full_login(status, sight.login, is_api_up=api.is_connected)
         return Observation(
             at_s=now_s,
             now=now,

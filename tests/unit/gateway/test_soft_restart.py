@@ -20,6 +20,7 @@ RUNNING = GatewayStatus(state=ContainerState.RUNNING, id="c0ffee", networks=("al
         ((("TRADING_MODE", "paper"), ("CONTROLLER_COMMAND_SERVER_PORT", "7500")), Ports(command=7500, api=4002)),
         ((("CONTROLLER_COMMAND_SERVER_PORT", "what"),), Ports(command=7462, api=4002)),
         ((("CONTROLLER_COMMAND_SERVER_PORT", "0"),), None),
+        ((("TRADING_MODE", "both"),), None),
         ((("CONTROLLER_COMMAND_SERVER_PORT", "65536"),), None),
     ],
 )

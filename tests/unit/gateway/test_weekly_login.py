@@ -8,6 +8,7 @@ import pytest
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway.login import LoginReading
 from orchestration.gateway.weekly_login import find_last_full_login, find_week, has_cold_restart
 from orchestration.settings import Settings
 from orchestration.settings.week_time import find_session_end, parse_week_time
@@ -104,8 +105,15 @@ def test_a_start_of_the_container_is_a_full_login_once_the_api_answers() -> None
     assert find_last_full_login(RUNNING, is_api_up=False) is None
     assert find_last_full_login(ended, is_api_up=True) is None
     assert find_last_full_login(None, is_api_up=True) is None
-    assert find_last_full_login(RUNNING, is_api_up=True, seen_at=later) == later  # within the same container
-    assert find_last_full_login(RUNNING, is_api_up=False, seen_at=earlier) == earlier
+    within, before = LoginReading(last_full_login_at=later), LoginReading(last_full_login_at=earlier)
+    assert find_last_full_login(RUNNING, within, is_api_up=True) == later
+    assert find_last_full_login(RUNNING, before, is_api_up=False) == earlier
+    assert find_last_full_login(RUNNING, before, is_api_up=True) == started_at
+    # The gateway's own log says that the container's first process went on with the session of before.
+    resumed = replace(before, is_auto_restart=True, last_restart_at=started_at + dt.timedelta(seconds=20))
+    assert find_last_full_login(RUNNING, resumed, is_api_up=True) == earlier
+    nightly = replace(resumed, last_restart_at=started_at + dt.timedelta(hours=9))
+    assert find_last_full_login(RUNNING, nightly, is_api_up=True) == started_at
 
 
 @pytest.mark.parametrize(("value", "has"), [("", False), (" ", False), ("20:00", True)])
