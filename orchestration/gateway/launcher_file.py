@@ -19,10 +19,10 @@ _MOST_OLD_BYTES = 1024 * 1024
 _MOST_LINES = 4000
 _OLD_FILES = 8  # a week of daily files: the last full login may be that old
 
-# What the lines that `login_patterns` reads have in them, for grep; heartbeats carry UTC.
+# What the lines that `login_patterns` reads have in them, for grep. Heartbeats would only fill the bounds.
 _MATTERS = (
     "IB GATEWAY RESTART|Running in auto-restart|Started on |startTime=|socketOpenStart=|socketOpenEnd=|"
-    "loginMessageReq=|runLoginWithUI|NS_AUTH_START|NS_HEART_BEAT|Received CHALLENGE|Authentication timeout|"
+    "loginMessageReq=|runLoginWithUI|NS_AUTH_START|Received CHALLENGE|Authentication timeout|"
     "SPLASH Attempt|onAuthenticationCompleted|indicates wrong password|Authorization failed|"
     "Too many failed login attempts|new encrypted log"
 )

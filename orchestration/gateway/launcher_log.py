@@ -143,7 +143,8 @@ def read_launcher_log(
         last_line: The last line of the file, where `lines` may lack it; it only says when that was.
     """
     told, offsets, last_local = _parse(lines)
-    last_local = _parse([last_line])[2] or last_local
+    _, last_offsets, last_of_all = _parse([last_line])
+    offsets, last_local = offsets + last_offsets, last_of_all or last_local
     if last_local is None:
         return LauncherReading()
     fallback = offset or timedelta()

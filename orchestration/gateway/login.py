@@ -134,6 +134,8 @@ class LoginReader:
                     self._reject(Refusal.CREDENTIALS)
             case Event.REJECTED:
                 self._reject(Refusal.CREDENTIALS)
+            case Event.REJECTED_OTHERWISE:
+                self._reject(Refusal.OTHER)
             case Event.OUTDATED:
                 self._reject(Refusal.VERSION)
             case Event.PAUSE:

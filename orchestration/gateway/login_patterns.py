@@ -343,6 +343,11 @@ _ANYBODY = _rows(
             "Your account has been locked",
         ),
         (
+            Event.REJECTED_OTHERWISE,
+            rf"{_NO_DIALOG}.*has multiple paper trading users associated with it",
+            "Connection to server failed: this user has multiple Paper Trading users associated with it",
+        ),
+        (
             Event.OUTDATED,
             rf"{_NO_DIALOG}.*\b(?:tws|gateway|version|application)\b.*must be upgraded",
             "The TWS is out of date and must be upgraded.",

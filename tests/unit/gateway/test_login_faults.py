@@ -222,9 +222,12 @@ FAULTS: Mapping[str, tuple[Expected, Mapping[str, Said]]] = {
             "exit code 76": Said(exit_code=76),
         },
     ),
-    "refused twice for another reason": (
+    "refused for another reason": (
         _REFUSED,
         {
+            "ibcontroller": Said(
+                lines=(*_IB_BEGUN, f"{_IB} Connection failed: user has multiple Paper Trading users associated with it")
+            ),
             "launcher.log": Said(
                 launcher=(
                     *_BEGUN,
