@@ -17,7 +17,7 @@ _FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 _INDENTED = re.compile(r"^ {4,}(\S.*)$", re.MULTILINE)
 _SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 _COMMENT = re.compile(r"^\s*#( ?.*)$", re.MULTILINE)
-_OTHER_LANGUAGES = frozenset({"json", "mermaid", "ini", "python", "dockerfile", "yaml"})
+_OTHER_LANGUAGES = frozenset({"json", "mermaid", "ini", "python", "dockerfile", "toml", "yaml"})
 
 _ENDS = frozenset({"|", "||", "&&", "&", ";", ">", "2>", ">>"})
 _IN_FRONT = re.compile(r"^(?:sudo|env|exec|flock|time|\$|[A-Z_]+=.*)$")

@@ -1,0 +1,135 @@
+"""`python -m tests.bots NAME...`: follow the recipes of these bots; without a name, all of them."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.bots.recipe import Recipe, read_recipes
+from tests.system import PROJECT, System, wait_until
+
+_CONSTRAINTS = PROJECT / ".ci/constraints"
+_INSTALL_TIMEOUT_S = 1800
+_PATIENCE_S = 120.0
+# Bots that look once and end, here as soon as they have: whatever the market does on the day of the test.
+_RUN_ONCE = frozenset({"thetagang"})
+# What tests set for bots of their own is the recipe's business here.
+_OF_RECIPE = ("BOT_WORKDIR", "BOT_START_GRACE", "BOT_STOP_TIMEOUT")
+
+
+class Trial:
+    """One bot on one system, in a home of its own."""
+
+    def __init__(self, recipe: Recipe, root: Path) -> None:
+        self._recipe = recipe
+        self._home = root / "home"
+        self._home.mkdir()
+        self._system = System(root / "system", kind=subprocess.Popen)
+        for name in _OF_RECIPE:
+            del self._system.environ[name]
+        self._system.environ |= {"HOME": str(self._home), "WHEN_CLOSED": "continue", "MONITOR_INTERVAL": "1"}
+        self._system.environ |= {"LUMIBOT_HIDE_BOTSPOT_TIP": "1"}
+        self._began_s = time.monotonic()
+
+    def run(self) -> None:
+        """Install it, then each of the four ways in turn."""
+        self._say(self._recipe.describe())
+        self._install()
+        self._say("installed")
+        try:
+            self._start_on_trading_plan()
+            self._start_on_strategy_c()
+            self._supervise()
+        finally:
+            self._system.close()
+
+    def _install(self) -> None:
+        pins = _CONSTRAINTS / f"{self._recipe.name}.txt"
+        environ = {**os.environ, "HOME": str(self._home), "PIP_CONSTRAINT": str(pins), "PIP_QUIET": "1"}
+        for command in self._recipe.commands:
+            subprocess.run(["bash", "-c", command], check=True, env=environ, timeout=_INSTALL_TIMEOUT_S)
+        for name, content in self._recipe.files.items():
+            (self._home / name.removeprefix("~/")).write_text(content, encoding="utf-8")
+        (self._system.root / "settings.env").write_text(self._recipe.settings, encoding="utf-8")
+
+    def _start_on_trading_plan(self) -> None:
+        started = self._inv("startup", "--simulate", "--json", code=0)
+        expect(started["gameplan"]["strategy"], "A")
+        self._see_it_work(started)
+        self._say(f"on a trading plan: {started['message']}")
+        self._stop()
+
+    def _start_on_strategy_c(self) -> None:
+        started = self._inv("startup", "--json", code=2)
+        expect(started["fallback"], "GAMEPLAN_NOT_CONFIGURED")
+        self._see_it_work(started)
+        self._say(f"on Strategy C: {started['message']}")
+        self._stop()
+
+    def _see_it_work(self, started: dict[str, Any]) -> None:
+        """It is the bot of the recipe, and it gets to the gateway; one that runs once has then ended with 0."""
+        expect(started["bot"]["program"], self._recipe.program)
+        if self._recipe.name in _RUN_ONCE:
+            wait_until(lambda: not self._read_bot()["running"], "the bot's end", timeout_s=_PATIENCE_S)
+            log = Path(started["bot"]["log"]).read_text(encoding="utf-8")
+            expect([text for text in ("Connected to IB Gateway", "ThetaGang is done") if text not in log], [], log)
+            return
+        self._wait_until_connected()
+
+    def _stop(self) -> None:
+        stopped = self._inv("shutdown", "--json", code=0)
+        expect(self._system.processes(), [], str(stopped))
+
+    def _supervise(self) -> None:
+        """A supervisor keeps it, and ends with 0 when its bot has finished or is stopped; neither is an incident."""
+        supervisor = self._system.begin("--simulate", "--foreground")
+        if self._recipe.name not in _RUN_ONCE:
+            self._wait_until_connected()
+            self._say("supervised, and connected")
+            expect(self._system.inv("status").code, 0)
+            self._inv("shutdown", "--json", code=0)
+        out, err = supervisor.communicate(timeout=_PATIENCE_S)
+        expect(supervisor.returncode, 0, out + err)
+        expect(self._system.inv("history", "--json").out.count('"bot_ended"'), 0)
+        expect(self._system.inv("status").code, 3)
+        self._say("its end under the supervisor is understood")
+
+    def _wait_until_connected(self) -> None:
+        def is_connected() -> bool:
+            bot = self._read_bot()
+            return bool(bot["ready"] and bot["gateway_connection"])
+
+        wait_until(is_connected, "a bot that is up and connected", timeout_s=_PATIENCE_S)
+
+    def _read_bot(self) -> dict[str, Any]:
+        bot: dict[str, Any] = self._system.inv("status", "--json").document["bot"]
+        return bot
+
+    def _inv(self, *arguments: str, code: int) -> dict[str, Any]:
+        ended = self._system.inv(*arguments, timeout_s=_PATIENCE_S)
+        expect(ended.code, code, ended.err + ended.out)
+        document: dict[str, Any] = ended.document
+        return document
+
+    def _say(self, text: str) -> None:
+        print(f"[{self._recipe.name} {time.monotonic() - self._began_s:5.1f} s] {text}", flush=True)  # noqa: T201
+
+
+def expect(found: object, wanted: object, told: str = "") -> None:
+    """End the trial where something is not as it should be."""
+    if found != wanted:
+        raise SystemExit(f"found {found!r}, expected {wanted!r}\n{told}")
+
+
+def main(names: list[str]) -> None:
+    recipes = read_recipes()
+    for name in names or recipes:
+        with tempfile.TemporaryDirectory(prefix=f"bot-{name}-") as root:
+            Trial(recipes[name], Path(root)).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
