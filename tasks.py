@@ -396,7 +396,7 @@ def history(_: Context, limit: str = "20", json: bool = False) -> None:
     }
 )
 def report(_: Context, since: str | None = None, output: str = "", json: bool = False) -> None:
-    """Say how well it ran, as a page: up-time, incidents, verdict.
+    """Say how well it ran, as a page: uptime, incidents, verdict.
 
     Without --since: the last seven days, and no verdict. Exit code 0: the
     report was made, and where a verdict was asked for it is "passed"; 1: the

@@ -44,9 +44,9 @@ def read_hold(state_dir: Path) -> Hold | None:
     except FileNotFoundError:
         return None
     except StateFileError as error:
-        return Hold(by="somebody", since=_UNKNOWN, reason=str(error))
+        return Hold(by="unknown", since=_UNKNOWN, reason=str(error))
     except KeyError as error:
-        return Hold(by="somebody", since=_UNKNOWN, reason=f"{path} cannot be used: it lacks {error}")
+        return Hold(by="unknown", since=_UNKNOWN, reason=f"{path} cannot be used: it lacks {error}")
 
 
 def write_hold(state_dir: Path, *, reason: str, now: datetime) -> Hold:
@@ -61,7 +61,7 @@ def write_hold(state_dir: Path, *, reason: str, now: datetime) -> Hold:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # no entry for this uid, as in some containers
-        user = "somebody"
+        user = "unknown"
     hold = Hold(by=f"{user}@{socket.gethostname()}", since=now.isoformat(timespec="seconds"), reason=reason.strip())
     write_fields(state_dir / _FILE, asdict(hold))
     return hold

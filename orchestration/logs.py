@@ -121,7 +121,7 @@ def open_run_log(
     logger.setLevel(min(level, logging.INFO))
     run_log = RunLog(path=path, logger=logger, handler=handler, problem=problem, previous_level=previous_level)
     if problem is not None:
-        logger.warning("%s; the run goes on, its lines are only here", problem)
+        logger.warning("%s; the run continues, its lines are only here", problem)
     logger.info("Run %s begins (process %s)", run_id, os.getpid())
     if path is not None:
         prune_logs(log_dir, prefix=prefix, keep=keep, spare=[path, *spare])

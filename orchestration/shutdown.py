@@ -103,7 +103,7 @@ def find_still_running(runtime: Runtime) -> tuple[str, ...]:
         return (f"perhaps the gateway ({failure.message})",)
     name = runtime.container_name or f"the {runtime.kind} gateway"
     if runtime.kind is GatewayRuntime.EXTERNAL:
-        return (f"{name}, which somebody else runs",)
+        return (f"{name}, which is managed externally",)
     if status.state in _DOWN:
         return ()
     return (name if status.state is ContainerState.RUNNING else f"{name} ({status.state})",)
@@ -119,7 +119,9 @@ def _stop_the_gateway(desk: Desk, progress: Progress) -> Outcome:
     runtime = desk.runtime
     if runtime.kind is GatewayRuntime.EXTERNAL:
         progress = dataclasses.replace(progress, still_running=find_still_running(runtime))
-        return Outcome(progress=progress, detail="somebody else runs the gateway; left alone", status=StepStatus.SKIP)
+        return Outcome(
+            progress=progress, detail="the gateway is managed externally; left alone", status=StepStatus.SKIP
+        )
     before = runtime.probe()
     if before.state in _DOWN:
         return Outcome(progress=progress, detail="the gateway was not running")
@@ -194,7 +196,7 @@ def _refuse_external(desk: Desk) -> None:
     if desk.runtime.kind is GatewayRuntime.EXTERNAL:
         raise StartupFailure(
             FailureWord.CONFIG_INVALID,
-            "GATEWAY_RUNTIME is `external`: somebody else runs the gateway, and this program never touches it.",
+            "GATEWAY_RUNTIME is `external`: the gateway is managed externally, and this program never touches it.",
             next_action="Stop or restart it where it is run.",
         )
 

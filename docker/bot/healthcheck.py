@@ -1,7 +1,7 @@
 """Says whether what runs in this container is well, by its exit code.
 
     healthcheck.py            0 if something here holds a connection to the gateway (GATEWAY_PORT), else 1
-    healthcheck.py LOCKFILE   0 if somebody holds this lock, else 1
+    healthcheck.py LOCKFILE   0 if this lock is held, else 1
 
 Runs on the standard library alone, several times a minute.
 """
@@ -41,7 +41,7 @@ def find_holder(path: Path) -> str:
 def main() -> int:
     """Look once, and say what was seen."""
     if len(sys.argv) > 1:
-        well, else_said = find_holder(Path(sys.argv[1])), f"nobody holds {sys.argv[1]}"
+        well, else_said = find_holder(Path(sys.argv[1])), f"{sys.argv[1]} is not held"
     else:
         port = int(os.environ.get("GATEWAY_PORT", "4004"))
         well, else_said = find_connection(port), f"no connection to the gateway's port {port}"

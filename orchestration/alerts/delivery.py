@@ -144,7 +144,9 @@ class Delivery:
         taken = frozenset().union(*(one.taken for one in self._senders))
         repeated = self._outbox.repeat_untaken(Severity.CRITICAL.value, until=until, channels=channels, taken=taken)
         if repeated:
-            self._log.warning("%d critical alert(s) reached nobody in time; sent to every channel again", len(repeated))
+            self._log.warning(
+                "%d critical alert(s) were not delivered in time; sent to every channel again", len(repeated)
+            )
             for one in self._senders:
                 one.repeat(repeated)
 

@@ -162,7 +162,7 @@ def launch_container(
     if seen is None or seen.run_id != launch.run_id:
         raise door.docker.build_start_failure(
             f"container {door.name} is not the one that was just made",
-            next_action="Somebody else starts it at the same time; look at `docker ps -a`, then start again.",
+            next_action="Something else is starting it at the same time; look at `docker ps -a`, then start again.",
         )
     record = complete_launch(launch, seen.identity)
     write_record(record)
@@ -219,7 +219,7 @@ class StartedContainer:
     def describe_leftover(self) -> str:
         """See `Started.describe_leftover`: a container ends whole, but somebody else may have ended it."""
         how = self._ending.describe_outside_stop()
-        return f"It {how}, by somebody else" if how else ""
+        return f"It {how}, by something else" if how else ""
 
 
 def end_container(settings: Settings, launch: BotLaunch, *, timeout_s: float) -> None:

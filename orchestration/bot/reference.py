@@ -170,7 +170,7 @@ class _ReferenceBot:
         finally:
             self._notifier.say(STOPPING="1", STATUS="leaving")
             watchdog.cancel()
-        _LOG.info("told to stop; stopping gracefully, no order was ever sent")
+        _LOG.info("asked to stop; stopping gracefully, no order was ever sent")
         return 0
 
     def _listen_for_signals(self) -> None:

@@ -265,7 +265,7 @@ def replace_through_supervisor(*, as_json: bool) -> int | None:
     asked_at = clock.now()
     if holder is None or holder.pid is None or not ask_to_restart(holder.pid):
         return None
-    console.warn(f"A supervisor watches this system, {holder}: it restarts the bot and goes on watching.")
+    console.warn(f"A supervisor watches this system, {holder}: it restarts the bot and keeps watching.")
     journal = JournalReader(settings.state_dir / JOURNAL_FILE)
     deadline_s = began_s + settings.bot_stop_timeout_s + _longest_start_s(settings)
     run = None

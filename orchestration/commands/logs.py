@@ -112,7 +112,7 @@ def _show_gateway_log(settings: Settings, *, follow: bool, lines: int) -> int:
     record = read_record(settings.state_dir)
     runtime = build_runtime(settings, commands=SystemCommands(), clock=SystemClock(), record=record)
     if runtime.kind is GatewayRuntime.EXTERNAL:
-        console.warn("somebody else runs this gateway: its log is where it runs")
+        console.warn("this gateway is managed externally: its log is where it runs")
         return int(ExitCode.FAILURE)
     return _show_log_of(runtime.read_log(lines=lines), runtime.follow_log if follow else None, "the gateway")
 

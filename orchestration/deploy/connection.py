@@ -394,5 +394,5 @@ def describe_caller() -> str:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
-        user = "somebody"
+        user = "unknown"
     return f"{user}@{socket.gethostname()} (process {os.getpid()})"

@@ -253,7 +253,7 @@ class Host:
                 )
             who = f"{found['by']} since {found['since']} ({found['action']})"
         except (ValueError, KeyError, TypeError):
-            who = line or "somebody, just now"
+            who = line or "a deploy that has just begun"
         raise DeployError(
             f"the host is being deployed to by {who}",
             next_action="Wait until that has ended. It is free by itself a minute after its holder is gone.",

@@ -149,7 +149,7 @@ class Workflow:
         except KeyboardInterrupt:
             outcome.ok, outcome.result, outcome.message = False, "interrupted", "interrupted here"
             if self.under_way:
-                outcome.message += ": the host goes on by itself, to the new release or back to the previous one"
+                outcome.message += ": the host continues by itself, to the new release or back to the previous one"
                 outcome.next_action = f"fab -H {outcome.host} status"
             raise
         except Exception as error:  # noqa: BLE001 - one host's failure, whatever it is, does not stop the next

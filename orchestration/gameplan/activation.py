@@ -203,7 +203,7 @@ def _activate_strategy_c(
             FailureWord.STRATEGY_C_FAILED,
             f"the emergency plan could not be written to {path}: {_reason(error)}",
             next_action=f"Free space on the disk, make {path.parent} writable for this user, or set "
-            "EMERGENCY_GAMEPLAN_PATH to a file of its own elsewhere; then start again.",
+            "EMERGENCY_GAMEPLAN_PATH to a file of its own in another folder; then start again.",
             evidence=(f"it was needed because of {word}: {message}",),
         ) from error
     return ActivePlan(

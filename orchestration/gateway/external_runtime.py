@@ -1,4 +1,4 @@
-"""A gateway, or TWS, that somebody else runs: waited for and validated, never started, stopped or restarted."""
+"""A gateway, or TWS, that is managed externally: waited for and validated, never started, stopped or restarted."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -44,7 +44,7 @@ class ExternalRuntime:
 
     def probe_engine(self) -> EngineProbe:
         """No engine is needed."""
-        return EngineProbe(detail="not needed: somebody else runs the gateway")
+        return EngineProbe(detail="not needed: the gateway is managed externally")
 
     def wait_for_engine(self, timeout_s: float, on_progress: Callable[[str], None]) -> EngineProbe:
         """No engine is needed."""
@@ -62,7 +62,7 @@ class ExternalRuntime:
 
     def ensure_started(self, *, on_progress: Callable[[str], None]) -> bool:
         """Start nothing."""
-        on_progress("somebody else runs this gateway; nothing is started")
+        on_progress("the gateway is managed externally; nothing is started")
         return False
 
     def restart(self, *, is_gentle: bool = True, on_progress: Callable[[str], None] | None = None) -> RestartKind:
@@ -131,6 +131,6 @@ class ExternalRuntime:
 def _refusal(done: str) -> StartupFailure:
     return StartupFailure(
         FailureWord.CONFIG_INVALID,
-        f"GATEWAY_RUNTIME is `external`: somebody else runs this gateway, so it is not {done} from here",
+        f"GATEWAY_RUNTIME is `external`: this gateway is managed externally, so it is not {done} from here",
         next_action="Do it where the gateway runs, or set GATEWAY_RUNTIME=docker to let this program run one.",
     )

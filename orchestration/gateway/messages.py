@@ -212,7 +212,7 @@ _SIGHT_ADVICE: Mapping[Sight, str] = {
     "phone at hand, then `inv gateway.restart` and `inv startup`.",
     Sight.HEALTH_CHECK_FAILING: "Correct the health check in the Compose file (`docker inspect` shows its output), or "
     "set GATEWAY_HEALTH_CHECK=ignore if it can never pass.",
-    Sight.PAUSED: "Somebody paused the container: `docker unpause`.",
+    Sight.PAUSED: "The container was paused: `docker unpause` resumes it.",
 }
 
 

@@ -86,7 +86,7 @@ class Store:
             connection = _open_or_replace(path, clock, log)
         except (OSError, sqlite3.Error, LockHeldError) as error:
             problem = f"the journal cannot be kept: {error}"
-            log.warning("%s (%s); the run goes on without it", problem, path)
+            log.warning("%s (%s); the run continues without it", problem, path)
         return cls(connection, path=path, clock=clock, log=log, redactor=redactor, problem=problem)
 
     def __enter__(self) -> Self:
@@ -155,7 +155,7 @@ class Store:
         self.problem = f"the journal cannot be kept: {error}"
         if kind not in self._told:
             self._told.add(kind)
-            self._log.warning("%s (%s); the run goes on without it", self.problem, self.path)
+            self._log.warning("%s (%s); the run continues without it", self.problem, self.path)
 
     def _text(self, text: str) -> str:
         """A text for people, as it may be stored."""

@@ -101,8 +101,8 @@ def check_read_only(settings: Settings, status: GatewayStatus | None, *, clock: 
         yield Check(
             name="read-only gateway",
             status=StepStatus.WARN,
-            detail=f"READ_ONLY_API is on, and {trades}; somebody else runs the gateway, so whether it takes orders is "
-            "unknown here",
+            detail=f"READ_ONLY_API is on, and {trades}; the gateway is managed externally, so whether it takes orders "
+            "is unknown here",
             fix="Set it where the gateway runs.",
         )
         return

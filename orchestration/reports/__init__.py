@@ -1,4 +1,4 @@
-"""How well it ran: up-time, starts, incidents, latency and a verdict, made from the journal's evidence. Pure.
+"""How well it ran: uptime, starts, incidents, latency and a verdict, made from the journal's evidence. Pure.
 
 `build_account` puts it all together; `document` makes the JSON of it, `page` the HTML. Unobserved time is unknown, and
 never counts as up.

@@ -32,7 +32,7 @@ class Availability(StrEnum):
 
 OFF = "shut_down"  # unknown, but shut down by hand: not meant to be watched
 
-LEAST_EVIDENCE_S = 60.0  # the seconds of a first start and one look are no up-time and no outage
+LEAST_EVIDENCE_S = 60.0  # the seconds of a first start and one look are neither uptime nor outage
 
 _DONE = frozenset({"ok", "warn"})
 _TAKES_DOWN = frozenset({"shutdown", "hold", "bot.stop"})

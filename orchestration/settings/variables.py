@@ -111,7 +111,7 @@ _TABLE: dict[str, tuple[_Row, ...]] = {
     ),
     "Gateway": (
         ("gateway_runtime", one_of(GatewayRuntime), "docker",
-         "Who runs the gateway: a container, the built-in simulator, or somebody else"),
+         "Who runs the gateway: a container, the built-in simulator, or an external operator"),
         ("gateway_host", kinds.HOST, "127.0.0.1",
          "Where the gateway's API is reached"),
         ("gateway_port", whole_number(1, 65535), ("", "4002 (4001 in live mode)"),

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     marker = Path(given.start_marker) if given.start_marker else None
     if faults.first_start_only and marker is None:
-        parser.error("first_start_only needs --start-marker, a file that tells a later start from the first")
+        parser.error("first_start_only needs --start-marker, a file that marks that the first start is over")
     if given.faults or given.fault:
         _write(f"SIMULATED gateway with faults: {' '.join((*given.fault, *split_faults(given.faults)))}")
     if marker and _has_started_before(marker) and faults.first_start_only:

@@ -40,7 +40,7 @@ class DryRun:
     Attributes:
         instance: The instance's name; empty where the configuration is wrong.
         steps: What each step would do; those after a certain failure are left out.
-        expected_exit_code: What `startup` would end with, as far as it can be told from here.
+        expected_exit_code: What `startup` would end with, as far as it is known from here.
         problems: What would stop it.
     """
 
@@ -58,7 +58,7 @@ _UP = {
     ContainerState.RESTARTING: "leave {name} to Docker, which is restarting it",
     ContainerState.DEAD: "remove the dead {name} and create it again",
     ContainerState.RUNNING: "leave {name} alone: it runs{health}",
-    ContainerState.UNKNOWN: "leave the gateway alone: somebody else runs it",
+    ContainerState.UNKNOWN: "leave the gateway alone: it is managed externally",
 }
 
 

@@ -112,7 +112,7 @@ def gateway_up(desk: Desk, progress: Progress) -> Outcome:
     after = desk.runtime.probe()
     name = desk.runtime.container_name or f"the {desk.runtime.kind} gateway"
     if desk.runtime.kind is GatewayRuntime.EXTERNAL:
-        detail = "somebody else runs the gateway; left alone"
+        detail = "the gateway is managed externally; left alone"
     elif started:
         detail = f"{name} was {before} and has been started"
     else:
@@ -402,7 +402,7 @@ def _judge_gateway(desk: Desk, progress: Progress, gateway: GatewayReady) -> Out
             "Gateway ready, with warnings",
             "; ".join(warnings),
             cause="GATEWAY_WARNINGS",
-            next_action="Look at each of them; the start goes on.",
+            next_action="Look at each of them; the start continues.",
         )
     accounts = ", ".join(mask_account(account) for account in gateway.accounts)
     latency = "" if gateway.latency_ms is None else f", latency {gateway.latency_ms:.0f} ms"

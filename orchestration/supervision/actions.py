@@ -212,7 +212,7 @@ def _switch(
             return memory, (Action.RESTART_BOT_ON_STRATEGY_C,), ()
         words = Words(
             title="Trading plan has expired",
-            message=f"The plan of {plan.date} has expired, and there is none for {today} yet. The bot goes on Strategy "
+            message=f"The plan of {plan.date} has expired, and there is none for {today} yet. The bot runs on Strategy "
             "C, which trades nothing, until a valid plan for the day is there.",
             next_action="Nothing to do if the next plan is still to come.",
         )
@@ -220,7 +220,7 @@ def _switch(
         return replace(memory, log=log), (Action.RESTART_BOT_ON_STRATEGY_C,), (notice,)
     had = "Strategy C for want of a plan" if plan.is_emergency else f"the plan of {plan.date}"
     words = Words(
-        title="Bot goes on the day's plan",
+        title="Bot switched to the day's plan",
         message=f"A valid plan for {today} is there (strategy {observation.plan.candidate.strategy}). The bot had "
         f"{had}, and is {'restarted' if observation.bot.is_running else 'started'} on it.",
     )

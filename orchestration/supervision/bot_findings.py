@@ -94,7 +94,7 @@ def _judge_suspension(bot: BotLook) -> Finding:
             next_action="Find out who suspended it and why. `docker unpause` or `kill -CONT` lets it go on; "
             "`inv bot.restart` starts a fresh one.",
         ),
-        over=Words(title="Bot goes on", message="The bot is no longer suspended."),
+        over=Words(title="Bot resumed", message="The bot is no longer suspended."),
         key=bot.key,
         grace_s=SUSPENDED_GRACE_S,
     )

@@ -168,7 +168,7 @@ def _tell_started(memory: Memory) -> tuple[Memory, Notice]:
     words = Words(
         title="Gateway was restarted by something else",
         message="The gateway's container was ended and started again, not by this supervisor, and is ready.",
-        next_action="If nobody restarted it by hand, read the gateway's log: `inv logs --of gateway`.",
+        next_action="If it was not restarted by hand, read the gateway's log: `inv logs --of gateway`.",
     )
     log, notice = tell_event(memory.log, IncidentKind.GATEWAY_RESTARTED, Severity.WARNING, words)
     return replace(memory, log=log), notice

@@ -197,7 +197,9 @@ def _judge_missing(memory: DayMemory, observation: Observation, rules: Rules) ->
         verdict = Verdict.BAD
     elif plan.date is not None and not plan.is_emergency and not is_out_of_date(observation, rules):
         verdict = Verdict.FINE
-    then = "The bot goes on Strategy C: no trading." if rules.owns_bot else "The bot runs on another day's plan."
+    then = (
+        "The bot is restarted on Strategy C: no trading." if rules.owns_bot else "The bot runs on another day's plan."
+    )
     return Finding(
         kind=IncidentKind.PLAN_MISSING,
         verdict=verdict,

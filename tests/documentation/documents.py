@@ -26,7 +26,7 @@ RUN: Keys = {
     "failure": "a [failure word](words.md#failures-exit-code-1), or null",
     "fallback": "a [fallback word](words.md#fallbacks-exit-code-2), or null",
     "message": "one sentence",
-    "next_action": "what a person should do, or null",
+    "next_action": "what the operator should do, or null",
     "started_at": "when, with offset",
     "duration_s": "seconds",
     "simulated": "whether the gateway is the built-in one",
@@ -217,7 +217,7 @@ _HOSTS: Keys = {
         "result": "a word",
         "release": "the current release at the end",
         "message": "one sentence",
-        "next_action": "what a person should do",
+        "next_action": "what the operator should do",
         "evidence": "the last lines that show it",
         "steps": {"": "a list", "name": "which", "ok": "whether", "duration_s": "seconds"},
         "changes": "what was or would be changed",
@@ -288,7 +288,7 @@ VARIANTS: Mapping[tuple[str, str], Keys] = {
     ("startup", "--dry-run"): {
         "instance": "whose it is",
         "steps": {"": "a list, one for each step", "name": "the task's name", "would": "what it would do"},
-        "expected_exit_code": "as far as it can be told",
+        "expected_exit_code": "as far as it is known",
         "problems": "what would stop it",
     },
     ("gameplan.check", "--path FILE"): {
@@ -337,7 +337,7 @@ EXIT_CODES: Mapping[str, str] = {
     "help": "0",
     "install": "0 registered as it should be; 1 not",
     "uninstall": "0 nothing is registered any more; 1 something is",
-    "monitor": "0 told to end; 1 could not watch",
+    "monitor": "0 asked to end; 1 could not watch",
     **dict.fromkeys(("bot.stop", "gateway.restart", "gateway.down", "shutdown", "hold", "resume"), _DONE),
 }
 FAB_EXIT_CODES: Mapping[str, str] = {

@@ -15,7 +15,7 @@ in the terminal, in short. Run them in the project's folder, as `.venv/bin/inv`.
 * `--json` prints one document on standard output, all else on standard error. What does not apply is null, paths
   are absolute, times are ISO 8601 with an offset. Wrong settings make it `exit_code`, `failure` (`CONFIG_INVALID`),
   `message`, `problems`, `next_action`; what else keeps a command from what it was asked for: `exit_code`, `message`,
-  and, where somebody can fix it, `next_action`.
+  and, where it can be fixed, `next_action`.
 * `INSTANCE=NAME` in front chooses the [instance](../how-to/several-bots-on-one-gateway.md). [All words](words.md).
 * A wrong flag ends `inv` and `fab` with 1.
 

@@ -361,7 +361,7 @@ def test_a_paused_container_is_an_incident_and_shown(system: System) -> None:
         assert "is paused" in status.document["bot"]["suspended"]
         wait_until(lambda: "Bot is suspended" in channel.titles, "alert", 60)
         docker("unpause", bot_of(system))
-        wait_until(lambda: "Bot goes on" in channel.titles, "end of the incident", 60)
+        wait_until(lambda: "Bot resumed" in channel.titles, "end of the incident", 60)
         assert supervisor.poll() is None
         assert end_and_read(supervisor, SIGTERM).code == 0
 

@@ -234,7 +234,7 @@ def test_a_bot_that_was_stopped_by_a_signal_is_an_incident_and_shown(watched: Sy
         wait_for(channel, "Bot is suspended")
     finally:
         bot.resume()
-    wait_for(channel, "Bot goes on")
+    wait_for(channel, "Bot resumed")
     assert watched.inv("status").code == 0
     assert end_and_read(process, SIGTERM).code == 0
 

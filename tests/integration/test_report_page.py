@@ -132,7 +132,7 @@ def test_it_has_names_for_those_who_do_not_see_it(browser: Browser, page: Path) 
     assert any(name.startswith("Bot: ") for name in pictures)
     assert all(pictures)
     headings = [name for role, name in named if role == "heading"]
-    assert {"Up-time", "Criteria", "Starts"} <= set(headings)
+    assert {"Uptime", "Criteria", "Starts"} <= set(headings)
 
 
 def test_text_from_outside_stays_text(browser: Browser, page: Path) -> None:

@@ -104,7 +104,7 @@ def test_an_interrupt_tells_what_goes_on(running: Site) -> None:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "the host goes on by itself" in said
+    assert "the host continues by itself" in said
     running.wait_for_audit("good", before=lines)
     running.wait_until_well()
 

@@ -212,9 +212,7 @@ class Activation:
         try:
             self._bring_up(self.previous, gives_env_back=True, prefix="back: ")
         except (RefusedError, OSError) as error:
-            print_line(
-                {"say": f"going back to {self.previous} did not come to a good end: {as_refusal(error).message}"}
-            )
+            print_line({"say": f"the rollback to {self.previous} failed: {as_refusal(error).message}"})
             return "went_back_not_good"
         return "went_back"
 

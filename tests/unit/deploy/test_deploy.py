@@ -303,7 +303,7 @@ def test_an_interrupt_is_an_outcome_that_says_what_goes_on(remote: FakeRemote) -
     with pytest.raises(KeyboardInterrupt), work.judged():
         raise KeyboardInterrupt
     assert work.outcome.result == "interrupted"
-    assert "goes on by itself" in work.outcome.message
+    assert "continues by itself" in work.outcome.message
 
 
 def back(remote: FakeRemote, words: str) -> Outcome:
