@@ -242,7 +242,7 @@ def test_a_second_factor_that_is_missed_three_times_counts_as_no_failure(stack: 
 
 def test_a_refused_password_ends_the_login_loop_and_a_corrected_one_is_taken(stack: Stack) -> None:
     stack.use_plan()
-    stack.set(SIMULATOR_FAULTS="wrong_password=1")
+    stack.set(SIMULATOR_FAULTS="wrong_password=3")
     stack.compose("up", "-d")
     wait_until(lambda: stack.state("gateway") == "exited", "stopped gateway")
     assert stack.said("gateway").count("IBC: Login failed") <= 5
