@@ -25,6 +25,7 @@ BOT_END = "bot_end.json"
 HOLD = "hold.json"
 GATEWAY_RECORD = "gateway.json"
 ATTEMPTS = "attempts.json"
+SERVICE_END = "service_end.json"
 JOURNAL = "journal.sqlite3"
 STARTUP_LOCK = "startup.lock"
 SUPERVISOR_LOCK = "supervisor.lock"
@@ -155,6 +156,7 @@ _EFFECTS: dict[str, tuple[str, str]] = {
     HOLD: ("the system counts as held", "If it may run again: `inv resume`, or move it away"),
     GATEWAY_RECORD: ("the gateway is taken to be what the settings name", _MOVE_AWAY),
     ATTEMPTS: ("earlier failed starts are not counted", _MOVE_AWAY),
+    SERVICE_END: ("unknown how systemd ended the boot service's last run", _MOVE_AWAY),
 }
 # What a record must have; its reader judges the rest.
 _REQUIRED: dict[str, tuple[str, ...]] = {
@@ -162,6 +164,7 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     HOLD: ("by", "since", "reason"),
     GATEWAY_RECORD: ("runtime", "host", "port"),
     ATTEMPTS: ("failed_at", "given_up", "given_up_at"),
+    SERVICE_END: ("result", "exit_status", "at"),
 }
 _KINDS: dict[str, tuple[str, str]] = {
     JOURNAL: ("no run is recorded, and alerts are not kept for later", _MOVE_AWAY),

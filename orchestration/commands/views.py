@@ -268,6 +268,8 @@ def _describe_event(event: "ReportedEvent") -> tuple[str, str]:
     if event.kind == "watch_ended":
         ended_by = f" ({detail['ended_by']})" if detail.get("ended_by") else ""
         return "ended", f"with exit code {detail.get('exit_code')}{ended_by}"
+    if event.kind == "service_ended":
+        return "ended by the system", str(detail.get("message", ""))
     title = str(detail.get("title", "")) if detail.get("incident") else ""
     return title, str(detail.get("message", ""))
 

@@ -57,7 +57,6 @@ class HostService:
         stop_timeout_s: Seconds that an ordered stop may take.
         longest_start_s: Seconds that a start may take which fails as late as it can; bounds the restarts.
         needs_docker: Whether the gateway or the bot runs in a container.
-        bot_in_docker: Whether the bot does: it is then none of the service's processes, and does not end with them.
     """
 
     name: str
@@ -74,7 +73,6 @@ class HostService:
     stop_timeout_s: int
     longest_start_s: int
     needs_docker: bool
-    bot_in_docker: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +248,6 @@ def build_host_service(settings: Settings, *, scope: Scope, user: str, home: Pur
         # State and logs lie beside the releases and are linked into each one: a unit must name them where they are.
         own = tuple(_through(project_dir, settings.project_dir, folder.resolve()) for folder in own)
     is_named = any(row.name == "GATEWAY_SHARED_DIR" and row.source != "default" for row in settings.sources)
-    bot_in_docker = settings.bot_runtime is BotRuntime.DOCKER
     # A restart of the gateway's container may be under way when a stop is ordered.
     gateway_grace_s = settings.gateway_stop_grace_s if settings.gateway_runtime is GatewayRuntime.DOCKER else 0.0
     folders = (home, *own, *([settings.gateway_shared_dir] if is_named else []))  # else it lies in the home
@@ -274,8 +271,7 @@ def build_host_service(settings: Settings, *, scope: Scope, user: str, home: Pur
             + settings.gateway_twofa_timeout_s
             + settings.bot_start_grace_s
         ),
-        needs_docker=bot_in_docker or settings.gateway_runtime is GatewayRuntime.DOCKER,
-        bot_in_docker=bot_in_docker,
+        needs_docker=settings.bot_runtime is BotRuntime.DOCKER or settings.gateway_runtime is GatewayRuntime.DOCKER,
     )
 
 

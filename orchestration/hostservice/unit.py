@@ -58,7 +58,7 @@ def render_unit(service: HostService) -> Rendered:
         working_directory=escape_rest(str(service.project_dir)),
         environ=[quote_word(f"{name}={value}") for name, value in sorted(service.environ.items())],
         exec_start=" ".join([f":{SHELL}", wrapper, *service.arguments]),
-        exec_stop_post=f"-:{SHELL} {wrapper} {STOP_LEFT_BEHIND}" if service.bot_in_docker else "",
+        exec_stop_post=f"-:{SHELL} {wrapper} {STOP_LEFT_BEHIND}",
         writable=" ".join(quote_word(f"-{path}") for path in service.writable),
         restart_delay_s=RESTART_DELAY_S,
         start_limit_burst=START_LIMIT_BURST,

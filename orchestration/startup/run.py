@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from orchestration.admission import InstanceLocks, end_other_runs, refuse_beside_supervisor
+from orchestration.alerts.alert import Severity
 from orchestration.alerts.channels import build_channels, read_channel_states
 from orchestration.alerts.delivery import Delivery
 from orchestration.bot.elsewhere import refuse_to_touch
@@ -44,6 +45,7 @@ from orchestration.startup.run_alerts import Teller
 from orchestration.startup.run_spec import Display, Mission, Step
 from orchestration.state_dir import JOURNAL, find_damaged_files
 from orchestration.supervision.orphan import leave_nothing_unwatched
+from orchestration.supervision.service_end import take_service_end
 from orchestration.system.children import become_subreaper
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
@@ -253,9 +255,26 @@ class Run:
             if self._mission.respects_hold:
                 refuse_if_held(settings.state_dir)
             self._teller.tell_begin()
+            self._tell_service_end()
         else:
             self._note_stopped(end_other_runs(settings, clock=self._clock, on_progress=self._show))
             self._take_lock()
+
+    def _tell_service_end(self) -> None:
+        """Say it where systemd ended the boot service's last run: that run could not."""
+        end = take_service_end(self._settings.state_dir)
+        if end is None:
+            return
+        self._progress = dataclasses.replace(self._progress, warnings=(*self._progress.warnings, end.message))
+        self._log.warning("%s", end.message)
+        self._journal.add_event(self.run_id, "service_ended", {**dataclasses.asdict(end), "message": end.message})
+        self._teller.tell(
+            Severity.ERROR,
+            "Boot service was ended by the system",
+            end.message,
+            cause=end.cause,
+            next_action=end.next_action,
+        )
 
     def _note_stopped(self, stopped: tuple[Stopped, ...]) -> None:
         """What ran and was stopped; how a supervisor's bot ended has its supervisor written down."""

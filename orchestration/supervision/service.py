@@ -46,6 +46,7 @@ from orchestration.state_dir import MONITOR_LOCK, SUPERVISOR_LOCK
 from orchestration.supervision import attempts
 from orchestration.supervision.host_notifier import HostNotifier, NotifyingDisplay
 from orchestration.supervision.orphan import STOP_LEFT_BEHIND, is_left_behind
+from orchestration.supervision.service_end import note_service_end
 from orchestration.supervision.supervisor import Post, Restart, Supervisor
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
@@ -236,7 +237,8 @@ def _refuse_second(options: Options, settings: Settings) -> int:
 def end_what_is_left(*, as_json: bool = False) -> int:
     """Stop the bot that a supervisor left behind, where nothing else has: what the unit calls after the service's end.
 
-    Where there is none, or a run is at work, nothing is done and nothing is left behind: no log, run or alert.
+    Where systemd ended the service, that is written down for the next start. Where there is no such bot, or a run is at
+    work, nothing else is done, and nothing is left behind: no log, run or alert.
 
     Args:
         as_json: Whether standard output belongs to somebody else's document.
@@ -249,6 +251,7 @@ def end_what_is_left(*, as_json: bool = False) -> int:
     except StartupFailure as doubt:
         console.warn(str(doubt))  # whose bot it would be cannot be told
         return int(ExitCode.FAILURE)
+    note_service_end(settings.state_dir, settings.environ, now=SystemClock().now())
     if not is_left_behind(settings):
         return int(ExitCode.SUCCESS)
     run = Run(

@@ -22,7 +22,7 @@ _GIGABYTE = 1 << 30
 
 _JSON_FILES = (
     *(state_dir.BOT_RECORD, state_dir.BOT_WORKERS, state_dir.BOT_STOP, state_dir.BOT_END, state_dir.HOLD),
-    *(state_dir.GATEWAY_RECORD, state_dir.ATTEMPTS),
+    *(state_dir.GATEWAY_RECORD, state_dir.ATTEMPTS, state_dir.SERVICE_END),
 )
 _OTHER_FILES = (state_dir.JOURNAL, state_dir.STARTUP_LOCK, state_dir.SUPERVISOR_LOCK, state_dir.MONITOR_LOCK)
 

@@ -101,6 +101,21 @@ def test_what_a_service_left_behind_is_stopped_after_its_end_but_never_beside_a_
     assert sorted(watched.logs.iterdir()) == before
 
 
+def test_an_end_by_the_watchdog_is_told_by_the_next_start_and_by_no_other(watched: System, channel: Channel) -> None:
+    # What systemd gives the command that it runs after the service's end.
+    said_by_systemd = {"SERVICE_RESULT": "watchdog", "EXIT_CODE": "killed", "EXIT_STATUS": "KILL"}
+    assert watched.run(STOP_LEFT_BEHIND, environ=said_by_systemd).code == 0
+    first = watched.startup()
+    (warning,) = [one for one in first.document["warnings"] if "watchdog" in one]
+    assert "The boot service's last run" in warning
+    assert told(channel).count("Boot service was ended by the system") == 1
+    alert = next(one.document for one in channel.received if "ended by the system" in one.title)
+    assert "SERVICE_WATCHDOG" in json.dumps(alert)
+    assert "watchdog ended it" in watched.inv("history").out
+    assert watched.inv("bot.stop").code == 0
+    assert not [one for one in watched.startup().document["warnings"] if "watchdog" in one]
+
+
 def test_a_start_that_is_ended_before_it_adopts_leaves_no_bot_trading(watched: System) -> None:
     process = begin(watched)
     process.send_signal(SIGKILL)

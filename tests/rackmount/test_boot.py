@@ -159,7 +159,9 @@ def test_a_supervisor_that_hangs_is_ended_by_the_watchdog(project: Project) -> N
     before = main_pid(project)
     project.host.run(["kill", "-STOP", str(before)])
     project.host.wait_until(lambda: main_pid(project) not in (0, before), "the watchdog fires", timeout_s=300)
+    wait_for_alert(project, "Boot service was ended by the system")
     wait_until_up(project)
+    assert "watchdog ended it" in project.inv("history").out
 
 
 def test_the_gateways_death_is_told_mended_and_its_recovery_told(project: Project) -> None:

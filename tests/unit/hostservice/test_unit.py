@@ -45,7 +45,6 @@ ODD = dataclasses.replace(
     environ={"INSTANCE": "second", "ENV_FILE": """/etc/a 50% $x "b".env"""},
     writable=(PurePosixPath("""/srv/a 50% $HOME 'of' "it" b\\slash Börse"""),),
     needs_docker=False,
-    bot_in_docker=True,
 )
 
 
@@ -77,17 +76,17 @@ def test_a_users_unit_orders_on_nothing_that_its_manager_does_not_know() -> None
     assert "WantedBy=default.target" in text
 
 
-def test_only_a_bot_that_is_a_container_is_stopped_by_the_unit_itself() -> None:
+def test_after_each_end_the_unit_writes_down_how_it_ended_and_stops_a_bot_that_was_left_behind() -> None:
     units = {}
     for runtime in ("process", "docker"):
         said = {"BOT_RUNTIME": runtime, "GATEWAY_RUNTIME": "external", "GATEWAY_HOST": "10.0.0.9"}
         settings = Settings.from_environ({}, dotenv=said)
         service = build_host_service(settings, scope=Scope.SYSTEM, user="ann", home=Path("/home/ann"))
         units[runtime] = render_unit(service).content.decode()
-    assert "ExecStopPost=" not in units["process"]
-    (line,) = [line for line in units["docker"].splitlines() if line.startswith("ExecStopPost=")]
-    assert line.startswith("ExecStopPost=-:/bin/bash ")
-    assert line.endswith('/docker/gateway/scripts/production-startup.sh" --stop-left-behind')
+    for unit in units.values():
+        (line,) = [line for line in unit.splitlines() if line.startswith("ExecStopPost=")]
+        assert line.startswith("ExecStopPost=-:/bin/bash ")
+        assert line.endswith('/docker/gateway/scripts/production-startup.sh" --stop-left-behind')
     assert "After=docker.service" in units["docker"]
     assert "docker.service" not in units["process"]
 
