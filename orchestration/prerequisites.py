@@ -15,6 +15,7 @@ says what is wrong and what to do, and exit code 1. What the bot was given is re
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -115,7 +116,24 @@ def require(
     try:
         settings = settings or Settings.load()
     except StartupFailure as error:
-        raise PrerequisiteError(f"{error.message}.", next_action=error.next_action) from error
+        lenient = Settings.load(lenient=True)  # enough to know this host and the project's folder
+        raise _advise(PrerequisiteError(f"{error.message}.", next_action=error.next_action), lenient) from error
+    try:
+        return _require(settings, clock, gateway_host=gateway_host, gateway_port=gateway_port, gameplan=gameplan)
+    except PrerequisiteError as error:
+        raise _advise(error, settings) from error.__cause__
+
+
+def _advise(error: PrerequisiteError, settings: Settings) -> PrerequisiteError:
+    """The same error with its commands as they work on this host."""
+    from orchestration.hostservice.advice import advise
+
+    return PrerequisiteError(advise(error.message, settings), next_action=advise(error.next_action, settings))
+
+
+def _require(
+    settings: Settings, clock: Clock, *, gateway_host: str | None, gateway_port: int | None, gameplan: Path | None
+) -> Prerequisites:
     path = gameplan or settings.gameplan_path
     if path is None:
         raise PrerequisiteError(
@@ -142,8 +160,9 @@ def _read_todays_plan(path: Path, settings: Settings, clock: Clock) -> Mapping[s
     try:
         plan = read_plan_for_bot(path, extra_schema=settings.gameplan_schema)
     except GameplanError as error:
+        command = f"inv gameplan.check --path {shlex.quote(str(path.absolute()))}"
         raise PrerequisiteError(
-            f"{error}.", next_action=f"`inv gameplan.check --path {path}` shows everything that is wrong with it."
+            f"{error}.", next_action=f"`{command}` shows everything that is wrong with it."
         ) from error
     expected = expected_dates(clock.now(), load_calendar(settings), trades=plan["strategy"] != "C")
     if settings.gameplan_freshness is GameplanFreshness.TODAY and date.fromisoformat(plan["date"]) not in expected:

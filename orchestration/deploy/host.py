@@ -5,6 +5,8 @@ Each method sends a command and its arguments as JSON to the programs of `on_hos
 """
 
 import json
+import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +101,7 @@ kill "$watch" 2>/dev/null
 exit "$code"
 """
 _NOT_RUN = {126, 127}
+_INV = re.compile(r"`inv ([^`]+)`")
 _UNSUPERVISED = "unsupervised"  # what `inv status` calls it
 _RESTARTING = "auto-restart"  # what systemd calls it
 _LOCKED = "locked"
@@ -258,6 +261,12 @@ class Host:
             f"the host is being deployed to by {who}",
             next_action="Wait until that has ended. It is free by itself a minute after its holder is gone.",
         )
+
+    def advise(self, text: str) -> str:
+        """The text with its commands as they work in a shell on that host, for the release that runs there."""
+        as_user = "" if self.remote.user == self.user else f"sudo -u {shlex.quote(self.user)} "
+        inv = f"cd {shlex.quote(f'{self.base}/current')} && {as_user}.venv/bin/inv"
+        return _INV.sub(lambda found: f"`{inv} {found.group(1)}`", text)
 
     def ensure_folders(self) -> tuple[str, ...]:
         """Make the folders; returns what was left half-made by others, and is cleared away."""

@@ -1,5 +1,7 @@
 """Whether a host is ready to be deployed to. Pure: facts in, one refusal with all that is missing out."""
 
+import shlex
+
 from orchestration.deploy.errors import DeployError
 from orchestration.deploy.host import Facts, Host
 from orchestration.deploy.on_host.room import LEAST_MEMORY_BYTES
@@ -32,7 +34,10 @@ def check_host(facts: Facts, host: Host, *, brings_env: bool, least_free: int = 
     if facts.env_mode is None and not brings_env:
         lacks.append("there are no settings yet: give --env-file (a .env for that host)")
     if facts.env_mode is not None and facts.env_mode & 0o077:
-        lacks.append(f"{host.base}/shared/.env can be read by others (mode {facts.env_mode:o}): chmod 600")
+        lacks.append(
+            f"{host.base}/shared/.env can be read by others (mode {facts.env_mode:o}): "
+            f"`sudo chmod 600 {shlex.quote(f'{host.base}/shared/.env')}` there"
+        )
     if facts.hold:
         lacks.append(
             f"the system is held by {facts.hold.get('by')} since {facts.hold.get('since')}: `inv resume` there"

@@ -144,8 +144,10 @@ class Workflow:
         try:
             yield
         except DeployError as error:
-            outcome.ok, outcome.message = False, error.message
-            outcome.next_action, outcome.evidence = error.next_action, error.evidence
+            advise = self.host.advise
+            outcome.ok, outcome.message = False, advise(error.message)
+            outcome.next_action = advise(error.next_action)
+            outcome.evidence = tuple(advise(line) for line in error.evidence)
         except KeyboardInterrupt:
             outcome.ok, outcome.result, outcome.message = False, "interrupted", "interrupted here"
             if self.under_way:

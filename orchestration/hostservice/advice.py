@@ -28,7 +28,7 @@ from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 
-_QUOTED = re.compile(r"`inv ([^`]+)`")
+_QUOTED = re.compile(r"`(sudo )?inv ([^`]+)`")
 _STARTS = frozenset({"startup", "bot.start"})
 _REPLACES = frozenset({"startup --replace"})
 
@@ -39,6 +39,7 @@ class HostCommands:
 
     Attributes:
         inv: What `inv` is here, up to the task's name: with its path and the variables that say which instance.
+        root_inv: The same for root, through sudo.
         start: Starts the system again.
         replace: Starts it again in place of the bot that runs.
     """
@@ -46,12 +47,15 @@ class HostCommands:
     inv: str
     start: str
     replace: str
+    root_inv: str
 
     def apply(self, text: str) -> str:
         """The text with its commands as they work here."""
-        return _QUOTED.sub(lambda found: f"`{self._find(found.group(1))}`", text)
+        return _QUOTED.sub(lambda found: f"`{self._find(found.group(2), as_root=bool(found.group(1)))}`", text)
 
-    def _find(self, words: str) -> str:
+    def _find(self, words: str, *, as_root: bool) -> str:
+        if as_root:
+            return f"{self.root_inv} {words}"
         if words in _STARTS:
             return self.start
         if words in _REPLACES:
@@ -68,19 +72,23 @@ def advise(text: str, settings: Settings) -> str:
 
 def read_host_commands(settings: Settings) -> HostCommands:
     """Look at this host, afresh each time: a boot service may be installed or removed while a supervisor runs."""
-    return build_host_commands(build_inv(settings, on_path=shutil.which("inv")), find_registrar(settings))
+    # sudo looks for programs in folders of its own, and passes on no variables but those on its command line.
+    root_inv = build_inv(settings, on_path=None, prefix="sudo ")
+    inv = build_inv(settings, on_path=shutil.which("inv"))
+    return build_host_commands(inv, find_registrar(settings), root_inv=root_inv)
 
 
-def build_host_commands(inv: str, registrar: Registrar | None) -> HostCommands:
+def build_host_commands(inv: str, registrar: Registrar | None, *, root_inv: str) -> HostCommands:
     """The commands of a host where the service is registered with that part of the operating system, or not at all."""
     if registrar is None:
-        return HostCommands(inv=inv, start=f"{inv} startup", replace=f"{inv} startup --replace")
+        return HostCommands(inv=inv, root_inv=root_inv, start=f"{inv} startup", replace=f"{inv} startup --replace")
     start = registrar.start_command
     if registrar.target is Target.LINUX:
-        return HostCommands(inv=inv, start=start, replace=start.replace(" start ", " restart ", 1))
+        replace = start.replace(" start ", " restart ", 1)
+        return HostCommands(inv=inv, root_inv=root_inv, start=start, replace=replace)
     # A task's start by hand looks like its repeating trigger, which does nothing once it has given up. Where
     # its bot runs, a second start of the task does nothing either: its supervisor is asked.
-    return HostCommands(inv=inv, start=f"{inv} resume && {start}", replace=f"{inv} bot.restart")
+    return HostCommands(inv=inv, root_inv=root_inv, start=f"{inv} resume && {start}", replace=f"{inv} bot.restart")
 
 
 def find_registrar(settings: Settings) -> Registrar | None:
@@ -124,20 +132,21 @@ def _find_task_once(key: _Key) -> Registrar | None:
         return None
 
 
-def build_inv(settings: Settings, *, on_path: str | None) -> str:
+def build_inv(settings: Settings, *, on_path: str | None, prefix: str = "") -> str:
     """`inv` where it is on PATH and this environment's own; else with its path, from the project's folder.
 
     Args:
         settings: Which project and instance.
         on_path: What the shell finds for `inv`, or None.
+        prefix: What runs it, before the variables: `sudo `.
     """
     variables = "" if settings.instance == DEFAULT_INSTANCE else f"INSTANCE={shlex.quote(settings.instance)} "
     if env_file := settings.environ.get("ENV_FILE", "").strip():
         variables += f"ENV_FILE={shlex.quote(str(settings.project_dir / Path(env_file).expanduser()))} "
     program = Path(sys.prefix, "Scripts" if os.name == "nt" else "bin", "inv")
     if on_path is not None and os.path.realpath(on_path) == os.path.realpath(program):
-        return f"{variables}inv"
+        return f"{prefix}{variables}inv"
     project_dir = find_lasting_folder(settings.project_dir)
     usual = Path(".venv", "bin", "inv")
     where = str(usual) if (project_dir / usual).is_file() else shlex.quote(str(program))
-    return f"cd {shlex.quote(str(project_dir))} && {variables}{where}"
+    return f"cd {shlex.quote(str(project_dir))} && {prefix}{variables}{where}"

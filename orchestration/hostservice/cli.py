@@ -6,6 +6,7 @@ from pathlib import Path
 from orchestration.commands import presenter as console
 from orchestration.commands.views import load_settings_or_explain
 from orchestration.errors import ExitCode
+from orchestration.hostservice.advice import advise
 from orchestration.hostservice.install import Outcome, install, uninstall, write_files
 from orchestration.hostservice.registrars import build_registrar, build_registrars, choose_target
 from orchestration.hostservice.service import HostServiceError, Scope, build_name, build_status_json
@@ -87,6 +88,15 @@ def run_uninstall(*, target: str, as_json: bool) -> int:
 
 
 def _show(outcome: Outcome, settings: Settings, *, as_json: bool) -> int:
+    outcome = dataclasses.replace(
+        outcome,
+        checks=tuple(
+            dataclasses.replace(one, detail=advise(one.detail, settings), fix=advise(one.fix, settings))
+            for one in outcome.checks
+        ),
+        problem=advise(outcome.problem, settings),
+        next_action=advise(outcome.next_action, settings),
+    )
     code = ExitCode.SUCCESS if outcome.ok else ExitCode.FAILURE
     if as_json:
         console.print_json(_build_json(outcome, settings.instance, code))
@@ -123,6 +133,7 @@ def describe(outcome: Outcome) -> str:
 
 
 def _show_error(error: HostServiceError, settings: Settings, *, command: str, as_json: bool) -> int:
+    message, next_action = advise(error.message, settings), advise(error.next_action, settings)
     if as_json:
         document = {
             "command": command,
@@ -130,15 +141,15 @@ def _show_error(error: HostServiceError, settings: Settings, *, command: str, as
             "name": build_name(settings.instance),
             "exit_code": int(ExitCode.FAILURE),
             "changed": None,
-            "problem": error.message,
-            "next_action": error.next_action,
+            "problem": message,
+            "next_action": next_action,
             "evidence": list(error.evidence),
         }
         console.print_json(document)
     for line in error.evidence:
         console.warn(f"  | {line}")
-    console.warn(f"FAILURE: {error.message}")
-    console.warn(f"next: {error.next_action}")
+    console.warn(f"FAILURE: {message}")
+    console.warn(f"next: {next_action}")
     return int(ExitCode.FAILURE)
 
 

@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from orchestration.docker.engine import EngineProblem, probe_engine
 from orchestration.hostservice.linux_host import Account, CommandsAs, LinuxHost
@@ -212,7 +212,8 @@ class SystemdRegistrar:
                 self.path.unlink()
             except OSError as error:
                 raise HostServiceError(
-                    f"{self.path} cannot be removed ({error.strerror})", next_action=f"sudo rm '{self.path}'"
+                    f"{self.path} cannot be removed ({error.strerror})",
+                    next_action=f"sudo rm {_quote(self.path)}",
                 ) from error
             done.append(f"disabled {self.unit} and removed {self.path}")
             self._act("daemon-reload")
@@ -271,19 +272,18 @@ class SystemdRegistrar:
             ) from error
 
     def _refuse_others(self) -> None:
-        command = f"'{self.service.project_dir}/.venv/bin/inv' uninstall"
         if not self._is_user and not self.host.is_root:
-            raise HostServiceError(f"removing {self.path} needs root", next_action=f"sudo {command}")
+            raise HostServiceError(f"removing {self.path} needs root", next_action="`sudo inv uninstall`")
         if self._is_user and self.host.caller.uid != self.account.uid:
             owner = self.account.name
             raise HostServiceError(
-                f"the service is {owner}'s own: {self.path}", next_action=f"As {owner}, without sudo: {command}"
+                f"the service is {owner}'s own: {self.path}", next_action=f"As {owner}, without sudo: `inv uninstall`"
             )
 
     @property
     def _install_command(self) -> str:
         switches = " --user" if self._is_user else ""
-        return f"{'' if self._is_user else 'sudo '}.venv/bin/inv install --target=linux{switches}"
+        return f"`{'' if self._is_user else 'sudo '}inv install --target=linux{switches}`"
 
     @property
     def _stamp(self) -> Path:
@@ -440,12 +440,12 @@ def _check_rights(registrar: "SystemdRegistrar") -> Check:
     if registrar.service.scope is Scope.SYSTEM:
         if host.is_root:
             return Check(name=name, status=StepStatus.OK, detail=f"root may write to {host.system_units}")
-        project = registrar.service.project_dir
         return Check(
             name=name,
             status=StepStatus.FAIL,
             detail=f"a service of the machine needs root, and this is {host.caller.name}",
-            fix=f"sudo '{project}/.venv/bin/inv' install --target=linux    (or --user, for a service of your own)",
+            fix="`sudo inv install --target=linux`, or without root, for a service of your own: "
+            "`inv install --target=linux --user`.",
         )
     if host.is_root:
         detail = "a service of a user's own is installed by that user"
@@ -460,30 +460,31 @@ def _check_other_scope(registrar: "SystemdRegistrar") -> Iterator[Check]:
     """Two services for one instance would start it twice at boot."""
     other = registrar.in_other_scope()
     if other.path.exists():
-        sudo = "sudo " if other.service.scope is Scope.SYSTEM else ""
+        sudo = "sudo " if other.service.scope is Scope.SYSTEM else ""  # a user's own is removed without it
         yield Check(
             name="other scope",
             status=StepStatus.FAIL,
             detail=f"the same service is installed in {other.service.scope} scope: {other.path}",
-            fix=f"{sudo}.venv/bin/inv uninstall",
+            fix=f"`{sudo}inv uninstall`",
         )
 
 
 def _check_user(registrar: "SystemdRegistrar") -> Check:
     account = registrar.account
+    quoted = _quote(registrar.service.project_dir)
     if account.uid == 0:
         return Check(
             name="user",
             status=StepStatus.WARN,
             detail="the project folder belongs to root, so the service and the bot run as root",
-            fix=f"chown -R USER '{registrar.service.project_dir}', with USER in the group docker",
+            fix=f"chown -R USER {quoted}, with USER in the group docker",
         )
     if account.name == str(account.uid):
         return Check(
             name="user",
             status=StepStatus.FAIL,
             detail=f"the project folder belongs to number {account.uid}, who is no user of this host",
-            fix=f"chown -R USER '{registrar.service.project_dir}'",
+            fix=f"chown -R USER {quoted}",
         )
     return Check(name="user", status=StepStatus.OK, detail=account.name)
 
@@ -493,11 +494,12 @@ def _check_files(registrar: "SystemdRegistrar", as_user: CommandsAs) -> Iterator
     service, user = registrar.service, registrar.account.name
     env_file = service.environ.get("ENV_FILE", f"{service.project_dir}/.env")
     if not _test(as_user, "-r", str(service.wrapper)):
-        fix = f"chmod a+r '{service.wrapper}', and let {user} enter the folders above it"
+        fix = f"chmod a+r {_quote(service.wrapper)}, and let {user} enter the folders above it"
         detail = f"{user} may not read {service.wrapper}"
         yield Check(name="start-up script", status=StepStatus.FAIL, detail=detail, fix=fix)
     if Path(env_file).exists() and not _test(as_user, "-r", env_file):
-        fix = f"chown {user} '{env_file}' && chmod 600 '{env_file}'"
+        quoted = _quote(env_file)
+        fix = f"sudo chown {user} {quoted} && sudo chmod 600 {quoted}"
         yield Check(name=".env file", status=StepStatus.FAIL, detail=f"{user} may not read {env_file}", fix=fix)
     for folder in registrar.own_folders:
         present = folder.exists()
@@ -507,7 +509,8 @@ def _check_files(registrar: "SystemdRegistrar", as_user: CommandsAs) -> Iterator
         if _test(as_user, "-w", str(nearest)) and (present or inside or service.scope is Scope.USER):
             continue
         detail = f"{user} may not write to {folder}" if present else f"{folder} is missing"
-        fix = f"chown {user} '{folder}'" if present else f"install -d -o {user} -m 700 '{folder}'"
+        quoted = _quote(folder)
+        fix = f"chown {user} {quoted}" if present else f"install -d -o {user} -m 700 {quoted}"
         yield Check(name="folders", status=StepStatus.FAIL, detail=detail, fix=f"sudo {fix}")
 
 
@@ -521,7 +524,8 @@ def _check_program(service: HostService, as_user: CommandsAs) -> Check:
         name=name,
         status=StepStatus.FAIL,
         detail="; ".join(result.last_lines(3)) or f"{service.wrapper} --help ended with {result.exit_code}",
-        fix="python3 -m venv .venv && .venv/bin/pip install --require-hashes -r requirements.txt",
+        fix=f"cd {_quote(service.project_dir)} && python3 -m venv .venv && "
+        ".venv/bin/pip install --require-hashes -r requirements.txt",
     )
 
 
@@ -540,3 +544,9 @@ def _check_docker(service: HostService, as_user: CommandsAs) -> Check:
 
 def _test(as_user: CommandsAs, switch: str, path: str) -> bool:
     return as_user.run(("test", switch, path), timeout_s=_TRY_TIMEOUT_S).ok
+
+
+def _quote(path: PurePath | str) -> str:
+    """A path as one word of a shell's line. Quoted where it need not be, too: a person may change it."""
+    escaped = str(path).replace("'", "'\\''")
+    return f"'{escaped}'"

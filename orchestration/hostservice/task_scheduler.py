@@ -152,7 +152,7 @@ class TaskScheduler:
             name="wrapper",
             status=StepStatus.FAIL,
             detail=f"the distribution {self.host.distribution} has no {wrapper}",
-            fix="Run `inv install --target=windows` inside the distribution, in the project's folder there.",
+            fix="Run `.venv/bin/inv install --target=windows` inside the distribution, in the project's folder there.",
         )
 
     def _check_administrator(self) -> Check:
@@ -262,7 +262,7 @@ class TaskScheduler:
 
     def _stop_gracefully(self) -> None:
         # `schtasks /End` would end wsl.exe at once, and the bot with it.
-        next_action = "In WSL, in the project's folder: inv shutdown --keep-gateway; then again."
+        next_action = "In WSL, in the project's folder: `.venv/bin/inv shutdown --keep-gateway`; then again."
         if self.host.side is not WindowsSide.WSL:
             raise HostServiceError(f"{self.task.path} runs, and its bot is in WSL", next_action=next_action)
         try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -214,6 +215,20 @@ def test_a_bot_with_todays_plan_and_a_ready_gateway_may_run(
     assert ended.stdout == f"may run A {gateway.port} ('DU1234567',)\n"
     ended = _run_guarded(tmp_path, GATEWAY_PORT=str(gateway.port), GAMEPLAN_PATH=str(plan))
     assert ended.returncode == 0, ended.stderr
+
+
+def test_what_a_bot_is_told_to_do_is_a_line_that_works_as_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "env").touch()
+    plan = tmp_path / "it's no plan.json"
+    plan.write_text("{}", encoding="utf-8")
+    ended = _run_guarded(tmp_path, "--gameplan", os.path.relpath(plan), ENV_FILE=str(tmp_path / "env"))
+    (line,) = re.findall(r"`([^`]+)`", ended.stderr)
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    checked = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert checked.returncode == 1, checked
+    assert "hard_limits" in checked.stdout + checked.stderr
 
 
 def test_a_bot_started_at_the_wrong_moment_stops_with_1_and_says_what_to_do(

@@ -40,9 +40,10 @@ _PURE_SUPERVISION = frozenset(
 )
 _PURE_SUPERVISION_MAY_USE = _FOUNDATIONS | {"gateway", "alerts"}
 # The reference bot may use what bot authors may: the plan's reader, the gateway's API, and the call that uses both.
+# That call names commands as they work on this host.
 _ALSO_MAY_USE: dict[str, frozenset[str]] = {
     "orchestration.bot.reference": frozenset({"gameplan", "gateway", "prerequisites"}),
-    "orchestration.prerequisites": frozenset({"gameplan", "gateway"}),
+    "orchestration.prerequisites": frozenset({"gameplan", "gateway", "hostservice"}),
 }
 _ONLY_GATEWAY_MODULE = "orchestration.gateway.api"
 

@@ -5,6 +5,7 @@ before the bot is stopped, not after.
 """
 
 import json
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -74,7 +75,8 @@ def _check_unit(layout: Layout, place: Place, user: str, *, previous: str) -> No
     if unit.get("LoadState") == "loaded" and folder and Path(folder) != layout.current:
         refuse(
             f"{place.unit} is another system's: it runs in {folder}",
-            "Set INSTANCE in the settings to another name, or `inv uninstall` there first.",
+            "Set INSTANCE in the settings to another name, or first remove the other one, there: "
+            f"cd {shlex.quote(folder)} && sudo .venv/bin/inv uninstall",
         )
 
 
@@ -91,7 +93,7 @@ def _ensure_folders(place: Place, user: str) -> None:
         if not made.ok:
             refuse(
                 f"{user} cannot make the folder {folder}",
-                f"There: sudo install -d -o {user} -m 700 '{folder}'; or name another folder in the settings.",
+                f"There: sudo install -d -o {user} -m 700 {shlex.quote(str(folder))}; or name another folder for it.",
                 made.last_lines(),
             )
 

@@ -158,6 +158,7 @@ def test_a_dry_run_only_looks() -> None:
         ({"env_mode": None}, "--env-file"),
         ({"env_mode": 0o644}, "chmod 600"),
         ({"hold": {"by": "bob@rack", "since": "today"}}, "held by bob@rack"),
+        ({"hold": {"by": "bob@rack"}}, "/current && sudo -u zero-touch .venv/bin/inv resume` there"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

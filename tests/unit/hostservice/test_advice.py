@@ -67,7 +67,7 @@ def test_where_a_unit_is_installed_it_is_what_starts_again(
     tmp_path: Path, scope: Scope, instance: str, start: str
 ) -> None:
     registrar = _build_registrar(tmp_path, scope, instance=instance)
-    here = build_host_commands("inv", registrar)
+    here = build_host_commands("inv", registrar, root_inv="sudo inv")
     assert [here.apply(text) for text in _TEXTS] == [
         f"Fix the cause, then `{start}`.",
         f"If it may run again: `inv resume`, then `{start}`.",
@@ -78,25 +78,36 @@ def test_where_a_unit_is_installed_it_is_what_starts_again(
 
 
 def test_where_nothing_is_installed_it_is_inv_with_what_makes_the_line_work() -> None:
-    here = build_host_commands("cd /srv/bot && .venv/bin/inv", None)
+    here = build_host_commands("cd /srv/bot && .venv/bin/inv", None, root_inv="cd /srv/bot && sudo .venv/bin/inv")
     assert here.apply(_TEXTS[1]) == (
         "If it may run again: `cd /srv/bot && .venv/bin/inv resume`, then `cd /srv/bot && .venv/bin/inv startup`."
     )
     assert here.apply(_TEXTS[2]).endswith("then `cd /srv/bot && .venv/bin/inv startup --replace`.")
 
 
+def test_what_needs_root_names_sudo_with_the_variables_behind_it(tmp_path: Path) -> None:
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/inv").touch()
+    settings = Settings.from_environ({"INSTANCE": "second"}, project_dir=tmp_path)
+    said = advise("`sudo inv install --target=linux`, or `inv install --user`.", settings)
+    assert said.startswith(f"`cd {tmp_path} && sudo INSTANCE=second .venv/bin/inv install --target=linux`, or `")
+    assert said.endswith("inv install --user`.")
+    assert "sudo" not in said.rpartition(", or ")[2]
+    assert advise(said, settings) == said
+
+
 def test_where_a_scheduled_task_is_registered_it_is_run_though_it_had_given_up(tmp_path: Path) -> None:
     settings = Settings.from_environ({"WSL_DISTRO_NAME": "Ubuntu"}, project_dir=tmp_path)
     registrar = build_task_scheduler(settings, commands=FakeWindows(), choices=None, side=WindowsSide.WSL)
-    here = build_host_commands("inv", registrar)
+    here = build_host_commands("inv", registrar, root_inv="sudo inv")
     assert here.start == 'inv resume && schtasks.exe /Run /TN "\\ZeroTouch\\zero-touch-startup"'
     assert here.replace == "inv bot.restart"
 
 
 def test_advice_that_was_given_once_stays_as_it_is(tmp_path: Path) -> None:
     for commands in (
-        build_host_commands("cd /srv && .venv/bin/inv", None),
-        build_host_commands("INSTANCE=momentum inv", _build_registrar(tmp_path, Scope.SYSTEM)),
+        build_host_commands("cd /srv && .venv/bin/inv", None, root_inv="cd /srv && sudo .venv/bin/inv"),
+        build_host_commands("INSTANCE=momentum inv", _build_registrar(tmp_path, Scope.SYSTEM), root_inv="sudo inv"),
     ):
         for text in _TEXTS:
             assert commands.apply(commands.apply(text)) == commands.apply(text)
@@ -147,7 +158,7 @@ def test_every_command_in_the_programs_advice_is_one_that_is_put_in_place_here()
     """A text that names `.venv/bin/inv` or leaves the quotes out would pass by what this host knows."""
     package = Path(__file__).resolve().parents[3] / "orchestration"
     quoted = re.compile(r"(?:next_action|fix)=f?\"([^\"]*)\"")
-    here = HostCommands(inv="INV", start="START", replace="REPLACE")
+    here = HostCommands(inv="INV", root_inv="ROOT INV", start="START", replace="REPLACE")
     passed_by = [
         f"{path.name}: {text}"
         for path in package.rglob("*.py")
