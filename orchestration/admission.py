@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestration.bot.find import find_bot
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.settings import Settings
+from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.report import Stopped, build_stopped_bot
 from orchestration.startup.run_spec import Mission
 from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, SUPERVISOR_LOCK
@@ -123,8 +123,9 @@ def end_other_runs(settings: Settings, *, clock: Clock, on_progress: Callable[[s
             continue
         on_progress(f"ending what is at work: {holder}")
         ask_to_end(holder.pid)
-        # It may be in the middle of a restart of the gateway, which it does not leave half done.
-        longest_s = max(settings.bot_stop_timeout_s, settings.gateway_stop_grace_s)
+        # It may be in the middle of a restart of the gateway's container, which it does not leave half done.
+        in_docker = settings.gateway_runtime is GatewayRuntime.DOCKER
+        longest_s = settings.bot_stop_timeout_s + (settings.gateway_stop_grace_s if in_docker else 0.0)
         deadline_s = clock.monotonic_s() + longest_s + _CLEANUP_MARGIN_S
         while read_lock_holder(path) is not None and clock.monotonic_s() < deadline_s:
             clock.sleep(_LOCK_LOOK_S)

@@ -388,9 +388,13 @@ class DockerRuntime:
         if asked.before is None or asked.reply is soft_restart.Reply.REFUSED:
             return None
         on_progress(f"the gateway's controller was asked to restart it; at most {asked.patience_s:.0f} s until it does")
-        deadline_s = self._clock.monotonic_s() + asked.patience_s
-        while self._clock.monotonic_s() < deadline_s:
-            self._clock.sleep(soft_restart.LOOK_INTERVAL_S)
+        begun_s = self._clock.monotonic_s()
+        looks = 0
+        while (left_s := begun_s + asked.patience_s - self._clock.monotonic_s()) > 0:
+            if looks and looks % soft_restart.LOOKS_A_REPORT == 0:
+                on_progress(f"the gateway has not begun to restart itself yet, {left_s:.0f} s left")
+            looks += 1
+            self._clock.sleep(min(soft_restart.LOOK_INTERVAL_S, left_s))
             try:
                 now = self.probe()
                 looked = soft_restart.parse_look(self._docker.look(soft_restart.look_argv(status.id, ports)))

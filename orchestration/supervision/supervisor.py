@@ -426,7 +426,7 @@ class Supervisor:
                     self._gateway_start,
                     yields=False,
                     on_restart=lambda: self._begin_restart(held, notice),
-                    on_progress=lambda text: post.log.info("%s", text),
+                    on_progress=self._note_progress,
                     is_gentle=is_gentle,
                 )
                 if spared is not None:
@@ -434,7 +434,19 @@ class Supervisor:
         except LockHeldError as error:
             self._tell_no_restart(notice, f"another run of this instance is at work ({error.holder})", Severity.INFO)
         except (StartupFailure, OSError) as error:
+            if self._requests.ended_by:
+                post.log.info("the restart of the gateway was left: %s", error)
+                return
             self._tell_no_restart(notice, f"that failed ({error})", Severity.ERROR)
+
+    def _note_progress(self, text: str) -> None:
+        """Log how a restart of the gateway gets on. A supervisor that is asked to end waits for it no longer."""
+        self._post.host.is_alive()
+        self._post.log.info("%s", text)
+        if self._requests.ended_by:
+            raise StartupFailure(
+                FailureWord.INTERRUPTED, f"{self._requests.ended_by} came while it was waited for", next_action=""
+            )
 
     def _begin_restart(self, held: HeldLock, notice: Notice | None) -> None:
         if not held.is_in_place():

@@ -640,6 +640,22 @@ def test_where_nothing_comes_of_it_the_container_is_restarted_once(
     assert desk.clock.monotonic_s() - began_s == waited_s
 
 
+def test_whoever_is_asked_to_end_need_not_wait_for_a_soft_restart(desk: Desk) -> None:
+    desk.expect_states("running")
+    desk.commands.expect(ASK, stdout=OPEN + ACCEPTED)
+    desk.commands.expect(LOOK, stdout=OPEN)
+
+    def leave(text: str) -> None:
+        if "has not begun" in text:
+            raise StartupFailure(FailureWord.INTERRUPTED, "asked to end", next_action="")
+
+    began_s = desk.clock.monotonic_s()
+    with pytest.raises(StartupFailure, match="asked to end"):
+        desk.runtime.restart(on_progress=leave)
+    assert desk.clock.monotonic_s() - began_s <= 15
+    assert restart_commands(desk) == [ASK]
+
+
 @pytest.mark.parametrize("code", [1, 3, 126, 127])
 def test_where_there_is_nobody_to_ask_the_container_is_restarted_at_once(desk: Desk, code: int) -> None:
     desk.expect_states("running")
