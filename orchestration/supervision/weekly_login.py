@@ -59,6 +59,7 @@ class WeeklyMemory:
 
 
 NO_WEEK = WeeklyMemory()
+_NOT_BY_US = "The gateway needs a full login, which is not for this program to begin (GATEWAY_RECOVERY),"
 
 
 def tell(
@@ -76,10 +77,11 @@ def tell(
     is_needed = next_at != week.login_at or not is_proved
     if remind_at <= observation.now < next_at and is_needed and memory.reminded_of != next_at and _is_ours(observation):
         memory = replace(memory, reminded_of=next_at)
+        who = "The gateway logs in fully" if rules.may_restart_gateway else _NOT_BY_US
         words = Words(
             title="Weekly login ahead",
-            message=f"The gateway logs in fully at {describe_instant(next_at)} (WEEKLY_LOGIN), because IBKR ends every "
-            "session on Sunday at 01:00 US Eastern.",
+            message=f"{who} at {describe_instant(next_at)} (WEEKLY_LOGIN), because IBKR ends every session on Sunday "
+            "at 01:00 US Eastern.",
             next_action="Have the phone at hand then, to confirm the second factor.",
         )
         log, notice = tell_event(log, IncidentKind.WEEKLY_LOGIN, Severity.INFO, words)

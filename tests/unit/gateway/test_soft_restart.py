@@ -35,7 +35,6 @@ def test_the_ports_are_those_of_the_containers_own_environment(
     [
         replace(RUNNING, networks=("host",)),
         replace(RUNNING, networks=()),  # in another container's network: that one's loopback
-        replace(RUNNING, is_simulated=True),
         *(replace(RUNNING, state=state) for state in ContainerState if state is not ContainerState.RUNNING),
     ],
 )

@@ -248,4 +248,6 @@ def test_where_restarts_are_not_ours_the_login_is_asked_for_by_the_alarm_alone()
     world.watch.rules = replace(world.watch.rules, may_restart_gateway=False)
     world.run(weekend())
     assert world.logins == []
+    (ahead,) = [notice.message for _, notice in world.said if notice.title == "Weekly login ahead"]
+    assert "not for this program to begin" in ahead
     assert world.told(IncidentKind.WEEKLY_LOGIN_MISSING, Stage.OPENED) == [at("20:00")]
