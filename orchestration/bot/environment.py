@@ -6,6 +6,7 @@ from pathlib import Path
 from orchestration.bot.command_line import REFERENCE_BOT
 from orchestration.bot.record import RECORD_MARKER, build_record_path
 from orchestration.settings import PROJECT_DIR, BotArguments, CalendarRule, Secret, Settings, variables_by_field
+from orchestration.settings.image_variables import secret_names
 
 _CLIENT_ID = "BOT_CLIENT_ID"
 # What a service manager tells its service, and only that. Handed down, the bot would answer in our name.
@@ -90,7 +91,7 @@ def build_bot_environ(
 
 
 def _build_withheld_names() -> set[str]:
-    secrets = {variable.name for variable in variables_by_field().values() if variable.secret}
+    secrets = {variable.name for variable in variables_by_field().values() if variable.secret} | secret_names()
     return secrets | {f"{name}_FILE" for name in secrets} | {"CREDENTIALS_DIRECTORY"}
 
 

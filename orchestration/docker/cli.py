@@ -47,6 +47,10 @@ class DockerCli:
         self._redactor = redactor_for(tuple(secrets))
         self._start_failure = start_failure
 
+    def protect(self, secrets: Sequence[str]) -> None:
+        """From now on these are not shown either: a container, or a folder's `.env`, may hold secrets of its own."""
+        self._redactor = self._redactor.including(secret for secret in secrets if secret.strip())
+
     def probe_engine(self) -> EngineProbe:
         """Look at the engine and Compose. Raises nothing."""
         return engine.probe_engine(self._commands, timeout_s=self._read_timeout_s)

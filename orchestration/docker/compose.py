@@ -10,8 +10,9 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from orchestration.docker import container
 from orchestration.docker.cli import CHANGE_TIMEOUT_S, DockerCli
@@ -21,6 +22,8 @@ from orchestration.system.files import is_file_there
 
 _READ_TIMEOUT_S = 30.0
 _EVIDENCE_LINES = 15
+# Compose expands `$` in a folder's `.env`, and names what it took for a variable: that may be a piece of a password.
+_TELLS_OF_UNSET = re.compile(r"variable is not set")
 
 # In Compose's own order of preference, each with the override that goes with it.
 _FILE_NAMES = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
@@ -38,24 +41,56 @@ class ComposeTarget:
         files: The Compose file, and its override where there is one; absolute.
         project: The project's name.
         service: The service's name.
+        is_as_by_hand: Whether Compose finds files and project itself, as it does when somebody calls it in the folder
+            (`name:`, COMPOSE_FILE, COMPOSE_PROJECT_NAME, the folder's `.env`); `project` is then what it came to.
     """
 
     files: tuple[Path, ...]
     project: str
     service: str
+    is_as_by_hand: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServiceImage:
-    """What a service is made from.
+class PublishedPort:
+    """One port of the host that leads into a container.
 
     Attributes:
-        image: The image's reference; empty if it is only built.
-        is_built: Whether the Compose file says how to build it.
+        host_ip: The address it is published on; empty for all of them.
+        published: The host's port as text; it may be a range, or empty for one that Docker chooses.
+        target: The port inside.
     """
 
+    host_ip: str
+    published: str
+    target: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceConfig:
+    """One service as Compose would make it, with everything put in.
+
+    Attributes:
+        project: The project's name.
+        image: The image's reference; empty if it is only built.
+        is_built: Whether the Compose file says how to build it.
+        container_name: The name that the file gives its container; empty where Compose chooses one.
+        environ: The container's environment. It may hold secrets: never shown.
+        ports: What is published.
+        memory: The memory limit in bytes, as text; empty where there is none.
+        secret_variables: The variables that secrets of this service take their content from.
+        may_pull: Whether `up` itself fetches the image though it is there (`pull_policy`).
+    """
+
+    project: str = ""
     image: str
     is_built: bool
+    container_name: str = ""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ports: tuple[PublishedPort, ...] = ()
+    memory: str = ""
+    secret_variables: frozenset[str] = frozenset()
+    may_pull: bool = False
 
 
 def find_compose_files(directory: Path) -> tuple[Path, ...]:
@@ -83,8 +118,8 @@ def build_project_name(container_name: str) -> str:
 
 
 def config_argv(target: ComposeTarget) -> tuple[str, ...]:
-    """Read and check the Compose files; prints them merged, as JSON."""
-    return (*_compose(target), "config", "--format", "json")
+    """Read and check the Compose files; prints them merged, as JSON, services under `profiles:` too."""
+    return (*_compose(target), "--profile", "*", "config", "--format", "json")
 
 
 def pull_argv(target: ComposeTarget) -> tuple[str, ...]:
@@ -100,10 +135,15 @@ def build_argv(target: ComposeTarget) -> tuple[str, ...]:
 def up_argv(target: ComposeTarget, *, recreates: bool = True) -> tuple[str, ...]:
     """Make the service's container, or start it, in the background.
 
+    A service that is named is started whatever its `profiles:`. In a folder of somebody else's nothing is added to what
+    a person would type there.
+
     Args:
         target: The service.
         recreates: Whether one that is there is recreated also if nothing that Compose sees has changed.
     """
+    if target.is_as_by_hand:
+        return (*_compose(target), "up", "--detach", *_force_recreate(recreates), target.service)
     return (
         *_compose(target),
         "up",
@@ -126,25 +166,64 @@ def _force_recreate(recreates: bool) -> tuple[str, ...]:  # noqa: FBT001 - one w
 
 
 def _compose(target: ComposeTarget) -> tuple[str, ...]:
+    if target.is_as_by_hand:
+        return ("docker", "compose", "--ansi", "never")
     argv = ["docker", "compose", "--ansi", "never", "--project-name", target.project]
     for file in target.files:
         argv += ["--file", str(file)]
     return tuple(argv)
 
 
-def parse_service_image(text: str, service: str) -> ServiceImage | None:
-    """What a service is made from, out of what `config_argv` printed; None if there is no such service.
+def parse_service_config(text: str, service: str) -> ServiceConfig | None:
+    """One service out of what `config_argv` printed; None if there is no such service.
 
     Raises:
         ValueError: It is not what that command prints.
     """
     try:
-        services = json.loads(text)["services"]
+        document = json.loads(text)
+        services = document["services"]
         if service not in services:
             return None
-        return ServiceImage(image=str(services[service].get("image", "")), is_built="build" in services[service])
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        found: Mapping[str, Any] = services[service]
+        defined: Mapping[str, Any] = document.get("secrets") or {}
+        used = [defined.get(str(one.get("source", ""))) or {} for one in found.get("secrets") or ()]
+        return ServiceConfig(
+            project=str(document.get("name", "")),
+            image=str(found.get("image", "")),
+            is_built="build" in found,
+            container_name=str(found.get("container_name", "")),
+            environ={
+                str(name): _unescape(str(value))
+                for name, value in (found.get("environment") or {}).items()
+                if value is not None
+            },
+            ports=tuple(_parse_port(one) for one in found.get("ports") or ()),
+            memory=str(found.get("mem_limit", "")),
+            secret_variables=frozenset(str(one["environment"]) for one in used if one.get("environment")),
+            may_pull=str(found.get("pull_policy", "")) not in {"", "missing", "if_not_present", "never"},
+        )
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"docker compose config printed something unexpected: {error}") from error
+
+
+def parse_service_names(text: str) -> tuple[str, ...]:
+    """The names of all services in what `config_argv` printed, sorted; none where it printed something else."""
+    try:
+        return tuple(sorted(json.loads(text)["services"]))
+    except (ValueError, KeyError, TypeError):
+        return ()
+
+
+def _parse_port(raw: Mapping[str, Any]) -> PublishedPort:
+    return PublishedPort(
+        host_ip=str(raw.get("host_ip", "")), published=str(raw.get("published", "")), target=int(raw["target"])
+    )
+
+
+def _unescape(value: str) -> str:
+    """A value as the container gets it: what `config` prints is a Compose file again, so each `$` is doubled in it."""
+    return value.replace("$$", "$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,73 +325,85 @@ class ComposeService:
         Raises:
             StartupFailure: It could not be made or started, with Compose's own last lines; `DOCKER_UNAVAILABLE`.
         """
-        if not self._target.files:
+        if not self._target.files and not self._target.is_as_by_hand:
             raise self._docker.build_start_failure(
                 f"there is no Compose file in {self._known.directory}",
                 next_action=f"Set {self._known.directory_variable} to the folder that holds it.",
             )
-        image = self._read_image()
+        image = self._read_service()
         self._ensure_image(image, pull_timeout_s, on_progress)
         if before_start is not None:
             before_start()
         on_progress(f"starting service {self._target.service}")
         argv = (build_up_argv if image.is_built else up_argv)(self._target, recreates=recreates)
-        result = self._run(argv, timeout_s=pull_timeout_s if image.is_built else CHANGE_TIMEOUT_S)
+        takes_long = image.is_built or image.may_pull
+        result = self._run(argv, timeout_s=pull_timeout_s if takes_long else CHANGE_TIMEOUT_S)
         if not result.ok:
-            raise self._build_failure(
-                "`docker compose up` failed", self._docker.clean_lines(result.output, last=_EVIDENCE_LINES)
-            )
+            raise self._build_failure("`docker compose up` failed", self._last_lines(result))
 
     def read_config(self) -> str:
-        """The Compose files merged, as JSON; empty where they cannot be read. Changes nothing.
+        """The Compose files merged, as JSON. Changes nothing.
 
         Raises:
-            StartupFailure: `DOCKER_UNAVAILABLE`.
+            StartupFailure: They are not valid, with Compose's own last lines; `DOCKER_UNAVAILABLE`.
         """
-        if not self._target.files:
-            return ""
-        result = self._run(config_argv(self._target), timeout_s=_READ_TIMEOUT_S)
-        return result.stdout if result.ok else ""
-
-    def _read_image(self) -> ServiceImage:
         result = self._run(config_argv(self._target), timeout_s=_READ_TIMEOUT_S)
         if not result.ok:
-            raise self._build_failure(
-                f"{self._target.files[0]} is not valid", self._docker.clean_lines(result.output, last=_EVIDENCE_LINES)
-            )
-        image = parse_service_image(result.stdout, self._target.service)
-        if image is None:
-            raise self._build_failure(
-                f"{self._target.files[0]} has no service {self._target.service}", ("no such service",)
-            )
-        return image
+            raise self._build_failure(f"{self._describe_file()} is not valid", self._last_lines(result))
+        return result.stdout
 
-    def _ensure_image(self, made_from: ServiceImage, timeout_s: float, on_progress: Callable[[str], None]) -> None:
+    def _read_service(self) -> ServiceConfig:
+        text = self.read_config()
+        try:
+            found = parse_service_config(text, self._target.service)
+        except ValueError as error:
+            raise self._build_failure(str(error), ()) from error
+        if found is None:
+            raise self._build_failure(
+                f"{self._describe_file()} has no service {self._target.service}", ("no such service",)
+            )
+        return found
+
+    def _describe_file(self) -> str:
+        return str(self._target.files[0] if self._target.files else self._known.directory)
+
+    def _ensure_image(self, made_from: ServiceConfig, timeout_s: float, on_progress: Callable[[str], None]) -> None:
         image = made_from.image
         if (made_from.is_built and not image) or self._docker.look(container.image_exists_argv(image)).ok:
             return  # one that is built and has no name of its own is built by `up`
-        if made_from.is_built:
+        if made_from.is_built and not self._target.is_as_by_hand:
             on_progress(f"building image {image}")
             built = self._run(build_argv(self._target), timeout_s=timeout_s, on_line=on_progress)
             if not built.ok:
-                raise self._build_failure(
-                    f"the image {image} could not be built", tuple(built.last_lines(_EVIDENCE_LINES))
-                )
+                raise self._build_failure(f"the image {image} could not be built", self._last_lines(built))
             return
         on_progress(f"fetching image {image}")
         pulled = self._run(pull_argv(self._target), timeout_s=timeout_s, on_line=on_progress)
-        if not pulled.ok:
+        # Compose itself builds what cannot be fetched and says how to build it.
+        if not pulled.ok and not made_from.is_built:
             raise self._build_failure(
                 f"the image {image} could not be fetched",
-                ("no such image", *self._docker.clean_lines(pulled.output, last=_EVIDENCE_LINES)),
+                ("no such image", *self._last_lines(pulled)),
             )
 
     def _run(
         self, argv: Sequence[str], *, timeout_s: float, on_line: Callable[[str], None] | None = None
     ) -> CommandResult:
+        def tell(line: str) -> None:
+            if on_line is not None and not _TELLS_OF_UNSET.search(line):
+                on_line(line)
+
         return self._docker.change(
-            argv, timeout_s=timeout_s, cwd=self._known.directory, environ=self._environ, on_line=on_line
+            argv,
+            timeout_s=timeout_s,
+            cwd=self._known.directory,
+            environ=self._environ,
+            on_line=None if on_line is None else tell,
         )
+
+    def _last_lines(self, result: CommandResult) -> tuple[str, ...]:
+        lines = [line for line in result.output.splitlines() if not _TELLS_OF_UNSET.search(line)]
+        return self._docker.clean_lines(lines, last=_EVIDENCE_LINES)
 
     def _build_failure(self, message: str, lines: Sequence[str]) -> StartupFailure:
         return self._docker.build_start_failure(

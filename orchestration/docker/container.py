@@ -5,6 +5,7 @@ expression and finds `ibkr-gateway-monitor` too.
 """
 
 import io
+import json
 import re
 import tarfile
 from datetime import UTC, datetime
@@ -142,6 +143,19 @@ def signals_argv(container_id: str, *, since: datetime, until: datetime) -> tupl
 def image_exists_argv(image: str) -> tuple[str, ...]:
     """Ends with 0 if the engine has this image."""
     return ("docker", "image", "inspect", "--format", "{{.Id}}", image)
+
+
+def image_environ_argv(image: str) -> tuple[str, ...]:
+    """The variables that an image sets by itself, as JSON."""
+    return ("docker", "image", "inspect", "--format", "{{json .Config.Env}}", image)
+
+
+def parse_image_environ(text: str) -> dict[str, str]:
+    """What `image_environ_argv` printed; nothing where it printed something else."""
+    try:
+        return dict(str(one).split("=", 1) for one in json.loads(text) or ())
+    except (ValueError, TypeError):
+        return {}
 
 
 def parse_copied_file(text: str) -> str | None:

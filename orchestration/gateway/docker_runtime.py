@@ -19,7 +19,8 @@ from orchestration.docker.compose import (
 from orchestration.docker.container import ContainerState
 from orchestration.docker.engine import EngineProbe
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway import compose, drift, launcher_file, soft_restart
+from orchestration.gateway import compose, compose_folder, drift, launcher_file, soft_restart
+from orchestration.gateway.compose_folder import ComposeFolder, FolderReading
 from orchestration.gateway.container import MISSING, GatewayStatus, parse_inspect
 from orchestration.gateway.drift import Drift
 from orchestration.gateway.launcher_log import LauncherReading
@@ -27,6 +28,8 @@ from orchestration.gateway.record import GatewayRecord
 from orchestration.gateway.runtime import RestartKind
 from orchestration.logs import prune_logs
 from orchestration.settings import GatewayRuntime, Settings
+from orchestration.settings.image_variables import is_vendors_image
+from orchestration.settings.sources import read_secret_texts
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands, Following
 from orchestration.system.files import write_atomic
@@ -36,7 +39,6 @@ _LOOK_BACK_S = 5
 _KILLED_EXIT_CODE = 137
 _EVIDENCE_LINES = 15
 _KEPT_LINES = 1000
-_SHIPPED_DIR = Path("docker", "gateway")
 KEPT_LOG_PREFIX = "container"
 
 
@@ -72,33 +74,43 @@ def choose_action(status: GatewayStatus, *, project: str, can_make: bool = True)
 
 
 def needs_credentials(settings: Settings, status: GatewayStatus) -> bool:
-    """Whether a container of the vendor's image would have to be made now, so that user and password matter. Pure."""
-    if settings.gateway_runtime is not GatewayRuntime.DOCKER:
+    """Whether a container of the vendor's image would have to be made from this program's own file now. Pure.
+
+    Then user and password matter. In a folder of the operator's they may stand in its `.env` alone
+    (`compose_folder.refuse_without_login`).
+    """
+    if settings.gateway_runtime is not GatewayRuntime.DOCKER or settings.has_own_compose_folder:
         return False
-    return _takes_compose(settings, status, can_make=False) and _is_vendors(settings.gateway_image)
-
-
-def needs_compose(settings: Settings, status: GatewayStatus) -> bool:
-    """Whether it takes Compose, and so its files, to make the gateway's container run now. Pure."""
-    if settings.gateway_runtime is not GatewayRuntime.DOCKER:
-        return False
-    return _takes_compose(settings, status, can_make=can_make_one(settings))
-
-
-def _takes_compose(settings: Settings, status: GatewayStatus, *, can_make: bool) -> bool:
     project = build_project_name(settings.gateway_container_name)
+    return _takes_compose(status, project=project, can_make=False) and is_vendors_image(settings.gateway_image)
+
+
+def needs_compose(settings: Settings, status: GatewayStatus, *, project: str = "") -> bool:
+    """Whether it takes Compose, and so its files, to make the gateway's container run now. Pure.
+
+    Args:
+        settings: The configuration.
+        status: The container.
+        project: The Compose project, where it is not the one that goes by the container's name.
+    """
+    if settings.gateway_runtime is not GatewayRuntime.DOCKER:
+        return False
+    project = project or build_project_name(settings.gateway_container_name)
+    return _takes_compose(status, project=project, can_make=can_make_one(settings))
+
+
+def _takes_compose(status: GatewayStatus, *, project: str, can_make: bool) -> bool:
     action = choose_action(status, project=project, can_make=can_make)
     return action in {StartAction.UP, StartAction.REMOVE_AND_UP}
 
 
 def can_make_one(settings: Settings) -> bool:
-    """Whether a container made now could log in: the vendor's image needs user and password. Pure."""
+    """Whether a container made now could log in, as far as the settings say. Pure.
+
+    The vendor's image needs user and password. What a folder of the operator's gives it is for Compose to say.
+    """
     has_login = settings.tws_userid is not None and settings.tws_password is not None
-    return has_login or not _is_vendors(settings.gateway_image)
-
-
-def _is_vendors(image: str) -> bool:
-    return "ib-gateway" in image.rpartition("/")[2]
+    return has_login or settings.has_own_compose_folder or not is_vendors_image(settings.gateway_image)
 
 
 class DockerRuntime:
@@ -114,7 +126,7 @@ class DockerRuntime:
         self._settings = settings
         self._clock = clock
         self.container_name: str = (record and record.container) or settings.gateway_container_name
-        self._project = (record and record.project) or build_project_name(self.container_name)
+        self._pinned_project = (record and record.project) or build_project_name(self.container_name)
         self._service = (record and record.service) or settings.gateway_service
         self._compose_dir = Path(record.compose_dir) if record and record.compose_dir else settings.docker_compose_dir
         self._docker = DockerCli(
@@ -123,10 +135,36 @@ class DockerRuntime:
             secrets=settings.secrets,
             start_failure=FailureWord.GATEWAY_START_FAILED,
         )
+        if record and self._compose_dir != settings.docker_compose_dir:  # of another release, or of other settings
+            self._is_own_folder = record.project != build_project_name(self.container_name)
+        else:
+            self._is_own_folder = settings.has_own_compose_folder
+        # In a folder of the operator's the files say what the project is called; a record has it from there.
+        self._folder_project = record.project if record and self._is_own_folder else ""
+        self._is_named = bool(record and record.container) or settings.is_set("GATEWAY_CONTAINER_NAME")
         # A Compose file of somebody else's need not name its container: then it is known by its labels.
         self._reference = self.container_name
         # The start of the container within which the gateway last restarted itself because of us, and when.
         self._soft_restart: tuple[tuple[str, datetime | None], datetime] | None = None
+
+    @property
+    def _project(self) -> str:
+        """The Compose project; that of an operator's folder is asked of Compose once."""
+        if not self._is_own_folder:
+            return self._pinned_project
+        if not self._folder_project:
+            with contextlib.suppress(StartupFailure):
+                self._note_names(self._folder().read())
+        return self._folder_project or self._pinned_project
+
+    def _note_names(self, reading: FolderReading) -> None:
+        if reading.service is not None and reading.project:
+            self._folder_project = reading.project
+            if not self._is_named:
+                self.container_name = reading.service.container_name or f"{reading.project}-{self._service}-1"
+
+    def _folder(self) -> ComposeFolder:
+        return ComposeFolder(self._settings, self._docker, directory=self._compose_dir, service=self._service)
 
     def build_record(self) -> GatewayRecord:
         """What later commands need to find this gateway again."""
@@ -151,6 +189,7 @@ class DockerRuntime:
     def probe(self) -> GatewayStatus:
         """See `Runtime.probe`."""
         status = self._find()
+        self._docker.protect(read_secret_texts((dict(status.environ),)))
         self._reference = status.name or self.container_name
         if self._soft_restart is not None and self._soft_restart[0] == status.start:
             return dataclasses.replace(status, restarted_at=self._soft_restart[1])
@@ -158,23 +197,29 @@ class DockerRuntime:
 
     def _find(self) -> GatewayStatus:
         """The container of exactly this name, or else of this Compose service."""
+        projects = [self._project]  # which may also say what the container is called
         for status in self._docker.inspect(self.container_name, parse_inspect):
             if status.name == self.container_name:
                 return status
-        for container_id in self._docker.find_ids(project=self._project, service=self._service):
-            statuses = self._docker.inspect(container_id, parse_inspect)
-            if statuses:
-                return statuses[0]
+        if self._is_own_folder and self._pinned_project not in projects:
+            projects.append(self._pinned_project)  # as earlier versions of this program called it
+        for project in projects:
+            for container_id in self._docker.find_ids(project=project, service=self._service):
+                statuses = self._docker.inspect(container_id, parse_inspect)
+                if statuses:
+                    return statuses[0]
         return MISSING
 
     def ensure_started(self, *, on_progress: Callable[[str], None]) -> bool:
         """See `Runtime.ensure_started`."""
         before = self.probe()
-        action = choose_action(before, project=self._project, can_make=can_make_one(self._settings))
+        action = choose_action(before, project=self._project, can_make=self._can_make(before))
         if action is StartAction.NOTHING:
             on_progress(f"container {self.container_name} is {before}")
             return False
         on_progress(f"container {self.container_name} is {before}")
+        if action in {StartAction.START, StartAction.UNPAUSE}:
+            self._refuse_live_container(before)
         self._act(action, before, on_progress)
         after = self.probe()
         if after.state not in {ContainerState.RUNNING, ContainerState.RESTARTING}:
@@ -190,6 +235,8 @@ class DockerRuntime:
         """See `Runtime.restart`."""
         on_progress = on_progress or _no_progress
         status = self.probe()
+        if not status.is_up:
+            self._refuse_live_container(status)
         match status.state:
             case ContainerState.MISSING | ContainerState.CREATED | ContainerState.DEAD:
                 self._act(choose_action(status, project=self._project), status, on_progress)
@@ -291,13 +338,62 @@ class DockerRuntime:
 
     def _make(self, on_progress: Callable[[str], None], *, recreates: bool) -> None:
         on_progress(f"starting container {self.container_name}")
-        self._compose().up(
-            pull_timeout_s=self._settings.docker_pull_timeout_s, on_progress=on_progress, recreates=recreates
+        timeout_s = self._settings.docker_pull_timeout_s
+        if not self._is_own_folder or not self._folder().has_file():
+            self._compose().up(pull_timeout_s=timeout_s, on_progress=on_progress, recreates=recreates)
+            return
+        reading = self._folder().read()
+        if reading.service is not None:  # else Compose says so itself
+            compose_folder.refuse_unsafe(
+                reading.service, self._settings, directory=self._compose_dir, service_name=self._service
+            )
+        service = self._build_folder_service(reading)
+        service.up(
+            pull_timeout_s=timeout_s,
+            on_progress=on_progress,
+            before_start=lambda: self._refuse_live_image(reading),
+            # By hand nothing is recreated that has not changed; a secret from a variable is what Compose does not see.
+            recreates=recreates and bool(reading.service and drift.PASSWORD in reading.service.secret_variables),
+        )
+
+    def _can_make(self, status: GatewayStatus) -> bool:
+        """Whether a container made now could log in; asked of the folder only where one is there that could be kept."""
+        if not self._is_own_folder or status.state not in {ContainerState.CREATED, ContainerState.EXITED}:
+            return can_make_one(self._settings)
+        try:
+            reading = self._folder().read()
+        except StartupFailure:
+            return True  # it is made, and then fails with what is wrong
+        return reading.service is None or not compose_folder.find_missing_login(reading.service)
+
+    def _refuse_live_image(self, reading: FolderReading) -> None:
+        """An image may have a mode of its own, which counts where the service does not set one."""
+        if reading.service is None or not reading.service.image:
+            return
+        found = self._docker.look(container.image_environ_argv(reading.service.image))
+        environ = {**(container.parse_image_environ(found.stdout) if found.ok else {}), **reading.service.environ}
+        where, fix = f"image {reading.service.image}", compose_folder.build_mode_fix(self._compose_dir)
+        compose_folder.refuse_live(environ, self._settings, where=where, fix=fix)
+
+    def _refuse_live_container(self, status: GatewayStatus) -> None:
+        """Rule 5 for a container that is started as it is.
+
+        Raises:
+            StartupFailure: `CONFIG_INVALID`.
+        """
+        compose_folder.refuse_live(
+            dict(status.environ),
+            self._settings,
+            where=f"container {status.name}",
+            fix=f"Remove it (`docker rm {status.name}`): a new one is made with these settings.",
         )
 
     def _has_other_login(self, status: GatewayStatus) -> bool:
         """Whether a container has, or may have, another password than it would get now: Compose does not see that."""
         wanted = self._settings.tws_password.reveal() if self._settings.tws_password else ""
+        if self._is_own_folder:
+            with contextlib.suppress(StartupFailure):
+                wanted = self._folder().read_password() or wanted
         has = self._read_password(status)
         if has is None:
             return bool(wanted) or drift.PASSWORD_FILE in dict(status.environ)
@@ -305,16 +401,25 @@ class DockerRuntime:
 
     def _compose(self) -> ComposeService:
         target = ComposeTarget(
-            files=find_compose_files(self._compose_dir), project=self._project, service=self._service
+            files=find_compose_files(self._compose_dir), project=self._pinned_project, service=self._service
         )
         return ComposeService(
             self._docker,
             target,
-            environ=compose.build_compose_environ(self._settings),
+            environ={
+                **compose.build_compose_environ(self._settings),
+                **{one.name: one.value for one in self._settings.image_variables},
+            },
             known=dataclasses.replace(
                 compose.build_service_names(self._settings, target.files), directory=self._compose_dir
             ),
         )
+
+    def _build_folder_service(self, reading: FolderReading) -> ComposeService:
+        known = self._folder().build_service_names()
+        if reading.service is not None:
+            known = dataclasses.replace(known, container=self.container_name, image=reading.service.image)
+        return self._folder().build_service(reading.handed, project=reading.project, known=known)
 
     def _keep_log(self, status: GatewayStatus) -> Path | None:
         """Write down what a container that has ended said last: where it is replaced, its log goes with it.
@@ -348,11 +453,11 @@ class DockerRuntime:
         if status.compose_project != self._project:
             names = frozenset(row.name for row in settings.sources if row.source != "default")
             return drift.build_wanted(settings, names=names)
-        if self._compose_dir != settings.project_dir / _SHIPPED_DIR:
+        if self._is_own_folder:
             with contextlib.suppress(StartupFailure):
-                wanted = drift.parse_wanted(self._compose().read_config(), self._service, settings)
-                if wanted is not None:
-                    return wanted
+                reading = self._folder().read()
+                if reading.service is not None:
+                    return drift.build_wanted_by_service(reading.service, settings)
         return drift.build_wanted(settings)
 
     def _read_password(self, status: GatewayStatus) -> str | None:

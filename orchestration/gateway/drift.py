@@ -4,16 +4,16 @@ A container keeps the environment, the image and the ports that it was made with
 read from its container, and a setting that was changed since is named, with what applies it.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from orchestration.docker.compose import ServiceConfig
 from orchestration.docker.container import ContainerState
 from orchestration.gateway.compose import build_compose_environ
 from orchestration.gateway.container import GatewayStatus
 from orchestration.settings import Settings
+from orchestration.settings.image_variables import IMAGE_VARIABLES
 
 # What a container of the vendor's image, or of the simulator's, takes from its environment.
 IN_ENVIRONMENT = (
@@ -26,7 +26,7 @@ IN_ENVIRONMENT = (
     "SIMULATOR_FAULTS",
 )
 PASSWORD, PASSWORD_FILE = "TWS_PASSWORD", "TWS_PASSWORD_FILE"
-_IS_SECRET = re.compile(r"PASSW|USERID|USER_?NAME|SECRET|TOKEN|KEY", re.IGNORECASE)
+_IS_SECRET = re.compile(r"PASSW|PASSPHRASE|USERID|USER_?NAME|SECRET|TOKEN|KEY", re.IGNORECASE)
 _YES, _NO = frozenset({"yes", "true", "1", "on"}), frozenset({"no", "false", "0", "off"})
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
@@ -84,8 +84,10 @@ def build_wanted(settings: Settings, *, names: frozenset[str] | None = None) -> 
         return names is None or name in names
 
     environ = build_compose_environ(settings)
+    further = {one.name: one.value for one in settings.image_variables if IMAGE_VARIABLES[one.name].is_in_shipped_file}
     return Wanted(
-        environ={name: environ[name] for name in IN_ENVIRONMENT if counts(name) and (environ[name] or names is None)},
+        environ={name: environ[name] for name in IN_ENVIRONMENT if counts(name) and (environ[name] or names is None)}
+        | further,
         image=settings.gateway_image if counts("GATEWAY_IMAGE") else "",
         port=settings.gateway_port if counts("GATEWAY_PORT") else None,
         memory=settings.gateway_memory_limit if counts("GATEWAY_MEMORY_LIMIT") else "",
@@ -93,30 +95,22 @@ def build_wanted(settings: Settings, *, names: frozenset[str] | None = None) -> 
     )
 
 
-def parse_wanted(text: str, service: str, settings: Settings) -> Wanted | None:
-    """What an operator's own Compose file would make, out of what `docker compose config` printed.
-
-    None where it has no such service, or prints something else.
-    """
-    try:
-        found: Mapping[str, Any] = json.loads(text)["services"][service]
-        environ = found.get("environment") or {}
-        published = [str(one.get("published", "")) for one in found.get("ports") or ()]
-        return Wanted(
-            environ={
-                str(name): str(value) for name, value in environ.items() if value is not None and name != PASSWORD
-            },
-            image=str(found.get("image", "")),
-            port=settings.gateway_port if str(settings.gateway_port) in published else None,
-            memory=str(found.get("mem_limit", "")),
-            password=str(environ[PASSWORD])
-            if environ.get(PASSWORD)
-            else settings.tws_password.reveal()
-            if settings.tws_password
-            else None,
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
+def build_wanted_by_service(service: ServiceConfig, settings: Settings) -> Wanted:
+    """What an operator's own Compose file would make of these settings."""
+    published = [port.published for port in service.ports]
+    if service.environ.get(PASSWORD):
+        password: str | None = service.environ[PASSWORD]
+    elif PASSWORD in service.secret_variables and settings.tws_password:
+        password = settings.tws_password.reveal()
+    else:
+        password = None
+    return Wanted(
+        environ={name: value for name, value in service.environ.items() if name != PASSWORD},
+        image=service.image,
+        port=settings.gateway_port if str(settings.gateway_port) in published else None,
+        memory=service.memory,
+        password=password,
+    )
 
 
 def find_drift(status: GatewayStatus, wanted: Wanted, *, password: str | None) -> tuple[Drift, ...]:

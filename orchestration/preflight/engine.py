@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 
 from orchestration.bot.container import BotDocker
-from orchestration.docker.compose import find_compose_files
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.docker_runtime import needs_compose, needs_credentials
 from orchestration.gateway.drift import read_read_only
 from orchestration.gateway.runtime import Runtime
+from orchestration.preflight.compose_folder import check_compose
 from orchestration.preflight.host import Check, build_failed_check
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings
 from orchestration.startup.report import StepStatus
@@ -50,20 +50,25 @@ def check_engine(
     except StartupFailure as failure:
         yield build_failed_check("container", failure)
         return
-    yield from _check_compose_file(settings, status)
+    is_made_now = runs_gateway and needs_compose(settings, status, project=_find_project(settings, runtime))
+    yield from check_compose(settings, commands=commands, is_made_now=is_made_now, status=status)
     try:
         refuse_without_credentials(settings, status)
     except StartupFailure as failure:
         yield build_failed_check("credentials", failure)
     if runs_gateway:
-        yield from _check_drift(settings, runtime, status)
-        yield from check_read_only(settings, status, clock=clock)
+        if not is_made_now:
+            yield from _check_drift(runtime, status)
+        yield from check_read_only(settings, status, clock=clock, is_made_now=is_made_now)
 
 
-def _check_drift(settings: Settings, runtime: Runtime, status: GatewayStatus) -> Iterator[Check]:
+def _find_project(settings: Settings, runtime: Runtime) -> str:
+    """The Compose project, where the files of an operator's folder say what it is called."""
+    return runtime.build_record().project if settings.has_own_compose_folder else ""
+
+
+def _check_drift(runtime: Runtime, status: GatewayStatus) -> Iterator[Check]:
     """S5: settings that differ from what a container was made with that will not be recreated by this start."""
-    if needs_compose(settings, status):
-        return
     found = runtime.find_drift(status)
     if not found:
         return
@@ -78,15 +83,17 @@ def _check_drift(settings: Settings, runtime: Runtime, status: GatewayStatus) ->
     )
 
 
-def check_read_only(settings: Settings, status: GatewayStatus | None, *, clock: Clock) -> Iterator[Check]:
+def check_read_only(
+    settings: Settings, status: GatewayStatus | None, *, clock: Clock, is_made_now: bool = False
+) -> Iterator[Check]:
     """S5: a gateway that refuses every order, and a plan that trades.
 
     Args:
         settings: The configuration.
         status: The gateway's container; None where the gateway runs in none of ours.
         clock: Tells the time.
+        is_made_now: Whether the container is made by this start, so that the settings count, and not what it has.
     """
-    is_made_now = status is not None and needs_compose(settings, status)
     is_read_only = settings.read_only_api if is_made_now else read_read_only(status)
     is_unknown = status is None and settings.read_only_api and settings.gateway_runtime is GatewayRuntime.EXTERNAL
     if settings.gameplan_path is None or not (is_read_only or is_unknown):
@@ -116,18 +123,6 @@ def check_read_only(settings: Settings, status: GatewayStatus | None, *, clock: 
         else "Set READ_ONLY_API=no; `inv shutdown`, then `inv startup`, apply it: a new login. Or use a plan with "
         "strategy C.",
     )
-
-
-def _check_compose_file(settings: Settings, status: GatewayStatus) -> Iterator[Check]:
-    folder = settings.docker_compose_dir
-    if needs_compose(settings, status) and not find_compose_files(folder):
-        yield Check(
-            name="Compose file",
-            status=StepStatus.FAIL,
-            detail=f"DOCKER_COMPOSE_DIR: no Compose file in {folder}, and the gateway's container has to be made",
-            fix="Set DOCKER_COMPOSE_DIR to the folder that holds it.",
-            failure=FailureWord.CONFIG_INVALID,
-        )
 
 
 def refuse_without_credentials(settings: Settings, status: GatewayStatus) -> None:

@@ -9,6 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from orchestration.settings import PROJECT_DIR, Variable, variables_by_field
+from orchestration.settings.image_variables import IMAGE_VARIABLES
 from orchestration.system.files import write_atomic
 
 _WIDTH = 100
@@ -55,6 +56,26 @@ start at the project folder, and `~` is the home folder.
 are made from `orchestration/settings/variables.py` by `python -m orchestration.settings.reference_page`.
 """
 
+_FURTHER = "Further variables of the gateway's image"
+_ALWAYS = (
+    "They are passed on to Compose as they are, and docs/reference/configuration.md says what each is for. These "
+    "always arrive in the container"
+)
+_OWN_FOLDER = (
+    "These need mounts or ports, and so a Compose folder of your own (DOCKER_COMPOSE_DIR); `inv preflight` says where "
+    "one would not arrive"
+)
+_FURTHER_PAGE = f"""\
+## {_FURTHER}
+
+Every variable of the image `ghcr.io/gnzsnz/ib-gateway` that stands in its maker's Compose file or `.env-dist` can be
+set where the others are set. They are passed on to Compose as they are. Those that arrive `always` are in the shipped
+Compose file; the others need mounts or ports, and so a Compose folder of your own (`DOCKER_COMPOSE_DIR`,
+`GATEWAY_SERVICE`, see [You already run gnzsnz's image](../how-to/use-your-own-compose-folder.md)). `inv preflight`
+names each one that would not arrive in the container. Of `TZ`, `PASSWD`, `PASSWD_FILE`, `PUID` and `PGID` only the
+`.env` file counts: in the environment they belong to other programs.
+"""
+
 
 def build_env_example() -> str:
     """The text of `.env.example`: every variable commented out, with its default as its value."""
@@ -69,6 +90,12 @@ def build_env_example() -> str:
             text = f"{variable.help}. Allowed: {variable.allowed}.{shown}"
             lines += [f"# {line}" for line in textwrap.wrap(text, _WIDTH - 2, break_on_hyphens=False)]
             lines.append(f"#{variable.name}={variable.default}\n")
+    lines.append(f"\n# --- {_FURTHER} {'-' * (_WIDTH - 7 - len(_FURTHER))}\n")
+    for is_shipped, text in ((True, _ALWAYS), (False, _OWN_FOLDER)):
+        names = ", ".join(one.name for one in IMAGE_VARIABLES.values() if one.is_in_shipped_file is is_shipped)
+        wrapped = textwrap.wrap(f"{text}: {names}.", _WIDTH - 2, break_on_hyphens=False)
+        lines += [*(f"# {line}" for line in wrapped), "#"]
+    lines[-1] = ""
     return "\n".join(lines)
 
 
@@ -83,6 +110,12 @@ def build_configuration_page() -> str:
             secret = " *Secret.*" if variable.secret else ""
             lines.append(f"| `{variable.name}` | {default} | {variable.allowed} | {variable.help}.{secret} |")
         lines.append("")
+    lines += [_FURTHER_PAGE, "| variable | arrives | what it is |", "|---|---|---|"]
+    for one in IMAGE_VARIABLES.values():
+        secret = " *Secret.*" if one.is_secret else ""
+        arrives = "always" if one.is_in_shipped_file else "own folder"
+        lines.append(f"| `{one.name}` | {arrives} | {one.help}.{secret} |")
+    lines.append("")
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime as dt
+import os
 import re
 import shlex
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.redaction import protect, redact_start
 from orchestration.settings.hosts import reaches_itself
+from orchestration.settings.image_variables import GivenVariable, find_given, secret_names
 from orchestration.settings.kinds import Secret, WrongValueError
 from orchestration.settings.market_calendar import MarketCalendarSetting
 from orchestration.settings.sources import (
@@ -40,6 +42,7 @@ from orchestration.settings.words import (
 from orchestration.system.clock import ensure_local_time
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
+SHIPPED_COMPOSE_DIR = Path("docker", "gateway")
 
 _LIVE_PORT, _PAPER_PORT = 4001, 4002
 _DEFAULT_INSTANCE = "default"
@@ -63,6 +66,7 @@ class Settings:
         sources: The rows of `inv config`, secrets masked.
         warnings: Sentences about names that look mistyped, and, when read leniently, about wrong values.
         environ: The environment as it was, without what `.env` says.
+        image_variables: Further variables of the vendor's image that somebody has set. They may hold secrets.
     """
 
     instance: str
@@ -148,12 +152,23 @@ class Settings:
     sources: tuple[Effective, ...] = field(default=(), repr=False)
     warnings: tuple[str, ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    image_variables: tuple[GivenVariable, ...] = ()
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every secret's text, for redaction. Never shown, never logged."""
         found = (getattr(self, one.name) for one in dataclasses.fields(self))
-        return tuple(value.reveal() for value in found if isinstance(value, Secret) and value.reveal())
+        ours = tuple(value.reveal() for value in found if isinstance(value, Secret) and value.reveal())
+        return ours + tuple(one.value for one in self.image_variables if one.name in secret_names())
+
+    @property
+    def has_own_compose_folder(self) -> bool:
+        """Whether DOCKER_COMPOSE_DIR names a folder of the operator's, and not the one that comes with this program."""
+        return os.path.normpath(self.docker_compose_dir) != os.path.normpath(self.project_dir / SHIPPED_COMPOSE_DIR)
+
+    def is_set(self, name: str) -> bool:
+        """Whether somebody has set this variable: in the environment, in `.env` or by a switch."""
+        return any(row.name == name and row.source != "default" for row in self.sources)
 
     @classmethod
     def load(
@@ -232,6 +247,7 @@ class Settings:
         _make_absolute(values, project_dir)
         _complete(values, found)
         near_misses = find_near_misses(environ, dotenv or {})
+        given = find_given(layers)
         if found and not lenient:
             # A mistyped name is often why another setting is wrong, so it is said with it.
             raise StartupFailure(
@@ -244,10 +260,16 @@ class Settings:
             **values,
             project_dir=project_dir,
             simulated=simulated,
-            sources=_with_computed(sources, values),
+            sources=(*_with_computed(sources, values), *(_show_given(one) for one in given)),
             warnings=(*found, *near_misses),
             environ=dict(environ),
+            image_variables=given,
         )
+
+
+def _show_given(given: GivenVariable) -> Effective:
+    value = "********" if given.name in secret_names() else given.value
+    return Effective(name=given.name, value=value, source=given.source)
 
 
 def _parse(variable: Variable, text: str, problems: list[str]) -> object:

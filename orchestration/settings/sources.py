@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from orchestration.settings.image_variables import secret_names
 from orchestration.settings.kinds import expand_home
 from orchestration.settings.variables import ENV_FILE, Variable, variables_by_field
 from orchestration.system.files import UnfitFileError, read_regular
@@ -92,7 +93,7 @@ def read_env_file(path: Path, problems: list[str]) -> dict[str, str]:
 
 def read_secret_texts(layers: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
     """What stands as a secret in these layers, right or wrong, but for what is in files."""
-    names = [variable.name for variable in variables_by_field().values() if variable.secret]
+    names = [*(variable.name for variable in variables_by_field().values() if variable.secret), *sorted(secret_names())]
     return tuple(text for layer in layers for name in names if (text := layer.get(name, "").strip()))
 
 

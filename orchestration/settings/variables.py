@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestration.settings import kinds
+from orchestration.settings.image_variables import IMAGE_VARIABLES
 from orchestration.settings.kinds import Kind, one_of, seconds, whole_number
 from orchestration.settings.words import (
     BotArguments,
@@ -19,19 +20,6 @@ from orchestration.settings.words import (
 
 _NEAR_MISS_RATIO = 0.84  # `GATEWAY_PROT` against `GATEWAY_PORT` is 0.92; `BOT_COMMAND` against `BOT_ARGUMENTS` 0.58
 ENV_FILE = "ENV_FILE"
-# Further variables of the vendor's image, which an operator may give it through a Compose file of their own. Some look
-# like ours.
-_OF_THE_IMAGE = frozenset(
-    {
-        "ALLOW_BLIND_TRADING",
-        "AUTO_LOGOFF_TIME",
-        "GATEWAY_OR_TWS",
-        "TWS_PASSWORD_PAPER",
-        "TWS_PASSWORD_PAPER_FILE",
-        "TWS_USERID_PAPER",
-        "VNC_SERVER_PASSWORD_FILE",
-    }
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,7 +279,7 @@ def find_near_misses(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> t
     """
     known = known_names()
     warnings = []
-    for name in sorted({*environ, *dotenv} - known - _OF_THE_IMAGE):
+    for name in sorted({*environ, *dotenv} - known - IMAGE_VARIABLES.keys()):
         upper = name.upper()
         if name != upper and name not in dotenv and upper not in known:
             continue

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from orchestration.docker.compose import (
-    ServiceImage,
+    PublishedPort,
+    ServiceConfig,
     ServiceNames,
     advise_on_failure,
     build_project_name,
     find_compose_files,
-    parse_service_image,
+    parse_service_config,
+    parse_service_names,
 )
 
 KNOWN = ServiceNames(
@@ -58,17 +60,46 @@ def test_the_compose_files_of_a_folder_are_found(tmp_path: Path, present: list[s
     assert [file.name for file in find_compose_files(tmp_path)] == found
 
 
-def test_the_image_of_a_service_is_read() -> None:
+def test_what_a_service_is_made_from_is_read() -> None:
     text = json.dumps({"services": {"gateway": {"image": "x:1"}, "other": {"build": {"context": "."}}}})
-    assert parse_service_image(text, "gateway") == ServiceImage(image="x:1", is_built=False)
-    assert parse_service_image(text, "other") == ServiceImage(image="", is_built=True)
-    assert parse_service_image(text, "third") is None
+    assert parse_service_config(text, "gateway") == ServiceConfig(image="x:1", is_built=False)
+    assert parse_service_config(text, "other") == ServiceConfig(image="", is_built=True)
+    assert parse_service_config(text, "third") is None
+    assert parse_service_names(text) == ("gateway", "other")
+
+
+def test_a_service_is_read_as_its_container_would_get_it() -> None:
+    service = {
+        "image": "x",
+        "container_name": "theirs",
+        "environment": {"PASSWORD": "pa$$w0rd", "UNSET": None, "EMPTY": "", "NUMBER": 5},
+        "ports": [{"host_ip": "127.0.0.1", "published": "4002", "target": 4004}, {"published": "5900", "target": 5900}],
+        "secrets": [{"source": "login"}, {"source": "file"}],
+        "pull_policy": "always",
+    }
+    secrets = {"login": {"environment": "TWS_PASSWORD"}, "file": {"file": "/srv/x"}, "unused": {"environment": "Y"}}
+    text = json.dumps({"name": "algo-trader", "services": {"gateway": service}, "secrets": secrets})
+    found = parse_service_config(text, "gateway")
+    assert found == ServiceConfig(
+        project="algo-trader",
+        image="x",
+        is_built=False,
+        container_name="theirs",
+        environ={"PASSWORD": "pa$w0rd", "EMPTY": "", "NUMBER": "5"},
+        ports=(
+            PublishedPort(host_ip="127.0.0.1", published="4002", target=4004),
+            PublishedPort(host_ip="", published="5900", target=5900),
+        ),
+        secret_variables=frozenset({"TWS_PASSWORD"}),
+        may_pull=True,
+    )
+    assert "pa$w0rd" not in repr(found)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"services": null}', '{"services": {"gateway": null}}'])
 def test_anything_else_is_not_taken_for_a_compose_file(text: str) -> None:
     with pytest.raises(ValueError, match="unexpected"):
-        parse_service_image(text, "gateway")
+        parse_service_config(text, "gateway")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ TARGET = compose.ComposeTarget(
     service="gateway",
 )
 PORTS = soft_restart.Ports(command=7462, api=4002)
+BY_HAND = compose.ComposeTarget(files=TARGET.files, project="algo-trader", service="ib-gateway", is_as_by_hand=True)
 SIMULATED = Settings.from_environ({"SIMULATOR_FAULTS": "slow_login=3"})
 ARGV = {
     "engine": engine.VERSION_ARGV,
@@ -43,6 +44,9 @@ ARGV = {
     "compose up": compose.up_argv(TARGET),
     "compose up unchanged": compose.up_argv(TARGET, recreates=False),
     "compose up and build": compose.build_up_argv(TARGET),
+    "compose config in their folder": compose.config_argv(BY_HAND),
+    "compose up in their folder": compose.up_argv(BY_HAND, recreates=False),
+    "image's environment": container.image_environ_argv("ghcr.io/gnzsnz/ib-gateway:stable"),
     "simulator": ("PYTHON", *build_simulator_argv(SIMULATED, marker=Path("/srv/simulator_started"))[1:]),
 }
 

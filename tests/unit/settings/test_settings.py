@@ -43,7 +43,7 @@ def test_nothing_set_gives_a_paper_system_on_this_machine() -> None:
 
 
 def test_every_variable_has_a_typed_field_and_every_field_a_variable() -> None:
-    beside = {"project_dir", "simulated", "sources", "warnings", "environ"}
+    beside = {"project_dir", "simulated", "sources", "warnings", "environ", "image_variables"}
     assert [one.name for one in dataclasses.fields(Settings) if one.name not in beside] == list(variables_by_field())
 
 
