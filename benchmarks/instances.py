@@ -157,15 +157,17 @@ def _time_status(instances: list[_Instance], runs: int, label: str) -> Series:
 
 def _kill_gateway(instances: list[_Instance]) -> tuple[Series, float]:
     """From the gateway's death until all are well again, and how often it was restarted for that."""
-    (ledger,) = Path(instances[0].place.environ["GATEWAY_SHARED_DIR"]).glob("gateways/*.json")
-    before = json.loads(ledger.read_text(encoding="utf-8"))
+    (shared_state,) = Path(instances[0].place.environ["GATEWAY_SHARED_DIR"]).glob("gateways/*.json")
+    before = json.loads(shared_state.read_text(encoding="utf-8"))
     killed = before["process"]["pid"]
     os.kill(killed, signal.SIGKILL)
     begun_s = time.perf_counter()
-    wait_for("the new gateway", lambda: json.loads(ledger.read_text(encoding="utf-8"))["process"]["pid"] != killed)
+    wait_for(
+        "the new gateway", lambda: json.loads(shared_state.read_text(encoding="utf-8"))["process"]["pid"] != killed
+    )
     port = int(instances[0].place.environ["GATEWAY_PORT"])
     wait_for("all bots' connections", lambda: (count_connections(port) or 0) >= len(instances))
     took_s = time.perf_counter() - begun_s
-    restarts = len(json.loads(ledger.read_text(encoding="utf-8"))["restarts"]) - len(before["restarts"])
+    restarts = len(json.loads(shared_state.read_text(encoding="utf-8"))["restarts"]) - len(before["restarts"])
     label = "the gateway killed → as many connections again as there are bots"
     return Series(label=label, unit="s", samples=(took_s,)), float(restarts)

@@ -12,8 +12,8 @@ from orchestration.bot.find import find_bot
 from orchestration.bot.stop import stop_bot
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure, State
-from orchestration.gateway.acts import GatewayUser
 from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.history import GatewayUser
 from orchestration.gateway.runtime import RestartKind, Runtime
 from orchestration.settings import GatewayRuntime
 from orchestration.startup.context import Desk, Outcome, Tell

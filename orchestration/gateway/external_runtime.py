@@ -6,9 +6,9 @@ from datetime import datetime
 from orchestration.docker.container import ContainerState
 from orchestration.docker.engine import EngineProbe
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.acts import NO_ACTS, GatewayActs, GatewayUser, Left, Spared, StopReason
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.drift import Drift
+from orchestration.gateway.history import NO_HISTORY, GatewayHistory, GatewayUser, Left, Spared, StopReason
 from orchestration.gateway.launcher_log import LauncherReading
 from orchestration.gateway.record import GatewayRecord
 from orchestration.gateway.runtime import RestartKind
@@ -100,10 +100,10 @@ class ExternalRuntime:
         """Nobody: it is not for us to leave it running."""
         return ()
 
-    def read_acts(self, status: GatewayStatus | None) -> GatewayActs:
+    def read_history(self, status: GatewayStatus | None) -> GatewayHistory:
         """Nothing: nobody here does anything to it."""
         del status
-        return NO_ACTS
+        return NO_HISTORY
 
     def read_log(self, *, since: datetime | None = None, lines: int = 200) -> tuple[str, ...]:
         """There is no log to read."""

@@ -11,9 +11,9 @@ from enum import StrEnum
 from typing import Protocol
 
 from orchestration.docker.engine import EngineProbe
-from orchestration.gateway.acts import GatewayActs, GatewayUser, Left, Spared, StopReason
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.drift import Drift
+from orchestration.gateway.history import GatewayHistory, GatewayUser, Left, Spared, StopReason
 from orchestration.gateway.launcher_log import LauncherReading
 from orchestration.gateway.record import GatewayRecord
 from orchestration.settings import GatewayRuntime
@@ -157,7 +157,7 @@ class Runtime(OwnRuntime, Protocol):
         """The other instances that use this gateway now. Takes some hundredths of a second for each one."""
         ...
 
-    def read_acts(self, status: GatewayStatus | None) -> GatewayActs:
+    def read_history(self, status: GatewayStatus | None) -> GatewayHistory:
         """What the other instances have done to it: their restarts, and the stop that holds it down, anybody's.
 
         Args:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from orchestration.gateway.docker_runtime import DockerRuntime
 from orchestration.gateway.external_runtime import ExternalRuntime
-from orchestration.gateway.ledger import GatewayLedger, name_container, name_port
 from orchestration.gateway.record import GatewayRecord
 from orchestration.gateway.runtime import FindUsers, OwnRuntime, Runtime, find_no_users, require_no_locks
 from orchestration.gateway.shared_runtime import SharedRuntime
+from orchestration.gateway.shared_state import SharedGatewayState, name_container, name_port
 from orchestration.gateway.simulator_runtime import SimulatorRuntime
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.clock import Clock
@@ -40,9 +40,9 @@ def build_runtime(
     own: OwnRuntime
     if kind is GatewayRuntime.SIMULATOR:
         port = settings.gateway_port if record is None else record.port
-        ledger = GatewayLedger(settings, name_port(port), clock=clock)
-        own = SimulatorRuntime(settings, clock=clock, record=record, ledger=ledger, find_users=find_users)
+        shared_state = SharedGatewayState(settings, name_port(port), clock=clock)
+        own = SimulatorRuntime(settings, clock=clock, record=record, shared_state=shared_state, find_users=find_users)
     else:
         own = DockerRuntime(settings, commands=commands, clock=clock, record=record)
-        ledger = GatewayLedger(settings, name_container(settings, own.build_record().container), clock=clock)
-    return SharedRuntime(own, ledger, clock=clock, find_users=find_users, require_locks=require_locks)
+        shared_state = SharedGatewayState(settings, name_container(settings, own.build_record().container), clock=clock)
+    return SharedRuntime(own, shared_state, clock=clock, find_users=find_users, require_locks=require_locks)

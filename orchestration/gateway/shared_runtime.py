@@ -1,4 +1,4 @@
-"""A runtime whose gateway other instances may use too: whoever acts on it does so alone, and says so.
+"""A runtime whose gateway other instances may use too: acting on it takes its lock, and is recorded.
 
 A start that finds another one at it waits, and then finds the gateway running. A restart is about one start: who comes
 second finds a newer one, and leaves it alone. What a person stopped, and what was stopped because the broker refuses
@@ -10,18 +10,18 @@ Right before anything is started or restarted, the locks are looked at once more
 from collections.abc import Callable
 
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.acts import (
+from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.history import (
     RESTART_SPACING_S,
-    GatewayActs,
+    GatewayHistory,
     GatewayUser,
     Left,
     Spared,
     StopReason,
-    is_in_force,
+    is_in_effect,
 )
-from orchestration.gateway.container import GatewayStatus
-from orchestration.gateway.ledger import GatewayBusy, GatewayLedger
 from orchestration.gateway.runtime import FindUsers, OnText, OwnRuntime, RestartKind, Start, require_no_locks
+from orchestration.gateway.shared_state import GatewayBusy, SharedGatewayState
 from orchestration.system.clock import Clock
 from orchestration.system.lock import HeldLock
 
@@ -37,7 +37,7 @@ class SharedRuntime:
 
     Args:
         own: What runs the gateway.
-        ledger: What was done to it.
+        shared_state: What was done to it.
         clock: Tells the time.
         find_users: Who else uses it now.
         require_locks: Raises `ALREADY_STARTING` where the caller's locks no longer count.
@@ -48,14 +48,14 @@ class SharedRuntime:
     def __init__(
         self,
         own: OwnRuntime,
-        ledger: GatewayLedger,
+        shared_state: SharedGatewayState,
         *,
         clock: Clock,
         find_users: FindUsers,
         require_locks: Callable[[], None] = require_no_locks,
     ) -> None:
         self._own = own
-        self._ledger = ledger
+        self._shared_state = shared_state
         self._clock = clock
         self._find_users = find_users
         self._require_locks = require_locks
@@ -77,17 +77,17 @@ class SharedRuntime:
         """See `Runtime.find_users`."""
         return self._find_users(self._own.build_record())
 
-    def read_acts(self, status: GatewayStatus | None) -> GatewayActs:
-        """See `Runtime.read_acts`."""
-        acts = self._ledger.read()
-        stop = acts.stop if status is not None and is_in_force(acts.stop, status) else None
-        is_under_way = bool(acts.restarts) and self._ledger.is_held()
-        others = acts.list_others(self._ledger.owner, status, is_under_way=is_under_way)
-        return GatewayActs(restarts=others, stop=stop)
+    def read_history(self, status: GatewayStatus | None) -> GatewayHistory:
+        """See `Runtime.read_history`."""
+        history = self._shared_state.read()
+        stop = history.stop if status is not None and is_in_effect(history.stop, status) else None
+        is_under_way = bool(history.restarts) and self._shared_state.is_held()
+        others = history.list_others(self._shared_state.owner, status, is_under_way=is_under_way)
+        return GatewayHistory(restarts=others, stop=stop)
 
     def ensure_started(self, *, on_progress: OnText) -> bool:
         """See `Runtime.ensure_started`."""
-        with self._ledger.hold("start", on_progress) as held:
+        with self._shared_state.hold("start", on_progress) as held:
             self._refuse_after_rejection()
             self._require(held)
 
@@ -98,13 +98,13 @@ class SharedRuntime:
 
             is_changed = self._own.ensure_started(on_progress=show)
             if is_changed:
-                self._ledger.note_started()
+                self._shared_state.note_started()
             return is_changed
 
     def restart(self, *, is_gentle: bool = True, on_progress: OnText | None = None) -> RestartKind:
         """See `Runtime.restart`."""
         on_progress = on_progress or _show_nothing
-        with self._ledger.hold("restart", on_progress) as held:
+        with self._shared_state.hold("restart", on_progress) as held:
             return self._restart(self._own.probe(), held, is_gentle=is_gentle, on_progress=on_progress)
 
     def restart_lost(
@@ -120,7 +120,7 @@ class SharedRuntime:
         try:
             # A supervisor must hear what it is told to do meanwhile, so it does not wait for long.
             patience_s = None if yields else _SUPERVISORS_PATIENCE_S
-            with self._ledger.hold("restart", on_progress, patience_s=patience_s) as held:
+            with self._shared_state.hold("restart", on_progress, patience_s=patience_s) as held:
                 status = self._own.probe()
                 spared = self._find_reason_against(about, status, yields=yields)
                 if spared is None:
@@ -135,18 +135,18 @@ class SharedRuntime:
     ) -> bool:
         """See `Runtime.stop`."""
         is_urgent = reason is StopReason.LOGIN_REJECTED
-        with self._ledger.hold("stop", on_progress, patience_s=_SUPERVISORS_PATIENCE_S if is_urgent else None):
+        with self._shared_state.hold("stop", on_progress, patience_s=_SUPERVISORS_PATIENCE_S if is_urgent else None):
             return self._stop(timeout_s, reason)
 
     def lift_stop(self) -> None:
         """See `Runtime.lift_stop`."""
-        self._ledger.note_started()
+        self._shared_state.note_started()
 
     def stop_unless_used(self, *, timeout_s: float, on_progress: OnText) -> Left:
         """See `Runtime.stop_unless_used`."""
         if users := self.find_users():  # at once, also while one of them is at work on it
             return Left(users=users)
-        with self._ledger.hold("stop", on_progress):
+        with self._shared_state.hold("stop", on_progress):
             users = self.find_users()
             return Left(users=users, in_time=bool(users) or self._stop(timeout_s, StopReason.ASKED))
 
@@ -165,29 +165,29 @@ class SharedRuntime:
         self, status: GatewayStatus, held: HeldLock | None, *, is_gentle: bool, on_progress: OnText
     ) -> RestartKind:
         self._require(held)
-        self._ledger.note_restart(status)
+        self._shared_state.note_restart(status)
         try:
             kind = self._own.restart(is_gentle=is_gentle, on_progress=on_progress)
         except StartupFailure:
-            self._ledger.withdraw_restart()  # it did not come about: the others need not wait for it
+            self._shared_state.withdraw_restart()  # it did not come about: the others need not wait for it
             raise
         if kind is RestartKind.SOFT:
-            self._ledger.note_soft_restart()
+            self._shared_state.note_soft_restart()
         return kind
 
     def _stop(self, timeout_s: float, reason: StopReason) -> bool:
         status = self._own.probe()
         # The first one's word stands: the second finds it stopped.
-        if not is_in_force(self._ledger.read().stop, status):
-            self._ledger.note_stop(reason, status)
+        if not is_in_effect(self._shared_state.read().stop, status):
+            self._shared_state.note_stop(reason, status)
         return self._own.stop(timeout_s=timeout_s)
 
     def _refuse_after_rejection(self) -> None:
         """Each start would be another login with a password that the broker refuses: only who found it tries again."""
-        stop = self._ledger.read().stop
-        if stop is None or stop.reason is not StopReason.LOGIN_REJECTED or stop.owner == self._ledger.owner:
+        stop = self._shared_state.read().stop
+        if stop is None or stop.reason is not StopReason.LOGIN_REJECTED or stop.owner == self._shared_state.owner:
             return
-        if is_in_force(stop, self._own.probe()):
+        if is_in_effect(stop, self._own.probe()):
             raise StartupFailure(
                 FailureWord.GATEWAY_LOGIN_FAILED,
                 f"the gateway is down: {stop}",
@@ -196,15 +196,19 @@ class SharedRuntime:
             )
 
     def _find_reason_against(self, about: Start | None, status: GatewayStatus, *, yields: bool) -> Spared | None:
-        acts, now_s = self._ledger.read(), self._clock.monotonic_s()
-        if acts.stop is not None and acts.stop.owner != self._ledger.owner and is_in_force(acts.stop, status):
-            is_rejected = acts.stop.reason is StopReason.LOGIN_REJECTED
+        history, now_s = self._shared_state.read(), self._clock.monotonic_s()
+        if (
+            history.stop is not None
+            and history.stop.owner != self._shared_state.owner
+            and is_in_effect(history.stop, status)
+        ):
+            is_rejected = history.stop.reason is StopReason.LOGIN_REJECTED
             raise StartupFailure(
                 FailureWord.GATEWAY_LOGIN_FAILED if is_rejected else FailureWord.GATEWAY_START_FAILED,
-                f"the gateway is down and not brought back: {acts.stop}",
+                f"the gateway is down and not brought back: {history.stop}",
                 next_action="Fix the cause, then `inv gateway.restart`.",
             )
-        others = acts.list_others(self._ledger.owner, status, is_under_way=False)  # we hold the lock
+        others = history.list_others(self._shared_state.owner, status, is_under_way=False)  # we hold the lock
         if others and now_s - others[-1].at_s < RESTART_SPACING_S:
             return Spared(why=f"{others[-1]}; it is not restarted again", is_restarted=True)
         if about is not None and status.is_up and status.start != about:

@@ -14,9 +14,9 @@ from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.drift import Drift
 from orchestration.gateway.external_runtime import NothingToFollow
 from orchestration.gateway.launcher_log import LauncherReading
-from orchestration.gateway.ledger import GatewayLedger
 from orchestration.gateway.record import GatewayRecord, read_record, write_record
 from orchestration.gateway.runtime import FindUsers, RestartKind
+from orchestration.gateway.shared_state import SharedGatewayState
 from orchestration.logs import prune_logs
 from orchestration.redaction import FileTail, Redactor, read_last_lines, redactor_for
 from orchestration.settings import GatewayRuntime, Settings, TradingMode
@@ -44,13 +44,13 @@ _BOUND_LINE = "closed until the login is over"  # the simulator has its port; it
 
 
 class SimulatorRuntime:
-    """See `runtime.OwnRuntime`. The process is known by the instance's gateway record, or by the gateway's ledger.
+    """See `runtime.OwnRuntime`. The process is known by the instance's gateway record, or by the shared state.
 
     Args:
         settings: The configuration.
         clock: Tells the time.
         record: What an earlier run of this instance used.
-        ledger: Names the process for all instances that use it, whoever launched it.
+        shared_state: Names the process for all instances that use it, whoever launched it.
         find_users: Who else uses a gateway.
     """
 
@@ -65,12 +65,12 @@ class SimulatorRuntime:
         *,
         clock: Clock,
         record: GatewayRecord | None = None,
-        ledger: GatewayLedger,
+        shared_state: SharedGatewayState,
         find_users: FindUsers,
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._ledger = ledger
+        self._shared_state = shared_state
         self._find_users = find_users
         found = record if record is not None else read_record(settings.state_dir)
         self._record = found if found is not None and found.runtime is GatewayRuntime.SIMULATOR else None
@@ -182,7 +182,7 @@ class SimulatorRuntime:
 
     @property
     def _marker(self) -> Path:
-        return self._ledger.first_start_marker
+        return self._shared_state.first_start_marker
 
     def _identity(self) -> ProcessIdentity | None:
         """Which process it is: the one that this instance knows, unless it has ended and another one took its place."""
@@ -194,7 +194,7 @@ class SimulatorRuntime:
     def _is_shared_running(self) -> bool:
         """Whether another instance's process runs as this gateway; then it is known as ours from now on."""
         port = self._settings.gateway_port if self._record is None else self._record.port
-        shared = self._ledger.read_process()
+        shared = self._shared_state.read_process()
         identity = _read_identity_of(shared)
         if shared is None or shared.port != port or identity is None or not is_running(identity):
             return False
@@ -223,7 +223,7 @@ class SimulatorRuntime:
         with contextlib.suppress(OSError):
             write_record(settings.state_dir, self._record)
         prune_logs(settings.log_dir, prefix="gateway", keep=settings.log_keep, spare=[log])
-        self._ledger.note_started(process=self._record)
+        self._shared_state.note_started(process=self._record)
         self._wait_until_bound(launched)
 
     def _wait_until_bound(self, launched: LaunchedProcess) -> None:

@@ -8,8 +8,8 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway import messages as words
 from orchestration.gateway import readiness
 from orchestration.gateway.accounts import validate_accounts
-from orchestration.gateway.acts import StopReason, name_start
 from orchestration.gateway.container import GatewayStatus, Health
+from orchestration.gateway.history import StopReason, name_start
 from orchestration.gateway.login import NOTHING_READ, LoginReading, read_login
 from orchestration.gateway.prober import Eyes, Probe
 from orchestration.gateway.readiness import Action, Decision, Memory, Observation, Rules, Sight, WaitEventKind
@@ -72,7 +72,7 @@ class GatewayReady:
         warnings: What is not as it should be, yet no reason to fail (broken data farms).
         container_started_at: When its latest start was; None if not known.
         is_simulated: Whether it is the built-in simulator.
-        start: Which start of it that was (`acts.name_start`).
+        start: Which start of it that was (`history.name_start`).
         seen: The gateway as it was seen then.
     """
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from orchestration.bot.find import FoundBot, FoundBy, find_bot
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.acts import GatewayUser
-from orchestration.gateway.ledger import name_engine
+from orchestration.gateway.history import GatewayUser
 from orchestration.gateway.record import RECORD_NAME, GatewayRecord
 from orchestration.gateway.runtime import FindUsers
+from orchestration.gateway.shared_state import name_engine
 from orchestration.settings import GatewayRuntime, Settings, find_env_file
 from orchestration.settings.hosts import normalize_host
 from orchestration.settings.sources import build_instance_file, read_env_file
@@ -51,7 +51,7 @@ class Sign:
         host: Where the gateway's API is.
         port: Likewise.
         container: The gateway's container; empty where there is none.
-        engine: On which Docker engine (`ledger.name_engine`).
+        engine: On which Docker engine (`shared_state.name_engine`).
         trading_mode: `paper` or `live`.
     """
 

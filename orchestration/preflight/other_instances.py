@@ -6,9 +6,9 @@ from pathlib import Path
 
 from orchestration.bot.find import BotPresence
 from orchestration.errors import FailureWord
-from orchestration.gateway.acts import GatewayUser
 from orchestration.gateway.api_values import MOST_CLIENTS
 from orchestration.gateway.drift import IN_ENVIRONMENT
+from orchestration.gateway.history import GatewayUser
 from orchestration.preflight.host import Check
 from orchestration.preflight.instances import (
     AGREE,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestration.gateway.acts import RESTART_SPACING_S
+from orchestration.gateway.history import RESTART_SPACING_S
 from orchestration.supervision.rules import DAY_S, RESTARTS_A_DAY
 
 MOST_PATIENCE_SCALE = 10

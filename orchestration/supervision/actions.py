@@ -15,7 +15,7 @@ The rules, in order:
 from dataclasses import replace
 
 from orchestration.alerts.alert import Severity
-from orchestration.gateway.acts import RESTART_SPACING_S, GatewayRestart
+from orchestration.gateway.history import RESTART_SPACING_S, GatewayRestart
 from orchestration.gateway.readiness import DEAD_GRACE_S, Sight, find_restart_time, is_gone_for
 from orchestration.supervision import weekly_login
 from orchestration.supervision.bot_findings import has_ended_unplanned, is_unconnected
@@ -108,7 +108,7 @@ def _log_in(memory: Memory, observation: Observation) -> tuple[Memory, tuple[Act
 
 def find_restartable(memory: Memory, observation: Observation, sight: Sight, rules: Rules) -> Incident | None:
     """The incident that a restart of the gateway may end; None where there is none, or it must not be restarted now."""
-    if memory.log.is_told(*_RESTART_NEVER_MENDS) or observation.acts.stop is not None:  # somebody meant it
+    if memory.log.is_told(*_RESTART_NEVER_MENDS) or observation.gateway_history.stop is not None:  # somebody meant it
         return None
     kind = IncidentKind.LINK_DOWN if sight is Sight.LINK_DOWN else IncidentKind.GATEWAY_LOST
     incident = memory.log.find(kind)
@@ -146,7 +146,7 @@ def _of_last_day(times_s: tuple[float, ...], at_s: float) -> tuple[float, ...]:
 
 def find_others_restart(observation: Observation, rules: Rules) -> GatewayRestart | None:
     """Another instance's restart that the gateway still has time to come back from."""
-    restarts = observation.acts.restarts
+    restarts = observation.gateway_history.restarts
     if restarts and observation.at_s - restarts[-1].at_s < rules.restart_after_s:
         return restarts[-1]
     return None
@@ -154,7 +154,7 @@ def find_others_restart(observation: Observation, rules: Rules) -> GatewayRestar
 
 def _is_gateway_spent(memory: Memory, observation: Observation) -> bool:
     """The same for all instances that use the gateway: together they restart it no more often than one alone."""
-    others_s = _of_last_day(tuple(one.at_s for one in observation.acts.restarts), observation.at_s)
+    others_s = _of_last_day(tuple(one.at_s for one in observation.gateway_history.restarts), observation.at_s)
     return _is_spent(tuple(sorted((*memory.gateway_restarts_s, *others_s))), observation.at_s)
 
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from orchestration.alerts.alert import Severity
 from orchestration.gateway import readiness
-from orchestration.gateway.acts import StopReason, name_start
 from orchestration.gateway.container import Health
+from orchestration.gateway.history import StopReason, name_start
 from orchestration.gateway.login import Refusal
 from orchestration.gateway.messages import CHOOSE_A_DEVICE, DEVICES, describe_rejection, describe_sight
 from orchestration.gateway.readiness import DEAD_GRACE_S, SecondFactor, Sight, is_gone_for, is_health_outdated
@@ -208,7 +208,7 @@ def _judge_lost(
     else:
         is_muted = observation.in_reset_window and sight is not Sight.GONE
     seen = describe_sight(sight, observation.readiness_look, port=rules.port)
-    stop = observation.acts.stop
+    stop = observation.gateway_history.stop
     # Stopped because of the refusal: that is one incident, which has been told.
     is_muted = is_muted or (is_refusal_told and stop is not None and stop.reason is StopReason.LOGIN_REJECTED)
     restart_s = readiness.find_restart_time(

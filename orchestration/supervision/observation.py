@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from orchestration.errors import FallbackWord, StartupFailure
 from orchestration.gateway import readiness
 from orchestration.gateway.accounts import validate_accounts
-from orchestration.gateway.acts import NO_ACTS, GatewayActs
 from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe
 from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.history import NO_HISTORY, GatewayHistory
 from orchestration.gateway.login import NOTHING_READ, LoginReading
 from orchestration.settings import Settings
 
@@ -171,7 +171,7 @@ class Observation:
         plan: Its plan.
         market: The market's day.
         disk_free_bytes: Free space at the state folder.
-        acts: What the other instances that use the gateway have done to it, and the stop that holds it down.
+        gateway_history: What the other instances that use the gateway have done to it, and the stop that holds it down.
         in_reset_window: Whether the broker is resetting its servers now (`BROKER_RESET_WINDOWS`).
         in_restart_window: Whether the gateway restarts itself about now (`GATEWAY_RESTART_WINDOW`).
         full_login_at: When the gateway was last seen to log in fully; None where that is unknown now.
@@ -188,7 +188,7 @@ class Observation:
     plan: PlanLook
     market: MarketLook
     disk_free_bytes: int
-    acts: GatewayActs = NO_ACTS
+    gateway_history: GatewayHistory = NO_HISTORY
     in_reset_window: bool = False
     in_restart_window: bool = False
     full_login_at: dt.datetime | None = None

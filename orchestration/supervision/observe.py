@@ -12,10 +12,10 @@ from orchestration.bot.record import RECORD_NAME, BotRecord, build_record_path
 from orchestration.bot.watch import BotSight, BotWatch
 from orchestration.docker.container import ContainerState
 from orchestration.gameplan import check_from_settings, load_calendar
-from orchestration.gateway.acts import name_start
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.api_values import ApiOutcome
 from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.history import name_start
 from orchestration.gateway.kept_look import KeptLook, KeptState
 from orchestration.gateway.prober import Eyes
 from orchestration.gateway.runtime import Runtime
@@ -162,7 +162,7 @@ class Lookout:
             plan=self._look_at_plan(now),
             market=self._look_at_market(now),
             disk_free_bytes=_free_bytes(self._settings.state_dir),
-            acts=self._runtime.read_acts(status),
+            gateway_history=self._runtime.read_history(status),
             in_reset_window=is_in_any(self._reset_windows, now),
             in_restart_window=is_in_any(self._restart_windows, now),
             full_login_at=full_login_at,

@@ -24,7 +24,7 @@ from orchestration.bot.output import read_bot_lines
 from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.bot.stop import end_members, stop_bot
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
-from orchestration.gateway.acts import StopReason
+from orchestration.gateway.history import StopReason
 from orchestration.gateway.readiness import Sight
 from orchestration.gateway.runtime import Runtime, Start
 from orchestration.gateway.wait import GatewayReady

@@ -10,7 +10,7 @@ import datetime as dt
 from dataclasses import dataclass, replace
 
 from orchestration.alerts.alert import Severity
-from orchestration.gateway.acts import RESTART_SPACING_S
+from orchestration.gateway.history import RESTART_SPACING_S
 from orchestration.gateway.readiness import Sight
 from orchestration.gateway.weekly_login import LATEST_AFTER, Week, find_week, has_cold_restart
 from orchestration.settings.week_time import describe_full_login, find_next
@@ -153,7 +153,7 @@ def is_login_due(
         return False
     status = observation.gateway
     has_begun = status is not None and status.started_at is not None and status.started_at >= week.login_at
-    if has_begun or observation.in_window or observation.acts.stop is not None:
+    if has_begun or observation.in_window or observation.gateway_history.stop is not None:
         return False
     return memory.tried_s is None or observation.at_s - memory.tried_s >= RESTART_SPACING_S
 

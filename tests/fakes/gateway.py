@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from orchestration.docker.container import ContainerState
 from orchestration.docker.engine import EngineProbe
 from orchestration.errors import StartupFailure
-from orchestration.gateway.acts import NO_ACTS, GatewayActs, GatewayUser, Left, Spared, StopReason
 from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.drift import Drift
+from orchestration.gateway.history import NO_HISTORY, GatewayHistory, GatewayUser, Left, Spared, StopReason
 from orchestration.gateway.launcher_log import LauncherReading, read_launcher_log
 from orchestration.gateway.prober import Now
 from orchestration.gateway.record import GatewayRecord
@@ -77,7 +77,7 @@ class FakeRuntime:
     stop_reasons: list[StopReason] = field(default_factory=list)
     users: tuple[GatewayUser, ...] = ()
     drift: tuple[Drift, ...] = ()
-    acts: GatewayActs = NO_ACTS
+    history: GatewayHistory = NO_HISTORY
     spared: Spared | None = None
     followings: list[FakeFollowing] = field(default_factory=list)
     _watchers: list[tuple[FakeFollowing, Callable[[], None]]] = field(default_factory=list)
@@ -161,14 +161,14 @@ class FakeRuntime:
         return None
 
     def lift_stop(self) -> None:
-        self.acts = NO_ACTS
+        self.history = NO_HISTORY
 
     def find_users(self) -> tuple[GatewayUser, ...]:
         return self.users
 
-    def read_acts(self, status: GatewayStatus | None) -> GatewayActs:
+    def read_history(self, status: GatewayStatus | None) -> GatewayHistory:
         del status
-        return self.acts
+        return self.history
 
     def stop_unless_used(self, *, timeout_s: float, on_progress: Callable[[str], None]) -> Left:
         on_progress("fake")

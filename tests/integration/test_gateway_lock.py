@@ -7,28 +7,28 @@ import pytest
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.acts import StopReason
-from orchestration.gateway.ledger import GatewayBusy, GatewayLedger
+from orchestration.gateway.history import StopReason
 from orchestration.gateway.shared_runtime import SharedRuntime
+from orchestration.gateway.shared_state import GatewayBusy, SharedGatewayState
 from orchestration.settings import Settings
 from tests.fakes.clock import FakeClock
 from tests.fakes.gateway import RUNNING, FakeRuntime
 
 
-def _ledger(folder: Path, instance: str, clock: FakeClock) -> GatewayLedger:
+def _shared_state(folder: Path, instance: str, clock: FakeClock) -> SharedGatewayState:
     settings = Settings.from_environ(
         {"INSTANCE": instance, "GATEWAY_SHARED_DIR": str(folder / "shared"), "DOCKER_PULL_TIMEOUT": "10"},
         project_dir=folder,
     )
-    return GatewayLedger(settings, "port-4002", clock=clock)
+    return SharedGatewayState(settings, "port-4002", clock=clock)
 
 
 def test_one_that_waits_says_for_whom_and_gives_up_in_the_end(tmp_path: Path) -> None:
     clock, told = FakeClock(), list[str]()
-    with _ledger(tmp_path, "momentum", clock).hold("start", told.append):
+    with _shared_state(tmp_path, "momentum", clock).hold("start", told.append):
         begun_s = clock.monotonic_s()
         with pytest.raises(GatewayBusy, match="start of the gateway by instance momentum"):  # noqa: SIM117 - not this one
-            with _ledger(tmp_path, "meanrev", clock).hold("start", told.append):
+            with _shared_state(tmp_path, "meanrev", clock).hold("start", told.append):
                 raise AssertionError("two at once")
     assert clock.monotonic_s() - begun_s == pytest.approx(110.0, abs=1.0)
     assert len(told) == 1
@@ -37,8 +37,8 @@ def test_one_that_waits_says_for_whom_and_gives_up_in_the_end(tmp_path: Path) ->
 
 def test_a_supervisor_does_not_wait_long_for_another_one_that_is_at_work(tmp_path: Path) -> None:
     clock, gateway = FakeClock(), FakeRuntime(status=RUNNING)
-    mine = SharedRuntime(gateway, _ledger(tmp_path, "meanrev", clock), clock=clock, find_users=lambda _: ())
-    with _ledger(tmp_path, "momentum", clock).hold("restart", lambda _: None):
+    mine = SharedRuntime(gateway, _shared_state(tmp_path, "meanrev", clock), clock=clock, find_users=lambda _: ())
+    with _shared_state(tmp_path, "momentum", clock).hold("restart", lambda _: None):
         begun_s = clock.monotonic_s()
         spared = mine.restart_lost(
             gateway.probe().start, yields=False, on_restart=lambda: None, on_progress=lambda _: None
@@ -54,7 +54,7 @@ def test_a_supervisor_does_not_wait_long_for_another_one_that_is_at_work(tmp_pat
 
 def test_a_gateway_is_not_restarted_once_its_lock_names_another_file(tmp_path: Path) -> None:
     clock, gateway = FakeClock(), FakeRuntime(status=RUNNING)
-    mine = SharedRuntime(gateway, _ledger(tmp_path, "meanrev", clock), clock=clock, find_users=lambda _: ())
+    mine = SharedRuntime(gateway, _shared_state(tmp_path, "meanrev", clock), clock=clock, find_users=lambda _: ())
     lock = tmp_path / "shared" / "gateways" / "port-4002.lock"
 
     def about_to_restart() -> None:
@@ -76,7 +76,7 @@ def test_a_run_whose_own_locks_no_longer_count_neither_starts_nor_restarts_a_gat
         raise StartupFailure(FailureWord.ALREADY_STARTING, "the lock is gone", next_action="")
 
     mine = SharedRuntime(
-        gateway, _ledger(tmp_path, "meanrev", clock), clock=clock, find_users=lambda _: (), require_locks=refuse
+        gateway, _shared_state(tmp_path, "meanrev", clock), clock=clock, find_users=lambda _: (), require_locks=refuse
     )
     with pytest.raises(StartupFailure, match="the lock is gone"):
         mine.ensure_started(on_progress=lambda _: None)

@@ -50,7 +50,7 @@ class Site:
     def restarts(self) -> list[dict[str, object]]:
         """The restarts that the instances have written down."""
         files = list((self.root / "shared" / "gateways").glob("*.json"))
-        assert len(files) <= 1, "one gateway has one ledger"
+        assert len(files) <= 1, "one gateway has one file"
         restarts = [json.loads(file.read_text(encoding="utf-8"))["restarts"] for file in files]
         return restarts[0] if restarts else []
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestration.errors import StartupFailure
-from orchestration.gateway.acts import RESTART_SPACING_S
+from orchestration.gateway.history import RESTART_SPACING_S
 from orchestration.journal import AlertDelivery, Evidence, ReportedAlert
 from orchestration.reports import Injected, build_account
 from orchestration.settings import Settings

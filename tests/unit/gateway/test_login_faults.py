@@ -8,8 +8,8 @@ import pytest
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.acts import StopReason
 from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.history import StopReason
 from orchestration.gateway.launcher_log import read_launcher_log
 from orchestration.gateway.login import NOTHING_READ, combine_logins, read_login
 from orchestration.gateway.wait import WaitEventKind, wait_until_ready

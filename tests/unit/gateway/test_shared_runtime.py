@@ -7,11 +7,11 @@ import pytest
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.acts import RESTART_SPACING_S, GatewayUser, Spared, StopReason
-from orchestration.gateway.ledger import GatewayLedger, name_container, name_engine
+from orchestration.gateway.history import RESTART_SPACING_S, GatewayUser, Spared, StopReason
 from orchestration.gateway.record import GatewayRecord
 from orchestration.gateway.runtime import RestartKind, Runtime, Start
 from orchestration.gateway.shared_runtime import SharedRuntime
+from orchestration.gateway.shared_state import SharedGatewayState, name_container, name_engine
 from orchestration.settings import GatewayRuntime, Settings
 from tests.fakes.clock import FakeClock
 from tests.fakes.gateway import RUNNING, FakeRuntime
@@ -28,14 +28,14 @@ class Scene:
     gateway: FakeRuntime
     clock: FakeClock
 
-    def ledger(self, instance: str) -> GatewayLedger:
+    def shared_state(self, instance: str) -> SharedGatewayState:
         settings = Settings.from_environ(
             {"INSTANCE": instance, "GATEWAY_SHARED_DIR": str(self.folder / "shared")}, project_dir=self.folder
         )
-        return GatewayLedger(settings, "container-ibkr-gateway", clock=self.clock)
+        return SharedGatewayState(settings, "container-ibkr-gateway", clock=self.clock)
 
     def of(self, instance: str, *users: GatewayUser) -> Runtime:
-        return SharedRuntime(self.gateway, self.ledger(instance), clock=self.clock, find_users=lambda _: users)
+        return SharedRuntime(self.gateway, self.shared_state(instance), clock=self.clock, find_users=lambda _: users)
 
     def restart_lost(self, runtime: Runtime, *, yields: bool = False) -> Spared | None:
         """Restart for the start that is seen now."""
@@ -88,7 +88,7 @@ def test_a_soft_restart_counts_although_the_container_runs_on(scene: Scene) -> N
     spared = scene.restart_lost(momentum)
     assert spared is not None
     assert "instance meanrev restarted it" in spared.why
-    assert momentum.read_acts(scene.gateway.probe()).restarts[0].by == "meanrev"
+    assert momentum.read_history(scene.gateway.probe()).restarts[0].by == "meanrev"
     assert scene.gateway.restarts == 1
 
 
@@ -154,25 +154,25 @@ def test_the_last_one_stops_the_gateway(scene: Scene) -> None:
 def test_a_stop_on_purpose_holds_it_down_until_a_person_starts_it(scene: Scene) -> None:
     meanrev, momentum = scene.of("meanrev"), scene.of("momentum")
     meanrev.stop(timeout_s=1.0)
-    stop = momentum.read_acts(momentum.probe()).stop
+    stop = momentum.read_history(momentum.probe()).stop
     assert stop is not None
     assert (stop.by, stop.reason) == ("meanrev", StopReason.ASKED)
     with pytest.raises(StartupFailure, match="instance meanrev stopped it"):
         scene.restart_lost(momentum)
     assert momentum.ensure_started(on_progress=_ignore), "a start is what a person does"
-    assert momentum.read_acts(momentum.probe()).stop is None
+    assert momentum.read_history(momentum.probe()).stop is None
     scene.gateway.status = replace(RUNNING, state=ContainerState.EXITED)
-    assert momentum.read_acts(momentum.probe()).stop is None, "it has ended by itself since"
+    assert momentum.read_history(momentum.probe()).stop is None, "it has ended by itself since"
 
 
 def test_a_gateway_that_somebody_started_by_hand_has_outlived_the_stop(scene: Scene) -> None:
     meanrev, momentum = scene.of("meanrev"), scene.of("momentum")
     meanrev.stop(timeout_s=1.0)
     scene.gateway.start_anew()
-    assert momentum.read_acts(momentum.probe()).stop is None
+    assert momentum.read_history(momentum.probe()).stop is None
     assert isinstance(scene.gateway.status, type(RUNNING))
     scene.gateway.status = replace(scene.gateway.status, state=ContainerState.EXITED)
-    assert momentum.read_acts(momentum.probe()).stop is None, "that start is not the one that was stopped"
+    assert momentum.read_history(momentum.probe()).stop is None, "that start is not the one that was stopped"
     assert scene.restart_lost(momentum) is None
 
 
@@ -180,7 +180,7 @@ def test_a_container_that_was_stopped_and_removed_is_still_down_on_purpose(scene
     meanrev, momentum = scene.of("meanrev"), scene.of("momentum")
     meanrev.stop(timeout_s=1.0)
     scene.gateway.status = replace(RUNNING, state=ContainerState.MISSING, id="", started_at=None)
-    assert momentum.read_acts(momentum.probe()).stop is not None
+    assert momentum.read_history(momentum.probe()).stop is not None
 
 
 def test_a_rejected_password_is_tried_again_only_by_who_found_it(scene: Scene) -> None:
@@ -209,8 +209,8 @@ def test_a_person_can_lift_a_stop_from_any_instance(scene: Scene) -> None:
 def test_nobody_is_told_of_his_own_restarts(scene: Scene) -> None:
     meanrev, momentum = scene.of("meanrev"), scene.of("momentum")
     meanrev.restart()
-    assert meanrev.read_acts(meanrev.probe()).restarts == ()
-    (other,) = momentum.read_acts(momentum.probe()).restarts
+    assert meanrev.read_history(meanrev.probe()).restarts == ()
+    (other,) = momentum.read_history(momentum.probe()).restarts
     assert (other.by, other.at_s) == ("meanrev", scene.clock.monotonic_s())
 
 
@@ -222,9 +222,9 @@ def test_a_ledger_that_cannot_be_understood_says_nothing(scene: Scene, content: 
     runtime.restart()
     (file,) = (scene.folder / "shared" / "gateways").glob("*.json")
     file.write_text(content, encoding="utf-8")
-    assert scene.of("momentum").read_acts(None).restarts == ()
+    assert scene.of("momentum").read_history(None).restarts == ()
     runtime.restart()
-    assert len(scene.of("momentum").read_acts(runtime.probe()).restarts) == 1, "and is written anew"
+    assert len(scene.of("momentum").read_history(runtime.probe()).restarts) == 1, "and is written anew"
 
 
 def test_restarts_before_a_reboot_count_for_nothing(scene: Scene) -> None:
@@ -233,7 +233,7 @@ def test_restarts_before_a_reboot_count_for_nothing(scene: Scene) -> None:
     text = file.read_text(encoding="utf-8")
     before, _, after = text.partition('"boot": "')
     file.write_text(f'{before}"boot": "another-{after}', encoding="utf-8")
-    assert scene.of("momentum").read_acts(None).restarts == ()
+    assert scene.of("momentum").read_history(None).restarts == ()
 
 
 def test_where_the_shared_folder_cannot_be_written_each_one_acts_alone(tmp_path: Path) -> None:
@@ -263,9 +263,9 @@ def test_containers_of_one_name_on_two_engines_are_two_gateways(environ: dict[st
 
 def test_a_simulators_process_is_known_to_all(scene: Scene) -> None:
     process = GatewayRecord(runtime=GatewayRuntime.SIMULATOR, host="127.0.0.1", port=4002, pid=77, birth="b")
-    scene.ledger("meanrev").note_started(process=process)
-    scene.ledger("momentum").note_restart(RUNNING)
-    assert scene.ledger("momentum").read_process() == process
+    scene.shared_state("meanrev").note_started(process=process)
+    scene.shared_state("momentum").note_restart(RUNNING)
+    assert scene.shared_state("momentum").read_process() == process
 
 
 def _ignore(text: str) -> None:
@@ -274,16 +274,16 @@ def _ignore(text: str) -> None:
 
 def test_whoever_uses_it_is_found_without_waiting_for_one_that_is_at_work(scene: Scene) -> None:
     (scene.folder / "shared" / "gateways").mkdir(parents=True)
-    with scene.ledger("momentum").hold("start", _ignore):
+    with scene.shared_state("momentum").hold("start", _ignore):
         left = scene.of("meanrev", MOMENTUM_RUN).stop_unless_used(timeout_s=1.0, on_progress=_ignore)
     assert left.users == (MOMENTUM_RUN,)
 
 
 def test_one_that_was_killed_in_the_act_holds_nobody_back(scene: Scene) -> None:
     momentum = scene.of("momentum")
-    with scene.ledger("meanrev").hold("restart", _ignore):
-        scene.ledger("meanrev").note_restart(scene.gateway.probe())
-        assert len(momentum.read_acts(momentum.probe()).restarts) == 1, "while it is at it, it is waited for"
-    assert momentum.read_acts(momentum.probe()).restarts == (), "nobody is at it, and the start is still the same"
+    with scene.shared_state("meanrev").hold("restart", _ignore):
+        scene.shared_state("meanrev").note_restart(scene.gateway.probe())
+        assert len(momentum.read_history(momentum.probe()).restarts) == 1, "while it is at it, it is waited for"
+    assert momentum.read_history(momentum.probe()).restarts == (), "nobody is at it, and the start is still the same"
     assert scene.restart_lost(momentum) is None
     assert scene.gateway.restarts == 1

@@ -7,9 +7,9 @@ import pytest
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, InterruptedBySignal, StartupFailure
-from orchestration.gateway.acts import GatewayUser, Spared, StopReason, name_start
 from orchestration.gateway.api_values import ApiOutcome
 from orchestration.gateway.container import GatewayStatus, Health
+from orchestration.gateway.history import GatewayUser, Spared, StopReason, name_start
 from orchestration.gateway.seen import GatewayFailure, GatewaySeen
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
 from orchestration.settings import GatewayRuntime, Settings

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from orchestration.gateway.acts import GatewayActs, GatewayStop, StopReason
 from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.history import GatewayHistory, GatewayStop, StopReason
 from orchestration.gateway.login import LoginPhase, LoginReading
 from orchestration.gateway.readiness import Sight
 from orchestration.supervision import Action, ApiLook, IncidentKind, Rules, Stage
@@ -435,7 +435,7 @@ def test_a_monitor_stops_a_second_wrong_password_too_and_says_each_once() -> Non
     refused = IncidentKind.LOGIN_REJECTED
     watch = Watch(rules=MONITOR).go_on(60, **scene.REJECTED)
     stop = GatewayStop(by="a", owner="/s", at=scene.NOON, reason=StopReason.LOGIN_REJECTED, start="c0ffee@")
-    watch.go_on(600, **scene.DEAD, acts=GatewayActs(stop=stop))
+    watch.go_on(600, **scene.DEAD, gateway_history=GatewayHistory(stop=stop))
     assert watch.kinds() == [refused], "it is down because of the refusal, which has been said"
 
     again = replace(RUNNING, id="another", started_at=scene.NOON)
@@ -449,7 +449,7 @@ def test_a_monitor_stops_a_second_wrong_password_too_and_says_each_once() -> Non
 
 def test_a_stop_that_somebody_meant_is_said_to_be_one() -> None:
     stop = GatewayStop(by="a", owner="/s", at=scene.NOON, reason=StopReason.ASKED, start="c0ffee@")
-    watch = Watch(rules=MONITOR).go_on(60, **scene.DEAD, acts=GatewayActs(stop=stop))
+    watch = Watch(rules=MONITOR).go_on(60, **scene.DEAD, gateway_history=GatewayHistory(stop=stop))
     assert watch.kinds() == [_LOST]
 
 

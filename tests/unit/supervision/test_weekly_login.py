@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestration.gateway.acts import GatewayActs, GatewayRestart, GatewayStop, StopReason, name_start
+from orchestration.gateway.history import GatewayHistory, GatewayRestart, GatewayStop, StopReason, name_start
 from orchestration.gateway.weekly_login import find_last_full_login
 from orchestration.settings.week_time import WeekTime, parse_week_time
 from orchestration.supervision import Action, IncidentKind, Notice, Stage
@@ -196,14 +196,14 @@ def test_a_supervisor_that_begins_late_makes_up_for_it_within_two_hours(begins: 
     assert alarms == ([] if logins else [at("20:30")])
 
 
-def _stopped(now: dt.datetime) -> GatewayActs:
+def _stopped(now: dt.datetime) -> GatewayHistory:
     stop = GatewayStop(by="a", owner="/a", at=now, reason=StopReason.ASKED, start=name_start(HEALTHY))
-    return GatewayActs(stop=stop)
+    return GatewayHistory(stop=stop)
 
 
-def _restarted(now: dt.datetime) -> GatewayActs:
+def _restarted(now: dt.datetime) -> GatewayHistory:
     at_s = (now - NOON).total_seconds()
-    return GatewayActs(restarts=(GatewayRestart(by="a", owner="/a", at=now, at_s=at_s, start="x", is_soft=True),))
+    return GatewayHistory(restarts=(GatewayRestart(by="a", owner="/a", at=now, at_s=at_s, start="x", is_soft=True),))
 
 
 @pytest.mark.parametrize(
@@ -214,8 +214,8 @@ def _restarted(now: dt.datetime) -> GatewayActs:
         lambda _: scene.TAKEN,
         lambda _: scene.RESTARTING,
         lambda _: scene.RESET,
-        lambda now: {"acts": _stopped(now)},
-        lambda now: {"acts": _restarted(now)},
+        lambda now: {"gateway_history": _stopped(now)},
+        lambda now: {"gateway_history": _restarted(now)},
     ],
 )
 def test_a_login_waits_for_whatever_forbids_it_to_be_over(

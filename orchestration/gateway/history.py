@@ -1,4 +1,4 @@
-"""What was done to one gateway by those who share it, and who uses it: values. `ledger` keeps them. Pure."""
+"""What was done to one gateway by those who share it, and who uses it: values. `shared_state` keeps them. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -77,7 +77,7 @@ _WHY_STOPPED = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class GatewayActs:
+class GatewayHistory:
     """What was done to the gateway.
 
     Attributes:
@@ -105,7 +105,7 @@ class GatewayActs:
         return tuple(one for one in self.restarts if one.owner != owner and (one.is_soft or one.start != unfinished))
 
 
-NO_ACTS = GatewayActs()
+NO_HISTORY = GatewayHistory()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +156,7 @@ def name_start(status: GatewayStatus) -> str:
     return f"{status.id}@{at}"
 
 
-def is_in_force(stop: GatewayStop | None, status: GatewayStatus) -> bool:
+def is_in_effect(stop: GatewayStop | None, status: GatewayStatus) -> bool:
     """Whether the gateway is down because of this stop, not ended since in another way. Pure."""
     if stop is None or status.is_up:
         return False

@@ -1,8 +1,8 @@
-"""The ledger of one gateway: what was done to it, in a file, and a lock for whoever acts on it.
+"""The shared state of one gateway: the history of what was done to it, in a file, and a lock for acting on it.
 
-Several instances may use one gateway. Each of them looks after it, and without a ledger all of them would start,
-restart or stop it at the same moment. So whoever acts holds the gateway's lock, and writes down what was done; the
-others read it before they act. Both live in `GATEWAY_SHARED_DIR`, which all instances of this user have in common,
+Several instances may use one gateway. Each of them looks after it, and without shared state all of them would start,
+restart or stop it at the same moment. So the one that acts holds the gateway's lock and records what it did; the others
+read that before they act. Both live in `GATEWAY_SHARED_DIR`, which all instances of this user have in common,
 whatever their checkout, state folder or service is.
 
 Instants are of the monotonic clock, which all processes of one boot share, and carry the boot's id: what was done
@@ -20,8 +20,15 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.acts import NO_ACTS, GatewayActs, GatewayRestart, GatewayStop, StopReason, name_start
 from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.history import (
+    NO_HISTORY,
+    GatewayHistory,
+    GatewayRestart,
+    GatewayStop,
+    StopReason,
+    name_start,
+)
 from orchestration.gateway.record import GatewayRecord, build_record_fields, parse_record
 from orchestration.gateway.soft_restart import measure_longest_restart_s
 from orchestration.settings import Settings
@@ -42,8 +49,8 @@ class GatewayBusy(StartupFailure):
     """Another instance has been at work on the gateway for longer than one was ready to wait."""
 
 
-class GatewayLedger:
-    """The ledger of one gateway, as one instance reads and writes it.
+class SharedGatewayState:
+    """The shared state of one gateway, as one instance reads and writes it.
 
     Args:
         settings: That instance's configuration.
@@ -67,7 +74,7 @@ class GatewayLedger:
     def hold(
         self, purpose: str, on_progress: Callable[[str], None], *, patience_s: float | None = None
     ) -> Iterator[HeldLock | None]:
-        """Be the only one that acts on this gateway; waits for another one to finish.
+        """Be the only instance that acts on this gateway; waits for another one to finish.
 
         Where the folder cannot be written there is nothing to agree by: it goes on without a lock (None), and says so
         in the log.
@@ -119,10 +126,10 @@ class GatewayLedger:
                     break
             yield lock
 
-    def read(self) -> GatewayActs:
-        """What was done in this boot; nothing where there is no ledger, or none that can be understood."""
-        acts = self._read(_parse_acts)
-        return NO_ACTS if acts is None else acts
+    def read(self) -> GatewayHistory:
+        """What was done in this boot; nothing where there is no file, or none that can be understood."""
+        history = self._read(_parse_history)
+        return NO_HISTORY if history is None else history
 
     def read_process(self) -> GatewayRecord | None:
         """A simulator's process, whoever launched it."""
@@ -130,8 +137,8 @@ class GatewayLedger:
 
     def note_started(self, *, process: GatewayRecord | None = None) -> None:
         """The gateway was started: no stop is in effect any more."""
-        acts = self.read()
-        self._write(replace(acts, stop=None, process=process or acts.process))
+        history = self.read()
+        self._write(replace(history, stop=None, process=process or history.process))
 
     def is_held(self) -> bool:
         """Whether somebody is at work on the gateway now."""
@@ -139,7 +146,7 @@ class GatewayLedger:
 
     def note_restart(self, status: GatewayStatus) -> None:
         """The gateway is about to be restarted. Written before the act: whoever looks meanwhile knows who it is."""
-        acts = self.read()
+        history = self.read()
         one = GatewayRestart(
             by=self._instance,
             owner=self.owner,
@@ -147,18 +154,20 @@ class GatewayLedger:
             at_s=self._clock.monotonic_s(),
             start=name_start(status),
         )
-        self._write(replace(acts, restarts=(*acts.restarts, one)[-_RESTARTS_KEPT:], stop=None))
+        self._write(replace(history, restarts=(*history.restarts, one)[-_RESTARTS_KEPT:], stop=None))
 
     def note_soft_restart(self) -> None:
         """The gateway has restarted itself: the restart that was noted last came about without a new container."""
-        acts = self.read()
-        if acts.restarts:
-            self._write(replace(acts, restarts=(*acts.restarts[:-1], replace(acts.restarts[-1], is_soft=True))))
+        history = self.read()
+        if history.restarts:
+            self._write(
+                replace(history, restarts=(*history.restarts[:-1], replace(history.restarts[-1], is_soft=True)))
+            )
 
     def withdraw_restart(self) -> None:
         """The restart that was noted last did not come about."""
-        acts = self.read()
-        self._write(replace(acts, restarts=acts.restarts[:-1]))
+        history = self.read()
+        self._write(replace(history, restarts=history.restarts[:-1]))
 
     def note_stop(self, reason: StopReason, status: GatewayStatus) -> None:
         """The gateway is about to be stopped, and it is meant."""
@@ -173,10 +182,10 @@ class GatewayLedger:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
-    def _write(self, acts: GatewayActs) -> None:
-        fields = dataclasses.asdict(acts) | {
+    def _write(self, history: GatewayHistory) -> None:
+        fields = dataclasses.asdict(history) | {
             "boot": read_boot_id(),
-            "process": None if acts.process is None else build_record_fields(acts.process),
+            "process": None if history.process is None else build_record_fields(history.process),
         }
         try:
             # Nothing of it is secret, and what root wrote under sudo its owner must be able to read.
@@ -186,10 +195,10 @@ class GatewayLedger:
             _LOG.warning("GATEWAY_SHARED_DIR: %s cannot be written (%s)", self._path, error.strerror)
 
 
-def _parse_acts(fields: Any) -> GatewayActs:  # noqa: ANN401 - whatever a file holds
+def _parse_history(fields: Any) -> GatewayHistory:  # noqa: ANN401 - whatever a file holds
     stop = fields["stop"]
     is_this_boot = fields["boot"] == read_boot_id()
-    return GatewayActs(
+    return GatewayHistory(
         restarts=tuple(
             GatewayRestart(
                 by=str(one["by"]),
