@@ -5,22 +5,27 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orchestration.alerts.alert import Severity
+from orchestration.alerts.apprise import build_apprise_channels
 from orchestration.alerts.channel import Channel, ChannelProblems, channel_problem
 from orchestration.alerts.discord import DiscordChannel
 from orchestration.alerts.outbox import Waiting
 from orchestration.settings import Settings
 
-NO_CHANNEL = "no alert channel: DISCORD_WEBHOOK_URL is not set, alerts are only logged"
+NO_CHANNEL = "no alert channel: neither DISCORD_WEBHOOK_URL nor ALERT_URLS is set, alerts are only logged"
 
 
 def _build_discord(settings: Settings) -> Iterable[Channel]:
     webhook = settings.discord_webhook_url
     if webhook is not None and webhook.reveal().strip():
-        yield DiscordChannel(webhook=webhook, mention=settings.discord_mention, least=Severity.INFO)
+        yield DiscordChannel(webhook=webhook, mention=settings.discord_mention, least=Severity(settings.alert_level))
+
+
+def _build_apprise(settings: Settings) -> Iterable[Channel]:
+    return build_apprise_channels(settings.alert_urls, Severity(settings.alert_level))
 
 
 # In the order in which they are shown.
-_KINDS: tuple[Callable[[Settings], Iterable[Channel]], ...] = (_build_discord,)
+_KINDS: tuple[Callable[[Settings], Iterable[Channel]], ...] = (_build_discord, _build_apprise)
 
 
 def build_channels(settings: Settings) -> tuple[Channel, ...]:

@@ -16,7 +16,7 @@ import socket
 import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Self
 
@@ -173,14 +173,19 @@ def send_request(
             with contextlib.closing(response):
                 return _read_reply(response, clock)
     except known as error:
-        reason, is_certain = _describe(error)
-        if cutoff.is_cut:
-            reason = "no complete answer in time"
-        elif not cutoff.was_connected and reason == _REASONS["TimeoutError"][0]:
-            reason = "no connection in time"
-        is_unsure = cutoff.was_connected and not is_certain
+        explained = _explain(error, cutoff)
     # Outside the handler: the library's exception, which holds the address, is not chained to ours.
-    raise NotSentError(reason, is_unsure=is_unsure)
+    raise explained
+
+
+def _explain(error: BaseException, cutoff: Cutoff) -> NotSentError:
+    """Why there was no answer, without the library's own words."""
+    reason, is_certain = _describe(error)
+    if cutoff.is_cut:
+        reason = "no complete answer in time"
+    elif not cutoff.was_connected and reason == _REASONS["TimeoutError"][0]:
+        reason = "no connection in time"
+    return NotSentError(reason, is_unsure=cutoff.was_connected and not is_certain)
 
 
 def _library_errors() -> tuple[type[Exception], ...]:
@@ -198,6 +203,16 @@ def _no_auth(request: "requests.PreparedRequest") -> "requests.PreparedRequest":
 @contextlib.contextmanager
 def _open_session(address: str, cutoff: Cutoff) -> Iterator["requests.Session"]:
     import requests
+
+    with requests.Session() as session:
+        # Through a proxy where the environment names one, but never for this machine itself.
+        session.trust_env = not is_loopback(urllib.parse.urlsplit(address).hostname or "")
+        session.headers.update({"User-Agent": "zero-touch-startup", "Accept-Encoding": "identity"})
+        _mount_watched(session, cutoff)
+        yield session
+
+
+def _mount_watched(session: "requests.Session", cutoff: Cutoff) -> None:
     import requests.adapters
 
     class WatchedAdapter(requests.adapters.HTTPAdapter):
@@ -215,13 +230,89 @@ def _open_session(address: str, cutoff: Cutoff) -> Iterator["requests.Session"]:
             pool.ConnectionCls = WatchedConnection  # type: ignore[attr-defined] # the stubs do not know this hook
             return pool
 
-    with requests.Session() as session:
-        # Through a proxy where the environment names one, but never for this machine itself.
-        session.trust_env = not is_loopback(urllib.parse.urlsplit(address).hostname or "")
-        session.headers.update({"User-Agent": "zero-touch-startup", "Accept-Encoding": "identity"})
-        session.mount("http://", WatchedAdapter())
-        session.mount("https://", WatchedAdapter())
-        yield session
+    session.mount("http://", WatchedAdapter())
+    session.mount("https://", WatchedAdapter())
+
+
+@dataclass
+class Recorded:
+    """What became of the requests that a library made on our behalf.
+
+    Attributes:
+        replies: The answers, in order.
+        error: Why the last request had none; None if it had one.
+        forbidden: Why a request was not made at all; None if none was.
+    """
+
+    replies: list[Reply] = field(default_factory=list)
+    error: NotSentError | None = None
+    forbidden: str | None = None
+
+
+class _Recording(threading.local):
+    """Of this thread: the try that its requests belong to."""
+
+    one_try: Try | None = None
+    recorded: Recorded | None = None
+
+
+_recording = _Recording()
+
+
+@contextlib.contextmanager
+def record_requests(one_try: Try) -> Iterator[Recorded]:
+    """Hold what a library sends with `requests.post` in this thread to our own rules, and note the answers.
+
+    The rules: the try's deadline and time-outs, `https` or loopback, no redirects, no password from `~/.netrc`.
+    """
+    _substitute_session()
+    recorded = Recorded()
+    _recording.one_try, _recording.recorded = one_try, recorded
+    try:
+        with _quiet_library():
+            yield recorded
+    finally:
+        _recording.one_try = _recording.recorded = None
+
+
+def _substitute_session() -> None:
+    """Have `requests.post` use a session that knows of `record_requests`; other threads see no difference."""
+    import requests.sessions
+
+    if getattr(requests.sessions.Session, "is_recorded", False):
+        return
+
+    class RecordedSession(requests.sessions.Session):
+        is_recorded = True
+
+        def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the library's own signature
+            one_try, recorded = _recording.one_try, _recording.recorded
+            if one_try is None or recorded is None:
+                return super().request(method, url, *args, **kwargs)
+            parts = urllib.parse.urlsplit(url if isinstance(url, str) else "")
+            is_local = is_loopback(parts.hostname or "")
+            if parts.scheme != "https" and not is_local:
+                recorded.forbidden = "would be sent without TLS (only https, or http to loopback)"
+                raise requests.exceptions.InvalidSchema(recorded.forbidden)
+            _mount_watched(self, one_try.cutoff)
+            self.trust_env = not is_local
+            self.auth = self.auth or _no_auth
+            kwargs |= {"allow_redirects": False, "timeout": (one_try.connect_timeout_s, one_try.read_timeout_s)}
+            try:
+                response = super().request(method, url, *args, **kwargs)
+            except _library_errors() as error:
+                recorded.error = _explain(error, one_try.cutoff)
+                raise
+            recorded.error = None
+            content = (response.content or b"")[:_ANSWER_BYTES]
+            wait_s = None
+            if response.status_code == _TOO_MANY:
+                wait_s = read_wait_s(response.headers, content, one_try.clock)
+            reason = read_reason(content) if response.status_code // 100 == 4 else ""  # noqa: PLR2004 - what is refused
+            recorded.replies.append(Reply(status=response.status_code, retry_after_s=wait_s, reason=reason))
+            return response
+
+    requests.sessions.Session = RecordedSession  # type: ignore[misc] # the one place where the library looks it up
 
 
 def _read_reply(response: "requests.Response", clock: Clock) -> Reply:
@@ -249,11 +340,13 @@ def read_wait_s(headers: Mapping[str, str], content: bytes, clock: Clock) -> flo
     for header in ("Retry-After",) if is_wider else ("X-RateLimit-Reset-After", "Retry-After"):
         if (wait_s := parse_wait_s(headers.get(header), clock)) is not None:
             return wait_s
-    return parse_wait_s(str(document.get("retry_after")), clock)
+    parameters = document.get("parameters")  # Telegram's
+    wait = document.get("retry_after", parameters.get("retry_after") if isinstance(parameters, dict) else None)
+    return parse_wait_s(str(wait), clock)
 
 
 def read_reason(content: bytes) -> str:
-    """Why a request was refused: the `message` of a JSON document with its code, or a line of plain text; else empty.
+    """Why a request was refused: the `message` of a JSON document with its code, or a line of text; else empty.
 
     Args:
         content: The body. One that fills the buffer may break off in the middle of a secret; nothing of it is used.
@@ -261,7 +354,7 @@ def read_reason(content: bytes) -> str:
     if len(content) >= _ANSWER_BYTES:
         return ""
     document = _read_document(content)
-    for name in ("message", "error", "detail"):
+    for name in ("message", "error", "detail", "description"):
         if isinstance(found := document.get(name), str) and found.strip():
             code = document.get("code")
             return f"{found.strip()} (code {code})" if isinstance(code, int) and code else found.strip()

@@ -24,7 +24,7 @@ _WITH_VALUE = frozenset(
      "--project-name"}
 )  # fmt: skip
 # Compose writes these between single quotes into the file of settings that bot and monitor read.
-_QUOTED = ("DISCORD_WEBHOOK_URL", "DISCORD_MENTION", "HEARTBEAT_URL")
+_QUOTED = ("DISCORD_WEBHOOK_URL", "ALERT_URLS", "DISCORD_MENTION", "HEARTBEAT_URL")
 _USAGE_ERROR = 1
 
 

@@ -353,7 +353,7 @@ def _check_gameplan(preflight: Preflight) -> Iterator[Check]:
 def _check_alerts(preflight: Preflight) -> Iterator[Check]:
     settings = preflight.settings
     if not preflight.alert_channels:
-        fix = "Set DISCORD_WEBHOOK_URL, then `inv alert.test`."
+        fix = "Set DISCORD_WEBHOOK_URL or ALERT_URLS, then `inv alert.test`."
         yield Check(name="alerts", status=StepStatus.WARN, detail=NO_CHANNEL, fix=fix)
     for channel in preflight.alert_channels:
         name = f"{channel.name}: " if len(preflight.alert_channels) > 1 else ""

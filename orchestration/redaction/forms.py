@@ -128,6 +128,9 @@ def _find_identifying_parts(secret: str) -> Iterator[str]:
         yield parts.password
     if len(parts.path) >= _LONG_SEGMENT:
         yield parts.path
+    if parts.scheme.lower() not in {"http", "https"}:
+        yield from _find_telling_ends(parts)
+        return
     segments = [segment for segment in parts.path.split("/") if segment]
     for place, segment in enumerate(segments, start=1):
         public = segment.lower() in _PUBLIC_SEGMENTS
@@ -136,6 +139,17 @@ def _find_identifying_parts(secret: str) -> Iterator[str]:
     for _, value in urllib.parse.parse_qsl(parts.query):
         if len(value) >= _LONG_SEGMENT or _looks_random(value):
             yield value
+
+
+def _find_telling_ends(parts: urllib.parse.SplitResult) -> Iterator[str]:
+    """Of an address that another program takes apart (`tgram://TOKEN/CHAT`): a secret may stand anywhere in it."""
+    user, _, host = parts.netloc.rpartition("@")
+    pieces = [*user.split(":"), *host.split(":"), *parts.path.split("/")]
+    pieces += [value for _, value in urllib.parse.parse_qsl(parts.query)]
+    for piece in pieces:
+        is_host = "." in piece and piece in host
+        if not is_host and (len(piece) >= _LONG_SEGMENT or _looks_random(piece)):
+            yield piece
 
 
 def _looks_random(segment: str) -> bool:

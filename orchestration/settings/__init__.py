@@ -5,7 +5,7 @@ default and help text; `.env.example`, the reference page and `inv config` are m
 `Settings` has one typed field for each. All problems are collected and raised as one error.
 """
 
-from orchestration.settings.kinds import Secret, expand_home
+from orchestration.settings.kinds import Secret, expand_home, split_addresses
 from orchestration.settings.market_calendar import CalendarRule, MarketCalendarSetting
 from orchestration.settings.settings import PROJECT_DIR, Settings
 from orchestration.settings.sources import find_env_file
@@ -37,5 +37,6 @@ __all__ = [
     "Variable",
     "expand_home",
     "find_env_file",
+    "split_addresses",
     "variables_by_field",
 ]

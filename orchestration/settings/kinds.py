@@ -88,6 +88,14 @@ class _OwnWordsError(ValueError):
     pass
 
 
+_BETWEEN_ADDRESSES = re.compile(r"\s*,?\s+|\s*,\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+
+
+def split_addresses(text: str) -> tuple[str, ...]:
+    """The addresses in a list with blanks, line breaks or commas between them. A comma within an address is its own."""
+    return tuple(one for one in (part.strip(", ") for part in _BETWEEN_ADDRESSES.split(text.strip())) if one)
+
+
 def _matching(pattern: str, allowed: str, *, flags: re.RegexFlag = re.NOFLAG) -> Kind:
     compiled = re.compile(pattern, flags | re.ASCII)
 
@@ -307,6 +315,9 @@ SECRET = Kind(convert=Secret, allowed="text")
 PASSWORD = Kind(convert=Secret, allowed="text", exact=True)
 # A malformed alert address is a warning (S5), never a reason not to start: it is judged where it is used.
 WEB_ADDRESS = Kind(convert=Secret, allowed="an https address (http only to loopback)")
+# As above: each address is judged where it is used.
+ADDRESSES = Kind(convert=Secret, allowed="one or more Apprise addresses with blanks or commas between them", lines=True)
+ALERT_LEVEL = word_of("info", "warning", "error", "critical", fold=str.lower)
 MENTION = Kind(convert=Secret, allowed="`<@USER>`, `<@&ROLE>`, `@here` or `@everyone`")
 SWITCH = Kind(convert=_switch, allowed="`yes` or `no`")
 # Forty leave room for a socket's path below the state folder: the kernel allows it 107 bytes in all.

@@ -18,7 +18,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.redaction import protect, redact_start
 from orchestration.settings.hosts import reaches_itself
 from orchestration.settings.image_variables import GivenVariable, find_given, secret_names
-from orchestration.settings.kinds import Secret, WrongValueError
+from orchestration.settings.kinds import Secret, WrongValueError, split_addresses
 from orchestration.settings.market_calendar import MarketCalendarSetting
 from orchestration.settings.sources import (
     find_env_file,
@@ -144,6 +144,8 @@ class Settings:
     startup_attempt_window_s: float
 
     discord_webhook_url: Secret | None
+    alert_urls: Secret | None
+    alert_level: str
     discord_mention: Secret | None
     heartbeat_url: Secret | None
 
@@ -158,8 +160,10 @@ class Settings:
     def secrets(self) -> tuple[str, ...]:
         """Every secret's text, for redaction. Never shown, never logged."""
         found = (getattr(self, one.name) for one in dataclasses.fields(self))
-        ours = tuple(value.reveal() for value in found if isinstance(value, Secret) and value.reveal())
-        return ours + tuple(one.value for one in self.image_variables if one.name in secret_names())
+        ours = [value.reveal() for value in found if isinstance(value, Secret) and value.reveal()]
+        if self.alert_urls is not None:
+            ours += split_addresses(self.alert_urls.reveal())
+        return tuple(ours) + tuple(one.value for one in self.image_variables if one.name in secret_names())
 
     @property
     def has_own_compose_folder(self) -> bool:

@@ -52,7 +52,7 @@ class Variable:
     @property
     def secret(self) -> bool:
         """Whether its value is masked everywhere, and `NAME_FILE` may stand for it."""
-        return self.kind in (kinds.SECRET, kinds.PASSWORD, kinds.WEB_ADDRESS, kinds.MENTION)
+        return self.kind in (kinds.SECRET, kinds.PASSWORD, kinds.WEB_ADDRESS, kinds.ADDRESSES, kinds.MENTION)
 
     def parse(self, text: str) -> Any:  # noqa: ANN401 - a table of variables has no narrower type; `Settings` has
         """Text to value.
@@ -238,6 +238,10 @@ _TABLE: dict[str, tuple[_Row, ...]] = {
     "Alerts": (
         ("discord_webhook_url", kinds.WEB_ADDRESS, _UNSET,
          "Where alerts go; without it they are only logged"),
+        ("alert_urls", kinds.ADDRESSES, _UNSET,
+         "Further alert channels: Apprise addresses (ntfys://…, tgram://…), `level=` in the query for one's own level"),
+        ("alert_level", kinds.ALERT_LEVEL, "info",
+         "The mildest alerts that are sent"),
         ("discord_mention", kinds.MENTION, _UNSET,
          "Whom a critical alert mentions"),
         ("heartbeat_url", kinds.WEB_ADDRESS, _UNSET,

@@ -69,7 +69,9 @@ _MAY_SHOW = frozenset(
 )
 _TASK_RUNNERS = frozenset({"invoke", "fabric"})
 _MAY_RUN_TASKS = frozenset({"tasks", "fabfile"})
-_HEAVY = frozenset({"ib_async", "requests", "jsonschema", "rich", "fabric", "jinja2", "numpy", "dotenv", "eventkit"})
+_HEAVY = frozenset(
+    {"apprise", "ib_async", "requests", "jsonschema", "rich", "fabric", "jinja2", "numpy", "dotenv", "eventkit"}
+)
 _POSIX_OR_WINDOWS_ONLY = frozenset({"fcntl", "pwd", "grp", "resource", "termios", "tty", "pty", "msvcrt", "winreg"})
 
 
