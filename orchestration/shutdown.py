@@ -9,6 +9,7 @@ from datetime import datetime
 
 from orchestration.alerts.alert import Severity
 from orchestration.bot.find import find_bot
+from orchestration.bot.order_guard import end_guard
 from orchestration.bot.stop import stop_bot
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure, State
@@ -54,7 +55,9 @@ def _stop_the_bot(desk: Desk, progress: Progress, *, is_all: bool) -> Outcome:
         stopped.append(one)
         presence = find_bot(settings)
         tell_bot_stopped(desk.tell, one, still_running=find_still_running(desk.runtime) if is_all else ())
-    if presence.found is not None:
+    if presence.found is None:
+        end_guard(settings)  # also one whose bot had ended before
+    else:
         raise StartupFailure(
             FailureWord.INTERNAL_ERROR,
             f"The bot, {presence.found.who}, still runs after it was stopped.",

@@ -22,6 +22,7 @@ BOT_RECORD = "bot.json"
 BOT_WORKERS = "bot_workers.json"
 BOT_STOP = "bot_stop.json"
 BOT_END = "bot_end.json"
+ORDER_GUARD = "order_guard.json"
 HOLD = "hold.json"
 GATEWAY_RECORD = "gateway.json"
 ATTEMPTS = "attempts.json"
@@ -153,6 +154,10 @@ _EFFECTS: dict[str, tuple[str, str]] = {
     BOT_WORKERS: ("workers that outlive the bot may not be found by it", _MOVE_AWAY),
     BOT_STOP: ("a planned end of the bot may be taken for an unplanned one", _MOVE_AWAY),
     BOT_END: ("unknown how the bot ended", _MOVE_AWAY),
+    ORDER_GUARD: (
+        "unknown whether the bot on Strategy C has an order guard; its next start makes one",
+        _MOVE_AWAY,
+    ),
     HOLD: ("the system counts as held", "If it may run again: `inv resume`, or move it away"),
     GATEWAY_RECORD: ("the gateway is taken to be what the settings name", _MOVE_AWAY),
     ATTEMPTS: ("earlier failed starts are not counted", _MOVE_AWAY),
@@ -161,6 +166,7 @@ _EFFECTS: dict[str, tuple[str, str]] = {
 # What a record must have; its reader judges the rest.
 _REQUIRED: dict[str, tuple[str, ...]] = {
     BOT_RECORD: ("instance", "argv", "workdir", "gameplan", "started_at", "run_id", "pid"),
+    ORDER_GUARD: ("pid", "birth", "host", "port", "gateway_host", "gateway_port"),
     HOLD: ("by", "since", "reason"),
     GATEWAY_RECORD: ("runtime", "host", "port"),
     ATTEMPTS: ("failed_at", "given_up", "given_up_at"),

@@ -24,6 +24,7 @@ from orchestration.bot.ending import ContainerEnding
 from orchestration.bot.environment import build_bot_arguments, build_passed_secrets
 from orchestration.bot.log import create_log
 from orchestration.bot.notify import SOCKET_NAME, Sender
+from orchestration.bot.order_guard import build_failure
 from orchestration.bot.record import BotLaunch, BotRecord, build_record_path, complete_launch
 from orchestration.docker.compose import (
     ComposeService,
@@ -59,11 +60,78 @@ class GatewayAddress:
     network: str = ""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GuardedNetwork:
+    """The Docker network of a bot behind an order guard.
+
+    Attributes:
+        name: Its name.
+        host: This host's address in it, where the guard listens.
+    """
+
+    name: str
+    host: str
+
+
 def contained_problem(settings: Settings) -> str | None:
     """What keeps the bot's container from being started, in one sentence, or None if nothing is seen."""
     if not find_compose_files(settings.bot_compose_dir):
         return f"BOT_COMPOSE_DIR: there is no Compose file in {settings.bot_compose_dir}"
     return None
+
+
+def ensure_guarded_network(settings: Settings) -> GuardedNetwork:
+    """The network of a bot on Strategy C, which shares none with the gateway; made where it is missing, and kept.
+
+    Raises:
+        StartupFailure: `STRATEGY_C_FAILED`: it cannot be made, or the bot's Compose file puts the bot into another
+            network too; `DOCKER_UNAVAILABLE`.
+    """
+    door = BotDocker(settings, name=settings.bot_container_name)
+    _refuse_other_networks(settings, door)
+    name = f"{build_project_name(door.name)}_guarded"
+    found = door.docker.look(_network_argv(name))
+    if not found.ok:
+        made = door.docker.change(("docker", "network", "create", "--driver", "bridge", name))
+        if not made.ok:
+            raise build_failure("its network could not be made", door.docker.clean_lines(made.output))
+        found = door.docker.look(_network_argv(name))
+    host = found.stdout.split()[0] if found.ok and found.stdout.split() else ""
+    if not host:
+        raise build_failure(
+            f"the Docker network {name} has no address of this host", door.docker.clean_lines(found.output)
+        )
+    return GuardedNetwork(name=name, host=host)
+
+
+def _network_argv(name: str) -> tuple[str, ...]:
+    template = "{{range .IPAM.Config}}{{.Gateway}} {{end}}"
+    return ("docker", "network", "inspect", "--format", template, name)
+
+
+def _refuse_other_networks(settings: Settings, door: BotDocker) -> None:
+    files = find_compose_files(settings.bot_compose_dir)
+    target = ComposeTarget(files=files, project=build_project_name(door.name), service=settings.bot_service)
+    text = _build_compose_service(settings, door, target).read_config()
+    others = find_other_networks(text, settings.bot_service)
+    if others:
+        raise build_failure(
+            f"the Compose file in {settings.bot_compose_dir} puts service {settings.bot_service} into {others}, "
+            "where it could go past the guard"
+        )
+
+
+def find_other_networks(config: str, service: str) -> str:
+    """Which networks, besides the default one, a merged Compose file puts a service into, for people. Pure."""
+    try:
+        found = json.loads(config)["services"][service]
+        mode = str(found.get("network_mode") or "")
+        networks = [name for name in found.get("networks") or {} if name != "default"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""  # what is wrong with the file is said when the container is made
+    if mode:
+        return f"network mode {mode}"
+    return f"the network {', '.join(networks)}" if networks else ""
 
 
 def build_contained_argv(settings: Settings, address: GatewayAddress, gameplan: Path) -> tuple[str, ...]:
@@ -265,6 +333,10 @@ def _build_service(settings: Settings, door: BotDocker, overlay: Path) -> Compos
         project=build_project_name(door.name),
         service=settings.bot_service,
     )
+    return _build_compose_service(settings, door, target)
+
+
+def _build_compose_service(settings: Settings, door: BotDocker, target: ComposeTarget) -> ComposeService:
     return ComposeService(
         door.docker,
         target,
@@ -283,7 +355,7 @@ def _build_service(settings: Settings, door: BotDocker, overlay: Path) -> Compos
             port=None,
             directory_variable="BOT_COMPOSE_DIR",
             directory=settings.bot_compose_dir,
-            file=files[0] if files else None,
+            file=target.files[0] if target.files else None,
         ),
     )
 

@@ -14,7 +14,6 @@ finds the first one's bot.
 import contextlib
 import dataclasses
 import errno
-import functools
 import os
 import shlex
 from collections.abc import Callable, Collection
@@ -30,6 +29,7 @@ from orchestration.bot.docker_runtime import (
     StartedContainer,
     build_contained_argv,
     end_container,
+    ensure_guarded_network,
     launch_container,
 )
 from orchestration.bot.elsewhere import refuse_to_touch
@@ -39,6 +39,15 @@ from orchestration.bot.find import find_bot
 from orchestration.bot.log import create_log, read_last_lines
 from orchestration.bot.members import find_members, note_workers
 from orchestration.bot.notify import NotifyReceiver, Sender, open_notify_receiver
+from orchestration.bot.order_guard import (
+    LOOPBACK,
+    GuardRecord,
+    build_failure,
+    end_guard,
+    ensure_guard,
+    is_guarded,
+    list_gateway_ports,
+)
 from orchestration.bot.program import command_problem
 from orchestration.bot.record import (
     BotLaunch,
@@ -57,10 +66,10 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.redaction import redactor_for
 from orchestration.settings import BotRuntime, Settings
 from orchestration.system.clock import Clock
-from orchestration.system.landlock import LandlockError
+from orchestration.system.landlock import LandlockError, can_deny_ports
 from orchestration.system.lock import LockHeldError, hold_folder
 from orchestration.system.process_table import read_control_group
-from orchestration.system.processes import LaunchedProcess, end_process_tree, launch_detached
+from orchestration.system.processes import LaunchedProcess, end_process_tree, is_running, launch_detached
 
 __all__ = [
     "BotRunning",
@@ -142,6 +151,8 @@ def launch_bot(
 ) -> BotRunning:
     """Start the bot, a process or a container that lives on without us, and return once it is up.
 
+    On Strategy C it is started behind an order guard, whoever asks for the start (`STRATEGY_C_BOT`).
+
     Args:
         settings: What it is, and how it is started.
         clock: Tells the time.
@@ -161,7 +172,8 @@ def launch_bot(
             launch, and nothing is left of it.
 
     Raises:
-        StartupFailure: `BOT_START_FAILED`, with the exit code or the signal and the last lines of its output;
+        StartupFailure: `STRATEGY_C_FAILED`, if the order guard that it needs does not run; `BOT_START_FAILED`, with the
+            exit code or the signal and the last lines of its output;
             `BOT_ALREADY_RUNNING`, if a bot runs or that is unknown; `ALREADY_STARTING`, if another run is launching one
             or the caller's locks no longer count.
     """
@@ -173,9 +185,12 @@ def launch_bot(
     def look_again() -> None:
         if before_start is not None:
             before_start()
+        if guard is not None and not is_running(guard.identity):
+            raise build_failure("it ended before the bot was started")
         if require_locks is not None:
             require_locks()
 
+    guard: GuardRecord | None = None
     with contextlib.ExitStack() as launching:
         _hold_state_folder(settings, launching)
         if require_locks is not None:
@@ -184,6 +199,21 @@ def launch_bot(
         receiver = open_notify_receiver(settings.state_dir, for_container=is_contained)
         running: BotRunning | None = None
         try:
+            if is_guarded(settings, strategy):
+                network = ensure_guarded_network(settings) if is_contained else None
+                guard = ensure_guard(
+                    settings,
+                    gateway_host=settings.gateway_host if is_contained else gateway_host,
+                    gateway_port=settings.gateway_port if is_contained else gateway_port,
+                    run_id=run_id,
+                    clock=clock,
+                    host=LOOPBACK if network is None else network.host,
+                )
+                address = GatewayAddress(
+                    host=guard.host, port=guard.port, network="" if network is None else network.name
+                )
+            else:
+                end_guard(settings)
             launch = BotLaunch(
                 instance=settings.instance,
                 argv=build_argv(settings, address, gameplan),
@@ -196,11 +226,13 @@ def launch_bot(
                 run_id=run_id,
                 notify_socket=receiver.path if receiver is not None else None,
                 supervised=supervised,
-                gateway_port=gateway_port,
+                gateway_port=address.port,
+                guarded=guard is not None,
+                denied_ports=() if is_contained else _list_denied_ports(guard, denied_ports),
                 container=settings.bot_container_name if is_contained else "",
                 control_group=_read_own_control_group(settings),
             )
-            start = _launch_contained if is_contained else functools.partial(_launch_process, denied_ports=denied_ports)
+            start = _launch_contained if is_contained else _launch_process
             try:
                 running = start(
                     settings,
@@ -219,8 +251,22 @@ def launch_bot(
             return dataclasses.replace(running, receiver=receiver) if keeps_listening else running
         finally:
             launching.close()
-            if receiver is not None and not (supervised and running is not None and not running.is_finished):
+            lives_on = running is not None and not running.is_finished
+            if guard is not None and not lives_on:
+                end_guard(settings, only=guard)
+            if receiver is not None and not (supervised and lives_on):
                 receiver.close()
+
+
+def _list_denied_ports(guard: GuardRecord | None, others: Collection[int]) -> tuple[int, ...]:
+    """What the bot's process must not connect to: the caller's ports, and behind a guard the gateway's.
+
+    Those of the gateway only where the kernel can see to that; elsewhere the guard looks.
+    """
+    if guard is None:
+        return tuple(sorted(others))
+    behind = list_gateway_ports(guard.gateway_port, but=guard.port) if can_deny_ports() else frozenset()
+    return tuple(sorted({*others, *behind} - {guard.port}))
 
 
 def _hold_state_folder(settings: Settings, launching: contextlib.ExitStack) -> None:
@@ -274,7 +320,6 @@ def _launch_process(
     on_recorded: Callable[[], None],
     on_progress: OnProgress | None,
     before_start: Callable[[], None],
-    denied_ports: Collection[int],
 ) -> BotRunning:
     if launch.log is None:  # a process always has one
         raise AssertionError("a process writes to a log of its own")
@@ -289,10 +334,10 @@ def _launch_process(
     before_start()
     try:
         process = launch_detached(
-            launch.argv, cwd=launch.workdir, environ=environ, output=launch.log, denied_ports=denied_ports
+            launch.argv, cwd=launch.workdir, environ=environ, output=launch.log, denied_ports=launch.denied_ports
         )
     except LandlockError as error:
-        raise _explain_no_confinement(denied_ports, error) from error
+        raise _explain_no_confinement(launch, error) from error
     except OSError as error:
         raise _explain_no_start(settings, launch, error) from error
     record = complete_launch(launch, process.identity)
@@ -476,8 +521,10 @@ def _explain_no_start(settings: Settings, launch: BotLaunch, error: OSError) -> 
     )
 
 
-def _explain_no_confinement(ports: Collection[int], error: LandlockError) -> StartupFailure:
-    named = ", ".join(str(port) for port in sorted(ports))
+def _explain_no_confinement(launch: BotLaunch, error: LandlockError) -> StartupFailure:
+    if launch.guarded:
+        return build_failure(f"the kernel does not confine the bot: {error.strerror or error}")
+    named = ", ".join(str(port) for port in launch.denied_ports)
     return StartupFailure(
         FailureWord.BOT_START_FAILED,
         f"The bot was not started: the kernel did not deny it the ports {named} ({error.strerror or error}).",

@@ -54,6 +54,8 @@ class BotLaunch:
         notify_socket: What it was given as `NOTIFY_SOCKET`; None where there are no such sockets.
         supervised: Whether a supervisor keeps it as its child.
         gateway_port: The port at which it reaches the gateway, as it was told; 0 if that was not written down.
+        guarded: Whether that is the port of an order guard.
+        denied_ports: The TCP ports that the kernel keeps it from connecting to.
         container: The name of its container; empty for a process.
         control_group: The control group of the service that launches it, where that is its own; empty elsewhere.
     """
@@ -70,6 +72,8 @@ class BotLaunch:
     notify_socket: Path | None = None
     supervised: bool = False
     gateway_port: int = 0
+    guarded: bool = False
+    denied_ports: tuple[int, ...] = ()
     container: str = ""
     control_group: str = ""
 
@@ -172,6 +176,8 @@ def _parse_record(fields: dict[str, Any]) -> BotRecord | BotLaunch:
         notify_socket=Path(fields["notify_socket"]) if fields["notify_socket"] else None,
         supervised=fields["supervised"] is True,
         gateway_port=int(fields.get("gateway_port") or 0),
+        guarded=fields.get("guarded") is True,
+        denied_ports=tuple(int(one) for one in fields.get("denied_ports") or ()),
         container=str(fields.get("container") or ""),
         control_group=str(fields.get("control_group") or ""),
     )

@@ -8,6 +8,7 @@ from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.end_record import note_stop_request
 from orchestration.bot.find import FoundBot
 from orchestration.bot.members import find_members
+from orchestration.bot.order_guard import end_guard
 from orchestration.bot.record import BotLaunch, build_record_path, read_record, remove_record
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
@@ -39,8 +40,8 @@ def stop_bot(
     """Ask the bot to leave, and after `timeout_s` seconds end it and everything it started by force.
 
     The bot is asked first (SIGTERM); once it has ended, everything else that belongs to it (`members`). Where its main
-    process has ended before, all of them are asked at once. What still runs when the time is over is killed. The record
-    is removed once nothing of it runs.
+    process has ended before, all of them are asked at once. What still runs when the time is over is killed. Once
+    nothing of it runs, its order guard is ended, and the record removed.
 
     Args:
         settings: Whose bot it is.
@@ -53,6 +54,7 @@ def stop_bot(
     """
     path = build_record_path(settings)
     if found is None:
+        end_guard(settings)
         remove_record(path)
         return StopOutcome(was_running=False, in_time=True, is_gone=True, pid=None)
     refuse_to_touch(settings)
@@ -76,6 +78,7 @@ def stop_bot(
     in_time = in_time and left.in_time
     is_gone = not any(is_running(one) for one in (found.identity, *known, *left.members))
     if is_gone:
+        end_guard(settings)
         remove_record(path)
     return StopOutcome(was_running=was_running, in_time=in_time, is_gone=is_gone, pid=found.pid)
 
@@ -93,6 +96,7 @@ def _stop_container(
         seen = door.stop(seen, timeout_s=timeout_s)
     is_gone = seen is None or not seen.is_alive
     if is_gone:
+        end_guard(settings)
         remove_record(build_record_path(settings))
     return StopOutcome(was_running=was_running, in_time=not was_killed(seen), is_gone=is_gone, pid=found.pid)
 

@@ -16,6 +16,7 @@ from orchestration.alerts.channels import (
 )
 from orchestration.bot.facts import NO_FACTS, BotFacts, read_bot_facts
 from orchestration.bot.find import BotPresence, find_bot
+from orchestration.bot.order_guard import NO_TRADING, GuardRecord, find_guard, has_no_bot, is_suspended
 from orchestration.bot.record import BotRecord
 from orchestration.bot.up import describe_end as describe_exit
 from orchestration.docker.container import ContainerState
@@ -127,6 +128,9 @@ class Status:
     commands: HostCommands
     facts: BotFacts = NO_FACTS
     journal_problem: str | None = None
+    has_no_bot_on_c: bool = False
+    guard: GuardRecord | None = None
+    is_bot_elsewhere: bool = False
 
     @property
     def is_bot_watched(self) -> bool:
@@ -138,7 +142,7 @@ class Status:
         """0: bot runs and all it needs is well; 1: it runs, something is not; 3: it does not run; 4: unknown."""
         if self.bot.is_unknown:
             return StatusCode.UNKNOWN
-        if self.bot.found is None and not self.is_finished_for_now:
+        if self.bot.found is None and not self.is_finished_for_now and not self.is_bot_withheld:
             return StatusCode.NOT_RUNNING
         return StatusCode.RUNNING if not self.problems else StatusCode.DEGRADED
 
@@ -147,6 +151,13 @@ class Status:
         """Whether the bot has finished, and its supervisor starts it again on the next plan."""
         is_supervised = self.watcher is not None and self.watcher.purpose == "supervisor"
         return self.bot.found is None and self.facts.has_finished and is_supervised
+
+    @property
+    def is_bot_withheld(self) -> bool:
+        """Whether none runs on Strategy C because none is to, and its supervisor starts it on the next trading plan."""
+        is_supervised = self.watcher is not None and self.watcher.purpose == "supervisor"
+        is_settled = self.bot.found is None and self.facts.end is None and self.under_way is None
+        return self.has_no_bot_on_c and is_supervised and is_settled and not self.bot.is_unknown
 
     @property
     def last_end(self) -> str:
@@ -169,14 +180,24 @@ class Status:
         left = None
         if self.bot.found is not None and self.bot.found.left_of_pid is not None:
             left = f"the bot's main process has ended; {self.bot.detail} (`inv bot.stop` ends it)"
-        problems = (self.gateway.problem, plan, start, left, suspended)
+        problems = (self.gateway.problem, plan, start, left, suspended, self._guard_problem)
         return tuple(self.commands.apply(one) for one in problems if one)
+
+    @property
+    def _guard_problem(self) -> str | None:
+        record = self.bot.found.record if self.bot.found else None
+        if record is None or not record.guarded or self.is_bot_elsewhere:
+            return None
+        if self.guard is None or self.guard.port != record.gateway_port or is_suspended(self.guard):
+            return "the bot's order guard does not work, so the bot is cut off from the gateway (`inv bot.restart`)"
+        return None
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What else the operator must know; the exit code does not depend on it."""
         found = (
             self._describe_watch(),
+            self._describe_refusals(),
             f"the system is {self.hold}; `inv resume` ends that" if self.hold else None,
             self._describe_service(),
             f"at work now: {self.under_way}" if self.under_way else None,
@@ -189,6 +210,14 @@ class Status:
             return None
         was_watched = bot.record is not None and bot.record.supervised
         return "nothing watches the bot" + (": its supervisor has ended without stopping it" if was_watched else "")
+
+    def _describe_refusals(self) -> str | None:
+        guard = self.guard
+        if guard is None or not guard.refusals:
+            return None
+        kinds = ", ".join(f"{kind}: {count}" for kind, count in sorted(guard.refused.items()))
+        refused = f"the order guard has refused {guard.refusals} requests of the bot ({kinds})"
+        return f"{refused}, the last at {guard.last_refused_at}"
 
     def _describe_service(self) -> str | None:
         """That the boot service does not try any more, or tries again, which its plain state does not say."""
@@ -238,6 +267,9 @@ def read_status(
             plan=_look_at_plan(bot, settings, clock),
             bot=bot,
             facts=read_bot_facts(settings, bot),
+            has_no_bot_on_c=has_no_bot(settings, NO_TRADING),
+            guard=find_guard(settings),
+            is_bot_elsewhere=settings.watched_state_dir is not None,
             service=service.result(),
             hold=read_hold(settings.state_dir),
             under_way=read_lock_holder(settings.state_dir / STARTUP_LOCK),
@@ -293,6 +325,8 @@ def build_json(status: Status) -> dict[str, Any]:
             "problem": status.plan.problem,
         },
         "bot": _build_bot_json(bot, status.facts, is_watched=status.is_bot_watched),
+        "order_guard": _build_guard_json(status.guard),
+        "bot_withheld": status.is_bot_withheld,
         "service": build_status_json(status.service),
         "given_up": {"since": status.attempts.given_up_at, "reason": status.attempts.given_up}
         if status.attempts.has_given_up
@@ -310,6 +344,24 @@ def build_json(status: Status) -> dict[str, Any]:
     }
 
 
+def _build_guard_json(guard: GuardRecord | None) -> dict[str, Any] | None:
+    """The order guard of a bot on Strategy C that runs now."""
+    if guard is None:
+        return None
+    return {
+        "pid": guard.pid,
+        "host": guard.host,
+        "port": guard.port,
+        "working": not is_suspended(guard),
+        "since": guard.started_at or None,
+        "refused": dict(guard.refused),
+        "refusals": guard.refusals,
+        "last_refused_at": guard.last_refused_at or None,
+        "open_orders": None if guard.open_orders is None else list(guard.open_orders),
+        "open_positions": None if guard.open_positions is None else list(guard.open_positions),
+    }
+
+
 def describe(status: Status) -> str:
     """The status in one sentence."""
     if status.code is StatusCode.UNKNOWN:
@@ -318,6 +370,9 @@ def describe(status: Status) -> str:
     if status.is_finished_for_now:
         problems = f", but: {'; '.join(status.problems)}" if status.problems else ""
         return f"The bot has finished; its supervisor starts it again on the next plan{problems}.{notes}"
+    if status.is_bot_withheld:
+        problems = f", but: {'; '.join(status.problems)}" if status.problems else ""
+        return f"No bot runs on Strategy C (STRATEGY_C_BOT=none); its supervisor waits for a plan{problems}.{notes}"
     if status.bot.found is None:
         return f"The bot does not run{status.last_end}.{notes}"
     running = f"The bot runs as {status.bot.found.who}"

@@ -135,6 +135,9 @@ def build_status_rows(found: "Status") -> list[tuple[str, str]]:
         reason = f", emergency plan: {plan.emergency_reason}" if plan.emergency_reason else ""
         rows.append(("gameplan", f"strategy {plan.strategy} of {plan.date}{reason}"))
         rows.append(("  problem", plan.problem or ""))
+    if found.guard is not None:
+        refused = f"{found.guard.refusals} requests refused"
+        rows.append(("order guard", f"process {found.guard.pid}, {found.guard.host}:{found.guard.port}, {refused}"))
     rows += _build_service_rows(found.service)
     if found.attempts.has_given_up:
         rows.append(("  gave up", f"since {found.attempts.given_up_since}: {found.attempts.given_up}"))
@@ -196,6 +199,8 @@ def describe_bot(found: "Status") -> str:
     bot = found.bot.found
     if found.is_finished_for_now:
         return "finished, waits for the next plan"
+    if found.is_bot_withheld:
+        return "none on Strategy C (STRATEGY_C_BOT=none), waits for the next trading plan"
     if bot is None:
         return f"not running{found.last_end}"
     record = bot.record

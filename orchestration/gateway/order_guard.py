@@ -179,10 +179,15 @@ class Book:
     statuses: tuple[OrderStatus, ...] = ()
     positions: tuple[Position, ...] = ()
 
+    @property
+    def open_orders(self) -> tuple[OpenOrder, ...]:
+        """The orders that can still fill."""
+        return tuple(order for order in self.orders if not self._has_ended(order))
+
     def find_order(self, client_id: int, order_id: int) -> OpenOrder | None:
         """The open order that a client knows by this id, or None."""
-        for order in self.orders:
-            if (order.client_id, order.order_id) == (client_id, order_id) and not self._has_ended(order):
+        for order in self.open_orders:
+            if (order.client_id, order.order_id) == (client_id, order_id):
                 return order
         return None
 

@@ -184,6 +184,15 @@ class OrderGuardServer:
                 client_writer.write(verdict.frame)
                 await client_writer.drain()
 
+    async def read_book(self) -> Book:
+        """What the broker holds now.
+
+        Raises:
+            BookUnknownError: It could not be read.
+        """
+        async with self._book_lock:
+            return await self._book_reader.read()
+
     async def _read_book(self, asked: NeedsBook) -> Book | None:
         """What the broker holds, read after the client asked; None where it cannot be read."""
         async with self._book_lock:

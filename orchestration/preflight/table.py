@@ -30,16 +30,18 @@ from orchestration.preflight.host import (
     check_state_folder,
     check_wsl,
 )
-from orchestration.settings import BotRuntime, GatewayRuntime, Settings
+from orchestration.settings import BotRuntime, GatewayRuntime, Settings, StrategyCBot
 from orchestration.startup.report import StepStatus, format_duration
 from orchestration.state_dir import STARTUP_LOCK, SUPERVISOR_LOCK, find_damaged_files
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.files import find_replace_problem, is_there
+from orchestration.system.landlock import can_deny_ports
 from orchestration.system.lock import describe_irregular, read_lock_holder
 
 BOT_CHECK = "bot not running"
 STATE_FILES_CHECK = "state files"
+STRATEGY_C_CHECK = "Strategy C"
 UNKNOWN = "unknown"
 _MOST_SHOWN = 5
 
@@ -102,6 +104,7 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             check_log_folder(preflight.settings),
             *_check_state_files(preflight.settings),
             *_check_gameplan(preflight),
+            check_strategy_c(preflight.settings, can_deny=can_deny_ports()),
             *_check_alerts(preflight),
             check_env_file(preflight.settings),
             check_disk(preflight.settings),
@@ -347,6 +350,38 @@ def _check_gameplan(preflight: Preflight) -> Iterator[Check]:
         status=StepStatus.OK if exists else StepStatus.WARN,
         detail=str(settings.gameplan_path) + ("" if exists else " does not exist (yet): it would be Strategy C"),
         fix="" if exists else "Write the plan, then `inv gameplan.check --path FILE`.",
+    )
+
+
+def check_strategy_c(settings: Settings, *, can_deny: bool) -> Check:
+    """Section 2 C: what keeps a bot on Strategy C from ordering. Pure.
+
+    Args:
+        settings: The configuration.
+        can_deny: Whether this kernel can deny ports to a process.
+    """
+    if settings.strategy_c_bot is StrategyCBot.NONE:
+        return Check(
+            name=STRATEGY_C_CHECK, status=StepStatus.OK, detail="no bot runs on Strategy C (STRATEGY_C_BOT=none)"
+        )
+    if settings.strategy_c_bot is StrategyCBot.TRUSTED:
+        return Check(
+            name=STRATEGY_C_CHECK,
+            status=StepStatus.WARN,
+            detail="the bot is trusted to obey its plan: nothing keeps it from ordering (STRATEGY_C_BOT=trusted)",
+            fix="Unset STRATEGY_C_BOT to have it behind the order guard.",
+        )
+    if settings.bot_runtime is BotRuntime.DOCKER:
+        detail = "the bot's container is behind the order guard, in a network that the gateway is not in"
+        return Check(name=STRATEGY_C_CHECK, status=StepStatus.OK, detail=detail)
+    if can_deny:
+        detail = "the bot is behind the order guard; a bot that connects past it is prevented (Landlock)"
+        return Check(name=STRATEGY_C_CHECK, status=StepStatus.OK, detail=detail)
+    return Check(
+        name=STRATEGY_C_CHECK,
+        status=StepStatus.WARN,
+        detail="the bot is behind the order guard; a bot that connects past it is detected, not prevented",
+        fix="A kernel with Landlock's network rules (Linux 6.7 or later) prevents it; so does BOT_RUNTIME=docker.",
     )
 
 

@@ -17,6 +17,7 @@ from orchestration.settings.words import (
     GatewayHealthCheck,
     GatewayRecovery,
     GatewayRuntime,
+    StrategyCBot,
     TradingMode,
 )
 
@@ -33,6 +34,7 @@ __all__ = [
     "MarketCalendarSetting",
     "Secret",
     "Settings",
+    "StrategyCBot",
     "TradingMode",
     "Variable",
     "expand_home",

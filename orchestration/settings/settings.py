@@ -37,6 +37,7 @@ from orchestration.settings.words import (
     GatewayHealthCheck,
     GatewayRecovery,
     GatewayRuntime,
+    StrategyCBot,
     TradingMode,
 )
 from orchestration.system.clock import ensure_local_time
@@ -122,6 +123,7 @@ class Settings:
     bot_command: tuple[str, ...]
     bot_workdir: Path
     bot_arguments: BotArguments
+    strategy_c_bot: StrategyCBot
     bot_client_id: int
     bot_log_level: str
     bot_start_grace_s: float

@@ -15,6 +15,7 @@ from orchestration.settings.words import (
     GatewayHealthCheck,
     GatewayRecovery,
     GatewayRuntime,
+    StrategyCBot,
     TradingMode,
 )
 
@@ -192,6 +193,8 @@ _TABLE: dict[str, tuple[_Row, ...]] = {
          "The bot's working folder"),
         ("bot_arguments", one_of(BotArguments), "append",
          "Append --gateway-host, --gateway-port, --gameplan, --log-level (the environment says the same either way)"),
+        ("strategy_c_bot", one_of(StrategyCBot), "guarded",
+         "On Strategy C: the bot behind the order guard, which passes no order; trusted to obey its plan; or no bot"),
         ("bot_client_id", whole_number(0, 2_000_000_000), ("", "1 (other instances: one of their own)"),
          "API client id for the bot: in its environment if set; the reference bot tries the next nine if it is in use"),
         ("bot_log_level", kinds.LOG_LEVEL, "INFO",

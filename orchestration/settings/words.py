@@ -46,6 +46,14 @@ class BotRuntime(StrEnum):
     DOCKER = "docker"
 
 
+class StrategyCBot(StrEnum):
+    """What becomes of the bot on Strategy C."""
+
+    GUARDED = "guarded"
+    TRUSTED = "trusted"
+    NONE = "none"
+
+
 class BotArguments(StrEnum):
     """Whether the four arguments are appended to the bot's command."""
 

@@ -110,6 +110,7 @@ class Progress:
         gateway_launched: Whether this run started the gateway.
         plan: The plan as it was activated in this run.
         bot: The bot as it was handed over in this run.
+        is_bot_withheld: Whether no bot was started because none is to run on Strategy C (`STRATEGY_C_BOT=none`).
         warnings: What is not as it should be but stops nothing.
         evidence: Lines that show one of the warnings.
         stopped: What this run stopped, or had stopped.
@@ -122,6 +123,7 @@ class Progress:
     gateway_launched: bool = False
     plan: "ActivePlan | None" = None
     bot: "BotRunning | None" = None
+    is_bot_withheld: bool = False
     warnings: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
     stopped: tuple[Stopped, ...] = ()
@@ -173,7 +175,8 @@ class Report:
         if self.failure is not None:
             return Result.FAILURE
         # Activating the emergency plan is a step's success; only a bot that runs on it makes a partial one.
-        if self.fallback is not None and self.progress.bot is not None:
+        is_on_fallback = self.fallback is not None and self.progress.bot is not None
+        if is_on_fallback or self.progress.is_bot_withheld:
             return Result.PARTIAL
         return Result.SUCCESS
 
@@ -256,6 +259,10 @@ def build_report(
 def describe_success(report: Report) -> tuple[str, str]:
     """The message and the next action of a run that did not fail."""
     plan, bot = report.progress.plan, report.progress.bot
+    if report.progress.is_bot_withheld:
+        why = f" ({plan.fallback}): {plan.message}" if plan is not None and plan.fallback is not None else "."
+        remedy = "" if plan is None or plan.fallback is None else describe_remedy(plan.fallback)
+        return f"The gateway is ready; no bot runs on Strategy C (STRATEGY_C_BOT=none){why}", remedy
     if bot is None:
         done = [step for step in report.steps if step.status is not StepStatus.SKIP]
         return "; ".join(f"{step.name}: {step.detail}" for step in done), ""

@@ -13,6 +13,7 @@ from orchestration.alerts.alert import Severity
 from orchestration.bot.adopt import adopt_bot, why_not_adopted
 from orchestration.bot.find import FoundBot, find_bot
 from orchestration.bot.launch import BotRunning, launch_bot
+from orchestration.bot.order_guard import end_guard, has_no_bot, read_guard
 from orchestration.bot.output import read_bot_lines
 from orchestration.bot.stop import stop_bot
 from orchestration.docker.container import ContainerState
@@ -220,6 +221,8 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
                 detail=f"{adopted.who}, strategy {plan.strategy}, adopted: it ran already, and nothing changed",
             )
     progress, bot = _launch(desk, progress, address)
+    if bot is None:
+        return _note_withheld(desk, progress)
     if bot.is_finished:
         return _note_finished(desk, progress, bot)
     said = "said READY" if bot.ready_by == "notify" else f"stayed alive for {desk.settings.bot_start_grace_s:g} s"
@@ -227,7 +230,7 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
     desk.tell(
         Severity.INFO,
         "Bot started",
-        f"The bot runs as {describe_running(bot)} on strategy {strategy} and {said}.",
+        f"The bot runs as {describe_running(bot)} on strategy {strategy} and {said}.{_describe_guard(desk, bot)}",
         cause="BOT_STARTED",
         next_action="Nothing to do; `inv logs --of bot -f` shows what it does.",
     )
@@ -236,6 +239,39 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
         detail=f"{bot.who}, strategy {strategy}, {said}; {bot.program}; {describe_connection(bot.is_connected)}"
         + ("; your own bot (BOT_COMMAND), on trial" if is_trial(desk.settings) else ""),
     )
+
+
+def _describe_guard(desk: Desk, bot: BotRunning) -> str:
+    """What keeps a bot on Strategy C from ordering, and what is open at the broker meanwhile, for people."""
+    if not bot.record.guarded:
+        return ""
+    guard = read_guard(desk.settings)
+    is_confined = bool(bot.record.denied_ports) or bool(bot.record.container)
+    past = "prevented" if is_confined else "detected, not prevented"
+    return (
+        " "
+        + " ".join(
+            (
+                f"It is behind the order guard: it orders nothing, and going past it is {past}.",
+                "" if guard is None else guard.open_at_broker,
+            )
+        ).rstrip()
+    )
+
+
+def _note_withheld(desk: Desk, progress: Progress) -> Outcome:
+    """STRATEGY_C_BOT=none: the gateway is up, and there is no bot."""
+    detail = "no bot: on Strategy C none is to run (STRATEGY_C_BOT=none)"
+    desk.tell(
+        Severity.INFO,
+        "No bot on Strategy C",
+        "The gateway is ready, and no bot is started on Strategy C (STRATEGY_C_BOT=none).",
+        cause="STRATEGY_C_NO_BOT",
+        next_action="Nothing to do: a supervisor starts the bot on the next valid trading plan."
+        if desk.supervises
+        else "`inv startup` starts the bot once there is a trading plan.",
+    )
+    return Outcome(progress=dataclasses.replace(progress, is_bot_withheld=True), detail=detail)
 
 
 def _note_finished(desk: Desk, progress: Progress, bot: BotRunning) -> Outcome:
@@ -269,14 +305,20 @@ def _note_finished(desk: Desk, progress: Progress, bot: BotRunning) -> Outcome:
     )
 
 
-def _launch(desk: Desk, progress: Progress, address: InnerAddress) -> tuple[Progress, BotRunning]:
-    """Launch the bot on the active plan, or on Strategy C if that plan's day ends before the launch (P8)."""
+def _launch(desk: Desk, progress: Progress, address: InnerAddress) -> tuple[Progress, BotRunning | None]:
+    """Launch the bot on the active plan, or on Strategy C if that plan's day ends before the launch (P8).
+
+    None where no bot is to run on Strategy C.
+    """
     from orchestration.gameplan import GameplanError
 
     for _ in range(_MAX_LAUNCHES):
         plan = progress.plan
         if plan is None:
             raise AssertionError("no launch without an active plan")
+        if has_no_bot(desk.settings, plan.strategy):
+            end_guard(desk.settings)
+            return progress, None
         try:
             bot = launch_bot(
                 desk.settings,

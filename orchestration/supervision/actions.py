@@ -9,6 +9,7 @@ The rules, in order:
 * A gateway that is lost is restarted once in an incident, when a restart may help it (`readiness.find_restart_time`,
   the same for a start), and in the broker's reset windows only if the container is dead. A restart by another instance
   that uses it counts as that one; what somebody stopped on purpose is not brought back.
+* An order guard that does not work is restarted, at most three times an hour.
 * A bot is touched only while the gateway is ready, one thing at a time: first the day's plan, then its connection.
 """
 
@@ -25,6 +26,8 @@ from orchestration.supervision.observation import Observation
 from orchestration.supervision.plan_rollover import Switch, build_switch_key, choose_switch, must_not_trade
 from orchestration.supervision.rules import (
     DAY_S,
+    GUARD_RESTARTS_AN_HOUR,
+    HOUR_S,
     LINK_RESTART_AFTER_S,
     RESTARTS_A_DAY,
     Rules,
@@ -53,6 +56,20 @@ def choose(
     return memory, action, (*said, *said_of_bot)
 
 
+def choose_guard_restart(
+    memory: Memory, observation: Observation, rules: Rules, chosen: tuple[Action, ...]
+) -> tuple[Memory, tuple[Action, ...]]:
+    """Whether the order guard is restarted, besides what was chosen: not where the bot is ended or restarted anyway."""
+    bot = observation.bot
+    restarts_s = tuple(one for one in memory.guard_restarts_s if observation.at_s - one < HOUR_S)
+    memory = replace(memory, guard_restarts_s=restarts_s)
+    is_wanted = rules.owns_bot and bot.is_running and not bot.is_stopping and bool(bot.guard_problem)
+    if not is_wanted or _TOUCH_BOT & set(chosen) or len(restarts_s) >= GUARD_RESTARTS_AN_HOUR:
+        return memory, ()
+    return replace(memory, guard_restarts_s=(*restarts_s, observation.at_s)), (Action.RESTART_ORDER_GUARD,)
+
+
+_TOUCH_BOT = frozenset(Action) - {Action.RESTART_GATEWAY, Action.STOP_GATEWAY}
 _RESTART_NEVER_MENDS = (IncidentKind.SESSION_TAKEN, IncidentKind.LOGIN_REJECTED, IncidentKind.WRONG_ACCOUNT)
 
 

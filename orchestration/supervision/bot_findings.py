@@ -31,6 +31,7 @@ def judge_bot(observation: Observation, sight: Sight, rules: Rules, *, jumped_s:
         _judge_suspension(observation.bot),
         _judge_watchdog(observation, rules, jumped_s),
         _judge_connection(observation, sight, rules),
+        _judge_order_guard(observation.bot, rules),
     )
 
 
@@ -149,6 +150,29 @@ def _judge_connection(observation: Observation, sight: Sight, rules: Rules) -> F
         key="never" if is_late else "",
         grace_s=grace_s,
         is_muted=observation.in_window,
+    )
+
+
+def _judge_order_guard(bot: BotLook, rules: Rules) -> Finding:
+    verdict = Verdict.UNKNOWN
+    if bot.is_running and not bot.is_stopping:
+        verdict = Verdict.BAD if bot.guard_problem else Verdict.FINE
+    then = " It is restarted on the same port." if rules.owns_bot else ""
+    return Finding(
+        kind=IncidentKind.ORDER_GUARD_ENDED,
+        verdict=verdict,
+        severity=Severity.ERROR,
+        words=Words(
+            title="Order guard does not work",
+            message=f"The order guard {bot.guard_problem}. Until it works again, the bot on Strategy C is cut off from "
+            f"the gateway: it reads nothing and orders nothing.{then}",
+            next_action="Read its log, `guard_*.log` in LOG_DIR, if it ends again; `inv bot.restart` starts bot and "
+            "guard afresh."
+            if rules.owns_bot
+            else "`inv startup --replace` starts bot and guard afresh.",
+        ),
+        over=Words(title="Order guard works again", message="The order guard works again."),
+        key=bot.key,
     )
 
 

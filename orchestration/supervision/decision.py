@@ -18,6 +18,8 @@ class Action(StrEnum):
     LOG_IN_GATEWAY = "log_in_gateway"
     """Restart the gateway so that it logs in fully: the weekly login."""
     STOP_GATEWAY = "stop_gateway"
+    RESTART_ORDER_GUARD = "restart_order_guard"
+    """Start the order guard of a bot on Strategy C again, on the same port."""
     RESTART_BOT = "restart_bot"
     """Stop the bot in order and run the whole validated sequence for it again."""
     RESTART_BOT_ON_NEW_PLAN = "restart_bot_on_new_plan"
@@ -49,6 +51,7 @@ class Memory:
         jumped_s: When the clock jumped last; None if it never did.
         gateway_restarts_s: When we restarted the gateway in the last day.
         bot_restarts_s: When we restarted the bot for want of a connection in the last day.
+        guard_restarts_s: When we restarted the order guard in the last hour.
         awaits_restart: Whether a restart of the gateway was decided at the last look.
         grace_until_s: Until when our own restart explains that the gateway is not ready.
         weekly: What is remembered of weekly logins.
@@ -64,6 +67,7 @@ class Memory:
     jumped_s: float | None = None
     gateway_restarts_s: tuple[float, ...] = ()
     bot_restarts_s: tuple[float, ...] = ()
+    guard_restarts_s: tuple[float, ...] = ()
     awaits_restart: bool = False
     grace_until_s: float = float("-inf")
     weekly: WeeklyMemory = NO_WEEK

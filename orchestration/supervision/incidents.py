@@ -30,6 +30,7 @@ class IncidentKind(StrEnum):
     BOT_SUSPENDED = "bot_suspended"
     BOT_SILENT = "bot_silent"
     BOT_UNCONNECTED = "bot_unconnected"
+    ORDER_GUARD_ENDED = "order_guard_ended"
     DISK_LOW = "disk_low"
     PLAN_MISSING = "plan_missing"
     PLAN_UNUSABLE = "plan_unusable"

@@ -14,6 +14,7 @@ from orchestration.supervision import gateway_findings as gateway
 from orchestration.supervision import weekly_login
 from orchestration.supervision.actions import (
     choose,
+    choose_guard_restart,
     find_others_restart,
     find_restartable,
     measure_patience,
@@ -80,6 +81,8 @@ def decide(memory: Memory, observation: Observation, rules: Rules) -> tuple[Memo
         notices = (*notices, said)
 
     memory, actions, said_of_actions = choose(memory, observation, sight, rules, told)
+    memory, guard = choose_guard_restart(memory, observation, rules, actions)
+    actions = (*actions, *guard)
     on_restart: Notice | None = None
     if Action.RESTART_GATEWAY in actions or Action.LOG_IN_GATEWAY in actions:
         (on_restart,), said_of_actions = said_of_actions, ()
@@ -177,6 +180,11 @@ def _tell_started(memory: Memory) -> tuple[Memory, Notice]:
 def _note_bot(memory: Memory, observation: Observation, rules: Rules) -> tuple[Memory, tuple[Notice, ...]]:
     """Follow the bot from one process to the next, and say once that it has finished."""
     bot = observation.bot
+    if bot.is_withheld:
+        # As one that is done with its plan: the next trading plan starts it.
+        if memory.day.finished_day is not None and memory.day.finished_plan == observation.plan.date:
+            return memory, ()
+        return replace(memory, is_bot_ended=True, day=note_finished(memory.day, observation)), ()
     if bot.is_running:
         if bot.key == memory.bot_key and not memory.is_bot_ended:
             return memory, ()
@@ -216,6 +224,8 @@ def _build_status(memory: Memory, observation: Observation, sight: Sight) -> str
     if bot.is_running:
         kind = "Strategy C (emergency)" if plan.is_emergency else f"strategy {plan.strategy} of {plan.date}"
         text = f"bot runs on {kind}" + (" and says that it is stopping" if bot.says_stopping else "")
+    elif bot.is_withheld:
+        text = "no bot runs on Strategy C (STRATEGY_C_BOT=none)"
     elif memory.day.finished_day is not None:
         text = f"bot has finished for {memory.day.finished_plan}, waiting for the next plan"
     else:

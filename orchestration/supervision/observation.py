@@ -74,6 +74,9 @@ class BotLook:
         outside_stop: How somebody else ended it, where that is known, as the end of a sentence: `was stopped through
             the Docker engine`. Its end is then unplanned, whatever its exit code is.
         suspended: Why it runs and does nothing, as the end of a sentence: `is paused`; empty otherwise.
+        is_withheld: Whether there is none because none is to run on Strategy C (`STRATEGY_C_BOT=none`).
+        guard_problem: Why the order guard that it needs does not work, as the end of a sentence: `has ended`; empty
+            where it works, and where none is needed.
     """
 
     is_running: bool
@@ -88,6 +91,8 @@ class BotLook:
     never_connected: bool = False
     outside_stop: str = ""
     suspended: str = ""
+    guard_problem: str = ""
+    is_withheld: bool = False
 
     @property
     def is_finished(self) -> bool:

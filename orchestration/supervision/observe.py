@@ -2,12 +2,14 @@
 
 import shutil
 import signal
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from orchestration.bot.end_record import is_stop_requested, read_end
 from orchestration.bot.notify import NotifyReceiver
+from orchestration.bot.order_guard import NO_TRADING, GuardWatch, find_guard, is_suspended
 from orchestration.bot.record import RECORD_NAME, BotRecord, build_record_path
 from orchestration.bot.watch import BotSight, BotWatch
 from orchestration.docker.container import ContainerState
@@ -54,6 +56,21 @@ _OUTCOME = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class WithheldPlan:
+    """The plan on which no bot runs (`STRATEGY_C_BOT=none`).
+
+    Attributes:
+        date: Its date.
+        is_emergency: Whether it is the emergency plan.
+        sha256: Of its bytes.
+    """
+
+    date: date
+    is_emergency: bool
+    sha256: str
+
+
 class Lookout:
     """Looks at the gateway, its API, the bot, its plan, the disk and the clock. Use as a context.
 
@@ -81,6 +98,8 @@ class Lookout:
         elsewhere = settings.watched_state_dir
         self._record_path = build_record_path(settings) if elsewhere is None else elsewhere / RECORD_NAME
         self._is_ending_bot = False
+        self._guard_watch: GuardWatch | None = None
+        self._withheld: WithheldPlan | None = None
         self._calendar = load_calendar(settings)
         self._reset_windows = parse_windows(settings.broker_reset_windows)
         self._restart_windows = parse_windows(settings.gateway_restart_window)
@@ -116,6 +135,7 @@ class Lookout:
         """
         self.leave_bot()
         self._is_ending_bot = False
+        self._withheld = None
         self._bot = BotWatch(
             self._settings,
             record,
@@ -125,9 +145,21 @@ class Lookout:
             yields=yields_socket,
             has_connected=has_connected,
         )
+        if record.guarded and self._settings.watched_state_dir is None:
+            self._guard_watch = GuardWatch(self._settings, on_change=self.wake.set)
+
+    def watch_without_bot(self, plan: WithheldPlan) -> None:
+        """From now on there is no bot, and none is missed."""
+        self.leave_bot()
+        self._bot = None
+        self._is_ending_bot = False
+        self._withheld = plan
 
     def leave_bot(self) -> None:
         """Stop watching the bot; the bot itself is not touched."""
+        if self._guard_watch is not None:
+            self._guard_watch.close()
+            self._guard_watch = None
         if self._bot is not None:
             self._bot.close()
 
@@ -214,6 +246,8 @@ class Lookout:
         return validated if status.is_up or status.state is ContainerState.UNKNOWN else None
 
     def _look_at_bot(self) -> BotLook:
+        if self._withheld is not None:
+            return BotLook(is_running=False, is_withheld=True, exit_code=0)
         if self._bot is None:
             return BotLook(is_running=False, is_stopping=True)  # none was ever there: its absence is no surprise
         sight, record = self._bot.look(), self._bot.record
@@ -231,7 +265,17 @@ class Lookout:
             never_connected=sight.has_connected is False,
             outside_stop=sight.outside_stop,
             suspended=sight.suspended,
+            guard_problem=self._find_guard_problem(record) if sight.is_running else "",
         )
+
+    def _find_guard_problem(self, record: BotRecord) -> str:
+        """Why the order guard that this bot needs does not work; of a system in another container, that is unknown."""
+        if not record.guarded or self._settings.watched_state_dir is not None:
+            return ""
+        guard = find_guard(self._settings)
+        if guard is None or guard.port != record.gateway_port:
+            return "has ended"
+        return "is stopped by a signal (SIGSTOP)" if is_suspended(guard) else ""
 
     def _is_stop_requested(self, record: BotRecord) -> bool:
         """Whether another command of this program was asked to stop the bot (`inv bot.stop` beside a monitor, say).
@@ -244,6 +288,15 @@ class Lookout:
         return is_elsewhere and read_end(self._record_path, record.identity) is not None
 
     def _look_at_plan(self, now: datetime) -> PlanLook:
+        withheld = self._withheld
+        if withheld is not None:
+            return PlanLook(
+                date=withheld.date,
+                strategy=NO_TRADING,
+                is_emergency=withheld.is_emergency,
+                sha256=withheld.sha256,
+                candidate=self._look_at_candidate(now),
+            )
         record = self._bot.record if self._bot is not None else None
         return PlanLook(
             date=None if record is None else _read_plan_date(record.gameplan),

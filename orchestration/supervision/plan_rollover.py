@@ -151,6 +151,8 @@ def _is_due(observation: Observation, rules: Rules) -> bool:
 def _is_open_for(memory: DayMemory, observation: Observation, rules: Rules) -> bool:
     """Whether a finished bot has something to do on today's plan."""
     today = observation.market.today
+    if observation.bot.is_withheld and memory.finished_emergency:
+        return True
     if not rules.judges_dates:
         return memory.finished_day is not None and memory.finished_day < today
     if memory.finished_emergency:

@@ -130,7 +130,7 @@ def name_bot(bot: BotLook) -> str:
     """`running`, `stopped` (on purpose), `finished` (by itself, with 0) or `ended` (unplanned)."""
     if bot.is_running:
         return "running"
-    if bot.is_stopping:
+    if bot.is_stopping or bot.is_withheld:
         return "stopped"
     return "finished" if bot.is_finished else "ended"
 

@@ -28,6 +28,8 @@ SETTLE_S = 5.0  # SPEC P3: a file written less than 5 s ago may be half written
 SETTLE_MOST_S = 15.0  # and is looked at three times
 RESTARTS_A_DAY = 6  # a gateway that crashes again and again needs a person, and each login may need a phone
 DAY_S = 86400.0
+GUARD_RESTARTS_AN_HOUR = 3  # one that ends again and again is for a person; the bot stays cut off from the gateway
+HOUR_S = 3600.0
 # A gateway that was started together with its monitor: a login may take that long, and nobody has seen it ready before.
 FIRST_LOGIN_GRACE_S = 600.0
 WATCHED_BOT_GRACE_S = 120.0  # a bot's container that ends is started again, and validates everything again, within this
@@ -59,6 +61,7 @@ _OF_THE_BOT = frozenset(
         IncidentKind.BOT_SILENT,
         IncidentKind.BOT_SUSPENDED,
         IncidentKind.BOT_UNCONNECTED,
+        IncidentKind.ORDER_GUARD_ENDED,
         IncidentKind.BOT_FINISHED,
         IncidentKind.BOT_SWITCHED,
         IncidentKind.BOT_STOPPED,

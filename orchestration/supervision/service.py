@@ -47,7 +47,7 @@ from orchestration.supervision import attempts
 from orchestration.supervision.host_notifier import HostNotifier, NotifyingDisplay
 from orchestration.supervision.orphan import STOP_LEFT_BEHIND, is_left_behind
 from orchestration.supervision.service_end import note_service_end
-from orchestration.supervision.supervisor import Post, Restart, Supervisor
+from orchestration.supervision.supervisor import Post, Restart, Supervisor, find_withheld_plan
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from orchestration.system.lock import HeldLock, LockHeldError, hold_lock, read_lock_holder
@@ -303,7 +303,7 @@ def _serve(
     report, settings = perform_mission(mission, display, simulate=options.simulate, service=options.service, post=post)
     if settings.gateway_watched_by is not None and report.progress.gateway_was_awaited:
         attempts.clear(settings.state_dir)  # what failed for want of a gateway says nothing about the next try
-    if report.progress.bot is None:
+    if report.progress.bot is None and not report.progress.is_bot_withheld:
         code = _judge_failed_start(options, report, clock, host)
         if options.as_json:
             console.print_json(build_json(report, exit_code=code))
@@ -404,6 +404,7 @@ def _watch(
                 post,
                 bot.record if bot is not None else None,
                 requests,
+                withheld=find_withheld_plan(report) if report is not None else None,
                 receiver=bot.receiver if bot is not None else None,
                 has_connected=bot.has_connected if bot is not None else None,
                 validated=report.progress.gateway if report is not None else None,

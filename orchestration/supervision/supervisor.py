@@ -9,6 +9,7 @@ import os
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from orchestration.bot.end_record import BotEnd, write_end
 from orchestration.bot.find import find_bot
 from orchestration.bot.members import note_workers
 from orchestration.bot.notify import NotifyReceiver
+from orchestration.bot.order_guard import LOOPBACK, end_guard, ensure_guard, read_guard
 from orchestration.bot.output import read_bot_lines
 from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.bot.stop import end_members, stop_bot
@@ -38,7 +40,7 @@ from orchestration.startup.run_alerts import build_watch_alert
 from orchestration.state_dir import STARTUP_LOCK
 from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, Stage, decide
 from orchestration.supervision.host_notifier import HostNotifier
-from orchestration.supervision.observe import Lookout
+from orchestration.supervision.observe import Lookout, WithheldPlan
 from orchestration.supervision.recorder import WatchBook
 from orchestration.supervision.rules import FIRST_LOGIN_GRACE_S
 from orchestration.system.clock import Clock
@@ -104,6 +106,14 @@ class Post:
     lock: HeldLock | None = None
 
 
+def find_withheld_plan(report: Report) -> WithheldPlan | None:
+    """The plan on which a run has started no bot, because none is to run on Strategy C; None where that is not so."""
+    plan = report.progress.plan
+    if plan is None or not report.progress.is_bot_withheld:
+        return None
+    return WithheldPlan(date=date.fromisoformat(plan.date), is_emergency=plan.fallback is not None, sha256=plan.sha256)
+
+
 class Supervisor:
     """Watches one system until it is told to end, or the system has ended. `run` returns the exit code.
 
@@ -111,6 +121,7 @@ class Supervisor:
         post: What it works with.
         record: The bot; None where a monitor finds none yet.
         requests: What signals ask for.
+        withheld: The plan on which no bot was started; None where one was.
         receiver: What listens to the bot already; None where that is still to come about.
         has_connected: Whether the bot was seen to hold a connection to the gateway; None if that is unknown.
         validated: The gateway as the start has just validated it; None for a monitor.
@@ -122,6 +133,7 @@ class Supervisor:
         record: BotRecord | None,
         requests: Requests,
         *,
+        withheld: WithheldPlan | None = None,
         receiver: NotifyReceiver | None = None,
         has_connected: bool | None = None,
         validated: GatewayReady | None = None,
@@ -130,6 +142,7 @@ class Supervisor:
         self._validated = validated
         self._requests = requests
         self._record = record
+        self._withheld = withheld
         self._receiver = receiver
         self._has_connected = has_connected
         self._ended_key = ""
@@ -161,6 +174,8 @@ class Supervisor:
             self._requests.wake = lookout.wake
             if self._record is not None:
                 lookout.watch_bot(self._record, self._receiver, has_connected=self._has_connected)
+            elif self._withheld is not None:
+                lookout.watch_without_bot(self._withheld)
             while True:
                 # Cleared before the look: what happens during it is looked at next.
                 lookout.wake.clear()
@@ -259,6 +274,8 @@ class Supervisor:
                 self._restart_gateway(decision.on_restart, is_gentle=False)
             case Action.STOP_GATEWAY:
                 self._stop_gateway()
+            case Action.RESTART_ORDER_GUARD:
+                self._restart_order_guard()
             case Action.STOP_BOT:
                 self._stop_bot(lookout)
             case Action.END_FINISHED_WAIT:
@@ -266,6 +283,7 @@ class Supervisor:
             case Action.END_FAILED:
                 self._stop_bot(lookout)
                 end_members(self._post.settings, self._record)
+                end_guard(self._post.settings)
                 return ExitCode.FAILURE
             case Action.END_78:
                 self._stop_bot(lookout)
@@ -286,6 +304,11 @@ class Supervisor:
             self._say_what_was_stopped(stopped, self._requests.ended_by or "a signal")
             return ExitCode.SUCCESS
         bot = report.progress.bot
+        withheld = find_withheld_plan(report)
+        if withheld is not None:
+            self._record = None
+            lookout.watch_without_bot(withheld)
+            return None
         if bot is None:
             return ExitCode.FAILURE
         self._record = bot.record
@@ -394,6 +417,8 @@ class Supervisor:
             lookout.expect_end()
         presence = find_bot(post.settings)
         if presence.found is None:
+            if not presence.is_unknown and post.restart is not None:
+                end_guard(post.settings)
             return None
         looked_at = post.clock.now()
         self._book.note_bot_stopped()
@@ -466,6 +491,25 @@ class Supervisor:
                     message=f"The gateway was to be restarted, but {why}.",
                 )
             )
+
+    def _restart_order_guard(self) -> None:
+        """Start it again where the bot expects it: the bot has no other way to the gateway."""
+        post, record = self._post, self._record
+        if record is None:
+            return
+        old = read_guard(post.settings)
+        try:
+            ensure_guard(
+                post.settings,
+                gateway_host=post.settings.gateway_host,
+                gateway_port=post.settings.gateway_port,
+                run_id=post.run_id,
+                clock=post.clock,
+                host=LOOPBACK if old is None else old.host,
+                port=record.gateway_port,
+            )
+        except StartupFailure as failure:
+            post.log.error("the order guard could not be restarted: %s", failure)  # noqa: TRY400 - the next look judges it
 
     def _stop_gateway(self) -> None:
         try:

@@ -11,6 +11,7 @@ by one (0.15 s). It covers TCP; what a kernel lets past it (MPTCP) is left to th
 
 import argparse
 import ctypes
+import functools
 import os
 import struct
 import sys
@@ -55,10 +56,10 @@ def deny_ports(ports: Collection[int]) -> None:
     attributes = struct.pack("=QQ", 0, _CONNECT_TCP)
     ruleset = _call(_CREATE_RULESET, attributes, len(attributes), 0)
     try:
-        denied = set(ports)
+        denied, rule = set(ports), struct.Struct("=QQ")
         for port in range(_PORTS):
             if port not in denied:
-                _call(_ADD_RULE, ruleset, _RULE_NET_PORT, struct.pack("=QQ", _CONNECT_TCP, port), 0)
+                _call(_ADD_RULE, ruleset, _RULE_NET_PORT, rule.pack(_CONNECT_TCP, port), 0)
         if _library().prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) != 0:
             raise LandlockError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         _call(_RESTRICT_SELF, ruleset, 0)
@@ -111,15 +112,16 @@ def build_confined_argv(argv: Sequence[str], ports: Collection[int], *, python: 
     return [python, "-m", "orchestration.system.landlock", *denied, "--", *argv]
 
 
+@functools.cache
 def _library() -> ctypes.PyDLL:
     # One that keeps the interpreter's lock: giving it away 65,536 times would take minutes beside a busy thread.
-    return ctypes.PyDLL(None, use_errno=True)
+    library = ctypes.PyDLL(None, use_errno=True)
+    library.syscall.restype = ctypes.c_long
+    return library
 
 
 def _call(number: int, *arguments: int | bytes | None) -> int:
-    library = _library()
-    library.syscall.restype = ctypes.c_long
-    result = int(library.syscall(ctypes.c_long(number), *arguments))
+    result = int(_library().syscall(number, *arguments))
     if result < 0:
         raise LandlockError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result

@@ -4,11 +4,12 @@ import contextlib
 import ipaddress
 import socket
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 _TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
 _ESTABLISHED, _LISTENING = "01", "0A"
+_CONNECTED = frozenset({_ESTABLISHED, "02"})  # and SYN_SENT
 _LOCAL_FIELD, _REMOTE_FIELD, _STATE_FIELD, _USER_FIELD, _INODE_FIELD = 1, 2, 3, 7, 9
 
 
@@ -92,7 +93,7 @@ def holds_connection(pids: Iterable[int], port: int) -> bool | None:
     is_unknown = False
     for pid in pids:
         try:
-            sockets = _read_socket_inodes(pid)
+            sockets = read_socket_inodes(pid)
             tables = [(Path(f"/proc/{pid}") / name).read_text(encoding="utf-8") for name in ("net/tcp", "net/tcp6")]
         except PermissionError:
             is_unknown = True
@@ -128,7 +129,21 @@ def find_connected_inodes(lines: Iterable[str], port: int) -> frozenset[int]:
     )
 
 
-def _read_socket_inodes(pid: int) -> frozenset[int]:
+def find_sockets_to(ports: Collection[int]) -> frozenset[int]:
+    """The sockets of this network, by inode, that are connected to one of these remote ports, or about to be."""
+    shown = tuple(f":{port:04X}" for port in ports)
+    rows = (line.split() for table in _read_tables() for line in table)
+    return frozenset(
+        int(row[_INODE_FIELD])
+        for row in rows
+        if len(row) > _INODE_FIELD
+        and row[_STATE_FIELD] in _CONNECTED
+        and row[_REMOTE_FIELD].endswith(shown)
+        and row[_INODE_FIELD].isdigit()
+    )
+
+
+def read_socket_inodes(pid: int) -> frozenset[int]:
     """The sockets that a process holds, by inode.
 
     Raises:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.docker_system import docker, docker_system_in
+from tests.e2e.docker_system import docker, docker_system_in, name_of
 from tests.integration.alerts_scene import run_channel
 from tests.system import PATIENCE_S, PROJECT, SIGKILL, SIGTERM, System, end_and_read, wait_until
 
@@ -36,6 +36,7 @@ def system(simulator_image: str, bot_image: str, tmp_path: Path) -> Iterator[Sys
         made.close()
         docker("rm", "--force", "--volumes", name)
         docker("volume", "rm", "--force", f"{name}_state")
+        docker("network", "rm", f"{name}_guarded")
 
 
 def bot_of(system: System) -> str:
@@ -100,6 +101,31 @@ def test_the_whole_sequence_runs_with_the_bot_in_a_container(system: System) -> 
     assert (state_of(system), look(system, "{{.State.ExitCode}}")) == ("exited", "0")
     assert system.inv("status").code == 3
     assert "told to stop" in system.inv("logs", "--of", "bot").out
+
+
+def test_on_strategy_c_it_shares_no_network_with_the_gateway_and_reads_through_the_guard(system: System) -> None:
+    del system.environ["GAMEPLAN_PATH"]
+    started = system.startup()
+    assert (started.code, started.document["bot"]["gateway_connection"]) == (2, True), started.err
+    guard = json.loads((system.state / "order_guard.json").read_text(encoding="utf-8"))
+    networks = look(system, "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}").split()
+    assert networks == [f"{bot_of(system)}_guarded"]
+    gateway = docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name_of(system))
+    reach = (
+        "import socket, sys\n"
+        "for host, port in ((sys.argv[1], 4004), (sys.argv[1], 4002), (sys.argv[2], int(sys.argv[3]))):\n"
+        "    try: socket.create_connection((host, port), timeout=3).close(); print('reached', host, port)\n"
+        "    except OSError: pass\n"
+    )
+    bridge, port = guard["host"], str(system.port)
+    assert docker("exec", bot_of(system), "python3", "-c", reach, gateway, bridge, port) == ""
+    assert system.inv("status").code == 0
+    system.use_plan()
+    assert system.inv("bot.restart").code == 0
+    networks = look(system, "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}").split()
+    assert networks == [f"{name_of(system)}_default"]
+    assert not (system.state / "order_guard.json").exists()
+    assert system.inv("shutdown").code == 0
 
 
 def test_a_container_that_is_started_again_by_hand_does_not_run_the_bot(system: System) -> None:

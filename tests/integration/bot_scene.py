@@ -25,6 +25,7 @@ def build_scene(folder: Path, *arguments: str, command: str = "", **variables: s
         "STATE_DIR": str(folder / "state"),
         "LOG_DIR": str(folder / "logs"),
         "BOT_START_GRACE": "30",
+        "STRATEGY_C_BOT": "trusted",  # there is no gateway in these scenes
         **variables,
     }
     inherited = {name: value for name, value in os.environ.items() if name not in {"INSTANCE", "BOT_RECORD"}}

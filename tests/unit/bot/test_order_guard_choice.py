@@ -1,0 +1,89 @@
+"""When a bot needs an order guard, and what it must not reach past it."""
+
+import json
+
+import pytest
+
+from orchestration.bot.docker_runtime import find_other_networks
+from orchestration.bot.order_guard import GuardRecord, has_no_bot, is_guarded, list_gateway_ports
+from orchestration.preflight.table import check_strategy_c
+from orchestration.settings import Settings
+from orchestration.startup.report import StepStatus
+
+
+def settings_with(choice: str, **variables: str) -> Settings:
+    return Settings.from_environ({"STRATEGY_C_BOT": choice, **variables})
+
+
+@pytest.mark.parametrize(
+    ("choice", "strategy", "guarded", "no_bot"),
+    [
+        ("guarded", "C", True, False),
+        ("trusted", "C", False, False),
+        ("none", "C", False, True),
+        ("guarded", "A", False, False),
+        ("none", "B", False, False),
+    ],
+)
+def test_only_strategy_c_is_guarded_or_without_a_bot(
+    *, choice: str, strategy: str, guarded: bool, no_bot: bool
+) -> None:
+    settings = settings_with(choice)
+    assert (is_guarded(settings, strategy), has_no_bot(settings, strategy)) == (guarded, no_bot)
+
+
+def test_guarded_is_the_default() -> None:
+    assert is_guarded(Settings.from_environ({}), "C")
+
+
+def test_the_gateways_own_port_and_the_usual_ones_are_denied_but_not_the_guards() -> None:
+    assert list_gateway_ports(5000, but=4102) == {4001, 4002, 4003, 4004, 7496, 7497, 5000}
+    assert 4004 not in list_gateway_ports(3904, but=4004)
+
+
+@pytest.mark.parametrize(
+    ("service", "said"),
+    [
+        ({"networks": {"default": None}}, ""),
+        ({}, ""),
+        ({"networks": {"default": None, "gateway": {}}}, "the network gateway"),
+        ({"network_mode": "host"}, "network mode host"),
+        ({"network_mode": "container:gateway"}, "network mode container:gateway"),
+    ],
+)
+def test_a_compose_file_that_puts_the_bot_elsewhere_is_found(service: dict[str, object], said: str) -> None:
+    assert find_other_networks(json.dumps({"services": {"bot": service}}), "bot") == said
+
+
+@pytest.mark.parametrize(
+    ("settings", "can_deny", "status", "said"),
+    [
+        (settings_with("guarded"), True, StepStatus.OK, "prevented (Landlock)"),
+        (settings_with("guarded"), False, StepStatus.WARN, "detected, not prevented"),
+        (settings_with("guarded", BOT_RUNTIME="docker"), False, StepStatus.OK, "a network that the gateway is not in"),
+        (settings_with("trusted"), True, StepStatus.WARN, "nothing keeps it from ordering"),
+        (settings_with("none"), False, StepStatus.OK, "no bot runs on Strategy C"),
+    ],
+)
+def test_preflight_says_what_keeps_the_bot_from_ordering(
+    *, settings: Settings, can_deny: bool, status: StepStatus, said: str
+) -> None:
+    check = check_strategy_c(settings, can_deny=can_deny)
+    assert check.status is status
+    assert said in check.detail
+
+
+def test_what_is_open_at_the_broker_is_said_without_amounts() -> None:
+    record = GuardRecord(
+        pid=100,
+        birth="b",
+        host="127.0.0.1",
+        port=4102,
+        gateway_host="127.0.0.1",
+        gateway_port=4002,
+        open_orders=("SELL SPY STP",),
+        open_positions=("SPY", "AAPL"),
+    )
+    assert record.open_at_broker == (
+        "At the broker: open orders that can still fill: 1 (SELL SPY STP); open positions: 2 (SPY, AAPL)."
+    )
