@@ -30,14 +30,19 @@ def version(*, as_json: bool) -> int:
     """`inv version`: this program's own, and what it runs on."""
     import platform
 
-    import orchestration
-
-    own = orchestration.__version__
+    own = read_version()
     if as_json:
         console.print_json({"version": own, "python": platform.python_version(), "project_dir": str(PROJECT_DIR)})
     else:
         console.print_line(f"zero-touch-startup {own} (Python {platform.python_version()}, {PROJECT_DIR})")
     return int(ExitCode.SUCCESS)
+
+
+def read_version() -> str:
+    """This program's version."""
+    import orchestration
+
+    return orchestration.__version__
 
 
 def config(*, as_json: bool) -> int:
@@ -262,10 +267,10 @@ def history(*, limit: int, as_json: bool) -> int:
 def _read_supervision(journal: "JournalReader", runs: "Sequence[RunRecord]") -> "list[ReportedEvent]":
     """What watchers wrote down since the oldest of the runs shown: incidents, what was done about them, ends."""
     since = min((run.started_at for run in runs), default=None)
-    return [event for event in journal.read_events(since, _MOST_EVENTS) if _describe_event(event)[0]]
+    return [event for event in journal.read_events(since, _MOST_EVENTS) if build_event_text(event)[0]]
 
 
-def _describe_event(event: "ReportedEvent") -> tuple[str, str]:
+def build_event_text(event: "ReportedEvent") -> tuple[str, str]:
     """What happened in a word or two, and in a sentence; nothing for what is not about supervision."""
     detail = event.detail
     if event.kind == "watch_began":
@@ -280,13 +285,13 @@ def _describe_event(event: "ReportedEvent") -> tuple[str, str]:
 
 
 def _build_event_row(event: "ReportedEvent") -> tuple[str, ...]:
-    title, message = _describe_event(event)
+    title, message = build_event_text(event)
     watcher = str(event.detail.get("watcher", "supervision"))
     return (console.describe_moment(event.at), watcher, title, "", "", "", message)
 
 
 def _build_event_json(event: "ReportedEvent") -> dict[str, object]:
-    title, message = _describe_event(event)
+    title, message = build_event_text(event)
     return {
         "at": event.at.isoformat(),
         "run_id": event.run_id,

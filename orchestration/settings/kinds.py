@@ -53,6 +53,19 @@ class WrongValueError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ListenAddress:
+    """Where a server of this program listens.
+
+    Attributes:
+        host: An address or a name of this host.
+        port: The port.
+    """
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Kind:
     """What values a variable takes.
 
@@ -160,6 +173,13 @@ def _host(text: str) -> str:
     elif not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9.])?", text):
         raise ValueError
     return text
+
+
+def _listen_address(text: str) -> ListenAddress:
+    host, _, port = text.rpartition(":")
+    return ListenAddress(
+        host=_host(host.removeprefix("[").removesuffix("]")), port=whole_number(1, 65535).convert(port)
+    )
 
 
 def _listed(pattern: str) -> Callable[[str], tuple[str, ...]]:
@@ -324,6 +344,7 @@ SWITCH = Kind(convert=_switch, allowed="`yes` or `no`")
 INSTANCE = Kind(convert=_instance, allowed="up to 40 letters, digits, `_`, `.` and `-`, a letter or digit first")
 NAME = _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "letters, digits, `_`, `.` and `-`, a letter or digit first")
 HOST = Kind(convert=_host, allowed="a host name or an address, without port or scheme")
+LISTEN = Kind(convert=_listen_address, allowed="an address and a port with a colon between them, as 127.0.0.1:9464")
 PATH = Kind(convert=lambda text: Path(text).expanduser(), allowed="a path")
 ACCOUNTS = Kind(convert=_listed(r"[A-Za-z0-9]+"), allowed="one account id or several with commas between them")
 VARIABLES = Kind(convert=_listed(r"[A-Za-z_][A-Za-z0-9_]*"), allowed="names of variables with commas between them")

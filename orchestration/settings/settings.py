@@ -16,9 +16,9 @@ from typing import Any
 
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.redaction import protect, redact_start
-from orchestration.settings.hosts import reaches_itself
+from orchestration.settings.hosts import is_loopback, reaches_itself
 from orchestration.settings.image_variables import GivenVariable, find_given, secret_names
-from orchestration.settings.kinds import Secret, WrongValueError, split_addresses
+from orchestration.settings.kinds import ListenAddress, Secret, WrongValueError, split_addresses
 from orchestration.settings.market_calendar import MarketCalendarSetting
 from orchestration.settings.sources import (
     find_env_file,
@@ -46,6 +46,7 @@ PROJECT_DIR = Path(__file__).resolve().parents[2]
 SHIPPED_COMPOSE_DIR = Path("docker", "gateway")
 
 _LIVE_PORT, _PAPER_PORT = 4001, 4002
+_SHORTEST_TOKEN = 16  # characters; a shorter one could be guessed by whoever reaches the port
 _DEFAULT_INSTANCE = "default"
 _PROBE_CLIENT_ID, _BOT_CLIENT_ID = 9990, 1
 # Other instances: ten ids for the look and ten for the bot, far from what people choose by hand.
@@ -150,6 +151,9 @@ class Settings:
     alert_level: str
     discord_mention: Secret | None
     heartbeat_url: Secret | None
+
+    status_listen: ListenAddress | None
+    status_token: Secret | None
 
     project_dir: Path = PROJECT_DIR
     simulated: bool = False
@@ -356,6 +360,15 @@ def _complete(values: dict[str, Any], problems: list[str]) -> None:
             f"BOT_RUNTIME: 'docker', but no container reaches a gateway at {values['gateway_host']}; "
             "it must be GATEWAY_RUNTIME=docker, or a GATEWAY_HOST that is not this host's loopback"
         )
+    _check_live_page(values, problems)
+
+
+def _check_live_page(values: dict[str, Any], problems: list[str]) -> None:
+    listen, token = values["status_listen"], values["status_token"]
+    if listen is not None and not is_loopback(listen.host) and token is None:
+        problems.append(f"STATUS_TOKEN: unset, and required where STATUS_LISTEN={listen.host} is not loopback")
+    if token is not None and len(token.reveal()) < _SHORTEST_TOKEN:
+        problems.append(f"STATUS_TOKEN: (a secret) must have at least {_SHORTEST_TOKEN} characters")
 
 
 def _check_weekly_login(values: dict[str, Any], problems: list[str]) -> None:

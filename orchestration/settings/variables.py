@@ -250,6 +250,12 @@ _TABLE: dict[str, tuple[_Row, ...]] = {
         ("heartbeat_url", kinds.WEB_ADDRESS, _UNSET,
          "A healthchecks.io style address: pinged at start, success and failure"),
     ),
+    "Live page": (
+        ("status_listen", kinds.LISTEN, _UNSET,
+         "Where a supervisor and `inv monitor` serve a page, /healthz and /metrics, to read only"),
+        ("status_token", kinds.SECRET, _UNSET,
+         "What a reader of the live page must give; required where STATUS_LISTEN is not this host's loopback"),
+    ),
 }
 # fmt: on
 

@@ -98,6 +98,7 @@ def serve(options: Options) -> int:
             post = None
         host = held.enter_context(_host(lenient, clock))
         requests = held.enter_context(Requests())
+        held.enter_context(_live_page(lenient, clock))
         if waits:
             code = _wait_given_up(lenient, clock, requests)
         else:
@@ -281,6 +282,7 @@ def monitor() -> int:
             return int(ExitCode.FAILURE)
         host = held.enter_context(_host(settings, clock))
         requests = held.enter_context(Requests())
+        held.enter_context(_live_page(settings, clock))
         host.say_ready("watching")
         return _watch(settings, clock, host, requests, post, restart=None, report=None)
 
@@ -459,6 +461,18 @@ def _host(settings: Settings, clock: SystemClock) -> Iterator[HostNotifier]:
     silence_s = longest_s + _SILENCE_MARGIN_S
     with contextlib.closing(HostNotifier(settings.environ, clock=clock, silence_s=silence_s)) as host:
         yield host
+
+
+@contextlib.contextmanager
+def _live_page(settings: Settings, clock: SystemClock) -> Iterator[None]:
+    """Serve the live page, where one is wanted; the others do not load what it needs."""
+    if settings.status_listen is None:
+        yield
+        return
+    from orchestration.commands.status_page import serving_status
+
+    with serving_status(settings, clock, console.warn):
+        yield
 
 
 def _give_up(settings: Settings, outcome: attempts.Outcome, clock: SystemClock, report: Report) -> int | None:
