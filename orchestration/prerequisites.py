@@ -38,8 +38,8 @@ class Prerequisites:
     """What a bot may rely on, as it was found.
 
     Attributes:
-        gateway_host: Where the gateway's API answered.
-        gateway_port: Likewise.
+        gateway_host: The host where the gateway's API answered.
+        gateway_port: Its port.
         gameplan: The plan's file.
         plan: What is in it: valid, and of a date that counts as today's.
         accounts: The accounts that the gateway manages.
@@ -102,9 +102,9 @@ def require(
     """Check the plan, then the gateway.
 
     Args:
-        gateway_host: Where the gateway's API is; by default what the settings say.
-        gateway_port: Likewise.
-        gameplan: The plan's file; likewise.
+        gateway_host: The host of the gateway's API; by default what the settings say.
+        gateway_port: Its port.
+        gameplan: The plan's file; by default what the settings say.
         settings: Read from the environment and `.env` by default.
         clock: The system's by default.
 

@@ -72,9 +72,9 @@ class Sender:
         self._unsaved_refused: list[Alert] = []  # of these, what the channel refused
 
         # The worker's own.
-        self._done: set[int] = set()  # settled here, whatever the outbox could write down
+        self._done: set[int] = set()  # settled here, whatever the outbox could store
         self.taken: set[int] = set()  # of these, what the channel took
-        self._refused: set[int] = set()  # refused here, likewise
+        self._refused: set[int] = set()  # refused here, whatever the outbox could store
         self._problem = channel_problem(outbox, channel)
         self._is_dead = self._is_usable and self._problem is not None
         self._is_death_recorded = self._is_dead

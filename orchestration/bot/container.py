@@ -46,7 +46,7 @@ class BotContainer:
         exit_code: Of its last end; None while it runs.
         error: What the engine said when it could not start it.
         record: The record that it belongs to; empty for one that this program did not make.
-        run_id: The run that made it; likewise.
+        run_id: The run that made it; empty for one that this program did not make.
     """
 
     id: str

@@ -100,7 +100,7 @@ class BotRunning:
         watchdog_at_s: When its last `WATCHDOG=1` came, in seconds of the monotonic clock, or None.
         record: What was written down about it.
         is_connected: Whether it held a connection to the gateway at the end of the start; None if that is unknown.
-        has_connected: Whether it was seen to hold one at any time; likewise.
+        has_connected: Whether it was seen to hold one at any time; None if that is unknown.
         finished_after_s: After how many seconds it ended with exit code 0 and left no process; None for one that runs.
         receiver: What listens to it, for whoever stays with it, who closes it; None after a hand-over.
     """
@@ -158,7 +158,7 @@ def launch_bot(
         clock: Tells the time.
         run_id: The run that starts it.
         gateway_host: Where it is to reach the gateway's API.
-        gateway_port: Likewise.
+        gateway_port: The API's port there.
         gameplan: The validated copy of the plan, by absolute path.
         strategy: What that plan chooses.
         sha256: The hash of that plan's bytes.

@@ -72,7 +72,7 @@ class StartOutcome:
     Attributes:
         ready_by: How it was found to be up; None for a bot that has finished before it was.
         is_connected: Whether it held a connection to the gateway at the last look; None if that is unknown.
-        has_connected: Whether it did at any look so far; likewise.
+        has_connected: Whether it held one at any look so far; None if that is unknown.
         finished_after_s: After how many seconds it ended with exit code 0 and left nothing; None while it runs.
     """
 

@@ -37,7 +37,7 @@ class BotSight:
         is_stopping: Whether it said `STOPPING=1`.
         watchdog_age_s: Seconds since its last `WATCHDOG=1`; None if it never sent one.
         is_connected: Whether it held a connection to the gateway at the last look; None if that is unknown.
-        has_connected: Whether it did at any look; likewise.
+        has_connected: Whether it held one at any look; None if that is unknown.
         suspended: Why it runs and does nothing, as the end of a sentence (`suspension`); empty otherwise.
     """
 

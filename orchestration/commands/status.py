@@ -61,8 +61,8 @@ class GatewayLook:
     Attributes:
         kind: Who runs it.
         container: Its container's name, or None.
-        host: Where its API is reached.
-        port: Likewise.
+        host: The host of its API.
+        port: The port of its API.
         status: What its runtime says; None where that could not be asked.
         api: What its API says; None where it was not asked, because nothing runs that could answer.
         problem: What is not as it should be, or None.

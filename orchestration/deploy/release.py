@@ -43,9 +43,9 @@ class Changes:
     """What differs between two lists of files.
 
     Attributes:
-        added: Paths, sorted.
-        changed: Likewise.
-        removed: Likewise.
+        added: Paths of new files, sorted.
+        changed: Paths of changed files, sorted.
+        removed: Paths of removed files, sorted.
     """
 
     added: tuple[str, ...] = ()

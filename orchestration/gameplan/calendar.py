@@ -115,7 +115,7 @@ def _load_days(market: str) -> Any:  # noqa: ANN401 - the package's own class, w
 
 
 @functools.cache
-def _load_half_days(market: str) -> Any:  # noqa: ANN401 - likewise
+def _load_half_days(market: str) -> Any:  # noqa: ANN401 - the package's own class
     import holidays
     from holidays.constants import HALF_DAY
 

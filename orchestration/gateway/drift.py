@@ -38,7 +38,7 @@ class Drift:
     Attributes:
         name: The variable.
         actual: What the container was made with; None where it must not be shown, or the container has no such value.
-        wanted: What the settings say now; None likewise.
+        wanted: What the settings say now; None where it must not be shown, or there is no such value.
     """
 
     name: str

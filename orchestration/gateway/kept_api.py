@@ -24,8 +24,8 @@ from orchestration.system.sockets import count_connections
 CLIENT_IDS_TRIED = 10  # SPEC G6
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 15.0  # a gateway that is back is found within this, and its log gets four lines a minute
-_LEAST_WAIT_S = 0.25  # between two attempts however often somebody asks for one
-_LEAST_ASK_S = 0.05  # between two time requests, likewise: a gateway drops a client that sends over 50 a second
+_LEAST_WAIT_S = 0.25  # between two attempts, however often one is asked for
+_LEAST_ASK_S = 0.05  # between two time requests: a gateway drops a client that sends over 50 a second
 _CLOSE_EXTRA_S = 5.0  # beyond the time-out: for a slow machine
 
 STATE_OF = {

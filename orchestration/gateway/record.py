@@ -20,8 +20,8 @@ class GatewayRecord:
 
     Attributes:
         runtime: Who runs it.
-        host: Where its API is reached.
-        port: Likewise.
+        host: The host of its API.
+        port: The port of its API.
         container: The container's name; empty where there is none.
         project: The Compose project; empty where there is none.
         service: The Compose service; empty where there is none.

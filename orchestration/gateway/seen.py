@@ -16,7 +16,7 @@ class GatewaySeen:
         runtime: Who runs it.
         container: The container's name; None where there is none.
         state: Whether and how the container or process runs; None if the engine did not answer.
-        health: What its health check says, likewise.
+        health: What its health check says; None if the engine did not answer.
         login: How far the login has come, by the gateway's log.
         docker_restarts: How often somebody else, most often Docker, has started it again meanwhile.
         restarted: Whether this run restarted it.

@@ -21,7 +21,7 @@ class Window:
 
     Attributes:
         start_minute: Minutes since midnight, or since Monday's midnight for a weekly one.
-        end_minute: Likewise; before the start where the stretch goes over midnight, or over the week's end.
+        end_minute: The same; less than the start where the window crosses midnight, or the week's end.
         is_weekly: Whether it comes once a week.
         zone: Whose wall time it is.
     """

@@ -119,7 +119,7 @@ class Evidence:
         runs: The runs that began since, and the last one before; oldest first.
         spans: The spans that reach into it; oldest first.
         events: Events, the newest of the two weeks before it too; oldest first.
-        alerts: Alerts, likewise.
+        alerts: Alerts, the newest of the two weeks before it too; oldest first.
         latencies: Oldest first.
         is_cut: Whether there is more than is read at once (`MOST_ROWS`); the newest are here.
     """

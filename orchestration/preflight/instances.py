@@ -48,8 +48,8 @@ class Sign:
         project_dir: Its checkout.
         env_file: Its settings file; empty where it has none.
         runtime: Who runs the gateway.
-        host: Where the gateway's API is.
-        port: Likewise.
+        host: The host of the gateway's API.
+        port: The port of the gateway's API.
         container: The gateway's container; empty where there is none.
         engine: On which Docker engine (`shared_state.name_engine`).
         trading_mode: `paper` or `live`.

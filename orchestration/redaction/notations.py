@@ -56,7 +56,7 @@ class Layer:
     Attributes:
         text: The decoded text.
         starts: For each of its characters, where in the original text that which stands for it begins.
-        ends: Likewise, where it ends.
+        ends: For each of its characters, where in the original text that which stands for it ends.
     """
 
     text: str
@@ -181,13 +181,13 @@ def build_unquoted(text: str) -> tuple[str, "array[int]"]:
 
 
 def build_hexadecimal(text: str) -> tuple[str, "array[int]"]:
-    """The view for hexadecimal bytes, likewise."""
+    """The view of hexadecimal bytes."""
     view, kept = _without(text, _HEX_NOISE)
     return "".join(one.lower() if one in "ABCDEF" else one for one in view), kept
 
 
 def build_base64(text: str) -> tuple[str, "array[int]"]:
-    """The view for Base64, likewise; the URL-safe alphabet becomes the usual one."""
+    """The view of Base64; the URL-safe alphabet becomes the usual one."""
     view, kept = _without(text, _BASE64_NOISE)
     return view.replace("-", "+").replace("_", "/"), kept
 

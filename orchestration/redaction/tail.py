@@ -32,7 +32,7 @@ def read_last_lines(path: Path, count: int, redactor: Redactor | None = None) ->
 
 
 def read_last_lines_of(file: BinaryIO, count: int, redactor: Redactor) -> tuple[str, ...]:
-    """Likewise for an open file, which is left at its end.
+    """The last lines of an open file, which is left at its end.
 
     Raises:
         OSError: It cannot be read.

@@ -21,8 +21,8 @@ class Limits:
     """What a verdict allows.
 
     Attributes:
-        gateway_up: The least share of up, of the time that counts.
-        bot_up: Likewise.
+        gateway_up: The least share of the counted time in which the gateway must be up.
+        bot_up: The least share of the counted time in which the bot must be up.
         watched: The least share of the time that was watched.
         restarts_a_day: The most restarts of the gateway in 24 hours; the supervisor's own bound.
         failures_an_hour: The most failed starts and unplanned ends in an hour; the boot service's own bound.

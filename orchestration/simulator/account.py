@@ -177,8 +177,8 @@ class Account:
 
     Attributes:
         account: Its id.
-        positions: With each one's contract.
-        orders: Likewise.
+        positions: Open positions, each with its contract.
+        orders: Open orders, each with its contract.
     """
 
     account: str

@@ -66,7 +66,7 @@ class Stopped:
         who: What people call it, for example `process 4711`.
         pid: Its process id; None for a gateway.
         since: When it was started, aware; None where that is unknown.
-        uptime_s: How long it had run, in seconds; None likewise.
+        uptime_s: How long it had run, in seconds; None where that is unknown.
         in_time: Whether it stopped by itself within its time. False: it was killed; None: unknown.
         by: Who stopped it where that was not this command, for example `its supervisor (process 99)`; else empty.
     """

@@ -113,7 +113,7 @@ def load_settings(*, simulate: bool = False, service: bool = False) -> Settings:
     """The configuration; for `--simulate` with the built-in gateway and a sample plan of today.
 
     Args:
-        simulate: See above.
+        simulate: Whether the built-in gateway, a sample plan and the reference bot are used.
         service: Whether a boot service starts it: Docker is then waited for, unless the operator said how long.
 
     Raises:

@@ -45,7 +45,7 @@ class Attempts:
         failed_at: When starts failed and bots ended, oldest first, aware, ISO 8601. Once there are enough to give up,
             none is added.
         given_up: Why there are no more tries, as a sentence; empty while there are.
-        given_up_at: Since when, likewise.
+        given_up_at: Since when there are no more tries; empty while there are.
         word: The failure word of the last failure; empty for a bot's unplanned end.
         boot_id: The boot of the service manager in which the last try was made or refused; empty where that is unknown.
     """

@@ -109,7 +109,7 @@ class PlanCandidate:
         message: One sentence about that.
         sha256: Of its bytes; None where they could not be read.
         date: Its date, where it satisfies the schema.
-        strategy: `A`, `B` or `C`, likewise.
+        strategy: `A`, `B` or `C`, where it satisfies the schema.
     """
 
     word: FallbackWord | None

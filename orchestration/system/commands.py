@@ -41,7 +41,7 @@ class CommandResult:
         argv: The argument list it was run with.
         exit_code: Its exit code; negative for a signal.
         stdout: Its standard output, decoded as UTF-8 with replacement.
-        stderr: Likewise its standard error.
+        stderr: Its standard error, decoded likewise.
         duration_s: How long it took, in seconds.
     """
 
