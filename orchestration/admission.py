@@ -1,7 +1,7 @@
 """Who goes first: one run of an instance at a time, no bot beside a supervisor, a stop by hand before everything."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -104,10 +104,21 @@ def _build_lock_failure(path: Path, why: str) -> StartupFailure:
     )
 
 
-def end_other_runs(settings: Settings, *, clock: Clock, on_progress: Callable[[str], None]) -> tuple[Stopped, ...]:
+_RUNNING = (SUPERVISOR_LOCK, MONITOR_LOCK, STARTUP_LOCK)
+
+
+def end_other_runs(
+    settings: Settings, *, clock: Clock, on_progress: Callable[[str], None], names: Sequence[str] = _RUNNING
+) -> tuple[Stopped, ...]:
     """Ask what is running to end, and wait until it has cleaned up. A stop by hand goes first.
 
     A supervisor that is asked stops its bot gracefully and ends with 0, so that no service manager starts it again.
+
+    Args:
+        settings: Whose runs they are.
+        clock: Tells the time, and waits.
+        on_progress: Told what is ended.
+        names: The locks whose holders are asked, in this order.
 
     Returns:
         What ran before and has ended, the bot first: afterwards there is no trace that it ran. How the bot ended is not
@@ -116,13 +127,15 @@ def end_other_runs(settings: Settings, *, clock: Clock, on_progress: Callable[[s
     bot = find_bot(settings).found
     looked_at = clock.now()
     ended = []
-    for name in (SUPERVISOR_LOCK, MONITOR_LOCK, STARTUP_LOCK):
+    for name in names:
         path = settings.state_dir / name
         holder = read_lock_holder(path)
         if holder is None or holder.pid is None:
             continue
         on_progress(f"ending what is at work: {holder}")
-        ask_to_end(holder.pid)
+        if not ask_to_end(holder.pid) and read_lock_holder(path) is not None:
+            on_progress(f"process {holder.pid} is another user's and cannot be asked to end")
+            continue
         # It may be in the middle of a restart of the gateway's container, which it does not leave half done.
         in_docker = settings.gateway_runtime is GatewayRuntime.DOCKER
         longest_s = settings.bot_stop_timeout_s + (settings.gateway_stop_grace_s if in_docker else 0.0)
@@ -134,6 +147,26 @@ def end_other_runs(settings: Settings, *, clock: Clock, on_progress: Callable[[s
     if bot is None or not ended or find_bot(settings).found is not None:
         return tuple(ended)
     return (build_stopped_bot(bot, looked_at, in_time=None, by=f"the {ended[0].what} ({ended[0].who})"), *ended)
+
+
+def end_supervisor(settings: Settings, *, clock: Clock, on_progress: Callable[[str], None]) -> tuple[Stopped, ...]:
+    """Ask the running supervisor to stop its bot and to end, so that another one takes its place (`--replace`).
+
+    Returns:
+        What was stopped, the bot first.
+
+    Raises:
+        StartupFailure: `ALREADY_STARTING`: it has not ended, or may not be asked.
+    """
+    stopped = end_other_runs(settings, clock=clock, on_progress=on_progress, names=(SUPERVISOR_LOCK,))
+    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK)
+    if holder is not None:
+        raise StartupFailure(
+            FailureWord.ALREADY_STARTING,
+            f"The running supervisor was to be replaced and has not ended: {holder}.",
+            next_action="End it as the user whose it is, with `inv shutdown --keep-gateway`; then start again.",
+        )
+    return stopped
 
 
 def _describe_holder(holder: LockHolder, now: datetime) -> Stopped:

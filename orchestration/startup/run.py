@@ -77,6 +77,7 @@ class Run:
         display: Display,
         failure: StartupFailure | None = None,
         post: HeldLock | None = None,
+        stopped: tuple[Stopped, ...] = (),
     ) -> None:
         self.settings = self._settings = settings
         self._mission = mission
@@ -94,7 +95,7 @@ class Run:
         self._locks = InstanceLocks(settings, post=post)
         self._held = contextlib.ExitStack()
         self._interruption = Interruption()
-        self._open(failure)
+        self._open(failure, stopped)
 
     @property
     def failed(self) -> bool:
@@ -162,7 +163,7 @@ class Run:
         self._held.close()
         return report
 
-    def _open(self, failure: StartupFailure | None) -> None:
+    def _open(self, failure: StartupFailure | None, stopped: tuple[Stopped, ...]) -> None:
         settings = self._settings
         if self._mission.starts:
             become_subreaper(str(build_record_path(settings)))  # for what a bot leaves behind
@@ -240,6 +241,7 @@ class Run:
             alert_channels=read_channel_states(self._journal, build_channels(settings)),
             require_locks=self._locks.require,
         )
+        self._note_stopped(stopped)
         self._catch_failures(lambda: self._go_first(failure))
 
     def _go_first(self, failure: StartupFailure | None) -> None:

@@ -11,7 +11,7 @@ from orchestration import gameplan
 from orchestration.errors import StartupFailure, State
 from orchestration.settings import Settings
 from orchestration.startup import steps as act
-from orchestration.startup.report import Report
+from orchestration.startup.report import Report, Stopped
 from orchestration.startup.run import SAYS_WHICH_INSTANCE, Run
 from orchestration.startup.run_spec import Display, Mission, Step
 from orchestration.system.clock import SystemClock
@@ -60,6 +60,7 @@ def open_run(
     service: bool = False,
     refusal: StartupFailure | None = None,
     post: HeldLock | None = None,
+    stopped: tuple[Stopped, ...] = (),
 ) -> Run:
     """Open a run on the real world. A wrong configuration opens it too: as a failed one, recorded and alerted.
 
@@ -70,6 +71,7 @@ def open_run(
         service: Whether a boot service starts it.
         refusal: Why it is over before its first step.
         post: The supervisor's lock that this process holds; None where it supervises nothing.
+        stopped: What was stopped to make way for it.
     """
     if any(step.name in _CHECKS_PLAN for step in mission.steps):
         threading.Thread(target=_preload, name="preload").start()
@@ -89,6 +91,7 @@ def open_run(
         display=display,
         failure=failure,
         post=post,
+        stopped=stopped,
     )
 
 
@@ -153,7 +156,13 @@ def refuse_mission(mission: Mission, display: Display, refusal: StartupFailure, 
 
 
 def perform_mission(
-    mission: Mission, display: Display, *, simulate: bool = False, service: bool = False, post: HeldLock | None = None
+    mission: Mission,
+    display: Display,
+    *,
+    simulate: bool = False,
+    service: bool = False,
+    post: HeldLock | None = None,
+    stopped: tuple[Stopped, ...] = (),
 ) -> tuple[Report, Settings]:
     """The same, for whoever goes on with the configuration that the run had: the files may have changed since."""
     if simulate:
@@ -162,7 +171,7 @@ def perform_mission(
         # Where even this cannot be written, the run itself finds no plan and says so.
         with contextlib.suppress(OSError):
             ensure_sample_plan(Settings.load(lenient=True), clock=SystemClock())
-    run = open_run(mission, display, simulate=simulate, service=service, post=post)
+    run = open_run(mission, display, simulate=simulate, service=service, post=post, stopped=stopped)
     for step in mission.steps:
         run.perform(step)
     return run.close(), run.settings

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from orchestration.admission import InstanceLocks
+from orchestration.admission import InstanceLocks, end_supervisor
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.alerts.channels import build_channels
 from orchestration.alerts.delivery import Delivery
@@ -24,19 +24,20 @@ from orchestration.gateway.api import probe_api
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.gateway.soft_restart import measure_longest_restart_s
-from orchestration.hold import read_hold
+from orchestration.hold import read_hold, refuse_if_held
 from orchestration.hostservice.advice import advise
 from orchestration.journal import Journal
 from orchestration.logs import open_run_log
 from orchestration.preflight.instances import build_find_users
 from orchestration.redaction import Redactor
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.startup.report import Progress, Report, build_json, build_report
+from orchestration.startup.report import Progress, Report, Stopped, build_json, build_report
 from orchestration.startup.run import JOURNAL_FILE, Run
 from orchestration.startup.run_spec import Display, Mission
 from orchestration.startup.sequence import (
     STEPS,
     Options,
+    load_settings,
     load_settings_of_what_runs,
     perform_mission,
     refuse_mission,
@@ -82,6 +83,7 @@ def serve(options: Options) -> int:
     # In the stack Docker would start this program again each minute: it stays, and waits for a reason to try again.
     waits = options.service and _stays_given_up(lenient)
     clock = SystemClock()
+    stopped: tuple[Stopped, ...] = ()
     if options.service and not waits:
         refusal = _find_refusal(lenient)
         if refusal is not None:
@@ -92,7 +94,12 @@ def serve(options: Options) -> int:
         except LockHeldError:
             if options.service:
                 return _end_refused(options, lenient, _build_second(lenient), clock)
-            return _refuse_second(options, lenient)
+            if not options.replace:
+                return _refuse_second(options, lenient)
+            try:
+                post, stopped = _take_over(held, options, clock)
+            except StartupFailure as failure:
+                return _refuse(options, failure)
         except OSError:
             # The run refuses for the same reason (`refuse_beside_supervisor`): only it can record and alert that.
             post = None
@@ -103,7 +110,7 @@ def serve(options: Options) -> int:
             code = _wait_given_up(lenient, clock, requests)
         else:
             display = NotifyingDisplay(console.build_display(as_json=options.as_json), host)
-            code = _serve(options, clock, host, display, requests, post=post)
+            code = _serve(options, clock, host, display, requests, post=post, stopped=stopped)
             if code == ExitCode.GIVE_UP and _stays_given_up(lenient):
                 code = _wait_given_up(lenient, clock, requests)
         let_outcome_stand()
@@ -222,10 +229,37 @@ def _end_refused(options: Options, settings: Settings, refusal: _Refusal, clock:
     return int(refusal.exit_code)
 
 
+def _take_over(
+    held: contextlib.ExitStack, options: Options, clock: SystemClock
+) -> tuple[HeldLock, tuple[Stopped, ...]]:
+    """Take the place of the running supervisor, which stops its bot gracefully first (`--foreground --replace`).
+
+    What runs is left alone where this start could not even begin: it would be stopped for nothing.
+
+    Returns:
+        The supervisor's lock, and what was stopped.
+
+    Raises:
+        StartupFailure: `CONFIG_INVALID`, `HELD`; `ALREADY_STARTING`: it has not ended, or yet another one runs.
+    """
+    settings = load_settings(simulate=options.simulate)
+    refuse_if_held(settings.state_dir)
+    stopped = end_supervisor(settings, clock=clock, on_progress=console.warn)
+    try:
+        return _take_post(held, settings, SUPERVISOR_LOCK, "supervisor", clock), stopped
+    except LockHeldError as error:
+        second = _build_second(settings)
+        raise StartupFailure(second.word, second.message, next_action=second.next_action) from error
+
+
 def _refuse_second(options: Options, settings: Settings) -> int:
     """A person's start beside a supervisor: recorded, shown and alerted like any other that is refused."""
     second = _build_second(settings)
-    refusal = StartupFailure(second.word, second.message, next_action=second.next_action)
+    return _refuse(options, StartupFailure(second.word, second.message, next_action=second.next_action))
+
+
+def _refuse(options: Options, refusal: StartupFailure) -> int:
+    """A start by hand that does not begin: recorded, shown and alerted like any other that is refused."""
     mission = Mission(kind="startup", steps=STEPS)
     display = console.build_display(as_json=options.as_json)
     report = refuse_mission(mission, display, refusal, simulate=options.simulate)
@@ -295,6 +329,7 @@ def _serve(
     requests: Requests,
     *,
     post: HeldLock | None,
+    stopped: tuple[Stopped, ...] = (),
 ) -> int:
     mission = Mission(
         kind="service" if options.service else "startup",
@@ -302,7 +337,9 @@ def _serve(
         replaces_bot=options.replace,
         supervises=True,
     )
-    report, settings = perform_mission(mission, display, simulate=options.simulate, service=options.service, post=post)
+    report, settings = perform_mission(
+        mission, display, simulate=options.simulate, service=options.service, post=post, stopped=stopped
+    )
     if settings.gateway_watched_by is not None and report.progress.gateway_was_awaited:
         attempts.clear(settings.state_dir)  # what failed for want of a gateway says nothing about the next try
     if report.progress.bot is None and not report.progress.is_bot_withheld:

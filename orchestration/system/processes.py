@@ -220,9 +220,12 @@ def collect_exit_code(pid: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if ended else None
 
 
-def ask_to_end(pid: int) -> None:
-    """Send SIGTERM, or what comes nearest to it on this system. A process that is gone or not ours is no error."""
-    _send(pid, signal.SIGTERM)
+def ask_to_end(pid: int) -> bool:
+    """Send SIGTERM, or what comes nearest to it on this system. Returns whether it could be sent.
+
+    A process that is gone, or another user's, is no error.
+    """
+    return _send(pid, signal.SIGTERM)
 
 
 def resume(pid: int) -> None:
@@ -357,9 +360,11 @@ def _read_survivors(leader: ProcessIdentity, known: Sequence[ProcessIdentity]) -
     return [one for one in members if one.pid not in {leader.pid, os.getpid()} and is_running(one)]
 
 
-def _send(pid: int, number: int) -> None:
+def _send(pid: int, number: int) -> bool:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
+        return True
+    return False
 
 
 def _reap(pid: int) -> None:

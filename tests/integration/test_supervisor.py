@@ -166,6 +166,35 @@ def test_after_a_kill_of_the_supervisor_the_next_one_adopts_its_bot(watched: Sys
     assert watched.bots() == []
 
 
+def test_replace_ends_a_supervisor_gracefully_and_takes_its_place(watched: System, channel: Channel) -> None:
+    first = begin(watched)
+    bot = watched.bots()[0].pid
+    second = begin(watched, "--foreground", "--replace")
+    first.communicate(timeout=PATIENCE_S)
+    assert first.returncode == 0
+    assert second.poll() is None
+    (other,) = watched.bots()
+    assert other.pid != bot
+    assert "Bot stopped" in told(channel)
+    assert "Bot ended" not in told(channel)
+    ended = end_and_read(second, SIGTERM)
+    assert ended.code == 0, ended.err
+    assert ended.document["stopped"][0]["pid"] == bot
+    assert watched.bots() == []
+
+
+def test_replace_leaves_a_supervisor_alone_where_the_new_one_could_not_even_begin(watched: System) -> None:
+    first = begin(watched)
+    bot = watched.bots()[0].pid
+    ended = watched.startup("--foreground", "--replace", environ={"GATEWAY_HEALTH_TIMEOUT": "soon"})
+    assert (ended.code, ended.document["failure"]) == (1, "CONFIG_INVALID")
+    without = watched.startup("--foreground")
+    assert (without.code, without.document["failure"]) == (1, "BOT_ALREADY_RUNNING")
+    assert [one.pid for one in watched.bots()] == [bot]
+    assert first.poll() is None
+    assert end_and_read(first, SIGTERM).code == 0
+
+
 def test_a_bot_on_another_plan_is_not_adopted_but_started_anew(watched: System) -> None:
     process = begin(watched)
     bot = watched.bots()[0].pid
