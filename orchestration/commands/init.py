@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestration.alerts.alert import Severity
+from orchestration.alerts.apprise import build_apprise_channels
 from orchestration.alerts.channels import build_channels
 from orchestration.alerts.discord import webhook_problem
 from orchestration.commands import presenter as console
@@ -43,6 +45,7 @@ class Question:
         is_hidden: Whether a terminal shows nothing of what is typed.
         needs: A variable without which the question makes no sense.
         unless: A variable whose answer makes the question needless.
+        for_other_schemes: The variable for an answer that is an address and none of the web's.
     """
 
     name: str
@@ -52,6 +55,22 @@ class Question:
     is_hidden: bool = False
     needs: str = ""
     unless: str = ""
+    for_other_schemes: str = ""
+
+    def read_current(self, values: Mapping[str, str]) -> str:
+        """What is set now, empty for nothing."""
+        return values.get(self.name) or values.get(self.for_other_schemes, "")
+
+    def assign(self, answer: str, values: Mapping[str, str]) -> dict[str, str | None]:
+        """The variables that an answer sets, or, for None, removes; none where it keeps what is set."""
+        if not answer:
+            return {}
+        names = [name for name in (self.name, self.for_other_schemes) if name]
+        if answer == _REMOVE:
+            return {name: None for name in names if name in values or name == self.name}
+        scheme, separator, _ = answer.partition("://")
+        is_other = separator and scheme.lower() not in {"http", "https"}
+        return {names[-1] if is_other else self.name: answer}
 
 
 QUESTIONS = (
@@ -91,10 +110,11 @@ QUESTIONS = (
     ),
     Question(
         name="DISCORD_WEBHOOK_URL",
-        title="Address of a Discord webhook",
-        why="Alerts go there (channel settings, Integrations, Webhooks). It is a secret and is not shown.",
+        title="Address for alerts",
+        why="A Discord webhook, or an Apprise address (ntfys://…, tgram://…, mailtos://…). A secret: it is not shown.",
         if_unset="none: alerts are only logged",
         is_hidden=True,
+        for_other_schemes="ALERT_URLS",
     ),
 )
 
@@ -180,9 +200,8 @@ def _ask(file: EnvFile, *, as_json: bool) -> dict[str, str | None]:
             continue
         console.write_prompt(f"\n{number}. {question.title}\n   {question.why}\n", as_json=as_json)
         while True:
-            answer = _read_answer(question, file.values.get(question.name, ""), as_json=as_json)
-            value = None if answer == _REMOVE else answer
-            asked = {} if answer == "" else {question.name: value}
+            answer = _read_answer(question, question.read_current(file.values), as_json=as_json)
+            asked = question.assign(answer, file.values)
             problems = _find_problems(asked)
             if not problems:
                 break
@@ -231,7 +250,7 @@ def _read_line(prompt: str, at_end: str, *, as_json: bool) -> str:
 def _find_problems(given: Mapping[str, str | None]) -> list[str]:
     """What is wrong with these answers, a sentence each. No secret is shown."""
     problems = check_answers(given)
-    named, address = given.get("TWS_PASSWORD_FILE"), given.get("DISCORD_WEBHOOK_URL")
+    named, webhook, addresses = (given.get(name) for name in ("TWS_PASSWORD_FILE", "DISCORD_WEBHOOK_URL", "ALERT_URLS"))
     if named:
         try:
             content = read_regular(PROJECT_DIR / Path(expand_home(named)), max_bytes=_MAX_SECRET_BYTES)
@@ -241,9 +260,12 @@ def _find_problems(given: Mapping[str, str | None]) -> list[str]:
             problems.append(f"TWS_PASSWORD_FILE: names no file that can be read ({reason})")
         else:
             problems += [] if content.strip() else ["TWS_PASSWORD_FILE: the file is empty"]
-    if address and not problems:
-        problem = webhook_problem(Secret(address))
+    if webhook and not problems:
+        problem = webhook_problem(Secret(webhook))
         problems += [problem] if problem else []
+    if addresses and not problems:
+        channels = build_apprise_channels(Secret(addresses), Severity.INFO)
+        problems += [channel.problem for channel in channels if channel.problem]
     return problems
 
 

@@ -218,3 +218,21 @@ def test_a_channel_is_tried_at_once_and_its_address_is_never_shown(
     assert channel.address not in ended.out + ended.err
     assert read_values(file.read_text()) == {"DISCORD_WEBHOOK_URL": channel.address}
     wait_until(lambda: not list(file.parent.glob(".settings*.tmp")), "no temporary file is left")
+
+
+def test_an_address_of_another_service_is_one_of_apprises(system: System, file: Path, channel: Channel) -> None:
+    address = f"json://127.0.0.1:{channel.port}/hook"
+    ended = init(system, lines=(*ANSWERS[:-1], address))
+    assert ended.code == 0, ended.out + ended.err
+    assert read_values(file.read_text()) == {**WRITTEN, "ALERT_URLS": address}
+    assert len(channel.received) == 1
+    assert init(system, lines=("", "", "", "", "", "-", "y")).code == 0
+    assert read_values(file.read_text()) == WRITTEN
+
+
+def test_an_address_that_no_service_has_is_refused_and_not_shown(system: System, file: Path) -> None:
+    ended = init(system, lines=(*ANSWERS[:-1], "ntfyy://token-of-mine/topic"))
+    assert ended.code == 1
+    assert "did you mean ntfy" in ended.err
+    assert "token-of-mine" not in ended.out + ended.err
+    assert not file.exists()
