@@ -23,6 +23,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from orchestration.bot.order_guard import find_guard
 from orchestration.bot.record import (
     RECORD_MARKER,
     BotLaunch,
@@ -121,11 +122,16 @@ def read_candidate_users(settings: Settings) -> frozenset[int]:
 
 
 def is_candidate(pid: int, users: frozenset[int], settings: Settings) -> bool:
-    """Whether a process may be this instance's bot at all, by its user or because it is connected to the gateway."""
+    """Whether a process may be this instance's bot at all, by its user or because it is connected to the gateway.
+
+    A connection to the order guard counts as one to the gateway.
+    """
     acts_as = read_user_ids(pid)
     if acts_as is None or acts_as & users:
         return True
-    return has_connection(pid, acts_as, settings.gateway_port)
+    guard = find_guard(settings)
+    ports = {settings.gateway_port} | ({guard.port} if guard is not None else set())
+    return any(has_connection(pid, acts_as, port) for port in ports)
 
 
 def note_workers(settings: Settings, record: BotRecord) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.logs import prune_logs
 from orchestration.redaction import read_last_lines, redactor_for
-from orchestration.settings import GatewayRuntime, Settings, StrategyCBot
+from orchestration.settings import PROJECT_DIR, GatewayRuntime, Settings, StrategyCBot
 from orchestration.state_dir import ORDER_GUARD, read_fields, write_fields
 from orchestration.system.clock import Clock
 from orchestration.system.process_table import read_argv, read_pids, read_state
@@ -85,18 +85,6 @@ class GuardRecord:
     open_orders: tuple[str, ...] | None = None
     open_positions: tuple[str, ...] | None = None
     stopped_bots: int = 0
-
-    @property
-    def open_at_broker(self) -> str:
-        """What could still fill, and what was open, when it began, for people; empty where that is unknown."""
-        if self.open_orders is None or self.open_positions is None:
-            return ""
-        orders = f" ({', '.join(self.open_orders)})" if self.open_orders else ""
-        positions = f" ({', '.join(self.open_positions)})" if self.open_positions else ""
-        return (
-            f"At the broker: open orders that can still fill: {len(self.open_orders)}{orders}; "
-            f"open positions: {len(self.open_positions)}{positions}."
-        )
 
     @property
     def identity(self) -> ProcessIdentity:
@@ -200,7 +188,7 @@ def ensure_guard(
         *(["--simulated"] if settings.gateway_runtime is GatewayRuntime.SIMULATOR else []),
     ]
     try:
-        launched = launch_detached(argv, cwd=settings.project_dir, environ=settings.environ, output=log)
+        launched = launch_detached(argv, cwd=PROJECT_DIR, environ=_build_environ(settings), output=log)
     except OSError as error:
         raise build_failure(f"it could not be started: {error}") from error
     prune_logs(settings.log_dir, prefix="guard", keep=settings.log_keep, spare=[log])
@@ -241,6 +229,12 @@ def end_guard(settings: Settings, *, only: GuardRecord | None = None) -> bool:
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
     return bool(found)
+
+
+def _build_environ(settings: Settings) -> dict[str, str]:
+    """The program finds its own modules, whatever Python is told of folders."""
+    inherited = settings.environ.get("PYTHONPATH")
+    return {**settings.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT_DIR), *([inherited] if inherited else [])])}
 
 
 def _end(identity: ProcessIdentity) -> None:

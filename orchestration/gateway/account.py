@@ -2,15 +2,81 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from orchestration.gateway.api_values import ApiOutcome
 from orchestration.gateway.connection import ApiConnection
 from orchestration.gateway.order_guard import Book
+from orchestration.settings import Settings
+from orchestration.system.clock import Clock
 from orchestration.tws import messages
 
+BOOK_CLIENT_ID = 9970  # below the probe's ten; the next nine are tried too
 _READ_ONLY = 321
 _CLIENT_IDS_TRIED = 10
+
+
+_MOST_SHOWN = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenAtBroker:
+    """What is open at the broker, without amounts.
+
+    Attributes:
+        orders: The orders that can still fill, a phrase each, at most 20.
+        positions: The symbols of the open positions, likewise.
+        order_count: How many orders there are.
+        position_count: How many positions.
+    """
+
+    orders: tuple[str, ...]
+    positions: tuple[str, ...]
+    order_count: int
+    position_count: int
+
+    def __str__(self) -> str:
+        orders = f" ({', '.join(self.orders)})" if self.orders else ""
+        positions = f" ({', '.join(self.positions)})" if self.positions else ""
+        return (
+            f"Open at the broker: orders that can still fill: {self.order_count}{orders}; "
+            f"positions: {self.position_count}{positions}."
+        )
+
+
+def summarize_book(book: Book) -> OpenAtBroker:
+    """What of a book is open. Pure."""
+    orders = book.open_orders
+    symbols = [one.symbol for one in book.positions if one.quantity != 0]
+    return OpenAtBroker(
+        orders=tuple(f"{one.action} {one.symbol} {one.order_type}" for one in orders[:_MOST_SHOWN]),
+        positions=tuple(symbols[:_MOST_SHOWN]),
+        order_count=len(orders),
+        position_count=len(symbols),
+    )
+
+
+def read_open_at_broker(settings: Settings, clock: Clock) -> OpenAtBroker | None:
+    """What is open at the broker now, read over a connection of its own; None where that cannot be read in time."""
+
+    async def read() -> Book:
+        reader = BookReader(
+            settings.gateway_host,
+            settings.gateway_port,
+            client_id=BOOK_CLIENT_ID,
+            now=clock.now,
+            timeout_s=settings.health_check_timeout_s,
+        )
+        try:
+            return await reader.read()
+        finally:
+            await reader.close()
+
+    try:
+        return summarize_book(asyncio.run(read()))
+    except BookUnknownError:
+        return None
 
 
 class BookUnknownError(Exception):

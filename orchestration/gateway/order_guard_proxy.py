@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from orchestration.gateway.account import BookReader, BookUnknownError
+from orchestration.gateway.account import BOOK_CLIENT_ID, BookReader, BookUnknownError
 from orchestration.gateway.order_guard import (
     Book,
     NeedsBook,
@@ -43,7 +43,6 @@ from orchestration.tws.frames import (
 _HANDSHAKE_TIMEOUT_S = 30.0  # a client that opens a connection and says nothing must not hold it for ever
 _CONNECT_TIMEOUT_S = 10.0
 _BOOK_TIMEOUT_S = 5.0
-_BOOK_CLIENT_ID = 9970  # below the probe's ten
 _PORTS = 65536
 _LEAST_BETWEEN_BOOKS_S = 1.0  # for new orders: whether an id is live does not change faster than a client can learn it
 
@@ -239,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         metavar="HOST:PORT", help="the gateway's API (default: 127.0.0.1:4002)")  # fmt: skip
     parser.add_argument("--listen", type=_parse_address, default=Upstream(host="127.0.0.1", port=4102),
                         metavar="HOST:PORT", help="where clients connect (default: 127.0.0.1:4102)")  # fmt: skip
-    parser.add_argument("--client-id", type=int, default=_BOOK_CLIENT_ID, metavar="ID",
+    parser.add_argument("--client-id", type=int, default=BOOK_CLIENT_ID, metavar="ID",
                         help="for the guard's own connection, and the next nine (default: %(default)s)")  # fmt: skip
     given = parser.parse_args(arguments)
     if given.client_id < 1:

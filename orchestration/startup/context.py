@@ -7,6 +7,7 @@ from typing import Protocol
 
 from orchestration.alerts.alert import Severity
 from orchestration.alerts.channels import ChannelState
+from orchestration.gateway.account import OpenAtBroker
 from orchestration.gateway.prober import Probe
 from orchestration.gateway.runtime import Runtime
 from orchestration.settings import Settings
@@ -50,6 +51,7 @@ class Desk:
         replaces_bot: Whether a running bot is to be stopped in order first.
         supervises: Whether this process stays with the bot; then a recorded one is adopted.
         revalidates: Whether a supervisor has the gateway that it watches validated again (`Mission.revalidates`).
+        read_open: Reads what is open at the broker; None where it cannot be read.
         alert_channels: What is known of each alert channel.
         require_locks: Raises `ALREADY_STARTING` where the run's locks no longer count. Called right before anything is
             started or restarted, or stopped in order to be started again.
@@ -70,6 +72,7 @@ class Desk:
     revalidates: bool = False
     alert_channels: tuple[ChannelState, ...] = ()
     require_locks: Callable[[], None] = lambda: None
+    read_open: Callable[[], OpenAtBroker | None] = lambda: None
 
 
 @dataclass(frozen=True, kw_only=True)

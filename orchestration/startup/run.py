@@ -21,6 +21,7 @@ from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.record import build_record_path
 from orchestration.bot.record import read_record as read_bot_record
 from orchestration.errors import FailureWord, InterruptedBySignal, StartupFailure
+from orchestration.gateway.account import read_open_at_broker
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime_kinds import build_runtime
@@ -240,6 +241,7 @@ class Run:
             revalidates=self._mission.revalidates,
             alert_channels=read_channel_states(self._journal, build_channels(settings)),
             require_locks=self._locks.require,
+            read_open=lambda: read_open_at_broker(settings, self._clock),
         )
         self._note_stopped(stopped)
         self._catch_failures(lambda: self._go_first(failure))

@@ -13,7 +13,7 @@ from orchestration.alerts.alert import Severity
 from orchestration.bot.adopt import adopt_bot, why_not_adopted
 from orchestration.bot.find import FoundBot, find_bot
 from orchestration.bot.launch import BotRunning, launch_bot
-from orchestration.bot.order_guard import end_guard, has_no_bot, read_guard
+from orchestration.bot.order_guard import end_guard, has_no_bot
 from orchestration.bot.output import read_bot_lines
 from orchestration.bot.stop import stop_bot
 from orchestration.docker.container import ContainerState
@@ -177,18 +177,20 @@ def gameplan_check(desk: Desk, progress: Progress) -> Outcome:
             detail=f"strategy {plan.strategy} for {plan.date}, from {plan.source}",
             status=StepStatus.WARN if warnings else StepStatus.OK,
         )
-    _tell_fallback(desk, plan, plan.fallback)
+    _tell_fallback(desk, progress, plan, plan.fallback)
     # The alert has its limits; the step's detail, which the journal and the log keep, names every problem.
     return Outcome(
         progress=progress, detail=f"Strategy C ({plan.fallback}): {plan.explanation}", status=StepStatus.WARN
     )
 
 
-def _tell_fallback(desk: Desk, plan: "ActivePlan", word: FallbackWord) -> None:
+def _tell_fallback(desk: Desk, progress: Progress, plan: "ActivePlan", word: FallbackWord) -> None:
+    # Only a gateway that was validated in this run is asked: another one may not be the one that is meant.
+    found = desk.read_open() if progress.gateway is not None else None
     desk.tell(
         Severity.INFO if plan.is_information else Severity.WARNING,
         "Strategy C: no trading",
-        f"The emergency plan is active: {plan.message}",
+        f"The emergency plan is active: {plan.message}" + ("" if found is None else f" {found}"),
         cause=word,
         next_action=describe_remedy(word),
         evidence=plan.problems if len(plan.problems) > 1 else (),  # the message names the only one
@@ -230,7 +232,7 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
     desk.tell(
         Severity.INFO,
         "Bot started",
-        f"The bot runs as {describe_running(bot)} on strategy {strategy} and {said}.{_describe_guard(desk, bot)}",
+        f"The bot runs as {describe_running(bot)} on strategy {strategy} and {said}.{_describe_guard(bot)}",
         cause="BOT_STARTED",
         next_action="Nothing to do; `inv logs --of bot -f` shows what it does.",
     )
@@ -241,22 +243,13 @@ def bot_start(desk: Desk, progress: Progress) -> Outcome:
     )
 
 
-def _describe_guard(desk: Desk, bot: BotRunning) -> str:
-    """What keeps a bot on Strategy C from ordering, and what is open at the broker meanwhile, for people."""
+def _describe_guard(bot: BotRunning) -> str:
+    """What keeps a bot on Strategy C from ordering, for people."""
     if not bot.record.guarded:
         return ""
-    guard = read_guard(desk.settings)
     is_confined = bool(bot.record.denied_ports) or bool(bot.record.container)
     past = "prevented" if is_confined else "detected, not prevented"
-    return (
-        " "
-        + " ".join(
-            (
-                f"It is behind the order guard: it orders nothing, and going past it is {past}.",
-                "" if guard is None else guard.open_at_broker,
-            )
-        ).rstrip()
-    )
+    return f" It is behind the order guard: it orders nothing, and going past it is {past}."
 
 
 def _note_withheld(desk: Desk, progress: Progress) -> Outcome:
@@ -389,7 +382,7 @@ def ensure_current_plan(desk: Desk, progress: Progress) -> Progress:
         )
         if plan.fallback is None:
             desk.show(f"Strategy C ({error.word}): {error.message}")
-            _tell_fallback(desk, fallback, error.word)
+            _tell_fallback(desk, progress, fallback, error.word)
         else:  # the emergency plan was written again: why it is active has been alerted
             fallback = dataclasses.replace(fallback, problems=plan.problems, warnings=plan.warnings)
         return dataclasses.replace(progress, plan=fallback)

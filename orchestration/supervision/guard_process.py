@@ -27,14 +27,14 @@ from orchestration.bot.members import find_members
 from orchestration.bot.order_guard import GuardRecord, list_gateway_ports, write_guard
 from orchestration.bot.record import BotLaunch, BotRecord, build_record_path, read_record
 from orchestration.bot.stop import end_members
-from orchestration.gateway.account import BookReader, BookUnknownError
-from orchestration.gateway.order_guard import Book, Refuse, Refused
+from orchestration.gateway.account import BOOK_CLIENT_ID, BookReader, BookUnknownError, summarize_book
+from orchestration.gateway.order_guard import Refuse, Refused
 from orchestration.gateway.order_guard_proxy import OrderGuardServer, Upstream
 from orchestration.redaction import Redactor, clean_line
 from orchestration.settings import Settings
 from orchestration.state_dir import JOURNAL
 from orchestration.system.clock import SystemClock
-from orchestration.system.processes import is_running, read_identity
+from orchestration.system.processes import ProcessIdentity, is_running, kill_processes, read_identity
 from orchestration.system.sockets import find_sockets_to, read_socket_inodes
 from orchestration.system.streams import steady_stdout
 
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from orchestration.alerts.delivery import Delivery
     from orchestration.journal import Journal
 
-BOOK_CLIENT_ID = 9970  # below the probe's ten; the next nine are tried too
 _BOOK_TIMEOUT_S = 5.0
 _LOOK_S = 0.1
 _LOOKS_PER_CHORE = 10  # the record, and whether the bot is still there
@@ -50,7 +49,6 @@ _BOTLESS_S = 5.0
 _FLUSH_TIMEOUT_S = 2.0
 _MOST_LINES = 1000  # a bot that tries again and again must not fill the disk
 _CANCELS = frozenset({Refused.CANCEL, Refused.GLOBAL_CANCEL})
-_MOST_SHOWN = 20
 
 
 class GuardProcess:
@@ -148,8 +146,8 @@ class GuardProcess:
             self._write(f"orders and positions are unknown: {error}")
             return
         if self._record is not None:
-            orders, positions = describe_orders(book), describe_positions(book)
-            self._record = dataclasses.replace(self._record, open_orders=orders, open_positions=positions)
+            found = summarize_book(book)
+            self._record = dataclasses.replace(self._record, open_orders=found.orders, open_positions=found.positions)
             self._save()
 
     async def _watch(self) -> None:
@@ -157,6 +155,7 @@ class GuardProcess:
         while not self._stop.is_set():
             if looks % _LOOKS_PER_CHORE == 0:
                 self._save()
+                self._harmless = frozenset()  # whose a connection is may be seen later than the connection
                 if not self._is_needed():
                     self._write("neither the bot nor whoever launched it is there any more: the order guard ends")
                     return
@@ -204,7 +203,7 @@ class GuardProcess:
             return
         pids = ", ".join(str(one.pid) for one in past)
         self._write(f"the bot (process {pids}) is connected to a gateway's port, past the order guard: it is ended")
-        await asyncio.to_thread(end_members, self._settings, bot)
+        await asyncio.to_thread(self._kill, members, bot)
         self._record = dataclasses.replace(self._record, stopped_bots=self._record.stopped_bots + 1)
         self._tell(
             Severity.CRITICAL,
@@ -215,6 +214,10 @@ class GuardProcess:
             next_action="Look at the account's orders and positions. Let the bot connect where GATEWAY_HOST and "
             "GATEWAY_PORT say, or set STRATEGY_C_BOT=none.",
         )
+
+    def _kill(self, members: Sequence[ProcessIdentity], bot: BotLaunch) -> None:
+        kill_processes(members)  # not asked first: what it does when it is asked to end may be an order
+        end_members(self._settings, bot)
 
     def _note_refused(self, refusal: Refuse) -> None:
         record = self._record
@@ -321,17 +324,6 @@ class _Alerts:
             log=log,
         )
         return journal, delivery
-
-
-def describe_orders(book: Book) -> tuple[str, ...]:
-    """The open orders, which can still fill, a phrase each, without amounts. Pure."""
-    orders = book.open_orders[:_MOST_SHOWN]
-    return tuple(f"{one.action} {one.symbol} {one.order_type}" for one in orders)
-
-
-def describe_positions(book: Book) -> tuple[str, ...]:
-    """The symbols of the open positions. Pure."""
-    return tuple(one.symbol for one in book.positions if one.quantity != 0)[:_MOST_SHOWN]
 
 
 def _read_sockets(pid: int) -> frozenset[int]:

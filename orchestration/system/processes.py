@@ -39,6 +39,7 @@ __all__ = [
     "find_descendants",
     "find_session_members",
     "is_running",
+    "kill_processes",
     "launch_detached",
     "open_end_descriptor",
     "read_boot_id",
@@ -286,6 +287,11 @@ def end_processes(identities: Sequence[ProcessIdentity], *, timeout_s: float) ->
 
     _kill_until_gone(read_left)
     return in_time
+
+
+def kill_processes(identities: Sequence[ProcessIdentity]) -> None:
+    """Kill these processes without asking them, and wait until they are gone."""
+    _kill_until_gone(lambda: [one for one in identities if is_running(one)])
 
 
 def _kill_until_gone(read_left: Callable[[], list[ProcessIdentity]]) -> None:

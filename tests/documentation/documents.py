@@ -189,7 +189,16 @@ _STATUS: Keys = {
     "given_up": {"": "that the boot service has given up, or null", "since": "when", "reason": "why"},
     "hold": {"": "who holds it down, or null", **_HOLD},
     "under_way": {"": "a start that is under way, or null", "pid": "its process", "purpose": "what", "since": "when"},
-    "alerts": {"": "the channel", "problem": "what is wrong with it, or null"},
+    "alerts": {
+        "": "the channels",
+        "problem": "what is wrong with them, or null",
+        "channels": {
+            "": "each of them",
+            "name": "what people call it",
+            "problem": "what is wrong with it, or null",
+            "waiting": "how many alerts wait for it",
+        },
+    },
     "last_run": {
         "": "the newest run, or null",
         "run_id": "its name",

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from orchestration.bot.docker_runtime import find_other_networks
-from orchestration.bot.order_guard import GuardRecord, has_no_bot, is_guarded, list_gateway_ports
+from orchestration.bot.order_guard import has_no_bot, is_guarded, list_gateway_ports
 from orchestration.preflight.table import check_strategy_c
 from orchestration.settings import Settings
 from orchestration.startup.report import StepStatus
@@ -71,19 +71,3 @@ def test_preflight_says_what_keeps_the_bot_from_ordering(
     check = check_strategy_c(settings, can_deny=can_deny)
     assert check.status is status
     assert said in check.detail
-
-
-def test_what_is_open_at_the_broker_is_said_without_amounts() -> None:
-    record = GuardRecord(
-        pid=100,
-        birth="b",
-        host="127.0.0.1",
-        port=4102,
-        gateway_host="127.0.0.1",
-        gateway_port=4002,
-        open_orders=("SELL SPY STP",),
-        open_positions=("SPY", "AAPL"),
-    )
-    assert record.open_at_broker == (
-        "At the broker: open orders that can still fill: 1 (SELL SPY STP); open positions: 2 (SPY, AAPL)."
-    )
