@@ -34,7 +34,6 @@ _SILENT = frozenset(
         Request.CANCEL_OPTION_PRICE,
         Request.CANCEL_ACCOUNT_SUMMARY,
         Request.CANCEL_POSITIONS,
-        Request.SUBSCRIBE_TO_GROUP_EVENTS,
         Request.UPDATE_DISPLAY_GROUP,
         Request.UNSUBSCRIBE_FROM_GROUP_EVENTS,
         Request.CANCEL_POSITIONS_MULTI,
@@ -210,7 +209,7 @@ def _account_updates_multi(fields: Sequence[str], view: View) -> bytes:
 def _positions_multi(fields: Sequence[str], view: View) -> bytes:
     request_id, account, model = int(fields[2]), fields[3] or view.first_account, fields[4]
     rows = (
-        build_frame(71, 1, request_id, account, model, *contract.build_fields(), quantity, contract.price)
+        build_frame(71, 1, request_id, account, *contract.build_fields(), quantity, contract.price, model)
         for contract, quantity in view.held.positions
     )
     # A model's positions are told without the model's name where the account as a whole is asked for.
@@ -290,6 +289,7 @@ _ANSWERS: dict[int, Callable[[Sequence[str], View], bytes]] = {
         build_summary(int(fields[2]), view.account_ids, fields[4].split(","))
     ),
     Request.QUERY_DISPLAY_GROUPS: _echo(67, 1, at=2, after=("1|2|3",)),
+    Request.SUBSCRIBE_TO_GROUP_EVENTS: _echo(68, 1, at=2, after=("none",)),
     Request.POSITIONS_MULTI: _positions_multi,
     Request.ACCOUNT_UPDATES_MULTI: _account_updates_multi,
     Request.OPTION_PARAMETERS: _option_parameters,

@@ -84,13 +84,15 @@ class Trial:
         expect(self._system.processes(), [], str(stopped))
 
     def _supervise(self) -> None:
-        """A supervisor keeps it, and ends with 0 when its bot has finished or is stopped; neither is an incident."""
+        """A supervisor keeps it, or waits for the next plan once it has finished; then all of it is stopped."""
         supervisor = self._system.begin("--simulate", "--foreground")
-        if self._recipe.name not in _RUN_ONCE:
+        if self._recipe.name in _RUN_ONCE:
+            wait_until(self._waits_for_next_plan, "supervisor of a finished bot", timeout_s=_PATIENCE_S)
+        else:
             self._wait_until_connected()
-            self._say("supervised, and connected")
             expect(self._system.inv("status").code, 0)
-            self._inv("shutdown", "--json", code=0)
+        self._say("supervised: finished" if self._recipe.name in _RUN_ONCE else "supervised: connected")
+        self._inv("shutdown", "--json", code=0)
         out, err = supervisor.communicate(timeout=_PATIENCE_S)
         expect(supervisor.returncode, 0, out + err)
         expect(self._system.inv("history", "--json").out.count('"bot_ended"'), 0)
@@ -103,6 +105,11 @@ class Trial:
             return bool(bot["ready"] and bot["gateway_connection"])
 
         wait_until(is_connected, "a bot that is up and connected", timeout_s=_PATIENCE_S)
+
+    def _waits_for_next_plan(self) -> bool:
+        """Whether the bot has finished, and its supervisor counts that as good."""
+        status = self._system.inv("status", "--json")
+        return status.code == 0 and bool(status.document["bot"]["finished"])
 
     def _read_bot(self) -> dict[str, Any]:
         bot: dict[str, Any] = self._system.inv("status", "--json").document["bot"]

@@ -146,6 +146,12 @@ def test_no_known_request_with_odd_fields_breaks_the_gateway(request: Request, f
         assert message[0].isdigit()
 
 
+def test_a_position_of_a_model_ends_with_the_models_name() -> None:
+    first, *_ = ask(Request.POSITIONS_MULTI, 1, 13, "DU1", "")
+    assert first[:6] == ["71", "1", "13", "DU1", "756733", "SPY"]
+    assert first[-3:] == ["100", "600.0", ""]
+
+
 def test_every_tag_of_the_summary_is_answered_and_the_ledger_in_each_currency() -> None:
     rows = ask(Request.ACCOUNT_SUMMARY, 1, 12, "All", ",".join([*SUMMARY, "$LEDGER:ALL"]))
     first = [row for row in rows[:-1] if row[3] == "DU1"]
