@@ -5,6 +5,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestration import state_dir
+from orchestration.errors import FailureWord, FallbackWord, State
+from orchestration.supervision.incidents import IncidentKind
 from tests.documentation.__main__ import PAGE
 from tests.documentation.command_lines import Line, find_problem, list_pages, read_lines
 from tests.documentation.documents import EXIT_CODES, FAB_EXIT_CODES, FAB_JSON_KEYS, JSON_KEYS, VARIANTS
@@ -153,3 +156,22 @@ def test_no_tasks_explanation_is_wider_than_a_terminal() -> None:
         if len(line) > 78  # Invoke shows it as it stands, two columns in
     }
     assert too_wide == {}
+
+
+def _read(name: str) -> str:
+    return (_PROJECT / "docs" / name).read_text(encoding="utf-8")
+
+
+def test_every_stable_word_has_its_row_on_the_page_that_says_what_to_do() -> None:
+    words = _read("reference/words.md")
+    assert [one.value for kind in (FailureWord, FallbackWord, State) for one in kind if f"`{one}`" not in words] == []
+    incidents = _read("explanation/supervision.md")
+    assert [one.value for one in IncidentKind if f"`{one}`" not in incidents] == []
+
+
+def test_every_file_of_the_state_folder_is_on_the_page_that_says_who_writes_it() -> None:
+    page = _read("explanation/architecture.md")
+    names = {value for name, value in vars(state_dir).items() if name.isupper() and isinstance(value, str)}
+    files = {name for name in names if "." in name}
+    assert len(files) > 10
+    assert [name for name in sorted(files) if f"`{name}`" not in page] == []
