@@ -81,9 +81,9 @@ def find_week_time_problem(hour: WeekTime, zone: zoneinfo.ZoneInfo) -> str:
         end = find_session_end(now)
         if find_next(hour, zone, end) - end > _LATEST_AFTER_END:
             return (
-                "lies before Sunday 01:00 US Eastern, when IBKR ends every session, so this login would be lost; it "
-                f"must be later in every week of the year ({end.astimezone(zone):%a %H:%M} in {zone.key} is too early "
-                "in at least one)"
+                "does not follow Sunday 01:00 US Eastern, when IBKR ends every session: a login before that is lost; "
+                "it must come within three and a half days after it in every week of the year "
+                f"(in at least one of them from {end.astimezone(zone):%a %H:%M} in {zone.key} on)"
             )
         now += _WEEK
     return ""

@@ -7,8 +7,12 @@ import pytest
 
 from orchestration.gateway.runtime import RestartKind
 from orchestration.gateway.wait import WaitEventKind
+from tests.e2e.docker_system import docker_system_in, name_of, start_of
 from tests.e2e.gateway_scene import GatewayScene, docker
 from tests.e2e.images import build_vendor_image
+from tests.integration.alerts_scene import run_channel
+from tests.integration.watch_scene import begin, told
+from tests.system import SIGTERM, end_and_read, wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
 _SHIPPED = Path(__file__).resolve().parents[2] / "docker" / "gateway" / "docker-compose.yml"
@@ -23,21 +27,31 @@ def vendor_image(simulator_image: str) -> Iterator[str]:
     docker("image", "rm", "--force", tag, check=False)
 
 
+def write_compose(directory: Path, commands: str, *, logout_s: float = 2.0) -> None:
+    """The shipped file, for a controller that takes commands, or does not."""
+    directory.mkdir()
+    (directory / "docker-compose.yml").write_bytes(_SHIPPED.read_bytes())
+    environment = f'{{VENDOR_COMMANDS: "{commands}", VENDOR_LOGOUT: "{logout_s:g}"}}'
+    (directory / "docker-compose.override.yml").write_text(
+        f"services:\n  gateway:\n    environment: {environment}\n", encoding="utf-8"
+    )
+
+
+def count_lines(container: str, name: str) -> int:
+    """How many lines a file of the gateway's settings has."""
+    return docker("exec", container, "sh", "-c", f"cat $TWS_SETTINGS_PATH/{name} 2>/dev/null || true").count("\n")
+
+
 class VendorScene(GatewayScene):
     """A gateway whose controller takes commands, or does not."""
 
     def use_commands(self, word: str, *, logout_s: float = 2.0) -> None:
         directory = self.folder / "compose"
-        directory.mkdir()
-        (directory / "docker-compose.yml").write_bytes(_SHIPPED.read_bytes())
-        environment = f'{{VENDOR_COMMANDS: "{word}", VENDOR_LOGOUT: "{logout_s:g}"}}'
-        (directory / "docker-compose.override.yml").write_text(
-            f"services:\n  gateway:\n    environment: {environment}\n", encoding="utf-8"
-        )
+        write_compose(directory, word, logout_s=logout_s)
         self.environ["DOCKER_COMPOSE_DIR"] = str(directory)
 
     def count(self, name: str) -> int:
-        return docker("exec", self.name, "sh", "-c", f"cat $TWS_SETTINGS_PATH/{name} 2>/dev/null || true").count("\n")
+        return count_lines(self.name, name)
 
 
 @pytest.fixture
@@ -86,3 +100,31 @@ def test_a_full_login_is_a_login_also_where_the_controller_answers(vendor: Vendo
     assert vendor.runtime().restart(is_gentle=False) is RestartKind.FULL
     vendor.wait()
     assert vendor.count("pushes") == 2
+
+
+def test_under_supervision_a_silent_gateway_is_restarted_without_a_push(vendor_image: str, tmp_path: Path) -> None:
+    folder = tmp_path / "compose"
+    write_compose(folder, "answer")
+    with run_channel() as channel, docker_system_in(tmp_path / "a system", image=vendor_image) as system:
+        system.environ |= {
+            "DOCKER_COMPOSE_DIR": str(folder),
+            "DISCORD_WEBHOOK_URL": channel.address,
+            "MONITOR_INTERVAL": "2",
+            "GATEWAY_HEALTH_TIMEOUT": "30",
+            "HEALTH_CHECK_TIMEOUT": "2",
+            "SIMULATOR_FAULTS": "silent_after=15, first_start_only",
+        }
+        process = begin(system)
+        before = start_of(system)
+        wait_until(lambda: "Gateway is back" in told(channel), f"recovery among {told(channel)}", 180.0)
+        assert told(channel).count("Gateway restart attempted") == 1
+        assert start_of(system) == before, "the container was left alone"
+        assert count_lines(name_of(system), "pushes") == 1
+        assert len(system.bots()) == 1
+
+        by_hand = system.inv("gateway.restart", "--force", "--json")
+        assert by_hand.code == 0, by_hand.err
+        assert "restarted itself, without a new login" in by_hand.out
+        assert count_lines(name_of(system), "pushes") == 1
+        assert start_of(system) == before
+        assert end_and_read(process, SIGTERM).code == 0
