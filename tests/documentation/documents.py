@@ -303,7 +303,17 @@ JSON_KEYS: Mapping[str, Keys] = {
         "next_action": "what to do next",
     },
     "version": {"version": "this program's", "python": "Python's", "project_dir": "the project's folder"},
-    "alert.test": {"instance": "whose it is", "delivered": "whether", "problem": "why not, or null"},
+    "alert.test": {
+        "instance": "whose it is",
+        "delivered": "whether every channel took it",
+        "problem": "why not, or null",
+        "channels": {
+            "": "each of them",
+            "name": "what people call it",
+            "delivered": "whether it took the alert",
+            "problem": "why not, or null",
+        },
+    },
 }
 
 # What a task prints with --json and this flag.

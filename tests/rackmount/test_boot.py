@@ -147,6 +147,23 @@ def test_the_bots_death_runs_the_whole_sequence_again(project: Project) -> None:
     assert alerts(project).count("Bot ended") == 1
 
 
+def test_on_strategy_c_the_services_bot_is_confined_and_its_guard_ends_with_it(project: Project) -> None:
+    project.host.run(f"rm {project.folder}/plan.json")
+    project.inv("bot.restart")
+    project.host.wait_until(
+        lambda: "Strategy C (emergency)" in project.host.show(UNIT, "StatusText")["StatusText"],
+        "the bot is on Strategy C",
+        timeout_s=180,
+    )
+    record = json.loads(project.host.run(["cat", f"{project.folder}/state/bot.json"]).out)
+    assert record["guarded"] is True
+    assert 4002 in record["denied_ports"], "the unit's filter of system calls lets Landlock through"
+    assert status(project)["order_guard"]
+    project.host.run(["systemctl", "stop", UNIT], timeout_s=120)
+    left = project.host.run(["pgrep", "-f", "orchestration.supervision.guard_process"], check=False).out
+    assert left.split() == []
+
+
 def test_the_supervisors_death_takes_the_bot_with_it_and_starts_afresh(project: Project) -> None:
     before, dead = main_pid(project), bots(project)[0]
     project.host.run(["kill", "-KILL", str(before)])
