@@ -110,7 +110,7 @@ class AppriseChannel:
     def problem(self) -> str | None:
         """What is wrong with the address, as far as it can be seen without Apprise."""
         found = self.level_problem or _address_problem(self.address.reveal())
-        return None if found is None else f"{_SETTING}: address no. {self.number} {found}"
+        return None if found is None else f"address no. {self.number} of {_SETTING} {found}"
 
     def post(self, alert: Alert, one_try: Try, *, may_be_repeat: bool) -> Answer:
         """Send one alert.
@@ -246,6 +246,8 @@ def _load_plugin(address: str, one_try: Try) -> Any:  # noqa: ANN401 - Apprise's
         plugin.socket_read_timeout = one_try.read_timeout_s
         plugin.redirects = False
         plugin.retry = 0
+        # By default it sleeps 5.5 s before each further receiver, past our deadline. A 429 is honoured in any case.
+        plugin.request_rate_per_sec = 0
         if "overflow=" not in address:
             plugin.overflow_mode = OverflowMode.TRUNCATE
     return plugin

@@ -258,9 +258,12 @@ def read_status(
         journal = JournalReader(settings.state_dir / JOURNAL_FILE)
         last_run = journal.read_last_run()
         journal_problem = journal.problem
-        alert_channels = read_channel_states(journal, build_channels(settings))
-        alert_problem = describe_channel_problems(alert_channels)
         commands_here = read_host_commands(settings)
+        alert_channels = tuple(
+            dataclasses.replace(one, problem=None if one.problem is None else commands_here.apply(one.problem))
+            for one in read_channel_states(journal, build_channels(settings))
+        )
+        alert_problem = describe_channel_problems(alert_channels)
         return Status(
             instance=settings.instance,
             gateway=gateway.result(),

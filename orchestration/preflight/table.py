@@ -396,7 +396,7 @@ def _check_alerts(preflight: Preflight) -> Iterator[Check]:
             name="alerts",
             status=StepStatus.WARN if channel.problem else StepStatus.OK,
             detail=name + (channel.problem or "configured; `inv alert.test` tries it"),
-            fix=f"Set {channel.setting}, then `inv alert.test`." if channel.problem else "",
+            fix=f"Correct {channel.setting}, then `inv alert.test`." if channel.problem else "",
         )
     for name, problem in (
         ("DISCORD_MENTION", mention_problem(settings.discord_mention)),

@@ -124,6 +124,29 @@ def test_an_alert_that_alone_is_refused_fails_and_the_others_go_on(tmp_path: Pat
     assert (report.delivered, report.failed, report.pending) == (1, 1, 0)
 
 
+def test_a_success_that_the_service_means_as_a_refusal_is_one(tmp_path: Path) -> None:
+    # To Mattermost only 200 is a success; others say in the body of their 200 that they refuse.
+    with open_journal(tmp_path) as journal, run_channel(*[answer(204)] * 9) as server:
+        channels = _open(_FORMS["mmost"](server))
+        delivery = make_delivery_to(journal, channels)
+        delivery.send(make_alert("alpha"))
+        delivery.send(make_alert("beta"))
+        assert delivery.close().pending == 2
+        assert "refused 2 different alerts" in (channel_problem(journal, channels[0]) or "")
+    assert _titles(server, "alpha", "beta") == ["alpha", "beta"]
+
+
+def test_what_some_receivers_of_one_address_took_says_that_it_may_be_a_repeat(tmp_path: Path) -> None:
+    with open_journal(tmp_path) as journal, run_channel(answer(200, body=b"{}"), answer(500)) as server:
+        server.script += [answer(200, body=b"{}")] * 9
+        delivery = make_delivery_to(journal, _open(f"ntfy://127.0.0.1:{server.port}/one/two"))
+        delivery.send(make_alert("alpha"))
+        assert delivery.close().delivered == 1
+    topics = [one.document["topic"] for one in server.received]
+    assert sorted(topics) == ["one", "one", "two", "two"]  # in whatever order
+    assert [_mentions_repeat(one) for one in server.received] == [False, False, True, True]
+
+
 def test_quiet_that_a_channel_asks_for_is_kept_by_the_next_process_too(tmp_path: Path) -> None:
     with open_journal(tmp_path) as journal, run_channel(answer(429, {"Retry-After": "600"})) as server:
         channels = _open(_FORMS["ntfy"](server))

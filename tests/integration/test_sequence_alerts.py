@@ -187,6 +187,31 @@ def test_alert_test_says_whether_it_arrived(alerted: System, channel: Channel) -
     assert next(check for check in checks if check["name"] == "alerts")["status"] == "warn"
 
 
+def test_every_channel_is_shown_by_its_name_and_never_by_its_address(alerted: System, channel: Channel) -> None:
+    further = "planted-further-T0ken_5c4b3a"
+    with run_channel(answer(404)) as dead, run_channel() as mail:
+        alerted.environ["ALERT_URLS"] = (
+            f"json://127.0.0.1:{dead.port}/hook/{further} json://127.0.0.1:{mail.port}/{further}?level=critical"
+        )
+        tried = alerted.inv("alert.test", "--json")
+        assert tried.code == 1
+        assert [one["delivered"] for one in tried.document["channels"]] == [True, False, True]
+        alerted.use_plan()
+        assert alerted.startup().code == 0
+        told = alerted.inv("status", "--json").document["alerts"]["channels"]
+        checks = [one for one in alerted.inv("preflight", "--json").document["checks"] if one["name"] == "alerts"]
+        shown = [alerted.inv(*words).out for words in (("status",), ("preflight",), ("config",), ("history",))]
+        so_far = len(channel.received)
+        assert alerted.inv("shutdown").code == 0
+    assert [one["name"] for one in told] == ["Discord", "json (ALERT_URLS no. 1)", "json (ALERT_URLS no. 2)"]
+    assert ["HTTP 404" in (one["problem"] or "") for one in told] == [False, True, False]
+    assert told[1]["waiting"] == so_far
+    assert [one["status"] for one in checks] == ["ok", "warn", "ok"]
+    assert (len(dead.received), len(mail.received)) == (1, 1)
+    assert all(further not in text for text in [tried.out, *shown])
+    assert _files_with(alerted.logs, further) == _files_with(alerted.state, further) == []
+
+
 def test_a_channel_that_refuses_everything_is_shown_and_keeps_what_it_was_sent(
     alerted: System, channel: Channel
 ) -> None:

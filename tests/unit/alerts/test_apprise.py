@@ -64,7 +64,7 @@ def test_an_address_is_judged_without_importing_anything(address: str, problem: 
         assert channel.problem is None
     else:
         assert problem in (channel.problem or "")
-        assert (channel.problem or "").startswith("ALERT_URLS: address no. 1 ")
+        assert (channel.problem or "").startswith("address no. 1 of ALERT_URLS ")
 
 
 @pytest.mark.parametrize(
