@@ -29,6 +29,7 @@ OVERLAY_NAME = "bot_compose.json"  # JSON is YAML
 _ALIVE = frozenset({ContainerState.RUNNING, ContainerState.PAUSED, ContainerState.RESTARTING})
 _KILLED_EXIT_CODE = 137
 _KILL_MARGIN_S = 30.0  # what the engine may need after the time that the bot has
+_PAUSE_LOOK_BACK_S = 5  # until the engine has accepted the subscription
 _KEPT_LOG_LINES = 100_000
 _ENDING_SIGNALS = frozenset({"2", "3", "9", "15"})  # SIGINT, SIGQUIT, SIGKILL, SIGTERM
 
@@ -211,6 +212,14 @@ class BotDocker:
             StartupFailure: `DOCKER_UNAVAILABLE`.
         """
         return self.docker.follow(container.wait_argv(container_id), on_line)
+
+    def follow_pauses(self, container_id: str, on_line: Callable[[str], None]) -> Following:
+        """Hand on one line for each pause and each end of one.
+
+        Raises:
+            StartupFailure: `DOCKER_UNAVAILABLE`.
+        """
+        return self.docker.follow(container.pauses_argv(container_id, since_s=_PAUSE_LOOK_BACK_S), on_line)
 
     def _change(self, argv: tuple[str, ...], *, timeout_s: float = _KILL_MARGIN_S) -> None:
         result = self.docker.change(argv, timeout_s=timeout_s)

@@ -13,7 +13,7 @@ from orchestration.bot.container_processes import speaks_for_container
 from orchestration.bot.ending import Ending, build_ending
 from orchestration.bot.notify import ListenRequest, NotifyReceiver, Sender, ask_to_listen, bind_again
 from orchestration.bot.record import BotRecord, build_record_path
-from orchestration.bot.suspension import describe_suspension
+from orchestration.bot.suspension import SuspensionWatch, describe_suspension
 from orchestration.bot.up import speaks_for_bot
 from orchestration.settings import Settings
 from orchestration.system.clock import Clock
@@ -59,7 +59,7 @@ class BotWatch:
         settings: The configuration.
         record: The bot.
         clock: Tells the time.
-        on_change: Called from the thread when the bot has ended.
+        on_change: Called from a thread when the bot has ended, and when it may have been suspended or resumed.
         receiver: What listens to the bot already, where this process has started it. It is closed with the watch.
         yields: Whether a supervisor that wants to listen gets the socket, as from a monitor.
         has_connected: Whether it was seen before to hold a connection to the gateway; None if that is unknown.
@@ -89,6 +89,7 @@ class BotWatch:
         path = None if is_elsewhere else record.notify_socket
         self._is_from_bot = _build_sender_check(settings, record)
         self._listener = Listener(path, record, state_dir=settings.state_dir, receiver=receiver, yields=yields)
+        self._suspension = SuspensionWatch(settings, record, on_change=on_change)
         self._lock = threading.Lock()
         self._exit_code: int | None = None
         self._outside_stop = ""
@@ -138,8 +139,8 @@ class BotWatch:
         return _MOST_S if self._has_connected else _next_look_s(self._clock.monotonic_s() - self._started_s)
 
     def _watch(self) -> None:
-        timeout_s = 0.0  # it may have ended before anybody watched
-        with self._ending.open() as ended:
+        timeout_s = connection_due_s = 0.0  # it may have ended before anybody watched
+        with self._ending.open() as ended, contextlib.closing(self._suspension):
             while True:
                 with self._lock:
                     self._listener.attend()
@@ -149,13 +150,20 @@ class BotWatch:
                         if descriptor is not None:
                             selector.register(descriptor, selectors.EVENT_READ)
                     ready = {key.fd for key, _ in selector.select(timeout_s)}
-                timeout_s = min(_POLL_S if ended is None else _MOST_S, self._next_connection_look_s())
+                timeout_s = min(
+                    _POLL_S if ended is None else _MOST_S,
+                    self._next_connection_look_s(),
+                    self._suspension.next_look_s,
+                )
                 if self._ask_end in ready:
                     return
                 with self._lock:
                     self._listener.listen(is_from_bot=self._is_from_bot, now_s=self._clock.monotonic_s())
-                if self._has_connected is not True:
+                now_s = self._clock.monotonic_s()
+                if self._has_connected is not True and now_s >= connection_due_s:
                     self._look_at_connection()
+                    connection_due_s = now_s + self._next_connection_look_s()
+                self._suspension.look()
                 if self._ending.has_come():
                     exit_code, outside_stop = self._ending.read_exit_code(), self._ending.describe_outside_stop()
                     with self._lock:

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import tarfile
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -114,16 +115,24 @@ def logs_argv(
 _TELLING_EVENTS = ("start", "die", "health_status", "pause", "unpause", "oom", "destroy")
 
 
-def events_argv(name: str, *, since_s: int) -> tuple[str, ...]:
+_PAUSES = ("pause", "unpause")
+
+
+def events_argv(name: str, *, since_s: int, events: Sequence[str] = _TELLING_EVENTS) -> tuple[str, ...]:
     """What happens to a container, as it happens, and in the last `since_s` seconds before.
 
     The look back covers the time until the engine has accepted the subscription. Docker also takes a name that begins
     with this one; that costs a look and proves nothing, as every look is by exact name.
     """
     argv = ["docker", "events", "--since", f"{since_s}s", "--filter", "type=container", "--filter", f"container={name}"]
-    for event in _TELLING_EVENTS:
+    for event in events:
         argv += ["--filter", f"event={event}"]
     return (*argv, "--format", "{{.Action}}")
+
+
+def pauses_argv(container_id: str, *, since_s: int) -> tuple[str, ...]:
+    """Each pause of a container and each end of one, as it happens, and in the last `since_s` seconds before."""
+    return events_argv(container_id, since_s=since_s, events=_PAUSES)
 
 
 def copy_out_argv(container_id: str, path: str) -> tuple[str, ...]:

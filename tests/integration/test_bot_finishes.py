@@ -222,7 +222,7 @@ def test_a_bot_that_never_connects_is_an_incident_only_where_a_time_is_set(watch
 
 
 def test_a_bot_that_was_stopped_by_a_signal_is_an_incident_and_shown(watched: System, channel: Channel) -> None:
-    watched.environ["MONITOR_INTERVAL"] = "1"
+    watched.environ["MONITOR_INTERVAL"] = "3600"  # it is seen at once, not at the next look
     process = begin(watched)
     bot = watched.bots()[0]
     bot.suspend()
