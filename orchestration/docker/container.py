@@ -113,8 +113,6 @@ def logs_argv(
 
 # Not `exec_*`: each health check makes three of those.
 _TELLING_EVENTS = ("start", "die", "health_status", "pause", "unpause", "oom", "destroy")
-
-
 _PAUSES = ("pause", "unpause")
 
 

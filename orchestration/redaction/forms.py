@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from orchestration.redaction.notations import MAX_LAYERS, decode_once, unquote
 
 SHORT = 4  # below this many characters a secret is masked only as a whole word
-_LEAST_UNQUOTED = 3  # a secret of which fewer characters are left is looked for in a list of notations instead
+_LEAST_UNQUOTED = 3  # where fewer characters of a secret are left, its quotes have to be there as well
 _BASE64_LEAST_BYTES = 6  # a shorter one leaves fewer than five telling characters at some alignments
 _LARGEST_WRITTEN = 40  # bytes in which one character of a secret is written at most, well beyond `&#x1F600;` twice
 
@@ -30,6 +30,8 @@ class Forms:
         words: Secrets that are too short to be masked anywhere but where they stand alone.
         plain: In the layer itself.
         unquoted: In the unquoted view; each with what has to be there, quotes included.
+        quoting: Likewise, of secrets that are almost nothing but quotes: what is left of one, perhaps nothing, is in
+            every text, so the quotes are looked for first.
         hexadecimal: In the view for hexadecimal bytes, in small letters.
         base64: In the view for Base64.
         longest: How many bytes a secret takes up at most, in whatever notation.
@@ -38,6 +40,7 @@ class Forms:
     words: tuple[str, ...]
     plain: tuple[str, ...]
     unquoted: tuple[tuple[str, str], ...]
+    quoting: tuple[tuple[str, str], ...]
     hexadecimal: tuple[str, ...]
     base64: tuple[str, ...]
     longest: int
@@ -50,6 +53,7 @@ def build_forms(secrets: Iterable[str]) -> Forms:
     bases = {plain for secret in known for plain in _build_bases(secret) if len(plain) >= SHORT}
     plain: set[str] = set()
     unquoted: set[tuple[str, str]] = set()
+    quoting: set[tuple[str, str]] = set()
     for base in bases:
         plain.add(base)
         for written in _build_spellings(base):
@@ -57,12 +61,15 @@ def build_forms(secrets: Iterable[str]) -> Forms:
             if len(view) >= _LEAST_UNQUOTED:
                 unquoted.add((view, written))
             else:
+                if len(written) >= SHORT:
+                    quoting.add((view, written))
                 plain.update(form for form in _list_notations(written) if len(form) >= SHORT)
     contents = {one.encode("utf-8", "surrogatepass") for base in bases for one in _build_wrapped(base)}
     return Forms(
         words=tuple(sorted(words)),
         plain=tuple(sorted(plain)),
         unquoted=tuple(sorted(unquoted)),
+        quoting=tuple(sorted(quoting)),
         hexadecimal=tuple(sorted(content.hex() for content in contents)),
         base64=tuple(sorted({form for content in contents for form in _build_base64_forms(content)})),
         longest=_LARGEST_WRITTEN * max((len(base.encode("utf-8", "surrogatepass")) for base in bases), default=0),

@@ -133,6 +133,7 @@ def _without_quoting(text: str) -> str:
 
 # What a shell, Python or JSON puts between the characters of a word, and what stands for a blank in a form.
 _QUOTING = f"'\"\\${_SPENT}"
+_QUOTING_RUN = re.compile(f"[{re.escape(_QUOTING)}]++")
 # A line break is written `\\n`: without its backslash it is the letter, so the real one becomes that letter, too.
 _LETTERS = {"\n": "n", "\r": "r", "\t": "t", "+": " "}
 _UNQUOTE_TABLE = bytes.maketrans(b"\n\r\t+", b"nrt ")
@@ -212,6 +213,19 @@ def extend_over_quoting(text: str, first: int, last: int) -> tuple[int, int]:
     while last < len(text) and text[last] in _QUOTING:
         last += 1
     return first, last
+
+
+def has_quoting_of(text: str, secret: str) -> bool:
+    """Whether a text holds each character of quoting as often as a secret does: a quick look, before any other."""
+    return all(text.count(one) >= secret.count(one) for one in set(secret) if one in "'\"$") and (
+        "\\" not in secret or "\\" in text or _SPENT in text
+    )
+
+
+def find_quoting(text: str) -> Iterator[tuple[int, int]]:
+    """Each stretch of nothing but quoting."""
+    for match in _QUOTING_RUN.finditer(text):
+        yield match.span()
 
 
 def has_quoting_at(secret: str) -> tuple[bool, bool]:

@@ -9,7 +9,7 @@ A secret of three characters or fewer would be found in every second word. It is
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from orchestration.redaction import notations
@@ -51,6 +51,7 @@ class Redactor:
         self._plain = forms.plain
         self._plain_bytes = [one.encode("utf-8", "surrogatepass") for one in forms.plain]
         self._unquoted = forms.unquoted
+        self._quoting = forms.quoting
         self._unquoted_bytes = [view.encode("utf-8", "surrogatepass") for view, _ in forms.unquoted]
         self._hexadecimal = forms.hexadecimal
         self._hexadecimal_bytes = [one.encode() for one in forms.hexadecimal]
@@ -139,6 +140,7 @@ class Redactor:
         return (
             any(form in views.unquoted for form in self._unquoted_bytes)
             or any(form in text for form in self._plain)
+            or any(notations.has_quoting_of(text, secret) for _, secret in self._quoting)
             or any(form in views.hexadecimal for form in self._hexadecimal_bytes)
             or any(form in views.base64 for form in self._base64_bytes)
         )
@@ -163,6 +165,9 @@ class Redactor:
                 outer = notations.extend_over_quoting(text, *inner)
                 if notations.stands_for(text[slice(*outer)], secret):
                     yield outer[0] if begins else inner[0], outer[1] if ends else inner[1]
+        for form, secret in self._quoting:
+            if notations.has_quoting_of(text, secret):
+                yield from _find_quoting(text, view, kept, form, secret)
 
     def _find_hexadecimal(self, text: str) -> Iterator[Span]:
         view, kept = notations.build_hexadecimal(text)
@@ -180,6 +185,18 @@ class Redactor:
                 if _BASE64_CHARACTER.match(view, last) and kept[last] == kept[last - 1] + 1:
                     last += 1
                 yield kept[first], kept[last - 1] + 1
+
+
+def _find_quoting(text: str, view: str, kept: Sequence[int], form: str, secret: str) -> Iterator[Span]:
+    """A secret that is almost nothing but quotes, with all quotes around it. As it stands, it is found without them."""
+    stretches = notations.find_quoting(text)
+    if form:
+        inner = ((kept[first], kept[last - 1] + 1) for first, last in _find_all(view, form))
+        stretches = (notations.extend_over_quoting(text, first, last) for first, last in inner)
+    for first, last in stretches:
+        written = text[first:last]
+        if secret not in written and notations.stands_for(written, secret):
+            yield first, last
 
 
 def _find_all(text: str, form: str) -> Iterator[Span]:

@@ -159,6 +159,30 @@ def test_colours_and_other_controls_do_not_hide_a_secret() -> None:
 
 
 @pytest.mark.parametrize(
+    ("secret", "written"),
+    [
+        ("00$$$$", r"""00$'$'$$"""),  # one `$` in quotes behind a plain one, which looks like ANSI-C quoting
+        ("00$$$$", r"""00'$'$\$"$" """.strip()),
+        ("00$$$$", r"""'0'"0"$'$$$'"""),
+        ("ab''''", r"""ab\''"'"''\'\'"""),
+        ("$$$$", r"""$'$'$$"""),
+        ("'\"\\$", r"""\'\"\\\$"""),
+    ],
+)
+def test_a_secret_of_almost_nothing_but_quotes_is_found_however_a_shell_writes_it(secret: str, written: str) -> None:
+    shown = Redactor([secret]).text(f"[{written}]")
+    assert not set(shown) & set("0ab$")
+    assert MASK in shown
+
+
+@pytest.mark.parametrize(
+    "text", ["x 00 costs 100$ and $$ 2000", "echo \"$$\" '$$' 00", 'json {"a": "b", "c": ""}', "0" * 9, "['00$$$$']"]
+)
+def test_what_only_looks_like_a_secret_of_quotes_is_left_alone(text: str) -> None:
+    assert Redactor(["00$$$$", "$$$$$", "\"\"''"]).text(text) == text.replace("00$$$$", MASK)
+
+
+@pytest.mark.parametrize(
     "text", ["password", "pass word", "pas$sword", "p a s s word", "nnnn", "a\n\n\n\nb", "the word passes", "100% sure"]
 )
 def test_what_only_resembles_a_secret_stays(text: str) -> None:
