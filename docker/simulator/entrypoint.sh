@@ -21,4 +21,6 @@ exec python3 -m orchestration.simulator \
   --second-factor-timeout "${TWOFA_TIMEOUT_ACTION:-restart}" \
   --start-marker /tmp/simulator.started \
   --password-file "${TWS_PASSWORD_FILE:-}" \
+  --controller "${SIMULATOR_CONTROLLER:-ibc}" \
+  --settings-dir "${TWS_SETTINGS_PATH:-${HOME:-/tmp}/Jts}" \
   --faults "${SIMULATOR_FAULTS:-}"

@@ -11,6 +11,7 @@ rounded to a quarter of an hour, is the zone's offset for the lines around it.
 """
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -23,7 +24,7 @@ from typing import Any
 from orchestration.gateway.login_patterns import LAUNCHER_LOG, Event, read_wait_s
 from orchestration.redaction import clean_line
 from orchestration.system.clock import SystemClock
-from orchestration.system.files import read_regular
+from orchestration.system.files import open_regular
 from orchestration.system.streams import steady_stdout
 
 # How long the gateway may be silent while it is not logged in, before its process must be gone or hang: it writes a
@@ -322,7 +323,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path, help="launcher.log, in the gateway's settings folder")
     given = parser.parse_args(arguments)
     try:
-        content = read_regular(given.file, max_bytes=_MAX_BYTES, follow=True)
+        with open_regular(given.file) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _MAX_BYTES))  # what counts stands at the end
+            content = file.read(_MAX_BYTES)
     except OSError as error:
         steady_stdout().write(clean_line(f"{given.file} cannot be read: {error.strerror}") + "\n")
         return 1

@@ -355,6 +355,5 @@ _OWN_ACCOUNT: dict[LauncherPhase, dict[str, Any]] = {
     LauncherPhase.LOGGED_IN: {
         "phase": LoginPhase.LOGGED_IN,
         "awaits_second_factor": False,
-        "is_auto_restart": False,
     },
 }

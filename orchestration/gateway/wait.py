@@ -10,7 +10,8 @@ from orchestration.gateway import readiness
 from orchestration.gateway.accounts import validate_accounts
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.history import StopReason, name_start
-from orchestration.gateway.login import NOTHING_READ, LoginReading, read_login
+from orchestration.gateway.launcher_log import LauncherReading
+from orchestration.gateway.login import NOTHING_READ, LoginReading, combine_logins, read_login
 from orchestration.gateway.prober import Eyes, Probe
 from orchestration.gateway.readiness import Action, Decision, Memory, Observation, Rules, Sight, WaitEventKind
 from orchestration.gateway.runtime import Runtime
@@ -160,9 +161,10 @@ def check_ready_now(
     if sight is Sight.READY:
         return _build_ready(runtime, settings, observation, memory)
     log = runtime.read_log(since=status.log_since, lines=200)
+    launcher = runtime.read_launcher_log(status) or LauncherReading()
     observation = replace(
         observation,
-        login=read_login(log),
+        login=combine_logins(launcher, read_login(log), exit_code=None if status.is_up else status.exit_code),
         in_reset_window=any(window.contains(clock.now()) for window in windows),
     )
     _, decision = readiness.decide(memory, observation, 0.0, rules)

@@ -1,7 +1,8 @@
 """`python -m orchestration.simulator`: run the stand-in for IB Gateway in the foreground.
 
 Exit codes: 0 ended by a signal; 1 cannot listen, cannot read the password file, or died because of a fault; 2 wrong
-usage; 87 the second factor was not confirmed (with `--second-factor-timeout exit`).
+usage; 87 the second factor was not confirmed (with `--second-factor-timeout exit`; with another `--controller` its own
+code: ibcontroller 75, and 77 for a wrong password; ibg 3).
 """
 
 import argparse
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestration.simulator.account import Holding, HoldingError, PlacedOrder, parse_holding, parse_order
+from orchestration.simulator.dialects import Controller
 from orchestration.simulator.faults import FAULT_NAMES, FaultError, Faults, parse_faults, split_faults
 from orchestration.simulator.server import Options, Simulator
 from orchestration.simulator.sockets import PortUnavailableError
@@ -50,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         holdings=tuple(given.position),
         orders=tuple(given.order),
         is_read_only=given.read_only,
+        controller=Controller(given.controller),
+        settings_dir=Path(given.settings_dir) if given.settings_dir else None,
     )
     simulator = Simulator(options, write=_write)
     for number in _END_SIGNALS:
@@ -135,6 +139,11 @@ def _build_parser() -> argparse.ArgumentParser:
         help="an open order, for example 7:12:SELL:100:SPY:STP; may be repeated",
     )  # fmt: skip
     parser.add_argument("--read-only", action="store_true", help="refuse open and completed orders, as a real one does")
+    parser.add_argument(
+        "--controller", choices=tuple(Controller), default=Controller.IBC.value, metavar="|".join(Controller),
+        help="whose texts the log has: the program that logs the gateway in (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--settings-dir", default="", metavar="DIR", help="where it writes launcher.log, as a real one")
     parser.add_argument("--password-file", default="", help="a file that must be readable; its content is not used")
     parser.add_argument("--start-marker", default="", metavar="FILE", help="made at the first start: first_start_only")
     return parser

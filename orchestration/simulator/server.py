@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from orchestration.simulator import answers
 from orchestration.simulator.account import Account, Holding, PlacedOrder
+from orchestration.simulator.dialects import REFUSED_EXIT_CODE, Controller
 from orchestration.simulator.faults import ERROR_TEXTS, RESTORED_BY, ConnectionFault, ErrorFault, Faults
 from orchestration.simulator.login import Log, log_in, tell_session_taken
 from orchestration.simulator.market import build_contracts
@@ -53,10 +55,13 @@ class Options:
         accounts: Managed accounts, with commas between them.
         forwarder: Address of the forwarder, or None.
         faults: What goes wrong.
-        second_factor_exits: End with 87 when the second factor is not confirmed, instead of starting over.
+        second_factor_exits: End with the controller's exit code when the second factor is not confirmed, instead of
+            starting over.
         holdings: Positions of the first account.
         orders: Its open orders.
         is_read_only: Whether the API refuses open and completed orders, as a real gateway set to be read-only does.
+        controller: Whose texts its log has.
+        settings_dir: Where it writes `launcher.log`; None for nowhere.
     """
 
     host: str
@@ -68,6 +73,8 @@ class Options:
     holdings: tuple[Holding, ...] = ()
     orders: tuple[PlacedOrder, ...] = ()
     is_read_only: bool = False
+    controller: Controller = Controller.IBC
+    settings_dir: Path | None = None
 
 
 class Simulator:
@@ -83,7 +90,7 @@ class Simulator:
         self._faults = options.faults
         self._accounts = options.faults.accounts if options.faults.accounts is not None else options.accounts
         self._held = _build_account(self._accounts, options)
-        self._log = Log(write)
+        self._log = Log(write, controller=options.controller, settings_dir=options.settings_dir)
         self._clients: set[int] = set()
         self._connected: dict[asyncio.StreamWriter, int] = {}  # with the version that each one speaks
         self._sessions: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
@@ -158,7 +165,8 @@ class Simulator:
         faults = self._faults
         code = await log_in(self._log, faults, second_factor_exits=self._options.second_factor_exits)
         if code:
-            self._end(code, "ends: the second factor was not confirmed")
+            why = "user or password are refused" if code == REFUSED_EXIT_CODE else "the second factor was not confirmed"
+            self._end(code, f"ends: {why}")
             return
         if faults.unhealthy:
             self._log.simulator("the API port stays closed, as requested")

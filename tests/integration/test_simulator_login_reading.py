@@ -1,9 +1,14 @@
 """The simulator's log, read by what reads the real controller's log: each fault of the login is told apart."""
 
+from datetime import UTC, datetime
+from pathlib import Path
+
 import pytest
 
+from orchestration.gateway.launcher_log import LauncherPhase, LauncherReading, read_launcher_log
 from orchestration.gateway.login import LoginPhase, LoginReading, read_login
 from tests.integration.simulated_gateway import simulated_gateway
+from tests.system import wait_until
 
 
 def read_after(faults: str, line: str, *, times: int = 1) -> LoginReading:
@@ -48,3 +53,26 @@ def test_a_wrong_password_is_read_as_failures_in_a_row_and_then_as_too_many() ->
 def test_too_many_attempts_while_second_factors_go_unanswered_are_no_wrong_password() -> None:
     reading = read_after("second_factor=never:0.05:relogin", "Too many failed login attempts")
     assert (reading.phase, reading.is_rejected) == (LoginPhase.SECOND_FACTOR, False)
+
+
+def test_the_gateways_own_log_is_written_whoever_logs_it_in(tmp_path: Path) -> None:
+    settings = tmp_path / "settings"
+    options = ("--controller", "none", "--settings-dir", str(settings))
+    with simulated_gateway(*options, faults="second_factor", is_open=False) as gateway:
+        gateway.wait_for_line("this login reaches no broker")
+        wait_until(lambda: read_launcher(settings).phase is LauncherPhase.SECOND_FACTOR, "a challenge")
+        assert read_login(list(gateway.lines)).phase is LoginPhase.UNKNOWN
+
+
+def test_a_controller_that_gives_up_at_a_wrong_password_ends_with_its_own_code(tmp_path: Path) -> None:
+    options = ("--controller", "ibcontroller", "--settings-dir", str(tmp_path))
+    with simulated_gateway(*options, faults="wrong_password=0", is_open=False) as gateway:
+        assert gateway.wait_for_end() == 77
+        assert read_login(list(gateway.lines)).is_rejected
+    assert read_launcher(tmp_path).rejections == 1
+
+
+def read_launcher(folder: Path) -> LauncherReading:
+    path = folder / "launcher.log"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return read_launcher_log(lines, now=datetime.now(UTC))

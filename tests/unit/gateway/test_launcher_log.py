@@ -160,3 +160,14 @@ def test_read_by_hand_it_says_the_phase_and_no_word_of_a_line(
     assert capsys.readouterr().out.startswith("logged_in since 2026-11-28 10:00:01 UTC")
     assert main([str(tmp_path / "none")]) == 1
     assert "cannot be read" in capsys.readouterr().out
+
+
+def test_of_a_file_that_is_too_large_the_end_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "launcher.log"
+    now = datetime.now(UTC)
+    with file.open("wb") as large:
+        large.truncate(100 * 1024 * 1024)
+        large.seek(0, 2)
+        large.write(f"\n{now:%Y-%m-%d %H:%M:%S}.000 INFO  [X] - {CHALLENGE}\n".encode())
+    assert main([str(file)]) == 0
+    assert capsys.readouterr().out.startswith("second_factor since")

@@ -12,7 +12,7 @@ from orchestration.gateway.api_values import ApiOutcome
 from orchestration.gateway.history import StopReason
 from orchestration.gateway.launcher_log import read_launcher_log
 from orchestration.gateway.login import NOTHING_READ, combine_logins, read_login
-from orchestration.gateway.wait import WaitEventKind, wait_until_ready
+from orchestration.gateway.wait import WaitEventKind, check_ready_now, wait_until_ready
 from orchestration.settings import Settings
 from orchestration.supervision import Action, ApiLook, IncidentKind
 from tests.fakes.clock import FakeClock
@@ -361,6 +361,16 @@ def test_a_start_says_and_does_the_same_whoever_logs_the_gateway_in(said: Said, 
     is_refused = expected.word is FailureWord.GATEWAY_LOGIN_FAILED
     assert runtime.stop_reasons == ([StopReason.LOGIN_REJECTED if is_refused else StopReason.FAILING]
                                     if expected.is_stopped else [])  # fmt: skip
+
+
+def test_a_look_without_a_wait_says_the_same() -> None:
+    said = FAULTS["second factor pending"][1]["launcher.log"]
+    runtime = FakeRuntime(launcher_lines=said.launcher_lines(), launcher_clock=lambda: STARTED + timedelta(seconds=10))
+    with pytest.raises(StartupFailure) as failed:
+        check_ready_now(
+            runtime, Settings.from_environ({}), clock=FakeClock(), probe=FakeProbe(answers=[api(ApiOutcome.CLOSED)])
+        )
+    assert failed.value.word is FailureWord.GATEWAY_SECOND_FACTOR
 
 
 @pytest.mark.parametrize(("said", "expected"), CASES)
