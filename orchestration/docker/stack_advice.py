@@ -11,6 +11,10 @@ from orchestration.settings import Settings
 # Compose copies user and password into the gateway's container when it makes it: a corrected one takes a new container.
 _LOGIN_VARIABLES = ("TWS_USERID", "TWS_PASSWORD")
 _NEW_GATEWAY = "docker/stack up -d --force-recreate gateway"
+_EXPANDED = (
+    " (A plain `docker compose --env-file .env` changes a value that holds a `$`, unless it is in single quotes; "
+    "`docker/stack` does not.)"
+)
 _COMMAND = re.compile(r"`(?:sudo )?(?:\S*/)?inv ([a-z.]+)([^`]*)`")
 
 
@@ -18,8 +22,9 @@ def name_stack_commands(text: str, settings: Settings) -> str:
     """The text with every `inv` command replaced, in a container of the stack; otherwise unchanged."""
     if not settings.in_stack:
         return text
-    if any(name in text for name in _LOGIN_VARIABLES):
+    if any(name in text for name in _LOGIN_VARIABLES) and "`inv startup`" in text:
         text = text.replace("`inv startup`", f"`{_NEW_GATEWAY}` in the project folder")
+        text += _EXPANDED
     return _COMMAND.sub(lambda found: f"`{_translate(found[1], found[2].split(), settings)}`", text)
 
 

@@ -165,5 +165,10 @@ def read_read_only(status: GatewayStatus | None) -> bool | None:
     """Whether the container refuses orders, as it was made; None where it does not say so."""
     if status is None or status.state in {ContainerState.MISSING, ContainerState.UNKNOWN}:
         return None
-    word = dict(status.environ).get("READ_ONLY_API", "").strip().lower()
+    return parse_read_only(dict(status.environ))
+
+
+def parse_read_only(environ: Mapping[str, str]) -> bool | None:
+    """Whether a container with this environment refuses orders; None where it does not say so."""
+    word = environ.get("READ_ONLY_API", "").strip().lower()
     return True if word in _YES else False if word in _NO else None

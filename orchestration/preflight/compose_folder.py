@@ -22,43 +22,54 @@ COMPOSE_CHECK = "Compose file"
 _FOLDER_CHECK = "Compose folder"
 
 
-def check_compose(
-    settings: Settings, *, commands: Commands, is_made_now: bool, status: GatewayStatus
-) -> Iterator[Check]:
-    """G2: can the gateway's container be made, and does it get what was set for it?
+def read_own_folder(settings: Settings, *, commands: Commands) -> FolderReading | StartupFailure | None:
+    """What the operator's own folder makes of the gateway's service, or why Compose cannot tell.
 
-    Args:
-        settings: The configuration.
-        commands: The door for programs.
-        is_made_now: Whether this start makes the container: then what makes that impossible is a failure.
-        status: The container.
+    None where there is no such folder, or no Compose file in it.
     """
-    if settings.gateway_runtime is not GatewayRuntime.DOCKER:
-        return
-    folder = settings.docker_compose_dir
-    if not settings.has_own_compose_folder:
-        if is_made_now and not find_compose_files(folder):
-            yield _build_no_file(settings)
-        yield from _check_shipped(settings)
-        return
+    if settings.gateway_runtime is not GatewayRuntime.DOCKER or not settings.has_own_compose_folder:
+        return None
     docker = DockerCli(
         commands,
         read_timeout_s=max(settings.health_check_timeout_s, 1.0),
         secrets=settings.secrets,
         start_failure=FailureWord.GATEWAY_START_FAILED,
     )
-    own = ComposeFolder(settings, docker, directory=folder, service=settings.gateway_service)
+    own = ComposeFolder(settings, docker, directory=settings.docker_compose_dir, service=settings.gateway_service)
     if not own.has_file():
-        if is_made_now:
-            yield _build_no_file(settings)
-        return
+        return None
     try:
-        reading = own.read()
+        return own.read()
     except StartupFailure as failure:
-        if is_made_now:
-            yield build_failed_check(COMPOSE_CHECK, failure)
+        return failure
+
+
+def check_compose(
+    settings: Settings,
+    reading: FolderReading | StartupFailure | None,
+    *,
+    is_made_now: bool,
+    status: GatewayStatus,
+) -> Iterator[Check]:
+    """G2: can the gateway's container be made, and does it get what was set for it?
+
+    Args:
+        settings: The configuration.
+        reading: What `read_own_folder` returned.
+        is_made_now: Whether this start makes the container: then what makes that impossible is a failure.
+        status: The container.
+    """
+    if settings.gateway_runtime is not GatewayRuntime.DOCKER:
         return
-    yield from _check_reading(settings, reading, is_made_now=is_made_now, status=status)
+    if isinstance(reading, FolderReading):
+        yield from _check_reading(settings, reading, is_made_now=is_made_now, status=status)
+        return
+    if is_made_now and reading is not None:
+        yield build_failed_check(COMPOSE_CHECK, reading)
+    elif is_made_now and not find_compose_files(settings.docker_compose_dir):
+        yield _build_no_file(settings)
+    if not settings.has_own_compose_folder:
+        yield from _check_shipped(settings)
 
 
 def _build_no_file(settings: Settings) -> Check:

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 
 from orchestration.bot.container import BotDocker
 from orchestration.errors import FailureWord, StartupFailure
+from orchestration.gateway.compose_folder import FolderReading
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.docker_runtime import needs_compose, needs_credentials
-from orchestration.gateway.drift import read_read_only
+from orchestration.gateway.drift import parse_read_only, read_read_only
 from orchestration.gateway.runtime import Runtime
-from orchestration.preflight.compose_folder import check_compose
+from orchestration.preflight.compose_folder import check_compose, read_own_folder
 from orchestration.preflight.host import Check, build_failed_check
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings
 from orchestration.startup.report import StepStatus
@@ -51,7 +52,8 @@ def check_engine(
         yield build_failed_check("container", failure)
         return
     is_made_now = runs_gateway and needs_compose(settings, status, project=_find_project(settings, runtime))
-    yield from check_compose(settings, commands=commands, is_made_now=is_made_now, status=status)
+    reading = read_own_folder(settings, commands=commands)
+    yield from check_compose(settings, reading, is_made_now=is_made_now, status=status)
     try:
         refuse_without_credentials(settings, status)
     except StartupFailure as failure:
@@ -59,12 +61,20 @@ def check_engine(
     if runs_gateway:
         if not is_made_now:
             yield from _check_drift(runtime, status)
-        yield from check_read_only(settings, status, clock=clock, is_made_now=is_made_now)
+        is_made_read_only = _is_made_read_only(settings, reading) if is_made_now else None
+        yield from check_read_only(settings, status, clock=clock, is_made_read_only=is_made_read_only)
 
 
 def _find_project(settings: Settings, runtime: Runtime) -> str:
     """The Compose project, where the files of an operator's folder say what it is called."""
     return runtime.build_record().project if settings.has_own_compose_folder else ""
+
+
+def _is_made_read_only(settings: Settings, reading: FolderReading | StartupFailure | None) -> bool:
+    """Whether a container made now would refuse orders; of an operator's folder that is for Compose to say."""
+    if isinstance(reading, FolderReading) and reading.service is not None:
+        return bool(parse_read_only(reading.service.environ))
+    return settings.read_only_api
 
 
 def _check_drift(runtime: Runtime, status: GatewayStatus) -> Iterator[Check]:
@@ -84,7 +94,7 @@ def _check_drift(runtime: Runtime, status: GatewayStatus) -> Iterator[Check]:
 
 
 def check_read_only(
-    settings: Settings, status: GatewayStatus | None, *, clock: Clock, is_made_now: bool = False
+    settings: Settings, status: GatewayStatus | None, *, clock: Clock, is_made_read_only: bool | None = None
 ) -> Iterator[Check]:
     """S5: a gateway that refuses every order, and a plan that trades.
 
@@ -92,9 +102,10 @@ def check_read_only(
         settings: The configuration.
         status: The gateway's container; None where the gateway runs in none of ours.
         clock: Tells the time.
-        is_made_now: Whether the container is made by this start, so that the settings count, and not what it has.
+        is_made_read_only: Where this start makes the container: whether it will refuse orders. None where it does not.
     """
-    is_read_only = settings.read_only_api if is_made_now else read_read_only(status)
+    is_made_now = is_made_read_only is not None
+    is_read_only = is_made_read_only if is_made_now else read_read_only(status)
     is_unknown = status is None and settings.read_only_api and settings.gateway_runtime is GatewayRuntime.EXTERNAL
     if settings.gameplan_path is None or not (is_read_only or is_unknown):
         return

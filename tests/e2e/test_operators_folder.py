@@ -17,7 +17,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.compose_folder import ComposeFolder, FolderReading
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.runtime_kinds import build_runtime
-from orchestration.preflight.compose_folder import check_compose
+from orchestration.preflight.compose_folder import check_compose, read_own_folder
 from orchestration.preflight.host import Check
 from orchestration.settings import Settings
 from orchestration.startup.report import StepStatus
@@ -25,6 +25,7 @@ from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from tests import vendor_folder
 from tests.e2e.gateway_scene import docker, free_port
+from tests.system import System
 from tests.vendor_folder import SERVICE, all_names, render_compose, render_env, value_for, write_folder
 
 pytestmark = pytest.mark.docker
@@ -91,7 +92,8 @@ class OwnFolder:
     def checks(self, *, dotenv: Mapping[str, str] | None = None, **changes: str) -> list[Check]:
         settings = self.settings(dotenv=dotenv, **changes)
         runtime = build_runtime(settings, commands=SystemCommands(), clock=SystemClock())
-        return list(check_compose(settings, commands=SystemCommands(), is_made_now=True, status=runtime.probe()))
+        reading = read_own_folder(settings, commands=SystemCommands())
+        return list(check_compose(settings, reading, is_made_now=True, status=runtime.probe()))
 
     def by_hand(self, *words: str, **environ: str) -> str:
         """`docker compose` as a person types it in the folder; its output."""
@@ -278,3 +280,38 @@ def test_the_vendors_files_as_published_pass_preflight(own: OwnFolder) -> None:
     write_folder(own.folder, compose=vendor_folder.render_compose(project=own.project))
     found = own.checks(GATEWAY_PORT="")
     assert [(check.name, check.status) for check in found] == [("Compose file", StepStatus.OK)]
+
+
+def test_a_system_on_the_users_folder_needs_two_settings_and_no_login_of_its_own(
+    own: OwnFolder, system: System
+) -> None:
+    vendors = f"{own.project}/ib-gateway:stable"  # known as the vendor's by its name, so that a login is asked for
+    docker("tag", own.image, vendors)
+    for name in ("GATEWAY_CONTAINER_NAME", "GATEWAY_IMAGE", "TWS_USERID", "TWS_PASSWORD"):
+        system.environ.pop(name)
+    own.port, own.image = system.port, vendors
+    own.write(env=render_env(TWS_PASSWORD=PLANTED))
+    system.environ |= {"DOCKER_COMPOSE_DIR": str(own.folder), "GATEWAY_SERVICE": SERVICE}
+    container = f"{own.project}-{SERVICE}-1"
+    try:
+        looked = system.inv("preflight", "--json")
+        assert looked.code == 0, looked.out
+        own.write(env=render_env(TRADING_MODE="both"))
+        refused = system.startup()
+        assert (refused.code, refused.document["failure"]) == (1, "CONFIG_INVALID")
+        assert "TRADING_MODE=both" in refused.document["message"]
+        assert not docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={own.project}")
+        own.write(env=render_env(TWS_PASSWORD=PLANTED))
+        started = system.startup()
+        assert started.code == 0, started.err
+        assert started.document["gateway"]["container"] == container
+        assert PLANTED not in started.out + started.err
+        environ = own.inspect()["environment"]
+        assert isinstance(environ, list)
+        assert {f"TWS_PASSWORD={PLANTED}", "READ_ONLY_API=no", "TIME_ZONE=Europe/Zurich"} <= set(environ)
+        assert system.inv("status", "--json").code == 0
+        assert system.inv("shutdown").code == 0
+        assert docker("inspect", "--format", "{{.State.Status}}", container).strip() == "exited"
+    finally:
+        docker("rm", "--force", container, check=False)
+        docker("rmi", vendors, check=False)

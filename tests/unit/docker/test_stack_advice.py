@@ -9,6 +9,11 @@ from orchestration.settings import Settings
 
 _STACK = {"IN_STACK": "yes", "BOT_CONTAINER_NAME": "b1", "GATEWAY_CONTAINER_NAME": "g1"}
 
+_EXPANDED = (
+    "folder. (A plain `docker compose --env-file .env` changes a value that holds a `$`, unless it is in single "
+    "quotes; `docker/stack` does not.)"
+)
+
 
 @pytest.mark.parametrize(
     ("advice", "in_stack"),
@@ -25,7 +30,7 @@ _STACK = {"IN_STACK": "yes", "BOT_CONTAINER_NAME": "b1", "GATEWAY_CONTAINER_NAME
         ("`inv gameplan.check --path FILE` judges it", "`docker exec b1 inv gameplan.check --path FILE` judges it"),
         (
             "Correct TWS_PASSWORD, then `inv startup`.",
-            "Correct TWS_PASSWORD, then `docker/stack up -d --force-recreate gateway` in the project folder.",
+            f"Correct TWS_PASSWORD, then `docker/stack up -d --force-recreate gateway` in the project {_EXPANDED}",
         ),
         ("Nothing to do.", "Nothing to do."),
         ("invite `investors`", "invite `investors`"),

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
-from orchestration.docker import compose, container
+from orchestration.docker import compose, container, engine
 from orchestration.docker.compose import ComposeTarget, ServiceConfig
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.compose_folder import build_handed_over, find_missing_login, refuse_contradictions
 from orchestration.gateway.container import MISSING
 from orchestration.gateway.docker_runtime import DockerRuntime
-from orchestration.preflight.compose_folder import check_compose
+from orchestration.gateway.runtime_kinds import build_runtime
+from orchestration.preflight.compose_folder import check_compose, read_own_folder
+from orchestration.preflight.engine import check_engine
 from orchestration.preflight.host import Check
 from orchestration.settings import Settings
 from orchestration.settings.image_variables import IMAGE_VARIABLES
@@ -24,6 +26,7 @@ from orchestration.startup.report import StepStatus
 from orchestration.system.commands import CommandResult
 from tests.fakes.clock import FakeClock
 from tests.fakes.commands import FakeCommands
+from tests.unit.gameplan.plans import changed, write_plan
 from tests.unit.gateway.test_container import raw
 from tests.vendor_folder import IN_ENV_FILE, IN_SERVICE, SERVICE, all_names, render_env, write_folder
 
@@ -180,10 +183,8 @@ class Folder:
         return self.runtime().ensure_started(on_progress=lambda _: None)
 
     def checks(self, *, is_made_now: bool = True) -> list[Check]:
-        runtime = self.runtime()
-        return list(
-            check_compose(self.settings(), commands=self.commands, is_made_now=is_made_now, status=runtime.probe())
-        )
+        status, reading = self.runtime().probe(), read_own_folder(self.settings(), commands=self.commands)
+        return list(check_compose(self.settings(), reading, is_made_now=is_made_now, status=status))
 
     def handed(self) -> Mapping[str, str]:
         return self.commands.environs[self.commands.calls.index(self.up_argv)]
@@ -384,7 +385,7 @@ def test_a_variable_that_the_service_does_not_take_is_named(own: Folder, name: s
     own.expect_states(None)
     settings = Settings.from_environ({"DOCKER_COMPOSE_DIR": str(own.folder), "GATEWAY_SERVICE": SERVICE}, dotenv=dotenv)
     status = own.runtime().probe()
-    checks = check_compose(settings, commands=own.commands, is_made_now=True, status=status)
+    checks = check_compose(settings, read_own_folder(settings, commands=own.commands), is_made_now=True, status=status)
     dropped = [check for check in checks if check.detail.startswith(f"{name}: set for this program")]
     assert len(dropped) == 1
     assert f"{name}: ${{{name}:-}}" in dropped[0].fix
@@ -424,7 +425,7 @@ def test_a_folder_in_order_is_one_line(own: Folder) -> None:
 
 def test_a_variable_that_the_shipped_file_does_not_pass_on_is_named() -> None:
     settings = Settings.from_environ({"SSH_TUNNEL": "yes", "TWOFA_DEVICE": "IB Key"})
-    checks = list(check_compose(settings, commands=FakeCommands(), is_made_now=False, status=MISSING))
+    checks = list(check_compose(settings, None, is_made_now=False, status=MISSING))
     assert [check.detail.partition(":")[0] for check in checks] == ["SSH_TUNNEL"]
 
 
@@ -434,3 +435,18 @@ def test_the_shipped_file_passes_on_what_the_table_says() -> None:
     )
     passed = {name for name in IMAGE_VARIABLES if f"{name}: ${{{name}:-" in text}
     assert passed == {name for name, variable in IMAGE_VARIABLES.items() if variable.is_in_shipped_file}
+
+
+@pytest.mark.parametrize(("of_folder", "says"), [("yes", True), ("no", False), ("", False)])
+def test_whether_orders_will_pass_is_what_the_folder_makes_and_not_our_default(
+    own: Folder, of_folder: str, *, says: bool
+) -> None:
+    own.environ["GAMEPLAN_PATH"] = str(write_plan(own.folder, changed({"strategy": "A"})))
+    own.expect_config({**IN_ENV_FILE, "READ_ONLY_API": of_folder})
+    own.expect_states(None)
+    own.commands.expect(engine.VERSION_ARGV, stdout="26.1.5")
+    own.commands.expect(engine.COMPOSE_VERSION_ARGV, stdout="2.26.1")
+    clock, settings = FakeClock(), own.settings()
+    runtime = build_runtime(settings, commands=own.commands, clock=clock)
+    checks = check_engine(settings, runtime, commands=own.commands, clock=clock, on_progress=lambda _: None)
+    assert any("no order will pass" in check.detail for check in checks) is says
