@@ -35,6 +35,7 @@ from orchestration.docker.compose import (
 )
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings, variables_by_field
+from orchestration.settings.image_variables import secret_names
 from orchestration.system.clock import Clock
 from orchestration.system.files import write_atomic
 
@@ -340,14 +341,7 @@ def _build_compose_service(settings: Settings, door: BotDocker, target: ComposeT
     return ComposeService(
         door.docker,
         target,
-        environ={
-            "BOT_CONTAINER_NAME": door.name,
-            "BOT_IMAGE": settings.bot_image,
-            "BOT_MEMORY_LIMIT": settings.bot_memory_limit,
-            "BOT_LOG_MAX_MB": str(settings.bot_log_max_mb),
-            **_build_withheld(),
-            **build_passed_secrets(settings),
-        },
+        environ=build_compose_environ(settings, container=door.name),
         known=ServiceNames(
             prefix="BOT",
             container=door.name,
@@ -360,9 +354,24 @@ def _build_compose_service(settings: Settings, door: BotDocker, target: ComposeT
     )
 
 
-def _build_withheld() -> dict[str, str]:
-    """This program's own secrets are in its environment, which Compose inherits: they are not for the bot's file."""
-    return {variable.name: "" for variable in variables_by_field().values() if variable.secret}
+def build_compose_environ(settings: Settings, *, container: str) -> dict[str, str]:
+    """What the bot's Compose file may refer to, beside this process's environment. Pure.
+
+    Only what somebody set: a default of ours would go before the `.env` in a folder of the operator's. This program's
+    own secrets, which Compose would inherit, are handed over empty unless `BOT_PASS_ENV` names them.
+    """
+    values = {
+        "BOT_IMAGE": settings.bot_image,
+        "BOT_MEMORY_LIMIT": settings.bot_memory_limit,
+        "BOT_LOG_MAX_MB": str(settings.bot_log_max_mb),
+    }
+    secrets = {variable.name for variable in variables_by_field().values() if variable.secret} | secret_names()
+    return {
+        "BOT_CONTAINER_NAME": container,
+        **{name: value for name, value in values.items() if settings.is_set(name)},
+        **{name: "" for name in sorted(secrets) if settings.environ.get(name)},
+        **build_passed_secrets(settings),
+    }
 
 
 def _bind(source: Path, target: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ read with `docker compose config` before anything is started, and refused where 
 """
 
 import contextlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from orchestration.docker.compose import (
     ComposeTarget,
     ServiceConfig,
     ServiceNames,
+    build_project_name,
     find_compose_files,
     parse_service_config,
     parse_service_names,
@@ -28,7 +30,8 @@ from orchestration.settings.sources import read_env_file, read_secret_texts
 from orchestration.system.files import is_file_there
 
 PASSWORD, PASSWORD_FILE = "TWS_PASSWORD", "TWS_PASSWORD_FILE"
-_COMPOSE_FILE = "COMPOSE_FILE"
+_COMPOSE_FILE, _PROJECT_NAME = "COMPOSE_FILE", "COMPOSE_PROJECT_NAME"
+_NAMES_PROJECT = re.compile(r"^[\"']?name[\"']?\s*:", re.MULTILINE)
 # Where the image, or a newer one with another controller, reads the mode from.
 _MODES = ("TRADING_MODE", "IBC_TRADING_MODE")
 _BOTH_AT_ONCE = "DUAL_MODE"
@@ -36,6 +39,9 @@ _USERS = ("TWS_USERID", "IBC_USERID")
 _PASSWORDS = (PASSWORD, PASSWORD_FILE, "IBC_PASSWORD", "IBC_PASSWORD_FILE")
 # Computed from TRADING_MODE where nobody has set them.
 _BY_MODE = ("GATEWAY_PORT", "GATEWAY_FORWARDER_PORT")
+_NOT_FOR_THE_CONTAINER = frozenset(
+    {"GATEWAY_CONTAINER_NAME", "GATEWAY_IMAGE", "GATEWAY_MEMORY_LIMIT", _PROJECT_NAME, *_BY_MODE}
+)
 _YES = frozenset({"yes", "true", "1", "on"})
 
 
@@ -92,6 +98,9 @@ class ComposeFolder:
             )
         folder_environ = self._read_env_file()
         reading = self._read(build_handed_over(self._settings, folder_environ), folder_environ)
+        if self._is_named_here(reading):
+            project = build_project_name(self._settings.gateway_container_name)
+            reading = self._read({**reading.handed, _PROJECT_NAME: project}, folder_environ)
         for name in EXCLUSIVE:
             handed = reading.handed
             for emptied in _choose_emptied(reading, name):
@@ -100,6 +109,17 @@ class ComposeFolder:
                 if not _has_both(reading, name):
                     break
         return reading
+
+    def _is_named_here(self, reading: FolderReading) -> bool:
+        """Whether GATEWAY_CONTAINER_NAME names the project: it is set, and the folder names neither of the two."""
+        if not self._settings.is_set("GATEWAY_CONTAINER_NAME") or reading.service is None:
+            return False
+        if reading.service.container_name or {**self._settings.environ, **reading.folder_environ}.get(_PROJECT_NAME):
+            return False
+        return not any(
+            _NAMES_PROJECT.search(file.read_text(encoding="utf-8", errors="replace"))
+            for file in find_compose_files(self._directory)
+        )
 
     def read_password(self) -> str:
         """The broker's password that Compose would copy into a container, out of this program or the folder's `.env`.
@@ -214,8 +234,7 @@ def find_dropped(reading: FolderReading, settings: Settings) -> tuple[str, ...]:
     service = reading.service
     if service is None:
         return ()
-    own = {"GATEWAY_CONTAINER_NAME", "GATEWAY_PORT", "GATEWAY_FORWARDER_PORT", "GATEWAY_MEMORY_LIMIT", "GATEWAY_IMAGE"}
-    given = {name: value for name, value in reading.handed.items() if value and name not in own}
+    given = {name: value for name, value in reading.handed.items() if value and name not in _NOT_FOR_THE_CONTAINER}
     dropped = [name for name, value in given.items() if not _arrives(name, value, service)]
     if settings.is_set("GATEWAY_IMAGE") and service.image != settings.gateway_image:
         dropped.append("GATEWAY_IMAGE")

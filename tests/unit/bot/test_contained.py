@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestration.bot.container import BotDocker, is_recorded, parse_inspect
-from orchestration.bot.docker_runtime import GatewayAddress, build_contained_argv, build_overlay
+from orchestration.bot.docker_runtime import GatewayAddress, build_compose_environ, build_contained_argv, build_overlay
 from orchestration.bot.find import FoundBy, find_bot
 from orchestration.bot.record import BotLaunch, build_record_path, complete_launch, write_record
 from orchestration.docker import container
@@ -252,3 +252,21 @@ def test_arguments_are_appended_only_where_they_are_wanted(tmp_path: Path) -> No
     settings = settings_in(tmp_path, BOT_ARGUMENTS="none")
     overlay = build_overlay(settings, launch_in(settings), ADDRESS)
     assert "command" not in overlay["services"]["bot"]
+
+
+def test_a_compose_folder_of_the_bots_own_is_given_only_what_somebody_set() -> None:
+    assert build_compose_environ(Settings.from_environ({}), container="b1") == {"BOT_CONTAINER_NAME": "b1"}
+    environ = {"BOT_IMAGE": "mine:1", "TWS_PASSWORD": "planted", "VNC_SERVER_PASSWORD": "planted", "BOT_PASS_ENV": ""}
+    settings = Settings.from_environ(environ, dotenv={"BOT_MEMORY_LIMIT": "3g", "DISCORD_WEBHOOK_URL": "https://x/y"})
+    assert build_compose_environ(settings, container="b1") == {
+        "BOT_CONTAINER_NAME": "b1",
+        "BOT_IMAGE": "mine:1",
+        "BOT_MEMORY_LIMIT": "3g",
+        "TWS_PASSWORD": "",
+        "VNC_SERVER_PASSWORD": "",
+    }
+
+
+def test_a_secret_that_the_bot_is_to_have_is_handed_over_from_wherever_it_came() -> None:
+    settings = Settings.from_environ({"BOT_PASS_ENV": "TWS_PASSWORD"}, dotenv={"TWS_PASSWORD": "planted"})
+    assert build_compose_environ(settings, container="b1")["TWS_PASSWORD"] == "planted"  # noqa: S105 - planted

@@ -12,7 +12,12 @@ from orchestration.docker import compose, container, engine
 from orchestration.docker.compose import ComposeTarget, ServiceConfig
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.compose_folder import build_handed_over, find_missing_login, refuse_contradictions
+from orchestration.gateway.compose_folder import (
+    FolderReading,
+    build_handed_over,
+    find_missing_login,
+    refuse_contradictions,
+)
 from orchestration.gateway.container import MISSING
 from orchestration.gateway.docker_runtime import DockerRuntime
 from orchestration.gateway.runtime_kinds import build_runtime
@@ -450,3 +455,23 @@ def test_whether_orders_will_pass_is_what_the_folder_makes_and_not_our_default(
     runtime = build_runtime(settings, commands=own.commands, clock=clock)
     checks = check_engine(settings, runtime, commands=own.commands, clock=clock, on_progress=lambda _: None)
     assert any("no order will pass" in check.detail for check in checks) is says
+
+
+@pytest.mark.parametrize(
+    ("compose_text", "env", "service", "is_named_here"),
+    [
+        ("services: {}\n", "", {}, True),
+        ("name: theirs\nservices: {}\n", "", {}, False),
+        ("services: {}\n", "COMPOSE_PROJECT_NAME=theirs\n", {}, False),
+        ("services: {}\n", "", {"container_name": "mine"}, False),
+    ],
+)
+def test_a_container_name_that_is_set_here_names_a_project_that_the_folder_leaves_unnamed(
+    own: Folder, compose_text: str, env: str, service: dict[str, str], *, is_named_here: bool
+) -> None:
+    write_folder(own.folder, compose=compose_text, env=render_env() + env)
+    own.environ["GATEWAY_CONTAINER_NAME"] = "mine"
+    own.expect_config(IN_ENV_FILE, **service)
+    reading = read_own_folder(own.settings(), commands=own.commands)
+    assert isinstance(reading, FolderReading)
+    assert reading.handed.get("COMPOSE_PROJECT_NAME") == ("mine" if is_named_here else None)
