@@ -287,8 +287,10 @@ def test_a_system_on_the_users_folder_needs_two_settings_and_no_login_of_its_own
 ) -> None:
     vendors = f"{own.project}/ib-gateway:stable"  # known as the vendor's by its name, so that a login is asked for
     docker("tag", own.image, vendors)
-    for name in ("GATEWAY_CONTAINER_NAME", "GATEWAY_IMAGE", "TWS_USERID", "TWS_PASSWORD"):
-        system.environ.pop(name)
+    set_aside = {
+        name: system.environ.pop(name)
+        for name in ("GATEWAY_CONTAINER_NAME", "GATEWAY_IMAGE", "TWS_USERID", "TWS_PASSWORD")
+    }
     own.port, own.image = system.port, vendors
     own.write(env=render_env(TWS_PASSWORD=PLANTED))
     system.environ |= {"DOCKER_COMPOSE_DIR": str(own.folder), "GATEWAY_SERVICE": SERVICE}
@@ -313,5 +315,6 @@ def test_a_system_on_the_users_folder_needs_two_settings_and_no_login_of_its_own
         assert system.inv("shutdown").code == 0
         assert docker("inspect", "--format", "{{.State.Status}}", container).strip() == "exited"
     finally:
+        system.environ |= set_aside
         docker("rm", "--force", container, check=False)
         docker("rmi", vendors, check=False)
