@@ -1,12 +1,20 @@
 """What people see of a command on hosts: its steps as they end, a table for each host, one for all of them."""
 
+import os
+import re
+import shlex
+import shutil
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from orchestration.commands import presenter as console
 from orchestration.deploy.host import Facts
 from orchestration.deploy.release import Release
 from orchestration.deploy.workflow import Outcome, Step
 
+_FAB = re.compile(r"(?<![\w/.-])fab (?=-H )")
+_PROJECT = Path(__file__).resolve().parents[2]
 _MOST_CHANGES = 40  # of a deploy; a dry run shows all of them
 
 
@@ -86,7 +94,22 @@ def explain(outcome: Outcome) -> None:
     for line in outcome.evidence:
         console.warn(f"  | {line}")
     if outcome.next_action:
-        console.warn(f"  {outcome.next_action}")
+        console.warn(f"  {name_fab(outcome.next_action, on_path=shutil.which('fab'))}")
+
+
+def name_fab(text: str, *, on_path: str | None) -> str:
+    """The text with `fab` as it works here: with its path from the project's folder, where a shell would not find it.
+
+    Args:
+        text: Advice.
+        on_path: What the shell finds for `fab`, or None.
+    """
+    program = Path(sys.prefix, "Scripts" if os.name == "nt" else "bin", "fab")
+    if on_path is not None and os.path.realpath(on_path) == os.path.realpath(program):
+        return text
+    usual = Path(".venv", program.parent.name, "fab")
+    where = str(usual) if (_PROJECT / usual).exists() else shlex.quote(str(program))
+    return _FAB.sub(lambda _: f"cd {shlex.quote(str(_PROJECT))} && {where} ", text)
 
 
 def _choose_changes(outcome: Outcome) -> Sequence[str]:

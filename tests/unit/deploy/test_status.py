@@ -1,11 +1,13 @@
 """`fab status`: what `inv status` on the host says is handed on, word for word."""
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestration.deploy.host import Host
-from orchestration.deploy.show import describe_status
+from orchestration.deploy.show import describe_status, name_fab
 from orchestration.deploy.workflow import Outcome
 from tests.fakes.remote import FakeRemote
 from tests.unit.deploy.test_deploy import OLD_NAME, facts
@@ -69,3 +71,13 @@ def test_nothing_deployed_is_said_with_the_command_that_deploys() -> None:
     under_way = show(current="", releases=[], status=None, activation=True)
     assert "activation is under way" in under_way.message
     assert OLD_NAME not in under_way.message
+
+
+def test_a_next_step_names_fab_so_that_the_line_works_here() -> None:
+    own = str(Path(sys.prefix, "bin", "fab"))
+    assert name_fab("fab -H rackmount deploy", on_path=own) == "fab -H rackmount deploy"
+    for on_path in (None, "/usr/bin/fab"):
+        said = name_fab("fab -H rackmount provision makes packages ready.", on_path=on_path)
+        assert said.startswith("cd ")
+        assert said.endswith("bin/fab -H rackmount provision makes packages ready.")
+        assert name_fab(said, on_path=on_path) == said
