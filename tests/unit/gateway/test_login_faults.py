@@ -10,13 +10,13 @@ from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.api_values import ApiOutcome
 from orchestration.gateway.history import StopReason
-from orchestration.gateway.launcher_log import read_launcher_log
+from orchestration.gateway.launcher_log import LauncherReading, read_launcher_log
 from orchestration.gateway.login import NOTHING_READ, combine_logins, read_login
 from orchestration.gateway.wait import WaitEventKind, check_ready_now, wait_until_ready
 from orchestration.settings import Settings
 from orchestration.supervision import Action, ApiLook, IncidentKind
 from tests.fakes.clock import FakeClock
-from tests.fakes.gateway import RUNNING, STARTED, FakeProbe, FakeRuntime, api
+from tests.fakes.gateway import HEALTHY, RUNNING, STARTED, UNHEALTHY, FakeProbe, FakeRuntime, api
 from tests.unit.supervision.scene import Watch
 
 _ROUND = " NS_AUTH_START version=52 pwd=1 soft=0 token(s)=[suffix=a[IB Key]] initialTokenType=PWD authenticationType=X"
@@ -395,3 +395,52 @@ def test_a_supervisor_says_and_does_the_same_whoever_logs_the_gateway_in(said: S
     assert actions.count(Action.RESTART_GATEWAY) == expected.restarts[1]
     is_refused = expected.word is FailureWord.GATEWAY_LOGIN_FAILED
     assert (Action.STOP_GATEWAY in actions) is is_refused
+
+
+def test_a_second_factor_confirmed_under_a_stale_health_check_is_seen_in_time() -> None:
+    clock = FakeClock(STARTED + timedelta(seconds=10))
+    runtime = FakeRuntime(status=UNHEALTHY, launcher_lines=Said(launcher=_CHALLENGED).launcher_lines())
+    runtime.launcher_clock = lambda: STARTED + timedelta(seconds=10)
+    probe = FakeProbe(is_open=lambda: runtime.status == HEALTHY)
+    lines = runtime.launcher_lines or []
+    done = (100, "### onAuthenticationCompleted tokenProtocol=5; authenticated=true")
+    clock.plan(200.5, lambda: lines.extend(Said(launcher=(done,)).launcher_lines() or ()))
+    clock.plan(215, lambda: runtime.become(HEALTHY))
+    told: list[WaitEventKind] = []
+    ready = wait_until_ready(
+        runtime,
+        Settings.from_environ({}),
+        clock=clock,
+        probe=probe,
+        on_event=lambda event: told.append(event.kind),
+        on_progress=lambda *_: None,
+    )
+    assert (runtime.restarts, ready.restarted) == (0, False)
+    assert told == [WaitEventKind.SECOND_FACTOR_NEEDED, WaitEventKind.SECOND_FACTOR_GRANTED, WaitEventKind.LOGIN_SEEN]
+
+
+def test_a_log_that_cannot_be_read_is_not_asked_for_again_and_again() -> None:
+    runtime = FakeRuntime()
+    with pytest.raises(StartupFailure):
+        wait_until_ready(
+            runtime,
+            Settings.from_environ({}),
+            clock=FakeClock(),
+            probe=FakeProbe(answers=[api(ApiOutcome.CLOSED)]),
+            on_event=lambda _: None,
+            on_progress=lambda *_: None,
+        )
+    assert runtime.launcher_reads <= 2 * (1 + 120 // 30)
+
+
+@pytest.mark.parametrize("state", [ContainerState.EXITED, ContainerState.RESTARTING])
+def test_a_session_that_was_left_to_another_one_is_not_taken_back_when_its_controller_ends(
+    state: ContainerState,
+) -> None:
+    said = FAULTS["another session holds the login"][1]["ibcontroller ends itself"]
+    status = replace(RUNNING, state=state, exit_code=0)
+    watch = Watch().go_on(
+        600, gateway=status, api=ApiLook(), login=combine_logins(LauncherReading(), read_login(said.lines))
+    )
+    assert watch.actions() == []
+    assert IncidentKind.SESSION_TAKEN in watch.kinds()
