@@ -71,8 +71,8 @@ class GatewayStop:
 
 _WHY_STOPPED = {
     StopReason.ASKED: "",
-    StopReason.LOGIN_REJECTED: ", for the broker refuses user or password",
-    StopReason.FAILING: ", for it crashed or failed to log in again and again",
+    StopReason.LOGIN_REJECTED: ", because the broker refuses user or password",
+    StopReason.FAILING: ", because it crashed or failed to log in again and again",
 }
 
 

@@ -14,7 +14,7 @@ from orchestration.startup.run_spec import Mission
 from orchestration.system.clock import Clock
 
 _WHOLE_STARTS = frozenset({"startup", "service"})
-_NOTHING_TO_DO = "Nothing to do; `inv status` shows how things are."
+_NOTHING_TO_DO = "Nothing to do; `inv status` shows the present state."
 
 
 class Teller:

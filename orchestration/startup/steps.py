@@ -160,8 +160,8 @@ def gameplan_check(desk: Desk, progress: Progress) -> Outcome:
         plan = fall_back_to_strategy_c(
             desk.settings,
             FallbackWord.CLOCK_SKEW,
-            f"The gateway's clock is {skew_s:+.0f} s from this host's (limit {SKEW_LIMIT_S:.0f} s): "
-            "what day it is, is in doubt.",
+            f"The gateway's clock is {skew_s:+.0f} s from this host's (limit {SKEW_LIMIT_S:.0f} s), "
+            "so the date is in doubt.",
             clock=desk.clock,
         )
     else:

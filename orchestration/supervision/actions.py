@@ -235,7 +235,7 @@ def _switch(
         )
         log, notice = tell_event(memory.log, IncidentKind.BOT_SWITCHED, Severity.INFO, words)
         return replace(memory, log=log), (Action.RESTART_BOT_ON_STRATEGY_C,), (notice,)
-    had = "Strategy C for want of a plan" if plan.is_emergency else f"the plan of {plan.date}"
+    had = "Strategy C because it had no plan" if plan.is_emergency else f"the plan of {plan.date}"
     words = Words(
         title="Bot switched to the day's plan",
         message=f"A valid plan for {today} is there (strategy {observation.plan.candidate.strategy}). The bot had "
@@ -271,7 +271,7 @@ def _find_worse(
     if incident is not None and rules.may_restart_gateway and not incident.is_worse:
         if incident.acted_s is not None:
             if at_s - incident.acted_s >= rules.restart_after_s:
-                found.append((incident, "It was restarted once, and is still not usable. It is watched on."))
+                found.append((incident, "It was restarted once, and is still not usable. It is still watched."))
         elif measure_patience(memory, observation, sight, rules, incident) <= 0:
             found.append((incident, "It was restarted a short while ago already, and is not restarted again now."))
     bot = memory.log.find(IncidentKind.BOT_UNCONNECTED)
@@ -280,7 +280,7 @@ def _find_worse(
         if bot.acted_s is not None:
             # The restart itself takes a while, and the bot then has the same time again.
             if at_s - bot.acted_s >= 2 * rules.restart_after_s:
-                found.append((bot, "The bot was restarted once, and still holds no connection. It is watched on."))
+                found.append((bot, "The bot was restarted once, and still holds no connection. It is still watched."))
         elif _is_spent(memory.bot_restarts_s, at_s):
             found.append((bot, "The bot was restarted for that a short while ago, and is not restarted again now."))
     return tuple(found)

@@ -92,7 +92,7 @@ def _judge_suspension(bot: BotLook) -> Finding:
             title="Bot is suspended",
             message=f"The bot {bot.suspended}, and this program did not do that. It runs and does nothing: it neither "
             "trades nor looks after what is open.",
-            next_action="Find out who suspended it and why. `docker unpause` or `kill -CONT` lets it go on; "
+            next_action="Find out who suspended it and why. `docker unpause` or `kill -CONT` resumes it; "
             "`inv bot.restart` starts a fresh one.",
         ),
         over=Words(title="Bot resumed", message="The bot is no longer suspended."),

@@ -157,7 +157,7 @@ class GuardProcess:
                 self._save()
                 self._harmless = frozenset()  # whose a connection is may be seen later than the connection
                 if not self._is_needed():
-                    self._write("neither the bot nor whoever launched it is there any more: the order guard ends")
+                    self._write("neither the bot nor its launcher runs any more: the order guard ends")
                     return
             await self._end_bot_past_guard()
             looks += 1

@@ -75,13 +75,13 @@ def stop_left_behind(
         log.error("the bot of an earlier run, %s, could not be stopped: %s", found.who, problem)
         tell(
             Severity.CRITICAL,
-            "Bot left running, unwatched",
+            "Bot left running, unsupervised",
             f"The bot of an earlier run, {found.who}, could not be stopped ({problem}), and {why}.",
             cause="BOT_UNWATCHED",
             next_action=_BY_HAND,
         )
         return False
-    how = "stopped gracefully" if outcome.in_time else "did not leave in time and was killed"
+    how = "stopped gracefully" if outcome.in_time else "did not stop in time and was killed"
     log.info("the bot of an earlier run, %s, %s, for %s", found.who, how, why)
     tell(
         Severity.WARNING,
@@ -153,7 +153,7 @@ def tell_doubt(presence: BotPresence, *, tell: Tell, log: logging.Logger) -> Non
     log.error("unknown whether the bot of an earlier run still runs: %s", presence.detail)
     tell(
         Severity.CRITICAL,
-        "Bot perhaps left running, unwatched",
+        "Bot perhaps left running, unsupervised",
         f"Unknown whether the bot of an earlier run still runs: {presence.detail}",
         cause="BOT_UNWATCHED",
         next_action=_BY_HAND,

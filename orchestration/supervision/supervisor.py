@@ -460,7 +460,7 @@ class Supervisor:
             self._tell_no_restart(notice, f"another run of this instance is at work ({error.holder})", Severity.INFO)
         except (StartupFailure, OSError) as error:
             if self._requests.ended_by:
-                post.log.info("the restart of the gateway was left: %s", error)
+                post.log.info("the restart of the gateway was given up: %s", error)
                 return
             self._tell_no_restart(notice, f"that failed ({error})", Severity.ERROR)
 
@@ -488,7 +488,7 @@ class Supervisor:
                     notice,
                     severity=severity,
                     title="Gateway not restarted",
-                    message=f"The gateway was to be restarted, but {why}.",
+                    message=f"The gateway was due to be restarted, but {why}.",
                 )
             )
 

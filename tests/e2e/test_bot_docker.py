@@ -354,7 +354,7 @@ def test_where_the_engine_does_not_tell_whether_the_container_runs_a_person_is_t
         leave_behind(system)
         ended = system.startup("--foreground", environ={"DOCKER_HOST": "unix:///no/engine.sock"})
         assert (ended.code, ended.document["failure"]) == (1, "DOCKER_UNAVAILABLE"), ended.err
-        assert channel.titles.count("Bot perhaps left running, unwatched") == 1
+        assert channel.titles.count("Bot perhaps left running, unsupervised") == 1
 
 
 def test_what_the_unit_runs_after_its_end_stops_the_container_of_a_dead_supervisor(system: System) -> None:
