@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import apprise
 import pytest
 
 from orchestration.alerts.alert import Severity
@@ -49,6 +50,12 @@ _FORMS: dict[str, Callable[[Channel], str]] = {
     "gotify": lambda channel: f"gotify://127.0.0.1:{channel.port}/{TOKEN}",
     "mmost": lambda channel: f"mmost://127.0.0.1:{channel.port}/{TOKEN.replace('-', '').replace('_', '')}",
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def loaded() -> None:
+    """Apprise loads its 150 services at the first address: not within a try whose time counts."""
+    assert apprise.Apprise.instantiate("json://localhost") is not None
 
 
 def _open(addresses: str, level: Severity = Severity.INFO) -> tuple[AppriseChannel, ...]:
