@@ -187,10 +187,11 @@ def gameplan_check(desk: Desk, progress: Progress) -> Outcome:
 def _tell_fallback(desk: Desk, progress: Progress, plan: "ActivePlan", word: FallbackWord) -> None:
     # Only a gateway that was validated in this run is asked: another one may not be the one that is meant.
     found = desk.read_open() if progress.gateway is not None else None
+    message = plan.message if found is None else f"{plan.message.rstrip('.')}. {found}"
     desk.tell(
         Severity.INFO if plan.is_information else Severity.WARNING,
         "Strategy C: no trading",
-        f"The emergency plan is active: {plan.message}" + ("" if found is None else f" {found}"),
+        f"The emergency plan is active: {message}",
         cause=word,
         next_action=describe_remedy(word),
         evidence=plan.problems if len(plan.problems) > 1 else (),  # the message names the only one

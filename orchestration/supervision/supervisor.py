@@ -277,7 +277,7 @@ class Supervisor:
             case Action.RESTART_ORDER_GUARD:
                 self._restart_order_guard()
             case Action.STOP_BOT:
-                self._stop_bot(lookout)
+                self._stop_bot(lookout, stays=True)
             case Action.END_FINISHED_WAIT:
                 pass  # stay: the machine says when it is time for the next plan
             case Action.END_FAILED:
@@ -297,7 +297,7 @@ class Supervisor:
         restart = self._post.restart
         if restart is None:
             return None
-        stopped = self._stop_bot(lookout)
+        stopped = self._stop_bot(lookout, stays=True)
         report = restart()
         if report.failure is FailureWord.INTERRUPTED:
             self._post.watching.close()
@@ -410,8 +410,14 @@ class Supervisor:
             self._stop_bot(None)
         return ExitCode.FAILURE
 
-    def _stop_bot(self, lookout: Lookout | None) -> Stopped | None:
-        """Stop the bot. Returns what was stopped, as it was found before; None if there was none or it still runs."""
+    def _stop_bot(self, lookout: Lookout | None, *, stays: bool = False) -> Stopped | None:
+        """Stop the bot. Returns what was stopped, as it was found before; None if there was none or it still runs.
+
+        Args:
+            lookout: What watches it.
+            stays: Whether this supervisor goes on without it. The service manager must then not be told that the
+                service stops: it would ignore a later request to stop, and kill everything when the time for it is up.
+        """
         post = self._post
         if lookout is not None:
             lookout.expect_end()
@@ -427,7 +433,7 @@ class Supervisor:
                 post.settings,
                 presence.found,
                 timeout_s=post.settings.bot_stop_timeout_s,
-                on_progress=post.host.say_stopping,
+                on_progress=post.host.say_status if stays else post.host.say_stopping,
             )
         except StartupFailure as failure:
             # Of a container: no engine, no container; one that outlives its engine is found by the next start.

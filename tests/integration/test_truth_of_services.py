@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,36 @@ def test_a_held_service_ends_with_zero_ready_and_with_one_document(watched: Syst
     assert "STOPPING=1" in said[1]
     assert sorted(path.name for path in watched.logs.iterdir()) == logs
     assert watched.bots() == []
+
+
+def test_a_restart_of_the_bot_does_not_tell_the_service_manager_that_the_service_stops(
+    watched: System, tmp_path: Path
+) -> None:
+    """systemd would take it for stopping: it would ignore a later `systemctl stop`, and kill it when its time is up."""
+    said: list[str] = []
+
+    def listen() -> None:
+        while not said or said[-1] != "END":
+            said.extend(host.recv(4096).decode().splitlines())
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as host:
+        host.bind(str(tmp_path / "host.sock"))
+        listener = threading.Thread(target=listen)
+        listener.start()
+        watched.environ["NOTIFY_SOCKET"] = host.getsockname()
+        supervisor = begin(watched)
+        (bot,) = watched.bots()
+        assert watched.inv("bot.restart").code == 0
+        wait_until(lambda: watched.bots() and bot not in watched.bots(), "another bot")
+        before = tuple(said)
+        ended = end_and_read(supervisor, SIGTERM)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b"END", host.getsockname())
+        listener.join(PATIENCE_S)
+    assert ended.code == 0
+    assert "READY=1" in before
+    assert "STOPPING=1" not in before
+    assert "STOPPING=1" in said
 
 
 def test_a_hold_during_the_start_of_a_service_ends_it_with_zero(watched: System) -> None:
