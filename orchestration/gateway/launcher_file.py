@@ -11,8 +11,6 @@ from datetime import UTC, datetime, timedelta
 from orchestration.gateway.launcher_log import LauncherReading, read_launcher_log
 from orchestration.settings import TradingMode
 
-NOTHING_WRITTEN = LauncherReading()
-
 _NAME = "launcher.log"
 _MOST_BYTES = 4 * 1024 * 1024  # of the present file: two days of a heartbeat each 20 s
 _MOST_OLD_BYTES = 1024 * 1024

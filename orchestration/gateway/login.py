@@ -260,6 +260,7 @@ def read_exit_code(code: int | None) -> LoginReading:
             return NOTHING_READ
 
 
+_OPEN = frozenset({LoginPhase.UNKNOWN, LoginPhase.LOGGING_IN})  # what the end of the container may say more of
 _CONTROLLER_KNOWS_MORE = frozenset({LoginPhase.SECOND_FACTOR, LoginPhase.PAUSED, LoginPhase.FAILED})
 
 
@@ -274,8 +275,9 @@ def combine_logins(
         exit_code: Of a container that has ended.
     """
     reading = _combine(launcher, controller)
-    if reading.phase is LoginPhase.UNKNOWN:
-        reading = read_exit_code(exit_code)
+    if reading.phase in _OPEN and not reading.is_auto_restart:
+        ended = read_exit_code(exit_code)
+        reading = reading if ended.phase is LoginPhase.UNKNOWN else ended
     return replace(reading, last_full_login_at=launcher.last_full_login_at, last_restart_at=launcher.last_restart_at)
 
 

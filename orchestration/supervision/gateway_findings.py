@@ -227,7 +227,9 @@ def _judge_lost(
         verdict=_verdict(is_bad=sight in LOST, is_fine=sight in CONNECTED and not observation.api.account_problem),
         severity=Severity.ERROR,
         words=Words(
-            title="Gateway lost", message=f"The gateway is not usable: {seen}. {then}", next_action=_READ_THE_LOG
+            title="No login is under way" if sight is Sight.LOGIN_IDLE else "Gateway lost",
+            message=f"The gateway is not usable: {seen}. {then}",
+            next_action=_READ_THE_LOG,
         ),
         over=Words(title="Gateway is back", message="The gateway's API answers again, with the right account."),
         grace_s=grace_s,

@@ -11,7 +11,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.api_values import ApiOutcome
 from orchestration.gateway.history import StopReason
 from orchestration.gateway.launcher_log import LauncherReading, read_launcher_log
-from orchestration.gateway.login import NOTHING_READ, combine_logins, read_login
+from orchestration.gateway.login import NOTHING_READ, LoginPhase, combine_logins, read_login
 from orchestration.gateway.wait import WaitEventKind, check_ready_now, wait_until_ready
 from orchestration.settings import Settings
 from orchestration.supervision import Action, ApiLook, IncidentKind
@@ -417,6 +417,18 @@ def test_a_second_factor_confirmed_under_a_stale_health_check_is_seen_in_time() 
     )
     assert (runtime.restarts, ready.restarted) == (0, False)
     assert told == [WaitEventKind.SECOND_FACTOR_NEEDED, WaitEventKind.SECOND_FACTOR_GRANTED, WaitEventKind.LOGIN_SEEN]
+
+
+def test_the_exit_code_says_how_an_attempt_ended_that_was_under_way() -> None:
+    begun = read_launcher_log(Said(launcher=(*_BEGUN, (4, _ROUND))).launcher_lines() or (), now=STARTED)
+    assert combine_logins(begun, NOTHING_READ, exit_code=77).is_rejected
+    assert combine_logins(begun, NOTHING_READ, exit_code=75).awaits_second_factor
+    assert combine_logins(begun, NOTHING_READ, exit_code=69).phase is LoginPhase.LOGGING_IN
+    # One word about the password right after an automatic restart is known to be spurious.
+    auto = read_launcher_log(Said(launcher=_AUTO).launcher_lines() or (), now=STARTED)
+    assert not combine_logins(auto, NOTHING_READ, exit_code=77).is_rejected
+    challenged = read_launcher_log(Said(launcher=_CHALLENGED).launcher_lines() or (), now=STARTED)
+    assert combine_logins(challenged, NOTHING_READ, exit_code=77).phase is LoginPhase.SECOND_FACTOR
 
 
 def test_a_log_that_cannot_be_read_is_not_asked_for_again_and_again() -> None:
