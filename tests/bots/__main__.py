@@ -14,6 +14,7 @@ from tests.system import PROJECT, System, wait_until
 _CONSTRAINTS = PROJECT / ".ci/constraints"
 _INSTALL_TIMEOUT_S = 1800
 _PATIENCE_S = 120.0
+_SHOWN_OF_LOG = 5000
 # Bots that look once and end, here as soon as they have: whatever the market does on the day of the test.
 _RUN_ONCE = frozenset({"thetagang"})
 # What tests set for bots of their own is the recipe's business here.
@@ -43,6 +44,9 @@ class Trial:
             self._start_on_trading_plan()
             self._start_on_strategy_c()
             self._supervise()
+        except BaseException:
+            print(self._system.startup_log()[-_SHOWN_OF_LOG:])  # noqa: T201
+            raise
         finally:
             self._system.close()
 
