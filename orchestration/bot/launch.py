@@ -349,11 +349,13 @@ def _launch_process(
         return _see_it_up(settings, record, started, receiver=receiver, clock=clock, on_progress=on_progress)
     except StartupFailure:
         end_process_tree(process.identity, timeout_s=0.0)
+        process.poll_exit_code()
         raise
     except BaseException:
         # Interrupted: it may leave in order. If a second signal cuts this short, `_leave_nothing` kills what is left.
         timeout_s = min(settings.bot_stop_timeout_s, _INTERRUPTED_STOP_TIMEOUT_S)
         end_process_tree(process.identity, timeout_s=timeout_s)
+        process.poll_exit_code()
         raise
     finally:
         process.disown()

@@ -196,6 +196,7 @@ def ensure_guard(
         record = _wait_until_listening(settings, launched, log, clock)
     except BaseException:
         end_process_tree(launched.identity, timeout_s=0.0)
+        launched.poll_exit_code()
         raise
     finally:
         launched.disown()

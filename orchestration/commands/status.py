@@ -150,7 +150,8 @@ class Status:
     def is_finished_for_now(self) -> bool:
         """Whether the bot has finished, and its supervisor starts it again on the next plan."""
         is_supervised = self.watcher is not None and self.watcher.purpose == "supervisor"
-        return self.bot.found is None and self.facts.has_finished and is_supervised
+        # While a start is under way, the end that is known is an earlier bot's.
+        return self.bot.found is None and self.facts.has_finished and is_supervised and self.under_way is None
 
     @property
     def is_bot_withheld(self) -> bool:

@@ -107,8 +107,12 @@ class LaunchedProcess:
                     return
 
     def disown(self) -> None:
-        """Stop waiting for it: it may outlive us, and nothing warns about it."""
-        if self._process.poll() is None:
+        """Stop waiting for it: it may outlive us, and nothing warns about it.
+
+        It is not asked whether it has ended: the answer would be the only one, and take its exit code from whoever
+        watches it next (`collect_exit_code`).
+        """
+        if self._process.returncode is None:
             self._process.returncode = 0
 
 

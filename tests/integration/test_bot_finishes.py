@@ -247,3 +247,18 @@ def test_a_suspended_bot_is_stopped_gracefully(watched: System) -> None:
     assert stopped.code == 0, stopped.err
     assert [one["in_time"] for one in stopped.document["stopped"] if one["what"] == "bot"] == [True]
     assert watched.bots() == []
+
+
+def test_an_earlier_bots_end_is_not_that_of_a_start_that_is_under_way(system: System) -> None:
+    system.use_small_bot(code="")
+    system.use_plan()
+    assert system.startup().code == 0
+    assert system.inv("shutdown").code == 0
+    system.environ["SIMULATOR_FAULTS"] = "slow_login=300"
+    system.begin("--foreground")
+    wait_until(
+        lambda: system.startup_log().count("step gateway.wait (gateway_waiting)") == 2, "the second start's wait"
+    )
+    status = system.inv("status", "--json")
+    assert status.document["under_way"] is not None
+    assert status.code == 3, "no bot of this start runs, or has finished"

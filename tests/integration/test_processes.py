@@ -13,6 +13,7 @@ from orchestration.system import process_table
 from orchestration.system.processes import (
     LaunchedProcess,
     ProcessIdentity,
+    collect_exit_code,
     end_process_tree,
     is_running,
     launch_detached,
@@ -56,6 +57,13 @@ def test_waiting_returns_as_soon_as_the_process_has_ended(tmp_path: Path) -> Non
     process.wait(timeout_s=600)
     assert process.poll_exit_code() == 0
     process.wait(timeout_s=600)
+
+
+def test_the_exit_code_of_a_process_that_ended_right_before_it_was_left_behind_is_still_known(tmp_path: Path) -> None:
+    process = _launch(tmp_path, "raise SystemExit(7)")
+    wait_until(lambda: not is_running(process.identity), "it has ended, and nobody has asked for its exit code")
+    process.disown()
+    assert collect_exit_code(process.pid) == 7
 
 
 def test_waiting_returns_as_soon_as_there_is_something_to_read(tmp_path: Path) -> None:
