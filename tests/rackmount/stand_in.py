@@ -3,7 +3,7 @@
 # It writes down what it was given, says READY, keeps the watchdog, and ends with 0 on SIGTERM. Files in the project
 # folder change what it does: `exit-code` makes it end at once, `silent` stops its pings.
 STAND_IN = r"""#!/usr/bin/env bash
-if [ "$1" = --help ]; then exit 0; fi
+if [ "$1" = --help ] || [ "$1" = --stop-left-behind ]; then exit 0; fi
 self="$(readlink -f -- "${BASH_SOURCE[0]}")"
 export PROJECT="${self%/docker/gateway/scripts/*}"
 exec python3 -c '

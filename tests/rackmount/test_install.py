@@ -320,7 +320,7 @@ def test_inside_the_unit_docker_works_and_only_what_is_ours_can_be_written(host:
         f"({command}) >/dev/null 2>>PROJECT/errors; echo '{name}' $?" for name, command in (tried | refused).items()
     ]
     script = (
-        '#!/usr/bin/env bash\n[ "$1" = --help ] && exit 0\nsystemd-notify --ready\n{ '
+        '#!/usr/bin/env bash\n[ "$1" = --service ] || exit 0\nsystemd-notify --ready\n{ '
         + "\n".join(lines)
         + "\n} >PROJECT/tried\nsleep infinity\n"
     )
