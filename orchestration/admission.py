@@ -12,7 +12,7 @@ from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.report import Stopped, build_stopped_bot
 from orchestration.startup.run_spec import Mission
 from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, SUPERVISOR_LOCK
-from orchestration.system.clock import Clock
+from orchestration.system.clock import Clock, wait_until
 from orchestration.system.lock import (
     HeldLock,
     LockHeldError,
@@ -139,10 +139,8 @@ def end_other_runs(
         # It may be in the middle of a restart of the gateway's container, which it does not leave half done.
         in_docker = settings.gateway_runtime is GatewayRuntime.DOCKER
         longest_s = settings.bot_stop_timeout_s + (settings.gateway_stop_grace_s if in_docker else 0.0)
-        deadline_s = clock.monotonic_s() + longest_s + _CLEANUP_MARGIN_S
-        while read_lock_holder(path) is not None and clock.monotonic_s() < deadline_s:
-            clock.sleep(_LOCK_LOOK_S)
-        if read_lock_holder(path) is None:
+        timeout_s = longest_s + _CLEANUP_MARGIN_S
+        if wait_until(lambda: read_lock_holder(path) is None, timeout_s=timeout_s, every_s=_LOCK_LOOK_S, clock=clock):  # noqa: B023 - called before the loop goes on
             ended.append(_describe_holder(holder, looked_at))
     if bot is None or not ended or find_bot(settings).found is not None:
         return tuple(ended)

@@ -112,6 +112,13 @@ class AppriseChannel:
         found = self.level_problem or _address_problem(self.address.reveal())
         return None if found is None else f"address no. {self.number} of {_SETTING} {found}"
 
+    def prepare(self) -> None:
+        """Import Apprise and its services: seconds on a busy machine. Where that fails, `post` says so."""
+        with _record_log(), contextlib.suppress(Exception):  # other people's code, as in `post`
+            import apprise
+
+            apprise.Apprise.instantiate("json://localhost")  # the first address loads all services
+
     def post(self, alert: Alert, one_try: Try, *, may_be_repeat: bool) -> Answer:
         """Send one alert.
 

@@ -178,6 +178,10 @@ class Channel(Protocol):
         """What else may explain that it refuses everything, in brackets after the advice; or empty."""
         ...
 
+    def prepare(self) -> None:
+        """Load what `post` needs. Called before each try: what it takes does not count towards the try's deadline."""
+        ...
+
     def post(self, alert: Alert, one_try: Try, *, may_be_repeat: bool) -> Answer:
         """Send one alert.
 

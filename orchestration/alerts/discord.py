@@ -80,6 +80,9 @@ class DiscordChannel:
         """The address."""
         return (self.webhook.reveal(),)
 
+    def prepare(self) -> None:
+        """See `Channel.prepare`: there is nothing to load."""
+
     def post(self, alert: Alert, one_try: Try, *, may_be_repeat: bool) -> Answer:
         """Send one alert.
 

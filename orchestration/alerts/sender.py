@@ -312,5 +312,6 @@ class Sender:
             )
 
     def _post(self, alert: Alert, *, may_be_repeat: bool) -> Answer:
+        self._channel.prepare()
         with self.worker.begin_try() as one_try:
             return self._channel.post(alert, one_try, may_be_repeat=may_be_repeat)

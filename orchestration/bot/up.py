@@ -14,7 +14,7 @@ from orchestration.bot.notify import NotifyReceiver, Sender
 from orchestration.bot.record import RECORD_MARKER, ReadyBy
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import BotArguments, Settings
-from orchestration.system.clock import Clock
+from orchestration.system.clock import Clock, wait_until
 from orchestration.system.process_table import read_environ, read_session_id
 from orchestration.system.processes import read_identity
 
@@ -160,9 +160,14 @@ class _ConnectionLooks:
 
 def _wait_for_leftover(started: Started, clock: Clock) -> str:
     """What is left of a bot that ended with 0, once whatever was about to end with it has had a moment to do so."""
-    deadline_s = clock.monotonic_s() + _LEFTOVER_TIMEOUT_S
-    while (leftover := started.describe_leftover()) and clock.monotonic_s() < deadline_s:
-        clock.sleep(_LEFTOVER_LOOK_S)
+    leftover = ""
+
+    def has_none() -> bool:
+        nonlocal leftover
+        leftover = started.describe_leftover()
+        return not leftover
+
+    wait_until(has_none, timeout_s=_LEFTOVER_TIMEOUT_S, every_s=_LEFTOVER_LOOK_S, clock=clock)
     return leftover
 
 

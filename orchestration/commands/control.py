@@ -14,7 +14,7 @@ from orchestration.startup.report import Progress, Report, StepReport, StepStatu
 from orchestration.startup.run import JOURNAL_FILE, Run
 from orchestration.startup.run_spec import Mission, Step
 from orchestration.startup.sequence import STEPS, load_settings, open_run, run_mission
-from orchestration.system.clock import SystemClock
+from orchestration.system.clock import SystemClock, wait_until
 from orchestration.system.commands import SystemCommands
 
 if TYPE_CHECKING:
@@ -260,23 +260,24 @@ def replace_through_supervisor(*, as_json: bool) -> int | None:
     from orchestration.system.signals import ask_to_restart
 
     settings = Settings.load(lenient=True)
-    clock, began_s = SystemClock(), SystemClock().monotonic_s()
+    clock = SystemClock()
     holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK)
     asked_at = clock.now()
     if holder is None or holder.pid is None or not ask_to_restart(holder.pid):
         return None
     console.warn(f"A supervisor watches this system, {holder}: it restarts the bot and keeps watching.")
     journal = JournalReader(settings.state_dir / JOURNAL_FILE)
-    deadline_s = began_s + settings.bot_stop_timeout_s + _longest_start_s(settings)
-    run = None
-    while run is None and clock.monotonic_s() < deadline_s:
+    run: RunRecord | None = None
+
+    def is_settled() -> bool:
+        nonlocal run
         is_at_work = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK) is not None
         newer = [one for one in journal.read_runs(5) if one.kind == "restart" and one.started_at >= asked_at]
         run = next((one for one in newer if one.result is not None), None)
-        if run is None and not is_at_work:
-            break
-        if run is None:
-            clock.sleep(_RESTART_LOOK_S)
+        return run is not None or not is_at_work
+
+    timeout_s = settings.bot_stop_timeout_s + _longest_start_s(settings)
+    wait_until(is_settled, timeout_s=timeout_s, every_s=_RESTART_LOOK_S, clock=clock)
     if run is None:
         message = f"The supervisor, {holder}, was asked to restart the bot and has not said that it did."
         return _show_asked(settings, message, ExitCode.FAILURE, None, as_json=as_json)

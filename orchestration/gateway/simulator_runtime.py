@@ -20,7 +20,7 @@ from orchestration.gateway.shared_state import SharedGatewayState
 from orchestration.logs import prune_logs
 from orchestration.redaction import FileTail, Redactor, read_last_lines, redactor_for
 from orchestration.settings import GatewayRuntime, Settings, TradingMode
-from orchestration.system.clock import Clock
+from orchestration.system.clock import Clock, wait_until
 from orchestration.system.commands import Following
 from orchestration.system.process_table import read_argv, read_pids, read_standard_output
 from orchestration.system.processes import (
@@ -227,15 +227,17 @@ class SimulatorRuntime:
         self._wait_until_bound(launched)
 
     def _wait_until_bound(self, launched: LaunchedProcess) -> None:
-        deadline_s = self._clock.monotonic_s() + _LISTEN_TIMEOUT_S
-        while self._clock.monotonic_s() < deadline_s:
-            if any(_BOUND_LINE in line for line in self.read_log()):
-                launched.disown()
-                return
-            if launched.poll_exit_code() is not None:
-                break
-            self._clock.sleep(_LOOK_S)
+        def is_bound() -> bool:
+            return any(_BOUND_LINE in line for line in self.read_log())
+
+        def is_settled() -> bool:
+            return is_bound() or launched.poll_exit_code() is not None
+
+        wait_until(is_settled, timeout_s=_LISTEN_TIMEOUT_S, every_s=_LOOK_S, clock=self._clock)
         code = launched.poll_exit_code()
+        if code is None and is_bound():
+            launched.disown()
+            return
         end_process_tree(launched.identity, timeout_s=_STOP_TIMEOUT_S)
         evidence = self.read_log(lines=_EVIDENCE_LINES)
         holder = describe_port_holder(self._settings.gateway_port)

@@ -25,7 +25,7 @@ from orchestration.hostservice.service import (
 from orchestration.hostservice.unit import SHELL, quote_word, render_unit, unit_problem
 from orchestration.preflight.host import Check
 from orchestration.startup.report import StepStatus
-from orchestration.system.clock import Clock
+from orchestration.system.clock import Clock, wait_until
 from orchestration.system.commands import CommandNotFoundError, CommandResult, Commands, CommandTimedOutError
 from orchestration.system.files import write_atomic
 
@@ -303,14 +303,17 @@ class SystemdRegistrar:
                 evidence=result.last_lines(),
             )
         write_atomic(self._stamp, json.dumps({"user": self.account.name}).encode())
-        deadline_s = self.clock.monotonic_s() + _USER_MANAGER_WAIT_S
-        while not self._run("show-environment", timeout_s=_LOOK_TIMEOUT_S).ok:
-            if self.clock.monotonic_s() >= deadline_s:
-                raise HostServiceError(
-                    f"the service manager of {self.account.name} does not come up",
-                    next_action=f"Look at `systemctl status user@{self.account.uid}`.",
-                )
-            self.clock.sleep(_USER_MANAGER_LOOK_S)
+        is_up = wait_until(
+            lambda: self._run("show-environment", timeout_s=_LOOK_TIMEOUT_S).ok,
+            timeout_s=_USER_MANAGER_WAIT_S,
+            every_s=_USER_MANAGER_LOOK_S,
+            clock=self.clock,
+        )
+        if not is_up:
+            raise HostServiceError(
+                f"the service manager of {self.account.name} does not come up",
+                next_action=f"Look at `systemctl status user@{self.account.uid}`.",
+            )
         return f"{self.account.name}'s services start at boot (linger)"
 
     def _restore_linger(self) -> tuple[str, ...]:

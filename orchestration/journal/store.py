@@ -18,7 +18,7 @@ from typing import Self, TypeVar
 
 from orchestration.journal.schema import VERSION, migrate, read_version
 from orchestration.redaction import Redactor, clean_text
-from orchestration.system.clock import Clock
+from orchestration.system.clock import Clock, wait_until
 from orchestration.system.files import refuse_special
 from orchestration.system.lock import LockHeldError, hold_lock
 
@@ -232,17 +232,20 @@ def _check(connection: sqlite3.Connection) -> None:
 
 
 def _take_set_up_lock(stack: contextlib.ExitStack, path: Path, clock: Clock) -> None:
-    deadline_s = clock.monotonic_s() + _SET_UP_TIMEOUT_S
     lock = path.with_name(f"{path.name}.lock")
-    while True:
+    refusal: LockHeldError | None = None
+
+    def take() -> bool:
+        nonlocal refusal
         try:
             stack.enter_context(hold_lock(lock, purpose="setting up the journal", since=clock.now().isoformat()))
-        except LockHeldError:
-            if clock.monotonic_s() >= deadline_s:
-                raise
-            clock.sleep(_SET_UP_RETRY_S)
-        else:
-            return
+        except LockHeldError as error:
+            refusal = error
+            return False
+        return True
+
+    if not wait_until(take, timeout_s=_SET_UP_TIMEOUT_S, every_s=_SET_UP_RETRY_S, clock=clock) and refusal is not None:
+        raise refusal
 
 
 def _move_aside(path: Path, now: datetime) -> Path:

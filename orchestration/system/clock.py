@@ -8,8 +8,11 @@ import functools
 import os
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+_T = TypeVar("_T")
 
 
 class Clock(Protocol):
@@ -30,6 +33,24 @@ class Clock(Protocol):
     def wait(self, signal: threading.Event, timeout_s: float) -> bool:
         """Return True as soon as `signal` is set, or False after `timeout_s` seconds."""
         ...
+
+
+def wait_until(look: Callable[[], _T], *, timeout_s: float, every_s: float, clock: Clock) -> _T:
+    """Look until what is found is true, or the time is over. Always looks at least once, and once at the very end.
+
+    Args:
+        look: One look. What it raises ends the wait.
+        timeout_s: Seconds to go on looking; 0 or less for one look.
+        every_s: Seconds between two looks.
+        clock: Time.
+
+    Returns:
+        What the last look found; not true if the time is over.
+    """
+    deadline_s = clock.monotonic_s() + timeout_s
+    while not (found := look()) and (left_s := deadline_s - clock.monotonic_s()) > 0:
+        clock.sleep(min(every_s, left_s))
+    return found
 
 
 def describe_instant(instant: datetime) -> str:

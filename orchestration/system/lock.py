@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration.system.clock import describe_written_instant
+from orchestration.system.clock import SystemClock, describe_written_instant, wait_until
 
 _TRIES = 4
 _BETWEEN_TRIES_S = 0.02
@@ -151,12 +151,12 @@ def hold_folder(folder: Path, *, timeout_s: float) -> Iterator[None]:
         LockHeldError: Another process has held it all that time.
         OSError: The folder could not be opened.
     """
-    deadline_s = time.monotonic() + timeout_s
     with contextlib.ExitStack() as held:
-        while not _try_folder(folder, held):
-            if time.monotonic() >= deadline_s:
-                raise LockHeldError(LockHolder())
-            time.sleep(_FOLDER_LOOK_S)
+        is_held = wait_until(
+            lambda: _try_folder(folder, held), timeout_s=timeout_s, every_s=_FOLDER_LOOK_S, clock=SystemClock()
+        )
+        if not is_held:
+            raise LockHeldError(LockHolder())
         yield
 
 

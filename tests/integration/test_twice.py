@@ -120,10 +120,7 @@ def end_and_read_killed(process: subprocess.Popen[str]) -> None:
     process.communicate(timeout=PATIENCE_S)
 
 
-@pytest.mark.parametrize("flags", [("--foreground",), ("--foreground", "--replace")])
-def test_a_start_by_hand_beside_a_supervisor_is_refused_recorded_and_alerted(
-    system: System, flags: tuple[str, ...]
-) -> None:
+def test_a_start_by_hand_beside_a_supervisor_is_refused_recorded_and_alerted(system: System) -> None:
     system.use_small_bot("--ready")
     system.use_plan()
     first = system.begin("--foreground")
@@ -131,7 +128,7 @@ def test_a_start_by_hand_beside_a_supervisor_is_refused_recorded_and_alerted(
     system.wait_for_log("bot.start")
     (bot,) = system.bots()
     with run_channel() as channel:
-        second = system.startup(*flags, environ={"DISCORD_WEBHOOK_URL": channel.address})
+        second = system.startup("--foreground", environ={"DISCORD_WEBHOOK_URL": channel.address})
         assert second.code == 1, second.err
         assert second.document["failure"] == "BOT_ALREADY_RUNNING"
         assert "supervisor" in second.document["message"]
