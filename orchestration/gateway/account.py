@@ -1,12 +1,14 @@
 """What the broker holds for this login, read over the API without binding any order."""
 
 import asyncio
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 
 from orchestration.gateway.api_values import ApiOutcome
-from orchestration.gateway.connection import ApiConnection
+from orchestration.gateway.connection import PROBE_THREAD, ApiConnection
 from orchestration.gateway.order_guard import Book
 from orchestration.settings import Settings
 from orchestration.system.clock import Clock
@@ -73,10 +75,19 @@ def read_open_at_broker(settings: Settings, clock: Clock) -> OpenAtBroker | None
         finally:
             await reader.close()
 
-    try:
-        return summarize_book(asyncio.run(read()))
-    except BookUnknownError:
-        return None
+    found: Future[OpenAtBroker | None] = Future()
+
+    def work() -> None:
+        try:
+            found.set_result(summarize_book(asyncio.run(read())))
+        except (BookUnknownError, OSError):
+            found.set_result(None)
+        except BaseException as error:  # noqa: BLE001 - nothing is swallowed: the caller gets it
+            found.set_exception(error)
+
+    # Not in the caller's thread: what a signal raises there would be lost in the event loop.
+    threading.Thread(target=work, name=PROBE_THREAD, daemon=True).start()
+    return found.result()
 
 
 class BookUnknownError(Exception):
