@@ -168,12 +168,13 @@ class DockerRuntime:
 
     def build_record(self) -> GatewayRecord:
         """What later commands need to find this gateway again."""
+        project = self._project  # in a folder of the operator's it also says what the container is called
         return GatewayRecord(
             runtime=self.kind,
             host=self._settings.gateway_host,
             port=self._settings.gateway_port,
             container=self.container_name,
-            project=self._project,
+            project=project,
             service=self._service,
             compose_dir=str(self._compose_dir),
         )

@@ -50,7 +50,7 @@ class Sign:
         runtime: Who runs the gateway.
         host: The host of the gateway's API.
         port: The port of the gateway's API.
-        container: The gateway's container; empty where there is none.
+        container: The gateway's container; empty where there is none, or its name is not known.
         engine: On which Docker engine (`shared_state.name_engine`).
         trading_mode: `paper` or `live`.
     """
@@ -80,7 +80,9 @@ def build_sign(settings: Settings, record: GatewayRecord | None = None) -> Sign:
         record: The gateway that is really used; else it is what the settings name.
     """
     runtime = record.runtime if record else settings.gateway_runtime
-    container = settings.gateway_container_name if runtime is GatewayRuntime.DOCKER else ""
+    # In a folder of the operator's the container is called what Compose calls it, unless somebody says otherwise.
+    is_named = not settings.has_own_compose_folder or settings.is_set("GATEWAY_CONTAINER_NAME")
+    container = settings.gateway_container_name if runtime is GatewayRuntime.DOCKER and is_named else ""
     env_file = find_env_file(settings.environ, settings.project_dir)
     return Sign(
         instance=settings.instance,

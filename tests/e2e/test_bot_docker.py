@@ -100,7 +100,7 @@ def test_the_whole_sequence_runs_with_the_bot_in_a_container(system: System) -> 
     assert system.inv("shutdown").code == 0
     assert (state_of(system), look(system, "{{.State.ExitCode}}")) == ("exited", "0")
     assert system.inv("status").code == 3
-    assert "told to stop" in system.inv("logs", "--of", "bot").out
+    assert "asked to stop" in system.inv("logs", "--of", "bot").out
 
 
 def test_on_strategy_c_it_shares_no_network_with_the_gateway_and_reads_through_the_guard(system: System) -> None:

@@ -170,3 +170,19 @@ def test_an_instance_of_an_earlier_release_is_found_with_its_own_settings_file(t
     (found,) = find_instances(environ, new)
     assert (found.instance, found.gateway_port) == ("momentum", 4005)
     assert found.project_dir == new
+
+
+def test_instances_on_one_folder_of_the_operators_do_not_contradict_each_other(tmp_path: Path) -> None:
+    def read(name: str, folder: str, **environ: str) -> Settings:
+        said = {"INSTANCE": name, "DOCKER_COMPOSE_DIR": str(tmp_path / folder), **environ}
+        return Settings.from_environ(said, project_dir=tmp_path)
+
+    found = GatewayRecord(
+        runtime=GatewayRuntime.DOCKER, host="127.0.0.1", port=4002, container="algo-trader-ib-gateway-1"
+    )
+    running, other = build_sign(read("a", "ib"), found), build_sign(read("b", "ib"))
+    assert is_same_gateway(running, other)
+    assert find_conflict(other, running) == ""
+    elsewhere = build_sign(read("c", "ib2", GATEWAY_PORT="4012"))
+    assert not is_same_gateway(elsewhere, other)
+    assert find_conflict(elsewhere, other) == ""

@@ -207,7 +207,7 @@ def test_compose_is_called_there_as_by_hand(own: Folder) -> None:
     assert own.start()
     assert own.handed() == {"PWD": str(own.folder)}, "nothing was set, so nothing is handed over"
     record = own.runtime().build_record()
-    assert (record.project, record.service) == (PROJECT, SERVICE)
+    assert (record.container, record.project, record.service) == (NAME, PROJECT, SERVICE), "known before any look"
 
 
 def test_a_container_that_compose_made_by_hand_is_known_by_its_labels(own: Folder) -> None:
