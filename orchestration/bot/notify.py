@@ -370,7 +370,7 @@ def _may_listen(user: int) -> bool:
 
 
 def _is_listened_to(path: Path) -> bool:
-    """Whether somebody listens at this path. True also if that cannot be told: then it is left alone."""
+    """Whether anything listens at this path. True also if that is unknown: then it is left alone."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
         try:
             client.connect(str(path))

@@ -85,7 +85,7 @@ def _find_script_problem(settings: Settings, commands: Commands) -> str | None:
 
 
 def _has_module(settings: Settings, module: str, commands: Commands) -> bool:
-    """Whether an interpreter finds a module. True too where that cannot be told: the start will tell."""
+    """Whether an interpreter finds a module. True too where that is unknown: the start will show it."""
     program = settings.bot_command[0]
     if program == sys.executable:
         places = [str(settings.bot_workdir), *settings.environ.get("PYTHONPATH", "").split(os.pathsep)]

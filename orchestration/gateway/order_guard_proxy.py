@@ -142,7 +142,7 @@ class OrderGuardServer:
                 writer.write(wrap(greeting))
                 start = await _read_frame(reader)
                 client_id = messages.parse_start_api(parse_fields(start))
-                # Built anew, not handed on: its optional capabilities are not for the guard to let through.
+                # Built again, not forwarded: its optional capabilities are not for the guard to let through.
                 gateway_writer.write(messages.build_start_api(client_id))
             back = asyncio.ensure_future(_hand_on(gateway_reader, writer))
             forth = asyncio.ensure_future(

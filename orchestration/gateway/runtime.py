@@ -91,7 +91,7 @@ class OwnRuntime(Protocol):
         ...
 
     def find_drift(self, status: GatewayStatus) -> tuple[Drift, ...]:
-        """Settings that differ from what the gateway was made with; nothing where that cannot be told."""
+        """Settings that differ from what the gateway was made with; nothing where that is unknown."""
         ...
 
     def ensure_started(self, *, on_progress: OnText) -> bool:

@@ -1,6 +1,6 @@
 """The table of checks before anything is touched. Read-only: it can be run at any time.
 
-A failed check stops a start-up and carries the command or setting that mends it; a warning stops nothing.
+A failed check stops a start-up and carries the command or setting that fixes it; a warning stops nothing.
 """
 
 import dataclasses

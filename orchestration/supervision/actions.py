@@ -2,7 +2,7 @@
 
 The rules, in order:
 
-* What only a person can mend ends everything, once: a refused password (the container is stopped, for a login loop can
+* What a retry cannot fix ends everything, once: a refused password (the container is stopped, as a login loop can
   lock the account) and a wrong account (the bot must not be left running on it).
 * A bot that has ended by itself, or keeps no watchdog, ends the supervisor as a failure; one that ended with 0 is done
   for its day, and waits for the next one.

@@ -1,7 +1,7 @@
 """How often a boot service has failed lately, and whether it is tried again.
 
 Pure counting, and a small file in the state folder that outlives the process and a reboot. Failed starts and unplanned
-ends count; ordered stops, reboots and waiting for a second factor do not. What only a person can mend ends the tries at
+ends count; ordered stops, reboots and waiting for a second factor do not. What a retry cannot fix ends the tries at
 once. A start by hand clears the record.
 
 Times are the wall clock's, for nothing else outlives a reboot. A clock that was set back makes a failure lie in the
@@ -21,7 +21,7 @@ from orchestration.system.processes import read_userspace_boot_id
 
 RECORD_NAME = ATTEMPTS
 _UNPLANNED_END = "the bot ended, or had to be ended"
-# Trying again mends none of these: the configuration is wrong, or the broker says no.
+# Trying again fixes none of these: the configuration is wrong, or the broker says no.
 _FOR_A_PERSON = frozenset(
     {FailureWord.CONFIG_INVALID, FailureWord.GATEWAY_LOGIN_FAILED, FailureWord.GATEWAY_WRONG_ACCOUNT}
 )
@@ -120,7 +120,7 @@ def count_failure(
 
 
 def give_up(attempts: Attempts, reason: str, *, now: datetime) -> tuple[Attempts, Outcome]:
-    """Try no more, for what only a person can mend was found while the system ran. Pure."""
+    """Try no more, as something that a retry cannot fix was found while the system ran. Pure."""
     if attempts.has_given_up:
         return attempts, Outcome(gives_up=True, reason=attempts.given_up, failures=len(attempts.failed_at))
     attempts = replace(attempts, given_up=reason, given_up_at=now.isoformat())
@@ -165,10 +165,10 @@ def _note(settings: Settings, word: FailureWord | None, *, now: datetime) -> Out
 
 
 def begins_by_hand(settings: Settings, attempts: Attempts, *, boot_id: str) -> bool:
-    """Whether this start of a boot service that has given up was asked for by a person. Writes down that it was tried.
+    """Whether this start of a boot service that has given up was requested by hand. Records that it was tried.
 
-    systemd starts the service once in a boot, and not again after 78. So a second start in the same boot comes from a
-    person (`systemctl start`), who gets what they ask for. A trigger of Windows that repeats cannot be told from one.
+    systemd starts the service once in a boot, and not again after 78. So a second start in the same boot was
+    requested by hand (`systemctl start`) and is done. A repeating trigger of Windows looks the same as one by hand.
 
     Args:
         settings: The configuration; its environment says whether systemd is who starts.

@@ -1,9 +1,9 @@
 """Incidents: from "this is so now" to what is said about it. Pure.
 
-Whoever looks makes a `Finding` for each kind of trouble at each look: it is so, it is not so, or it cannot be told now.
-`track` remembers since when and says each thing once: when it has been so for longer than its grace time, again only
-where it must not be forgotten, and when it is over. While a finding is muted (a window of time in which it is expected)
-nothing is said; the first look after the window says it at once. There is at most one incident of a kind.
+Each look makes a `Finding` for each kind of trouble: bad, fine, or unknown now. `track` remembers since when and says
+each thing once: when it has lasted longer than its grace time, again only where it must not be forgotten, and when it
+is over. While a finding is muted (a window of time in which it is expected) nothing is said; the first look after the
+window says it at once. There is at most one incident of a kind.
 """
 
 from collections.abc import Iterable, Sequence

@@ -43,7 +43,7 @@ def is_left_behind(settings: Settings) -> bool:
 
 
 def is_in_doubt(settings: Settings, presence: BotPresence) -> bool:
-    """Whether a bot was recorded, and it cannot be told whether it still runs: its engine does not answer, say."""
+    """Whether a bot was recorded, and it is unknown whether it still runs: its engine does not answer, say."""
     return presence.is_unknown and read_record(build_record_path(settings)) is not None
 
 

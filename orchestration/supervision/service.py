@@ -1,7 +1,7 @@
 """`--foreground`, `--service` and `inv monitor`: the start-up, and then the watch.
 
-With `--service` (what boot services pass) failed starts and unplanned ends are counted, and what only a person can mend
-is not tried again: exit code 78 tells the service manager so.
+With `--service` (what boot services pass) failed starts and unplanned ends are counted, and what a retry cannot fix is
+not tried again: exit code 78 tells the service manager so.
 """
 
 import contextlib
@@ -284,7 +284,7 @@ def end_what_is_left(*, as_json: bool = False) -> int:
     try:
         settings = load_settings_of_what_runs()
     except StartupFailure as doubt:
-        console.warn(str(doubt))  # whose bot it would be cannot be told
+        console.warn(str(doubt))  # whose bot it would be is unknown
         return int(ExitCode.FAILURE)
     note_service_end(settings.state_dir, settings.environ, now=SystemClock().now())
     if not is_left_behind(settings):
