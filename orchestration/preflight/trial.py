@@ -77,7 +77,8 @@ def find_denied_ports(settings: Settings) -> frozenset[int]:
 
 def check_trial(settings: Settings) -> Iterator[Check]:
     """Whether the operator's own bot can be tried without reaching a real gateway. Nothing where it is no trial."""
-    if settings.simulated and BotRuntime.DOCKER in _read_configured("BOT_RUNTIME", settings):
+    runtimes = {text.lower() for text in _read_configured("BOT_RUNTIME", settings)}
+    if settings.simulated and BotRuntime.DOCKER in runtimes:
         tried = "BOT_COMMAND" if is_trial(settings) else "the reference bot"
         yield Check(
             name=TRIAL_CHECK,
