@@ -10,10 +10,11 @@ from orchestration.commands.views import load_settings_or_explain
 from orchestration.errors import ExitCode, FailureWord, StartupFailure, State
 from orchestration.hostservice.advice import advise
 from orchestration.settings import Settings, expand_home
+from orchestration.startup.configuration import load_settings
 from orchestration.startup.report import Progress, Report, StepReport, StepStatus, build_json
-from orchestration.startup.run import JOURNAL_FILE, Run
 from orchestration.startup.run_spec import Mission, Step
-from orchestration.startup.sequence import STEPS, load_settings, open_run, run_mission
+from orchestration.startup.sequence import STEPS, open_run, run_mission
+from orchestration.state_dir import JOURNAL as JOURNAL_FILE
 from orchestration.system.clock import SystemClock, wait_until
 from orchestration.system.commands import SystemCommands
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from orchestration.alerts.channel import DeliveryReport
     from orchestration.journal import RunRecord, StepRecord
     from orchestration.preflight.host import Check
+    from orchestration.startup.run import Run
 
 _TEST_ALERT_TIMEOUT_S = 15.0
 _RESTART_LOOK_S = 0.2

@@ -12,10 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from orchestration.preflight.host import GAMEPLAN_CHECK, Check
 from orchestration.redaction import clean_line, clean_text, escape_unsafe, own_redactor
 from orchestration.startup.report import Report, Result, StepReport, StepStatus, format_duration
-from orchestration.startup.run_spec import Display, Step
 from orchestration.state_dir import find_damaged_files
 from orchestration.system.clock import describe_instant
 from orchestration.system.streams import steady_stderr, steady_stdout
@@ -23,6 +21,9 @@ from orchestration.system.streams import steady_stderr, steady_stdout
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
+
+    from orchestration.preflight.host import Check
+    from orchestration.startup.run_spec import Display, Step
 
 _ICON = {StepStatus.OK: "✓", StepStatus.WARN: "!", StepStatus.FAIL: "✗", StepStatus.SKIP: "-"}
 _COLOUR = {StepStatus.OK: "green", StepStatus.WARN: "yellow", StepStatus.FAIL: "red", StepStatus.SKIP: "dim"}
@@ -36,7 +37,7 @@ _REFRESHES_PER_SECOND = 4
 _PLAIN_WAIT_EVERY_S = 10.0
 
 
-def build_display(*, as_json: bool) -> Display:
+def build_display(*, as_json: bool) -> "Display":
     """The display that fits where the output goes."""
     stream = steady_stderr() if as_json else steady_stdout()
     if stream.isatty():
@@ -74,13 +75,13 @@ class PlainDisplay:
         self._waited_s = 0.0
         self._said = ""
 
-    def begin(self, *, run_id: str, instance: str, simulated: bool, steps: tuple[Step, ...]) -> None:
+    def begin(self, *, run_id: str, instance: str, simulated: bool, steps: "tuple[Step, ...]") -> None:
         """See `Display.begin`."""
         marked = " (SIMULATED)" if simulated else ""
         names = " → ".join(step.name for step in steps)
         self._line(f"run {run_id} of instance {instance}{marked}: {names}")
 
-    def begin_step(self, step: Step) -> None:
+    def begin_step(self, step: "Step") -> None:
         """See `Display.begin_step`."""
         self._waited_s = 0.0
         self._said = ""
@@ -128,7 +129,7 @@ class LiveDisplay:
         self._title = ""
         self._since: datetime | None = None
 
-    def begin(self, *, run_id: str, instance: str, simulated: bool, steps: tuple[Step, ...]) -> None:
+    def begin(self, *, run_id: str, instance: str, simulated: bool, steps: "tuple[Step, ...]") -> None:
         """See `Display.begin`."""
         from rich.live import Live
 
@@ -137,7 +138,7 @@ class LiveDisplay:
         self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=_REFRESHES_PER_SECOND)
         self._live.start()
 
-    def begin_step(self, step: Step) -> None:
+    def begin_step(self, step: "Step") -> None:
         """See `Display.begin_step`."""
         self._current = step
         self._text = ""
@@ -211,6 +212,8 @@ def build_summary(report: Report) -> list[str]:
     elif report.progress.bot is not None:
         lines.append(report.message)  # without a bot it would say what each step has just said
     lines += [f"  | {line}" for line in report.evidence]
+    from orchestration.preflight.host import GAMEPLAN_CHECK
+
     told = f"{GAMEPLAN_CHECK}: " if report.fallback is not None else None  # the message says what is with the plan
     lines += [f"warning: {one}" for one in report.progress.warnings if told is None or not one.startswith(told)]
     if report.next_action:
@@ -223,7 +226,7 @@ def build_summary(report: Report) -> list[str]:
     return lines
 
 
-def print_checks(checks: Sequence[Check], *, as_json: bool, instance: str) -> None:
+def print_checks(checks: "Sequence[Check]", *, as_json: bool, instance: str) -> None:
     """The preflight table, as JSON or for people."""
     failed = [check for check in checks if check.status is StepStatus.FAIL]
     if as_json:
@@ -242,7 +245,7 @@ def print_checks(checks: Sequence[Check], *, as_json: bool, instance: str) -> No
     print_line(f"{len(checks)} check{'' if len(checks) == 1 else 's'}: {len(failed)} failed, {warned} warned")
 
 
-def build_checks_json(checks: Sequence[Check]) -> list[dict[str, object]]:
+def build_checks_json(checks: "Sequence[Check]") -> list[dict[str, object]]:
     """The checks as programs read them."""
     return [
         {
@@ -257,12 +260,12 @@ def build_checks_json(checks: Sequence[Check]) -> list[dict[str, object]]:
     ]
 
 
-def has_failed(checks: Sequence[Check]) -> bool:
+def has_failed(checks: "Sequence[Check]") -> bool:
     """Whether a start would be refused."""
     return any(check.status is StepStatus.FAIL for check in checks)
 
 
-def print_check_table(checks: Sequence[Check]) -> None:
+def print_check_table(checks: "Sequence[Check]") -> None:
     """Checks as a table for people."""
     print_table(
         ("", "check", "found", "how to fix"),
@@ -274,7 +277,7 @@ def print_check_table(checks: Sequence[Check]) -> None:
     )
 
 
-def _needs_fix(check: Check) -> bool:
+def _needs_fix(check: "Check") -> bool:
     return check.status in {StepStatus.WARN, StepStatus.FAIL}
 
 

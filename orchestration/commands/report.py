@@ -11,7 +11,7 @@ from orchestration.journal import Evidence, JournalReader
 from orchestration.redaction import Redactor, clean_text, mask_account
 from orchestration.reports import Account, Limits, build_account
 from orchestration.settings import Settings, expand_home
-from orchestration.startup.run import JOURNAL_FILE
+from orchestration.state_dir import JOURNAL as JOURNAL_FILE
 from orchestration.system.clock import SystemClock
 from orchestration.system.files import write_atomic
 from orchestration.system.processes import ProcessIdentity, is_running

@@ -10,8 +10,9 @@ from typing import NoReturn
 from orchestration.commands import presenter as console
 from orchestration.errors import ExitCode, StartupFailure
 from orchestration.settings import Settings
+from orchestration.startup.configuration import load_settings
 from orchestration.startup.report import build_json
-from orchestration.startup.sequence import Options, load_settings, run_startup
+from orchestration.startup.sequence import Options, run_startup
 from orchestration.state_dir import ATTEMPTS
 from orchestration.system.signals import let_outcome_stand
 

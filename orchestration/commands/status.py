@@ -36,7 +36,7 @@ from orchestration.journal import JournalReader, RunRecord
 from orchestration.redaction import mask_account
 from orchestration.settings import GameplanFreshness, Settings
 from orchestration.settings.week_time import find_session_end
-from orchestration.startup.run import JOURNAL_FILE
+from orchestration.state_dir import JOURNAL as JOURNAL_FILE
 from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, SUPERVISOR_LOCK, read_fields
 from orchestration.supervision import attempts
 from orchestration.supervision.attempts import Attempts

@@ -28,7 +28,7 @@ from orchestration.journal import JournalReader
 from orchestration.redaction import clean_line, redactor_for
 from orchestration.settings import Settings
 from orchestration.settings.hosts import is_loopback
-from orchestration.startup.run import JOURNAL_FILE
+from orchestration.state_dir import JOURNAL as JOURNAL_FILE
 from orchestration.system.clock import Clock
 from orchestration.system.commands import SystemCommands
 

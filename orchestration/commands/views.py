@@ -8,9 +8,9 @@ from orchestration.commands import presenter as console
 from orchestration.errors import ExitCode, StartupFailure
 from orchestration.redaction import mask_account
 from orchestration.settings import PROJECT_DIR, Settings
+from orchestration.startup.configuration import load_settings, load_settings_of_what_runs
 from orchestration.startup.report import describe_connection
-from orchestration.startup.run import JOURNAL_FILE
-from orchestration.startup.sequence import load_settings, load_settings_of_what_runs
+from orchestration.state_dir import JOURNAL as JOURNAL_FILE
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 

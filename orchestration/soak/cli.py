@@ -19,7 +19,7 @@ from orchestration.soak.instance import SoakInstance
 from orchestration.soak.judging import build_limits, judge_trial
 from orchestration.soak.schedule import Schedule, plan_faults
 from orchestration.soak.trial import Trial
-from orchestration.startup.run import JOURNAL_FILE
+from orchestration.state_dir import JOURNAL as JOURNAL_FILE
 from orchestration.system.clock import SystemClock
 from orchestration.system.signals import Requests
 

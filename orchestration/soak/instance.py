@@ -18,7 +18,7 @@ from orchestration.gateway.record import read_record
 from orchestration.journal import Evidence, JournalReader
 from orchestration.settings import PROJECT_DIR
 from orchestration.soak.schedule import Schedule
-from orchestration.startup.run import JOURNAL_FILE
+from orchestration.state_dir import JOURNAL as JOURNAL_FILE
 from orchestration.system.clock import Clock
 from orchestration.system.processes import LaunchedProcess, ProcessIdentity, end_process_tree, launch_detached
 

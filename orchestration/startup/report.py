@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from orchestration.errors import ExitCode, FailureWord, FallbackWord, StartupFailure, State
-from orchestration.gateway.seen import GatewayFailure, GatewaySeen
 from orchestration.redaction import Redactor, clean_line, clean_lines, mask_account
 from orchestration.system.clock import describe_instant
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from orchestration.bot.find import FoundBot
     from orchestration.bot.launch import BotRunning
     from orchestration.gameplan import ActivePlan
+    from orchestration.gateway.seen import GatewaySeen
     from orchestration.gateway.wait import GatewayReady
 
 
@@ -162,7 +162,7 @@ class Report:
     progress: Progress
     evidence: tuple[str, ...] = ()
     log: str | None = None
-    gateway_seen: GatewaySeen | None = None
+    gateway_seen: "GatewaySeen | None" = None
 
     @property
     def fallback(self) -> FallbackWord | None:
@@ -193,6 +193,15 @@ class Report:
     def state(self) -> State:
         """The state the run ended in."""
         return State.FAILURE if self.failure is not None else State.SUCCESS
+
+
+def _read_seen(failure: StartupFailure | None) -> "GatewaySeen | None":
+    """The gateway as it was seen when the run failed because of it."""
+    if failure is None:
+        return None
+    from orchestration.gateway.seen import GatewayFailure
+
+    return failure.seen if isinstance(failure, GatewayFailure) else None
 
 
 def build_report(
@@ -248,7 +257,7 @@ def build_report(
         progress=progress,
         evidence=clean_lines(failure.evidence if failure else progress.evidence, redactor),
         log=log,
-        gateway_seen=failure.seen if isinstance(failure, GatewayFailure) else None,
+        gateway_seen=_read_seen(failure),
     )
     message, next_action = (failure.message, failure.next_action) if failure else describe_success(report)
     return dataclasses.replace(

@@ -32,6 +32,7 @@ from orchestration.logs import open_run_log, prune_logs
 from orchestration.preflight.instances import build_find_users
 from orchestration.redaction import Redactor, clean_line
 from orchestration.settings import GatewayRuntime, Settings
+from orchestration.startup.configuration import SAYS_WHICH_INSTANCE
 from orchestration.startup.context import Desk
 from orchestration.startup.report import (
     Progress,
@@ -54,7 +55,6 @@ from orchestration.system.lock import HeldLock
 from orchestration.system.signals import Interruption
 
 JOURNAL_FILE = JOURNAL
-SAYS_WHICH_INSTANCE = ("INSTANCE", "STATE_DIR", "ENV_FILE")  # wrong, they leave in doubt which is meant
 _FLUSH_TIMEOUT_S = 10.0  # SPEC A2: at most this much more at exit
 _HAND_ON_TIMEOUT_S = 2.0
 

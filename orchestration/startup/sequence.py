@@ -11,8 +11,9 @@ from orchestration import gameplan
 from orchestration.errors import StartupFailure, State
 from orchestration.settings import Settings
 from orchestration.startup import steps as act
+from orchestration.startup.configuration import load_settings, load_settings_of_what_runs
 from orchestration.startup.report import Report, Stopped
-from orchestration.startup.run import SAYS_WHICH_INSTANCE, Run
+from orchestration.startup.run import Run
 from orchestration.startup.run_spec import Display, Mission, Step
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
@@ -27,7 +28,6 @@ STEPS = (
 )
 
 
-_SERVICE_DOCKER_TIMEOUT_S = "180"  # Docker Desktop needs up to minutes after logon
 _CHECKS_PLAN = frozenset({"gameplan.check", "bot.start"})
 
 
@@ -93,45 +93,6 @@ def open_run(
         post=post,
         stopped=stopped,
     )
-
-
-def load_settings_of_what_runs() -> Settings:
-    """The configuration for commands that look at, or stop, what runs already.
-
-    A wrong setting must not make a system that runs impossible to stop: it is only a warning here, unless it leaves in
-    doubt which instance is meant.
-
-    Raises:
-        StartupFailure: `CONFIG_INVALID`: it does.
-    """
-    try:
-        return Settings.load()
-    except StartupFailure as failure:
-        if any(problem.startswith(SAYS_WHICH_INSTANCE) for problem in failure.evidence):
-            raise
-        return Settings.load(lenient=True)
-
-
-def load_settings(*, simulate: bool = False, service: bool = False) -> Settings:
-    """The configuration; for `--simulate` with the built-in gateway and a sample plan of today.
-
-    Args:
-        simulate: Whether the built-in gateway, a sample plan and the reference bot are used.
-        service: Whether a boot service starts it: Docker is then waited for, unless the operator said how long.
-
-    Raises:
-        StartupFailure: `CONFIG_INVALID`.
-    """
-    overrides: dict[str, str] = {}
-    if simulate:
-        from orchestration.startup.simulation import build_overrides
-
-        overrides |= build_overrides(Settings.load(lenient=True))
-    if service and any(
-        row.name == "DOCKER_START_TIMEOUT" and row.source == "default" for row in Settings.load(lenient=True).sources
-    ):
-        overrides["DOCKER_START_TIMEOUT"] = _SERVICE_DOCKER_TIMEOUT_S
-    return Settings.load(overrides=overrides, simulated=simulate)
 
 
 def run_startup(options: Options, display: Display) -> Report:

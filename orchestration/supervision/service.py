@@ -31,18 +31,18 @@ from orchestration.logs import open_run_log
 from orchestration.preflight.instances import build_find_users
 from orchestration.redaction import Redactor
 from orchestration.settings import GatewayRuntime, Settings
+from orchestration.startup.configuration import load_settings, load_settings_of_what_runs
 from orchestration.startup.report import Progress, Report, Stopped, build_json, build_report
-from orchestration.startup.run import JOURNAL_FILE, Run
+from orchestration.startup.run import Run
 from orchestration.startup.run_spec import Display, Mission
 from orchestration.startup.sequence import (
     STEPS,
     Options,
-    load_settings,
-    load_settings_of_what_runs,
     perform_mission,
     refuse_mission,
     run_mission,
 )
+from orchestration.state_dir import JOURNAL as JOURNAL_FILE
 from orchestration.state_dir import MONITOR_LOCK, SUPERVISOR_LOCK
 from orchestration.supervision import attempts
 from orchestration.supervision.host_notifier import HostNotifier, NotifyingDisplay

@@ -1,10 +1,13 @@
 """Loading the program: every module, on every system, at little cost."""
 
 import json
+import os
 import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import orchestration
 
@@ -45,6 +48,27 @@ def test_each_module_loads_as_the_first_one() -> None:
     argv = [sys.executable, "-c", load_each, *_modules()]
     done = subprocess.run(argv, cwd=_PROJECT, capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+_COMMAND = """
+import sys
+from invoke.main import program
+try:
+    program.run(["inv", *sys.argv[1:]])
+except SystemExit:
+    pass
+sys.stderr.write(f"LOADED {sum(one.partition('.')[0] == 'orchestration' for one in sys.modules)}")
+"""
+
+
+@pytest.mark.parametrize("command", ["config", "history"])
+def test_a_command_that_only_reads_loads_less_than_a_third_of_the_package(command: str, tmp_path: Path) -> None:
+    (tmp_path / "env").touch()
+    environ = {"ENV_FILE": str(tmp_path / "env"), "STATE_DIR": str(tmp_path), "LOG_DIR": str(tmp_path)}
+    argv = [sys.executable, "-c", _COMMAND, command]
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **environ}
+    done = subprocess.run(argv, cwd=_PROJECT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert 0 < int(done.stderr.rpartition("LOADED ")[2]) < len(_modules()) / 3
 
 
 # What native Windows lacks, taken away after the standard library has been loaded; `msvcrt` it has, here only in name.
