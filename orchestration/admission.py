@@ -10,7 +10,7 @@ from orchestration.bot.find import find_bot
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.report import Stopped, build_stopped_bot
-from orchestration.startup.run_spec import Mission
+from orchestration.startup.run_spec import RunSpec
 from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, SUPERVISOR_LOCK
 from orchestration.system.clock import Clock, wait_until
 from orchestration.system.lock import (
@@ -176,23 +176,23 @@ def _describe_holder(holder: LockHolder, now: datetime) -> Stopped:
         return stopped
 
 
-def refuse_beside_supervisor(settings: Settings, mission: Mission) -> None:
+def refuse_beside_supervisor(settings: Settings, spec: RunSpec) -> None:
     """Nobody starts a bot beside a supervisor, which may be about to start one itself.
 
     Raises:
-        StartupFailure: `ALREADY_STARTING`: this mission would. `CONFIG_INVALID`: it is a supervisor's, whose lock could
+        StartupFailure: `ALREADY_STARTING`: this spec would. `CONFIG_INVALID`: it is a supervisor's, whose lock could
             not be taken, so that nobody would see it.
     """
     path = settings.state_dir / SUPERVISOR_LOCK
     holder = read_lock_holder(path)
-    if mission.supervises:
+    if spec.supervises:
         if holder is None:
             why = describe_irregular(path) or "no other process could see this supervisor"
             raise _build_lock_failure(path, why)
         return
-    if not any(step.name == "bot.start" for step in mission.steps):
+    if not any(step.name == "bot.start" for step in spec.steps):
         return
-    if holder is None or (find_bot(settings).found is not None and not mission.replaces_bot):
+    if holder is None or (find_bot(settings).found is not None and not spec.replaces_bot):
         return  # with a bot, the check for it says so better
     raise StartupFailure(
         FailureWord.ALREADY_STARTING,

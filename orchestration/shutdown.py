@@ -17,7 +17,7 @@ from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.history import GatewayUser
 from orchestration.gateway.runtime import RestartKind, Runtime
 from orchestration.settings import GatewayRuntime
-from orchestration.startup.context import Desk, Outcome, Tell
+from orchestration.startup.context import StepContext, StepResult, Tell
 from orchestration.startup.report import Progress, StepStatus, Stopped, build_stopped_bot
 from orchestration.startup.run_spec import Step
 from orchestration.state_dir import SUPERVISOR_LOCK
@@ -27,15 +27,15 @@ _DOWN = frozenset({ContainerState.MISSING, ContainerState.EXITED, ContainerState
 _MOST_BOTS = 10  # what starts them faster than they can be stopped must be stopped first
 
 
-def _stop_the_bot(desk: Desk, progress: Progress, *, is_all: bool) -> Outcome:
+def _stop_the_bot(context: StepContext, progress: Progress, *, is_all: bool) -> StepResult:
     """Stop the bot, or the several that were started by hand; say of each what it was before it was stopped.
 
     Args:
-        desk: What the step works with.
+        context: Dependencies and options.
         progress: Holds what was stopped already, with the supervisor that a stop by hand ends first.
         is_all: Whether nothing else is stopped after it: then what goes on running is said with it.
     """
-    settings = desk.settings
+    settings = context.settings
     presence = find_bot(settings)
     if presence.is_unknown:
         raise StartupFailure(
@@ -46,15 +46,15 @@ def _stop_the_bot(desk: Desk, progress: Progress, *, is_all: bool) -> Outcome:
     stopped: list[Stopped] = []
     # One, as a rule; several where more were started by hand.
     while presence.found is not None and len(stopped) < _MOST_BOTS:
-        found, looked_at = presence.found, desk.clock.now()
-        desk.show(f"asking {found.who} to end (at most {settings.bot_stop_timeout_s:g} s)")
-        outcome = stop_bot(settings, found, timeout_s=settings.bot_stop_timeout_s, on_progress=desk.show)
+        found, looked_at = presence.found, context.clock.now()
+        context.show(f"asking {found.who} to end (at most {settings.bot_stop_timeout_s:g} s)")
+        outcome = stop_bot(settings, found, timeout_s=settings.bot_stop_timeout_s, on_progress=context.show)
         if not outcome.is_gone:
             break
         one = build_stopped_bot(found, looked_at, in_time=outcome.in_time)
         stopped.append(one)
         presence = find_bot(settings)
-        tell_bot_stopped(desk.tell, one, still_running=find_still_running(desk.runtime) if is_all else ())
+        tell_bot_stopped(context.tell, one, still_running=find_still_running(context.runtime) if is_all else ())
     if presence.found is None:
         end_guard(settings)  # also one whose bot had ended before
     else:
@@ -66,9 +66,9 @@ def _stop_the_bot(desk: Desk, progress: Progress, *, is_all: bool) -> Outcome:
     progress = dataclasses.replace(
         progress,
         stopped=(*progress.stopped, *stopped),
-        still_running=find_still_running(desk.runtime) if is_all else (),
+        still_running=find_still_running(context.runtime) if is_all else (),
     )
-    return Outcome(
+    return StepResult(
         progress=progress,
         detail=_describe_stopped(progress),
         status=StepStatus.WARN if any(one.in_time is False for one in progress.stopped) else StepStatus.OK,
@@ -112,80 +112,86 @@ def find_still_running(runtime: Runtime) -> tuple[str, ...]:
     return (name if status.state is ContainerState.RUNNING else f"{name} ({status.state})",)
 
 
-def _stop_to_restart(desk: Desk, progress: Progress) -> Outcome:
+def _stop_to_restart(context: StepContext, progress: Progress) -> StepResult:
     """Stop the bot so that it can be started again: not where another run may be starting it."""
-    desk.require_locks()
-    return _stop_the_bot(desk, progress, is_all=False)
+    context.require_locks()
+    return _stop_the_bot(context, progress, is_all=False)
 
 
-def _stop_the_gateway(desk: Desk, progress: Progress) -> Outcome:
-    runtime = desk.runtime
+def _stop_the_gateway(context: StepContext, progress: Progress) -> StepResult:
+    runtime = context.runtime
     if runtime.kind is GatewayRuntime.EXTERNAL:
         progress = dataclasses.replace(progress, still_running=find_still_running(runtime))
-        return Outcome(
+        return StepResult(
             progress=progress, detail="the gateway is managed externally; left alone", status=StepStatus.SKIP
         )
     before = runtime.probe()
     if before.state in _DOWN:
-        return Outcome(progress=progress, detail="the gateway was not running")
-    name = _name_gateway(desk)
-    desk.show(f"stopping {name}")
-    looked_at = desk.clock.now()
-    left = runtime.stop_unless_used(timeout_s=desk.settings.gateway_stop_grace_s, on_progress=desk.show)
+        return StepResult(progress=progress, detail="the gateway was not running")
+    name = _name_gateway(context)
+    context.show(f"stopping {name}")
+    looked_at = context.clock.now()
+    left = runtime.stop_unless_used(timeout_s=context.settings.gateway_stop_grace_s, on_progress=context.show)
     if left.users:
         detail = f"{name} is left running, for it is in use: {_list_users(left.users)}"
         progress = dataclasses.replace(progress, still_running=(name,))
-        return Outcome(progress=progress, detail=detail, status=StepStatus.SKIP)
-    _make_sure_it_is_down(desk)
-    return _say_gateway_stopped(desk, progress, before, looked_at, in_time=left.in_time)
+        return StepResult(progress=progress, detail=detail, status=StepStatus.SKIP)
+    _make_sure_it_is_down(context)
+    return _say_gateway_stopped(context, progress, before, looked_at, in_time=left.in_time)
 
 
 def _say_gateway_stopped(
-    desk: Desk, progress: Progress, before: GatewayStatus, looked_at: datetime, *, in_time: bool, under: str = ""
-) -> Outcome:
+    context: StepContext,
+    progress: Progress,
+    before: GatewayStatus,
+    looked_at: datetime,
+    *,
+    in_time: bool,
+    under: str = "",
+) -> StepResult:
     """What was stopped, as it was found before, in the report and in an alert."""
     since = before.started_at
     stopped = Stopped(
         what="gateway",
-        who=desk.runtime.container_name or desk.runtime.kind.value,
+        who=context.runtime.container_name or context.runtime.kind.value,
         since=since,
         uptime_s=None if since is None else (looked_at - since).total_seconds(),
         in_time=in_time,
     )
-    desk.tell(
+    context.tell(
         Severity.WARNING if under else Severity.INFO,
         "Gateway stopped",
         stopped.sentence + (f" It was stopped under {under}." if under else ""),
         cause="GATEWAY_STOPPED",
         next_action="Nothing to do if it was meant; its next start may ask for a new login.",
     )
-    return Outcome(
+    return StepResult(
         progress=dataclasses.replace(progress, stopped=(*progress.stopped, stopped)),
         detail=f"{stopped}" + (f": stopped, under {under}" if under else ""),
         status=StepStatus.WARN if under else StepStatus.OK,
     )
 
 
-def _name_gateway(desk: Desk) -> str:
-    return desk.runtime.container_name or f"the {desk.runtime.kind} gateway"
+def _name_gateway(context: StepContext) -> str:
+    return context.runtime.container_name or f"the {context.runtime.kind} gateway"
 
 
 def _list_users(users: tuple[GatewayUser, ...]) -> str:
     return "; ".join(user.detail for user in users)
 
 
-def _make_sure_it_is_down(desk: Desk) -> None:
-    if desk.runtime.probe().state is ContainerState.RUNNING:
+def _make_sure_it_is_down(context: StepContext) -> None:
+    if context.runtime.probe().state is ContainerState.RUNNING:
         raise StartupFailure(
             FailureWord.INTERNAL_ERROR,
-            f"{_name_gateway(desk)} still runs after it was stopped.",
+            f"{_name_gateway(context)} still runs after it was stopped.",
             next_action="Look at it with `inv logs --of gateway`; stop it by hand.",
         )
 
 
-def _refuse_while_used(desk: Desk) -> None:
+def _refuse_while_used(context: StepContext) -> None:
     """Nobody pulls a gateway away under another instance's bot by mistake."""
-    users = desk.runtime.find_users()
+    users = context.runtime.find_users()
     if users:
         has_bot = any(user.has_bot for user in users)
         raise StartupFailure(
@@ -195,8 +201,8 @@ def _refuse_while_used(desk: Desk) -> None:
         )
 
 
-def _refuse_external(desk: Desk) -> None:
-    if desk.runtime.kind is GatewayRuntime.EXTERNAL:
+def _refuse_external(context: StepContext) -> None:
+    if context.runtime.kind is GatewayRuntime.EXTERNAL:
         raise StartupFailure(
             FailureWord.CONFIG_INVALID,
             "GATEWAY_RUNTIME is `external`: the gateway is managed externally, and this program never touches it.",
@@ -204,57 +210,57 @@ def _refuse_external(desk: Desk) -> None:
         )
 
 
-def _gateway_down(desk: Desk, progress: Progress) -> Outcome:
-    _refuse_external(desk)
-    holder = read_lock_holder(desk.settings.state_dir / SUPERVISOR_LOCK)
+def _gateway_down(context: StepContext, progress: Progress) -> StepResult:
+    _refuse_external(context)
+    holder = read_lock_holder(context.settings.state_dir / SUPERVISOR_LOCK)
     if holder is not None:
         raise StartupFailure(
             FailureWord.ALREADY_STARTING,
             f"A supervisor watches this system and would bring the gateway back: {holder}.",
             next_action="`inv shutdown` stops it, the bot and the gateway gracefully.",
         )
-    _refuse_while_used(desk)
-    return _stop_the_gateway(desk, progress)
+    _refuse_while_used(context)
+    return _stop_the_gateway(context, progress)
 
 
-def _gateway_down_by_force(desk: Desk, progress: Progress) -> Outcome:
-    _refuse_external(desk)
-    before = desk.runtime.probe()
+def _gateway_down_by_force(context: StepContext, progress: Progress) -> StepResult:
+    _refuse_external(context)
+    before = context.runtime.probe()
     if before.state in _DOWN:
-        return Outcome(progress=progress, detail="the gateway was not running")
-    looked_at = desk.clock.now()
-    users = desk.runtime.find_users()
-    in_time = desk.runtime.stop(timeout_s=desk.settings.gateway_stop_grace_s)
-    _make_sure_it_is_down(desk)
+        return StepResult(progress=progress, detail="the gateway was not running")
+    looked_at = context.clock.now()
+    users = context.runtime.find_users()
+    in_time = context.runtime.stop(timeout_s=context.settings.gateway_stop_grace_s)
+    _make_sure_it_is_down(context)
     under = _list_users(users)
-    return _say_gateway_stopped(desk, progress, before, looked_at, in_time=in_time, under=under)
+    return _say_gateway_stopped(context, progress, before, looked_at, in_time=in_time, under=under)
 
 
-def _gateway_restart(desk: Desk, progress: Progress) -> Outcome:
-    _refuse_external(desk)
-    if desk.runtime.probe().state is ContainerState.RUNNING:
-        _refuse_while_used(desk)
-    return _gateway_restart_by_force(desk, progress)
+def _gateway_restart(context: StepContext, progress: Progress) -> StepResult:
+    _refuse_external(context)
+    if context.runtime.probe().state is ContainerState.RUNNING:
+        _refuse_while_used(context)
+    return _gateway_restart_by_force(context, progress)
 
 
-def _gateway_restart_by_force(desk: Desk, progress: Progress) -> Outcome:
-    _refuse_external(desk)
-    name = _name_gateway(desk)
-    if desk.runtime.probe().state is not ContainerState.RUNNING:
-        desk.runtime.lift_stop()
-        desk.runtime.ensure_started(on_progress=desk.show)
-        return Outcome(progress=progress, detail=f"{name} was not running and has been started")
-    desk.tell(
+def _gateway_restart_by_force(context: StepContext, progress: Progress) -> StepResult:
+    _refuse_external(context)
+    name = _name_gateway(context)
+    if context.runtime.probe().state is not ContainerState.RUNNING:
+        context.runtime.lift_stop()
+        context.runtime.ensure_started(on_progress=context.show)
+        return StepResult(progress=progress, detail=f"{name} was not running and has been started")
+    context.tell(
         Severity.WARNING,
         "Gateway restarted by hand",
         f"{name} is being restarted; it may ask for a new login.",
         cause="GATEWAY_RESTARTED",
         next_action="Have the phone at hand for the second factor.",
     )
-    desk.show(f"restarting {name}")
-    kind = desk.runtime.restart(on_progress=desk.show)
+    context.show(f"restarting {name}")
+    kind = context.runtime.restart(on_progress=context.show)
     how = "restarted itself, without a new login" if kind is RestartKind.SOFT else "restarted"
-    return Outcome(progress=dataclasses.replace(progress, gateway_launched=True), detail=f"{name} {how}")
+    return StepResult(progress=dataclasses.replace(progress, gateway_launched=True), detail=f"{name} {how}")
 
 
 BOT_STOP = Step(name="bot.stop", state=State.INITIALIZING, act=functools.partial(_stop_the_bot, is_all=True))

@@ -12,8 +12,8 @@ from orchestration.hostservice.advice import advise
 from orchestration.settings import Settings, expand_home
 from orchestration.startup.configuration import load_settings
 from orchestration.startup.report import Progress, Report, StepReport, StepStatus, build_json
-from orchestration.startup.run_spec import Mission, Step
-from orchestration.startup.sequence import STEPS, open_run, run_mission
+from orchestration.startup.run_spec import RunSpec, Step
+from orchestration.startup.sequence import STEPS, execute_run, open_run
 from orchestration.state_dir import JOURNAL as JOURNAL_FILE
 from orchestration.system.clock import SystemClock, wait_until
 from orchestration.system.commands import SystemCommands
@@ -49,8 +49,8 @@ class StepLine:
     def perform(self, name: str) -> int:
         """Perform the next step; returns the exit code that the program must end with now, 0 to go on."""
         if self._run is None:
-            mission = Mission(kind=" ".join(self.names) if self.names != _ALL else "startup", steps=self._steps)
-            self._run = open_run(mission, console.build_display(as_json=self._as_json))
+            spec = RunSpec(kind=" ".join(self.names) if self.names != _ALL else "startup", steps=self._steps)
+            self._run = open_run(spec, console.build_display(as_json=self._as_json))
         self._run.perform(next(step for step in self._steps if step.name == name))
         self._done += 1
         if not self._run.failed and self._done < len(self._steps):
@@ -217,8 +217,8 @@ def run_steps(
     respects_hold: bool = True,
 ) -> int:
     """Run other steps than the start-up's five: what takes something down, or restarts it."""
-    mission = Mission(kind=kind, steps=steps, starts=starts, follows_record=follows, respects_hold=respects_hold)
-    report = run_mission(mission, console.build_display(as_json=as_json))
+    spec = RunSpec(kind=kind, steps=steps, starts=starts, follows_record=follows, respects_hold=respects_hold)
+    report = execute_run(spec, console.build_display(as_json=as_json))
     if as_json:
         console.print_json(build_json(report))
     return int(report.exit_code)

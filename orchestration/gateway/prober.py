@@ -1,4 +1,4 @@
-"""The eyes of the wait: they put together what the container, its log and the API say about one and the same start.
+"""The prober of the wait: they put together what the container, its log and the API say about one and the same start.
 
 A look at Docker costs a process, so with a runtime that tells of changes the container is looked at when something
 happened to it, and otherwise only every few seconds. Its log is followed, not read again and again.
@@ -59,7 +59,7 @@ class Now(Protocol):
         ...
 
 
-class Eyes:
+class GatewayProber:
     """Looks at one gateway. Use as a context: leaving it ends what it follows.
 
     Attributes:

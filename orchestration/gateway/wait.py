@@ -12,7 +12,7 @@ from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.history import StopReason, name_start
 from orchestration.gateway.launcher_log import LauncherReading
 from orchestration.gateway.login import NOTHING_READ, LoginReading, combine_logins, read_login
-from orchestration.gateway.prober import Eyes, Probe
+from orchestration.gateway.prober import GatewayProber, Probe
 from orchestration.gateway.readiness import Action, Decision, Memory, Observation, Rules, Sight, WaitEventKind
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.seen import GatewayFailure, GatewaySeen
@@ -121,9 +121,11 @@ def wait_until_ready(
         StartupFailure: One of the `GATEWAY_` words, or `DOCKER_UNAVAILABLE`; with the evidence. A person is needed.
     """
     windows = _parse_reset_windows(settings)
-    with Eyes(runtime, settings, clock=clock, probe=probe, windows=windows) as eyes:
+    with GatewayProber(runtime, settings, clock=clock, probe=probe, windows=windows) as prober:
         rules = _build_rules(runtime, settings, requires_health_check=requires_health_check)
-        return _Wait(runtime, settings, rules, clock=clock, eyes=eyes, on_event=on_event, on_progress=on_progress).run()
+        return _Wait(
+            runtime, settings, rules, clock=clock, prober=prober, on_event=on_event, on_progress=on_progress
+        ).run()
 
 
 def check_ready_now(
@@ -209,14 +211,14 @@ class _Wait:
         rules: Rules,
         *,
         clock: Clock,
-        eyes: Eyes,
+        prober: GatewayProber,
         on_event: OnEvent,
         on_progress: OnProgress,
     ) -> None:
         self._runtime = runtime
         self._settings = settings
         self._clock = clock
-        self._eyes = eyes
+        self._prober = prober
         self._on_event = on_event
         self._on_progress = on_progress
         self._rules = rules
@@ -227,10 +229,10 @@ class _Wait:
     def run(self) -> GatewayReady:
         fresh = True
         while True:
-            self._eyes.wake.clear()
+            self._prober.wake.clear()
             # The look counts for the time at which it began: one that began before the deadline is not the last.
             now_s = self._clock.monotonic_s()
-            observation = self._eyes.look(
+            observation = self._prober.look(
                 left_s=self._find_deadline_s() - now_s, fresh=fresh, is_handshake_due=self._is_handshake_due
             )
             self._memory, decision = readiness.decide(self._memory, observation, now_s, self._rules)
@@ -266,7 +268,7 @@ class _Wait:
         evidence: tuple[str, ...] = (observation.login.evidence,) if kind in _TOLD_BY_LOG else ()
         if kind is WaitEventKind.RESTARTING:
             message += ": " + words.describe_sight(decision.sight, observation, port=self._settings.gateway_port)
-            evidence = self._eyes.read_evidence(_EVIDENCE_LINES)
+            evidence = self._prober.read_evidence(_EVIDENCE_LINES)
         return WaitEvent(kind=kind, message=message, next_action=said.next_action, evidence=self._redact(evidence))
 
     def _pause(self, sight: Sight, observation: Observation) -> None:
@@ -277,7 +279,7 @@ class _Wait:
         # What nobody tells us about is asked at the interval that the settings name.
         asks = observation.api is not None or not self._runtime.has_events
         tick_s = self._settings.gateway_health_retry_interval_s if asks else _TICK_S
-        self._clock.wait(self._eyes.wake, min(tick_s, left_s))
+        self._clock.wait(self._prober.wake, min(tick_s, left_s))
 
     def _restart(self, decision: Decision, observation: Observation) -> None:
         event = self._build_event(WaitEventKind.RESTARTING, decision, observation)
@@ -291,7 +293,7 @@ class _Wait:
             self._on_event(
                 WaitEvent(kind=WaitEventKind.RESTART_SPARED, message=f"the gateway is not ready; {spared.why}")
             )
-        self._eyes.forget()
+        self._prober.forget()
         if spared is not None and not spared.is_restarted:
             # It may still become ready in time; otherwise this wait fails without having touched it.
             self._rules = replace(self._rules, may_restart=False)
@@ -301,7 +303,7 @@ class _Wait:
 
     def _fail(self, decision: Decision, observation: Observation) -> StartupFailure:
         word = decision.word or FailureWord.GATEWAY_TIMEOUT
-        evidence = self._redact(self._eyes.read_evidence(_EVIDENCE_LINES))
+        evidence = self._redact(self._prober.read_evidence(_EVIDENCE_LINES))
         said = words.describe_failure(
             word,
             decision.sight,

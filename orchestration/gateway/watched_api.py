@@ -25,7 +25,7 @@ CountConnections = Callable[[int], int | None]
 
 
 class WatchedApi:
-    """What a lookout knows of the API. Its methods are for one thread, but for `read`.
+    """What an observer knows of the API. Its methods are for one thread, but for `read`.
 
     Args:
         settings: The configuration.

@@ -1,4 +1,4 @@
-"""What a step works with, and what it returns: the desk it works at, the outcome of its work."""
+"""The dependencies and options passed to each start-up step, and the result that it returns."""
 
 import logging
 from collections.abc import Callable
@@ -34,8 +34,8 @@ class Tell(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desk:
-    """What a step works with.
+class StepContext:
+    """Dependencies and options passed to each start-up step.
 
     Attributes:
         settings: The configuration.
@@ -50,7 +50,7 @@ class Desk:
         log: The run's log.
         replaces_bot: Whether a running bot is to be stopped in order first.
         supervises: Whether this process stays with the bot; then a recorded one is adopted.
-        revalidates: Whether a supervisor has the gateway that it watches validated again (`Mission.revalidates`).
+        revalidates: Whether a supervisor has the gateway that it watches validated again (`RunSpec.revalidates`).
         read_open: Reads what is open at the broker; None where it cannot be read.
         alert_channels: What is known of each alert channel.
         require_locks: Raises `ALREADY_STARTING` where the run's locks no longer count. Called right before anything is
@@ -76,8 +76,8 @@ class Desk:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a step came to.
+class StepResult:
+    """The result of a step.
 
     Attributes:
         progress: What the run has made sure of now.

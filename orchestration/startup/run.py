@@ -33,7 +33,7 @@ from orchestration.preflight.instances import build_find_users
 from orchestration.redaction import Redactor, clean_line
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.configuration import SAYS_WHICH_INSTANCE
-from orchestration.startup.context import Desk
+from orchestration.startup.context import StepContext
 from orchestration.startup.report import (
     Progress,
     Report,
@@ -44,7 +44,7 @@ from orchestration.startup.report import (
     build_stopped_json,
 )
 from orchestration.startup.run_alerts import Teller
-from orchestration.startup.run_spec import Display, Mission, Step
+from orchestration.startup.run_spec import Display, RunSpec, Step
 from orchestration.state_dir import JOURNAL, find_damaged_files
 from orchestration.supervision.orphan import leave_nothing_unwatched
 from orchestration.supervision.service_end import take_service_end
@@ -71,7 +71,7 @@ class Run:
     def __init__(
         self,
         settings: Settings,
-        mission: Mission,
+        spec: RunSpec,
         *,
         commands: Commands,
         clock: Clock,
@@ -81,7 +81,7 @@ class Run:
         stopped: tuple[Stopped, ...] = (),
     ) -> None:
         self.settings = self._settings = settings
-        self._mission = mission
+        self._spec = spec
         self._commands = commands
         self._clock = clock
         self._display = display
@@ -119,7 +119,7 @@ class Run:
 
         def act() -> None:
             nonlocal detail, status
-            outcome = step.act(self._desk, self._progress)
+            outcome = step.act(self._context, self._progress)
             self._write_down_stopped(outcome.progress)
             self._progress = outcome.progress
             detail, status = outcome.detail, outcome.status
@@ -166,14 +166,14 @@ class Run:
 
     def _open(self, failure: StartupFailure | None, stopped: tuple[Stopped, ...]) -> None:
         settings = self._settings
-        if self._mission.starts:
+        if self._spec.starts:
             become_subreaper(str(build_record_path(settings)))  # for what a bot leaves behind
         self._held.enter_context(self._interruption)
         self._log = logging.getLogger("orchestration.startup.run")
         run_log = open_run_log(
             settings.log_dir,
             clock=self._clock,
-            prefix="startup" if self._mission.starts else "shutdown",
+            prefix="startup" if self._spec.starts else "shutdown",
             run_id=self.run_id,
             keep=settings.log_keep,
             redactor=self._redactor,
@@ -189,7 +189,7 @@ class Run:
         self._journal.start_run(
             self.run_id,
             instance=settings.instance,
-            kind=self._mission.kind,
+            kind=self._spec.kind,
             simulated=settings.simulated,
             pid=os.getpid(),
         )
@@ -201,31 +201,31 @@ class Run:
             redactor=self._redactor,
             log=logging.getLogger("orchestration.alerts"),
         )
-        # Followed where the mission says so: what is told of a simulated system is marked, whatever the settings say.
+        # Followed where the spec says so: what is told of a simulated system is marked, whatever the settings say.
         runtime = build_runtime(
             settings,
             commands=self._commands,
             clock=self._clock,
-            record=read_record(settings.state_dir) if self._mission.follows_record else None,
+            record=read_record(settings.state_dir) if self._spec.follows_record else None,
             find_users=build_find_users(settings),
             require_locks=self._locks.require,
         )
         self._teller = Teller(
             self._delivery,
             settings=settings,
-            mission=self._mission,
+            spec=self._spec,
             run_id=self.run_id,
             clock=self._clock,
             simulated=runtime.kind is GatewayRuntime.SIMULATOR,
         )
         self._held.callback(self._flush)
         self._display.begin(
-            run_id=self.run_id, instance=settings.instance, simulated=settings.simulated, steps=self._mission.steps
+            run_id=self.run_id, instance=settings.instance, simulated=settings.simulated, steps=self._spec.steps
         )
-        self._log.info("instance %s, command %s", settings.instance, self._mission.kind)
+        self._log.info("instance %s, command %s", settings.instance, self._spec.kind)
         for warning in (*settings.warnings, *self._progress.warnings):
             self._log.warning("%s", warning)
-        self._desk = Desk(
+        self._context = StepContext(
             settings=settings,
             clock=self._clock,
             commands=self._commands,
@@ -236,9 +236,9 @@ class Run:
             show=self._show,
             show_wait=self._display.show_wait,
             log=self._log,
-            replaces_bot=self._mission.replaces_bot,
-            supervises=self._mission.supervises,
-            revalidates=self._mission.revalidates,
+            replaces_bot=self._spec.replaces_bot,
+            supervises=self._spec.supervises,
+            revalidates=self._spec.revalidates,
             alert_channels=read_channel_states(self._journal, build_channels(settings)),
             require_locks=self._locks.require,
             read_open=lambda: read_open_at_broker(settings, self._clock),
@@ -252,11 +252,11 @@ class Run:
         if failure is not None:
             raise failure
         refuse_to_touch(settings)  # before whoever watches here is asked to end
-        if self._mission.starts:
+        if self._spec.starts:
             self._locks.require()  # its supervisor's
-            refuse_beside_supervisor(settings, self._mission)
+            refuse_beside_supervisor(settings, self._spec)
             self._take_lock()
-            if self._mission.respects_hold:
+            if self._spec.respects_hold:
                 refuse_if_held(settings.state_dir)
             self._teller.tell_begin()
             self._tell_service_end()
@@ -297,7 +297,7 @@ class Run:
             )
 
     def _take_lock(self) -> None:
-        self._locks.take(purpose=self._mission.kind, since=self._started_at)
+        self._locks.take(purpose=self._spec.kind, since=self._started_at)
 
     def _catch_failures(self, work: Callable[[], None], *, is_interruptible: bool = True) -> None:
         """The boundary: whatever comes out of a piece of work becomes the run's failure.
@@ -329,7 +329,7 @@ class Run:
 
     def _describe_what_is_left(self) -> str:
         runtime = self._settings.gateway_runtime
-        if self._mission.starts and self._current is not None and runtime is GatewayRuntime.DOCKER:
+        if self._spec.starts and self._current is not None and runtime is GatewayRuntime.DOCKER:
             return "No bot is left behind; the gateway's container is left as it is (`inv gateway.down` stops it)."
         return "Nothing half-started is left behind; `inv startup` starts over."
 
@@ -345,14 +345,14 @@ class Run:
 
     def _tidy_up(self) -> None:
         """Leave nothing half-started: no bot that is not validated, no simulated gateway that nobody uses."""
-        if not self._mission.starts or (self._current is None and not self._would_have_adopted()):
+        if not self._spec.starts or (self._current is None and not self._would_have_adopted()):
             return  # nothing was started, and what runs is not this run's
         self._catch_failures(self._leave_nothing_unwatched, is_interruptible=False)
 
     def _leave_nothing_unwatched(self) -> None:
         if not self._locks.is_taken:
             self._take_lock()
-        leave_nothing_unwatched(self._desk, self._failure.word if self._failure else FailureWord.INTERNAL_ERROR)
+        leave_nothing_unwatched(self._context, self._failure.word if self._failure else FailureWord.INTERNAL_ERROR)
 
     def _would_have_adopted(self) -> bool:
         """Whether a supervising run that could not even begin is the one to look after the bot of an earlier one.
@@ -360,7 +360,7 @@ class Run:
         Not while another run is at work, and not where a wrong setting leaves in doubt whose bot it would be.
         """
         failure = self._failure
-        if failure is None or not self._mission.supervises or failure.word is FailureWord.ALREADY_STARTING:
+        if failure is None or not self._spec.supervises or failure.word is FailureWord.ALREADY_STARTING:
             return False
         return not any(line.startswith(SAYS_WHICH_INSTANCE) for line in failure.evidence)
 
@@ -372,7 +372,7 @@ class Run:
             failure=self._failure,
             started_at=self._started_at,
             duration_s=self._clock.monotonic_s() - self._started_s,
-            steps=tuple((step.name, step.state) for step in self._mission.steps),
+            steps=tuple((step.name, step.state) for step in self._spec.steps),
             ended=self._reports,
             progress=self._progress,
             log=str(self._log_path) if self._log_path else None,
@@ -390,7 +390,7 @@ class Run:
         self._display.show(text)
 
     def _flush(self) -> None:
-        if self._mission.supervises and self._failure is None:
+        if self._spec.supervises and self._failure is None:
             # A signal is the supervisor's to read, and so are the alerts that are not sent yet.
             self._delivery.close(timeout_s=_HAND_ON_TIMEOUT_S)
             return

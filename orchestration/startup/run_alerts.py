@@ -10,7 +10,7 @@ from orchestration.errors import BENIGN_FAILURES, StartupFailure
 from orchestration.hostservice.advice import advise
 from orchestration.settings import Settings
 from orchestration.startup.report import Report, Result
-from orchestration.startup.run_spec import Mission
+from orchestration.startup.run_spec import RunSpec
 from orchestration.system.clock import Clock
 
 _WHOLE_STARTS = frozenset({"startup", "service"})
@@ -23,7 +23,7 @@ class Teller:
     Args:
         delivery: Sends.
         settings: The configuration.
-        mission: What the run is for.
+        spec: What the run is for.
         run_id: Its id.
         clock: Tells the time.
         simulated: Whether the gateway that the run is about is the built-in one, whatever the configuration says now.
@@ -37,7 +37,7 @@ class Teller:
         delivery: Delivery,
         *,
         settings: Settings,
-        mission: Mission,
+        spec: RunSpec,
         run_id: str,
         clock: Clock,
         simulated: bool,
@@ -45,7 +45,7 @@ class Teller:
         self._delivery = delivery
         self._simulated = simulated
         self._settings = settings
-        self._mission = mission
+        self._spec = spec
         self._run_id = run_id
         self._clock = clock
         self._has_pinged_start = False
@@ -70,7 +70,7 @@ class Teller:
                 host=socket.gethostname(),
                 instance=self._settings.instance,
                 run_id=self._run_id,
-                step=self.step or self._mission.kind,
+                step=self.step or self._spec.kind,
                 cause=cause,
                 next_action=advise(next_action, self._settings),
                 evidence=evidence,
@@ -81,7 +81,7 @@ class Teller:
 
     def tell_begin(self) -> None:
         """The run begins."""
-        if self._mission.kind in _WHOLE_STARTS:
+        if self._spec.kind in _WHOLE_STARTS:
             self.tell(
                 Severity.INFO,
                 "Start-up begun",
@@ -92,7 +92,7 @@ class Teller:
 
     def ping_start(self) -> None:
         """The run is past everything that could refuse it: from now on it has an end that the heartbeat hears."""
-        if self._mission.kind in _WHOLE_STARTS and not self._has_pinged_start:
+        if self._spec.kind in _WHOLE_STARTS and not self._has_pinged_start:
             self._has_pinged_start = True
             self._delivery.ping(Ping.START)
 
@@ -114,7 +114,7 @@ class Teller:
         The heartbeat hears of each end of a start that it heard of. A refused start (it runs already, it is held) is
         none: what was there before goes on as it did.
         """
-        if not self._mission.starts:
+        if not self._spec.starts:
             return
         has_bot = report.progress.bot is not None
         if report.failure is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orchestration.errors import State
-from orchestration.startup.context import Desk, Outcome
+from orchestration.startup.context import StepContext, StepResult
 from orchestration.startup.report import Progress, Report, StepReport
 
 
@@ -23,11 +23,11 @@ class Step:
     name: str
     state: State
     ends_in: State | None = None
-    act: Callable[[Desk, Progress], Outcome]
+    act: Callable[[StepContext, Progress], StepResult]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mission:
+class RunSpec:
     """What a run is for.
 
     Attributes:

@@ -14,7 +14,7 @@ from orchestration.startup import steps as act
 from orchestration.startup.configuration import load_settings, load_settings_of_what_runs
 from orchestration.startup.report import Report, Stopped
 from orchestration.startup.run import Run
-from orchestration.startup.run_spec import Display, Mission, Step
+from orchestration.startup.run_spec import Display, RunSpec, Step
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from orchestration.system.lock import HeldLock
@@ -53,7 +53,7 @@ class Options:
 
 
 def open_run(
-    mission: Mission,
+    spec: RunSpec,
     display: Display,
     *,
     simulate: bool = False,
@@ -65,7 +65,7 @@ def open_run(
     """Open a run on the real world. A wrong configuration opens it too: as a failed one, recorded and alerted.
 
     Args:
-        mission: What it is for.
+        spec: What it is for.
         display: What shows it.
         simulate: Whether it runs on the built-in gateway and a sample plan.
         service: Whether a boot service starts it.
@@ -73,19 +73,19 @@ def open_run(
         post: The supervisor's lock that this process holds; None where it supervises nothing.
         stopped: What was stopped to make way for it.
     """
-    if any(step.name in _CHECKS_PLAN for step in mission.steps):
+    if any(step.name in _CHECKS_PLAN for step in spec.steps):
         threading.Thread(target=_preload, name="preload").start()
     commands, clock = SystemCommands(), SystemClock()
     failure = refusal
     try:
-        starts = mission.starts
+        starts = spec.starts
         settings = load_settings(simulate=simulate, service=service) if starts else load_settings_of_what_runs()
     except StartupFailure as wrong:
         failure = wrong
         settings = Settings.load(lenient=True)
     return Run(
         settings,
-        mission,
+        spec,
         commands=commands,
         clock=clock,
         display=display,
@@ -97,27 +97,27 @@ def open_run(
 
 def run_startup(options: Options, display: Display) -> Report:
     """Run the whole sequence. Never raises for what it meets."""
-    mission = Mission(kind="startup", steps=STEPS, replaces_bot=options.replace)
-    return run_mission(mission, display, simulate=options.simulate)
+    spec = RunSpec(kind="startup", steps=STEPS, replaces_bot=options.replace)
+    return execute_run(spec, display, simulate=options.simulate)
 
 
-def run_mission(
-    mission: Mission, display: Display, *, simulate: bool = False, service: bool = False, post: HeldLock | None = None
+def execute_run(
+    spec: RunSpec, display: Display, *, simulate: bool = False, service: bool = False, post: HeldLock | None = None
 ) -> Report:
     """Open a run (see `open_run`), perform its steps in order, close it."""
-    return perform_mission(mission, display, simulate=simulate, service=service, post=post)[0]
+    return perform_run(spec, display, simulate=simulate, service=service, post=post)[0]
 
 
-def refuse_mission(mission: Mission, display: Display, refusal: StartupFailure, *, simulate: bool = False) -> Report:
+def refuse_run(spec: RunSpec, display: Display, refusal: StartupFailure, *, simulate: bool = False) -> Report:
     """A run that is over before its first step: recorded, shown and alerted like any other. Touches nothing."""
-    run = open_run(mission, display, simulate=simulate, refusal=refusal)
-    for step in mission.steps:
+    run = open_run(spec, display, simulate=simulate, refusal=refusal)
+    for step in spec.steps:
         run.perform(step)
     return run.close()
 
 
-def perform_mission(
-    mission: Mission,
+def perform_run(
+    spec: RunSpec,
     display: Display,
     *,
     simulate: bool = False,
@@ -132,8 +132,8 @@ def perform_mission(
         # Where even this cannot be written, the run itself finds no plan and says so.
         with contextlib.suppress(OSError):
             ensure_sample_plan(Settings.load(lenient=True), clock=SystemClock())
-    run = open_run(mission, display, simulate=simulate, service=service, post=post, stopped=stopped)
-    for step in mission.steps:
+    run = open_run(spec, display, simulate=simulate, service=service, post=post, stopped=stopped)
+    for step in spec.steps:
         run.perform(step)
     return run.close(), run.settings
 

@@ -1,6 +1,6 @@
 """The five steps of a start-up. Each one converges: look, decide, act only if needed, look again.
 
-A step gets the desk it works at and what the run has made sure of so far, and returns what it is made sure of now.
+A step gets the context it works at and what the run has made sure of so far, and returns what it is made sure of now.
 It raises `StartupFailure` where it cannot go on, and knows nothing of the steps before and after it: what its safety
 needs and nobody has made sure of in this run, it makes sure of itself.
 """
@@ -37,7 +37,7 @@ from orchestration.preflight.table import (
 from orchestration.preflight.trial import check_trial, find_denied_ports, is_trial
 from orchestration.redaction import mask_account
 from orchestration.settings import BotRuntime, GatewayRuntime
-from orchestration.startup.context import Desk, Outcome
+from orchestration.startup.context import StepContext, StepResult
 from orchestration.startup.report import (
     Progress,
     StepStatus,
@@ -58,27 +58,27 @@ GATEWAY_VALIDATION_MAX_AGE_S = 30.0  # an old bot leaves within BOT_STOP_TIMEOUT
 _MAX_LAUNCHES = 3
 
 
-def preflight(desk: Desk, progress: Progress) -> Outcome:
+def preflight(context: StepContext, progress: Progress) -> StepResult:
     """S: look at everything before anything is touched."""
     checks = run_checks(
         Preflight(
-            settings=desk.settings,
-            runtime=desk.runtime,
-            commands=desk.commands,
-            clock=desk.clock,
+            settings=context.settings,
+            runtime=context.runtime,
+            commands=context.commands,
+            clock=context.clock,
             holds_lock=True,
-            replaces_bot=desk.replaces_bot,
-            adopts_bot=desk.supervises,
-            hands_over=not desk.supervises,
-            on_progress=desk.show,
-            alert_channels=desk.alert_channels,
+            replaces_bot=context.replaces_bot,
+            adopts_bot=context.supervises,
+            hands_over=not context.supervises,
+            on_progress=context.show,
+            alert_channels=context.alert_channels,
         )
     )
     for check in checks:
-        desk.log.info("check %s: %s: %s", check.name, check.status, check.detail)
+        context.log.info("check %s: %s: %s", check.name, check.status, check.detail)
     raise_first_failure(checks)
-    if desk.replaces_bot:
-        progress = _stop_running_bot(desk, progress)
+    if context.replaces_bot:
+        progress = _stop_running_bot(context, progress)
     warnings = tuple(
         f"{check.name}: {check.detail}"
         for check in checks
@@ -86,109 +86,109 @@ def preflight(desk: Desk, progress: Progress) -> Outcome:
         if check.status is StepStatus.WARN and check.name not in {BOT_CHECK, STATE_FILES_CHECK}
     )
     counted = f"{len(checks)} checks, {len(warnings)} warning{'' if len(warnings) == 1 else 's'}"
-    return Outcome(
+    return StepResult(
         progress=dataclasses.replace(progress, warnings=(*progress.warnings, *warnings)),
         detail=counted,
         status=StepStatus.WARN if warnings else StepStatus.OK,
     )
 
 
-def gateway_up(desk: Desk, progress: Progress) -> Outcome:
+def gateway_up(context: StepContext, progress: Progress) -> StepResult:
     """G1, G2: make sure that the gateway runs; leave it alone if it does."""
-    _leave_other_runtime(desk)
-    _sign_up(desk)
-    before = desk.runtime.probe()
-    refuse_without_credentials(desk.settings, before)
-    if before.state is not ContainerState.RUNNING and desk.runtime.kind is not GatewayRuntime.EXTERNAL:
-        desk.tell(
+    _leave_other_runtime(context)
+    _sign_up(context)
+    before = context.runtime.probe()
+    refuse_without_credentials(context.settings, before)
+    if before.state is not ContainerState.RUNNING and context.runtime.kind is not GatewayRuntime.EXTERNAL:
+        context.tell(
             Severity.INFO,
             "Gateway starting",
-            f"The gateway ({desk.runtime.container_name or desk.runtime.kind}) was {before}; starting it.",
+            f"The gateway ({context.runtime.container_name or context.runtime.kind}) was {before}; starting it.",
             cause="GATEWAY_STARTING",
             next_action="Have the phone at hand: its login may ask for a second factor.",
-            evidence=_read_last_words(desk, before),
+            evidence=_read_last_words(context, before),
         )
-    started = desk.runtime.ensure_started(on_progress=desk.show)
-    _record_runtime(desk)
-    after = desk.runtime.probe()
-    name = desk.runtime.container_name or f"the {desk.runtime.kind} gateway"
-    if desk.runtime.kind is GatewayRuntime.EXTERNAL:
+    started = context.runtime.ensure_started(on_progress=context.show)
+    _record_runtime(context)
+    after = context.runtime.probe()
+    name = context.runtime.container_name or f"the {context.runtime.kind} gateway"
+    if context.runtime.kind is GatewayRuntime.EXTERNAL:
         detail = "the gateway is managed externally; left alone"
     elif started:
         detail = f"{name} was {before} and has been started"
     else:
         detail = f"{name} is {after.state}; left alone"
-    return Outcome(progress=dataclasses.replace(progress, gateway_launched=started), detail=detail)
+    return StepResult(progress=dataclasses.replace(progress, gateway_launched=started), detail=detail)
 
 
-def _read_last_words(desk: Desk, status: GatewayStatus) -> tuple[str, ...]:
+def _read_last_words(context: StepContext, status: GatewayStatus) -> tuple[str, ...]:
     """What a container that failed said last, before anything is done to it."""
     has_failed = status.state in {ContainerState.EXITED, ContainerState.DEAD} and bool(status.exit_code)
-    if desk.runtime.kind is not GatewayRuntime.DOCKER or not (has_failed or status.out_of_memory):
+    if context.runtime.kind is not GatewayRuntime.DOCKER or not (has_failed or status.out_of_memory):
         return ()
-    return desk.runtime.read_log(since=status.log_since, lines=_LAST_WORDS_LINES)
+    return context.runtime.read_log(since=status.log_since, lines=_LAST_WORDS_LINES)
 
 
-def gateway_wait(desk: Desk, progress: Progress) -> Outcome:
+def gateway_wait(context: StepContext, progress: Progress) -> StepResult:
     """G3 to G7: wait until the gateway is truly logged in, and is the one that was meant."""
     was_awaited = False
 
     def show_wait(elapsed_s: float, remaining_s: float, text: str) -> None:
         nonlocal was_awaited
         was_awaited = True
-        desk.show_wait(elapsed_s, remaining_s, text)
+        context.show_wait(elapsed_s, remaining_s, text)
 
     gateway = wait_until_ready(
-        desk.runtime,
-        desk.settings,
-        clock=desk.clock,
-        probe=desk.probe,
-        on_event=lambda event: _tell_event(desk, event),
+        context.runtime,
+        context.settings,
+        clock=context.clock,
+        probe=context.probe,
+        on_event=lambda event: _tell_event(context, event),
         on_progress=show_wait,
-        requires_health_check=False if desk.revalidates else None,
+        requires_health_check=False if context.revalidates else None,
     )
-    outcome = _judge_gateway(desk, progress, gateway)
+    outcome = _judge_gateway(context, progress, gateway)
     return dataclasses.replace(outcome, progress=dataclasses.replace(outcome.progress, gateway_was_awaited=was_awaited))
 
 
-def gameplan_check(desk: Desk, progress: Progress) -> Outcome:
+def gameplan_check(context: StepContext, progress: Progress) -> StepResult:
     """P, C: activate today's valid plan, or the emergency plan. A bad plan is never a failure."""
     from orchestration.gameplan import activate_plan, check_from_settings, fall_back_to_strategy_c, hold_until_its_day
 
     skew_s = progress.gateway.skew_s if progress.gateway else None
     if skew_s is not None and abs(skew_s) > SKEW_LIMIT_S:
         plan = fall_back_to_strategy_c(
-            desk.settings,
+            context.settings,
             FallbackWord.CLOCK_SKEW,
             f"The gateway's clock is {skew_s:+.0f} s from this host's (limit {SKEW_LIMIT_S:.0f} s), "
             "so the date is in doubt.",
-            clock=desk.clock,
+            clock=context.clock,
         )
     else:
-        verdict = check_from_settings(desk.settings, clock=desk.clock)
-        if desk.supervises:
-            verdict = hold_until_its_day(verdict, desk.settings, clock=desk.clock)
-        plan = activate_plan(verdict, desk.settings, clock=desk.clock, run_id=desk.run_id)
+        verdict = check_from_settings(context.settings, clock=context.clock)
+        if context.supervises:
+            verdict = hold_until_its_day(verdict, context.settings, clock=context.clock)
+        plan = activate_plan(verdict, context.settings, clock=context.clock, run_id=context.run_id)
     warnings = tuple(f"gameplan: {warning}" for warning in plan.warnings)
     progress = dataclasses.replace(progress, plan=plan, warnings=(*progress.warnings, *warnings))
     if plan.fallback is None:
-        return Outcome(
+        return StepResult(
             progress=progress,
             detail=f"strategy {plan.strategy} for {plan.date}, from {plan.source}",
             status=StepStatus.WARN if warnings else StepStatus.OK,
         )
-    _tell_fallback(desk, progress, plan, plan.fallback)
+    _tell_fallback(context, progress, plan, plan.fallback)
     # The alert has its limits; the step's detail, which the journal and the log keep, names every problem.
-    return Outcome(
+    return StepResult(
         progress=progress, detail=f"Strategy C ({plan.fallback}): {plan.explanation}", status=StepStatus.WARN
     )
 
 
-def _tell_fallback(desk: Desk, progress: Progress, plan: "ActivePlan", word: FallbackWord) -> None:
+def _tell_fallback(context: StepContext, progress: Progress, plan: "ActivePlan", word: FallbackWord) -> None:
     # Only a gateway that was validated in this run is asked: another one may not be the one that is meant.
-    found = desk.read_open() if progress.gateway is not None else None
+    found = context.read_open() if progress.gateway is not None else None
     message = plan.message if found is None else f"{plan.message.rstrip('.')}. {found}"
-    desk.tell(
+    context.tell(
         Severity.INFO if plan.is_information else Severity.WARNING,
         "Strategy C: no trading",
         f"The emergency plan is active: {message}",
@@ -198,49 +198,49 @@ def _tell_fallback(desk: Desk, progress: Progress, plan: "ActivePlan", word: Fal
     )
 
 
-def bot_start(desk: Desk, progress: Progress) -> Outcome:
+def bot_start(context: StepContext, progress: Progress) -> StepResult:
     """B: start the bot on the active plan, and wait until it is up."""
-    if desk.replaces_bot:
-        progress = _stop_running_bot(desk, progress)
+    if context.replaces_bot:
+        progress = _stop_running_bot(context, progress)
     # Looked at again, right before the launch, whatever was found minutes ago.
-    presence = find_bot(desk.settings)
-    raise_first_failure((check_bot_absent(presence, adopts_bot=desk.supervises),))
+    presence = find_bot(context.settings)
+    raise_first_failure((check_bot_absent(presence, adopts_bot=context.supervises),))
     if progress.gateway is None:
-        desk.show("validating the gateway")
-        _sign_up(desk)
-        _record_runtime(desk)
-        gateway = check_ready_now(desk.runtime, desk.settings, clock=desk.clock, probe=desk.probe)
-        progress = _judge_gateway(desk, progress, gateway).progress
-    progress = ensure_current_plan(desk, progress) if progress.plan else gameplan_check(desk, progress).progress
+        context.show("validating the gateway")
+        _sign_up(context)
+        _record_runtime(context)
+        gateway = check_ready_now(context.runtime, context.settings, clock=context.clock, probe=context.probe)
+        progress = _judge_gateway(context, progress, gateway).progress
+    progress = ensure_current_plan(context, progress) if progress.plan else gameplan_check(context, progress).progress
     plan = progress.plan
     if plan is None or progress.gateway is None:  # both were made sure of above
         raise AssertionError("no bot without a validated gateway and an active plan")
-    address = _locate_gateway(desk)
+    address = _locate_gateway(context)
     if presence.found is not None:
-        progress, adopted = _adopt_or_stop(desk, progress, presence.found, plan, address)
+        progress, adopted = _adopt_or_stop(context, progress, presence.found, plan, address)
         if adopted is not None:
-            return Outcome(
+            return StepResult(
                 progress=dataclasses.replace(progress, bot=adopted),
                 detail=f"{adopted.who}, strategy {plan.strategy}, adopted: it ran already, and nothing changed",
             )
-    progress, bot = _launch(desk, progress, address)
+    progress, bot = _launch(context, progress, address)
     if bot is None:
-        return _note_withheld(desk, progress)
+        return _note_withheld(context, progress)
     if bot.is_finished:
-        return _note_finished(desk, progress, bot)
-    said = "said READY" if bot.ready_by == "notify" else f"stayed alive for {desk.settings.bot_start_grace_s:g} s"
+        return _note_finished(context, progress, bot)
+    said = "said READY" if bot.ready_by == "notify" else f"stayed alive for {context.settings.bot_start_grace_s:g} s"
     strategy = bot.record.strategy
-    desk.tell(
+    context.tell(
         Severity.INFO,
         "Bot started",
         f"The bot runs as {describe_running(bot)} on strategy {strategy} and {said}.{_describe_guard(bot)}",
         cause="BOT_STARTED",
         next_action="Nothing to do; `inv logs --of bot -f` shows what it does.",
     )
-    return Outcome(
+    return StepResult(
         progress=dataclasses.replace(progress, bot=bot),
         detail=f"{bot.who}, strategy {strategy}, {said}; {bot.program}; {describe_connection(bot.is_connected)}"
-        + ("; your own bot (BOT_COMMAND), on trial" if is_trial(desk.settings) else ""),
+        + ("; your own bot (BOT_COMMAND), on trial" if is_trial(context.settings) else ""),
     )
 
 
@@ -253,31 +253,31 @@ def _describe_guard(bot: BotRunning) -> str:
     return f" It is behind the order guard: it orders nothing, and going past it is {past}."
 
 
-def _note_withheld(desk: Desk, progress: Progress) -> Outcome:
+def _note_withheld(context: StepContext, progress: Progress) -> StepResult:
     """STRATEGY_C_BOT=none: the gateway is up, and there is no bot."""
     detail = "no bot: on Strategy C none is to run (STRATEGY_C_BOT=none)"
-    desk.tell(
+    context.tell(
         Severity.INFO,
         "No bot on Strategy C",
         "The gateway is ready, and no bot is started on Strategy C (STRATEGY_C_BOT=none).",
         cause="STRATEGY_C_NO_BOT",
         next_action="Nothing to do: a supervisor starts the bot on the next valid trading plan."
-        if desk.supervises
+        if context.supervises
         else "`inv startup` starts the bot once there is a trading plan.",
     )
-    return Outcome(progress=dataclasses.replace(progress, is_bot_withheld=True), detail=detail)
+    return StepResult(progress=dataclasses.replace(progress, is_bot_withheld=True), detail=detail)
 
 
-def _note_finished(desk: Desk, progress: Progress, bot: BotRunning) -> Outcome:
+def _note_finished(context: StepContext, progress: Progress, bot: BotRunning) -> StepResult:
     """B4: it ended with exit code 0 and left nothing. That is odd for one that never talked to the gateway."""
     from orchestration.gameplan import load_calendar
 
     how = describe_finish(bot)
-    is_odd = bot.has_connected is False and not load_calendar(desk.settings).has_closed(desk.clock.now())
-    evidence = read_bot_lines(desk.settings, bot.record, _LAST_WORDS_LINES) if is_odd else ()
+    is_odd = bot.has_connected is False and not load_calendar(context.settings).has_closed(context.clock.now())
+    evidence = read_bot_lines(context.settings, bot.record, _LAST_WORDS_LINES) if is_odd else ()
     warning = f"bot: it {how}, and the market has not closed yet"
-    if not desk.supervises:  # else the supervisor says it
-        desk.tell(
+    if not context.supervises:  # else the supervisor says it
+        context.tell(
             Severity.WARNING if is_odd else Severity.INFO,
             "Bot has finished",
             f"The bot ({bot.program}) {how}" + (", and the market has not closed yet." if is_odd else "."),
@@ -287,7 +287,7 @@ def _note_finished(desk: Desk, progress: Progress, bot: BotRunning) -> Outcome:
             else "Nothing to do; `inv startup` starts it again.",
             evidence=evidence,
         )
-    return Outcome(
+    return StepResult(
         progress=dataclasses.replace(
             progress,
             bot=bot,
@@ -299,7 +299,7 @@ def _note_finished(desk: Desk, progress: Progress, bot: BotRunning) -> Outcome:
     )
 
 
-def _launch(desk: Desk, progress: Progress, address: InnerAddress) -> tuple[Progress, BotRunning | None]:
+def _launch(context: StepContext, progress: Progress, address: InnerAddress) -> tuple[Progress, BotRunning | None]:
     """Launch the bot on the active plan, or on Strategy C if that plan's day ends before the launch (P8).
 
     None where no bot is to run on Strategy C.
@@ -310,28 +310,28 @@ def _launch(desk: Desk, progress: Progress, address: InnerAddress) -> tuple[Prog
         plan = progress.plan
         if plan is None:
             raise AssertionError("no launch without an active plan")
-        if has_no_bot(desk.settings, plan.strategy):
-            end_guard(desk.settings)
+        if has_no_bot(context.settings, plan.strategy):
+            end_guard(context.settings)
             return progress, None
         try:
             bot = launch_bot(
-                desk.settings,
-                clock=desk.clock,
-                run_id=desk.run_id,
+                context.settings,
+                clock=context.clock,
+                run_id=context.run_id,
                 gateway_host=address.host,
                 gateway_port=address.port,
                 gateway_network=address.network,
-                denied_ports=find_denied_ports(desk.settings),
+                denied_ports=find_denied_ports(context.settings),
                 gameplan=plan.path,
                 strategy=plan.strategy,
                 sha256=plan.sha256,
-                supervised=desk.supervises,
-                require_locks=desk.require_locks,
-                on_progress=desk.show,
-                before_start=functools.partial(look_before_launch, desk, progress, plan),
+                supervised=context.supervises,
+                require_locks=context.require_locks,
+                on_progress=context.show,
+                before_start=functools.partial(look_before_launch, context, progress, plan),
             )
         except GameplanError:
-            progress = ensure_current_plan(desk, progress)
+            progress = ensure_current_plan(context, progress)
         else:
             return progress, bot
     raise StartupFailure(
@@ -341,7 +341,7 @@ def _launch(desk: Desk, progress: Progress, address: InnerAddress) -> tuple[Prog
     )
 
 
-def look_before_launch(desk: Desk, progress: Progress, plan: "ActivePlan") -> None:
+def look_before_launch(context: StepContext, progress: Progress, plan: "ActivePlan") -> None:
     """The last look: at the hold, the gateway and the plan, all of which were looked at before what took time.
 
     Raises:
@@ -350,17 +350,21 @@ def look_before_launch(desk: Desk, progress: Progress, plan: "ActivePlan") -> No
     """
     from orchestration.gameplan import refuse_outdated
 
-    refuse_if_held(desk.settings.state_dir)
-    raise_first_failure(tuple(check_trial(desk.settings)))  # a real gateway may have come up meanwhile
+    refuse_if_held(context.settings.state_dir)
+    raise_first_failure(tuple(check_trial(context.settings)))  # a real gateway may have come up meanwhile
     validated_s = progress.gateway_validated_s
-    if validated_s is not None and desk.clock.monotonic_s() - validated_s > GATEWAY_VALIDATION_MAX_AGE_S:
-        desk.show("validating the gateway once more, right before the launch")
+    if validated_s is not None and context.clock.monotonic_s() - validated_s > GATEWAY_VALIDATION_MAX_AGE_S:
+        context.show("validating the gateway once more, right before the launch")
         # Its API is what counts now: whether a health check has to pass was decided when it was validated.
-        check_ready_now(desk.runtime, desk.settings, clock=desk.clock, probe=desk.probe, requires_health_check=False)
-    refuse_outdated(plan, desk.settings, clock=desk.clock)  # last: midnight can pass during the look at the gateway
+        check_ready_now(
+            context.runtime, context.settings, clock=context.clock, probe=context.probe, requires_health_check=False
+        )
+    refuse_outdated(
+        plan, context.settings, clock=context.clock
+    )  # last: midnight can pass during the look at the gateway
 
 
-def ensure_current_plan(desk: Desk, progress: Progress) -> Progress:
+def ensure_current_plan(context: StepContext, progress: Progress) -> Progress:
     """The active plan, or Strategy C if it must not be given to the bot any more."""
     from orchestration.gameplan import GameplanError, fall_back_to_strategy_c, load_calendar, refuse_outdated
 
@@ -368,43 +372,43 @@ def ensure_current_plan(desk: Desk, progress: Progress) -> Progress:
     if plan is None:
         return progress
     try:
-        refuse_outdated(plan, desk.settings, clock=desk.clock)
+        refuse_outdated(plan, context.settings, clock=context.clock)
     except GameplanError as error:
-        is_expected = error.word is FallbackWord.GAMEPLAN_STALE and not load_calendar(desk.settings).has_session(
-            desk.clock.now()
+        is_expected = error.word is FallbackWord.GAMEPLAN_STALE and not load_calendar(context.settings).has_session(
+            context.clock.now()
         )
         fallback = fall_back_to_strategy_c(
-            desk.settings,
+            context.settings,
             error.word,
             error.message,
-            clock=desk.clock,
-            run_id=desk.run_id,
+            clock=context.clock,
+            run_id=context.run_id,
             is_information=plan.is_information or is_expected,
         )
         if plan.fallback is None:
-            desk.show(f"Strategy C ({error.word}): {error.message}")
-            _tell_fallback(desk, progress, fallback, error.word)
+            context.show(f"Strategy C ({error.word}): {error.message}")
+            _tell_fallback(context, progress, fallback, error.word)
         else:  # the emergency plan was written again: why it is active has been alerted
             fallback = dataclasses.replace(fallback, problems=plan.problems, warnings=plan.warnings)
         return dataclasses.replace(progress, plan=fallback)
     return progress
 
 
-def _locate_gateway(desk: Desk) -> InnerAddress:
+def _locate_gateway(context: StepContext) -> InnerAddress:
     """Where the bot reaches the gateway: from within a container that is somewhere else."""
-    settings = desk.settings
-    if settings.bot_runtime is BotRuntime.DOCKER and desk.runtime.kind is GatewayRuntime.DOCKER:
-        return find_inner_address(desk.runtime.probe(), port=settings.gateway_port)
+    settings = context.settings
+    if settings.bot_runtime is BotRuntime.DOCKER and context.runtime.kind is GatewayRuntime.DOCKER:
+        return find_inner_address(context.runtime.probe(), port=settings.gateway_port)
     return InnerAddress(host=settings.gateway_host, port=settings.gateway_port, network="")
 
 
 def _adopt_or_stop(
-    desk: Desk, progress: Progress, found: FoundBot, plan: "ActivePlan", address: InnerAddress
+    context: StepContext, progress: Progress, found: FoundBot, plan: "ActivePlan", address: InnerAddress
 ) -> tuple[Progress, BotRunning | None]:
     """W4: keep the bot that runs if it is just the one that would be started; otherwise stop it in order."""
     reason = why_not_adopted(
         found,
-        desk.settings,
+        context.settings,
         gateway_host=address.host,
         gateway_port=address.port,
         gateway_network=address.network,
@@ -413,27 +417,27 @@ def _adopt_or_stop(
         sha256=plan.sha256,
     )
     if reason is None and found.record is not None:
-        desk.require_locks()
-        desk.tell(
+        context.require_locks()
+        context.tell(
             Severity.INFO,
             "Bot adopted",
             f"The bot of an earlier run, {found.who}, runs on strategy {plan.strategy} and is kept.",
             cause="BOT_ADOPTED",
             next_action="Nothing to do; `inv logs --of bot -f` shows what it does.",
         )
-        return progress, adopt_bot(found.record, desk.settings)
-    desk.show(f"the bot of an earlier run, {found.who}, is restarted: {reason}")
-    return _stop_running_bot(desk, progress), None
+        return progress, adopt_bot(found.record, context.settings)
+    context.show(f"the bot of an earlier run, {found.who}, is restarted: {reason}")
+    return _stop_running_bot(context, progress), None
 
 
-def _judge_gateway(desk: Desk, progress: Progress, gateway: GatewayReady) -> Outcome:
+def _judge_gateway(context: StepContext, progress: Progress, gateway: GatewayReady) -> StepResult:
     warnings = list(gateway.warnings)
     if gateway.skew_s is None:
         warnings.append("the gateway did not report its time, so whether this host's clock is right is unknown")
     elif abs(gateway.skew_s) > SKEW_WARNING_S:
         warnings.append(f"the gateway's clock is {gateway.skew_s:+.0f} s from this host's; check the host's time")
-    if warnings and desk.settings.gateway_watched_by is None:
-        desk.tell(
+    if warnings and context.settings.gateway_watched_by is None:
+        context.tell(
             Severity.WARNING,
             "Gateway ready, with warnings",
             "; ".join(warnings),
@@ -442,11 +446,11 @@ def _judge_gateway(desk: Desk, progress: Progress, gateway: GatewayReady) -> Out
         )
     accounts = ", ".join(mask_account(account) for account in gateway.accounts)
     latency = "" if gateway.latency_ms is None else f", latency {gateway.latency_ms:.0f} ms"
-    return Outcome(
+    return StepResult(
         progress=dataclasses.replace(
             progress,
             gateway=gateway,
-            gateway_validated_s=desk.clock.monotonic_s(),
+            gateway_validated_s=context.clock.monotonic_s(),
             warnings=(*progress.warnings, *(f"gateway: {text}" for text in warnings)),
         ),
         detail=f"logged in: account {accounts}, server version {gateway.server_version}{latency}",
@@ -473,18 +477,18 @@ _EVENT_TITLE = {
 }
 
 
-def _tell_event(desk: Desk, event: WaitEvent) -> None:
-    desk.log.info("%s: %s", event.kind, event.message)
+def _tell_event(context: StepContext, event: WaitEvent) -> None:
+    context.log.info("%s: %s", event.kind, event.message)
     severity = _EVENT_SEVERITY.get(event.kind)
     if severity is None:
-        desk.show(event.message)
+        context.show(event.message)
         return
     for line in event.evidence:
-        desk.show(f"| {line}")
-    desk.show(f"{_EVENT_TITLE[event.kind]}: {event.message}")
-    if desk.settings.gateway_watched_by is not None:
+        context.show(f"| {line}")
+    context.show(f"{_EVENT_TITLE[event.kind]}: {event.message}")
+    if context.settings.gateway_watched_by is not None:
         return  # who watches the gateway alerts about it
-    desk.tell(
+    context.tell(
         severity,
         _EVENT_TITLE[event.kind],
         event.message,
@@ -495,50 +499,52 @@ def _tell_event(desk: Desk, event: WaitEvent) -> None:
     )
 
 
-def _stop_running_bot(desk: Desk, progress: Progress) -> Progress:
+def _stop_running_bot(context: StepContext, progress: Progress) -> Progress:
     """Stop the bot that runs; the report says which one that was, as it was found before."""
-    presence = find_bot(desk.settings)
+    presence = find_bot(context.settings)
     if presence.found is None:
         return progress
-    desk.require_locks()
-    looked_at = desk.clock.now()
-    desk.show(f"stopping the running bot ({presence.found.who})")
-    outcome = stop_bot(desk.settings, presence.found, timeout_s=desk.settings.bot_stop_timeout_s, on_progress=desk.show)
+    context.require_locks()
+    looked_at = context.clock.now()
+    context.show(f"stopping the running bot ({presence.found.who})")
+    outcome = stop_bot(
+        context.settings, presence.found, timeout_s=context.settings.bot_stop_timeout_s, on_progress=context.show
+    )
     stopped = build_stopped_bot(presence.found, looked_at, in_time=outcome.in_time)
-    desk.log.info("%s", stopped)
+    context.log.info("%s", stopped)
     return dataclasses.replace(progress, stopped=(*progress.stopped, stopped))
 
 
-def _leave_other_runtime(desk: Desk) -> None:
+def _leave_other_runtime(context: StepContext) -> None:
     """End a simulated gateway that this instance started before: it must not hold the real one's port."""
-    record = read_record(desk.settings.state_dir)
-    if record is None or record.runtime is desk.runtime.kind or record.runtime is not GatewayRuntime.SIMULATOR:
+    record = read_record(context.settings.state_dir)
+    if record is None or record.runtime is context.runtime.kind or record.runtime is not GatewayRuntime.SIMULATOR:
         return
     other = build_runtime(
-        desk.settings,
-        commands=desk.commands,
-        clock=desk.clock,
+        context.settings,
+        commands=context.commands,
+        clock=context.clock,
         record=record,
-        find_users=build_find_users(desk.settings),
+        find_users=build_find_users(context.settings),
     )
-    if other.probe().state is ContainerState.RUNNING and find_bot(desk.settings).found is None:
-        desk.show("ending the simulated gateway of an earlier run")
-        other.stop_unless_used(timeout_s=10.0, on_progress=desk.show)
+    if other.probe().state is ContainerState.RUNNING and find_bot(context.settings).found is None:
+        context.show("ending the simulated gateway of an earlier run")
+        other.stop_unless_used(timeout_s=10.0, on_progress=context.show)
 
 
-def _sign_up(desk: Desk) -> None:
+def _sign_up(context: StepContext) -> None:
     """Let the other instances see whose gateway this is too, before it is touched or relied on."""
-    record = desk.runtime.build_record()
-    refuse_conflict(desk.settings, record)
+    record = context.runtime.build_record()
+    refuse_conflict(context.settings, record)
     try:
-        sign_up(desk.settings, record)
+        sign_up(context.settings, record)
     except OSError as error:
-        desk.log.warning("GATEWAY_SHARED_DIR: %s cannot be written (%s)", desk.settings.gateway_shared_dir, error)
+        context.log.warning("GATEWAY_SHARED_DIR: %s cannot be written (%s)", context.settings.gateway_shared_dir, error)
 
 
-def _record_runtime(desk: Desk) -> None:
+def _record_runtime(context: StepContext) -> None:
     try:
-        write_record(desk.settings.state_dir, desk.runtime.build_record())
+        write_record(context.settings.state_dir, context.runtime.build_record())
     except OSError as error:
         # A full disk is judged where it matters: no plan can be activated on it.
-        desk.log.warning("the gateway's record could not be written: %s", error)
+        context.log.warning("the gateway's record could not be written: %s", error)

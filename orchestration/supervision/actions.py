@@ -70,7 +70,7 @@ def choose_guard_restart(
 
 
 _TOUCH_BOT = frozenset(Action) - {Action.RESTART_GATEWAY, Action.STOP_GATEWAY}
-_RESTART_NEVER_MENDS = (IncidentKind.SESSION_TAKEN, IncidentKind.LOGIN_REJECTED, IncidentKind.WRONG_ACCOUNT)
+_RESTART_NEVER_HELPS = (IncidentKind.SESSION_TAKEN, IncidentKind.LOGIN_REJECTED, IncidentKind.WRONG_ACCOUNT)
 
 
 def _choose_gateway(
@@ -81,7 +81,7 @@ def _choose_gateway(
     is_other_at_work = (
         at_s < memory.grace_until_s
         or find_others_restart(observation, rules) is not None
-        or memory.log.is_told(*_RESTART_NEVER_MENDS)
+        or memory.log.is_told(*_RESTART_NEVER_HELPS)
     )
     if weekly_login.is_login_due(memory.weekly, observation, sight, rules, is_other_at_work=is_other_at_work):
         return _log_in(memory, observation)
@@ -125,14 +125,16 @@ def _log_in(memory: Memory, observation: Observation) -> tuple[Memory, tuple[Act
 
 def find_restartable(memory: Memory, observation: Observation, sight: Sight, rules: Rules) -> Incident | None:
     """The incident that a restart of the gateway may end; None where there is none, or it must not be restarted now."""
-    if memory.log.is_told(*_RESTART_NEVER_MENDS) or observation.gateway_history.stop is not None:  # somebody meant it
+    if memory.log.is_told(*_RESTART_NEVER_HELPS) or observation.gateway_history.stop is not None:  # somebody meant it
         return None
     kind = IncidentKind.LINK_DOWN if sight is Sight.LINK_DOWN else IncidentKind.GATEWAY_LOST
     incident = memory.log.find(kind)
     if incident is None or not incident.is_told or _find_due_s(memory, observation, sight, rules, incident) is None:
         return None
     if sight is Sight.GONE:
-        is_allowed = not observation.in_restart_window or is_gone_for(memory.eyes, observation.at_s, DEAD_GRACE_S)
+        is_allowed = not observation.in_restart_window or is_gone_for(
+            memory.readiness_memory, observation.at_s, DEAD_GRACE_S
+        )
     else:
         is_allowed = not observation.in_window
     return incident if is_allowed else None
@@ -153,7 +155,7 @@ def _find_due_s(
         return since_s + LINK_RESTART_AFTER_S
     deadline_s = since_s + rules.restart_after_s
     return find_restart_time(
-        memory.eyes, observation.readiness_look, sight, rules.readiness_rules, deadline_s=deadline_s
+        memory.readiness_memory, observation.readiness_look, sight, rules.readiness_rules, deadline_s=deadline_s
     )
 
 

@@ -42,7 +42,7 @@ class Memory:
 
     Attributes:
         log: The incidents that are open.
-        eyes: What is remembered of the gateway's container and login.
+        readiness_memory: What is remembered of the gateway's container and login.
         day: What is remembered of plans.
         bot_key: The bot of the last look.
         is_bot_ended: Whether it was said of this bot that it has ended.
@@ -58,7 +58,7 @@ class Memory:
     """
 
     log: Log = NOTHING_OPEN
-    eyes: readiness.Memory = BEGIN
+    readiness_memory: readiness.Memory = BEGIN
     day: DayMemory = NO_DAY
     bot_key: str = ""
     is_bot_ended: bool = False

@@ -56,7 +56,7 @@ def decide(memory: Memory, observation: Observation, rules: Rules) -> tuple[Memo
     memory, notices = replace(memory, weekly=weekly, log=log), (*notices, *said_of_week)
     findings = (
         *gateway.judge_gateway(
-            memory.eyes,
+            memory.readiness_memory,
             observation,
             sight,
             rules,
@@ -136,7 +136,7 @@ def _note_own_restart(memory: Memory, observation: Observation, rules: Rules) ->
     return replace(
         memory,
         log=replace(memory.log, incidents=acted),
-        eyes=gateway.note_own_restart(memory.eyes, observation, rules),
+        readiness_memory=gateway.note_own_restart(memory.readiness_memory, observation, rules),
         gateway_restarts_s=(*memory.gateway_restarts_s[:-1], observation.at_s),
         grace_until_s=observation.at_s + rules.restart_after_s,
     )
@@ -162,9 +162,13 @@ def _note_clock(memory: Memory, observation: Observation) -> tuple[Memory, tuple
 
 
 def _see_gateway(memory: Memory, observation: Observation, rules: Rules) -> tuple[Memory, Sight, bool]:
-    before = memory.eyes
-    eyes, sight = gateway.see(before, observation, rules)
-    return replace(memory, eyes=eyes), sight, eyes.other_restarts > before.other_restarts
+    before = memory.readiness_memory
+    readiness_memory, sight = gateway.see(before, observation, rules)
+    return (
+        replace(memory, readiness_memory=readiness_memory),
+        sight,
+        readiness_memory.other_restarts > before.other_restarts,
+    )
 
 
 def _tell_started(memory: Memory) -> tuple[Memory, Notice]:
@@ -251,9 +255,9 @@ def _choose_next_look(memory: Memory, observation: Observation, sight: Sight, ru
             waits_s.append(FAST_LOOK_S)
     if sight is not Sight.READY:
         waits_s.append(FAST_LOOK_S)
-    if memory.eyes.gone_since_s is not None:
+    if memory.readiness_memory.gone_since_s is not None:
         graces_s = (GONE_GRACE_S, DEAD_GRACE_S)
-        waits_s += [memory.eyes.gone_since_s + grace_s - at_s for grace_s in graces_s]
+        waits_s += [memory.readiness_memory.gone_since_s + grace_s - at_s for grace_s in graces_s]
     restartable = find_restartable(memory, observation, sight, rules)
     if restartable is not None:
         waits_s.append(measure_patience(memory, observation, sight, rules, restartable))

@@ -1,4 +1,4 @@
-"""The lookout: puts together one observation of everything that supervision judges. Looks, never touches."""
+"""The observer: puts together one observation of everything that supervision judges. Looks, never touches."""
 
 import shutil
 import signal
@@ -19,7 +19,7 @@ from orchestration.gateway.api_values import ApiOutcome
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.history import name_start
 from orchestration.gateway.kept_look import KeptLook, KeptState
-from orchestration.gateway.prober import Eyes
+from orchestration.gateway.prober import GatewayProber
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.time_windows import is_in_any, parse_windows
 from orchestration.gateway.wait import GatewayReady
@@ -71,7 +71,7 @@ class WithheldPlan:
     sha256: str
 
 
-class Lookout:
+class Observer:
     """Looks at the gateway, its API, the bot, its plan, the disk and the clock. Use as a context.
 
     Args:
@@ -91,8 +91,8 @@ class Lookout:
         self._validated = validated
         self._clock = clock
         self._runtime = runtime
-        self._eyes = Eyes(runtime, settings, clock=clock, probe=probe_api, windows=())
-        self.wake: threading.Event = self._eyes.wake
+        self._prober = GatewayProber(runtime, settings, clock=clock, probe=probe_api, windows=())
+        self.wake: threading.Event = self._prober.wake
         self._watched = WatchedApi(settings, clock=clock, on_change=self.wake.set, probe=probe_api)
         self._bot: BotWatch | None = None
         elsewhere = settings.watched_state_dir
@@ -108,14 +108,14 @@ class Lookout:
         self._candidate_stamp: tuple[object, ...] = ()
 
     def __enter__(self) -> Self:
-        self._eyes.__enter__()
+        self._prober.__enter__()
         self._watched.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.leave_bot()
         self._watched.close()
-        self._eyes.__exit__(*exception)
+        self._prober.__exit__(*exception)
 
     def watch_bot(
         self,
@@ -170,7 +170,7 @@ class Lookout:
     def look(self) -> Observation:
         """Look at everything once."""
         now_s = self._clock.monotonic_s()
-        sight = self._eyes.look(left_s=float("inf"))  # the API is asked by the kept connection
+        sight = self._prober.look(left_s=float("inf"))  # the API is asked by the kept connection
         status = sight.status
         if status is not None and not status.is_up and status.state is not ContainerState.UNKNOWN:
             self._watched.pause()  # nobody could answer; attempts would only fill the log of the next start

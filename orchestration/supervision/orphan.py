@@ -15,9 +15,9 @@ from orchestration.bot.stop import stop_bot
 from orchestration.errors import FailureWord, StartupFailure, State
 from orchestration.hold import read_hold
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.startup.context import Desk, Outcome, Tell
+from orchestration.startup.context import StepContext, StepResult, Tell
 from orchestration.startup.report import Progress, StepStatus
-from orchestration.startup.run_spec import Mission, Step
+from orchestration.startup.run_spec import RunSpec, Step
 from orchestration.state_dir import STARTUP_LOCK, SUPERVISOR_LOCK
 from orchestration.system.lock import read_lock_holder
 
@@ -93,58 +93,58 @@ def stop_left_behind(
     return True
 
 
-def leave_nothing_unwatched(desk: Desk, failed: FailureWord) -> None:
+def leave_nothing_unwatched(context: StepContext, failed: FailureWord) -> None:
     """After a run that failed: end its own bot, one that it would have adopted, and a simulator that nobody uses.
 
     A bot that the run started is its own to stop. So is one that a supervising run would have adopted: the gateway or
     the plan that it trades on could not be validated, and nobody would watch it. One that was started by hand never is.
 
     Args:
-        desk: What the run works with. The caller holds the instance's lock.
+        context: The run's dependencies and options. The caller holds the instance's lock.
         failed: Why the run failed.
     """
-    settings = desk.settings
+    settings = context.settings
     presence = find_bot(settings)
-    if not _are_locks_in_place(desk):
+    if not _are_locks_in_place(context):
         # Another run may be at work by now: what is not known to be this run's own is that run's.
-        if presence.found is not None and _is_of_run(desk, presence.found):
-            stop_bot(settings, presence.found, timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=desk.show)
+        if presence.found is not None and _is_of_run(context, presence.found):
+            stop_bot(settings, presence.found, timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=context.show)
         return
     if presence.found is not None:
-        _stop_what_must_not_stay(desk, presence.found, failed)
+        _stop_what_must_not_stay(context, presence.found, failed)
         presence = find_bot(settings)
-    elif desk.supervises and is_in_doubt(settings, presence):
-        tell_doubt(presence, tell=desk.tell, log=desk.log)
+    elif context.supervises and is_in_doubt(settings, presence):
+        tell_doubt(presence, tell=context.tell, log=context.log)
     unused = presence.found is None and not presence.is_unknown
     if unused and settings.gateway_runtime is GatewayRuntime.SIMULATOR:
-        desk.runtime.stop_unless_used(timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=desk.show)
+        context.runtime.stop_unless_used(timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=context.show)
 
 
-def _are_locks_in_place(desk: Desk) -> bool:
+def _are_locks_in_place(context: StepContext) -> bool:
     try:
-        desk.require_locks()
+        context.require_locks()
     except StartupFailure:
         return False
     return True
 
 
-def _is_of_run(desk: Desk, bot: FoundBot) -> bool:
-    return bot.record is not None and bot.record.run_id == desk.run_id
+def _is_of_run(context: StepContext, bot: FoundBot) -> bool:
+    return bot.record is not None and bot.record.run_id == context.run_id
 
 
-def _stop_what_must_not_stay(desk: Desk, bot: FoundBot, failed: FailureWord) -> None:
-    if bot.how is FoundBy.BY_COMMAND or desk.settings.watched_state_dir is not None:
+def _stop_what_must_not_stay(context: StepContext, bot: FoundBot, failed: FailureWord) -> None:
+    if bot.how is FoundBy.BY_COMMAND or context.settings.watched_state_dir is not None:
         return
-    if _is_of_run(desk, bot):
-        stop_bot(desk.settings, bot, timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=desk.show)
-    elif desk.supervises:
+    if _is_of_run(context, bot):
+        stop_bot(context.settings, bot, timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=context.show)
+    elif context.supervises:
         stop_left_behind(
-            desk.settings,
+            context.settings,
             bot,
             why=f"the start that would have adopted it failed ({failed})",
-            tell=desk.tell,
-            show=desk.show,
-            log=desk.log,
+            tell=context.tell,
+            show=context.show,
+            log=context.log,
         )
 
 
@@ -160,29 +160,29 @@ def tell_doubt(presence: BotPresence, *, tell: Tell, log: logging.Logger) -> Non
     )
 
 
-def _stop(desk: Desk, progress: Progress) -> Outcome:
-    presence = find_bot(desk.settings)
+def _stop(context: StepContext, progress: Progress) -> StepResult:
+    presence = find_bot(context.settings)
     if presence.found is None:
-        if is_in_doubt(desk.settings, presence):
-            tell_doubt(presence, tell=desk.tell, log=desk.log)
-            return Outcome(progress=progress, detail=presence.detail, status=StepStatus.WARN)
-        return Outcome(progress=progress, detail="no bot was left behind")
+        if is_in_doubt(context.settings, presence):
+            tell_doubt(presence, tell=context.tell, log=context.log)
+            return StepResult(progress=progress, detail=presence.detail, status=StepStatus.WARN)
+        return StepResult(progress=progress, detail="no bot was left behind")
     is_gone = stop_left_behind(
-        desk.settings,
+        context.settings,
         presence.found,
         why="its supervisor has ended and none takes its place",
-        tell=desk.tell,
-        show=desk.show,
-        log=desk.log,
+        tell=context.tell,
+        show=context.show,
+        log=context.log,
     )
-    return Outcome(
+    return StepResult(
         progress=progress,
         detail=f"the bot of an earlier run, {presence.found.who}, {'stopped' if is_gone else 'could not be stopped'}",
         status=StepStatus.WARN,
     )
 
 
-STOP_LEFT_BEHIND = Mission(
+STOP_LEFT_BEHIND = RunSpec(
     kind="bot.stop",
     steps=(Step(name="bot.stop", state=State.INITIALIZING, act=_stop),),
     respects_hold=False,

@@ -15,7 +15,7 @@ _LATE_MARGIN_S = 5.0
 _DAY_S = 86400.0  # a report of any day then finds it
 
 
-class WatchBook:
+class WatchRecorder:
     """Writes down the looks of one watcher.
 
     Args:

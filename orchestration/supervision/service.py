@@ -34,13 +34,13 @@ from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.configuration import load_settings, load_settings_of_what_runs
 from orchestration.startup.report import Progress, Report, Stopped, build_json, build_report
 from orchestration.startup.run import Run
-from orchestration.startup.run_spec import Display, Mission
+from orchestration.startup.run_spec import Display, RunSpec
 from orchestration.startup.sequence import (
     STEPS,
     Options,
-    perform_mission,
-    refuse_mission,
-    run_mission,
+    execute_run,
+    perform_run,
+    refuse_run,
 )
 from orchestration.state_dir import JOURNAL as JOURNAL_FILE
 from orchestration.state_dir import MONITOR_LOCK, SUPERVISOR_LOCK
@@ -260,9 +260,9 @@ def _refuse_second(options: Options, settings: Settings) -> int:
 
 def _refuse(options: Options, refusal: StartupFailure) -> int:
     """A start by hand that does not begin: recorded, shown and alerted like any other that is refused."""
-    mission = Mission(kind="startup", steps=STEPS)
+    spec = RunSpec(kind="startup", steps=STEPS)
     display = console.build_display(as_json=options.as_json)
-    report = refuse_mission(mission, display, refusal, simulate=options.simulate)
+    report = refuse_run(spec, display, refusal, simulate=options.simulate)
     let_outcome_stand()
     if options.as_json:
         console.print_json(build_json(report))
@@ -331,14 +331,14 @@ def _serve(
     post: HeldLock | None,
     stopped: tuple[Stopped, ...] = (),
 ) -> int:
-    mission = Mission(
+    spec = RunSpec(
         kind="service" if options.service else "startup",
         steps=STEPS,
         replaces_bot=options.replace,
         supervises=True,
     )
-    report, settings = perform_mission(
-        mission, display, simulate=options.simulate, service=options.service, post=post, stopped=stopped
+    report, settings = perform_run(
+        spec, display, simulate=options.simulate, service=options.service, post=post, stopped=stopped
     )
     if settings.gateway_watched_by is not None and report.progress.gateway_was_awaited:
         attempts.clear(settings.state_dir)  # what failed for want of a gateway says nothing about the next try
@@ -354,8 +354,8 @@ def _serve(
     failed: list[FailureWord] = []
 
     def restart() -> Report:
-        again = dataclasses.replace(mission, kind="restart", steps=STEPS[2:], replaces_bot=False, revalidates=True)
-        report = run_mission(again, display, simulate=options.simulate, service=options.service, post=post)
+        again = dataclasses.replace(spec, kind="restart", steps=STEPS[2:], replaces_bot=False, revalidates=True)
+        report = execute_run(again, display, simulate=options.simulate, service=options.service, post=post)
         if report.failure is not None:
             failed.append(report.failure)
         return report

@@ -40,8 +40,8 @@ from orchestration.startup.run_alerts import build_watch_alert
 from orchestration.state_dir import STARTUP_LOCK
 from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, Stage, decide
 from orchestration.supervision.host_notifier import HostNotifier
-from orchestration.supervision.observe import Lookout, WithheldPlan
-from orchestration.supervision.recorder import WatchBook
+from orchestration.supervision.observe import Observer, WithheldPlan
+from orchestration.supervision.recorder import WatchRecorder
 from orchestration.supervision.rules import FIRST_LOGIN_GRACE_S
 from orchestration.system.clock import Clock
 from orchestration.system.lock import HeldLock, LockHeldError, hold_lock, read_lock_holder
@@ -154,67 +154,67 @@ class Supervisor:
         self._gateway_start: Start | None = None
         self._watcher = "monitor" if post.restart is None else "supervisor"
         interval_s = post.settings.monitor_interval_s
-        self._book = WatchBook(
+        self._recorder = WatchRecorder(
             post.journal, run_id=post.run_id, watcher=self._watcher, interval_s=interval_s, clock=post.clock
         )
 
     def run(self) -> int:
         """Watch. Returns 0 after an ordered end, 1 after an unplanned one, 78 where only a person can help."""
-        self._book.begin(pid=os.getpid())
+        self._recorder.begin(pid=os.getpid())
         try:
             code = int(self._watch())
         except Exception as error:  # noqa: BLE001 - the watch's boundary: a mistake of ours must not leave a bot unwatched
             code = int(self._end_after_mistake(error))
-        self._book.end(exit_code=code, ended_by=self._requests.ended_by)
+        self._recorder.end(exit_code=code, ended_by=self._requests.ended_by)
         return code
 
     def _watch(self) -> ExitCode:
         post = self._post
-        with Lookout(post.settings, post.runtime, clock=post.clock, validated=self._validated) as lookout:
-            self._requests.wake = lookout.wake
+        with Observer(post.settings, post.runtime, clock=post.clock, validated=self._validated) as observer:
+            self._requests.wake = observer.wake
             if self._record is not None:
-                lookout.watch_bot(self._record, self._receiver, has_connected=self._has_connected)
+                observer.watch_bot(self._record, self._receiver, has_connected=self._has_connected)
             elif self._withheld is not None:
-                lookout.watch_without_bot(self._withheld)
+                observer.watch_without_bot(self._withheld)
             while True:
                 # Cleared before the look: what happens during it is looked at next.
-                lookout.wake.clear()
-                code = self._go_round(lookout)
+                observer.wake.clear()
+                code = self._run_cycle(observer)
                 if code is not None:
                     return code
 
-    def _go_round(self, lookout: Lookout) -> ExitCode | None:
+    def _run_cycle(self, observer: Observer) -> ExitCode | None:
         post, requests = self._post, self._requests
         post.host.is_alive()
         if requests.ended_by:
-            return self._end_in_order(lookout, requests.ended_by)
+            return self._stop_gracefully(observer, requests.ended_by)
         if self._has_lost_lock():
-            return self._end_without_lock(lookout)
-        self._follow_record(lookout)
-        observation = lookout.look()
+            return self._end_without_lock(observer)
+        self._follow_record(observer)
+        observation = observer.look()
         if self._requests.ended_by:
             # It came during the look, perhaps together with the bot's: the bot's end is then no news.
-            return self._end_in_order(lookout, self._requests.ended_by)
+            return self._stop_gracefully(observer, self._requests.ended_by)
         self._note_announcement(observation)
-        self._note_bot_end(lookout, observation)
+        self._note_bot_end(observer, observation)
         self._gateway_start = None if observation.gateway is None else observation.gateway.start
         self._memory, decision = self._decide(observation)
         for notice in decision.notices:
             self._tell(notice)
         post.host.say_status(decision.status_text)
         post.watching.look(observation, decision)
-        self._book.note(observation, decision, lookout.read_kept())
-        self._book.note_full_login(self._memory.weekly.full_login_at)
+        self._recorder.note(observation, decision, observer.read_kept())
+        self._recorder.note_full_login(self._memory.weekly.full_login_at)
         self._do_chores(observation, decision)
         actions = decision.actions
         if requests.take_restart() and Action.RESTART_BOT not in actions:
             actions = (*actions, Action.RESTART_BOT)
         for action in actions:
-            code = self._act(action, lookout, decision)
+            code = self._act(action, observer, decision)
             if code is not None:
                 return code
         if not actions and not requests.ended_by:
-            post.clock.wait(lookout.wake, decision.next_look_s)
+            post.clock.wait(observer.wake, decision.next_look_s)
         return None
 
     def _note_announcement(self, observation: Observation) -> None:
@@ -224,7 +224,7 @@ class Supervisor:
             self._announced_key = bot.key
             self._post.log.info("the bot says that it is stopping (STOPPING=1); this program did not ask it to")
 
-    def _note_bot_end(self, lookout: Lookout, observation: Observation) -> None:
+    def _note_bot_end(self, observer: Observer, observation: Observation) -> None:
         """Write down how the bot ended, once, for whoever asks for its status later."""
         bot = observation.bot
         if self._record is None or self._post.restart is None or bot.key == self._ended_key:
@@ -233,7 +233,7 @@ class Supervisor:
             return
         self._ended_key = bot.key
         end = BotEnd(
-            exit_code=lookout.read_bot_exit_code(), ended_at=self._post.clock.now(), is_finished=bot.is_finished
+            exit_code=observer.read_bot_exit_code(), ended_at=self._post.clock.now(), is_finished=bot.is_finished
         )
         write_end(build_record_path(self._post.settings), self._record.identity, end)
 
@@ -263,10 +263,10 @@ class Supervisor:
         age_s = (self._post.clock.now() - status.started_at).total_seconds()
         return max(0.0, FIRST_LOGIN_GRACE_S - age_s)
 
-    def _act(self, action: Action, lookout: Lookout, decision: Decision) -> ExitCode | None:
+    def _act(self, action: Action, observer: Observer, decision: Decision) -> ExitCode | None:
         self._post.log.info("action: %s", action)
         if self._has_lost_lock():
-            return self._end_without_lock(lookout)
+            return self._end_without_lock(observer)
         match action:
             case Action.RESTART_GATEWAY:
                 self._restart_gateway(decision.on_restart)
@@ -277,27 +277,27 @@ class Supervisor:
             case Action.RESTART_ORDER_GUARD:
                 self._restart_order_guard()
             case Action.STOP_BOT:
-                self._stop_bot(lookout, stays=True)
+                self._stop_bot(observer, stays=True)
             case Action.END_FINISHED_WAIT:
                 pass  # stay: the machine says when it is time for the next plan
             case Action.END_FAILED:
-                self._stop_bot(lookout)
+                self._stop_bot(observer)
                 end_members(self._post.settings, self._record)
                 end_guard(self._post.settings)
                 return ExitCode.FAILURE
             case Action.END_78:
-                self._stop_bot(lookout)
+                self._stop_bot(observer)
                 return ExitCode.GIVE_UP
             case _:
-                return self._restart_bot(lookout)
+                return self._restart_bot(observer)
         return None
 
-    def _restart_bot(self, lookout: Lookout) -> ExitCode | None:
+    def _restart_bot(self, observer: Observer) -> ExitCode | None:
         """Stop the bot in order and run the validated sequence again."""
         restart = self._post.restart
         if restart is None:
             return None
-        stopped = self._stop_bot(lookout, stays=True)
+        stopped = self._stop_bot(observer, stays=True)
         report = restart()
         if report.failure is FailureWord.INTERRUPTED:
             self._post.watching.close()
@@ -307,22 +307,22 @@ class Supervisor:
         withheld = find_withheld_plan(report)
         if withheld is not None:
             self._record = None
-            lookout.watch_without_bot(withheld)
+            observer.watch_without_bot(withheld)
             return None
         if bot is None:
             return ExitCode.FAILURE
         self._record = bot.record
         if not bot.is_finished:
-            self._book.note_bot_started(self._record)
-        lookout.watch_bot(self._record, bot.receiver, has_connected=bot.has_connected)
+            self._recorder.note_bot_started(self._record)
+        observer.watch_bot(self._record, bot.receiver, has_connected=bot.has_connected)
         return None
 
-    def _end_in_order(self, lookout: Lookout, signal_name: str) -> ExitCode:
+    def _stop_gracefully(self, observer: Observer, signal_name: str) -> ExitCode:
         self._post.log.info("%s: stopping as asked", signal_name)
         stopped = None
         if self._post.restart is not None:
             self._post.host.say_stopping("stopping the bot")
-            stopped = self._stop_bot(lookout)
+            stopped = self._stop_bot(observer)
         self._post.watching.close()
         self._say_what_was_stopped(stopped, signal_name)
         return ExitCode.SUCCESS
@@ -357,7 +357,7 @@ class Supervisor:
         """Whether another supervisor could be at work by now, because our lock was deleted, replaced or renamed."""
         return self._post.lock is not None and not self._post.lock.is_in_place()
 
-    def _end_without_lock(self, lookout: Lookout) -> ExitCode:
+    def _end_without_lock(self, observer: Observer) -> ExitCode:
         """End: nobody can see this supervisor any more, and it must not start or restart anything.
 
         The bot is stopped, unless a new supervisor is at work, whose it is then. The service manager runs everything
@@ -386,7 +386,7 @@ class Supervisor:
             )
         )
         if stops_bot:
-            self._stop_bot(lookout)
+            self._stop_bot(observer)
         return ExitCode.FAILURE
 
     def _end_after_mistake(self, error: Exception) -> ExitCode:
@@ -410,24 +410,24 @@ class Supervisor:
             self._stop_bot(None)
         return ExitCode.FAILURE
 
-    def _stop_bot(self, lookout: Lookout | None, *, stays: bool = False) -> Stopped | None:
+    def _stop_bot(self, observer: Observer | None, *, stays: bool = False) -> Stopped | None:
         """Stop the bot. Returns what was stopped, as it was found before; None if there was none or it still runs.
 
         Args:
-            lookout: What watches it.
+            observer: What watches it.
             stays: Whether this supervisor goes on without it. The service manager must then not be told that the
                 service stops: it would ignore a later request to stop, and kill everything when the time for it is up.
         """
         post = self._post
-        if lookout is not None:
-            lookout.expect_end()
+        if observer is not None:
+            observer.expect_end()
         presence = find_bot(post.settings)
         if presence.found is None:
             if not presence.is_unknown and post.restart is not None:
                 end_guard(post.settings)
             return None
         looked_at = post.clock.now()
-        self._book.note_bot_stopped()
+        self._recorder.note_bot_stopped()
         try:
             outcome = stop_bot(
                 post.settings,
@@ -524,7 +524,7 @@ class Supervisor:
         except StartupFailure as error:
             self._post.log.error("the gateway could not be stopped: %s", error)  # noqa: TRY400 - the next look judges it
 
-    def _follow_record(self, lookout: Lookout) -> None:
+    def _follow_record(self, observer: Observer) -> None:
         """A monitor watches whichever bot its instance has."""
         if self._post.restart is not None:
             return
@@ -532,7 +532,7 @@ class Supervisor:
         record = found.record if found is not None else None
         if record is not None and record != self._record:
             self._record = record
-            lookout.watch_bot(record, yields_socket=True)
+            observer.watch_bot(record, yields_socket=True)
 
     def _do_chores(self, observation: Observation, decision: Decision) -> None:
         """What is due each minute: the heartbeat while all is well, alerts that wait, a log that grows."""

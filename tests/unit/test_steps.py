@@ -24,7 +24,7 @@ from orchestration.gateway.wait import GatewayReady
 from orchestration.hold import write_hold
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup import steps
-from orchestration.startup.context import Desk
+from orchestration.startup.context import StepContext
 from orchestration.startup.report import Progress, StepStatus
 from tests.fakes.clock import FakeClock
 from tests.fakes.commands import FakeCommands
@@ -81,17 +81,17 @@ class Told:
         return [title for _, title, _ in self.alerts]
 
 
-Build = Callable[..., tuple[Desk, Told]]
+Build = Callable[..., tuple[StepContext, Told]]
 
 
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    def make(runtime: FakeRuntime, probe: FakeProbe | None = None, **environ: str) -> tuple[Desk, Told]:
+    def make(runtime: FakeRuntime, probe: FakeProbe | None = None, **environ: str) -> tuple[StepContext, Told]:
         told = Told()
         shared = str(tmp_path / "shared")  # not the one of whoever runs the tests
         values = {"PATH": "/usr/bin:/bin", "GATEWAY_SHARED_DIR": shared, **environ}
         settings = Settings.from_environ(values, project_dir=tmp_path)
-        desk = Desk(
+        context = StepContext(
             settings=settings,
             clock=FakeClock(),
             commands=FakeCommands(),
@@ -103,29 +103,29 @@ def build(tmp_path: Path) -> Build:
             show_wait=lambda *_: None,
             log=logging.getLogger("tests.steps"),
         )
-        return desk, told
+        return context, told
 
     return make
 
 
 def test_a_running_gateway_is_left_alone_and_nobody_is_told(build: Build) -> None:
-    desk, told = build(FakeRuntime(status=HEALTHY))
-    outcome = steps.gateway_up(desk, Progress())
+    context, told = build(FakeRuntime(status=HEALTHY))
+    outcome = steps.gateway_up(context, Progress())
     assert outcome.progress.gateway_launched is False
     assert told.alerts == []
-    assert (desk.settings.state_dir / "gateway.json").exists()
+    assert (context.settings.state_dir / "gateway.json").exists()
 
 
 def test_a_stopped_gateway_is_started_and_the_operator_told(build: Build) -> None:
     runtime = FakeRuntime(status=GatewayStatus(state=ContainerState.EXITED, name="ibkr-gateway"))
-    desk, told = build(runtime)
-    steps.gateway_up(desk, Progress())
+    context, told = build(runtime)
+    steps.gateway_up(context, Progress())
     assert told.titles == ["Gateway starting"]
 
 
 def test_a_ready_gateway_is_validated_and_masked(build: Build) -> None:
-    desk, _ = build(FakeRuntime(status=HEALTHY))
-    outcome = steps.gateway_wait(desk, Progress())
+    context, _ = build(FakeRuntime(status=HEALTHY))
+    outcome = steps.gateway_wait(context, Progress())
     assert outcome.progress.gateway is not None
     assert outcome.progress.gateway.accounts == ("DU1234567",)
     assert "DU1234567" not in outcome.detail
@@ -134,13 +134,13 @@ def test_a_ready_gateway_is_validated_and_masked(build: Build) -> None:
 
 @pytest.mark.parametrize(("skew_s", "status"), [(4.9, StepStatus.OK), (-5.1, StepStatus.WARN), (61.0, StepStatus.WARN)])
 def test_a_clock_over_five_seconds_off_is_a_warning(build: Build, skew_s: float, status: StepStatus) -> None:
-    desk, _ = build(FakeRuntime(status=HEALTHY), FakeProbe([replace(READY, skew_s=skew_s)]))
-    assert steps.gateway_wait(desk, Progress()).status is status
+    context, _ = build(FakeRuntime(status=HEALTHY), FakeProbe([replace(READY, skew_s=skew_s)]))
+    assert steps.gateway_wait(context, Progress()).status is status
 
 
 def test_broken_farms_are_a_warning_and_no_reason_to_stop(build: Build) -> None:
-    desk, told = build(FakeRuntime(status=HEALTHY), FakeProbe([FARMS_BROKEN]))
-    outcome = steps.gateway_wait(desk, Progress())
+    context, told = build(FakeRuntime(status=HEALTHY), FakeProbe([FARMS_BROKEN]))
+    outcome = steps.gateway_wait(context, Progress())
     assert outcome.status is StepStatus.WARN
     assert told.alerts
 
@@ -156,8 +156,8 @@ def test_broken_farms_are_a_warning_and_no_reason_to_stop(build: Build) -> None:
 def test_a_clock_over_a_minute_off_leads_to_strategy_c_whatever_the_plan(
     build: Build, skew_s: float, fallback: FallbackWord
 ) -> None:
-    desk, told = build(FakeRuntime(status=HEALTHY))
-    outcome = steps.gameplan_check(desk, Progress(gateway=replace(GATEWAY, skew_s=skew_s)))
+    context, told = build(FakeRuntime(status=HEALTHY))
+    outcome = steps.gameplan_check(context, Progress(gateway=replace(GATEWAY, skew_s=skew_s)))
     plan = outcome.progress.plan
     assert plan is not None
     assert (plan.strategy, plan.fallback) == ("C", fallback)
@@ -166,50 +166,50 @@ def test_a_clock_over_a_minute_off_leads_to_strategy_c_whatever_the_plan(
 
 
 def test_bot_start_alone_looks_at_the_gateway_first_and_fails_if_it_is_not_ready(build: Build) -> None:
-    desk, _ = build(FakeRuntime(status=HEALTHY), FakeProbe([LINK_DOWN]))
+    context, _ = build(FakeRuntime(status=HEALTHY), FakeProbe([LINK_DOWN]))
     with pytest.raises(StartupFailure) as failure:
-        steps.bot_start(desk, Progress())
+        steps.bot_start(context, Progress())
     assert failure.value.word.startswith("GATEWAY_")
 
 
 def test_bot_start_alone_does_not_start_a_gateway_that_is_down(build: Build) -> None:
     runtime = FakeRuntime(status=GatewayStatus(state=ContainerState.EXITED, name="ibkr-gateway"))
-    desk, _ = build(runtime)
+    context, _ = build(runtime)
     with pytest.raises(StartupFailure):
-        steps.bot_start(desk, Progress())
+        steps.bot_start(context, Progress())
     assert (runtime.restarts, runtime.stops) == (0, 0)
     assert isinstance(runtime.status, GatewayStatus)
     assert runtime.status.state is ContainerState.EXITED
 
 
 def test_a_wrong_account_gets_no_bot(build: Build) -> None:
-    desk, _ = build(FakeRuntime(status=HEALTHY), FakeProbe([replace(READY, accounts=("U7654321",))]))
+    context, _ = build(FakeRuntime(status=HEALTHY), FakeProbe([replace(READY, accounts=("U7654321",))]))
     with pytest.raises(StartupFailure) as failure:
-        steps.bot_start(desk, Progress())
+        steps.bot_start(context, Progress())
     assert failure.value.word is FailureWord.GATEWAY_WRONG_ACCOUNT
 
 
-def _activate_plan(desk: Desk, **changes: object) -> ActivePlan:
-    path = write_plan(desk.settings.project_dir, changed(changes))
-    settings = replace(desk.settings, gameplan_path=path)
-    return activate_plan(check_from_settings(settings, clock=desk.clock), settings, clock=desk.clock)
+def _activate_plan(context: StepContext, **changes: object) -> ActivePlan:
+    path = write_plan(context.settings.project_dir, changed(changes))
+    settings = replace(context.settings, gameplan_path=path)
+    return activate_plan(check_from_settings(settings, clock=context.clock), settings, clock=context.clock)
 
 
 def test_right_before_the_launch_nothing_is_refused_that_is_still_so(build: Build) -> None:
-    desk, _ = build(FakeRuntime(status=HEALTHY))
-    plan = _activate_plan(desk)
-    progress = Progress(gateway=GATEWAY, gateway_validated_s=desk.clock.monotonic_s(), plan=plan)
-    steps.look_before_launch(desk, progress, plan)
-    desk.clock.sleep(60)
-    steps.look_before_launch(desk, progress, plan)  # the gateway is validated again, and is ready
+    context, _ = build(FakeRuntime(status=HEALTHY))
+    plan = _activate_plan(context)
+    progress = Progress(gateway=GATEWAY, gateway_validated_s=context.clock.monotonic_s(), plan=plan)
+    steps.look_before_launch(context, progress, plan)
+    context.clock.sleep(60)
+    steps.look_before_launch(context, progress, plan)  # the gateway is validated again, and is ready
 
 
 def test_a_hold_that_was_set_meanwhile_stops_the_launch(build: Build) -> None:
-    desk, _ = build(FakeRuntime(status=HEALTHY))
-    plan = _activate_plan(desk)
-    write_hold(desk.settings.state_dir, reason="stop", now=desk.clock.now())
+    context, _ = build(FakeRuntime(status=HEALTHY))
+    plan = _activate_plan(context)
+    write_hold(context.settings.state_dir, reason="stop", now=context.clock.now())
     with pytest.raises(StartupFailure) as failure:
-        steps.look_before_launch(desk, Progress(gateway=GATEWAY, plan=plan), plan)
+        steps.look_before_launch(context, Progress(gateway=GATEWAY, plan=plan), plan)
     assert failure.value.word is FailureWord.HELD
 
 
@@ -219,14 +219,14 @@ def test_a_gateway_that_was_validated_long_ago_is_validated_again(
     passed_s: float,
     is_refused: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
-    desk, _ = build(FakeRuntime(status=HEALTHY), FakeProbe([LINK_DOWN]))
-    plan = _activate_plan(desk)
-    progress = Progress(gateway=GATEWAY, gateway_validated_s=desk.clock.monotonic_s(), plan=plan)
-    desk.clock.sleep(passed_s)
+    context, _ = build(FakeRuntime(status=HEALTHY), FakeProbe([LINK_DOWN]))
+    plan = _activate_plan(context)
+    progress = Progress(gateway=GATEWAY, gateway_validated_s=context.clock.monotonic_s(), plan=plan)
+    context.clock.sleep(passed_s)
     with contextlib.ExitStack() as expected:
         if is_refused:
             failure = expected.enter_context(pytest.raises(StartupFailure, match="not ready"))
-        steps.look_before_launch(desk, progress, plan)
+        steps.look_before_launch(context, progress, plan)
     if is_refused:
         assert failure.value.word.startswith("GATEWAY_")
 
@@ -243,24 +243,24 @@ def test_a_gateway_that_was_validated_long_ago_is_validated_again(
 def test_a_plan_whose_day_has_ended_before_the_launch_is_not_given_to_the_bot(
     build: Build, freshness: str, passed_h: float, word: FallbackWord | None
 ) -> None:
-    desk, _ = build(FakeRuntime(status=HEALTHY), GAMEPLAN_FRESHNESS=freshness)
-    plan = _activate_plan(desk)
-    assert isinstance(desk.clock, FakeClock)
-    desk.clock.jump(passed_h * 3600)
+    context, _ = build(FakeRuntime(status=HEALTHY), GAMEPLAN_FRESHNESS=freshness)
+    plan = _activate_plan(context)
+    assert isinstance(context.clock, FakeClock)
+    context.clock.jump(passed_h * 3600)
     if word is None:
-        refuse_outdated(plan, desk.settings, clock=desk.clock)
+        refuse_outdated(plan, context.settings, clock=context.clock)
         return
     with pytest.raises(GameplanError, match="it is dated 2026-11-18") as refusal:
-        refuse_outdated(plan, desk.settings, clock=desk.clock)
+        refuse_outdated(plan, context.settings, clock=context.clock)
     assert refusal.value.word is word
 
 
 def test_an_emergency_plan_is_written_again_on_a_new_day(build: Build) -> None:
-    desk, told = build(FakeRuntime(status=HEALTHY))
-    before = steps.gameplan_check(desk, Progress(gateway=GATEWAY)).progress
-    assert steps.ensure_current_plan(desk, before) is before
-    desk.clock.sleep(15 * 3600)
-    after = steps.ensure_current_plan(desk, before).plan
+    context, told = build(FakeRuntime(status=HEALTHY))
+    before = steps.gameplan_check(context, Progress(gateway=GATEWAY)).progress
+    assert steps.ensure_current_plan(context, before) is before
+    context.clock.sleep(15 * 3600)
+    after = steps.ensure_current_plan(context, before).plan
     assert before.plan is not None
     assert after is not None
     assert (before.plan.date, after.date) == ("2026-11-18", "2026-11-19")
@@ -271,21 +271,21 @@ def test_an_emergency_plan_is_written_again_on_a_new_day(build: Build) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"{}", None])
 def test_a_copy_that_is_not_what_was_checked_is_not_given_to_the_bot(build: Build, damage: bytes | None) -> None:
-    desk, told = build(FakeRuntime(status=HEALTHY))
-    plan = _activate_plan(desk)
+    context, told = build(FakeRuntime(status=HEALTHY))
+    plan = _activate_plan(context)
     if damage is None:
         plan.path.unlink()
     else:
         plan.path.write_bytes(damage)
-    after = steps.ensure_current_plan(desk, Progress(gateway=GATEWAY, plan=plan)).plan
+    after = steps.ensure_current_plan(context, Progress(gateway=GATEWAY, plan=plan)).plan
     assert after is not None
     assert (after.strategy, after.fallback) == ("C", FallbackWord.GAMEPLAN_UNREADABLE)
     assert told.titles == ["Strategy C: no trading"]
 
 
 def test_the_step_names_every_problem_of_a_refused_plan_once(build: Build, tmp_path: Path) -> None:
-    desk, _ = build(FakeRuntime(status=HEALTHY), GAMEPLAN_PATH=str(tmp_path / "plan.json"))
+    context, _ = build(FakeRuntime(status=HEALTHY), GAMEPLAN_PATH=str(tmp_path / "plan.json"))
     write_plan(tmp_path, changed({"bias": "up", "Date": "x", "vix_gate.threshold": -1}))
-    detail = steps.gameplan_check(desk, Progress(gateway=GATEWAY)).detail
+    detail = steps.gameplan_check(context, Progress(gateway=GATEWAY)).detail
     for problem in ('bias: "up" is not one of', "Date: is not a known field", "vix_gate.threshold: -1 is less than"):
         assert detail.count(problem) == 1

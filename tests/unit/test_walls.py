@@ -253,7 +253,7 @@ _BREACHES = [
     ("orchestration.bot.process", "from orchestration.gateway import api"),
     ("orchestration.supervision.machine", "from orchestration.bot import stop"),
     ("orchestration.supervision.machine", "from orchestration.supervision import supervisor"),
-    ("orchestration.supervision.machine", "from orchestration.supervision.observe import Lookout"),
+    ("orchestration.supervision.machine", "from orchestration.supervision.observe import Observer"),
     ("orchestration.reports.verdict", "from orchestration.supervision import Rules"),
 ]
 _ALLOWED = [

@@ -119,7 +119,7 @@ def test_compose_is_needed_only_where_a_container_must_be_made(
 
 
 @dataclass
-class Desk:
+class Scene:
     """A Docker runtime on strict fake commands, with a Compose file of its own."""
 
     folder: Path
@@ -182,8 +182,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
 
 
 def failing(argv: Sequence[str], *lines: str) -> CommandResult:
@@ -191,22 +191,22 @@ def failing(argv: Sequence[str], *lines: str) -> CommandResult:
 
 
 @pytest.mark.parametrize("state", ["running", "restarting"])
-def test_a_container_that_runs_is_only_looked_at(desk: Desk, state: str) -> None:
-    desk.expect_states(state)
-    assert not desk.start()
-    assert desk.commands.calls == [INSPECT]
+def test_a_container_that_runs_is_only_looked_at(scene: Scene, state: str) -> None:
+    scene.expect_states(state)
+    assert not scene.start()
+    assert scene.commands.calls == [INSPECT]
 
 
 @pytest.mark.parametrize("state", [None, "created", "exited"])
-def test_a_container_that_does_not_run_is_made_by_compose(desk: Desk, state: str | None) -> None:
-    desk.expect_states(state, "running")
-    desk.expect_last_log()
-    desk.expect_compose()
-    assert desk.start()
-    assert desk.ran(compose.up_argv(desk.target))
-    environ = desk.commands.environs[desk.commands.calls.index(compose.up_argv(desk.target))]
+def test_a_container_that_does_not_run_is_made_by_compose(scene: Scene, state: str | None) -> None:
+    scene.expect_states(state, "running")
+    scene.expect_last_log()
+    scene.expect_compose()
+    assert scene.start()
+    assert scene.ran(compose.up_argv(scene.target))
+    environ = scene.commands.environs[scene.commands.calls.index(compose.up_argv(scene.target))]
     assert environ["TWS_PASSWORD"] == PASSWORD, "the password goes by the environment"
-    assert not any(PASSWORD in word for call in desk.commands.calls for word in call)
+    assert not any(PASSWORD in word for call in scene.commands.calls for word in call)
 
 
 def made_with(password: str | None = PASSWORD, **changes: str) -> dict[str, Any]:
@@ -247,56 +247,56 @@ SECRET = container.copy_out_argv("f7ee363fb71b", "/run/secrets/tws_password")
     [(PASSWORD, False), (PASSWORD + "\n", False), ("mistyped", True), ("", True), (None, True)],
 )
 def test_one_that_has_ended_is_made_anew_only_where_something_has_changed(
-    desk: Desk, state: str, content: str | None, *, recreates: bool
+    scene: Scene, state: str, content: str | None, *, recreates: bool
 ) -> None:
-    desk.expect_states(state, "running", "running", **made_with())
-    desk.expect_last_log("IBC: Login has completed", f"java.lang.OutOfMemoryError {PASSWORD}")
-    desk.expect_compose()
-    desk.commands.expect(compose.up_argv(desk.target, recreates=False))
+    scene.expect_states(state, "running", "running", **made_with())
+    scene.expect_last_log("IBC: Login has completed", f"java.lang.OutOfMemoryError {PASSWORD}")
+    scene.expect_compose()
+    scene.commands.expect(compose.up_argv(scene.target, recreates=False))
     copied = failing(SECRET, "Could not find the file") if content is None else None
-    desk.commands.expect(SECRET, copied, stdout=archive(content or ""))
-    assert desk.start()
-    assert desk.ran(compose.up_argv(desk.target, recreates=recreates))
-    assert not desk.ran(compose.up_argv(desk.target, recreates=not recreates))
-    assert desk.kept_logs() == [], "it is the same container, and has its log"
+    scene.commands.expect(SECRET, copied, stdout=archive(content or ""))
+    assert scene.start()
+    assert scene.ran(compose.up_argv(scene.target, recreates=recreates))
+    assert not scene.ran(compose.up_argv(scene.target, recreates=not recreates))
+    assert scene.kept_logs() == [], "it is the same container, and has its log"
 
 
 @pytest.mark.parametrize(("content", "recreates"), [("", False), ("of an earlier day", True)])
 def test_one_that_was_made_without_a_password_is_started_as_it_is_without_one(
-    desk: Desk, content: str, *, recreates: bool
+    scene: Scene, content: str, *, recreates: bool
 ) -> None:
-    settings = Settings.from_environ({"GATEWAY_IMAGE": "zero-touch/simulator"}, project_dir=desk.folder)
-    desk.runtime = DockerRuntime(settings, commands=desk.commands, clock=desk.clock)
-    desk.expect_states("exited", "running", "running", **made_with())
-    desk.expect_last_log()
-    desk.expect_compose()
-    desk.commands.expect(compose.up_argv(desk.target, recreates=False))
-    desk.commands.expect(SECRET, stdout=archive(content))
-    assert desk.start()
-    assert desk.ran(compose.up_argv(desk.target, recreates=recreates))
+    settings = Settings.from_environ({"GATEWAY_IMAGE": "zero-touch/simulator"}, project_dir=scene.folder)
+    scene.runtime = DockerRuntime(settings, commands=scene.commands, clock=scene.clock)
+    scene.expect_states("exited", "running", "running", **made_with())
+    scene.expect_last_log()
+    scene.expect_compose()
+    scene.commands.expect(compose.up_argv(scene.target, recreates=False))
+    scene.commands.expect(SECRET, stdout=archive(content))
+    assert scene.start()
+    assert scene.ran(compose.up_argv(scene.target, recreates=recreates))
 
 
-def test_what_one_that_is_made_anew_has_said_last_is_kept_without_secrets(desk: Desk) -> None:
-    desk.expect_states("exited", **made_with())
-    desk.expect_states("running", "running", **made_with() | {"Id": "0" * 64})
-    desk.expect_last_log("IBC: Login has completed", f"java.lang.OutOfMemoryError {PASSWORD}")
-    desk.expect_compose()
-    desk.commands.expect(SECRET, stdout=archive("mistyped"))
-    assert desk.start()
-    (kept,) = desk.kept_logs()
+def test_what_one_that_is_made_anew_has_said_last_is_kept_without_secrets(scene: Scene) -> None:
+    scene.expect_states("exited", **made_with())
+    scene.expect_states("running", "running", **made_with() | {"Id": "0" * 64})
+    scene.expect_last_log("IBC: Login has completed", f"java.lang.OutOfMemoryError {PASSWORD}")
+    scene.expect_compose()
+    scene.commands.expect(SECRET, stdout=archive("mistyped"))
+    assert scene.start()
+    (kept,) = scene.kept_logs()
     assert kept.splitlines()[1:] == ["IBC: Login has completed", "java.lang.OutOfMemoryError ********"]
-    assert any("container_" in line for line in desk.progress)
+    assert any("container_" in line for line in scene.progress)
 
 
-def found_drift(desk: Desk, **changes: Any) -> list[str]:  # noqa: ANN401 - a JSON document's fields
-    desk.expect_states("running", **changes)
-    return [str(one) for one in desk.runtime.find_drift(desk.runtime.probe())]
+def found_drift(scene: Scene, **changes: Any) -> list[str]:  # noqa: ANN401 - a JSON document's fields
+    scene.expect_states("running", **changes)
+    return [str(one) for one in scene.runtime.find_drift(scene.runtime.probe())]
 
 
-def _shipped(desk: Desk, **environ: str) -> Desk:
-    desk.settings = Settings.from_environ({"TWS_USERID": "ann", "TWS_PASSWORD": PASSWORD, **environ})
-    desk.runtime = DockerRuntime(desk.settings, commands=desk.commands, clock=desk.clock)
-    return desk
+def _shipped(scene: Scene, **environ: str) -> Scene:
+    scene.settings = Settings.from_environ({"TWS_USERID": "ann", "TWS_PASSWORD": PASSWORD, **environ})
+    scene.runtime = DockerRuntime(scene.settings, commands=scene.commands, clock=scene.clock)
+    return scene
 
 
 @pytest.mark.parametrize(
@@ -317,11 +317,11 @@ def _shipped(desk: Desk, **environ: str) -> Desk:
     ],
 )
 def test_each_setting_that_differs_from_what_the_container_was_made_with_is_named(
-    desk: Desk, environ: dict[str, str], names: list[str]
+    scene: Scene, environ: dict[str, str], names: list[str]
 ) -> None:
-    _shipped(desk, **environ)
-    desk.commands.expect(SECRET, stdout=archive(PASSWORD))
-    found = found_drift(desk, **made_with())
+    _shipped(scene, **environ)
+    scene.commands.expect(SECRET, stdout=archive(PASSWORD))
+    found = found_drift(scene, **made_with())
     if "TRADING_MODE" in environ:  # whose port is another one
         names = [*names, "GATEWAY_PORT"]
     assert [one.split()[0] for one in found] == names
@@ -330,11 +330,11 @@ def test_each_setting_that_differs_from_what_the_container_was_made_with_is_name
         assert secret not in shown.split()
 
 
-def test_a_default_is_no_drift_of_a_container_that_somebody_else_made(desk: Desk) -> None:
+def test_a_default_is_no_drift_of_a_container_that_somebody_else_made(scene: Scene) -> None:
     foreign = made_with(password=None, READ_ONLY_API="yes", TIME_ZONE="Europe/Zurich")
     foreign["Config"]["Labels"] = {}
-    assert found_drift(_shipped(desk), **foreign) == []
-    found = found_drift(_shipped(desk, READ_ONLY_API="no"), **foreign)
+    assert found_drift(_shipped(scene), **foreign) == []
+    found = found_drift(_shipped(scene, READ_ONLY_API="no"), **foreign)
     assert found == ["READ_ONLY_API is no, and the container has yes"]
 
 
@@ -350,74 +350,74 @@ def test_a_default_is_no_drift_of_a_container_that_somebody_else_made(desk: Desk
     ],
 )
 def test_whether_it_refuses_orders_is_read_from_the_container(
-    desk: Desk, environ: list[str], state: str | None, *, is_read_only: bool | None
+    scene: Scene, environ: list[str], state: str | None, *, is_read_only: bool | None
 ) -> None:
-    desk.expect_states(state, Config={"Image": "x", "Labels": {}, "Env": environ})
-    assert drift.read_read_only(desk.runtime.probe()) is is_read_only
+    scene.expect_states(state, Config={"Image": "x", "Labels": {}, "Env": environ})
+    assert drift.read_read_only(scene.runtime.probe()) is is_read_only
 
 
-def test_what_an_interrupted_recreation_left_behind_is_removed_first(desk: Desk) -> None:
-    desk.expect_states("exited", "running")
-    desk.expect_last_log()
-    desk.commands.expect(BY_LABELS, stdout="0123456789ab\nf7ee363fb71b\n")
-    desk.expect_compose()
+def test_what_an_interrupted_recreation_left_behind_is_removed_first(scene: Scene) -> None:
+    scene.expect_states("exited", "running")
+    scene.expect_last_log()
+    scene.commands.expect(BY_LABELS, stdout="0123456789ab\nf7ee363fb71b\n")
+    scene.expect_compose()
     leftover = container.remove_stopped_argv("0123456789ab")
-    desk.commands.expect(leftover)
-    assert desk.start()
-    assert desk.commands.calls.index(leftover) < desk.commands.calls.index(compose.up_argv(desk.target))
-    assert not desk.ran(container.remove_stopped_argv("f7ee363fb71b")), "the gateway's own is for Compose"
+    scene.commands.expect(leftover)
+    assert scene.start()
+    assert scene.commands.calls.index(leftover) < scene.commands.calls.index(compose.up_argv(scene.target))
+    assert not scene.ran(container.remove_stopped_argv("f7ee363fb71b")), "the gateway's own is for Compose"
 
 
-def test_a_dead_container_is_removed_first(desk: Desk) -> None:
-    desk.expect_states("dead", "running")
-    desk.expect_compose()
-    desk.expect_last_log(f"the end of it {PASSWORD}")
-    desk.commands.expect(container.remove_argv("f7ee363fb71b"))
-    assert desk.start()
-    (kept,) = desk.kept_logs()
+def test_a_dead_container_is_removed_first(scene: Scene) -> None:
+    scene.expect_states("dead", "running")
+    scene.expect_compose()
+    scene.expect_last_log(f"the end of it {PASSWORD}")
+    scene.commands.expect(container.remove_argv("f7ee363fb71b"))
+    assert scene.start()
+    (kept,) = scene.kept_logs()
     assert "the end of it ********" in kept
-    calls = desk.commands.calls
-    assert calls.index(container.remove_argv("f7ee363fb71b")) < calls.index(compose.up_argv(desk.target))
+    calls = scene.commands.calls
+    assert calls.index(container.remove_argv("f7ee363fb71b")) < calls.index(compose.up_argv(scene.target))
 
 
-def test_a_paused_container_is_let_run_on(desk: Desk) -> None:
-    desk.expect_states("paused", "running")
-    desk.commands.expect(container.unpause_argv("f7ee363fb71b"))
-    assert desk.start()
+def test_a_paused_container_is_let_run_on(scene: Scene) -> None:
+    scene.expect_states("paused", "running")
+    scene.commands.expect(container.unpause_argv("f7ee363fb71b"))
+    assert scene.start()
 
 
-def test_a_container_that_compose_did_not_make_is_started_as_it_is(desk: Desk) -> None:
+def test_a_container_that_compose_did_not_make_is_started_as_it_is(scene: Scene) -> None:
     foreign = {"Config": {"Image": "x", "Labels": {}}}
-    desk.expect_states("exited", **foreign)
-    desk.expect_states("running", **foreign)
-    desk.commands.expect(container.start_argv("f7ee363fb71b"))
-    assert desk.start()
+    scene.expect_states("exited", **foreign)
+    scene.expect_states("running", **foreign)
+    scene.commands.expect(container.start_argv("f7ee363fb71b"))
+    assert scene.start()
 
 
-def test_a_container_whose_id_begins_with_the_name_is_not_the_gateway(desk: Desk) -> None:
+def test_a_container_whose_id_begins_with_the_name_is_not_the_gateway(scene: Scene) -> None:
     # `docker container inspect cafe` also answers for the container whose id begins with "cafe".
-    desk.commands.expect(INSPECT, stdout=json.dumps([raw() | {"Name": "/somebody-else"}]))
-    desk.commands.expect(BY_LABELS, stdout="")
-    assert desk.runtime.probe().state is ContainerState.MISSING
+    scene.commands.expect(INSPECT, stdout=json.dumps([raw() | {"Name": "/somebody-else"}]))
+    scene.commands.expect(BY_LABELS, stdout="")
+    assert scene.runtime.probe().state is ContainerState.MISSING
 
 
-def test_a_container_without_the_name_is_found_by_its_labels(desk: Desk) -> None:
-    desk.expect_states(None)
-    desk.commands.answers[BY_LABELS].clear()
-    desk.commands.expect(BY_LABELS, stdout="abc123\n")
-    desk.commands.expect(container.inspect_argv("abc123"), stdout=json.dumps([raw() | {"Name": "/project-gateway-1"}]))
-    assert desk.runtime.probe().name == "project-gateway-1"
+def test_a_container_without_the_name_is_found_by_its_labels(scene: Scene) -> None:
+    scene.expect_states(None)
+    scene.commands.answers[BY_LABELS].clear()
+    scene.commands.expect(BY_LABELS, stdout="abc123\n")
+    scene.commands.expect(container.inspect_argv("abc123"), stdout=json.dumps([raw() | {"Name": "/project-gateway-1"}]))
+    assert scene.runtime.probe().name == "project-gateway-1"
     argv = container.logs_argv("project-gateway-1", lines=5, timestamps=True)
-    desk.commands.expect(argv, stdout="2026-11-21T03:00:01.5Z hello\n")
-    assert desk.runtime.read_log(lines=5) == ("hello",)
+    scene.commands.expect(argv, stdout="2026-11-21T03:00:01.5Z hello\n")
+    assert scene.runtime.read_log(lines=5) == ("hello",)
 
 
-def test_a_missing_image_is_fetched_first_and_its_progress_shown(desk: Desk) -> None:
-    desk.expect_states(None, "running")
-    desk.expect_compose(image=failing(("docker",), "Error: No such image"))
-    desk.commands.expect(compose.pull_argv(desk.target), stdout=" gateway Pulling\n")
-    assert desk.start()
-    assert " gateway Pulling" in desk.progress
+def test_a_missing_image_is_fetched_first_and_its_progress_shown(scene: Scene) -> None:
+    scene.expect_states(None, "running")
+    scene.expect_compose(image=failing(("docker",), "Error: No such image"))
+    scene.commands.expect(compose.pull_argv(scene.target), stdout=" gateway Pulling\n")
+    assert scene.start()
+    assert " gateway Pulling" in scene.progress
 
 
 @pytest.mark.parametrize(
@@ -427,61 +427,61 @@ def test_a_missing_image_is_fetched_first_and_its_progress_shown(desk: Desk) -> 
         ('The container name "/ibkr-gateway" is already in use by container "1"', "is called ibkr-gateway"),
     ],
 )
-def test_composes_last_lines_are_the_evidence(desk: Desk, complaint: str, advice: str) -> None:
-    desk.expect_states(None)
-    desk.expect_compose(up=failing(("docker",), "Container ibkr-gateway  Creating", f"{complaint} {PASSWORD}"))
-    failure = desk.fail_to_start()
+def test_composes_last_lines_are_the_evidence(scene: Scene, complaint: str, advice: str) -> None:
+    scene.expect_states(None)
+    scene.expect_compose(up=failing(("docker",), "Container ibkr-gateway  Creating", f"{complaint} {PASSWORD}"))
+    failure = scene.fail_to_start()
     assert failure.word is FailureWord.GATEWAY_START_FAILED
     assert advice in failure.next_action
     assert failure.evidence == ("Container ibkr-gateway  Creating", f"{complaint} ********")
 
 
-def test_a_compose_file_that_is_not_valid_is_named(desk: Desk) -> None:
-    desk.expect_states(None)
-    desk.commands.expect(compose.config_argv(desk.target), failing(("docker",), "yaml: line 3: mapping values"))
-    failure = desk.fail_to_start()
+def test_a_compose_file_that_is_not_valid_is_named(scene: Scene) -> None:
+    scene.expect_states(None)
+    scene.commands.expect(compose.config_argv(scene.target), failing(("docker",), "yaml: line 3: mapping values"))
+    failure = scene.fail_to_start()
     assert failure.word is FailureWord.GATEWAY_START_FAILED
     assert "compose.yml" in failure.next_action
 
 
-def test_a_service_that_is_not_in_the_file_is_named(desk: Desk) -> None:
-    desk.expect_states(None)
-    desk.commands.expect(compose.config_argv(desk.target), stdout='{"services": {}}')
-    assert "GATEWAY_SERVICE" in desk.fail_to_start().next_action
+def test_a_service_that_is_not_in_the_file_is_named(scene: Scene) -> None:
+    scene.expect_states(None)
+    scene.commands.expect(compose.config_argv(scene.target), stdout='{"services": {}}')
+    assert "GATEWAY_SERVICE" in scene.fail_to_start().next_action
 
 
-def test_a_folder_without_a_compose_file_is_named(desk: Desk) -> None:
-    desk.file.unlink()
-    desk.expect_states(None)
-    assert "DOCKER_COMPOSE_DIR" in desk.fail_to_start().next_action
+def test_a_folder_without_a_compose_file_is_named(scene: Scene) -> None:
+    scene.file.unlink()
+    scene.expect_states(None)
+    assert "DOCKER_COMPOSE_DIR" in scene.fail_to_start().next_action
 
 
-def test_an_image_that_cannot_be_fetched_is_named(desk: Desk) -> None:
-    desk.expect_states(None)
-    desk.expect_compose(image=failing(("docker",), "Error: No such image"))
-    desk.commands.expect(compose.pull_argv(desk.target), failing(("docker",), "dial tcp: connection refused"))
-    failure = desk.fail_to_start()
+def test_an_image_that_cannot_be_fetched_is_named(scene: Scene) -> None:
+    scene.expect_states(None)
+    scene.expect_compose(image=failing(("docker",), "Error: No such image"))
+    scene.commands.expect(compose.pull_argv(scene.target), failing(("docker",), "dial tcp: connection refused"))
+    failure = scene.fail_to_start()
     assert failure.word is FailureWord.GATEWAY_START_FAILED
     assert "GATEWAY_IMAGE" in failure.next_action
 
 
-def test_a_fetch_that_takes_too_long_is_ended(desk: Desk) -> None:
-    desk.expect_states(None)
-    desk.expect_compose(image=failing(("docker",), "Error: No such image"))
-    argv = compose.pull_argv(desk.target)
-    desk.commands.expect(argv, CommandTimedOutError(argv, 600.0, ("gateway Pulling",)))
-    failure = desk.fail_to_start()
+def test_a_fetch_that_takes_too_long_is_ended(scene: Scene) -> None:
+    scene.expect_states(None)
+    scene.expect_compose(image=failing(("docker",), "Error: No such image"))
+    argv = compose.pull_argv(scene.target)
+    scene.commands.expect(argv, CommandTimedOutError(argv, 600.0, ("gateway Pulling",)))
+    failure = scene.fail_to_start()
     assert failure.message == "`docker compose pull` did not end within 600 s"
     assert failure.evidence == ("gateway Pulling",)
 
 
-def test_a_container_that_ends_at_once_is_a_failed_start_with_its_last_lines(desk: Desk) -> None:
-    desk.expect_states(None)
-    desk.expect_compose()
-    desk.commands.expect(INSPECT, stdout=json.dumps([raw(Status="exited", ExitCode=1, Error="exec failed")]))
+def test_a_container_that_ends_at_once_is_a_failed_start_with_its_last_lines(scene: Scene) -> None:
+    scene.expect_states(None)
+    scene.expect_compose()
+    scene.commands.expect(INSPECT, stdout=json.dumps([raw(Status="exited", ExitCode=1, Error="exec failed")]))
     logs = container.logs_argv(NAME, lines=15, timestamps=True)
-    desk.commands.expect(logs, stdout="2026-11-21T03:00:01.5Z both passwords are set\n")
-    failure = desk.fail_to_start()
+    scene.commands.expect(logs, stdout="2026-11-21T03:00:01.5Z both passwords are set\n")
+    failure = scene.fail_to_start()
     assert failure.word is FailureWord.GATEWAY_START_FAILED
     assert "exited with code 1 now: exec failed" in failure.message
     assert failure.evidence == ("both passwords are set",)
@@ -497,39 +497,39 @@ def test_a_container_that_ends_at_once_is_a_failed_start_with_its_last_lines(des
         CommandNotFoundError(INSPECT),
     ],
 )
-def test_an_engine_that_does_not_answer_is_never_taken_for_a_missing_container(desk: Desk, answer: Answer) -> None:
-    desk.commands.expect(INSPECT, answer)
+def test_an_engine_that_does_not_answer_is_never_taken_for_a_missing_container(scene: Scene, answer: Answer) -> None:
+    scene.commands.expect(INSPECT, answer)
     with pytest.raises(StartupFailure) as failed:
-        desk.runtime.probe()
+        scene.runtime.probe()
     assert failed.value.word is FailureWord.DOCKER_UNAVAILABLE
     assert failed.value.next_action
 
 
-def test_an_engine_that_is_starting_is_waited_for(desk: Desk) -> None:
+def test_an_engine_that_is_starting_is_waited_for(scene: Scene) -> None:
     down = CommandResult(argv=engine.VERSION_ARGV, exit_code=1, stderr=DOWN)
     for _ in range(3):
-        desk.commands.expect(engine.VERSION_ARGV, down)
-    desk.commands.expect(engine.VERSION_ARGV, stdout="26.1.5")
-    desk.commands.expect(engine.COMPOSE_VERSION_ARGV, stdout="2.26.1")
-    assert desk.runtime.wait_for_engine(60.0, desk.progress.append).problem is None
-    assert desk.clock.waits_s == [1.0, 1.0, 1.0]
-    assert len(desk.progress) == 3
+        scene.commands.expect(engine.VERSION_ARGV, down)
+    scene.commands.expect(engine.VERSION_ARGV, stdout="26.1.5")
+    scene.commands.expect(engine.COMPOSE_VERSION_ARGV, stdout="2.26.1")
+    assert scene.runtime.wait_for_engine(60.0, scene.progress.append).problem is None
+    assert scene.clock.waits_s == [1.0, 1.0, 1.0]
+    assert len(scene.progress) == 3
 
 
 @pytest.mark.parametrize(("timeout_s", "looks"), [(0.0, 1), (2.5, 4)])
-def test_an_engine_that_does_not_come_is_a_failure_at_the_deadline(desk: Desk, timeout_s: float, looks: int) -> None:
-    desk.commands.expect(engine.VERSION_ARGV, CommandResult(argv=engine.VERSION_ARGV, exit_code=1, stderr=DOWN))
+def test_an_engine_that_does_not_come_is_a_failure_at_the_deadline(scene: Scene, timeout_s: float, looks: int) -> None:
+    scene.commands.expect(engine.VERSION_ARGV, CommandResult(argv=engine.VERSION_ARGV, exit_code=1, stderr=DOWN))
     with pytest.raises(StartupFailure) as failed:
-        desk.runtime.wait_for_engine(timeout_s, desk.progress.append)
+        scene.runtime.wait_for_engine(timeout_s, scene.progress.append)
     assert failed.value.word is FailureWord.DOCKER_UNAVAILABLE
-    assert len(desk.commands.calls) == looks
+    assert len(scene.commands.calls) == looks
 
 
-def test_a_missing_docker_program_is_not_waited_for(desk: Desk) -> None:
-    desk.commands.expect(engine.VERSION_ARGV, CommandNotFoundError(engine.VERSION_ARGV))
+def test_a_missing_docker_program_is_not_waited_for(scene: Scene) -> None:
+    scene.commands.expect(engine.VERSION_ARGV, CommandNotFoundError(engine.VERSION_ARGV))
     with pytest.raises(StartupFailure):
-        desk.runtime.wait_for_engine(60.0, desk.progress.append)
-    assert desk.clock.waits_s == []
+        scene.runtime.wait_for_engine(60.0, scene.progress.append)
+    assert scene.clock.waits_s == []
 
 
 RESTART = container.restart_argv("f7ee363fb71b", timeout_s=120.0)
@@ -541,7 +541,7 @@ STOP = container.stop_argv("f7ee363fb71b", timeout_s=10.0)
 UNPAUSE = container.unpause_argv("f7ee363fb71b")
 
 
-def prepare_nothing(_desk: Desk) -> None:
+def prepare_nothing(_scene: Scene) -> None:
     return
 
 
@@ -552,30 +552,30 @@ def prepare_nothing(_desk: Desk) -> None:
         ("exited", prepare_nothing, [RESTART]),
         ("restarting", prepare_nothing, [RESTART]),
         ("paused", prepare_nothing, [UNPAUSE, RESTART]),
-        (None, Desk.expect_compose, ["up"]),
-        ("created", Desk.expect_compose, ["up"]),
+        (None, Scene.expect_compose, ["up"]),
+        ("created", Scene.expect_compose, ["up"]),
     ],
 )
 def test_a_restart_makes_it_run_from_every_state(
-    desk: Desk, state: str | None, prepare: Callable[[Desk], None], changes: list[Any]
+    scene: Scene, state: str | None, prepare: Callable[[Scene], None], changes: list[Any]
 ) -> None:
-    desk.expect_states(state)
-    prepare(desk)
-    desk.commands.expect(ASK, NO_COMMAND_PORT)
-    desk.commands.expect(RESTART)
-    desk.commands.expect(UNPAUSE)
-    desk.runtime.restart()
-    expected = [compose.up_argv(desk.target) if change == "up" else change for change in changes]
-    acting = {RESTART, UNPAUSE, compose.up_argv(desk.target)}
-    assert [call for call in desk.commands.calls if call in acting] == expected
+    scene.expect_states(state)
+    prepare(scene)
+    scene.commands.expect(ASK, NO_COMMAND_PORT)
+    scene.commands.expect(RESTART)
+    scene.commands.expect(UNPAUSE)
+    scene.runtime.restart()
+    expected = [compose.up_argv(scene.target) if change == "up" else change for change in changes]
+    acting = {RESTART, UNPAUSE, compose.up_argv(scene.target)}
+    assert [call for call in scene.commands.calls if call in acting] == expected
 
 
-def test_a_restart_that_the_engine_refuses_is_a_failed_start(desk: Desk) -> None:
-    desk.expect_states("running")
-    desk.commands.expect(ASK, NO_COMMAND_PORT)
-    desk.commands.expect(RESTART, failing(RESTART, "Error response from daemon: OCI runtime create failed"))
+def test_a_restart_that_the_engine_refuses_is_a_failed_start(scene: Scene) -> None:
+    scene.expect_states("running")
+    scene.commands.expect(ASK, NO_COMMAND_PORT)
+    scene.commands.expect(RESTART, failing(RESTART, "Error response from daemon: OCI runtime create failed"))
     with pytest.raises(StartupFailure) as failed:
-        desk.runtime.restart()
+        scene.runtime.restart()
     assert failed.value.word is FailureWord.GATEWAY_START_FAILED
     assert "OCI runtime create failed" in failed.value.evidence[0]
 
@@ -584,21 +584,21 @@ OPEN, DOWN_NOW = "api open\nrestarts 1\n", "api closed\nrestarts 1\n"
 ACCEPTED = "said OK Restart in progress\n"
 
 
-def restart_commands(desk: Desk) -> list[tuple[str, ...]]:
-    return [call for call in desk.commands.calls if call in {ASK, RESTART}]
+def restart_commands(scene: Scene) -> list[tuple[str, ...]]:
+    return [call for call in scene.commands.calls if call in {ASK, RESTART}]
 
 
-def test_a_gateway_that_restarts_itself_keeps_its_session(desk: Desk) -> None:
-    desk.clock.jump(4 * 86400.0)  # the container was started on the 21st
-    desk.expect_states("running")
-    desk.commands.expect(ASK, stdout=OPEN + ACCEPTED)
-    desk.commands.expect(LOOK, stdout=OPEN)
-    desk.commands.expect(LOOK, stdout=OPEN)
-    desk.commands.expect(LOOK, stdout=DOWN_NOW)
-    before = desk.runtime.probe()
-    assert desk.runtime.restart(on_progress=desk.progress.append) is RestartKind.SOFT
-    assert restart_commands(desk) == [ASK]
-    after = desk.runtime.probe()
+def test_a_gateway_that_restarts_itself_keeps_its_session(scene: Scene) -> None:
+    scene.clock.jump(4 * 86400.0)  # the container was started on the 21st
+    scene.expect_states("running")
+    scene.commands.expect(ASK, stdout=OPEN + ACCEPTED)
+    scene.commands.expect(LOOK, stdout=OPEN)
+    scene.commands.expect(LOOK, stdout=OPEN)
+    scene.commands.expect(LOOK, stdout=DOWN_NOW)
+    before = scene.runtime.probe()
+    assert scene.runtime.restart(on_progress=scene.progress.append) is RestartKind.SOFT
+    assert restart_commands(scene) == [ASK]
+    after = scene.runtime.probe()
     assert after.start != before.start, "what was seen of the process before says nothing of the new one"
     assert after.log_since == after.restarted_at, "its login is read from there on"
 
@@ -615,65 +615,65 @@ def test_a_gateway_that_restarts_itself_keeps_its_session(desk: Desk) -> None:
     ],
 )
 def test_where_nothing_comes_of_it_the_container_is_restarted_once(
-    desk: Desk, answer: str, looks: str, waited_s: float
+    scene: Scene, answer: str, looks: str, waited_s: float
 ) -> None:
-    desk.expect_states("running")
-    desk.commands.expect(ASK, stdout=answer)
-    desk.commands.expect(LOOK, stdout=looks)
-    desk.commands.expect(RESTART)
-    began_s = desk.clock.monotonic_s()
-    assert desk.runtime.restart() is RestartKind.FULL
-    assert restart_commands(desk) == [ASK, RESTART]
-    assert desk.clock.monotonic_s() - began_s == waited_s
+    scene.expect_states("running")
+    scene.commands.expect(ASK, stdout=answer)
+    scene.commands.expect(LOOK, stdout=looks)
+    scene.commands.expect(RESTART)
+    began_s = scene.clock.monotonic_s()
+    assert scene.runtime.restart() is RestartKind.FULL
+    assert restart_commands(scene) == [ASK, RESTART]
+    assert scene.clock.monotonic_s() - began_s == waited_s
 
 
-def test_whoever_is_asked_to_end_need_not_wait_for_a_soft_restart(desk: Desk) -> None:
-    desk.expect_states("running")
-    desk.commands.expect(ASK, stdout=OPEN + ACCEPTED)
-    desk.commands.expect(LOOK, stdout=OPEN)
+def test_whoever_is_asked_to_end_need_not_wait_for_a_soft_restart(scene: Scene) -> None:
+    scene.expect_states("running")
+    scene.commands.expect(ASK, stdout=OPEN + ACCEPTED)
+    scene.commands.expect(LOOK, stdout=OPEN)
 
     def leave(text: str) -> None:
         if "has not begun" in text:
             raise StartupFailure(FailureWord.INTERRUPTED, "asked to end", next_action="")
 
-    began_s = desk.clock.monotonic_s()
+    began_s = scene.clock.monotonic_s()
     with pytest.raises(StartupFailure, match="asked to end"):
-        desk.runtime.restart(on_progress=leave)
-    assert desk.clock.monotonic_s() - began_s <= 15
-    assert restart_commands(desk) == [ASK]
+        scene.runtime.restart(on_progress=leave)
+    assert scene.clock.monotonic_s() - began_s <= 15
+    assert restart_commands(scene) == [ASK]
 
 
 @pytest.mark.parametrize("code", [1, 3, 126, 127])
-def test_where_there_is_nobody_to_ask_the_container_is_restarted_at_once(desk: Desk, code: int) -> None:
-    desk.expect_states("running")
-    desk.commands.expect(ASK, CommandResult(argv=ASK, exit_code=code))
-    desk.commands.expect(RESTART)
-    assert desk.runtime.restart() is RestartKind.FULL
-    assert desk.clock.waits_s == []
+def test_where_there_is_nobody_to_ask_the_container_is_restarted_at_once(scene: Scene, code: int) -> None:
+    scene.expect_states("running")
+    scene.commands.expect(ASK, CommandResult(argv=ASK, exit_code=code))
+    scene.commands.expect(RESTART)
+    assert scene.runtime.restart() is RestartKind.FULL
+    assert scene.clock.waits_s == []
 
 
-def test_a_command_that_hangs_in_the_container_is_followed_by_its_restart(desk: Desk) -> None:
-    desk.expect_states("running")
-    desk.commands.expect(ASK, CommandTimedOutError(ASK, 20.0))
-    desk.commands.expect(RESTART)
-    assert desk.runtime.restart() is RestartKind.FULL
+def test_a_command_that_hangs_in_the_container_is_followed_by_its_restart(scene: Scene) -> None:
+    scene.expect_states("running")
+    scene.commands.expect(ASK, CommandTimedOutError(ASK, 20.0))
+    scene.commands.expect(RESTART)
+    assert scene.runtime.restart() is RestartKind.FULL
 
 
-def test_a_full_login_is_never_asked_for_gently(desk: Desk) -> None:
-    desk.expect_states("running")
-    desk.commands.expect(RESTART)
-    assert desk.runtime.restart(is_gentle=False) is RestartKind.FULL
-    assert restart_commands(desk) == [RESTART]
+def test_a_full_login_is_never_asked_for_gently(scene: Scene) -> None:
+    scene.expect_states("running")
+    scene.commands.expect(RESTART)
+    assert scene.runtime.restart(is_gentle=False) is RestartKind.FULL
+    assert restart_commands(scene) == [RESTART]
 
 
-def test_a_controller_that_ends_its_container_has_restarted_it(desk: Desk) -> None:
+def test_a_controller_that_ends_its_container_has_restarted_it(scene: Scene) -> None:
     """The restart policy brings the container back: no second restart by us."""
-    desk.expect_states("running")
-    desk.commands.expect(ASK, stdout=OPEN + ACCEPTED)
-    desk.commands.expect(LOOK, stdout=OPEN)
-    desk.commands.expect(INSPECT, stdout=json.dumps([raw(StartedAt="2026-11-21T04:00:00Z")]))
-    assert desk.runtime.restart() is RestartKind.FULL
-    assert restart_commands(desk) == [ASK]
+    scene.expect_states("running")
+    scene.commands.expect(ASK, stdout=OPEN + ACCEPTED)
+    scene.commands.expect(LOOK, stdout=OPEN)
+    scene.commands.expect(INSPECT, stdout=json.dumps([raw(StartedAt="2026-11-21T04:00:00Z")]))
+    assert scene.runtime.restart() is RestartKind.FULL
+    assert restart_commands(scene) == [ASK]
 
 
 @pytest.mark.parametrize(("setting", "seconds"), [("", "120"), ("90", "90"), ("45.4", "45")])
@@ -688,39 +688,39 @@ def test_the_grace_of_a_restart_is_the_configured_one(tmp_path: Path, setting: s
 
 
 @pytest.mark.parametrize(("code", "in_time"), [(0, True), (143, True), (137, False)])
-def test_a_stop_says_whether_force_was_needed(desk: Desk, code: int, *, in_time: bool) -> None:
-    desk.expect_states("running")
-    desk.commands.expect(STOP)
-    desk.commands.expect(INSPECT, stdout=json.dumps([raw(Status="exited", ExitCode=code)]))
-    assert desk.runtime.stop(timeout_s=10.0) is in_time
+def test_a_stop_says_whether_force_was_needed(scene: Scene, code: int, *, in_time: bool) -> None:
+    scene.expect_states("running")
+    scene.commands.expect(STOP)
+    scene.commands.expect(INSPECT, stdout=json.dumps([raw(Status="exited", ExitCode=code)]))
+    assert scene.runtime.stop(timeout_s=10.0) is in_time
 
 
 @pytest.mark.parametrize("state", [None, "created", "dead"])
-def test_stopping_what_does_not_run_does_nothing(desk: Desk, state: str | None) -> None:
-    desk.expect_states(state)
-    assert desk.runtime.stop(timeout_s=10.0)
-    assert STOP not in desk.commands.calls
+def test_stopping_what_does_not_run_does_nothing(scene: Scene, state: str | None) -> None:
+    scene.expect_states(state)
+    assert scene.runtime.stop(timeout_s=10.0)
+    assert STOP not in scene.commands.calls
 
 
-def test_what_is_followed_is_handed_on_without_secrets(desk: Desk) -> None:
+def test_what_is_followed_is_handed_on_without_secrets(scene: Scene) -> None:
     heard: list[str] = []
     argv = container.logs_argv(NAME, lines=2000, follow=True)
-    desk.commands.expect_follow(argv)
-    desk.runtime.follow_log(heard.append)
-    desk.commands.followed[0].say("IBC: Login attempt: 1", f"oops {PASSWORD}")
+    scene.commands.expect_follow(argv)
+    scene.runtime.follow_log(heard.append)
+    scene.commands.followed[0].say("IBC: Login attempt: 1", f"oops {PASSWORD}")
     assert heard == ["IBC: Login attempt: 1", "oops ********"]
     changes: list[str] = []
-    desk.commands.expect_follow(container.events_argv(NAME, since_s=5))
-    following = desk.runtime.watch(lambda: changes.append("changed"))
-    desk.commands.followed[1].say("health_status: healthy")
+    scene.commands.expect_follow(container.events_argv(NAME, since_s=5))
+    following = scene.runtime.watch(lambda: changes.append("changed"))
+    scene.commands.followed[1].say("health_status: healthy")
     following.close()
     assert changes == ["changed"]
-    assert not desk.commands.followed[1].is_running
+    assert not scene.commands.followed[1].is_running
 
 
-def test_a_log_that_cannot_be_read_is_empty(desk: Desk) -> None:
+def test_a_log_that_cannot_be_read_is_empty(scene: Scene) -> None:
     argv = container.logs_argv(NAME, lines=5, timestamps=True)
-    desk.commands.expect(argv, failing(argv, "No such container"))
-    desk.commands.expect(argv, failing(argv, DOWN))
-    assert desk.runtime.read_log(lines=5) == ()
-    assert desk.runtime.read_log(lines=5) == ()
+    scene.commands.expect(argv, failing(argv, "No such container"))
+    scene.commands.expect(argv, failing(argv, DOWN))
+    assert scene.runtime.read_log(lines=5) == ()
+    assert scene.runtime.read_log(lines=5) == ()

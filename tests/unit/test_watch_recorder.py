@@ -11,7 +11,7 @@ from orchestration.gateway.kept_look import KeptLook, KeptState
 from orchestration.gateway.readiness import Sight
 from orchestration.journal import Journal, JournalReader, SpanRecord
 from orchestration.supervision import BotLook, Decision, Observation
-from orchestration.supervision.recorder import WatchBook, name_bot
+from orchestration.supervision.recorder import WatchRecorder, name_bot
 from tests.fakes.clock import WEDNESDAY_MORNING, FakeClock
 from tests.unit.supervision import scene
 
@@ -30,8 +30,8 @@ def journal(tmp_path: Path, clock: FakeClock) -> Iterator[Journal]:
 
 
 @pytest.fixture
-def book(journal: Journal, clock: FakeClock) -> WatchBook:
-    return WatchBook(journal, run_id="run-1", watcher="supervisor", interval_s=60.0, clock=clock)
+def recorder(journal: Journal, clock: FakeClock) -> WatchRecorder:
+    return WatchRecorder(journal, run_id="run-1", watcher="supervisor", interval_s=60.0, clock=clock)
 
 
 def _spans(journal: Journal) -> tuple[SpanRecord, ...]:
@@ -39,9 +39,9 @@ def _spans(journal: Journal) -> tuple[SpanRecord, ...]:
 
 
 def _look(
-    book: WatchBook, observation: Observation = scene.WELL, sight: Sight = Sight.READY, kept: KeptLook = _QUIET
+    recorder: WatchRecorder, observation: Observation = scene.WELL, sight: Sight = Sight.READY, kept: KeptLook = _QUIET
 ) -> None:
-    book.note(observation, Decision(next_look_s=60.0, sight=sight), kept)
+    recorder.note(observation, Decision(next_look_s=60.0, sight=sight), kept)
 
 
 @pytest.mark.parametrize(
@@ -60,38 +60,38 @@ def test_a_bots_end_is_planned_or_it_is_not(bot: BotLook, word: str) -> None:
 
 
 def test_an_engine_that_does_not_answer_takes_nothing_from_a_gateway_that_does(
-    book: WatchBook, journal: Journal
+    recorder: WatchRecorder, journal: Journal
 ) -> None:
-    _look(book, replace(scene.WELL, engine_reachable=False, gateway=None), Sight.ENGINE_GONE)
-    _look(book, replace(scene.WELL, engine_reachable=False, gateway=None, api=scene.REFUSED), Sight.ENGINE_GONE)
+    _look(recorder, replace(scene.WELL, engine_reachable=False, gateway=None), Sight.ENGINE_GONE)
+    _look(recorder, replace(scene.WELL, engine_reachable=False, gateway=None, api=scene.REFUSED), Sight.ENGINE_GONE)
     assert [one.gateway for one in _spans(journal)] == ["ready", "engine_gone"]
 
 
-def test_a_window_excuses(book: WatchBook, journal: Journal) -> None:
-    _look(book, replace(scene.WELL, in_reset_window=True))
-    _look(book, replace(scene.WELL, in_restart_window=True))
+def test_a_window_excuses(recorder: WatchRecorder, journal: Journal) -> None:
+    _look(recorder, replace(scene.WELL, in_reset_window=True))
+    _look(recorder, replace(scene.WELL, in_restart_window=True))
     assert [one.excuse for one in _spans(journal)] == ["broker_reset", "gateway_restart"]
 
 
-def test_a_round_trip_is_written_down_once(book: WatchBook, journal: Journal, clock: FakeClock) -> None:
+def test_a_round_trip_is_written_down_once(recorder: WatchRecorder, journal: Journal, clock: FakeClock) -> None:
     kept = KeptLook(state=KeptState.CONNECTED, since_s=0.0, latency_ms=4.0, last_answer_age_s=1.0)
-    _look(book, kept=kept)
+    _look(recorder, kept=kept)
     clock.sleep(10)
-    _look(book, kept=replace(kept, last_answer_age_s=11.0))  # the same answer, ten seconds older
+    _look(recorder, kept=replace(kept, last_answer_age_s=11.0))  # the same answer, ten seconds older
     clock.sleep(10)
-    _look(book, kept=replace(kept, last_answer_age_s=1.0, latency_ms=6.0))
+    _look(recorder, kept=replace(kept, last_answer_age_s=1.0, latency_ms=6.0))
     latencies = JournalReader(journal.path).read_evidence(WEDNESDAY_MORNING).latencies
     assert [(one.count, one.least_ms, one.most_ms) for one in latencies] == [(2, 4.0, 6.0)]
 
 
 def test_a_bot_that_is_stopped_does_not_run_until_the_next_look(
-    book: WatchBook, journal: Journal, clock: FakeClock
+    recorder: WatchRecorder, journal: Journal, clock: FakeClock
 ) -> None:
-    _look(book)
+    _look(recorder)
     clock.sleep(30)
-    book.note_bot_stopped()
+    recorder.note_bot_stopped()
     clock.sleep(40)
-    book.end(exit_code=0, ended_by="SIGTERM")
+    recorder.end(exit_code=0, ended_by="SIGTERM")
     ended = [(one.bot, (one.seen_until - one.began_at).total_seconds()) for one in _spans(journal)]
     assert ended == [("running", 30), ("stopped", 40)]
     events = JournalReader(journal.path).read_evidence(WEDNESDAY_MORNING).events
