@@ -26,6 +26,7 @@ from orchestration.commands.status_metrics import CONTENT_TYPE, count, render_me
 from orchestration.commands.views import build_event_text, build_status_rows, read_version
 from orchestration.journal import JournalReader
 from orchestration.redaction import clean_line, redactor_for
+from orchestration.reports.page import open_templates
 from orchestration.settings import Settings
 from orchestration.settings.hosts import is_loopback
 from orchestration.state_dir import JOURNAL as JOURNAL_FILE
@@ -112,15 +113,6 @@ class StatusSource:
         return _build_text(HTTPStatus.NOT_FOUND, "Here are /, /healthz and /metrics.")
 
     def _render(self, look: _Look) -> str:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-        environment = Environment(
-            loader=FileSystemLoader(_TEMPLATES),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
         redactor = redactor_for(self._settings.secrets)
         rows = [(name.strip(), clean_line(value, redactor)) for name, value in build_status_rows(look.status)]
         events = [
@@ -128,17 +120,21 @@ class StatusSource:
             for event in reversed(look.evidence.events)
             if build_event_text(event)[0]
         ]
-        return environment.get_template("status.html.j2").render(
-            status=look.status,
-            headline=clean_line(_name_state(look.status), redactor),
-            is_well=look.status.code in _WELL,
-            problems=[clean_line(one, redactor) for one in look.status.problems],
-            notes=[clean_line(one, redactor) for one in look.status.notes],
-            rows=rows,
-            events=events[:_MOST_EVENTS],
-            refresh_s=_REFRESH_S,
-            at=describe_moment(look.at),
-            version=read_version(),
+        return (
+            open_templates(_TEMPLATES)
+            .get_template("status.html.j2")
+            .render(
+                status=look.status,
+                headline=clean_line(_name_state(look.status), redactor),
+                is_well=look.status.code in _WELL,
+                problems=[clean_line(one, redactor) for one in look.status.problems],
+                notes=[clean_line(one, redactor) for one in look.status.notes],
+                rows=rows,
+                events=events[:_MOST_EVENTS],
+                refresh_s=_REFRESH_S,
+                at=describe_moment(look.at),
+                version=read_version(),
+            )
         )
 
 

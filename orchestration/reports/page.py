@@ -5,6 +5,7 @@ Every text is escaped by the template engine, and a policy in the page itself fo
 
 from datetime import tzinfo
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestration.reports.account import Account
 from orchestration.reports.document import count_alerts
@@ -13,6 +14,9 @@ from orchestration.reports.incidents import Outcome
 from orchestration.reports.timeline import Availability, Timeline
 from orchestration.reports.verdict import floor_percent
 from orchestration.settings.week_time import describe_full_login
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _TEMPLATES = Path(__file__).resolve().parent.parent.parent / "templates" / "report"
 _MOST_ROWS = 200  # of incidents and of what else happened; the JSON has all of them
@@ -34,6 +38,19 @@ _OUTCOME_TEXT = {
 }
 
 
+def open_templates(folder: Path) -> "Environment":
+    """The templates of pages in a folder: every value is escaped, and one that is missing is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
 def render_page(account: Account, *, zone: tzinfo | None = None) -> str:
     """The page.
 
@@ -41,15 +58,7 @@ def render_page(account: Account, *, zone: tzinfo | None = None) -> str:
         account: What it shows.
         zone: The time zone of its times; None for this host's own.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = open_templates(_TEMPLATES)
     since, until = account.since, account.until
     environment.filters |= {
         "moment": lambda moment: f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S}",

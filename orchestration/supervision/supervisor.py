@@ -300,6 +300,7 @@ class Supervisor:
         stopped = self._stop_bot(observer, stays=True)
         report = restart()
         if report.failure is FailureWord.INTERRUPTED:
+            self._post.host.say_stopping("asked to end during a restart of the bot")
             self._post.watching.close()
             self._say_what_was_stopped(stopped, self._requests.ended_by or "a signal")
             return ExitCode.SUCCESS
