@@ -1,11 +1,13 @@
 """A whole system in a folder of its own: run its commands as a person would, and see what is left of it."""
 
 import contextlib
+import fcntl
 import json
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ from tests import programs
 
 PROJECT = programs.PROJECT
 PATIENCE_S = 60.0
+_LOCK = "zero-touch-simulated-tests.lock"
 _T = TypeVar("_T")
 
 # A bot of ten lines: writes down its environment's plan, says READY if it is asked to, and works until SIGTERM.
@@ -65,6 +68,8 @@ class System:
     environ: dict[str, str] = field(default_factory=dict)
     started: list["subprocess.Popen[str]"] = field(default_factory=list)
     kind: type["subprocess.Popen[str]"] = programs.Popen
+    _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False)
+    _has_project_folder: bool = False
 
     def __post_init__(self) -> None:
         self.environ = programs.read_handed_on() | {
@@ -114,6 +119,16 @@ class System:
         self.environ["GAMEPLAN_PATH"] = str(path)
         return path
 
+    def reserve_project_folder(self) -> None:
+        """Wait until no other test's reference bot runs in the project's folder, and be the only one until the end.
+
+        There `--simulate` puts it: two of them, of one instance, are one bot too many, as they should be.
+        """
+        if "BOT_COMMAND" not in self.environ and not self._has_project_folder:
+            lock = self._held.enter_context((Path(tempfile.gettempdir()) / _LOCK).open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._has_project_folder = True
+
     def inv(self, *arguments: str, timeout_s: float = PATIENCE_S, environ: Mapping[str, str] | None = None) -> Ended:
         """Run `inv` in the project's folder."""
         return self.run([sys.executable, "-m", "invoke", *arguments], timeout_s=timeout_s, environ=environ)
@@ -123,6 +138,8 @@ class System:
         return self.run([sys.executable, "-m", "orchestration.startup", "--json", *arguments], environ=environ)
 
     def run(self, argv: list[str], *, timeout_s: float = PATIENCE_S, environ: Mapping[str, str] | None = None) -> Ended:
+        if "--simulate" in argv:
+            self.reserve_project_folder()
         ended = programs.run(argv, env={**self.environ, **(environ or {})}, timeout=timeout_s, kind=self.kind)
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 
@@ -134,6 +151,8 @@ class System:
         self, module: str, *arguments: str, environ: Mapping[str, str] | None = None
     ) -> "subprocess.Popen[str]":
         """Begin `python -m MODULE` in the project's folder and do not wait for it."""
+        if "--simulate" in arguments:
+            self.reserve_project_folder()
         process = self.kind(
             [sys.executable, "-m", module, *arguments],
             cwd=PROJECT,
@@ -182,6 +201,7 @@ class System:
         for left in self.processes():
             with contextlib.suppress(psutil.Error):
                 left.kill()
+        self._held.close()
 
 
 def build_plan(**changes: object) -> dict[str, object]:

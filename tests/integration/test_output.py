@@ -80,6 +80,7 @@ def test_a_document_that_could_not_be_written_is_told(system: System) -> None:
 
 def test_an_encoding_without_arrows_loses_the_arrows_only(system: System, tmp_path: Path) -> None:
     said = tmp_path / "said"
+    system.reserve_project_folder()
     started = run_in_shell(system, f"startup --simulate >'{said}'", PYTHONIOENCODING="ascii")
     assert started.returncode == 0, started.stderr
     assert "preflight ? gateway.up" in said.read_text(encoding="ascii")
