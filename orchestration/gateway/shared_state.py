@@ -56,12 +56,16 @@ class SharedGatewayState:
         settings: That instance's configuration.
         key: What the gateway is known by (`name_port`, `name_container`).
         clock: Tells the time.
+
+    Attributes:
+        owner: The instance's state folder, links followed.
+        patience_s: How long any act of another instance may take: fetching an image, or the longest restart.
     """
 
     def __init__(self, settings: Settings, key: str, *, clock: Clock) -> None:
         self._instance = settings.instance
         self.owner = os.path.realpath(settings.state_dir)
-        self._patience_s = _CHANGE_MARGIN_S + max(
+        self.patience_s = _CHANGE_MARGIN_S + max(
             settings.docker_pull_timeout_s, measure_longest_restart_s(settings.gateway_stop_grace_s)
         )
         self._clock = clock
@@ -88,7 +92,7 @@ class SharedGatewayState:
             GatewayBusy: `GATEWAY_START_FAILED`: another one is still at it then.
             StartupFailure: `GATEWAY_START_FAILED`: something else than a file stands where the lock should be.
         """
-        patience_s = self._patience_s if patience_s is None else patience_s
+        patience_s = self.patience_s if patience_s is None else patience_s
         deadline_s = self._clock.monotonic_s() + patience_s
         with contextlib.ExitStack() as held:
             is_told, look_s = False, _FIRST_LOOK_S
