@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import random
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ PROJECT = programs.PROJECT
 PATIENCE_S = 60.0
 _LOCK = "zero-touch-simulated-tests.lock"
 _T = TypeVar("_T")
+_claims: list[socket.socket] = []
 
 # A bot of ten lines: writes down its environment's plan, says READY if it is asked to, and works until SIGTERM.
 SMALL_BOT = """
@@ -235,10 +237,29 @@ def day_from_today(days: int) -> str:
 
 
 def find_free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens on, kept for this process until it ends.
+
+    It lies below the ports that the kernel gives to sockets without one (from 32768 on by default), so that neither a
+    listener on port 0 nor an outgoing connection takes it before the program under test listens on it. A name in the
+    kernel's list of Unix sockets keeps other test processes from choosing it too.
+    """
+    while True:
+        port = random.randrange(10_000, 32_768)  # noqa: S311 - no secret
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0zero-touch/test-port/{port}")
+        except OSError:
+            claim.close()
+            continue
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                claim.close()
+                continue
+        _claims.append(claim)
+        return port
 
 
 def is_port_free(port: int) -> bool:

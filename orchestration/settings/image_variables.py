@@ -55,7 +55,9 @@ IMAGE_VARIABLES: Mapping[str, ImageVariable] = {
     for variable in (
         ImageVariable(name="TWOFA_DEVICE", help="Which second-factor device to use, where the user has several"),
         ImageVariable(name="TWOFA_EXIT_INTERVAL", help="Seconds to wait for the confirmed second factor to log in"),
-        ImageVariable(name="RELOGIN_AFTER_TWOFA_TIMEOUT", help="Log in again after a second factor that was not confirmed"),
+        ImageVariable(
+            name="RELOGIN_AFTER_TWOFA_TIMEOUT", help="Log in again after a second factor that was not confirmed"
+        ),
         ImageVariable(
             name="EXISTING_SESSION_DETECTED_ACTION", help="What to do when another session holds the user name"
         ),

@@ -1,7 +1,6 @@
 """One gateway in a real container, with a name and a port of its own, and what a test needs to say about it."""
 
 import json
-import socket
 import subprocess
 import time
 import uuid
@@ -18,6 +17,7 @@ from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, w
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
+from tests.system import find_free_port
 
 PATIENCE_S = 60.0
 PASSWORD = "correct-horse-battery"  # noqa: S105 - a planted secret, looked for in everything that is shown
@@ -42,13 +42,6 @@ def docker(*arguments: str, check: bool = True) -> str:
     return ended.stdout + ended.stderr
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def wait_for(what: str, is_so: Callable[[], bool]) -> None:
     """Wait for a condition, generously."""
     deadline_s = time.monotonic() + PATIENCE_S
@@ -71,7 +64,7 @@ class GatewayScene:
 
     @classmethod
     def build(cls, *, image: str, folder: Path) -> "GatewayScene":
-        return cls(name=f"zt-gw-{uuid.uuid4().hex[:10]}", image=image, port=free_port(), folder=folder)
+        return cls(name=f"zt-gw-{uuid.uuid4().hex[:10]}", image=image, port=find_free_port(), folder=folder)
 
     def remove(self) -> None:
         for container in docker("ps", "-aq", "--filter", f"name={self.name}", check=False).split():

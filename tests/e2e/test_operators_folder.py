@@ -24,8 +24,8 @@ from orchestration.startup.report import StepStatus
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from tests import vendor_folder
-from tests.e2e.gateway_scene import docker, free_port
-from tests.system import System
+from tests.e2e.gateway_scene import docker
+from tests.system import System, find_free_port
 from tests.vendor_folder import SERVICE, all_names, render_compose, render_env, value_for, write_folder
 
 pytestmark = pytest.mark.docker
@@ -45,7 +45,7 @@ class OwnFolder:
     @classmethod
     @contextlib.contextmanager
     def made_in(cls, root: Path, *, image: str) -> Iterator["OwnFolder"]:
-        own = cls(root / "ib", image, f"algo-{uuid.uuid4().hex[:8]}", free_port(), root)
+        own = cls(root / "ib", image, f"algo-{uuid.uuid4().hex[:8]}", find_free_port(), root)
         own.write()
         try:
             yield own

@@ -26,6 +26,7 @@ from orchestration.system.clock import SystemClock
 from tests import programs
 from tests.integration.bot_scene import PROJECT, build_scene, read_log, wait_until
 from tests.integration.simulated_gateway import SimulatedGateway, simulated_gateway
+from tests.system import find_free_port
 
 _NEW_YORK = ZoneInfo("America/New_York")
 
@@ -39,12 +40,6 @@ def gateway() -> Iterator[SimulatedGateway]:
 @pytest.fixture
 def plan(tmp_path: Path) -> Path:
     return write_sample_plan(tmp_path / "plan.json", clock=SystemClock(), market_timezone=_NEW_YORK)
-
-
-def _closed_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return int(unused.getsockname()[1])
 
 
 def _run(*arguments: str, **variables: str) -> "subprocess.Popen[str]":
@@ -142,7 +137,7 @@ def test_strategy_c_allows_no_entries(tmp_path: Path, gateway: SimulatedGateway)
 
 
 def test_it_connects_again_when_the_gateway_goes_away_and_comes_back(plan: Path) -> None:
-    port = _closed_port()
+    port = find_free_port()
     with simulated_gateway("--port", str(port)) as gateway:
         bot = _run("--gateway-port", str(port), "--gameplan", str(plan), "--heartbeat-interval", "0.2")
         with bot:
@@ -166,7 +161,7 @@ def test_a_gateway_that_never_gets_ready_ends_it_with_1(plan: Path, fault: str) 
 
 
 def test_no_gateway_at_all_ends_it_with_1(plan: Path) -> None:
-    with _run("--gateway-port", str(_closed_port()), "--gameplan", str(plan), "--connect-timeout", "0.2") as bot:
+    with _run("--gateway-port", str(find_free_port()), "--gameplan", str(plan), "--connect-timeout", "0.2") as bot:
         _read_until(bot, "giving up")
         assert bot.wait(30) == 1
 
@@ -242,7 +237,7 @@ def test_a_bot_started_at_the_wrong_moment_stops_with_1_and_says_what_to_do(
         (("--gateway-port", port), "No gameplan was given"),
         (("--gateway-port", port, "--gameplan", str(tmp_path / "none.json")), "GAMEPLAN_MISSING"),
         (("--gateway-port", port, "--gameplan", str(old)), "2020-01-02"),
-        (("--gateway-port", str(_closed_port()), "--gameplan", str(plan)), "inv status"),
+        (("--gateway-port", str(find_free_port()), "--gameplan", str(plan)), "inv status"),
         (("--gateway-port", "api", "--gameplan", str(plan)), "no port"),
         (("--gameplan",), "expected one argument"),
     ):
@@ -271,7 +266,7 @@ def test_a_reference_bot_without_a_gateway_is_a_failed_start_with_its_last_lines
     command = f"{sys.executable} -m orchestration.bot.reference --connect-timeout 0.1"
     settings = build_scene(tmp_path, command=command, BOT_START_GRACE="60")
     with pytest.raises(StartupFailure) as caught:
-        launch_bot(settings, clock=SystemClock(), run_id="r", gateway_host="127.0.0.1", gateway_port=_closed_port(),
+        launch_bot(settings, clock=SystemClock(), run_id="r", gateway_host="127.0.0.1", gateway_port=find_free_port(),
                    gameplan=plan, strategy="A", sha256="")  # fmt: skip
     assert caught.value.word is FailureWord.BOT_START_FAILED
     assert "Its last status: leaving." in caught.value.message

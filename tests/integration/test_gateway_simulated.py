@@ -22,6 +22,7 @@ from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from orchestration.system.processes import ProcessIdentity, is_running
+from tests.system import find_free_port
 
 FAR_FROM_NOW = f"{(time.gmtime().tm_hour + 12) % 24:02}:00-{(time.gmtime().tm_hour + 12) % 24:02}:30 UTC"
 
@@ -36,9 +37,7 @@ class Scene:
     progress: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            self.port = int(listener.getsockname()[1])
+        self.port = find_free_port()
         inherited = {name: os.environ[name] for name in ("PATH", "PYTHONDONTWRITEBYTECODE") if name in os.environ}
         self.environ = inherited | {
             "GATEWAY_RUNTIME": "simulator",

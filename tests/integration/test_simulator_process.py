@@ -12,6 +12,7 @@ import pytest
 
 from tests import programs
 from tests.integration.simulated_gateway import PATIENCE_S, PROJECT, SimulatedGateway, simulated_gateway
+from tests.system import find_free_port
 
 POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="signals and file modes of POSIX")
 
@@ -203,9 +204,7 @@ def test_a_password_file_that_cannot_be_read_ends_it_with_exit_code_1(tmp_path: 
 
 @POSIX_ONLY
 def test_it_goes_on_when_nobody_reads_its_log_any_more() -> None:
-    with socket.socket() as finder:
-        finder.bind(("127.0.0.1", 0))
-        port = finder.getsockname()[1]
+    port = find_free_port()
     read_end, write_end = os.pipe()
     process = programs.Popen(
         [sys.executable, "-m", "orchestration.simulator", "--port", str(port), "--fault", "slow_login=0.5"],
@@ -233,9 +232,7 @@ def test_it_needs_the_standard_library_alone() -> None:
 
 
 def test_two_of_them_on_one_port_never_both_serve() -> None:
-    with socket.socket() as finder:
-        finder.bind(("127.0.0.1", 0))
-        port = str(finder.getsockname()[1])
+    port = str(find_free_port())
     both = [SimulatedGateway("--port", port, "--fault", "slow_login=0.3") for _ in range(2)]
     try:
         deadline_s = time.monotonic() + PATIENCE_S
