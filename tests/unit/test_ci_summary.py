@@ -80,3 +80,52 @@ def test_twenty_slowest_tests_are_shown(summary: Any, tmp_path: Path) -> None:  
     _write(tmp_path, "tests", *cases)
     lines, _ = summary.summarize(tmp_path, {"tests": True})
     assert lines[-20:] == [f"{number:8.1f} s  t::test_{number}" for number in range(29, 9, -1)]
+
+
+def test_a_test_that_passes_when_it_runs_again_is_named_and_its_stage_has_passed(summary: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    _write(tmp_path, "tests", _PASSED, _FAILED, code=1)
+    assert summary.main(["--is-repeatable", str(tmp_path), "tests"]) == 0
+    _write(tmp_path, "tests.again", _FAILED.replace('<failure message="no"/>', ""))
+    lines, is_well = summary.summarize(tmp_path, {"tests": True})
+    assert is_well
+    assert lines[1].endswith("       1  tests")
+    assert lines[3:5] == ["Failed, and passed when it ran again by itself:", "tests.a::test_two"]
+
+
+@pytest.mark.parametrize(
+    ("cases", "code"),
+    [
+        ((_FAILED,), 1),
+        ((_PASSED,), 0),
+        ((_FAILED.replace('<failure message="no"/>', '<skipped message="why"/>'),), 0),
+        ((_FAILED.replace('<failure message="no"/>', ""),), 124),
+        ((), 0),
+    ],
+    ids=["failed again", "another test", "left out", "not to its end", "no report"],
+)
+def test_a_test_that_did_not_pass_when_it_ran_again_has_failed(
+    summary: Any,  # noqa: ANN401
+    tmp_path: Path,
+    cases: tuple[str, ...],
+    code: int,
+) -> None:
+    _write(tmp_path, "tests", _PASSED, _FAILED, code=1)
+    _write(tmp_path, "tests.again", *cases, code=code)
+    lines, is_well = summary.summarize(tmp_path, {"tests": True})
+    assert not is_well
+    assert lines[1].endswith("  tests: exit code 1; 1 failed")
+
+
+@pytest.mark.parametrize(
+    ("cases", "code"),
+    [((_PASSED,), 0), ((_PASSED, _FAILED), 124), ((_FAILED, _FAILED, _BROKEN, _FAILED), 1), ((_PASSED,), 2)],
+    ids=["nothing failed", "timed out", "too many", "not run"],
+)
+def test_tests_run_again_only_where_a_few_of_them_failed(
+    summary: Any,  # noqa: ANN401
+    tmp_path: Path,
+    cases: tuple[str, ...],
+    code: int,
+) -> None:
+    _write(tmp_path, "tests", *cases, code=code)
+    assert summary.main(["--is-repeatable", str(tmp_path), "tests"]) == 1
