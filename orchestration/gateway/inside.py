@@ -34,7 +34,10 @@ def find_inner_address(status: GatewayStatus, *, port: int) -> InnerAddress:
     Raises:
         StartupFailure: `BOT_START_FAILED`: no container can reach it.
     """
-    network = next((name for name in status.networks if name not in _NAMELESS), None)
+    named = [name for name in status.networks if name not in _NAMELESS]
+    # Its Compose project's own one, where there are several: another may be its way out to the broker alone.
+    default = f"{status.compose_project}_default"
+    network = default if default in named else next(iter(named), None)
     inner = next((inner for outer, inner in status.inner_ports if outer == port), None)
     if network is None or inner is None:
         lack = "is in no network of its own" if network is None else f"publishes nothing at port {port}"

@@ -119,11 +119,15 @@ def test_on_strategy_c_it_shares_no_network_with_the_gateway_and_reads_through_t
     )
     bridge, port = guard["host"], str(system.port)
     assert docker("exec", bot_of(system), "python3", "-c", reach, gateway, bridge, port) == ""
+    reached = docker("exec", bot_of(system), "python3", "-c", reach, gateway, bridge, str(guard["port"]))
+    assert reached == f"reached {bridge} {guard['port']}"
     assert system.inv("status").code == 0
     system.use_plan()
     assert system.inv("bot.restart").code == 0
     networks = look(system, "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}").split()
     assert networks == [f"{name_of(system)}_default"]
+    reached = docker("exec", bot_of(system), "python3", "-c", reach, gateway, bridge, port)
+    assert reached == f"reached {gateway} 4004"
     assert not (system.state / "order_guard.json").exists()
     assert system.inv("shutdown").code == 0
 

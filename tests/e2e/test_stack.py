@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.system.landlock import can_deny_ports
 from tests.system import PROJECT, build_plan, find_free_port, wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -80,6 +81,31 @@ class Stack:
             file = archive.extractfile("tws_password")
             assert file is not None
             return file.read()
+
+    def networks(self, part: str) -> list[str]:
+        """The Docker networks that it is in."""
+        template = "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}"
+        return sorted(self.docker("inspect", "--format", template, self.name(part)).split())
+
+    def gateway_of_default_route(self) -> str:
+        """Where the gateway's container sends what is for the internet."""
+        return self.docker("exec", self.name("gateway"), "python3", "-c", _READ_DEFAULT_ROUTE)
+
+    def use_bot(self, program: str) -> None:
+        """Run this Python program as the bot."""
+        (self.env_file.parent / "bot.py").write_text(program, encoding="utf-8")
+        service = {
+            "environment": {"BOT_COMMAND": "python3 /opt/bot.py"},
+            "volumes": [f"{self.env_file.parent}/bot.py:/opt/bot.py:ro"],
+        }
+        override = self.env_file.with_name("bot.yml")
+        override.write_text(json.dumps({"services": {"bot": service}}), encoding="utf-8")
+        self.overrides += ["-f", str(override)]
+
+    def bot_said(self) -> list[dict[str, str]]:
+        """What each bot so far has printed, a document a line."""
+        said = self.docker("exec", self.name("bot"), "sh", "-c", "cat /var/lib/zero-touch/logs/bot_*.log")
+        return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
 
     def state(self, part: str) -> str:
         return self.docker("inspect", "--format", "{{.State.Status}}", self.name(part))
@@ -155,11 +181,15 @@ def test_the_whole_stack_comes_up_with_one_command_each_part_on_its_own_duty(sta
     assert "gameplan.check: ok" in stack.said("bot")
     assert "strategy A" in stack.said("bot")
     wait_until(lambda: "bot runs on strategy A of" in stack.said("monitor"), "monitor that sees the bot")
-    networks = {
-        stack.docker("inspect", "--format", "{{json .NetworkSettings.Networks}}", stack.name(part)).split(":")[0]
-        for part in ("gateway", "bot", "monitor")
+    api, broker = f"{stack.name('gateway')}_default", f"{stack.name('gateway')}_broker"
+    assert {part: stack.networks(part) for part in ("gateway", "bot", "monitor")} == {
+        "gateway": [broker, api],
+        "bot": [api],
+        "monitor": [broker],
     }
-    assert len(networks) == 1, "one shared network"
+    assert stack.gateway_of_default_route() == stack.docker(
+        "network", "inspect", "--format", "{{range .IPAM.Config}}{{.Gateway}}{{end}}", broker
+    ), "the broker is reached whatever becomes of the bot's network"
     for part in ("bot", "monitor"):
         assert stack.docker("exec", stack.name(part), "id", "-u") == "1000"
         shown = stack.docker("inspect", stack.name(part)) + stack.docker("exec", stack.name(part), "env")
@@ -171,6 +201,21 @@ def test_the_whole_stack_comes_up_with_one_command_each_part_on_its_own_duty(sta
     refused = stack.docker("exec", stack.name("monitor"), "inv", "shutdown")
     assert "WATCHED_STATE_DIR" in refused
     assert stack.health("bot") == "healthy"
+
+
+@pytest.mark.skipif(not can_deny_ports(), reason="the engine's kernel has no network rules of Landlock")
+def test_on_strategy_c_the_bot_reaches_the_order_guard_alone_and_on_a_plan_that_trades_the_gateway(
+    stack: Stack,
+) -> None:
+    stack.use_bot(_TRY_TO_CONNECT)
+    stack.compose("up", "-d")
+    wait_until(lambda: len(stack.bot_said()) == 1, "bot on Strategy C", 120)
+    assert stack.bot_said()[0] == {"given": "127.0.0.1:4104", "given is": "reached", "gateway:4004 is": "EACCES"}
+    wait_until(lambda: "Operational" in stack.titles()[-1], "end of the start")
+    stack.use_plan()
+    stack.docker("restart", stack.name("bot"))
+    wait_until(lambda: len(stack.bot_said()) == 2, "bot on strategy A", 120)
+    assert stack.bot_said()[1] == {"given": "gateway:4004", "given is": "reached", "gateway:4004 is": "reached"}
 
 
 def test_the_bot_waits_for_a_healthy_gateway_and_starts_on_strategy_c_without_a_plan(stack: Stack) -> None:
@@ -362,6 +407,26 @@ def test_the_stack_is_valid_with_nothing_but_the_example_settings(stack: Stack, 
     assert services["bot"]["depends_on"]["gateway"]["condition"] == "service_healthy"
 
 
+_READ_DEFAULT_ROUTE = """
+import socket, struct
+for line in open("/proc/net/route").read().splitlines()[1:]:
+    interface, destination, gateway, *_ = line.split()
+    if int(destination, 16) == 0:
+        print(socket.inet_ntoa(struct.pack("<I", int(gateway, 16))))
+"""
+_TRY_TO_CONNECT = """
+import errno, json, os, socket, time
+def try_to_connect(host, port):
+    try:
+        socket.create_connection((host, port), timeout=10).close()
+    except OSError as error:
+        return errno.errorcode.get(error.errno, str(error))
+    return "reached"
+host, port = os.environ["GATEWAY_HOST"], int(os.environ["GATEWAY_PORT"])
+found = {"given": f"{host}:{port}", "given is": try_to_connect(host, port)}
+print(json.dumps({**found, "gateway:4004 is": try_to_connect("gateway", 4004)}), flush=True)
+time.sleep(3600)
+"""
 _READ_ALERTS = """
 import json, sqlite3
 try:

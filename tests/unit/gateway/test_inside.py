@@ -1,5 +1,7 @@
 """Where another container reaches the gateway."""
 
+import dataclasses
+
 import pytest
 
 from orchestration.docker.container import ContainerState
@@ -15,6 +17,12 @@ def status(*networks: str, ports: tuple[tuple[int, int], ...] = ((4002, 4004),))
 def test_it_is_the_gateways_own_name_and_inner_port_in_a_network_of_names() -> None:
     found = find_inner_address(status("bridge", "ibkr-gateway_default"), port=4002)
     assert found == InnerAddress(host="ibkr-gateway", port=4004, network="ibkr-gateway_default")
+
+
+def test_of_several_networks_it_is_the_default_one_of_the_gateways_compose_project() -> None:
+    seen = dataclasses.replace(status("gw_broker", "gw_default", "z"), compose_project="gw")
+    assert find_inner_address(seen, port=4002).network == "gw_default"
+    assert find_inner_address(dataclasses.replace(seen, compose_project="other"), port=4002).network == "gw_broker"
 
 
 @pytest.mark.parametrize(
