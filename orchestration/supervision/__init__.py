@@ -1,7 +1,8 @@
 """What a supervisor decides: pure logic, without I/O, clock or sleep.
 
-`observation` holds what one look sees, `machine.decide` turns it into what is said and what is done, `attempts` counts
-failed starts. docs/explanation/supervision.md has the table. The loop around it is `supervisor`.
+`observation` holds what one look sees, `checks` is the table of what is alerted about, `machine.decide` turns a look
+into what is said and what is done, `attempts` counts failed starts. docs/explanation/supervision.md has the table for
+operators. The loop around it is `supervisor`.
 """
 
 from orchestration.supervision.decision import Action, Decision, Memory

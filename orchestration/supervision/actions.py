@@ -19,7 +19,7 @@ from orchestration.alerts.alert import Severity
 from orchestration.gateway.history import RESTART_SPACING_S, GatewayRestart
 from orchestration.gateway.readiness import DEAD_GRACE_S, Sight, find_restart_time, is_gone_for
 from orchestration.supervision import weekly_login
-from orchestration.supervision.bot_findings import has_ended_unplanned, is_unconnected
+from orchestration.supervision.checks import has_ended_unplanned, is_unconnected
 from orchestration.supervision.decision import Action, Memory
 from orchestration.supervision.incidents import Incident, IncidentKind, Notice, Stage, Words, build_notice, tell_event
 from orchestration.supervision.observation import Observation

@@ -5,10 +5,12 @@ from enum import StrEnum
 
 from orchestration.gateway import readiness
 from orchestration.gateway.readiness import Sight
-from orchestration.supervision.gateway_findings import BEGIN
 from orchestration.supervision.incidents import NOTHING_OPEN, Log, Notice
 from orchestration.supervision.plan_rollover import NO_DAY, DayMemory
 from orchestration.supervision.weekly_login import NO_WEEK, WeeklyMemory
+
+# A start gives up at its deadline; supervision goes on.
+_NO_DEADLINE = readiness.Memory(deadline_s=float("inf"))
 
 
 class Action(StrEnum):
@@ -58,7 +60,7 @@ class Memory:
     """
 
     log: Log = NOTHING_OPEN
-    readiness_memory: readiness.Memory = BEGIN
+    readiness_memory: readiness.Memory = _NO_DEADLINE
     day: DayMemory = NO_DAY
     bot_key: str = ""
     is_bot_ended: bool = False

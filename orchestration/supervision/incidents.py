@@ -8,41 +8,59 @@ window says it at once. There is at most one incident of a kind.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from enum import Enum, StrEnum
+from typing import Self
 
 from orchestration.alerts.alert import Severity
 
 
-class IncidentKind(StrEnum):
-    """What can be wrong, or has happened. The values are stable words: they are the alert's cause."""
+class Teller(Enum):
+    """Who tells of an incident where gateway and bot have supervisors of their own, so that one of the two does."""
 
-    ENGINE_GONE = "engine_gone"
-    GATEWAY_LOST = "gateway_lost"
-    LOGIN_REJECTED = "login_rejected"
-    WRONG_ACCOUNT = "wrong_account"
-    SECOND_FACTOR = "second_factor"
-    SESSION_TAKEN = "session_taken"
-    LINK_DOWN = "link_down"
-    HEALTH_CHECK_FAILING = "health_check_failing"
-    FARMS_BROKEN = "farms_broken"
-    WEEKLY_LOGIN_MISSING = "weekly_login_missing"
-    BOT_ENDED = "bot_ended"
-    BOT_SUSPENDED = "bot_suspended"
-    BOT_SILENT = "bot_silent"
-    BOT_UNCONNECTED = "bot_unconnected"
-    ORDER_GUARD_ENDED = "order_guard_ended"
-    DISK_LOW = "disk_low"
-    PLAN_MISSING = "plan_missing"
-    PLAN_UNUSABLE = "plan_unusable"
-    PLAN_CHANGED = "plan_changed"
+    GATEWAY = "gateway"
+    BOT = "bot"
+    EACH = "each"
+
+
+class IncidentKind(StrEnum):
+    """What can be wrong, or has happened, and who tells of it. The values are stable words: the alert's cause."""
+
+    told_by: Teller
+
+    def __new__(cls, word: str, told_by: Teller) -> Self:
+        """A word that knows who tells of it."""
+        kind = str.__new__(cls, word)
+        kind._value_ = word
+        kind.told_by = told_by
+        return kind
+
+    ENGINE_GONE = ("engine_gone", Teller.GATEWAY)
+    GATEWAY_LOST = ("gateway_lost", Teller.GATEWAY)
+    LOGIN_REJECTED = ("login_rejected", Teller.GATEWAY)
+    WRONG_ACCOUNT = ("wrong_account", Teller.GATEWAY)
+    SECOND_FACTOR = ("second_factor", Teller.GATEWAY)
+    SESSION_TAKEN = ("session_taken", Teller.GATEWAY)
+    LINK_DOWN = ("link_down", Teller.GATEWAY)
+    HEALTH_CHECK_FAILING = ("health_check_failing", Teller.GATEWAY)
+    FARMS_BROKEN = ("farms_broken", Teller.GATEWAY)
+    WEEKLY_LOGIN_MISSING = ("weekly_login_missing", Teller.GATEWAY)
+    BOT_ENDED = ("bot_ended", Teller.EACH)
+    BOT_SUSPENDED = ("bot_suspended", Teller.BOT)
+    BOT_SILENT = ("bot_silent", Teller.BOT)
+    BOT_UNCONNECTED = ("bot_unconnected", Teller.BOT)
+    ORDER_GUARD_ENDED = ("order_guard_ended", Teller.BOT)
+    DISK_LOW = ("disk_low", Teller.GATEWAY)
+    PLAN_MISSING = ("plan_missing", Teller.BOT)
+    PLAN_UNUSABLE = ("plan_unusable", Teller.BOT)
+    PLAN_CHANGED = ("plan_changed", Teller.BOT)
     # Events: they happen, and are over.
-    GATEWAY_RESTARTED = "gateway_restarted"
-    WEEKLY_LOGIN = "weekly_login"
-    CLOCK_JUMP = "clock_jump"
-    BOT_FINISHED = "bot_finished"
-    BOT_SWITCHED = "bot_switched"
-    BOT_STOPPED = "bot_stopped"
-    SUPERVISION_ENDED = "supervision_ended"
+    GATEWAY_RESTARTED = ("gateway_restarted", Teller.GATEWAY)
+    WEEKLY_LOGIN = ("weekly_login", Teller.GATEWAY)
+    CLOCK_JUMP = ("clock_jump", Teller.GATEWAY)
+    BOT_FINISHED = ("bot_finished", Teller.BOT)
+    BOT_SWITCHED = ("bot_switched", Teller.BOT)
+    BOT_STOPPED = ("bot_stopped", Teller.BOT)
+    SUPERVISION_ENDED = ("supervision_ended", Teller.EACH)
 
 
 class Verdict(StrEnum):
@@ -71,6 +89,9 @@ class Words:
     title: str
     message: str
     next_action: str = ""
+
+
+NOTHING_SAID = Words(title="", message="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +130,7 @@ class Finding:
         kind: Which.
         verdict: Whether it is so.
         severity: How bad it is.
-        words: What is said when it has been so for long enough.
-        over: What is said when it is over.
+        words: What is said of it: that it is so, where it is bad; that it is over, where it is fine.
         key: What of that kind: another key is another incident.
         grace_s: How long it must have been so before it is said.
         hold_s: How long it must have been fine before it counts as over.
@@ -120,9 +140,8 @@ class Finding:
 
     kind: IncidentKind
     verdict: Verdict
-    severity: Severity
-    words: Words
-    over: Words
+    severity: Severity = Severity.INFO
+    words: Words = NOTHING_SAID
     key: str = ""
     grace_s: float = 0.0
     hold_s: float = 0.0
@@ -245,7 +264,7 @@ def _track_one(log: Log, finding: Finding, at_s: float) -> tuple[Log, Sequence[N
     fine_since_s = at_s if incident.fine_since_s is None else incident.fine_since_s
     if at_s - fine_since_s < finding.hold_s:
         return log.put(replace(incident, fine_since_s=fine_since_s)), ()
-    notice = build_notice(log, finding.kind, Stage.OVER, Severity.INFO, finding.over)
+    notice = build_notice(log, finding.kind, Stage.OVER, Severity.INFO, finding.words)
     return log.drop(finding.kind), (notice,)
 
 

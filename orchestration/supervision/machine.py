@@ -1,16 +1,16 @@
 """The machine that decides what a supervisor says and does. Pure: no I/O, no clock, no sleep.
 
 One look at everything goes in with what is remembered; what is to be said, what is to be done, a line for the status
-and the time until the next look come out. What is wrong is found by `gateway_findings`, `bot_findings` and `day`; when
-it is said by `incidents`; what is done about it by `choices`. docs/explanation/supervision.md has the table.
+and the time until the next look come out. What is wrong is found by the table in `checks`; when
+it is said by `incidents`; what is done about it by `actions`. docs/explanation/supervision.md has the table.
 """
 
 from dataclasses import replace
 
 from orchestration.alerts.alert import Severity
+from orchestration.gateway import readiness
 from orchestration.gateway.container import Health
 from orchestration.gateway.readiness import DEAD_GRACE_S, GONE_GRACE_S, Sight
-from orchestration.supervision import gateway_findings as gateway
 from orchestration.supervision import weekly_login
 from orchestration.supervision.actions import (
     choose,
@@ -20,11 +20,12 @@ from orchestration.supervision.actions import (
     measure_patience,
     note_worse,
 )
-from orchestration.supervision.bot_findings import READ_THE_LOG, judge_bot, judge_disk
+from orchestration.supervision.checks import READ_THE_BOT_LOG, judge_all
 from orchestration.supervision.decision import Action, Decision, Memory
+from orchestration.supervision.incident_check import Situation
 from orchestration.supervision.incidents import Incident, IncidentKind, Notice, Words, tell_event, track
 from orchestration.supervision.observation import Observation
-from orchestration.supervision.plan_rollover import judge_plan, note_candidate, note_finished, note_running
+from orchestration.supervision.plan_rollover import note_candidate, note_finished, note_running
 from orchestration.supervision.rules import (
     CLOCK_JUMP_S,
     FAST_LOOK_S,
@@ -54,29 +55,15 @@ def decide(memory: Memory, observation: Observation, rules: Rules) -> tuple[Memo
 
     weekly, log, said_of_week = weekly_login.tell(memory.weekly, memory.log, observation, rules)
     memory, notices = replace(memory, weekly=weekly, log=log), (*notices, *said_of_week)
-    findings = (
-        *gateway.judge_gateway(
-            memory.readiness_memory,
-            observation,
-            sight,
-            rules,
-            was_started=was_started,
-            grace_until_s=memory.grace_until_s,
-            is_refusal_told=memory.log.is_told(IncidentKind.LOGIN_REJECTED),
-        ),
-        *judge_bot(observation, sight, rules, jumped_s=memory.jumped_s),
-        *judge_plan(memory.day, observation, rules),
-        judge_disk(observation),
-        weekly_login.judge(memory.weekly, observation, rules),
-    )
-    log, told = track(memory.log, findings, observation.at_s)
+    situation = Situation(memory=memory, observation=observation, sight=sight, rules=rules, was_started=was_started)
+    log, told = track(memory.log, judge_all(situation), observation.at_s)
     memory, notices = replace(memory, log=log), (*notices, *told)
     is_explained = (
         observation.in_restart_window
         or memory.log.is_told(*_EXPLAIN_A_START)
         or find_others_restart(observation, rules) is not None  # said when it was found
     )
-    if was_started and sight in gateway.CONNECTED and not is_explained:
+    if was_started and situation.is_connected and not is_explained:
         memory, said = _tell_started(memory)
         notices = (*notices, said)
 
@@ -133,10 +120,11 @@ def _note_own_restart(memory: Memory, observation: Observation, rules: Rules) ->
         replace(one, acted_s=observation.at_s) if _is_about_gateway(one) and one.acted_s is not None else one
         for one in memory.log.incidents
     )
+    seen = readiness.note_restarted(memory.readiness_memory, observation.at_s, rules.readiness_rules)
     return replace(
         memory,
         log=replace(memory.log, incidents=acted),
-        readiness_memory=gateway.note_own_restart(memory.readiness_memory, observation, rules),
+        readiness_memory=replace(seen, deadline_s=float("inf")),
         gateway_restarts_s=(*memory.gateway_restarts_s[:-1], observation.at_s),
         grace_until_s=observation.at_s + rules.restart_after_s,
     )
@@ -163,7 +151,9 @@ def _note_clock(memory: Memory, observation: Observation) -> tuple[Memory, tuple
 
 def _see_gateway(memory: Memory, observation: Observation, rules: Rules) -> tuple[Memory, Sight, bool]:
     before = memory.readiness_memory
-    readiness_memory, sight = gateway.see(before, observation, rules)
+    readiness_memory, _, sight, _ = readiness.take(
+        before, observation.readiness_look, observation.at_s, rules.readiness_rules
+    )
     return (
         replace(memory, readiness_memory=readiness_memory),
         sight,
@@ -206,7 +196,7 @@ def _note_bot(memory: Memory, observation: Observation, rules: Rules) -> tuple[M
     words = Words(
         title="Bot has finished",
         message=f"{done}{never} {then}".strip(),
-        next_action=f"{READ_THE_LOG} `inv bot.restart` starts it again." if is_odd else "",
+        next_action=f"{READ_THE_BOT_LOG} `inv bot.restart` starts it again." if is_odd else "",
     )
     severity = Severity.WARNING if is_odd else Severity.INFO
     log, notice = tell_event(memory.log, IncidentKind.BOT_FINISHED, severity, words)

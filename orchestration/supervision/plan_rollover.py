@@ -12,16 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 
-from orchestration.alerts.alert import Severity
-from orchestration.errors import FallbackWord
-from orchestration.supervision.incidents import Finding, IncidentKind, Verdict, Words
-from orchestration.supervision.observation import Observation, PlanCandidate
+from orchestration.supervision.observation import Observation
 from orchestration.supervision.rules import SETTLE_MOST_S, SETTLE_S, Rules
 
-_UNUSABLE = frozenset(
-    {FallbackWord.GAMEPLAN_INVALID, FallbackWord.GAMEPLAN_UNREADABLE, FallbackWord.GAMEPLAN_QUARANTINED}
-)
-_WHOLE = frozenset({FallbackWord.GAMEPLAN_STALE, FallbackWord.GAMEPLAN_NOT_YET})
 _NO_TRADING = "C"
 
 
@@ -133,7 +126,7 @@ def choose_switch(memory: DayMemory, observation: Observation, rules: Rules) -> 
         )
         return _unless_done(memory, Switch.NEW_PLAN, observation) if wants else Switch.NONE
     if memory.finished_day is not None:
-        if not _is_due(observation, rules) or not is_settled(memory, observation):
+        if not is_due(observation, rules) or not is_settled(memory, observation):
             return Switch.NONE
         is_done = memory.finished_plan is not None and memory.finished_plan >= market.today
         return Switch.NONE if is_done else _unless_done(memory, Switch.STRATEGY_C, observation)
@@ -142,7 +135,7 @@ def choose_switch(memory: DayMemory, observation: Observation, rules: Rules) -> 
     return Switch.NONE
 
 
-def _is_due(observation: Observation, rules: Rules) -> bool:
+def is_due(observation: Observation, rules: Rules) -> bool:
     """Whether a plan for today should be there by now."""
     market = observation.market
     return rules.judges_dates and market.is_session and market.is_past_due
@@ -175,98 +168,3 @@ def must_not_trade(observation: Observation, rules: Rules) -> bool:
     """Whether the running bot's plan is an earlier day's and allows trading."""
     plan = observation.plan
     return is_out_of_date(observation, rules) and plan.strategy != _NO_TRADING and not plan.is_emergency
-
-
-def judge_plan(memory: DayMemory, observation: Observation, rules: Rules) -> tuple[Finding, ...]:
-    """Every kind of trouble with the plan."""
-    return (
-        _judge_missing(memory, observation, rules),
-        _judge_unusable(memory, observation),
-        _judge_changed(memory, observation, rules),
-    )
-
-
-def _judge_missing(memory: DayMemory, observation: Observation, rules: Rules) -> Finding:
-    plan, market, candidate = observation.plan, observation.market, observation.plan.candidate
-    is_due = _is_due(observation, rules)
-    has_none = not has_plan_for_today(observation, rules) and is_settled(memory, observation)
-    # A bot that was put on Strategy C at midnight waits for a plan; one that was started without one said so then.
-    has_expired = memory.switched == build_switch_key(Switch.STRATEGY_C, observation)
-    needs_one = is_out_of_date(observation, rules) or has_expired
-    is_wanted = candidate.word is not FallbackWord.GAMEPLAN_NOT_CONFIGURED
-    verdict = Verdict.UNKNOWN
-    if is_due and has_none and needs_one and is_wanted:
-        verdict = Verdict.BAD
-    elif plan.date is not None and not plan.is_emergency and not is_out_of_date(observation, rules):
-        verdict = Verdict.FINE
-    then = (
-        "The bot is restarted on Strategy C: no trading." if rules.owns_bot else "The bot runs on another day's plan."
-    )
-    return Finding(
-        kind=IncidentKind.PLAN_MISSING,
-        verdict=verdict,
-        severity=Severity.ERROR,
-        words=Words(
-            title="No plan for today",
-            message=f"No valid plan for {market.today} by the time it is due ({_why(candidate)}). {then}",
-            next_action="Put a valid plan for the day in place: the bot is restarted onto it."
-            if rules.owns_bot
-            else "Put a valid plan for the day in place, then `inv startup --replace`.",
-        ),
-        over=Words(title="Plan for today active", message=f"The bot runs on the plan of {plan.date}."),
-        key=market.today.isoformat(),
-    )
-
-
-def _judge_unusable(memory: DayMemory, observation: Observation) -> Finding:
-    candidate = observation.plan.candidate
-    is_bad = candidate.word in _UNUSABLE and is_settled(memory, observation) and candidate.key != memory.known_bad
-    is_fine = candidate.word is None or candidate.word in _WHOLE
-    return Finding(
-        kind=IncidentKind.PLAN_UNUSABLE,
-        verdict=Verdict.BAD if is_bad else Verdict.FINE if is_fine else Verdict.UNKNOWN,
-        severity=Severity.WARNING,
-        words=Words(
-            title="Plan file is not usable",
-            message=f"The plan file has changed and cannot be used: {_why(candidate)}. The bot keeps its own plan.",
-            next_action="Correct it; `inv gameplan.check --path FILE` judges it.",
-        ),
-        over=Words(title="Plan file is usable", message="The plan file holds a plan that can be used again.")
-        if candidate.word is None
-        else Words(title="Plan file is whole", message=f"The plan file is whole, not for now: {_why(candidate)}."),
-        key=candidate.key,
-    )
-
-
-def _judge_changed(memory: DayMemory, observation: Observation, rules: Rules) -> Finding:
-    plan, candidate = observation.plan, observation.plan.candidate
-    verdict = Verdict.UNKNOWN
-    if candidate.word is None and plan.sha256:
-        is_other = candidate.sha256 != plan.sha256
-        is_same_day = candidate.date == plan.date or not rules.judges_dates
-        verdict = Verdict.BAD if is_other and is_same_day and not plan.is_emergency else Verdict.FINE
-    elif candidate.word in _WHOLE:
-        verdict = Verdict.FINE
-    done = " The bot has finished for that day." if memory.finished_day is not None else ""
-    return Finding(
-        kind=IncidentKind.PLAN_CHANGED,
-        verdict=verdict,
-        severity=Severity.WARNING,
-        words=Words(
-            title="Plan file changed during its day",
-            message=f"The plan file of {plan.date} has changed (strategy {candidate.strategy}). The bot keeps the "
-            f"active plan (strategy {plan.strategy}).{done}",
-            next_action="If the change is to be taken: `inv bot.restart`.",
-        ),
-        over=Words(
-            title="Plan file and bot agree",
-            message="The plan file no longer differs from the active plan for its day.",
-        ),
-        key=candidate.key,
-    )
-
-
-def _why(candidate: PlanCandidate) -> str:
-    if candidate.word is None:
-        return f"the file's plan is for {candidate.date}"
-    return f"{candidate.word}: {candidate.message}".rstrip(".: ")

@@ -7,7 +7,7 @@ from typing import Self
 from orchestration.gateway import readiness
 from orchestration.settings import GameplanFreshness, GatewayHealthCheck, GatewayRecovery, GatewayRuntime, Settings
 from orchestration.settings.week_time import US_EASTERN, WeekTime
-from orchestration.supervision.incidents import IncidentKind
+from orchestration.supervision.incidents import IncidentKind, Teller
 
 LOGIN_GRACE_S = 60.0  # from a login that is complete to its API: the controller sets the gateway up in between
 HEALTH_CHECK_GRACE_S = 60.0  # a check that failed during a long login passes again at its next run
@@ -17,6 +17,7 @@ LINK_GRACE_S = 10.0  # 1100 and 1102 often follow each other within seconds
 LINK_RESTART_AFTER_S = 900.0  # SPEC W2: 1100 or 2110 alone restarts nothing before 15 minutes
 FARMS_GRACE_S = 300.0  # farms go and come with the broker's own maintenance
 SECOND_FACTOR_REPEAT_S = 3600.0  # SPEC W2: said again each hour
+WEEKLY_LOGIN_REPEAT_S = 3600.0  # SPEC G9: each hour
 SUSPENDED_GRACE_S = 5.0  # `docker commit` pauses a container for a moment
 CONNECT_GRACE_S = 60.0  # SPEC W2: so long after the gateway is back the bot must hold a connection
 HOLD_S = 10.0  # how long it must be fine before it is said to be over
@@ -35,41 +36,6 @@ FIRST_LOGIN_GRACE_S = 600.0
 WATCHED_BOT_GRACE_S = 120.0  # a bot's container that ends is started again, and validates everything again, within this
 FAST_LOOK_S = 10.0  # how often it is looked at while something is wrong
 LEAST_LOOK_S = 0.5
-
-
-# What is said by whoever looks after the gateway, and what by the bot's own supervisor, where these are two programs.
-_OF_THE_GATEWAY = frozenset(
-    {
-        IncidentKind.ENGINE_GONE,
-        IncidentKind.GATEWAY_LOST,
-        IncidentKind.LOGIN_REJECTED,
-        IncidentKind.WRONG_ACCOUNT,
-        IncidentKind.SECOND_FACTOR,
-        IncidentKind.SESSION_TAKEN,
-        IncidentKind.LINK_DOWN,
-        IncidentKind.HEALTH_CHECK_FAILING,
-        IncidentKind.FARMS_BROKEN,
-        IncidentKind.GATEWAY_RESTARTED,
-        IncidentKind.WEEKLY_LOGIN,
-        IncidentKind.WEEKLY_LOGIN_MISSING,
-        IncidentKind.DISK_LOW,
-        IncidentKind.CLOCK_JUMP,
-    }
-)
-_OF_THE_BOT = frozenset(
-    {
-        IncidentKind.BOT_SILENT,
-        IncidentKind.BOT_SUSPENDED,
-        IncidentKind.BOT_UNCONNECTED,
-        IncidentKind.ORDER_GUARD_ENDED,
-        IncidentKind.BOT_FINISHED,
-        IncidentKind.BOT_SWITCHED,
-        IncidentKind.BOT_STOPPED,
-        IncidentKind.PLAN_MISSING,
-        IncidentKind.PLAN_UNUSABLE,
-        IncidentKind.PLAN_CHANGED,
-    }
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +88,9 @@ class Rules:
 
     def alerts_about(self, kind: IncidentKind) -> bool:
         """Whether this kind is for this program to tell: of two that see an incident, one alerts."""
-        if self.is_gateway_elsewhere and kind in _OF_THE_GATEWAY:
-            return False
-        return not (self.is_bot_elsewhere and kind in _OF_THE_BOT)
+        if kind.told_by is Teller.GATEWAY:
+            return not self.is_gateway_elsewhere
+        return not (self.is_bot_elsewhere and kind.told_by is Teller.BOT)
 
     @classmethod
     def from_settings(cls, settings: Settings, *, owns_bot: bool = True, may_restart: bool = True) -> Self:

@@ -14,20 +14,11 @@ from orchestration.gateway.history import RESTART_SPACING_S
 from orchestration.gateway.readiness import Sight
 from orchestration.gateway.weekly_login import LATEST_AFTER, Week, find_week, has_cold_restart
 from orchestration.settings.week_time import describe_full_login, find_next
-from orchestration.supervision.incidents import (
-    Finding,
-    IncidentKind,
-    Log,
-    Notice,
-    Verdict,
-    Words,
-    tell_event,
-)
+from orchestration.supervision.incidents import IncidentKind, Log, Notice, Words, tell_event
 from orchestration.supervision.observation import Observation
 from orchestration.supervision.rules import Rules
 from orchestration.system.clock import describe_instant
 
-REPEAT_S = 3600.0  # SPEC G9: each hour
 _IS_NEWS_FOR = dt.timedelta(hours=12)  # a supervisor that begins on Wednesday does not announce Sunday's login
 _NOT_NOW = frozenset(
     {
@@ -67,7 +58,7 @@ def tell(
 ) -> tuple[WeeklyMemory, Log, tuple[Notice, ...]]:
     """The reminder before a login, and its proof after it. Each is said once."""
     memory = _note_seen(memory, observation)
-    week = _find_week(observation, rules)
+    week = find_current_week(observation, rules)
     if week is None or rules.weekly_login is None:
         return memory, log, ()
     notices: tuple[Notice, ...] = ()
@@ -101,37 +92,6 @@ def _note_seen(memory: WeeklyMemory, observation: Observation) -> WeeklyMemory:
     return replace(memory, full_login_at=max(seen, default=None))
 
 
-def judge(memory: WeeklyMemory, observation: Observation, rules: Rules) -> Finding:
-    """Whether this week's login is missing although it is late."""
-    week = _find_week(observation, rules)
-    if week is None:
-        verdict, message = Verdict.UNKNOWN, ""
-    else:
-        is_proved = week.is_proved_by(memory.full_login_at)
-        is_late = observation.now >= week.proof_due_at
-        verdict = Verdict.FINE if is_proved else Verdict.BAD if is_late else Verdict.UNKNOWN
-        message = describe_full_login(memory.full_login_at, observation.now)
-    return Finding(
-        kind=IncidentKind.WEEKLY_LOGIN_MISSING,
-        verdict=verdict,
-        severity=Severity.CRITICAL,
-        words=Words(
-            title="Weekly login is missing",
-            message=f"{message} Without it the gateway cannot trade this week.",
-            next_action=_HOW_TO_LOG_IN,
-        ),
-        over=Words(title="Weekly login is there", message=message),
-        key="" if week is None else week.session_ended_at.isoformat(),
-        repeat_s=REPEAT_S,
-    )
-
-
-_HOW_TO_LOG_IN = (
-    "Confirm the second factor if one is asked for. Otherwise restart the gateway's container with the phone at hand: "
-    "`inv gateway.down --force`, then `inv gateway.up`."
-)
-
-
 def is_login_due(
     memory: WeeklyMemory, observation: Observation, sight: Sight, rules: Rules, *, is_other_at_work: bool
 ) -> bool:
@@ -144,7 +104,7 @@ def is_login_due(
         rules: What may be done.
         is_other_at_work: Whether a restart, by whomever, still has its time, or a finding forbids one.
     """
-    week = _find_week(observation, rules)
+    week = find_current_week(observation, rules)
     if week is None or not rules.may_restart_gateway or not _is_ours(observation):
         return False
     if not week.login_at <= observation.now < week.login_at + LATEST_AFTER:
@@ -170,7 +130,8 @@ LOGIN_WORDS = Words(
 )
 
 
-def _find_week(observation: Observation, rules: Rules) -> Week | None:
+def find_current_week(observation: Observation, rules: Rules) -> Week | None:
+    """The week of the look; None where no weekly login is configured."""
     if rules.weekly_login is None:
         return None
     return find_week(rules.weekly_login, rules.weekly_login_zone, observation.now)

@@ -34,7 +34,7 @@ _MAY_USE: dict[str, frozenset[str]] = {
 _PURE_SUPERVISION = frozenset(
     f"orchestration.supervision.{name}"
     for name in (
-        *("actions", "attempts", "bot_findings", "decision", "gateway_findings", "incidents", "machine"),
+        *("actions", "attempts", "checks", "decision", "incident_check", "incidents", "machine"),
         *("observation", "plan_rollover", "rules", "weekly_login"),
     )
 )
