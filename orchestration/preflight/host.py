@@ -3,19 +3,22 @@
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration import settings as configuration
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.settings import Settings
+from orchestration.settings import Settings, variables_by_field
+from orchestration.settings.env_file import find_read_otherwise, is_read_alike, read_values, render_value
+from orchestration.settings.image_variables import secret_names
 from orchestration.startup.report import StepStatus
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError
-from orchestration.system.files import is_folder_there, is_there
+from orchestration.system.files import is_folder_there, is_there, read_regular
 
 GAMEPLAN_CHECK = "gameplan"
 _LOW_DISK_BYTES = 500 * 1024 * 1024  # some days of bot logs (BOT_LOG_MAX_MB) and an image layer
+_MAX_ENV_FILE_BYTES = 1024 * 1024
 _CLOCK_CHECK_TIMEOUT_S = 2.0
 
 
@@ -90,6 +93,47 @@ def check_env_file(settings: Settings) -> Check:
             fix=f"chmod 600 '{path}'",
         )
     return Check(name=".env file", status=StepStatus.OK, detail=str(path))
+
+
+def check_env_notation(settings: Settings) -> Iterator[Check]:
+    """K4: would a plain `docker compose --env-file` read another secret out of `.env`? A row only where it would."""
+    path = configuration.find_env_file(settings.environ, settings.project_dir)
+    if path is None:
+        return
+    try:
+        text = read_regular(path, max_bytes=_MAX_ENV_FILE_BYTES).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return  # the configuration could not have been read from it either
+    secrets = {variable.name for variable in variables_by_field().values() if variable.secret} | secret_names()
+    found = find_read_otherwise(text, secrets | {"TWS_USERID"})
+    if not found:
+        return
+    lines = ", ".join(f"{name} (line {line})" for name, line in found.items())
+    command = f"docker compose --env-file '{path}'"
+    yield Check(
+        name=".env quotes",
+        status=StepStatus.WARN,
+        detail=f"a plain `{command}` reads another value: {lines}; `inv` and `docker/stack` do not",
+        fix=_build_notation_fix(read_values(text), found),
+    )
+
+
+def _build_notation_fix(values: Mapping[str, str], names: Iterable[str]) -> str:
+    """The line to write, without the secret."""
+    steps = []
+    for name in names:
+        value = values.get(name, "")
+        written = render_value(value)
+        if not value:
+            steps.append(f"write {name}= alone, without a comment behind it")
+        elif not is_read_alike(written):
+            steps.append(f"use `docker/stack` only: no notation of {name}'s value is read alike by Compose")
+        elif written.startswith('"'):
+            steps.append(f'write {name}="…", each \\ in it as \\\\ and each " as \\"')
+        else:
+            steps.append(f"write {name}='…' in single quotes" + (", each ' in it as \\'" if "\\'" in written else ""))
+    sentence = "; ".join(steps)
+    return f"{sentence[:1].upper()}{sentence[1:]}."
 
 
 def check_disk(settings: Settings) -> Check:

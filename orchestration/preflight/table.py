@@ -26,6 +26,7 @@ from orchestration.preflight.host import (
     check_clock,
     check_disk,
     check_env_file,
+    check_env_notation,
     check_log_folder,
     check_state_folder,
     check_wsl,
@@ -107,6 +108,7 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             check_strategy_c(preflight.settings, can_deny=can_deny_ports()),
             *_check_alerts(preflight),
             check_env_file(preflight.settings),
+            *check_env_notation(preflight.settings),
             check_disk(preflight.settings),
             *check_wsl(hands_over=preflight.hands_over),
         ]

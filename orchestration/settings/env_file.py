@@ -8,7 +8,7 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 _MAX_BYTES = 1024 * 1024
 _NEEDS_NO_QUOTES = re.compile(r"[\w./:@%+,=~?&-]+(?: [\w./:@%+,=~?&-]+)*", re.ASCII)
+# Up to the first thing that Compose's own parser reads otherwise: in single quotes, in double ones, without quotes.
+_READ_OTHERWISE = {
+    "'": re.compile(r"(?:[^'\\]|\\[^\\])*?\\\\"),
+    '"': re.compile(r"""(?:[^"\\$]|\\[^$'0]|\$(?![${A-Za-z_]))*?(?:\\[$'0]|\$[${A-Za-z_])""", re.DOTALL),
+    "": re.compile(r".*?\$[${A-Za-z_]"),
+}
+_COMMENT = re.compile(r"\s#")
 _HEADER = "# Settings of the zero-touch start-up; .env.example explains every variable.\n"
 _FILE = "_FILE"
 
@@ -140,16 +147,48 @@ def check_answers(given: Mapping[str, str | None]) -> list[str]:
 
 
 def render_value(value: str) -> str:
-    """A value as it stands after `NAME=`.
+    """A value as it stands after `NAME=`, in a notation that Compose reads alike where there is one.
 
     Raises:
         ValueError: No notation of a `.env` file brings it back exactly.
     """
+    in_single, in_double = value.replace("'", "\\'"), value.replace("\\", "\\\\").replace('"', '\\"')
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    rendered = value if _NEEDS_NO_QUOTES.fullmatch(value) else f"'{escaped}'"
-    if [binding.value for binding in _parse(f"NAME={rendered}\n")] != [value]:
+    plain = [value] if _NEEDS_NO_QUOTES.fullmatch(value) else []
+    notations = [*plain, f"'{in_single}'", f'"{in_double}"', f"'{escaped}'"]
+    exact = [one for one in notations if [binding.value for binding in _parse(f"NAME={one}\n")] == [value]]
+    if not exact:
         raise ValueError("cannot be written into a .env file")
-    return rendered
+    return next((one for one in exact if is_read_alike(one)), exact[-1])
+
+
+def is_read_alike(written: str) -> bool:
+    """Whether Compose's own parser (`docker compose --env-file`) reads what stands after `NAME=` as this program does.
+
+    Compose expands `$NAME`, `${` and `$$` outside single quotes, and has other escapes. Pure.
+    """
+    text = written.strip()
+    quote = text[:1] if text[:1] in {"'", '"'} else ""
+    if not quote and text.startswith("#") and written[:1].isspace():
+        return False  # a comment to this program, the value to Compose
+    text = text[1:] if quote else _COMMENT.split(text, maxsplit=1)[0]
+    return _READ_OTHERWISE[quote].match(text) is None
+
+
+def find_read_otherwise(text: str, names: Collection[str]) -> dict[str, int]:
+    """Which of these names Compose's own parser gives another value than this program, and at which line. Pure."""
+    found: dict[str, int] = {}
+    for binding in _parse(text):
+        name = binding.key
+        if name is None or name not in names or binding.error or binding.value is None:
+            continue
+        # The parser counts blank lines before a setting as a part of it.
+        original = binding.original.string
+        blank = original[: len(original) - len(original.lstrip())].count("\n")
+        found.pop(name, None)  # the last line of a name counts
+        if not is_read_alike(original.partition("=")[2]):
+            found[name] = binding.original.line + blank
+    return found
 
 
 def read_values(text: str) -> dict[str, str]:

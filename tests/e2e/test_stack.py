@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.settings.env_file import render_value
 from orchestration.system.landlock import can_deny_ports
 from tests.system import PROJECT, build_plan, find_free_port, wait_until
 
@@ -361,6 +362,14 @@ def test_an_unquoted_dollar_arrives_too(stack: Stack) -> None:
     stack.set(TWS_PASSWORD=value)
     said = stack.stack("create", "gateway")
     assert stack.copy_password() == value.encode()
+    assert "w0rd" not in said
+
+
+@pytest.mark.parametrize("password", ["pa$w0rd#1", "${HOME} $$ w0rd", " w0rd 'x' ", "w0rd\\a %d {br}", 'w0rd"\\\\'])
+def test_what_init_writes_arrives_exactly_through_a_plain_compose_too(stack: Stack, password: str) -> None:
+    stack.set(TWS_PASSWORD=render_value(password))
+    said = stack.compose("create", "gateway")
+    assert stack.copy_password() == password.encode()
     assert "w0rd" not in said
 
 

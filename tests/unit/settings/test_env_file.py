@@ -7,7 +7,14 @@ from dotenv.parser import parse_stream
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.settings.env_file import change_values, check_answers, read_values, render_value
+from orchestration.settings.env_file import (
+    change_values,
+    check_answers,
+    find_read_otherwise,
+    is_read_alike,
+    read_values,
+    render_value,
+)
 
 VALUES = [
     "ann",
@@ -97,3 +104,60 @@ def test_no_problem_shows_a_secret() -> None:
     problems = check_answers({"TWS_PASSWORD": "s3cret\x07"})
     assert problems
     assert "s3cret" not in str(problems)
+
+
+@pytest.mark.parametrize(
+    ("written", "is_alike"),
+    [
+        # What stands after `NAME=`, and whether `docker compose --env-file` (2.26) makes the same value of it.
+        ("pa$w0rd#1", False),
+        ('"pa$w0rd#1"', False),
+        ("'pa$w0rd#1'", True),
+        ("a$$b", False),
+        ("a\\$b", False),
+        ('"a\\$b"', False),
+        ("${HOME}", False),
+        ("a${b", False),
+        ("a$", True),
+        ("$1 a$ b", True),
+        ("a\\$1", True),
+        ('"a$"', True),
+        ("a # $b", True),
+        ('"a" # $b', True),
+        ("'a' # \\\\", True),
+        (" # a comment", False),
+        ("#a", True),
+        ("'a\\\\b'", False),
+        ("'a\\b'", True),
+        ("'it\\'s'", True),
+        ('"a\\\\b"', True),
+        ('"a\\\\\'b"', True),
+        ('"a\\\'b"', False),
+        ('"a\\0b"', False),
+        ('"it\'s \\"x\\""', True),
+        ("%{x} `id`", True),
+        ("", True),
+    ],
+)
+def test_which_notations_compose_reads_alike(written: str, *, is_alike: bool) -> None:
+    assert is_read_alike(written) is is_alike
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("pa$w0rd#1", "'pa$w0rd#1'"),
+        ("back\\slash", "'back\\slash'"),
+        ("ends\\", '"ends\\\\"'),
+        ("it's", "'it\\'s'"),
+        ("$x\\", "'$x\\\\'"),  # there is none that both read alike
+    ],
+)
+def test_a_value_is_written_so_that_compose_reads_it_alike_where_that_can_be(value: str, written: str) -> None:
+    assert render_value(value) == written
+
+
+def test_the_last_line_of_a_name_tells_whether_compose_reads_it_otherwise() -> None:
+    text = "A='$x'\n\n# c\nexport B = $x\nC=$x\nA=$x\nB='$x'\nD=$x\n"
+    assert find_read_otherwise(text, {"A", "B", "C"}) == {"C": 5, "A": 6}
+    assert find_read_otherwise("\n\nA=$x\n", {"A"}) == {"A": 3}
