@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import json
-import random
 import signal
 import socket
 import subprocess
@@ -12,20 +11,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-import psutil
-
+from orchestration.soak.instance import Instance, find_free_port, window_far_from_now
 from tests import programs
+
+__all__ = ["find_free_port", "window_far_from_now"]  # handed on
 
 PROJECT = programs.PROJECT
 PATIENCE_S = 60.0
 _LOCK = "zero-touch-simulated-tests.lock"
 _T = TypeVar("_T")
-_claims: list[socket.socket] = []
 
 # A bot of ten lines: writes down its environment's plan, says READY if it is asked to, and works until SIGTERM.
 SMALL_BOT = """
@@ -56,55 +55,29 @@ class Ended:
 
 
 @dataclass
-class System:
-    """One instance with its own folders, port and environment.
+class System(Instance):
+    """One instance whose commands a test runs.
 
     Attributes:
-        root: Where its folders are.
-        environ: The environment of its commands.
         started: What was begun and not waited for.
         kind: How its commands are started: as forks of a loaded program, or with `subprocess.Popen` for real.
     """
 
-    root: Path
-    environ: dict[str, str] = field(default_factory=dict)
     started: list["subprocess.Popen[str]"] = field(default_factory=list)
     kind: type["subprocess.Popen[str]"] = programs.Popen
     _held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, repr=False)
     _has_project_folder: bool = False
 
     def __post_init__(self) -> None:
-        self.environ = programs.read_handed_on() | {
-            "STATE_DIR": str(self.state),
-            "LOG_DIR": str(self.logs),
-            "GATEWAY_SHARED_DIR": str(self.root / "shared"),
-            "ENV_FILE": str(self.root / "settings.env"),
-            "GATEWAY_PORT": str(find_free_port()),
-            "GATEWAY_RUNTIME": "simulator",
+        self.environ = {
+            **programs.read_handed_on(),
+            **self.isolate(),
             # A folder of its own tells its bot from that of every other test that runs at the same time.
             "BOT_WORKDIR": str(self.root),
             "BOT_START_GRACE": "1",
             "BOT_STOP_TIMEOUT": "10",
             "GATEWAY_HEALTH_TIMEOUT": "30",
-            # A test must not depend on the day and the hour at which it runs.
-            "MARKET_CALENDAR": "daily",
-            "BROKER_RESET_WINDOWS": window_far_from_now(),
-            "GATEWAY_RESTART_WINDOW": window_far_from_now(),
         }
-        self.root.mkdir(parents=True, exist_ok=True)
-        (self.root / "settings.env").touch(mode=0o600)
-
-    @property
-    def state(self) -> Path:
-        return self.root / "state"
-
-    @property
-    def logs(self) -> Path:
-        return self.root / "logs"
-
-    @property
-    def port(self) -> int:
-        return int(self.environ["GATEWAY_PORT"])
 
     def use_small_bot(self, *arguments: str, code: str = SMALL_BOT) -> Path:
         """Run this instead of the reference bot."""
@@ -116,10 +89,9 @@ class System:
 
     def use_plan(self, **changes: object) -> Path:
         """Put a valid plan of today in place, with these changes."""
-        path = self.root / "gameplan.json"
-        path.write_text(json.dumps(build_plan(**changes)), encoding="utf-8")
-        self.environ["GAMEPLAN_PATH"] = str(path)
-        return path
+        self.plan_path.write_text(json.dumps(build_plan(**changes)), encoding="utf-8")
+        self.environ["GAMEPLAN_PATH"] = str(self.plan_path)
+        return self.plan_path
 
     def reserve_project_folder(self) -> None:
         """Wait until no other test's reference bot runs in the project's folder, and be the only one until the end.
@@ -175,34 +147,13 @@ class System:
         """Wait until a log of a start-up says this."""
         wait_until(lambda: text in self.startup_log(), f"a log that says {text!r}")
 
-    def processes(self) -> list[psutil.Process]:
-        """Everything that still runs of this system: whatever has its state folder in its environment."""
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.environ().get("STATE_DIR") == str(self.state) and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
-
-    def bots(self) -> list[psutil.Process]:
-        """The bots that run: processes of this system that were given a plan, without what they started."""
-        found = []
-        for process in self.processes():
-            with contextlib.suppress(psutil.Error):
-                if "GAMEPLAN_PATH" in process.environ() and "BOT_RECORD" in process.environ():
-                    found.append(process)
-        pids = {process.pid for process in found}
-        return [process for process in found if process.ppid() not in pids]
-
     def close(self) -> None:
         """End everything by force."""
         for process in self.started:
             if process.poll() is None:
                 process.kill()
             process.communicate()
-        for left in self.processes():
-            with contextlib.suppress(psutil.Error):
-                left.kill()
+        self.kill_all()
         self._held.close()
 
 
@@ -225,41 +176,9 @@ def build_plan(**changes: object) -> dict[str, object]:
     return plan | changes
 
 
-def window_far_from_now() -> str:
-    """A minute of the day in which a window may be, twelve hours from now."""
-    far = datetime.now(UTC) + timedelta(hours=12)
-    return f"{far:%H:%M}-{far + timedelta(minutes=1):%H:%M} UTC"
-
-
 def day_from_today(days: int) -> str:
     """A date relative to today in New York."""
     return (datetime.now(ZoneInfo("America/New_York")).date() + timedelta(days=days)).isoformat()
-
-
-def find_free_port() -> int:
-    """A port that nothing listens on, kept for this process until it ends.
-
-    It lies below the ports that the kernel gives to sockets without one (from 32768 on by default), so that neither a
-    listener on port 0 nor an outgoing connection takes it before the program under test listens on it. A name in the
-    kernel's list of Unix sockets keeps other test processes from choosing it too.
-    """
-    while True:
-        port = random.randrange(10_000, 32_768)  # noqa: S311 - no secret
-        claim = socket.socket(socket.AF_UNIX)
-        try:
-            claim.bind(f"\0zero-touch/test-port/{port}")
-        except OSError:
-            claim.close()
-            continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                claim.close()
-                continue
-        _claims.append(claim)
-        return port
 
 
 def is_port_free(port: int) -> bool:

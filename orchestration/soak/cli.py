@@ -10,16 +10,14 @@ from pathlib import Path
 from orchestration.commands import presenter as console
 from orchestration.commands.report import read_account, show, write_page
 from orchestration.errors import ExitCode
-from orchestration.journal import JournalReader
 from orchestration.reports import Account
 from orchestration.reports.document import build_document
 from orchestration.settings import Settings, expand_home
 from orchestration.soak.channel import open_channel
-from orchestration.soak.instance import SoakInstance
+from orchestration.soak.instance import SupervisedInstance
 from orchestration.soak.judging import build_limits, judge_trial
 from orchestration.soak.schedule import Schedule, plan_faults
 from orchestration.soak.trial import Trial
-from orchestration.state_dir import JOURNAL as JOURNAL_FILE
 from orchestration.system.clock import SystemClock
 from orchestration.system.signals import Requests
 
@@ -68,18 +66,17 @@ def _run(schedule: Schedule, settings: Settings, root: Path) -> Account:
     with contextlib.ExitStack() as held:
         requests = held.enter_context(Requests())
         channel = held.enter_context(open_channel())
-        instance = SoakInstance(root, settings.environ, schedule, webhook=channel.address, clock=clock)
+        instance = SupervisedInstance(root, settings.environ, schedule, webhook=channel.address, clock=clock)
         trial = Trial(instance, channel, schedule, clock=clock, requests=requests, say=console.warn)
         result = trial.run()
-        reader = JournalReader(instance.state / JOURNAL_FILE)
         account = read_account(
-            reader,
+            instance.journal,
             replace(settings, instance=instance.name),
             since=result.began_at.astimezone(),
             until=result.ended_at.astimezone(),
             limits=build_limits(schedule),
         )
-        return judge_trial(account, result, schedule, channel.taken)
+        return judge_trial(account, result, schedule, channel.received)
 
 
 def _refuse(problem: str, *, as_json: bool) -> int:

@@ -1,6 +1,7 @@
 """Injects one fault into the system and waits for its consequences: incident, alert, end of the incident, recovery."""
 
 import functools
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,7 +11,7 @@ from orchestration.journal import Evidence
 from orchestration.reports import Injected, Outcome
 from orchestration.reports.incidents import find_incidents
 from orchestration.soak.channel import Channel
-from orchestration.soak.instance import SoakInstance
+from orchestration.soak.instance import SupervisedInstance, cut_in_half
 from orchestration.soak.schedule import NATURES, Fault, cost_s
 from orchestration.system.clock import Clock
 
@@ -40,7 +41,7 @@ class Injector:
         until: Waits.
     """
 
-    instance: SoakInstance
+    instance: SupervisedInstance
     channel: Channel
     scale: int
     clock: Clock
@@ -73,23 +74,23 @@ class Injector:
         try:
             match fault:
                 case Fault.GATEWAY_KILLED:
-                    is_done = instance.signal_gateway("SIGKILL")
+                    is_done = instance.signal_gateway(signal.SIGKILL)
                 case Fault.GATEWAY_SILENT:
-                    is_done = instance.signal_gateway("SIGSTOP")
+                    is_done = instance.signal_gateway(signal.SIGSTOP)
                 case Fault.SECOND_FACTOR:
                     instance.set_faults(f"second_factor={_GRANTED_S}")
-                    is_done = instance.signal_gateway("SIGKILL")
+                    is_done = instance.signal_gateway(signal.SIGKILL)
                 case Fault.LINK_DOWN | Fault.WEBHOOK_DOWN:
                     self.channel.is_down = fault is Fault.WEBHOOK_DOWN
                     down_s = _LINK_DOWN_S / self.scale + _LINK_DOWN_MARGIN_S
                     instance.set_faults(f"error=1100:{down_s:g}")
-                    is_done = instance.signal_gateway("SIGHUP")
+                    is_done = instance.signal_gateway(signal.SIGHUP)
                 case Fault.BOT_KILLED:
-                    is_done = instance.kill_bot()
+                    is_done = instance.signal_bots(signal.SIGKILL)
                 case Fault.SUPERVISOR_KILLED:
                     is_done = instance.kill_supervisor()
                 case Fault.PLAN_BROKEN:
-                    plan, is_done = instance.break_plan(), True
+                    plan, is_done = cut_in_half(instance.plan_path), True
             if not is_done:
                 return "it could not be put in: the process was not there"
             return self._wait_for(fault, begun_at, patience_s, plan)
@@ -97,7 +98,7 @@ class Injector:
             instance.set_faults("")
             self.channel.is_down = False
             if plan is not None:
-                instance.restore_plan(plan)
+                instance.plan_path.write_bytes(plan)
 
     def _wait_for(self, fault: Fault, begun_at: datetime, patience_s: float, plan: bytes | None) -> str:
         causes = NATURES[fault].causes
@@ -105,7 +106,7 @@ class Injector:
             if not self.until(functools.partial(self._has_opened, cause, begun_at), patience_s):
                 return f"no incident {cause} within {patience_s:.0f} s"
         if plan is not None:
-            self.instance.restore_plan(plan)
+            self.instance.plan_path.write_bytes(plan)
         for cause in causes:
             if not self.until(functools.partial(self._is_over, cause, begun_at), patience_s):
                 return f"{cause} was not over within {patience_s:.0f} s"

@@ -8,7 +8,7 @@ from datetime import datetime
 from orchestration.journal import AlertDelivery, ReportedAlert
 from orchestration.reports import Account, Criterion, Limits, Verdict
 from orchestration.reports.page import describe_duration
-from orchestration.soak.channel import ReceivedAlert
+from orchestration.soak.channel import Received
 from orchestration.soak.schedule import NATURES, Fault, Schedule
 from orchestration.soak.trial import TrialResult
 
@@ -32,11 +32,11 @@ def build_limits(schedule: Schedule) -> Limits:
     )
 
 
-def judge_trial(account: Account, result: TrialResult, schedule: Schedule, taken: Sequence[ReceivedAlert]) -> Account:
+def judge_trial(account: Account, result: TrialResult, schedule: Schedule, taken: Sequence[Received]) -> Account:
     """The account with the faults, the conditions, and the further criteria."""
     verdict = account.verdict or Verdict(criteria=())
     # The end of the run stops the system, which is told too; the account covers the period until then.
-    taken = [one for one in taken if datetime.fromisoformat(one.stamp) <= result.ended_at]
+    taken = [one for one in taken if not one.stamp or datetime.fromisoformat(one.stamp) <= result.ended_at]
     criteria = (
         *verdict.criteria,
         _judge_whole_run(result, schedule),
@@ -90,7 +90,7 @@ def _judge_faults(result: TrialResult, schedule: Schedule) -> Criterion:
     )
 
 
-def judge_channel(alerts: Sequence[ReportedAlert], taken: Sequence[ReceivedAlert]) -> Criterion:
+def judge_channel(alerts: Sequence[ReportedAlert], taken: Sequence[Received]) -> Criterion:
     """Whether the channel took just what the journal calls delivered, each once."""
     arrived = Counter(one.stamp for one in taken)
     delivered = {one.at.isoformat() for one in alerts if one.delivery is AlertDelivery.DELIVERED}

@@ -8,7 +8,7 @@ from orchestration.journal import AlertDelivery
 from orchestration.reports import Injected
 from orchestration.soak.channel import Channel
 from orchestration.soak.faults import Injector
-from orchestration.soak.instance import SoakInstance
+from orchestration.soak.instance import SupervisedInstance
 from orchestration.soak.schedule import Fault, Schedule
 from orchestration.system.clock import Clock
 from orchestration.system.signals import Requests
@@ -60,7 +60,7 @@ class Trial:
 
     def __init__(
         self,
-        instance: SoakInstance,
+        instance: SupervisedInstance,
         channel: Channel,
         schedule: Schedule,
         *,
@@ -97,7 +97,7 @@ class Trial:
             starts=self._starts,
             interrupted_by=self._requests.ended_by,
             given_up=self._given_up,
-            left=tuple(f"process {one.pid}" for one in self._instance.find_processes()),
+            left=tuple(f"process {one.pid}" for one in self._instance.processes()),
         )
 
     def _run_faults(self, began_at: datetime, began_s: float, injected: list[Injected]) -> None:
@@ -157,7 +157,7 @@ class Trial:
             self._start()
         if now_s - self._counted_s >= _COUNT_EVERY_S:
             self._counted_s = now_s
-            self._most_bots = max(self._most_bots, len(self._instance.find_bots()))
+            self._most_bots = max(self._most_bots, len(self._instance.bots()))
 
     def _start(self) -> None:
         explained = 1 + self._schedule.count(Fault.BOT_KILLED, Fault.SUPERVISOR_KILLED)

@@ -22,7 +22,7 @@ from tests.campaign import scenarios
 from tests.campaign.conduct import conduct
 from tests.campaign.draw import Case, Runtime, draw_case
 from tests.campaign.page import render_page
-from tests.campaign.verdict import Verdict
+from tests.campaign.result import CaseResult
 from tests.e2e.images import build_simulator_image
 from tests.system import PROJECT
 
@@ -62,21 +62,21 @@ def main() -> int:
     if given.no_engine:
         cases = [case for case in cases if case.runtime is not Runtime.DOCKER]
     machine = describe_machine()
-    verdicts = read_kept(given.keep, cases)
-    done = {one.case.number for one in verdicts}
-    verdicts += conduct_all([one for one in cases if one.number not in done], jobs=given.jobs, keep=given.keep)
-    verdicts.sort(key=lambda one: one.case.number)
+    results = read_kept(given.keep, cases)
+    done = {one.case.number for one in results}
+    results += conduct_all([one for one in cases if one.number not in done], jobs=given.jobs, keep=given.keep)
+    results.sort(key=lambda one: one.case.number)
     if given.publish:
         command = f"python -m tests.campaign --runs {given.runs} --seed {given.seed} --publish"
-        PAGE.write_text(render_page(verdicts, command=command, machine=machine), encoding="utf-8")
-    broken = sum(bool(one.violations) for one in verdicts)
-    unstaged = sum(bool(one.problem) for one in verdicts)
-    say(f"{len(verdicts)} runs, {broken} broke a rule, {unstaged} could not be staged")
+        PAGE.write_text(render_page(results, command=command, machine=machine), encoding="utf-8")
+    broken = sum(bool(one.violations) for one in results)
+    unstaged = sum(bool(one.problem) for one in results)
+    say(f"{len(results)} runs, {broken} broke a rule, {unstaged} could not be staged")
     return 1 if broken or unstaged else 0
 
 
-def read_kept(path: Path | None, cases: list[Case]) -> list[Verdict]:
-    """The verdicts of those of these runs that an earlier, interrupted campaign has kept."""
+def read_kept(path: Path | None, cases: list[Case]) -> list[CaseResult]:
+    """The results of those of these runs that an earlier, interrupted campaign has kept."""
     if path is None or not path.exists():
         return []
     by_number = {(case.seed, case.number): case for case in cases}
@@ -85,20 +85,20 @@ def read_kept(path: Path | None, cases: list[Case]) -> list[Verdict]:
         fields = json.loads(line)
         case = by_number.get((fields.pop("seed"), fields.pop("number")))
         if case is not None:
-            kept.append(Verdict(case, **{**fields, "violations": tuple(fields["violations"])}))
+            kept.append(CaseResult(case, **{**fields, "violations": tuple(fields["violations"])}))
     return kept
 
 
-def keep_verdict(path: Path, verdict: Verdict) -> None:
+def keep_result(path: Path, result: CaseResult) -> None:
     """Write one run down, so that a campaign that is interrupted can go on."""
-    fields = {name: value for name, value in vars(verdict).items() if name != "case"}
+    fields = {name: value for name, value in vars(result).items() if name != "case"}
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"seed": verdict.case.seed, "number": verdict.case.number, **fields}) + "\n")
+        file.write(json.dumps({"seed": result.case.seed, "number": result.case.number, **fields}) + "\n")
 
 
-def conduct_all(cases: list[Case], *, jobs: int, keep: Path | None) -> list[Verdict]:
+def conduct_all(cases: list[Case], *, jobs: int, keep: Path | None) -> list[CaseResult]:
     """Conduct these runs, some at the same time; show each as it ends."""
-    verdicts = []
+    results = []
     commit = describe_commit()
     with (
         _image_for(cases) as image,
@@ -107,11 +107,11 @@ def conduct_all(cases: list[Case], *, jobs: int, keep: Path | None) -> list[Verd
     ):
         pending = [pool.submit(conduct, case, Path(folder) / f"run {case.number}", image=image) for case in cases]
         for done in as_completed(pending):
-            verdicts.append(dataclasses.replace(done.result(), commit=commit))
+            results.append(dataclasses.replace(done.result(), commit=commit))
             if keep is not None:
-                keep_verdict(keep, verdicts[-1])
-            say(render_verdict(verdicts[-1]))
-    return verdicts
+                keep_result(keep, results[-1])
+            say(render_result(results[-1]))
+    return results
 
 
 @contextmanager
@@ -125,15 +125,15 @@ def _image_for(cases: list[Case]) -> Iterator[str]:
     subprocess.run(["docker", "image", "rm", "--force", tag], check=False, capture_output=True, timeout=60)
 
 
-def render_verdict(verdict: Verdict) -> str:
+def render_result(result: CaseResult) -> str:
     """One run in a line; each violation in one more, with the command that repeats the run."""
-    mark = "BROKEN" if verdict.violations else "NOT STAGED" if verdict.problem else "ok"
-    met = "" if verdict.was_injected else " (not met)"
-    outcomes = f"{verdict.outcome}; then {verdict.again}"
-    lines = [f"{mark} {verdict.case}{met} -> {outcomes} [{verdict.duration_s:.1f} s] {verdict.problem}"]
-    lines += [f"    rule {one}" for one in verdict.violations]
-    if verdict.violations or verdict.problem:
-        lines.append(f"    again: {verdict.case.repeat}")
+    mark = "BROKEN" if result.violations else "NOT STAGED" if result.problem else "ok"
+    met = "" if result.was_injected else " (not met)"
+    outcomes = f"{result.outcome}; then {result.again}"
+    lines = [f"{mark} {result.case}{met} -> {outcomes} [{result.duration_s:.1f} s] {result.problem}"]
+    lines += [f"    rule {one}" for one in result.violations]
+    if result.violations or result.problem:
+        lines.append(f"    again: {result.case.repeat}")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""One run, from its staging to its verdict: stage, start, let it go wrong, look, mend, start again, look, stop."""
+"""One run, from its staging to its result: stage, start, let it go wrong, look, mend, start again, look, stop."""
 
 import contextlib
 import subprocess
@@ -16,7 +16,7 @@ from tests.campaign.observer import (
     read_living_bots,
     watching,
 )
-from tests.campaign.verdict import Verdict
+from tests.campaign.result import CaseResult
 from tests.campaign.wall_clock import NoSettableClockError
 from tests.campaign.world import CannotStageError, World, world_of
 from tests.system import PATIENCE_S
@@ -33,7 +33,7 @@ _ARGUMENTS: dict[Way, tuple[Way, ...]] = {
 _UP = frozenset({0, 2})
 
 
-def conduct(case: Case, root: Path, *, image: str) -> Verdict:
+def conduct(case: Case, root: Path, *, image: str) -> CaseResult:
     """Conduct one run in a folder of its own."""
     begun_s = time.monotonic()
     try:
@@ -45,16 +45,16 @@ def conduct(case: Case, root: Path, *, image: str) -> Verdict:
                 raise CannotStageError(str(error)) from error
             return _conduct(world, begun_s)
     except (CannotStageError, NoSettableClockError, subprocess.SubprocessError) as error:
-        return Verdict(case, problem=f"{type(error).__name__}: {error}", duration_s=time.monotonic() - begun_s)
+        return CaseResult(case, problem=f"{type(error).__name__}: {error}", duration_s=time.monotonic() - begun_s)
 
 
-def _conduct(world: World, begun_s: float) -> Verdict:
+def _conduct(world: World, begun_s: float) -> CaseResult:
     first, was_injected = _run_with_fault(world)
     violations = find_violations(world, first)
     faults.mend(world)
     again = _run_again(world, first)
     violations += find_violations(world, again) + _check_convergence(world, again) + _check_shutdown(world)
-    return Verdict(
+    return CaseResult(
         world.case,
         outcome=first.outcome,
         again=again.outcome,

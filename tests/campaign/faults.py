@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from orchestration.soak.instance import cut_in_half, send_signal
 from tests.campaign.draw import Fault, Runtime, Start
 from tests.campaign.wall_clock import set_clock_ahead
 from tests.campaign.world import NOBODY_LISTENS, World, docker, end
@@ -56,12 +57,9 @@ def inject(world: World, runs: "list[subprocess.Popen[str]]") -> None:
     fault = world.case.fault
     rng = random.Random(world.case.chance)  # noqa: S311 - which bytes, not a secret
     if fault in _TO_RUN:
-        for process in runs[:1]:
-            if process.poll() is None:
-                _signal_for_a_while(process.pid, _TO_RUN[fault])
+        _signal_for_a_while([run.pid for run in runs[:1] if run.poll() is None], _TO_RUN[fault])
     elif fault in _TO_BOT:
-        for bot in world.system.bots():
-            _signal_for_a_while(bot.pid, _TO_BOT[fault])
+        _signal_for_a_while([bot.pid for bot in world.system.bots()], _TO_BOT[fault])
     elif fault in _TO_GATEWAY:
         world.signal_gateway(_TO_GATEWAY[fault])
     elif fault in _FILES:
@@ -129,12 +127,11 @@ def _damage_values(content: bytes, rng: random.Random, pids: tuple[int, ...]) ->
     return json.dumps(fields).encode()
 
 
-def _signal_for_a_while(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-        if number == signal.SIGSTOP:
+def _signal_for_a_while(pids: list[int], number: int) -> None:
+    for pid in pids:
+        if send_signal(pid, number) and number == signal.SIGSTOP:
             time.sleep(_STOPPED_S)
-            os.kill(pid, signal.SIGCONT)
+            send_signal(pid, signal.SIGCONT)
 
 
 def _restart_external(world: World, faults: str) -> None:
@@ -202,7 +199,7 @@ def _delete_state(world: World) -> None:
 
 def _plan(write: Callable[[Path], object]) -> Callable[[World], None]:
     def act(world: World) -> None:
-        path = world.root / "gameplan.json"
+        path = world.system.plan_path
         if path.exists():
             write(path)
             world.note_plan("damaged")
@@ -253,7 +250,7 @@ _OTHERS: dict[Fault, Callable[[World], None]] = {
     Fault.CLOCK_FORWARD: lambda world: set_clock_ahead(world.system, _DAY_S),
     Fault.CLOCK_BACK: lambda world: set_clock_ahead(world.system, -_DAY_S),
     Fault.PLAN_GARBAGE: _plan(lambda path: path.write_bytes(b"\x00{garbage")),
-    Fault.PLAN_CUT: _plan(lambda path: os.truncate(path, path.stat().st_size // 2)),
+    Fault.PLAN_CUT: _plan(cut_in_half),
     Fault.PLAN_GONE: _plan(lambda path: path.unlink()),
     Fault.PLAN_OTHER: lambda world: world.place_plan("other"),
     Fault.PLAN_STALE: lambda world: world.place_plan("stale"),

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from tests.campaign.draw import Fault, Runtime, Start, Way
-from tests.campaign.verdict import Verdict
+from tests.campaign.result import CaseResult
 
 _HEAD = """\
 # The fault campaign
@@ -24,16 +24,16 @@ a signal that the campaign sent before the program was far enough to begin a run
 """
 
 
-def render_page(verdicts: Sequence[Verdict], *, command: str, machine: str) -> str:
+def render_page(results: Sequence[CaseResult], *, command: str, machine: str) -> str:
     """The page, in Markdown."""
-    staged = [one for one in verdicts if not one.problem]
+    staged = [one for one in results if not one.problem]
     injected = sum(one.was_injected for one in staged)
     broken = [one for one in staged if one.violations]
-    commits = " and ".join(f"{name} ({count} runs)" for name, count in Counter(one.commit for one in verdicts).items())
+    commits = " and ".join(f"{name} ({count} runs)" for name, count in Counter(one.commit for one in results).items())
     durations = sorted(one.duration_s for one in staged) or [0.0]
     counted = (
-        f"Commit {commits}. {machine}. {len(verdicts)} runs, {injected} of which lived to meet their fault, "
-        f"{len(verdicts) - len(staged)} of which could not be staged. "
+        f"Commit {commits}. {machine}. {len(results)} runs, {injected} of which lived to meet their fault, "
+        f"{len(results) - len(staged)} of which could not be staged. "
         f"A run took {durations[len(durations) // 2]:.1f} s (median), {durations[-1]:.1f} s at most."
     )
     parts = [
@@ -62,10 +62,10 @@ def _table(head: str, rows: Sequence[str], columns: Sequence[str], pairs: Sequen
     return "\n".join(lines) + "\n"
 
 
-def _render_outcomes(verdicts: Sequence[Verdict]) -> str:
+def _render_outcomes(results: Sequence[CaseResult]) -> str:
     lines = ["| fault | the run | the next one, without the fault |", "|---|---|---|"]
     for fault in Fault:
-        mine = [one for one in verdicts if one.case.fault is fault]
+        mine = [one for one in results if one.case.fault is fault]
         lines.append(f"| {fault} | {_count(one.outcome for one in mine)} | {_count(one.again for one in mine)} |")
     return "\n".join(lines) + "\n"
 
@@ -74,7 +74,7 @@ def _count(outcomes: Iterable[str]) -> str:
     return "; ".join(f"{outcome} ×{count}" for outcome, count in Counter(outcomes).most_common())  # noqa: RUF001 - times
 
 
-def _list_violations(broken: Sequence[Verdict]) -> str:
+def _list_violations(broken: Sequence[CaseResult]) -> str:
     lines = []
     for one in broken:
         lines += [f"- {one.case}: {one.outcome}; then {one.again}"]

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 import shlex
 import signal
 import subprocess
@@ -13,8 +12,6 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import psutil
 
 from tests.campaign.draw import CLOCKS, DISKS, Case, Runtime, Start
 from tests.campaign.wall_clock import use_settable_clock
@@ -94,7 +91,7 @@ class World:
 
     def place_plan(self, kind: str) -> None:
         """Put the operator's plan in place, or none."""
-        path = self.root / "gameplan.json"
+        path = self.system.plan_path
         path.unlink(missing_ok=True)
         changes: dict[str, dict[str, object]] = {
             "valid": {},
@@ -114,7 +111,7 @@ class World:
     def note_plan(self, kind: str) -> None:
         """Write down what the plan's file is from now on."""
         is_good = kind in {"valid", "other"}
-        content = (self.root / "gameplan.json").read_bytes() if is_good else b""
+        content = self.system.plan_path.read_bytes() if is_good else b""
         self.plans.append((time.monotonic(), hashlib.sha256(content).hexdigest() if is_good else None))
 
     def start_gateway(self, faults: str = "") -> None:
@@ -125,16 +122,6 @@ class World:
                 argv, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         self.undo.callback(end, self.gateway)
-
-    def gateway_pid(self) -> int | None:
-        """The simulator's process; None where there is none, or it is a container."""
-        if self.gateway is not None:
-            return self.gateway.pid if self.gateway.poll() is None else None
-        for process in self.system.processes():
-            with contextlib.suppress(psutil.Error):
-                if "orchestration.simulator" in process.cmdline():
-                    return process.pid
-        return None
 
     def signal_gateway(self, number: int) -> None:
         """Send the gateway a signal, or do to its container what comes nearest."""
@@ -147,10 +134,10 @@ class World:
             }
             docker(words[signal.Signals(number)], self.container)
             return
-        pid = self.gateway_pid()
-        if pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
+        if self.gateway is None:
+            self.system.signal_gateway(number)
+        elif self.gateway.poll() is None:
+            self.gateway.send_signal(number)
 
     def read_ledger(self) -> list[dict[str, object]]:
         """What the bots wrote down."""

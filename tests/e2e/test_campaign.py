@@ -24,9 +24,9 @@ pytestmark = [
 @pytest.mark.parametrize("number", range(RUNS))
 def test_a_run_of_the_campaign_breaks_no_rule(simulator_image: str, tmp_path: Path, number: int) -> None:
     case = draw_case(SEED, number, engine_share=8)
-    verdict = conduct(case, tmp_path / "a run", image=simulator_image)
-    assert not verdict.problem, f"{case}: {verdict.problem}"
-    assert not verdict.violations, f"{case}: {verdict}"
+    result = conduct(case, tmp_path / "a run", image=simulator_image)
+    assert not result.problem, f"{case}: {result.problem}"
+    assert not result.violations, f"{case}: {result}"
 
 
 def test_all_faults_come_round_and_each_eighth_run_has_a_real_container() -> None:

@@ -1,14 +1,11 @@
-"""A real HTTP server in place of the channel, that answers as it is told, and a delivery to talk to it."""
+"""Misbehaviours of an alert channel, and a delivery to talk to it."""
 
 import contextlib
-import json
 import logging
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,10 @@ from orchestration.alerts.discord import DiscordChannel
 from orchestration.journal import Journal
 from orchestration.redaction import Redactor
 from orchestration.settings import Secret
+from orchestration.soak.channel import Behaviour, Channel, Exchange, Received, answer, open_channel
 from orchestration.system.clock import SystemClock
+
+__all__ = ["Behaviour", "Channel", "Exchange", "Received", "answer"]  # handed on from the channel
 
 PATIENCE_S = 30.0
 TOKEN = "planted-T0ken_9f8e7d6c5b4a"  # noqa: S105 - planted to be looked for
@@ -33,93 +33,6 @@ QUICK = DeliveryLimits(
     backoff_s=0.01,
     other_sender_wait_s=0.01,
 )
-
-Behaviour = Callable[["Exchange"], None]
-
-
-@dataclass(frozen=True)
-class Received:
-    """One request as it arrived."""
-
-    method: str
-    path: str
-    document: dict[str, Any]
-    at_s: float
-
-    @property
-    def title(self) -> str:
-        return str(self.document["embeds"][0]["title"])
-
-    @property
-    def footer(self) -> str:
-        return str(self.document["embeds"][0]["footer"]["text"])
-
-
-class Exchange(BaseHTTPRequestHandler):
-    """One request and the means to answer it."""
-
-    channel: "Channel"
-
-    def do_POST(self) -> None:
-        self._take()
-
-    def do_GET(self) -> None:
-        self._take()
-
-    def _take(self) -> None:
-        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.close_connection = True
-        document = json.loads(content) if content else {}
-        behaviour = self.channel.note(Received(self.command, self.path, document, time.monotonic()))
-        with contextlib.suppress(OSError):
-            behaviour(self)
-
-    def log_message(self, *_: object) -> None:  # the base class prints to standard error
-        pass
-
-
-@dataclass
-class Channel:
-    """What the server was told to do and what it got. Behaviours are used up in order, then it answers 204."""
-
-    port: int = 0
-    script: list[Behaviour] = field(default_factory=list)
-    received: list[Received] = field(default_factory=list)
-    over: threading.Event = field(default_factory=threading.Event)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def note(self, received: Received) -> Behaviour:
-        with self.lock:
-            self.received.append(received)
-            return self.script.pop(0) if self.script else answer(204)
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}/api/webhooks/42/{TOKEN}"
-
-    @property
-    def webhook(self) -> Secret:
-        return Secret(self.address)
-
-    @property
-    def discord(self) -> DiscordChannel:
-        return DiscordChannel(webhook=self.webhook)
-
-    @property
-    def titles(self) -> list[str]:
-        return [one.title for one in self.received]
-
-
-def answer(status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> Behaviour:
-    def behave(exchange: Exchange) -> None:
-        exchange.send_response(status)
-        for name, value in (headers or {}).items():
-            exchange.send_header(name, value)
-        exchange.send_header("Content-Length", str(len(body)))
-        exchange.end_headers()
-        exchange.wfile.write(body)
-
-    return behave
 
 
 def hang(exchange: Exchange) -> None:
@@ -153,27 +66,9 @@ def _trickle(exchange: Exchange, beginning: bytes) -> None:
         exchange.wfile.write(b"z")
 
 
-@contextlib.contextmanager
-def run_channel(*script: Behaviour) -> Iterator[Channel]:
-    """A channel that does these things in order, then answers 204."""
-    channel = Channel(script=list(script))
-
-    class BoundExchange(Exchange):
-        pass
-
-    BoundExchange.channel = channel
-    server = ThreadingHTTPServer(("127.0.0.1", 0), BoundExchange)
-    server.daemon_threads = False
-    channel.port = server.server_port
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield channel
-    finally:
-        channel.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def run_channel(*script: Behaviour) -> AbstractContextManager[Channel]:
+    """A channel that does these things in order, then answers 204; its address holds the planted token."""
+    return open_channel(*script, token=TOKEN)
 
 
 @contextlib.contextmanager

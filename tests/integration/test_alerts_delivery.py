@@ -15,6 +15,7 @@ import pytest
 
 from orchestration.alerts.alert import Severity
 from orchestration.alerts.channel import channel_key, channel_problem
+from orchestration.alerts.discord import DiscordChannel
 from orchestration.alerts.heartbeat import Ping
 from orchestration.journal import AlertDelivery, JournalReader
 from orchestration.settings import Secret
@@ -248,7 +249,7 @@ def test_a_channel_that_refuses_different_alerts_in_a_row_is_dead_and_every_aler
             assert report.problem is not None
             assert report.problem.startswith("the alert channel is dead")
             assert reason in report.problem
-        shown = channel_problem(JournalReader(tmp_path / "journal.sqlite3"), channel.discord)
+        shown = channel_problem(JournalReader(tmp_path / "journal.sqlite3"), DiscordChannel(webhook=channel.webhook))
         assert shown == report.problem
         with open_journal(tmp_path) as journal:
             delivery = make_delivery(journal, channel.webhook)
@@ -285,7 +286,7 @@ def test_a_refused_alert_has_failed_once_the_channel_takes_another_one(tmp_path:
                 delivery = make_delivery(journal, channel.webhook)
                 delivery.send(make_alert(title))
                 report = delivery.close()
-                assert channel_problem(journal, channel.discord) is None
+                assert channel_problem(journal, DiscordChannel(webhook=channel.webhook)) is None
         assert channel.titles == ["bad", "good", "better"]
         assert report.pending == 0
         assert "the channel answered 400" in _notes(tmp_path / "journal.sqlite3")[0]
@@ -299,7 +300,7 @@ def test_refusals_with_a_success_between_them_do_not_add_up(tmp_path: Path) -> N
             delivery.send(make_alert(f"alert {number}"))
         report = delivery.close()
         assert (report.delivered, report.failed, report.pending) == (4, 4, 0)
-        assert channel_problem(journal, channel.discord) is None
+        assert channel_problem(journal, DiscordChannel(webhook=channel.webhook)) is None
 
 
 def test_a_channel_that_refused_everything_is_alive_again_once_a_test_alert_is_taken(tmp_path: Path) -> None:
@@ -314,7 +315,7 @@ def test_a_channel_that_refused_everything_is_alive_again_once_a_test_alert_is_t
             delivery.forget_channel_problem()
             delivery.send(make_alert("test 1"))
             assert "dead" in (delivery.close().problem or "")
-            assert channel_problem(journal, channel.discord) is not None
+            assert channel_problem(journal, DiscordChannel(webhook=channel.webhook)) is not None
         assert channel.titles == ["one", "two", "one", "test 1"]
         with open_journal(tmp_path) as journal:
             delivery = make_delivery(journal, channel.webhook)
@@ -322,7 +323,7 @@ def test_a_channel_that_refused_everything_is_alive_again_once_a_test_alert_is_t
             delivery.send(make_alert("test 2"))
             report = delivery.close()
             assert (report.delivered, report.pending, report.problem) == (5, 0, None)
-            assert channel_problem(journal, channel.discord) is None
+            assert channel_problem(journal, DiscordChannel(webhook=channel.webhook)) is None
         assert channel.titles[4:] == ["one", "two", "three", "test 1", "test 2"]
 
 
@@ -348,7 +349,10 @@ def test_a_process_that_runs_on_learns_that_another_one_found_the_channel_alive(
         supervisor = make_delivery(journal, channel.webhook)
         supervisor.send(make_alert("one"))
         supervisor.send(make_alert("two"))
-        wait_until(lambda: channel_problem(journal, channel.discord) is not None, "the channel is found dead")
+        wait_until(
+            lambda: channel_problem(journal, DiscordChannel(webhook=channel.webhook)) is not None,
+            "the channel is found dead",
+        )
         channel.script.clear()
         supervisor.resume_sending()
         with open_journal(tmp_path) as other:
@@ -454,10 +458,10 @@ def test_a_dead_channel_is_tried_no_more_until_its_address_changes(tmp_path: Pat
         assert channel.titles == ["one"]
 
         reader = JournalReader(tmp_path / "journal.sqlite3")
-        problem = channel_problem(reader, channel.discord)
+        problem = channel_problem(reader, DiscordChannel(webhook=channel.webhook))
         assert problem is not None
         assert TOKEN not in problem
-        assert channel_problem(reader, mended.discord) is None
+        assert channel_problem(reader, DiscordChannel(webhook=mended.webhook)) is None
 
         with open_journal(tmp_path) as journal:
             delivery = make_delivery(journal, mended.webhook)
@@ -477,7 +481,7 @@ def test_a_dead_channel_is_tried_again_when_the_operator_asks(tmp_path: Path) ->
             delivery.forget_channel_problem()
             delivery.send(make_alert("two"))
             assert delivery.close().problem is None
-            assert channel_problem(journal, channel.discord) is None
+            assert channel_problem(journal, DiscordChannel(webhook=channel.webhook)) is None
         assert channel.titles == ["one", "one", "two"]
 
 

@@ -11,7 +11,7 @@ from orchestration.gateway.history import RESTART_SPACING_S
 from orchestration.journal import AlertDelivery, Evidence, ReportedAlert
 from orchestration.reports import Injected, build_account
 from orchestration.settings import Settings
-from orchestration.soak.channel import Channel, ReceivedAlert
+from orchestration.soak.channel import ACCEPT, BAD_REQUEST, UNAVAILABLE, Channel, Received
 from orchestration.soak.judging import build_limits, judge_channel, judge_trial
 from orchestration.soak.schedule import (
     LEAST_REAL_S,
@@ -99,8 +99,12 @@ def _alert(number: int, delivery: AlertDelivery = AlertDelivery.DELIVERED) -> Re
     )
 
 
-def _taken(number: int) -> ReceivedAlert:
-    return ReceivedAlert(stamp=(BEGIN + timedelta(seconds=number)).isoformat(), title="t")
+def _taken(number: int) -> Received:
+    embed = {"timestamp": (BEGIN + timedelta(seconds=number)).isoformat(), "title": "t"}
+    return Received("POST", "/", {"embeds": [embed]}, 0.0)
+
+
+_OF_ANOTHER_FORM = Received("POST", "/", {"text": "no embed"}, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -110,12 +114,11 @@ def _taken(number: int) -> ReceivedAlert:
         ([_alert(1), _alert(2)], [_taken(1)], "1 called delivered that never arrived"),
         ([_alert(1)], [_taken(1), _taken(1)], "1 arrived twice"),
         ([_alert(1)], [_taken(1), _taken(2)], "1 arrived that the journal does not know as delivered"),
+        ([_alert(1)], [_taken(1), _OF_ANOTHER_FORM], "1 arrived that the journal does not know as delivered"),
         ([_alert(1), _alert(2, AlertDelivery.PENDING)], [_taken(1)], "1 not delivered"),
     ],
 )
-def test_the_channel_and_the_journal_must_agree(
-    alerts: list[ReportedAlert], taken: list[ReceivedAlert], found: str
-) -> None:
+def test_the_channel_and_the_journal_must_agree(alerts: list[ReportedAlert], taken: list[Received], found: str) -> None:
     criterion = judge_channel(alerts, taken)
     assert criterion.found == found
     assert criterion.is_met == (found == "2 of 2")
@@ -183,7 +186,7 @@ def test_what_the_faults_may_cost_is_taken_off_and_no_more() -> None:
 def test_a_channel_that_is_out_of_order_takes_nothing() -> None:
     channel = Channel(is_down=True)
     message = b'{"embeds": [{"timestamp": "2026-11-18T09:00:00+00:00", "title": "t"}]}'
-    assert channel.take(message) == 503
+    assert channel.take("POST", "/", message) is UNAVAILABLE
     channel.is_down = False
-    assert [channel.take(message), channel.take(b"not JSON"), channel.take(b"{}")] == [204, 400, 400]
-    assert (channel.refused, len(channel.taken)) == (1, 1)
+    assert [channel.take("POST", "/", content) for content in (message, b"not JSON")] == [ACCEPT, BAD_REQUEST]
+    assert (channel.refused, [one.title for one in channel.received]) == (1, ["t"])

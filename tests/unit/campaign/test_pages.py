@@ -5,11 +5,13 @@ import dataclasses
 from tests.campaign.catalogue import SCENARIOS
 from tests.campaign.draw import draw_case
 from tests.campaign.page import render_page
+from tests.campaign.result import CaseResult
 from tests.campaign.scenarios import find_problems
 from tests.campaign.scenarios import render_page as render_scenarios
-from tests.campaign.verdict import Verdict
 
-GOOD = Verdict(draw_case(1, 3, engine_share=0), outcome="0", again="0", was_injected=True, duration_s=2.0, commit="abc")
+GOOD = CaseResult(
+    draw_case(1, 3, engine_share=0), outcome="0", again="0", was_injected=True, duration_s=2.0, commit="abc"
+)
 
 
 def test_the_page_counts_runs_and_names_what_broke_a_rule_with_the_command_that_repeats_it() -> None:

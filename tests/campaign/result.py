@@ -6,7 +6,7 @@ from tests.campaign.draw import Case
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CaseResult:
     """What came of one run of the campaign.
 
     Attributes:
