@@ -59,12 +59,12 @@ def become_subreaper(owner: str) -> None:
         return
     import ctypes
 
-    from orchestration.system.process_table import read_table
+    from orchestration.system.process_table import read_children
 
     with _guard, contextlib.suppress(OSError, AttributeError):
         if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0:
             # What this process has for children now came with it (a shell's, that became this program).
-            _own.update(stat.pid for stat in read_table().values() if stat.parent_pid == os.getpid())
+            _own.update(read_children(os.getpid())[0])
             _adopts_for.add(owner)
 
 
@@ -75,11 +75,10 @@ def read_adopted_pids(owner: str) -> tuple[int, ...]:
     """
     if sys.platform != "linux" or owner not in _adopts_for:
         return ()
-    from orchestration.system.process_table import read_ended_children, read_table
+    from orchestration.system.process_table import read_children
 
     with _guard:
-        children = {stat.pid: stat for stat in read_table().values() if stat.parent_pid == os.getpid()}
-        ended = set(read_ended_children(os.getpid()))
+        children, ended = read_children(os.getpid())
         _own.intersection_update(ended.union(children))
         own_sessions = {os.getsid(0), *_own_sessions}
         for pid in ended - _own:

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import psutil
 
-_PROC = Path("/proc")
-_BOOT_ID = _PROC / "sys" / "kernel" / "random" / "boot_id"
+_PROC = "/proc"  # text: every look reads hundreds of files, and a `Path` for each costs more than reading it
+_BOOT_ID = Path(_PROC) / "sys" / "kernel" / "random" / "boot_id"
+_READ_BYTES = 65536
 _ON_LINUX: bool = sys.platform == "linux"
 _DELETED = " (deleted)"  # what the kernel appends to the name of a file that has none any more
 _OUTPUTS = (1, 2)
@@ -71,16 +72,22 @@ def read_birth_of_child(pid: int) -> str:
     return "" if stat is None else stat.birth
 
 
-def read_ended_children(parent_pid: int) -> tuple[int, ...]:
-    """The children of a process that have ended and that it has not collected yet."""
-    if not _ON_LINUX:
-        return ()
-    found = ((pid, _read_stat_fields(pid)) for pid in read_pids())
-    return tuple(
-        pid
-        for pid, fields in found
-        if fields is not None and int(fields[_PARENT - _STATE]) == parent_pid and _has_ended(fields)
-    )
+def read_children(parent_pid: int) -> tuple[dict[int, ProcessStat], frozenset[int]]:
+    """The living children of a process by their id, and those that have ended and that it has not collected yet.
+
+    Only on Linux; there are none elsewhere.
+    """
+    living, ended = {}, set()
+    for pid in read_pids() if _ON_LINUX else ():
+        fields = _read_stat_fields(pid)
+        if fields is None or int(fields[_PARENT - _STATE]) != parent_pid:
+            continue
+        stat = _build_stat(pid, fields)
+        if stat is None:
+            ended.add(pid)
+        else:
+            living[pid] = stat
+    return living, frozenset(ended)
 
 
 def read_table() -> dict[int, ProcessStat]:
@@ -114,7 +121,12 @@ def _read_boot_id() -> str:
 
 def _read_stat_on_linux(pid: int) -> ProcessStat | None:
     fields = _read_stat_fields(pid)
-    if fields is None or _has_ended(fields):
+    return None if fields is None else _build_stat(pid, fields)
+
+
+def _build_stat(pid: int, fields: list[str]) -> ProcessStat | None:
+    """What the fields say; None for a process that has ended."""
+    if fields[0] in {"Z", "X"} and int(fields[_THREADS - _STATE]) <= 1:
         return None
     return ProcessStat(
         pid=pid,
@@ -129,15 +141,11 @@ def _read_stat_on_linux(pid: int) -> ProcessStat | None:
 def _read_stat_fields(pid: int) -> list[str] | None:
     """What stands in /proc/PID/stat, from the state on."""
     try:
-        text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+        content = _read_file(f"{_PROC}/{pid}/stat")
     except OSError:
         return None
     # The command's name, in parentheses, may itself hold blanks and parentheses: fields count from the last one.
-    return text[text.rindex(")") + 2 :].split()
-
-
-def _has_ended(fields: list[str]) -> bool:
-    return fields[0] in {"Z", "X"} and int(fields[_THREADS - _STATE]) <= 1
+    return content[content.rindex(b")") + 2 :].decode("ascii").split()
 
 
 def _build_birth(fields: list[str]) -> str:
@@ -239,10 +247,10 @@ def writes_to(pid: int, is_meant: Callable[[Path], bool]) -> bool:
         return False
     for descriptor in _OUTPUTS:
         with contextlib.suppress(PermissionError):
-            target = _read_link(pid, f"fd/{descriptor}")
-            if target is None or not target.is_absolute():
+            target = _read_link_text(pid, f"fd/{descriptor}")
+            if target is None or not target.startswith("/"):
                 continue
-            if is_meant(Path(str(target).removesuffix(_DELETED))) and _is_open_for_writing(pid, descriptor):
+            if is_meant(Path(target.removesuffix(_DELETED))) and _is_open_for_writing(pid, descriptor):
                 return True
     return False
 
@@ -329,14 +337,30 @@ def _read(pid: int, name: str) -> bytes:
 
 def _read_content(pid: int, name: str) -> bytes:
     try:
-        return (_PROC / str(pid) / name).read_bytes()
+        return _read_file(f"{_PROC}/{pid}/{name}")
     except PermissionError:
         raise
     except OSError:
         return b""  # ended: ENOENT before it was opened, ESRCH after
 
 
+def _read_file(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        parts = []
+        while part := os.read(descriptor, _READ_BYTES):
+            parts.append(part)
+    finally:
+        os.close(descriptor)
+    return b"".join(parts)
+
+
 def _read_link(pid: int, name: str) -> Path | None:
+    target = _read_link_text(pid, name)
+    return None if target is None else Path(target)
+
+
+def _read_link_text(pid: int, name: str) -> str | None:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return _read_one_link(pid, name)
     thread = _find_working_thread(pid)
@@ -345,9 +369,9 @@ def _read_link(pid: int, name: str) -> Path | None:
     return None
 
 
-def _read_one_link(pid: int, name: str) -> Path | None:
+def _read_one_link(pid: int, name: str) -> str | None:
     try:
-        return Path(os.readlink(_PROC / str(pid) / name))  # noqa: PTH115 - Path.readlink is the same call
+        return os.readlink(f"{_PROC}/{pid}/{name}")  # noqa: PTH115 - see `_PROC`
     except (PermissionError, FileNotFoundError, ProcessLookupError):
         raise
     except OSError:
@@ -360,7 +384,7 @@ def _find_working_thread(pid: int) -> int | None:
     if fields is None or fields[0] != "Z":
         return None
     try:
-        threads = [int(entry.name) for entry in os.scandir(_PROC / str(pid) / "task") if entry.name != str(pid)]
+        threads = [int(entry.name) for entry in os.scandir(f"{_PROC}/{pid}/task") if entry.name != str(pid)]
         return max(threads, default=None)
     except (OSError, ValueError):
         return None
