@@ -342,7 +342,7 @@ def install(
     code 0: it is registered as it should be; 1: it is not.
     """
     from orchestration.commands import flags
-    from orchestration.hostservice.cli import InstallOptions, run_install
+    from orchestration.commands.host_service import InstallOptions, run_install
 
     flags.refuse_to_act("inv install --dry-run", namespace, is_dry=False)
     options = InstallOptions(
@@ -362,7 +362,7 @@ def install(
 @task(pre=[_refuse_dry], help={"target": "linux (systemd), windows (Task Scheduler), or auto", "json": _JSON})
 def uninstall(_: Context, target: str = "auto", json: bool = False) -> None:
     """Stop the boot service and remove it; keep state and logs."""
-    from orchestration.hostservice.cli import run_uninstall
+    from orchestration.commands.host_service import run_uninstall
 
     _end(run_uninstall(target=target, as_json=json))
 

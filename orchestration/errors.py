@@ -1,8 +1,9 @@
-"""The stable words (states, failures, fallbacks, exit codes) and the one exception tree.
+"""The stable words (states, failures, fallbacks, exit codes), what a check found, and the one exception tree.
 
 Every word here is part of the contract: it appears in the journal, in JSON, in alerts and in the service's status.
 """
 
+from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
 
@@ -60,6 +61,15 @@ class FallbackWord(StrEnum):
     CLOCK_SKEW = "CLOCK_SKEW"
 
 
+class StepStatus(StrEnum):
+    """How a step or a check ended; the same four words everywhere."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    SKIP = "skip"
+
+
 class ExitCode(IntEnum):
     """The exit codes of `startup`. There are no others; `GIVE_UP` only with `--service`."""
 
@@ -90,13 +100,34 @@ class StartupFailure(Exception):  # noqa: N818 - the field's word; it is an outc
         return f"{self.word}: {self.message}"
 
 
-class InterruptedBySignal(BaseException):
-    """SIGTERM, SIGINT or SIGHUP arrived. Not an `Exception`, so that no boundary mistakes it for a bug.
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One row of the table.
 
     Attributes:
-        signal_name: For example `SIGTERM`.
+        name: What was looked at.
+        status: ok, warn, fail or skip.
+        detail: What was found.
+        fix: The command or setting that fixes it; empty where there is nothing to fix.
+        failure: The word a start-up fails with, for a failed check.
+        found_by: For the check for a running bot: how it was found (`bot.find.FoundBy`), or `unknown` where a process
+            may be this instance's bot; else empty. `recorded` and `marked` are known to be this instance's own.
     """
 
-    def __init__(self, signal_name: str) -> None:
-        super().__init__(signal_name)
-        self.signal_name = signal_name
+    name: str
+    status: StepStatus
+    detail: str
+    fix: str = ""
+    failure: FailureWord | None = None
+    found_by: str = ""
+
+
+def build_failed_check(name: str, failure: StartupFailure) -> Check:
+    """The row of a check that ended in a failure."""
+    return Check(
+        name=name,
+        status=StepStatus.FAIL,
+        detail=failure.message,
+        fix=failure.next_action,
+        failure=failure.word,
+    )

@@ -12,13 +12,13 @@ from orchestration.bot.find import find_bot
 from orchestration.bot.order_guard import end_guard
 from orchestration.bot.stop import stop_bot
 from orchestration.docker.container import ContainerState
-from orchestration.errors import FailureWord, StartupFailure, State
+from orchestration.errors import FailureWord, StartupFailure, State, StepStatus
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.history import GatewayUser
 from orchestration.gateway.runtime import RestartKind, Runtime
 from orchestration.settings import GatewayRuntime
 from orchestration.startup.context import StepContext, StepResult, Tell
-from orchestration.startup.report import Progress, StepStatus, Stopped, build_stopped_bot
+from orchestration.startup.report import Progress, Stopped, build_stopped_bot
 from orchestration.startup.run_spec import Step
 from orchestration.state_dir import SUPERVISOR_LOCK
 from orchestration.system.lock import read_lock_holder

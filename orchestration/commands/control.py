@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from orchestration.commands import presenter as console
 from orchestration.commands.views import load_settings_or_explain
-from orchestration.errors import ExitCode, FailureWord, StartupFailure, State
+from orchestration.errors import ExitCode, FailureWord, StartupFailure, State, StepStatus
 from orchestration.hostservice.advice import advise
 from orchestration.settings import Settings, expand_home
 from orchestration.startup.configuration import load_settings
-from orchestration.startup.report import Progress, Report, StepReport, StepStatus, build_json
+from orchestration.startup.report import Progress, Report, StepReport, build_json
 from orchestration.startup.run_spec import RunSpec, Step
 from orchestration.startup.sequence import STEPS, execute_run, open_run
 from orchestration.state_dir import JOURNAL as JOURNAL_FILE
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchestration.alerts.channel import DeliveryReport
+    from orchestration.errors import Check
     from orchestration.journal import RunRecord, StepRecord
-    from orchestration.preflight.host import Check
     from orchestration.startup.run import Run
 
 _TEST_ALERT_TIMEOUT_S = 15.0
@@ -385,7 +385,7 @@ def hold(reason: str, *, as_json: bool) -> int:
 def resume(*, as_json: bool) -> int:
     """`inv resume`: the system may be started again, also by a boot service that gave up; this starts nothing."""
     from orchestration.hold import clear_hold
-    from orchestration.supervision import attempts
+    from orchestration.hostservice import attempts
 
     settings = load_settings_or_explain(as_json=as_json)
     if settings is None:

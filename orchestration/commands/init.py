@@ -27,7 +27,7 @@ from orchestration.settings.sources import read_environment
 from orchestration.system.files import read_regular
 
 if TYPE_CHECKING:
-    from orchestration.preflight.host import Check
+    from orchestration.errors import Check
 
 _REMOVE = "-"
 _MAX_SECRET_BYTES = 64 * 1024

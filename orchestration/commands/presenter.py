@@ -12,17 +12,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from orchestration.errors import StepStatus
 from orchestration.redaction import clean_line, clean_text, escape_unsafe, own_redactor
-from orchestration.startup.report import Report, Result, StepReport, StepStatus, format_duration
+from orchestration.startup.report import Report, Result, StepReport
 from orchestration.state_dir import find_damaged_files
-from orchestration.system.clock import describe_instant
+from orchestration.system.clock import describe_instant, format_duration
 from orchestration.system.streams import steady_stderr, steady_stdout
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from orchestration.preflight.host import Check
+    from orchestration.errors import Check
     from orchestration.startup.run_spec import Display, Step
 
 _ICON = {StepStatus.OK: "✓", StepStatus.WARN: "!", StepStatus.FAIL: "✗", StepStatus.SKIP: "-"}

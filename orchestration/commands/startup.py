@@ -21,7 +21,7 @@ def _clear_attempts() -> None:
     """A start by hand clears what a boot service has counted."""
     state_dir = Settings.load(lenient=True).state_dir
     if os.path.lexists(state_dir / ATTEMPTS):
-        from orchestration.supervision import attempts
+        from orchestration.hostservice import attempts
 
         attempts.clear(state_dir)
 

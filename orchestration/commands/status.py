@@ -29,7 +29,9 @@ from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.gateway.weekly_login import find_last_full_login
 from orchestration.hold import Hold, read_hold
+from orchestration.hostservice import attempts
 from orchestration.hostservice.advice import HostCommands, read_host_commands
+from orchestration.hostservice.attempts import Attempts
 from orchestration.hostservice.registrars import read_service_status
 from orchestration.hostservice.service import HostServiceStatus, build_status_json
 from orchestration.journal import JournalReader, RunRecord
@@ -38,8 +40,6 @@ from orchestration.settings import GameplanFreshness, Settings
 from orchestration.settings.week_time import find_session_end
 from orchestration.state_dir import JOURNAL as JOURNAL_FILE
 from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, SUPERVISOR_LOCK, read_fields
-from orchestration.supervision import attempts
-from orchestration.supervision.attempts import Attempts
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.lock import LockHolder, read_lock_holder

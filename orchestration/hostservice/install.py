@@ -7,6 +7,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestration.errors import Check, StepStatus
+from orchestration.hostservice import attempts
 from orchestration.hostservice.service import (
     HostServiceError,
     HostServiceStatus,
@@ -16,10 +18,7 @@ from orchestration.hostservice.service import (
     find_shell_only_settings,
     read_service_settings,
 )
-from orchestration.preflight.host import Check
 from orchestration.settings import Settings
-from orchestration.startup.report import StepStatus
-from orchestration.supervision import attempts
 from orchestration.system.files import write_atomic
 
 _FILE_MODE = 0o644

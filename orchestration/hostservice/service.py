@@ -10,8 +10,8 @@ from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Any, Protocol
 
+from orchestration.errors import Check
 from orchestration.gateway.soft_restart import measure_longest_restart_s
-from orchestration.preflight.host import Check
 from orchestration.settings import PROJECT_DIR, BotRuntime, GatewayRuntime, Settings, expand_home
 
 WRAPPER = PurePath("docker/gateway/scripts/production-startup.sh")

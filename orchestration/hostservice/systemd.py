@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from orchestration.docker.engine import EngineProblem, probe_engine
+from orchestration.errors import Check, StepStatus
 from orchestration.hostservice.linux_host import Account, CommandsAs, LinuxHost
 from orchestration.hostservice.service import (
     HostService,
@@ -23,8 +24,6 @@ from orchestration.hostservice.service import (
     Target,
 )
 from orchestration.hostservice.unit import SHELL, quote_word, render_unit, unit_problem
-from orchestration.preflight.host import Check
-from orchestration.startup.report import StepStatus
 from orchestration.system.clock import Clock, wait_until
 from orchestration.system.commands import CommandNotFoundError, CommandResult, Commands, CommandTimedOutError
 from orchestration.system.files import write_atomic

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from orchestration.errors import Check, StepStatus
 from orchestration.hostservice.schtasks import Schtasks
 from orchestration.hostservice.service import (
     TEMPLATES,
@@ -42,8 +43,6 @@ from orchestration.hostservice.windows_host import (
     is_elevated,
     to_wsl_path,
 )
-from orchestration.preflight.host import Check
-from orchestration.startup.report import StepStatus
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError
 from orchestration.system.files import write_atomic
 

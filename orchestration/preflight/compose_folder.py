@@ -7,15 +7,13 @@ from collections.abc import Iterator
 
 from orchestration.docker.cli import DockerCli
 from orchestration.docker.compose import find_compose_files
-from orchestration.errors import FailureWord, StartupFailure
+from orchestration.errors import Check, FailureWord, StartupFailure, StepStatus, build_failed_check
 from orchestration.gateway import compose_folder
 from orchestration.gateway.compose_folder import ComposeFolder, FolderReading
 from orchestration.gateway.container import GatewayStatus
-from orchestration.preflight.host import Check, build_failed_check
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.settings.image_variables import IMAGE_VARIABLES, secret_names
 from orchestration.settings.variables import variables_by_field
-from orchestration.startup.report import StepStatus
 from orchestration.system.commands import Commands
 
 COMPOSE_CHECK = "Compose file"

@@ -3,16 +3,14 @@
 from collections.abc import Callable, Iterator
 
 from orchestration.bot.container import BotDocker
-from orchestration.errors import FailureWord, StartupFailure
+from orchestration.errors import Check, FailureWord, StartupFailure, StepStatus, build_failed_check
 from orchestration.gateway.compose_folder import FolderReading
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.docker_runtime import needs_compose, needs_credentials
 from orchestration.gateway.drift import parse_read_only, read_read_only
 from orchestration.gateway.runtime import Runtime
 from orchestration.preflight.compose_folder import check_compose, read_own_folder
-from orchestration.preflight.host import Check, build_failed_check
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings
-from orchestration.startup.report import StepStatus
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 

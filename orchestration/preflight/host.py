@@ -4,15 +4,13 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration import settings as configuration
-from orchestration.errors import FailureWord, StartupFailure
+from orchestration.errors import Check, FailureWord, StepStatus
 from orchestration.settings import Settings, variables_by_field
 from orchestration.settings.env_file import find_read_otherwise, is_read_alike, read_values, render_value
 from orchestration.settings.image_variables import secret_names
-from orchestration.startup.report import StepStatus
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError
 from orchestration.system.files import is_folder_there, is_there, read_regular
 
@@ -20,39 +18,6 @@ GAMEPLAN_CHECK = "gameplan"
 _LOW_DISK_BYTES = 500 * 1024 * 1024  # some days of bot logs (BOT_LOG_MAX_MB) and an image layer
 _MAX_ENV_FILE_BYTES = 1024 * 1024
 _CLOCK_CHECK_TIMEOUT_S = 2.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One row of the table.
-
-    Attributes:
-        name: What was looked at.
-        status: ok, warn, fail or skip.
-        detail: What was found.
-        fix: The command or setting that fixes it; empty where there is nothing to fix.
-        failure: The word a start-up fails with, for a failed check.
-        found_by: For the check for a running bot: how it was found (`bot.find.FoundBy`), or `unknown` where a process
-            may be this instance's bot; else empty. `recorded` and `marked` are known to be this instance's own.
-    """
-
-    name: str
-    status: StepStatus
-    detail: str
-    fix: str = ""
-    failure: FailureWord | None = None
-    found_by: str = ""
-
-
-def build_failed_check(name: str, failure: StartupFailure) -> Check:
-    """The row of a check that ended in a failure."""
-    return Check(
-        name=name,
-        status=StepStatus.FAIL,
-        detail=failure.message,
-        fix=failure.next_action,
-        failure=failure.word,
-    )
 
 
 def check_state_folder(settings: Settings) -> Check:

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestration.bot.find import BotPresence
-from orchestration.errors import FailureWord
+from orchestration.errors import Check, FailureWord, StepStatus
 from orchestration.gateway.api_values import MOST_CLIENTS
 from orchestration.gateway.drift import IN_ENVIRONMENT
 from orchestration.gateway.history import GatewayUser
-from orchestration.preflight.host import Check
 from orchestration.preflight.instances import (
     AGREE,
     Sign,
@@ -23,7 +22,6 @@ from orchestration.preflight.instances import (
     read_settings_files,
 )
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.startup.report import StepStatus
 from orchestration.state_dir import SUPERVISOR_LOCK
 from orchestration.system.files import is_folder_there, is_there
 from orchestration.system.lock import read_lock_holder

@@ -13,7 +13,7 @@ from orchestration.alerts.discord import mention_problem
 from orchestration.alerts.heartbeat import heartbeat_problem
 from orchestration.bot.find import BotPresence, FoundBot, FoundBy, find_bot
 from orchestration.bot.program import command_problem, describe_program
-from orchestration.errors import FailureWord, StartupFailure
+from orchestration.errors import Check, FailureWord, StartupFailure, StepStatus, build_failed_check
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.time_windows import parse_windows
 from orchestration.hold import refuse_if_held
@@ -21,8 +21,6 @@ from orchestration.hostservice.advice import advise
 from orchestration.preflight.engine import check_engine
 from orchestration.preflight.host import (
     GAMEPLAN_CHECK,
-    Check,
-    build_failed_check,
     check_clock,
     check_disk,
     check_env_file,
@@ -32,9 +30,8 @@ from orchestration.preflight.host import (
     check_wsl,
 )
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings, StrategyCBot
-from orchestration.startup.report import StepStatus, format_duration
 from orchestration.state_dir import STARTUP_LOCK, SUPERVISOR_LOCK, find_damaged_files
-from orchestration.system.clock import Clock
+from orchestration.system.clock import Clock, format_duration
 from orchestration.system.commands import Commands
 from orchestration.system.files import find_replace_problem, is_there
 from orchestration.system.landlock import can_deny_ports

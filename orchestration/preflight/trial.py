@@ -10,13 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestration.bot.command_line import REFERENCE_BOT
-from orchestration.errors import FailureWord
-from orchestration.preflight.host import Check
+from orchestration.errors import Check, FailureWord, StepStatus
 from orchestration.preflight.instances import read_other_signs, read_own_sign
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings, find_env_file
 from orchestration.settings.hosts import is_loopback
 from orchestration.settings.sources import read_env_file
-from orchestration.startup.report import StepStatus
 from orchestration.system.landlock import can_deny_ports
 from orchestration.system.sockets import find_listen_addresses, is_accepting
 

@@ -7,11 +7,12 @@ from typing import Protocol
 
 from orchestration.alerts.alert import Severity
 from orchestration.alerts.channels import ChannelState
+from orchestration.errors import StepStatus
 from orchestration.gateway.account import OpenAtBroker
 from orchestration.gateway.prober import Probe
 from orchestration.gateway.runtime import Runtime
 from orchestration.settings import Settings
-from orchestration.startup.report import Progress, StepStatus
+from orchestration.startup.report import Progress
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 

@@ -6,15 +6,13 @@ from orchestration.alerts.channels import build_channels, read_channel_states
 from orchestration.bot.find import find_bot
 from orchestration.bot.program import describe_program
 from orchestration.docker.container import ContainerState
-from orchestration.errors import ExitCode, FallbackWord, StartupFailure
+from orchestration.errors import Check, ExitCode, FallbackWord, StartupFailure, StepStatus
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.journal import JournalReader
-from orchestration.preflight.host import Check
 from orchestration.preflight.table import Preflight, build_config_failure, run_checks
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings
-from orchestration.startup.report import StepStatus
 from orchestration.state_dir import JOURNAL
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from orchestration.errors import ExitCode, FailureWord, FallbackWord, StartupFailure, State
+from orchestration.errors import ExitCode, FailureWord, FallbackWord, StartupFailure, State, StepStatus
 from orchestration.redaction import Redactor, clean_line, clean_lines, mask_account
-from orchestration.system.clock import describe_instant
+from orchestration.system.clock import describe_instant, format_duration
 
 if TYPE_CHECKING:
     from orchestration.bot.find import FoundBot
@@ -17,15 +17,6 @@ if TYPE_CHECKING:
     from orchestration.gameplan import ActivePlan
     from orchestration.gateway.seen import GatewaySeen
     from orchestration.gateway.wait import GatewayReady
-
-
-class StepStatus(StrEnum):
-    """How a step or a check ended; the same four words everywhere."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-    SKIP = "skip"
 
 
 class Result(StrEnum):
@@ -316,21 +307,6 @@ def describe_remedy(fallback: FallbackWord) -> str:
         FallbackWord.GAMEPLAN_QUARANTINED: "Its author must clear the quarantine and write the plan again; "
         "then `inv startup --replace`.",
     }.get(fallback, "Put a valid plan for the day in place, then `inv startup --replace`.")
-
-
-def format_duration(duration_s: float | None) -> str:
-    """Seconds for people: `42 s`, `5 min 3 s`, `3 h 12 min`, `2 d 4 h`."""
-    if duration_s is None:
-        return "an unknown time"
-    minute, hour, day = 60, 3600, 86400
-    seconds = int(duration_s)
-    if seconds < minute:
-        return f"{seconds} s"
-    if seconds < hour:
-        return f"{seconds // minute} min {seconds % minute} s"
-    if seconds < day:
-        return f"{seconds // hour} h {seconds % hour // minute} min"
-    return f"{seconds // day} d {seconds % day // hour} h"
 
 
 def build_json(report: Report, *, exit_code: int | None = None) -> dict[str, Any]:

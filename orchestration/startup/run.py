@@ -20,7 +20,7 @@ from orchestration.alerts.delivery import Delivery
 from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.record import build_record_path
 from orchestration.bot.record import read_record as read_bot_record
-from orchestration.errors import FailureWord, InterruptedBySignal, StartupFailure
+from orchestration.errors import FailureWord, StartupFailure, StepStatus
 from orchestration.gateway.account import read_open_at_broker
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.record import read_record
@@ -34,15 +34,7 @@ from orchestration.redaction import Redactor, clean_line
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.configuration import SAYS_WHICH_INSTANCE
 from orchestration.startup.context import StepContext
-from orchestration.startup.report import (
-    Progress,
-    Report,
-    StepReport,
-    StepStatus,
-    Stopped,
-    build_report,
-    build_stopped_json,
-)
+from orchestration.startup.report import Progress, Report, StepReport, Stopped, build_report, build_stopped_json
 from orchestration.startup.run_alerts import Teller
 from orchestration.startup.run_spec import Display, RunSpec, Step
 from orchestration.state_dir import JOURNAL, find_damaged_files
@@ -52,7 +44,7 @@ from orchestration.system.children import become_subreaper
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.lock import HeldLock
-from orchestration.system.signals import Interruption
+from orchestration.system.signals import InterruptedBySignal, Interruption
 
 JOURNAL_FILE = JOURNAL
 _FLUSH_TIMEOUT_S = 10.0  # SPEC A2: at most this much more at exit

@@ -17,7 +17,7 @@ from orchestration.bot.order_guard import end_guard, has_no_bot
 from orchestration.bot.output import read_bot_lines
 from orchestration.bot.stop import stop_bot
 from orchestration.docker.container import ContainerState
-from orchestration.errors import FailureWord, FallbackWord, StartupFailure
+from orchestration.errors import FailureWord, FallbackWord, StartupFailure, StepStatus
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.inside import InnerAddress, find_inner_address
 from orchestration.gateway.record import read_record, write_record
@@ -40,7 +40,6 @@ from orchestration.settings import BotRuntime, GatewayRuntime
 from orchestration.startup.context import StepContext, StepResult
 from orchestration.startup.report import (
     Progress,
-    StepStatus,
     build_stopped_bot,
     describe_connection,
     describe_finish,

@@ -12,11 +12,11 @@ from orchestration.alerts.alert import Severity
 from orchestration.bot.find import BotPresence, FoundBot, FoundBy, find_bot
 from orchestration.bot.record import build_record_path, read_record
 from orchestration.bot.stop import stop_bot
-from orchestration.errors import FailureWord, StartupFailure, State
+from orchestration.errors import FailureWord, StartupFailure, State, StepStatus
 from orchestration.hold import read_hold
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.context import StepContext, StepResult, Tell
-from orchestration.startup.report import Progress, StepStatus
+from orchestration.startup.report import Progress
 from orchestration.startup.run_spec import RunSpec, Step
 from orchestration.state_dir import STARTUP_LOCK, SUPERVISOR_LOCK
 from orchestration.system.lock import read_lock_holder

@@ -25,6 +25,7 @@ from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.gateway.soft_restart import measure_longest_restart_s
 from orchestration.hold import read_hold, refuse_if_held
+from orchestration.hostservice import attempts
 from orchestration.hostservice.advice import advise
 from orchestration.journal import Journal
 from orchestration.logs import open_run_log
@@ -44,7 +45,6 @@ from orchestration.startup.sequence import (
 )
 from orchestration.state_dir import JOURNAL as JOURNAL_FILE
 from orchestration.state_dir import MONITOR_LOCK, SUPERVISOR_LOCK
-from orchestration.supervision import attempts
 from orchestration.supervision.host_notifier import HostNotifier, NotifyingDisplay
 from orchestration.supervision.orphan import STOP_LEFT_BEHIND, is_left_behind
 from orchestration.supervision.service_end import note_service_end

@@ -9,11 +9,21 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Self
 
-from orchestration.errors import InterruptedBySignal
-
 _NAMES = ("SIGTERM", "SIGINT", "SIGHUP")  # Windows has the first two only
 _NAME_OF = {getattr(signal, name): name for name in _NAMES if hasattr(signal, name)}
 RESTART_SIGNAL = "SIGUSR1"
+
+
+class InterruptedBySignal(BaseException):
+    """SIGTERM, SIGINT or SIGHUP arrived. Not an `Exception`, so that no boundary mistakes it for a bug.
+
+    Attributes:
+        signal_name: For example `SIGTERM`.
+    """
+
+    def __init__(self, signal_name: str) -> None:
+        super().__init__(signal_name)
+        self.signal_name = signal_name
 
 
 _IMPORT_SYSTEM = "<frozen importlib._bootstrap>"

@@ -13,14 +13,12 @@ import pytest
 
 from orchestration.docker.cli import DockerCli
 from orchestration.docker.container import ContainerState
-from orchestration.errors import FailureWord, StartupFailure
+from orchestration.errors import Check, FailureWord, StartupFailure, StepStatus
 from orchestration.gateway.compose_folder import ComposeFolder, FolderReading
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.preflight.compose_folder import check_compose, read_own_folder
-from orchestration.preflight.host import Check
 from orchestration.settings import Settings
-from orchestration.startup.report import StepStatus
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from tests import vendor_folder

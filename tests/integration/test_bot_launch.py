@@ -12,10 +12,11 @@ from orchestration.bot.find import FoundBy, find_bot
 from orchestration.bot.launch import launch_bot
 from orchestration.bot.record import BotRecord, ReadyBy, build_record_path, read_record
 from orchestration.bot.stop import stop_bot
-from orchestration.errors import FailureWord, InterruptedBySignal, StartupFailure
+from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.processes import is_running, read_identity
+from orchestration.system.signals import InterruptedBySignal
 from tests.integration.bot_scene import PROJECT, build_scene, launch, read_children, read_log, wait_until
 
 

@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from orchestration.errors import StepStatus
 from orchestration.hostservice.service import HostService, Scope
 from orchestration.hostservice.systemd import check_unit
 from orchestration.hostservice.unit import render_unit
-from orchestration.startup.report import StepStatus
 from orchestration.system.commands import SystemCommands
 from tests.system import System
 

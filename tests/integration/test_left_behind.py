@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from orchestration import hold
+from orchestration.hostservice import attempts
 from orchestration.settings import Settings
-from orchestration.supervision import attempts
 from tests.integration.alerts_scene import Channel
 from tests.integration.watch_scene import begin, told
 from tests.system import PATIENCE_S, PROJECT, SIGKILL, SIGTERM, SMALL_BOT, System, end_and_read, wait_until

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.errors import InterruptedBySignal
-from orchestration.system.signals import Interruption, Requests, ask_to_restart, let_outcome_stand
+from orchestration.system.signals import InterruptedBySignal, Interruption, Requests, ask_to_restart, let_outcome_stand
 
 PATIENCE_S = 30.0
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.supervision import attempts
+from orchestration.hostservice import attempts
 from tests.integration.alerts_scene import Channel
 from tests.integration.watch_scene import begin, told
 from tests.system import PATIENCE_S, SIGTERM, System, end_and_read, wait_until

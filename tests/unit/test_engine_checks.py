@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 
 from orchestration.docker.container import ContainerState
+from orchestration.errors import Check, StepStatus
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.drift import Drift
 from orchestration.preflight.engine import check_engine, check_read_only
-from orchestration.preflight.host import Check
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.startup.report import StepStatus
 from tests.fakes.clock import FakeClock
 from tests.fakes.commands import FakeCommands
 from tests.fakes.gateway import HEALTHY, FakeRuntime

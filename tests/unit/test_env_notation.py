@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.preflight.host import Check, check_env_notation
+from orchestration.errors import Check, StepStatus
+from orchestration.preflight.host import check_env_notation
 from orchestration.settings import Settings
-from orchestration.startup.report import StepStatus
 
 
 def check(folder: Path, text: str) -> list[Check]:

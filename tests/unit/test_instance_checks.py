@@ -7,14 +7,12 @@ from pathlib import Path
 import pytest
 
 from orchestration.bot.find import BotPresence, FoundBot, FoundBy
-from orchestration.errors import FailureWord
+from orchestration.errors import Check, FailureWord, StepStatus
 from orchestration.gateway.record import GatewayRecord
-from orchestration.preflight.host import Check
 from orchestration.preflight.instances import sign_up
 from orchestration.preflight.other_instances import check_instances
 from orchestration.settings import GatewayRuntime, Settings, find_env_file
 from orchestration.settings.sources import read_env_file
-from orchestration.startup.report import StepStatus
 from orchestration.system.lock import hold_lock
 from orchestration.system.processes import ProcessIdentity
 

@@ -8,15 +8,8 @@ from orchestration.bot.launch import BotRunning
 from orchestration.bot.record import BotRecord, ReadyBy
 from orchestration.errors import ExitCode, FailureWord, FallbackWord, State
 from orchestration.gameplan import ActivePlan
-from orchestration.startup.report import (
-    Progress,
-    Report,
-    Result,
-    build_json,
-    describe_remedy,
-    describe_success,
-    format_duration,
-)
+from orchestration.startup.report import Progress, Report, Result, build_json, describe_remedy, describe_success
+from orchestration.system.clock import format_duration
 
 NOW = datetime(2026, 11, 18, 14, 0, tzinfo=UTC)
 PLAN = ActivePlan(

@@ -10,7 +10,7 @@ import pytest
 
 from orchestration.alerts.alert import Severity
 from orchestration.docker.container import ContainerState
-from orchestration.errors import FailureWord, FallbackWord, StartupFailure
+from orchestration.errors import FailureWord, FallbackWord, StartupFailure, StepStatus
 from orchestration.gameplan import (
     ActivePlan,
     GameplanError,
@@ -25,7 +25,7 @@ from orchestration.hold import write_hold
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup import steps
 from orchestration.startup.context import StepContext
-from orchestration.startup.report import Progress, StepStatus
+from orchestration.startup.report import Progress
 from tests.fakes.clock import FakeClock
 from tests.fakes.commands import FakeCommands
 from tests.fakes.gateway import FARMS_BROKEN, HEALTHY, LINK_DOWN, READY, FakeProbe, FakeRuntime

@@ -18,7 +18,7 @@ _FOUNDATIONS = frozenset({"errors", "settings", "system", "state_dir", "redactio
 _DOMAIN = frozenset({"gateway", "gameplan", "bot", "alerts", "journal", "simulator"})
 _MAY_USE: dict[str, frozenset[str]] = {
     "errors": frozenset(),
-    "system": frozenset({"system", "errors"}),
+    "system": frozenset({"system"}),
     "tws": frozenset({"tws"}),
     "state_dir": frozenset({"state_dir", "system"}),
     "settings": frozenset({"settings", "errors", "redaction", "state_dir", "system"}),
@@ -28,6 +28,8 @@ _MAY_USE: dict[str, frozenset[str]] = {
     **{room: _FOUNDATIONS | {room} for room in (*_DOMAIN, "prerequisites")},
     # It judges what the journal holds.
     "reports": _FOUNDATIONS | {"reports", "journal"},
+    # How long a stop may take depends on the gateway's restart.
+    "hostservice": _FOUNDATIONS | {"hostservice", "gateway"},
 }
 # The pure part of the supervision: it judges what others have looked at, and says it with the alerts' own word for how
 # bad it is.
@@ -57,7 +59,6 @@ _MAY_SHOW = frozenset(
             for name in (
                 *(
                     "supervision.service",
-                    "hostservice.cli",
                     "deploy.cli",
                     "deploy.show",
                     "soak.cli",
@@ -240,6 +241,8 @@ _BREACHES = [
     ("orchestration.gateway.wait", "from orchestration import startup"),
     ("orchestration.system.files", "from orchestration.settings import Settings"),
     ("orchestration.errors", "from orchestration.system import clock"),
+    ("orchestration.system.signals", "from orchestration.errors import StartupFailure"),
+    ("orchestration.hostservice.install", "from orchestration.preflight.host import check_env_file"),
     ("orchestration.startup.sequence", "import invoke"),
     ("orchestration.startup.sequence", "from orchestration.gateway.wait import _loop"),
     ("orchestration.preflight.table", "from orchestration.commands import presenter"),

@@ -6,9 +6,9 @@ import pytest
 
 from orchestration.bot.docker_runtime import find_other_networks
 from orchestration.bot.order_guard import has_no_bot, is_guarded, list_gateway_ports
+from orchestration.errors import StepStatus
 from orchestration.preflight.table import check_strategy_c
 from orchestration.settings import Settings
-from orchestration.startup.report import StepStatus
 
 
 def settings_with(choice: str, **variables: str) -> Settings:

@@ -11,7 +11,7 @@ import pytest
 from orchestration.docker import compose, container, engine
 from orchestration.docker.compose import ComposeTarget, ServiceConfig
 from orchestration.docker.container import ContainerState
-from orchestration.errors import FailureWord, StartupFailure
+from orchestration.errors import Check, FailureWord, StartupFailure, StepStatus
 from orchestration.gateway.compose_folder import (
     FolderReading,
     build_handed_over,
@@ -23,11 +23,9 @@ from orchestration.gateway.docker_runtime import DockerRuntime
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.preflight.compose_folder import check_compose, read_own_folder
 from orchestration.preflight.engine import check_engine
-from orchestration.preflight.host import Check
 from orchestration.settings import Settings
 from orchestration.settings.image_variables import IMAGE_VARIABLES
 from orchestration.settings.variables import variables_by_field
-from orchestration.startup.report import StepStatus
 from orchestration.system.commands import CommandResult
 from tests.fakes.clock import FakeClock
 from tests.fakes.commands import FakeCommands

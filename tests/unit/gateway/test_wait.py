@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass, field, replace
 import pytest
 
 from orchestration.docker.container import ContainerState
-from orchestration.errors import FailureWord, InterruptedBySignal, StartupFailure
+from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.api_values import ApiOutcome
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.history import GatewayUser, Spared, StopReason, name_start
 from orchestration.gateway.seen import GatewayFailure, GatewaySeen
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
 from orchestration.settings import GatewayRuntime, Settings
+from orchestration.system.signals import InterruptedBySignal
 from tests.fakes.clock import FakeClock
 from tests.fakes.gateway import FARMS_BROKEN, HEALTHY, LINK_DOWN, READY, RUNNING, UNHEALTHY, FakeProbe, FakeRuntime, api
 

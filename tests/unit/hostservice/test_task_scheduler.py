@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from orchestration.errors import StepStatus
 from orchestration.hostservice.install import install
 from orchestration.hostservice.service import HostServiceError, Registrar, Scope, Target
 from orchestration.hostservice.task_scheduler import TaskScheduler
@@ -13,7 +14,6 @@ from orchestration.hostservice.task_xml import TaskTrigger
 from orchestration.hostservice.windows import WindowsChoices, build_task_scheduler, read_choices
 from orchestration.hostservice.windows_host import WindowsSide
 from orchestration.settings import Settings
-from orchestration.startup.report import StepStatus
 from orchestration.system.commands import CommandResult, Commands, CommandTimedOutError
 from tests.unit.hostservice.fake_windows import SID, SYSTEM32, FakeWindows, NoWindows
 from tests.unit.hostservice.windows_rules import run_as_windows

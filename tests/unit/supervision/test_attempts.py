@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from orchestration.errors import FailureWord
+from orchestration.hostservice import attempts
+from orchestration.hostservice.attempts import NONE, Attempts, Outcome, count_failure
 from orchestration.settings import Settings
-from orchestration.supervision import attempts
-from orchestration.supervision.attempts import NONE, Attempts, Outcome, count_failure
 
 _NOW = datetime(2026, 11, 18, 14, 0, tzinfo=UTC)
 _COUNTED = (FailureWord.GATEWAY_TIMEOUT, FailureWord.BOT_START_FAILED, FailureWord.DOCKER_UNAVAILABLE, None)
