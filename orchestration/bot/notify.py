@@ -144,12 +144,13 @@ class NotifyReceiver:
         """The descriptor that becomes readable when the bot says something; -1 once nobody listens here."""
         return self._socket.fileno()
 
-    def receive(self, *, is_from_bot: Callable[[Sender], bool], now_s: float) -> None:
+    def receive(self, *, is_from_bot: Callable[[Sender], bool], now_s: float, may_hand_over: bool = True) -> None:
         """Take in everything that has been said until now. Does not wait.
 
         Args:
             is_from_bot: Whether this sender speaks for the bot; others are not listened to.
             now_s: The monotonic clock's seconds.
+            may_hand_over: Whether the socket may be given away: not while another thread waits at it.
         """
         for _ in range(_MOST_IN_A_ROW):
             datagram = self._receive_one(is_from_bot)
@@ -162,7 +163,7 @@ class NotifyReceiver:
                 self.status = clean_line(said.status.strip(), limit=_MAX_STATUS_CHARACTERS)
             self.error_number = self.error_number if said.error_number is None else said.error_number
             self.watchdog_at_s = now_s if said.is_watchdog else self.watchdog_at_s
-            if self.yields and self._hand_over():
+            if may_hand_over and self.yields and self._hand_over():
                 return
 
     def _receive_one(self, is_from_bot: Callable[[Sender], bool]) -> bytes | None:

@@ -55,6 +55,9 @@ class BotSight:
 class BotWatch:
     """Watches one bot from a thread of its own, and listens on its `NOTIFY_SOCKET` once its starter does not any more.
 
+    It listens in a second thread: where nothing reads, a client that waits for room (`sdnotify`, `sd_notify` itself)
+    blocks the bot after some ten messages, so no look that takes long (an engine that does not answer) may delay it.
+
     Args:
         settings: The configuration.
         record: The bot.
@@ -95,8 +98,12 @@ class BotWatch:
         self._outside_stop = ""
         self._has_ended = False
         self._ask_end, self._tell_end = os.pipe()
-        self._thread = threading.Thread(target=self._watch, name="bot-watch", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=work, name=name, daemon=True)
+            for work, name in ((self._watch, "bot-watch"), (self._listen, "bot-listen"))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def look(self) -> BotSight:
         """What is known now. Looks at its connection, and whether it is suspended."""
@@ -124,7 +131,8 @@ class BotWatch:
         if self._tell_end >= 0:
             os.close(self._tell_end)
             self._tell_end = -1
-            self._thread.join()
+            for thread in self._threads:
+                thread.join()
             os.close(self._ask_end)
             self._listener.close()
 
@@ -142,23 +150,13 @@ class BotWatch:
         timeout_s = connection_due_s = 0.0  # it may have ended before anybody watched
         with self._ending.open() as ended, contextlib.closing(self._suspension):
             while True:
-                with self._lock:
-                    self._listener.attend()
-                    listening = self._listener.fileno()
-                with selectors.DefaultSelector() as selector:
-                    for descriptor in (self._ask_end, ended, listening):
-                        if descriptor is not None:
-                            selector.register(descriptor, selectors.EVENT_READ)
-                    ready = {key.fd for key, _ in selector.select(timeout_s)}
+                if self._wait_for(ended, timeout_s):
+                    return
                 timeout_s = min(
                     _POLL_S if ended is None else _MOST_S,
                     self._next_connection_look_s(),
                     self._suspension.next_look_s,
                 )
-                if self._ask_end in ready:
-                    return
-                with self._lock:
-                    self._listener.listen(is_from_bot=self._is_from_bot, now_s=self._clock.monotonic_s())
                 now_s = self._clock.monotonic_s()
                 if self._has_connected is not True and now_s >= connection_due_s:
                     self._look_at_connection()
@@ -168,10 +166,31 @@ class BotWatch:
                     exit_code, outside_stop = self._ending.read_exit_code(), self._ending.describe_outside_stop()
                     with self._lock:
                         # Once more: it may have said why between the last reading and its end.
-                        self._listener.listen(is_from_bot=self._is_from_bot, now_s=self._clock.monotonic_s())
+                        self._listener.listen(
+                            is_from_bot=self._is_from_bot, now_s=self._clock.monotonic_s(), may_hand_over=False
+                        )
                         self._exit_code, self._outside_stop, self._has_ended = exit_code, outside_stop, True
                     self._on_change()
                     return
+
+    def _listen(self) -> None:
+        """Take in what the bot says as soon as it says it, until the watch is closed."""
+        while True:
+            with self._lock:
+                self._listener.attend()
+                listening = self._listener.fileno()
+            if self._wait_for(listening, _POLL_S if listening is None else _MOST_S):
+                return
+            with self._lock:
+                self._listener.listen(is_from_bot=self._is_from_bot, now_s=self._clock.monotonic_s())
+
+    def _wait_for(self, descriptor: int | None, timeout_s: float) -> bool:
+        """Wait until there is something to do; whether the watch is to end."""
+        with selectors.DefaultSelector() as selector:
+            for one in (self._ask_end, descriptor):
+                if one is not None:
+                    selector.register(one, selectors.EVENT_READ)
+            return self._ask_end in {key.fd for key, _ in selector.select(timeout_s)}
 
 
 def _next_look_s(watched_s: float) -> float:
@@ -244,10 +263,10 @@ class Listener:
             return self.receiver.fileno()
         return self._request.fileno() if self._request is not None else None
 
-    def listen(self, *, is_from_bot: Callable[[Sender], bool], now_s: float) -> None:
-        """Take in what was said."""
+    def listen(self, *, is_from_bot: Callable[[Sender], bool], now_s: float, may_hand_over: bool = True) -> None:
+        """Take in what was said; see `NotifyReceiver.receive`."""
         if self.receiver is not None and self.receiver.is_listening:
-            self.receiver.receive(is_from_bot=is_from_bot, now_s=now_s)
+            self.receiver.receive(is_from_bot=is_from_bot, now_s=now_s, may_hand_over=may_hand_over)
 
     def close(self) -> None:
         """Stop listening, or waiting for it."""

@@ -101,6 +101,51 @@ def test_whoever_started_the_bot_and_stays_hears_a_client_that_connects_once(set
         assert "BEAT FAILED" not in read_log(settings)
 
 
+class _HungEnding:
+    """An `Ending` that is asked of an engine which does not answer."""
+
+    def __init__(self) -> None:
+        self.is_asked = threading.Event()
+        self.answers = threading.Event()
+
+    def open(self) -> contextlib.AbstractContextManager[int | None]:
+        return contextlib.nullcontext()
+
+    def has_come(self) -> bool:
+        self.is_asked.set()
+        assert self.answers.wait(PATIENCE_S)
+        return False
+
+    def read_exit_code(self) -> int | None:
+        return None
+
+    def describe_outside_stop(self) -> str:
+        return ""
+
+
+def test_a_bot_that_waits_until_it_is_heard_is_not_held_up_by_a_look_that_hangs(settings: Settings) -> None:
+    bot = launch(settings, supervised=True)
+    ending = _HungEnding()
+    queue = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text(encoding="ascii"))
+    with contextlib.closing(
+        BotWatch(
+            settings,
+            bot.record,
+            clock=SystemClock(),
+            on_change=lambda: None,
+            receiver=bot.receiver,
+            ending=ending,
+        )
+    ) as watch:
+        try:
+            assert ending.is_asked.wait(PATIENCE_S)
+            _wait_for_next_beat(watch)
+            asked_at = _beat_of(watch)
+            wait_until(lambda: _beat_of(watch) > asked_at + min(queue, 20), "the bot is still heard")
+        finally:
+            ending.answers.set()
+
+
 def test_after_a_hand_over_nobody_listens_and_the_client_lives_on(settings: Settings) -> None:
     bot = launch(settings)
     assert bot.receiver is None
