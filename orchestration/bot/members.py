@@ -38,6 +38,7 @@ from orchestration.system.children import read_adopted_pids
 from orchestration.system.lock import read_lock_holder
 from orchestration.system.process_table import (
     ProcessStat,
+    has_variable,
     read_control_group,
     read_cwd,
     read_environ,
@@ -184,7 +185,7 @@ class _Signs:
 
     def _is_marked(self, pid: int) -> bool:
         try:
-            is_marked = read_environ(pid).get(RECORD_MARKER) == self._marker
+            is_marked = has_variable(pid, RECORD_MARKER, self._marker)
         except PermissionError:
             return False  # another user's, so not launched by us
         return is_marked and is_candidate(pid, self._users, self._settings)

@@ -24,6 +24,7 @@ from orchestration.settings import PROJECT_DIR
 from orchestration.soak.schedule import Schedule
 from orchestration.state_dir import JOURNAL as JOURNAL_FILE
 from orchestration.system.clock import Clock
+from orchestration.system.process_table import has_variable, read_pids
 from orchestration.system.processes import LaunchedProcess, end_process_tree, launch_detached
 
 MARKET = ZoneInfo("America/New_York")
@@ -94,10 +95,12 @@ class Instance:
     def processes(self) -> list[psutil.Process]:
         """Everything that still runs of it: whatever has its state folder in its environment."""
         found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.environ().get("STATE_DIR") == str(self.state) and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
+        for pid in read_pids():
+            with contextlib.suppress(PermissionError, psutil.Error):
+                if has_variable(pid, "STATE_DIR", str(self.state)):
+                    process = psutil.Process(pid)
+                    if process.status() != psutil.STATUS_ZOMBIE:
+                        found.append(process)
         return found
 
     def bots(self) -> list[psutil.Process]:

@@ -199,14 +199,27 @@ def read_environ(pid: int) -> dict[str, str]:
         PermissionError: It may not be looked at: another user's process.
     """
     if _ON_LINUX:
-        pairs = (item.partition("=") for item in _split(_read(pid, "environ")))
-        return {name: value for name, sign, value in pairs if sign}
+        return _parse_environ(_read(pid, "environ"))
     try:
         return dict(psutil.Process(pid).environ())
     except psutil.AccessDenied as error:
         raise PermissionError(str(error)) from error
     except psutil.Error:
         return {}
+
+
+def has_variable(pid: int, name: str, value: str) -> bool:
+    """Whether a process has this variable with this value in the environment of its start; false once it has ended.
+
+    Cheap for the many that have not: meant to be asked of every process.
+
+    Raises:
+        PermissionError: It may not be looked at: another user's process.
+    """
+    if not _ON_LINUX:
+        return read_environ(pid).get(name) == value
+    content = _read(pid, "environ")
+    return os.fsencode(f"{name}={value}") in content and _parse_environ(content).get(name) == value
 
 
 def read_cwd(pid: int) -> Path | None:
@@ -395,6 +408,11 @@ def _is_open_for_writing(pid: int, descriptor: int) -> bool:
         if line.startswith(b"flags:"):
             return int(line.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
     return False
+
+
+def _parse_environ(content: bytes) -> dict[str, str]:
+    pairs = (item.partition("=") for item in _split(content))
+    return {name: value for name, sign, value in pairs if sign}
 
 
 def _split(content: bytes) -> tuple[str, ...]:

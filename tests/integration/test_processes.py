@@ -213,6 +213,10 @@ def test_the_table_shows_a_processs_arguments_folder_environment_and_output(tmp_
         assert process_table.read_cwd(pid) == tmp_path.resolve()
         environ = process_table.read_environ(pid)
         assert (environ["MARK"], environ["EMPTY"]) == ("a=b", "")
+        assert process_table.has_variable(pid, "MARK", "a=b")
+        assert process_table.has_variable(pid, "EMPTY", "")
+        for name, value in (("MARK", "a="), ("MARK", "a=b "), ("ARK", "a=b"), ("MARK=a", "b"), ("OTHER", "")):
+            assert not process_table.has_variable(pid, name, value), (name, value)
         assert process_table.read_standard_output(pid) == (tmp_path / "out.log").resolve()
         assert process_table.read_parent_pid(pid) == os.getpid()
         assert process_table.read_session_id(pid) == pid
@@ -229,6 +233,7 @@ def test_a_process_that_has_ended_reads_as_nothing() -> None:
         for pid in (ended.pid, 2**22 + 1):
             assert process_table.read_argv(pid) == ()
             assert process_table.read_environ(pid) == {}
+            assert not process_table.has_variable(pid, "PATH", os.environ["PATH"])
             assert process_table.read_cwd(pid) is None
             assert process_table.read_standard_output(pid) is None
             assert not process_table.is_in_a_container(pid)
