@@ -275,7 +275,7 @@ def monitor(_: Context) -> None:
     It never touches the bot; it restarts a lost gateway once, unless
     GATEWAY_RECOVERY=alert.
     """
-    from orchestration.supervision.service import monitor as watch
+    from orchestration.commands.supervise import monitor as watch
 
     _end(watch())
 
@@ -431,7 +431,7 @@ def soak(
     run.
     """
     from orchestration.commands import flags
-    from orchestration.soak.cli import soak as run
+    from orchestration.commands.soak import soak as run
 
     code = run(
         hours=flags.read_number("--hours", hours),

@@ -11,11 +11,11 @@ from orchestration.alerts.alert import Severity
 from orchestration.bot.find import find_bot
 from orchestration.bot.order_guard import end_guard
 from orchestration.bot.stop import stop_bot
-from orchestration.docker.container import ContainerState
+from orchestration.docker.container import DOWN_STATES, ContainerState
 from orchestration.errors import FailureWord, StartupFailure, State, StepStatus
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.history import GatewayUser
-from orchestration.gateway.runtime import RestartKind, Runtime
+from orchestration.gateway.runtime import RestartKind, find_still_running
 from orchestration.settings import GatewayRuntime
 from orchestration.startup.context import StepContext, StepResult, Tell
 from orchestration.startup.report import Progress, Stopped, build_stopped_bot
@@ -23,7 +23,6 @@ from orchestration.startup.run_spec import Step
 from orchestration.state_dir import SUPERVISOR_LOCK
 from orchestration.system.lock import read_lock_holder
 
-_DOWN = frozenset({ContainerState.MISSING, ContainerState.EXITED, ContainerState.CREATED})
 _MOST_BOTS = 10  # what starts them faster than they can be stopped must be stopped first
 
 
@@ -98,20 +97,6 @@ def tell_bot_stopped(tell: Tell, stopped: Stopped, *, still_running: tuple[str, 
     )
 
 
-def find_still_running(runtime: Runtime) -> tuple[str, ...]:
-    """What of the system runs beside the bot: the gateway, also an external one. Unknown counts as perhaps."""
-    try:
-        status = runtime.probe()
-    except StartupFailure as failure:
-        return (f"perhaps the gateway ({failure.message})",)
-    name = runtime.container_name or f"the {runtime.kind} gateway"
-    if runtime.kind is GatewayRuntime.EXTERNAL:
-        return (f"{name}, which is managed externally",)
-    if status.state in _DOWN:
-        return ()
-    return (name if status.state is ContainerState.RUNNING else f"{name} ({status.state})",)
-
-
 def _stop_to_restart(context: StepContext, progress: Progress) -> StepResult:
     """Stop the bot so that it can be started again: not where another run may be starting it."""
     context.require_locks()
@@ -126,7 +111,7 @@ def _stop_the_gateway(context: StepContext, progress: Progress) -> StepResult:
             progress=progress, detail="the gateway is managed externally; left alone", status=StepStatus.SKIP
         )
     before = runtime.probe()
-    if before.state in _DOWN:
+    if before.state in DOWN_STATES:
         return StepResult(progress=progress, detail="the gateway was not running")
     name = _name_gateway(context)
     context.show(f"stopping {name}")
@@ -226,7 +211,7 @@ def _gateway_down(context: StepContext, progress: Progress) -> StepResult:
 def _gateway_down_by_force(context: StepContext, progress: Progress) -> StepResult:
     _refuse_external(context)
     before = context.runtime.probe()
-    if before.state in _DOWN:
+    if before.state in DOWN_STATES:
         return StepResult(progress=progress, detail="the gateway was not running")
     looked_at = context.clock.now()
     users = context.runtime.find_users()

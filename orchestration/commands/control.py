@@ -5,7 +5,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestration.commands import presenter as console
+from orchestration import presenter as console
 from orchestration.commands.views import load_settings_or_explain
 from orchestration.errors import ExitCode, FailureWord, StartupFailure, State, StepStatus
 from orchestration.hostservice.advice import advise

@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from orchestration.commands import presenter as console
+from orchestration import presenter as console
 from orchestration.commands.views import load_settings_or_explain
 from orchestration.errors import ExitCode
 from orchestration.hostservice.advice import advise

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestration import presenter as console
 from orchestration.alerts.alert import Severity
 from orchestration.alerts.apprise import build_apprise_channels
 from orchestration.alerts.channels import build_channels
 from orchestration.alerts.discord import webhook_problem
-from orchestration.commands import presenter as console
 from orchestration.commands.control import describe_test_alert, refuse, run_preflight, send_test_alert
 from orchestration.errors import ExitCode
 from orchestration.hostservice.advice import advise

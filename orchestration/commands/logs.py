@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from orchestration import presenter as console
 from orchestration.bot.container import BotDocker, build_door, is_contained
 from orchestration.bot.record import build_record_path
 from orchestration.bot.record import read_record as read_bot_record
-from orchestration.commands import presenter as console
 from orchestration.commands.views import load_settings_or_explain
 from orchestration.errors import ExitCode, StartupFailure
 from orchestration.gateway.record import read_record

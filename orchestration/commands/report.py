@@ -4,7 +4,7 @@ import re
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from orchestration.commands import presenter as console
+from orchestration import presenter as console
 from orchestration.commands.views import load_settings_or_explain
 from orchestration.errors import ExitCode
 from orchestration.journal import Evidence, JournalReader

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from orchestration.commands import presenter as console
+from orchestration import presenter as console
 from orchestration.errors import ExitCode, StartupFailure
 from orchestration.settings import Settings
 from orchestration.startup.configuration import load_settings
@@ -39,7 +39,7 @@ def start(options: Options) -> int:
         if code is not None:
             return code
     if options.foreground or options.service:
-        from orchestration.supervision.service import serve
+        from orchestration.commands.supervise import serve
 
         return serve(options)
     display = console.build_display(as_json=options.as_json)
@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output")
     given = parser.parse_args(argv)
     if given.stop_left_behind:
-        from orchestration.supervision.service import end_what_is_left
+        from orchestration.commands.supervise import end_what_is_left
 
         return end_what_is_left()
     return start(

@@ -20,11 +20,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from orchestration.commands.presenter import describe_moment
 from orchestration.commands.status import Status, StatusCode, read_status
 from orchestration.commands.status_metrics import CONTENT_TYPE, count, render_metrics
 from orchestration.commands.views import build_event_text, build_status_rows, read_version
 from orchestration.journal import JournalReader
+from orchestration.presenter import describe_moment
 from orchestration.redaction import clean_line, redactor_for
 from orchestration.reports.page import open_templates
 from orchestration.settings import Settings

@@ -3,8 +3,8 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
+from orchestration import presenter as console
 from orchestration.bot.record import ReadyBy
-from orchestration.commands import presenter as console
 from orchestration.errors import ExitCode, StartupFailure
 from orchestration.redaction import mask_account
 from orchestration.settings import PROJECT_DIR, Settings

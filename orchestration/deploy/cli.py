@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestration.commands import presenter as console
+from orchestration import presenter as console
 from orchestration.deploy import deploy as steps
 from orchestration.deploy.checkout import Checkout, build_archive, build_wheel_archive, read_checkout, read_difference
 from orchestration.deploy.connection import SshAccess, SshRemote, describe_caller

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orchestration.commands import presenter as console
+from orchestration import presenter as console
 from orchestration.deploy.host import Facts
 from orchestration.deploy.release import Release
 from orchestration.deploy.workflow import Outcome, Step

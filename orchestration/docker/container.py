@@ -32,6 +32,9 @@ class ContainerState(StrEnum):
     UNKNOWN = "unknown"
 
 
+DOWN_STATES = frozenset({ContainerState.MISSING, ContainerState.EXITED, ContainerState.CREATED})
+
+
 def parse_state(word: str) -> ContainerState:
     """Docker's word for a state."""
     if word == "removing":  # stuck half removed: what helps is what helps a dead one

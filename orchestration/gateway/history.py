@@ -10,6 +10,8 @@ from orchestration.gateway.record import GatewayRecord
 from orchestration.system.clock import describe_time_of_day
 
 RESTART_SPACING_S = 900.0  # trouble right after a restart, whoever made it, is the same trouble
+RESTARTS_A_DAY = 6  # a gateway that crashes again and again needs a person, and each login may need a phone
+DAY_S = 86400.0
 
 
 class StopReason(StrEnum):

@@ -10,7 +10,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from orchestration.docker.container import DOWN_STATES, ContainerState
 from orchestration.docker.engine import EngineProbe
+from orchestration.errors import StartupFailure
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.drift import Drift
 from orchestration.gateway.history import GatewayHistory, GatewayUser, Left, Spared, StopReason
@@ -202,3 +204,17 @@ class Runtime(OwnRuntime, Protocol):
     def stop_unless_used(self, *, timeout_s: float, on_progress: OnText) -> Left:
         """Stop the gateway, unless another instance uses it."""
         ...
+
+
+def find_still_running(runtime: Runtime) -> tuple[str, ...]:
+    """What of the system runs beside the bot: the gateway, also an external one. Unknown counts as perhaps."""
+    try:
+        status = runtime.probe()
+    except StartupFailure as failure:
+        return (f"perhaps the gateway ({failure.message})",)
+    name = runtime.container_name or f"the {runtime.kind} gateway"
+    if runtime.kind is GatewayRuntime.EXTERNAL:
+        return (f"{name}, which is managed externally",)
+    if status.state in DOWN_STATES:
+        return ()
+    return (name if status.state is ContainerState.RUNNING else f"{name} ({status.state})",)

@@ -2,7 +2,8 @@
 
 Texts are written for the plain case: "`inv startup`". Before one is shown (an alert, a report, the screen),
 `advise` puts what works here in its place. `inv startup` beside an installed boot service would make a bot that nothing
-watches and that is in no control group; and `inv` alone is found only where the environment is on PATH.
+watches and that is in no control group; and `inv` alone is found only where the environment is on PATH. A container of
+the stack has no host to type `inv` on: there, each command becomes the `docker` command that does the same.
 """
 
 import functools
@@ -14,7 +15,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration.docker.stack_advice import name_stack_commands
 from orchestration.hostservice.registrars import build_registrars, choose_target
 from orchestration.hostservice.service import (
     DEFAULT_INSTANCE,
@@ -31,6 +31,14 @@ from orchestration.system.commands import SystemCommands
 _QUOTED = re.compile(r"`(sudo )?inv ([^`]+)`")
 _STARTS = frozenset({"startup", "bot.start"})
 _REPLACES = frozenset({"startup --replace"})
+# Compose copies user and password into the gateway's container when it makes it: a corrected one takes a new container.
+_LOGIN_VARIABLES = ("TWS_USERID", "TWS_PASSWORD")
+_NEW_GATEWAY = "docker/stack up -d --force-recreate gateway"
+_EXPANDED = (
+    " (A plain `docker compose --env-file .env` changes a value that holds a `$`, unless it is in single quotes; "
+    "`docker/stack` does not.)"
+)
+_STACK_COMMAND = re.compile(r"`(?:sudo )?(?:\S*/)?inv ([a-z.]+)([^`]*)`")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,3 +158,31 @@ def build_inv(settings: Settings, *, on_path: str | None, prefix: str = "") -> s
     usual = Path(".venv", "bin", "inv")
     where = str(usual) if (project_dir / usual).is_file() else shlex.quote(str(program))
     return f"cd {shlex.quote(str(project_dir))} && {prefix}{variables}{where}"
+
+
+def name_stack_commands(text: str, settings: Settings) -> str:
+    """The text with every `inv` command replaced, in a container of the stack; otherwise unchanged."""
+    if not settings.in_stack:
+        return text
+    if any(name in text for name in _LOGIN_VARIABLES) and "`inv startup`" in text:
+        text = text.replace("`inv startup`", f"`{_NEW_GATEWAY}` in the project folder")
+        text += _EXPANDED
+    return _STACK_COMMAND.sub(lambda found: f"`{_translate_to_docker(found[1], found[2].split(), settings)}`", text)
+
+
+def _translate_to_docker(task: str, words: list[str], settings: Settings) -> str:
+    bot, gateway = settings.bot_container_name, settings.gateway_container_name
+    grace = round(settings.gateway_stop_grace_s)
+    if task == "logs":
+        follow = " -f" if {"-f", "--follow"} & set(words) else ""
+        return f"docker logs{follow} {gateway if 'gateway' in words else bot}"
+    of_containers = {
+        "startup": f"docker restart {bot}",  # its entrypoint runs the whole validated sequence
+        "shutdown": f"docker stop {bot}",
+        "bot.start": f"docker start {bot}",
+        "bot.stop": f"docker stop {bot}",
+        "gateway.up": f"docker start {gateway}",
+        "gateway.restart": f"docker restart -t {grace} {gateway}",
+        "gateway.down": f"docker stop -t {grace} {gateway}",
+    }
+    return of_containers.get(task) or " ".join(["docker", "exec", bot, "inv", task, *words])

@@ -6,8 +6,7 @@
 * `protect` tells this process's own redactor (`own_redactor`) what must not be shown by anything that it writes.
 """
 
-from orchestration.redaction.process import own_redactor, protect, redactor_for
-from orchestration.redaction.redactor import MASK, Redactor, mask_account
+from orchestration.redaction.redactor import MASK, Redactor, mask_account, own_redactor, protect, redactor_for
 from orchestration.redaction.tail import FileTail, LineReader, read_last_lines
 from orchestration.redaction.text import (
     CUT_MARK,

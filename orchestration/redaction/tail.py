@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from orchestration.redaction.process import own_redactor
-from orchestration.redaction.redactor import Redactor
+from orchestration.redaction.redactor import Redactor, own_redactor
 from orchestration.redaction.text import LINE_LIMIT, finish_line
 from orchestration.system.files import open_regular
 

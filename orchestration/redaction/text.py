@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from orchestration.redaction.notations import ANSI
-from orchestration.redaction.process import own_redactor
-from orchestration.redaction.redactor import Redactor
+from orchestration.redaction.redactor import Redactor, own_redactor
 
 LINE_LIMIT = 2000  # characters of a line of evidence; more of it is not read
 TEXT_LIMIT = 32_000

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestration.gateway.history import RESTART_SPACING_S
-from orchestration.supervision.rules import DAY_S, RESTARTS_A_DAY
+from orchestration.gateway.history import DAY_S, RESTART_SPACING_S, RESTARTS_A_DAY
 
 MOST_PATIENCE_SCALE = 10
 LEAST_REAL_S = 20.0

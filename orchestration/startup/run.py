@@ -13,7 +13,6 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestration.admission import InstanceLocks, end_other_runs, refuse_beside_supervisor
 from orchestration.alerts.alert import Severity
 from orchestration.alerts.channels import build_channels, read_channel_states
 from orchestration.alerts.delivery import Delivery
@@ -27,19 +26,20 @@ from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.hold import refuse_if_held
 from orchestration.hostservice.advice import advise
+from orchestration.hostservice.service_end import take_service_end
 from orchestration.journal import Journal
 from orchestration.logs import open_run_log, prune_logs
 from orchestration.preflight.instances import build_find_users
 from orchestration.redaction import Redactor, clean_line
 from orchestration.settings import GatewayRuntime, Settings
+from orchestration.startup.admission import InstanceLocks, end_other_runs, refuse_beside_supervisor
 from orchestration.startup.configuration import SAYS_WHICH_INSTANCE
 from orchestration.startup.context import StepContext
+from orchestration.startup.orphan import leave_nothing_unwatched
 from orchestration.startup.report import Progress, Report, StepReport, Stopped, build_report, build_stopped_json
 from orchestration.startup.run_alerts import Teller
 from orchestration.startup.run_spec import Display, RunSpec, Step
 from orchestration.state_dir import JOURNAL, find_damaged_files
-from orchestration.supervision.orphan import leave_nothing_unwatched
-from orchestration.supervision.service_end import take_service_end
 from orchestration.system.children import become_subreaper
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands

@@ -16,7 +16,7 @@ The rules, in order:
 from dataclasses import replace
 
 from orchestration.alerts.alert import Severity
-from orchestration.gateway.history import RESTART_SPACING_S, GatewayRestart
+from orchestration.gateway.history import DAY_S, RESTART_SPACING_S, RESTARTS_A_DAY, GatewayRestart
 from orchestration.gateway.readiness import DEAD_GRACE_S, Sight, find_restart_time, is_gone_for
 from orchestration.supervision import weekly_login
 from orchestration.supervision.checks import has_ended_unplanned, is_unconnected
@@ -24,14 +24,7 @@ from orchestration.supervision.decision import Action, Memory
 from orchestration.supervision.incidents import Incident, IncidentKind, Notice, Stage, Words, build_notice, tell_event
 from orchestration.supervision.observation import Observation
 from orchestration.supervision.plan_rollover import Switch, build_switch_key, choose_switch, must_not_trade
-from orchestration.supervision.rules import (
-    DAY_S,
-    GUARD_RESTARTS_AN_HOUR,
-    HOUR_S,
-    LINK_RESTART_AFTER_S,
-    RESTARTS_A_DAY,
-    Rules,
-)
+from orchestration.supervision.rules import GUARD_RESTARTS_AN_HOUR, HOUR_S, LINK_RESTART_AFTER_S, Rules
 
 
 def choose(

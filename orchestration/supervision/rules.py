@@ -27,8 +27,6 @@ DISK_LOW_BYTES = 500 * 1024 * 1024  # the figure of preflight
 DISK_FINE_BYTES = 600 * 1024 * 1024
 SETTLE_S = 5.0  # SPEC P3: a file written less than 5 s ago may be half written
 SETTLE_MOST_S = 15.0  # and is looked at three times
-RESTARTS_A_DAY = 6  # a gateway that crashes again and again needs a person, and each login may need a phone
-DAY_S = 86400.0
 GUARD_RESTARTS_AN_HOUR = 3  # one that ends again and again is for a person; the bot stays cut off from the gateway
 HOUR_S = 3600.0
 # A gateway that was started together with its monitor: a login may take that long, and nobody has seen it ready before.

@@ -13,7 +13,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Protocol
 
-from orchestration.admission import build_lost_lock_failure
 from orchestration.alerts.alert import Severity
 from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
@@ -28,13 +27,13 @@ from orchestration.bot.stop import end_members, stop_bot
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.gateway.history import StopReason
 from orchestration.gateway.readiness import Sight
-from orchestration.gateway.runtime import Runtime, Start
+from orchestration.gateway.runtime import Runtime, Start, find_still_running
 from orchestration.gateway.wait import GatewayReady
 from orchestration.hostservice.advice import advise
 from orchestration.journal import Journal
 from orchestration.logs import cut_back
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.shutdown import find_still_running
+from orchestration.startup.admission import build_lost_lock_failure
 from orchestration.startup.report import Report, Stopped, build_stopped_bot, build_stopped_json
 from orchestration.startup.run_alerts import build_watch_alert
 from orchestration.state_dir import STARTUP_LOCK

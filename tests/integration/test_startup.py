@@ -438,7 +438,7 @@ def test_a_further_schema_that_is_missing_is_named_once(system: System) -> None:
 # A signal that comes while the run is being opened: what shows the run sends it, before anything is done.
 _INTERRUPTED_WHILE_OPENING = """
 import os, signal, sys
-from orchestration.commands import presenter as console
+from orchestration import presenter as console
 from orchestration.startup.report import build_json
 from orchestration.startup.sequence import Options, run_startup
 

@@ -129,7 +129,7 @@ def break_syntax(site: Site) -> tuple[str, ...]:
 def break_start(site: Site) -> tuple[str, ...]:
     site.commit(
         "worse code",
-        **{"orchestration/supervision/service.py": "\nraise RuntimeError('it broke while it was loaded')\n"},
+        **{"orchestration/commands/supervise.py": "\nraise RuntimeError('it broke while it was loaded')\n"},
     )
     return ()
 

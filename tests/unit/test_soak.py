@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestration.errors import StartupFailure
-from orchestration.gateway.history import RESTART_SPACING_S
+from orchestration.gateway.history import DAY_S, RESTART_SPACING_S, RESTARTS_A_DAY
 from orchestration.journal import AlertDelivery, Evidence, ReportedAlert
 from orchestration.reports import Injected, build_account
 from orchestration.settings import Settings
@@ -24,7 +24,6 @@ from orchestration.soak.schedule import (
     plan_faults,
 )
 from orchestration.soak.trial import TrialResult
-from orchestration.supervision.rules import DAY_S, RESTARTS_A_DAY
 
 BEGIN = datetime(2026, 11, 18, 9, 0, tzinfo=UTC)
 _LENGTHS = [(48, 480), (48, 1), (4, 480), (168, 100), (1, 1), (1, 5)]

@@ -1,7 +1,7 @@
 """The walls between the rooms, read from the source: who may import whom, and what nobody imports at module level.
 
-A table says what each room may use. A room that the table does not name (`startup`, `preflight`, `console`, …) is
-a place where rooms come together: it may use every one of them, but not the presentation.
+Rooms stand on floors, and a room imports from lower floors only. A table says what each of the lower rooms may use. A
+room that the table does not name (`startup`, `preflight`, …) is a place where rooms come together.
 """
 
 import ast
@@ -23,7 +23,7 @@ _MAY_USE: dict[str, frozenset[str]] = {
     "state_dir": frozenset({"state_dir", "system"}),
     "settings": frozenset({"settings", "errors", "redaction", "state_dir", "system"}),
     "redaction": frozenset({"redaction", "system"}),
-    "docker": frozenset({"docker", "redaction", "errors", "settings", "system"}),
+    "docker": frozenset({"docker", "redaction", "errors", "system"}),
     "logs": frozenset({"logs", "redaction", "errors", "settings", "system"}),
     **{room: _FOUNDATIONS | {room} for room in (*_DOMAIN, "prerequisites")},
     # It judges what the journal holds.
@@ -31,12 +31,28 @@ _MAY_USE: dict[str, frozenset[str]] = {
     # How long a stop may take depends on the gateway's restart.
     "hostservice": _FOUNDATIONS | {"hostservice", "gateway"},
 }
+# From the ground up. A room imports from lower floors only, so no two rooms import each other.
+_FLOORS = (
+    {"errors", "system", "tws"},
+    {"state_dir", "redaction", "simulator"},
+    {"settings", "logs", "journal", "docker", "hold"},
+    {"alerts", "gameplan", "gateway", "reports"},
+    {"bot", "hostservice", "soak"},
+    {"preflight", "prerequisites"},
+    {"startup"},
+    {"shutdown", "supervision", "presenter"},
+    {"commands", "deploy"},
+    {"tasks", "fabfile"},
+)
+_FLOOR_OF = {room: floor for floor, rooms in enumerate(_FLOORS, 1) for room in rooms}
+# `python -m orchestration.startup` is a command.
+_ENTRY_POINTS = frozenset({"orchestration.startup.__main__"})
 # The pure part of the supervision: it judges what others have looked at, and says it with the alerts' own word for how
 # bad it is.
 _PURE_SUPERVISION = frozenset(
     f"orchestration.supervision.{name}"
     for name in (
-        *("actions", "attempts", "checks", "decision", "incident_check", "incidents", "machine"),
+        *("actions", "checks", "decision", "incident_check", "incidents", "machine"),
         *("observation", "plan_rollover", "rules", "weekly_login"),
     )
 )
@@ -49,7 +65,7 @@ _ALSO_MAY_USE: dict[str, frozenset[str]] = {
 }
 _ONLY_GATEWAY_MODULE = "orchestration.gateway.api"
 
-_CONSOLE = "orchestration.commands.presenter"
+_CONSOLE = "orchestration.presenter"
 _MAY_SHOW = frozenset(
     {
         "tasks",
@@ -57,12 +73,7 @@ _MAY_SHOW = frozenset(
         *(
             f"orchestration.{name}"
             for name in (
-                *(
-                    "supervision.service",
-                    "deploy.cli",
-                    "deploy.show",
-                    "soak.cli",
-                ),
+                *("deploy.cli", "deploy.show"),
                 *(f"commands.{path.stem}" for path in (_PACKAGE / "commands").glob("*.py")),
             )
         ),
@@ -219,8 +230,26 @@ def _is_unguarded(_: str, imported: Import) -> str:
     return ""
 
 
+def _breach_of_floors(module: str, imported: Import) -> str:
+    """Why a room may not import that one, or an empty string."""
+    room = module.split(".")[1] if module.startswith("orchestration.") else module
+    if not imported.room or room == imported.room or module in _ENTRY_POINTS or module == "orchestration":
+        return ""
+    if _FLOOR_OF[imported.room] < _FLOOR_OF[room]:
+        return ""
+    return f"`{imported.room}` is not below `{room}`"
+
+
 def test_modules_keep_to_the_rooms_they_may_use() -> None:
     assert _find(_breach) == []
+
+
+def test_a_room_imports_from_lower_floors_only() -> None:
+    rooms = {path.stem for path in _PACKAGE.iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert rooms - {"__init__", "__pycache__", "py"} | {"tasks", "fabfile"} == _FLOOR_OF.keys()
+    assert _find(_breach_of_floors) == []
+    assert _judge("orchestration.gateway.wait", "from orchestration.bot import stop", _breach_of_floors)
+    assert _judge("orchestration.supervision.supervisor", "from orchestration import shutdown", _breach_of_floors)
 
 
 def test_no_module_imports_something_heavy_while_it_is_loaded() -> None:
@@ -245,9 +274,9 @@ _BREACHES = [
     ("orchestration.hostservice.install", "from orchestration.preflight.host import check_env_file"),
     ("orchestration.startup.sequence", "import invoke"),
     ("orchestration.startup.sequence", "from orchestration.gateway.wait import _loop"),
-    ("orchestration.preflight.table", "from orchestration.commands import presenter"),
-    ("orchestration.preflight.table", "import orchestration.commands.presenter"),
-    ("orchestration.preflight.table", "from orchestration.commands.presenter import show"),
+    ("orchestration.preflight.table", "from orchestration import presenter"),
+    ("orchestration.preflight.table", "import orchestration.presenter"),
+    ("orchestration.preflight.table", "from orchestration.presenter import show"),
     ("orchestration.prerequisites", "from orchestration.gateway import wait"),
     ("orchestration.startup.sequence", "import tasks"),
     ("orchestration.startup.sequence", "from tests.fakes import clock"),
@@ -264,7 +293,7 @@ _ALLOWED = [
     ("orchestration.gateway.wait", "from . import readiness"),
     ("orchestration.gateway.wait", "from orchestration.system.clock import Clock"),
     ("orchestration.startup.sequence", "from orchestration import bot, gateway, gameplan"),
-    ("orchestration.commands.startup", "from orchestration.commands import presenter"),
+    ("orchestration.commands.startup", "from orchestration import presenter"),
     ("orchestration.supervision.machine", "from orchestration.supervision.observation import Observation"),
     ("orchestration.supervision.supervisor", "from orchestration.bot import stop"),
     ("orchestration.bot.reference", "from orchestration.gateway import api"),
@@ -343,13 +372,13 @@ def test_the_linter_bans_what_only_a_door_may_touch() -> None:
 
 # Who writes to a terminal or a log without going through `console` or `logs`, and why that is right.
 _MAY_WRITE = {
-    "orchestration.commands.presenter": "the writer: see `test_what_a_writer_writes_is_made_fit_to_be_shown`",
+    "orchestration.presenter": "the writer: see `test_what_a_writer_writes_is_made_fit_to_be_shown`",
     "orchestration.commands.watch_display": "the writer of a supervisor's live view",
     "orchestration.logs": "makes the logs' handlers, with the formatter of `orchestration.redaction`",
     "orchestration.redaction.text": "that formatter",
     "orchestration.system.streams": "the door to standard output and error",
     "orchestration.commands.startup": "prints its own usage",
-    "orchestration.docker.stack": "a program of its own, which says in one sentence why Compose is not called",
+    "orchestration.commands.stack": "a program of its own, which says in one sentence why Compose is not called",
     "orchestration.gateway.launcher_log": "a program of its own: one cleaned line",
     "orchestration.gateway.order_guard_proxy": "a program of its own: cleaned lines",
     "orchestration.supervision.guard_process": "a program of its own: cleaned lines",
@@ -405,7 +434,7 @@ def test_nothing_is_written_past_the_writers() -> None:
 
 
 def test_what_a_writer_writes_is_made_fit_to_be_shown() -> None:
-    for module in ("commands/presenter", "commands/watch_display"):
+    for module in ("presenter", "commands/watch_display"):
         assert _find_raw_writes((_PACKAGE / f"{module}.py").read_text(encoding="utf-8")) == []
 
 

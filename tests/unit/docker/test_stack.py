@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.docker.stack import STACK_FILE, StackError, build_argv, build_environ, take_env_file
+from orchestration.commands.stack import STACK_FILE, StackError, build_argv, build_environ, take_env_file
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestration import state_dir
-from orchestration.supervision.service_end import ServiceEnd, note_service_end, parse_service_end, take_service_end
+from orchestration.hostservice.service_end import ServiceEnd, note_service_end, parse_service_end, take_service_end
 
 NOW = datetime(2026, 11, 18, 14, 0, tzinfo=UTC)
 

@@ -11,13 +11,12 @@ import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from orchestration.admission import InstanceLocks, end_supervisor
+from orchestration import presenter as console
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.alerts.channels import build_channels
 from orchestration.alerts.delivery import Delivery
 from orchestration.bot.find import FoundBy, find_bot
 from orchestration.bot.record import build_record_path, remove_record
-from orchestration.commands import presenter as console
 from orchestration.commands import watch_display
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.gateway.api import probe_api
@@ -27,12 +26,15 @@ from orchestration.gateway.soft_restart import measure_longest_restart_s
 from orchestration.hold import read_hold, refuse_if_held
 from orchestration.hostservice import attempts
 from orchestration.hostservice.advice import advise
+from orchestration.hostservice.service_end import note_service_end
 from orchestration.journal import Journal
 from orchestration.logs import open_run_log
 from orchestration.preflight.instances import build_find_users
 from orchestration.redaction import Redactor
 from orchestration.settings import GatewayRuntime, Settings
+from orchestration.startup.admission import InstanceLocks, end_supervisor
 from orchestration.startup.configuration import load_settings, load_settings_of_what_runs
+from orchestration.startup.orphan import STOP_LEFT_BEHIND, is_left_behind
 from orchestration.startup.report import Progress, Report, Stopped, build_json, build_report
 from orchestration.startup.run import Run
 from orchestration.startup.run_spec import Display, RunSpec
@@ -46,8 +48,6 @@ from orchestration.startup.sequence import (
 from orchestration.state_dir import JOURNAL as JOURNAL_FILE
 from orchestration.state_dir import MONITOR_LOCK, SUPERVISOR_LOCK
 from orchestration.supervision.host_notifier import HostNotifier, NotifyingDisplay
-from orchestration.supervision.orphan import STOP_LEFT_BEHIND, is_left_behind
-from orchestration.supervision.service_end import note_service_end
 from orchestration.supervision.supervisor import Post, Restart, Supervisor, find_withheld_plan
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.docker.stack_advice import name_stack_commands
+from orchestration.hostservice.advice import name_stack_commands
 from orchestration.settings import Settings
 
 _STACK = {"IN_STACK": "yes", "BOT_CONTAINER_NAME": "b1", "GATEWAY_CONTAINER_NAME": "g1"}

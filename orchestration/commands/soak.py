@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from orchestration.commands import presenter as console
+from orchestration import presenter as console
 from orchestration.commands.report import read_account, show, write_page
 from orchestration.errors import ExitCode
 from orchestration.reports import Account
