@@ -5,11 +5,12 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from orchestration.soak.instance import cut_in_half, send_signal
@@ -22,6 +23,8 @@ from tests.system import is_port_free, wait_until
 _STOPPED_S = 1.0
 _MANY = 200
 _DAY_S = 86400
+# A record that cannot be understood may be that of a running bot: the program refuses to start, and says this.
+_MOVE_AWAY = re.compile(r"Make sure that no bot runs, then move it away: `(mv [^`]+)`")
 _WRONG_WORDS: tuple[object, ...] = ("x", -1, 0, 1, None, [], {}, 2**70, 1.5, True, "\x00", "../../etc")
 
 # A fault that is a setting of the run, the gateway or the bot.
@@ -70,9 +73,12 @@ def inject(world: World, runs: "list[subprocess.Popen[str]]") -> None:
         _OTHERS[fault](world)
 
 
-def mend(world: World) -> None:
-    """Put it right, as a person would who was told what was wrong."""
+def mend(world: World, *, told: Sequence[str]) -> None:
+    """Put it right, as a person would who was told what was wrong: with the commands that the program itself named."""
     case, system = world.case, world.system
+    for command in dict.fromkeys(found for text in told for found in _MOVE_AWAY.findall(text)):
+        if not system.bots():
+            subprocess.run(shlex.split(command), check=True, timeout=30)
     for name in _SETTINGS.get(case.fault, {}):
         system.environ.pop(name, None)
     world.channel.script.clear()
