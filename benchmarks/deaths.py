@@ -10,11 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 
-from benchmarks.channel import Channel, run_channel
 from benchmarks.figures import SceneResult, Series, claim_at_most
 from benchmarks.place import CONTAINER, Place, SceneFailedError, inv, wait_for
+from orchestration.soak.channel import Channel, open_channel
+from orchestration.soak.instance import window_far_from_now
 
 _MOST_MEDIAN_S = 1.0
 _SETTLED_AFTER_S = 1.5  # the watch has its first looks and its connection behind it
@@ -29,7 +29,7 @@ def measure_alerts(place: Place, runs: int, result: SceneResult) -> SceneResult:
     found: dict[tuple[str, str], list[float]] = {}
     if not is_in_container:
         place.environ["GATEWAY_RUNTIME"] = "simulator"
-    with run_channel() as channel:
+    with open_channel() as channel:
         supervise(place, webhook=channel.address)
         try:
             with _supervisor(place, "--foreground"):
@@ -54,8 +54,7 @@ def measure_alerts(place: Place, runs: int, result: SceneResult) -> SceneResult:
 
 def supervise(place: Place, *, webhook: str = "") -> None:
     """Settings of a supervised system, whatever the time of day is: no window in which silence would be right."""
-    away = datetime.now(UTC) + timedelta(hours=12)
-    window = f"{away:%H:%M}-{away + timedelta(minutes=1):%H:%M} UTC"
+    window = window_far_from_now()
     place.environ.update(
         INSTANCE=f"measured-{place.port}",
         BROKER_RESET_WINDOWS=window,
@@ -98,9 +97,13 @@ def _measure_once(
 ) -> float:
     with _supervisor(place, switch) as process:
         time.sleep(_SETTLED_AFTER_S + _RANDOM.random())
-        channel.forget()
+        channel.received.clear()
         killed_s = kill(place, process)
-        return channel.wait_for(title) - killed_s
+        return wait_for(f"an alert {title!r}", lambda: _find_arrivals_s(channel, title))[0] - killed_s
+
+
+def _find_arrivals_s(channel: Channel, title: str) -> list[float]:
+    return [one.at_s for one in channel.received if one.title.removeprefix("[SIMULATED] ") == title]
 
 
 def _kill_bot(place: Place, supervisor: "subprocess.Popen[bytes]") -> float:
@@ -120,12 +123,12 @@ def _kill_simulator(place: Place, _: "subprocess.Popen[bytes]") -> float:
 
 def _kill_container(_: Place, __: "subprocess.Popen[bytes]") -> float:
     # From the command, not from the death: what the command itself takes is in the figure.
-    killed_s = time.perf_counter()
+    killed_s = time.monotonic()
     subprocess.run(["docker", "kill", CONTAINER], check=True, stdout=subprocess.DEVNULL)
     return killed_s
 
 
 def _kill(pid: int) -> float:
-    killed_s = time.perf_counter()
+    killed_s = time.monotonic()
     os.kill(pid, signal.SIGKILL)
     return killed_s

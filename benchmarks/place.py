@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
+
+from orchestration.soak.instance import find_free_port
 
 PROJECT = Path(__file__).resolve().parent.parent
 CONTAINER = f"zt-benchmark-{os.getpid()}"
@@ -227,13 +228,6 @@ def wait_for(what: str, look: Callable[[], _T]) -> _T:
             return found
         time.sleep(0.02)
     raise SceneFailedError(f"{what} did not come within {_PATIENCE_S:g} s")
-
-
-def find_free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def explain_no_engine() -> str:
