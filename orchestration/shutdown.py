@@ -53,7 +53,13 @@ def _stop_the_bot(context: StepContext, progress: Progress, *, is_all: bool) -> 
         one = build_stopped_bot(found, looked_at, in_time=outcome.in_time)
         stopped.append(one)
         presence = find_bot(settings)
-        tell_bot_stopped(context.tell, one, still_running=find_still_running(context.runtime) if is_all else ())
+        progress = dataclasses.replace(progress, open_at_broker=context.describe_open())
+        tell_bot_stopped(
+            context.tell,
+            one,
+            still_running=find_still_running(context.runtime) if is_all else (),
+            still_open=progress.open_at_broker,
+        )
     if presence.found is None:
         end_guard(settings)  # also one whose bot had ended before
     else:
@@ -85,13 +91,13 @@ def _describe_rest(still_running: tuple[str, ...]) -> list[str]:
     return [f"still running: {', '.join(still_running)}"] if still_running else []
 
 
-def tell_bot_stopped(tell: Tell, stopped: Stopped, *, still_running: tuple[str, ...]) -> None:
+def tell_bot_stopped(tell: Tell, stopped: Stopped, *, still_running: tuple[str, ...], still_open: str = "") -> None:
     """The alert about a bot that was stopped."""
     rest = f" Still running: {', '.join(still_running)}." if still_running else ""
     tell(
         Severity.WARNING if stopped.in_time is False else Severity.INFO,
         "Bot stopped",
-        stopped.sentence + rest,
+        " ".join(part for part in (stopped.sentence + rest, still_open) if part),
         cause="BOT_STOPPED",
         next_action="Nothing to do if it was meant; `inv startup` starts again. Open positions stay as they are.",
     )
@@ -116,6 +122,8 @@ def _stop_the_gateway(context: StepContext, progress: Progress) -> StepResult:
     name = _name_gateway(context)
     context.show(f"stopping {name}")
     looked_at = context.clock.now()
+    # Read while it can be: a bot that was stopped a moment ago has had it read already.
+    progress = dataclasses.replace(progress, open_at_broker=progress.open_at_broker or context.describe_open())
     left = runtime.stop_unless_used(timeout_s=context.settings.gateway_stop_grace_s, on_progress=context.show)
     if left.users:
         detail = f"{name} is left running, for it is in use: {_list_users(left.users)}"
@@ -146,7 +154,11 @@ def _say_gateway_stopped(
     context.tell(
         Severity.WARNING if under else Severity.INFO,
         "Gateway stopped",
-        stopped.sentence + (f" It was stopped under {under}." if under else ""),
+        " ".join(
+            part
+            for part in (stopped.sentence, f"It was stopped under {under}." if under else "", progress.open_at_broker)
+            if part
+        ),
         cause="GATEWAY_STOPPED",
         next_action="Nothing to do if it was meant; its next start may ask for a new login.",
     )
@@ -214,6 +226,7 @@ def _gateway_down_by_force(context: StepContext, progress: Progress) -> StepResu
     if before.state in DOWN_STATES:
         return StepResult(progress=progress, detail="the gateway was not running")
     looked_at = context.clock.now()
+    progress = dataclasses.replace(progress, open_at_broker=context.describe_open())
     users = context.runtime.find_users()
     in_time = context.runtime.stop(timeout_s=context.settings.gateway_stop_grace_s)
     _make_sure_it_is_down(context)

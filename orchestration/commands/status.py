@@ -4,6 +4,7 @@ import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from orchestration.docker.container import ContainerState
 from orchestration.errors import StartupFailure
 from orchestration.gateway import api
 from orchestration.gateway.container import GatewayStatus, Health
+from orchestration.gateway.holdings import Holdings, build_unknown
 from orchestration.gateway.login import NOTHING_READ, combine_logins
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime import Runtime
@@ -131,6 +133,15 @@ class Status:
     has_no_bot_on_c: bool = False
     guard: GuardRecord | None = None
     is_bot_elsewhere: bool = False
+    shows_amounts: bool = False
+
+    @property
+    def holdings(self) -> Holdings:
+        """What the broker holds; unknown where the gateway could not be asked."""
+        asked = self.gateway.api
+        if asked is not None and asked.holdings is not None:
+            return asked.holdings
+        return build_unknown(self.gateway.problem or "the gateway was not asked")
 
     @property
     def is_bot_watched(self) -> bool:
@@ -274,6 +285,7 @@ def read_status(
             has_no_bot_on_c=has_no_bot(settings, NO_TRADING),
             guard=find_guard(settings),
             is_bot_elsewhere=settings.watched_state_dir is not None,
+            shows_amounts=settings.show_amounts,
             service=service.result(),
             hold=read_hold(settings.state_dir),
             under_way=read_lock_holder(settings.state_dir / STARTUP_LOCK),
@@ -318,6 +330,7 @@ def build_json(status: Status) -> dict[str, Any]:
             if gateway.full_login_at is None
             else gateway.full_login_at >= gateway.sessions_ended_at,
         },
+        "money": _build_money_json(status.holdings, with_amounts=status.shows_amounts),
         "gameplan": None
         if status.plan is None
         else {
@@ -345,6 +358,60 @@ def build_json(status: Status) -> dict[str, Any]:
         },
         "last_run": _build_run_json(status.last_run),
         "journal": {"problem": status.journal_problem},
+    }
+
+
+def _build_money_json(holdings: Holdings, *, with_amounts: bool) -> dict[str, Any]:
+    """What the broker holds; null is unknown, and so is every amount that SHOW_AMOUNTS hides."""
+    orders, positions, accounts = holdings.orders, holdings.positions, holdings.accounts
+
+    def amount(number: Decimal | None) -> float | None:
+        return float(number) if with_amounts and number is not None else None
+
+    return {
+        "amounts_shown": with_amounts,
+        "position_count": None if positions is None else len(positions),
+        "positions": None
+        if positions is None
+        else [
+            {
+                "account": mask_account(one.account),
+                "symbol": one.symbol,
+                "type": one.kind,
+                "quantity": amount(one.quantity),
+                "average_cost": amount(one.average_cost),
+            }
+            for one in positions
+        ],
+        "open_order_count": None if orders is None else len(orders),
+        "open_orders": None
+        if orders is None
+        else [
+            {
+                "account": mask_account(one.account),
+                "symbol": one.symbol,
+                "action": one.action,
+                "order_type": one.order_type,
+                "quantity": amount(one.quantity),
+            }
+            for one in orders
+        ],
+        "accounts": None
+        if accounts is None
+        else [
+            {
+                "account": mask_account(one.account),
+                "net_liquidation": amount(one.net_liquidation),
+                "currency": one.currency or None,
+                "margin_cushion": None if one.cushion is None else float(one.cushion),
+            }
+            for one in accounts
+        ],
+        "problems": {
+            "positions": holdings.positions_problem or None,
+            "open_orders": holdings.orders_problem or None,
+            "accounts": holdings.accounts_problem or None,
+        },
     }
 
 
@@ -405,6 +472,7 @@ def probe_gateway(runtime: Runtime, host: str, port: int, settings: Settings, cl
             client_id=settings.gateway_probe_client_id,
             timeout_s=settings.health_check_timeout_s,
             now=clock.now,
+            reads_holdings=True,
         )
         problem = _api_problem(look)
     return GatewayLook(

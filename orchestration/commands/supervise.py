@@ -19,6 +19,7 @@ from orchestration.bot.find import FoundBy, find_bot
 from orchestration.bot.record import build_record_path, remove_record
 from orchestration.commands import watch_display
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
+from orchestration.gateway.account import read_holdings
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime_kinds import build_runtime
@@ -419,13 +420,17 @@ def _watch(
     ):
         delivery = _build_delivery(settings, journal, clock, redactor)
         try:
+            record = read_record(settings.state_dir)
+            api_host, api_port = (
+                (record.host, record.port) if record else (settings.gateway_host, settings.gateway_port)
+            )
             post = Post(
                 settings=settings,
                 runtime=build_runtime(
                     settings,
                     commands=SystemCommands(),
                     clock=clock,
-                    record=read_record(settings.state_dir),
+                    record=record,
                     find_users=build_find_users(settings),
                     require_locks=InstanceLocks(settings, post=lock).require,
                 ),
@@ -437,6 +442,7 @@ def _watch(
                 restart=restart,
                 run_id=run_id,
                 log=log,
+                read_holdings=lambda: read_holdings(settings, clock, host=api_host, port=api_port),
                 lock=lock,
             )
             return Supervisor(

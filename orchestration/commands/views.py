@@ -131,7 +131,8 @@ def build_overview_row(found: "Status") -> tuple[str, ...]:
 def build_status_rows(found: "Status") -> list[tuple[str, str]]:
     """The rows of the status table."""
     bot, plan, last = found.bot.found, found.plan, found.last_run
-    rows = [("instance", found.instance), *_build_gateway_rows(found.gateway), ("bot", describe_bot(found))]
+    rows = [("instance", found.instance), *_build_gateway_rows(found.gateway), *_build_money_rows(found)]
+    rows.append(("bot", describe_bot(found)))
     record = bot.record if bot else None
     rows.append(("  program", found.facts.program))
     if record is not None:
@@ -173,6 +174,20 @@ def _build_gateway_rows(gateway: "GatewayLook") -> list[tuple[str, str]]:
         rows.append(("  full login", f"{at}, {relation} than the end of all sessions on Sunday 01:00 US Eastern"))
     rows.append(("  problem", gateway.problem or ""))
     return rows
+
+
+def _build_money_rows(found: "Status") -> list[tuple[str, str]]:
+    """What the broker holds: one row where nothing is known of it, and why; else a row for each part."""
+    from orchestration.gateway.holdings import describe_margin, describe_orders, describe_positions
+
+    holdings, with_amounts = found.holdings, found.shows_amounts
+    if found.gateway.api is None or found.gateway.api.holdings is None:
+        return [("positions", "unknown: the gateway cannot be asked")]
+    return [
+        ("positions", describe_positions(holdings, with_amounts=with_amounts)),
+        ("open orders", describe_orders(holdings, with_amounts=with_amounts)),
+        ("margin", describe_margin(holdings, with_amounts=with_amounts)),
+    ]
 
 
 def _build_service_rows(service: "HostServiceStatus | None") -> list[tuple[str, str]]:

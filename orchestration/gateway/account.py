@@ -1,14 +1,13 @@
 """What the broker holds for this login, read over the API without binding any order."""
 
 import asyncio
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import datetime
 
+from orchestration.gateway.api import probe_api
 from orchestration.gateway.api_values import ApiOutcome
-from orchestration.gateway.connection import PROBE_THREAD, ApiConnection
+from orchestration.gateway.connection import ApiConnection
+from orchestration.gateway.holdings import MOST_ANSWERS, Holdings, build_unknown
 from orchestration.gateway.order_guard import Book
 from orchestration.settings import Settings
 from orchestration.system.clock import Clock
@@ -17,77 +16,20 @@ from orchestration.tws import messages
 BOOK_CLIENT_ID = 9970  # below the probe's ten; the next nine are tried too
 _READ_ONLY = 321
 _CLIENT_IDS_TRIED = 10
+_READ = frozenset({messages.Answer.OPEN_ORDER, messages.Answer.ORDER_STATUS, messages.Answer.POSITION})
 
 
-_MOST_SHOWN = 20
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenAtBroker:
-    """What is open at the broker, without amounts.
-
-    Attributes:
-        orders: The orders that can still fill, a phrase each, at most 20.
-        positions: The symbols of the open positions, likewise.
-        order_count: How many orders there are.
-        position_count: How many positions.
-    """
-
-    orders: tuple[str, ...]
-    positions: tuple[str, ...]
-    order_count: int
-    position_count: int
-
-    def __str__(self) -> str:
-        orders = f" ({', '.join(self.orders)})" if self.orders else ""
-        positions = f" ({', '.join(self.positions)})" if self.positions else ""
-        return (
-            f"Open at the broker: orders that can still fill: {self.order_count}{orders}; "
-            f"positions: {self.position_count}{positions}."
-        )
-
-
-def summarize_book(book: Book) -> OpenAtBroker:
-    """What of a book is open. Pure."""
-    orders = book.open_orders
-    symbols = [one.symbol for one in book.positions if one.quantity != 0]
-    return OpenAtBroker(
-        orders=tuple(f"{one.action} {one.symbol} {one.order_type}" for one in orders[:_MOST_SHOWN]),
-        positions=tuple(symbols[:_MOST_SHOWN]),
-        order_count=len(orders),
-        position_count=len(symbols),
+def read_holdings(settings: Settings, clock: Clock, *, host: str, port: int) -> Holdings:
+    """What the broker holds now, read over a connection of its own; what cannot be read in time is unknown."""
+    probe = probe_api(
+        host,
+        port,
+        client_id=BOOK_CLIENT_ID,
+        timeout_s=settings.health_check_timeout_s,
+        now=clock.now,
+        reads_holdings=True,
     )
-
-
-def read_open_at_broker(settings: Settings, clock: Clock) -> OpenAtBroker | None:
-    """What is open at the broker now, read over a connection of its own; None where that cannot be read in time."""
-
-    async def read() -> Book:
-        reader = BookReader(
-            settings.gateway_host,
-            settings.gateway_port,
-            client_id=BOOK_CLIENT_ID,
-            now=clock.now,
-            timeout_s=settings.health_check_timeout_s,
-        )
-        try:
-            return await reader.read()
-        finally:
-            await reader.close()
-
-    found: Future[OpenAtBroker | None] = Future()
-
-    def work() -> None:
-        try:
-            found.set_result(summarize_book(asyncio.run(read())))
-        except (BookUnknownError, OSError):
-            found.set_result(None)
-        except BaseException as error:  # noqa: BLE001 - nothing is swallowed: the caller gets it
-            found.set_exception(error)
-
-    # Not in the caller's thread: what a signal raises there would be lost in the event loop.
-    threading.Thread(target=work, name=PROBE_THREAD, daemon=True).start()
-    return found.result()
+    return probe.holdings if probe.holdings is not None else build_unknown(probe.detail or str(probe.outcome))
 
 
 class BookUnknownError(Exception):
@@ -125,7 +67,7 @@ class BookReader:
         deadline_s = asyncio.get_running_loop().time() + self._timeout_s
         connection = await self._connect(deadline_s)
         reading = self._reading = _Reading()
-        connection.send(messages.build_all_open_orders_request())
+        connection.send(messages.build_all_open_orders_request(), most_answers=MOST_ANSWERS)
         connection.send(messages.build_positions_request())
         await connection.wait_for(reading.done, until_s=deadline_s)
         connection.send(messages.build_positions_end_request())
@@ -187,6 +129,9 @@ class _Reading:
             case messages.ErrorMessage(code=code, text=text) if code == _READ_ONLY:
                 if not self.done.done():
                     self.done.set_exception(BookUnknownError(f"the gateway does not report its orders: {text}"))
+            case messages.UnreadableMessage(number=number) if number in _READ and not self.done.done():
+                # Without it the book would be wrong, not merely old.
+                self.done.set_exception(BookUnknownError("part of the gateway's answer could not be read"))
             case _:
                 pass
         if self._has_orders and self._has_positions and not self.done.done():

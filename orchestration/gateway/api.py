@@ -26,7 +26,15 @@ __all__ = ["CLIENT_IDS_TRIED", "ApiCode", "ApiOutcome", "ApiProbe", "probe_api"]
 CLIENT_IDS_TRIED = 10
 
 
-def probe_api(host: str, port: int, *, client_id: int, timeout_s: float, now: Callable[[], datetime]) -> ApiProbe:
+def probe_api(
+    host: str,
+    port: int,
+    *,
+    client_id: int,
+    timeout_s: float,
+    now: Callable[[], datetime],
+    reads_holdings: bool = False,
+) -> ApiProbe:
     """Look once, and leave. Never raises for anything that the network or the gateway does.
 
     Args:
@@ -35,6 +43,7 @@ def probe_api(host: str, port: int, *, client_id: int, timeout_s: float, now: Ca
         client_id: The first client id to try; the next nine follow while the gateway says 326.
         timeout_s: The bound of the whole look, all client ids included.
         now: This host's clock, aware.
+        reads_holdings: Whether to read what the broker holds, too.
 
     Returns:
         What was seen, after at most `timeout_s`. A ready gateway on this machine takes about 0.13 s.
@@ -43,7 +52,7 @@ def probe_api(host: str, port: int, *, client_id: int, timeout_s: float, now: Ca
 
     def look() -> None:
         try:
-            seen.set_result(_look(host, port, client_id, timeout_s, now))
+            seen.set_result(_look(host, port, client_id, timeout_s, now, reads_holdings=reads_holdings))
         except BaseException as error:  # noqa: BLE001 - nothing is swallowed: the caller gets it
             seen.set_exception(error)
 
@@ -52,20 +61,30 @@ def probe_api(host: str, port: int, *, client_id: int, timeout_s: float, now: Ca
     return seen.result()
 
 
-def _look(host: str, port: int, client_id: int, timeout_s: float, now: Callable[[], datetime]) -> ApiProbe:
+def _look(
+    host: str, port: int, client_id: int, timeout_s: float, now: Callable[[], datetime], *, reads_holdings: bool
+) -> ApiProbe:
     loop = asyncio.new_event_loop()
     try:
-        return loop.run_until_complete(_try_client_ids(host, port, client_id, loop.time() + timeout_s, now))
+        deadline_s = loop.time() + timeout_s
+        looking = _try_client_ids(host, port, client_id, deadline_s, now, reads_holdings=reads_holdings)
+        return loop.run_until_complete(looking)
     finally:
         loop.close()
 
 
 async def _try_client_ids(
-    host: str, port: int, first_id: int, deadline_s: float, now: Callable[[], datetime]
+    host: str,
+    port: int,
+    first_id: int,
+    deadline_s: float,
+    now: Callable[[], datetime],
+    *,
+    reads_holdings: bool,
 ) -> ApiProbe:
     probe = ApiProbe(outcome=ApiOutcome.SILENT)
     for client_id in range(first_id, first_id + CLIENT_IDS_TRIED):
-        probe = await attempt(host, port, client_id, deadline_s=deadline_s, now=now)
+        probe = await attempt(host, port, client_id, deadline_s=deadline_s, now=now, reads_holdings=reads_holdings)
         if probe.outcome is not ApiOutcome.CLIENT_ID_IN_USE:
             break
     # Our own connection is gone by now: it is not counted.

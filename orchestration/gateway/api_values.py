@@ -4,6 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestration.gateway.holdings import Holdings
 
 MOST_CLIENTS = 32  # of one gateway, as the broker documents it
 LINK_DOWN = frozenset({1100, 2110})
@@ -66,6 +70,7 @@ class ApiProbe:
         client_id: The client id of the last attempt.
         codes: What the gateway said beside the handshake, in order.
         detail: One sentence for a person.
+        holdings: What the broker holds, where the look asked for it and the handshake completed.
     """
 
     outcome: ApiOutcome
@@ -78,6 +83,7 @@ class ApiProbe:
     client_id: int | None = None
     codes: tuple[ApiCode, ...] = ()
     detail: str = ""
+    holdings: "Holdings | None" = None
 
     @property
     def is_ready(self) -> bool:

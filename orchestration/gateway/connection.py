@@ -60,6 +60,7 @@ class ApiConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._frames = FrameReader()
         self._unasked = 0  # messages since the last request
+        self._most_frames = _MAX_FRAMES
         self._codes: deque[ApiCode] = deque(maxlen=_MAX_FRAMES)
         self._server_version: int | None = None
         self._accounts: tuple[str, ...] | None = None
@@ -95,8 +96,14 @@ class ApiConnection(asyncio.Protocol):
         self.send(messages.build_time_request())
         return self._timed
 
-    def send(self, request: bytes) -> None:
-        """Send a request; nothing happens where the connection has ended."""
+    def send(self, request: bytes, *, most_answers: int = 0) -> None:
+        """Send a request; nothing happens where the connection has ended.
+
+        Args:
+            request: The frame.
+            most_answers: How many messages may answer it, where that is more than a few.
+        """
+        self._most_frames = max(self._most_frames, most_answers)
         self._unasked = 0  # on a connection that lasts, messages add up without being a flood
         if self._transport is not None:
             self._transport.write(request)
@@ -216,8 +223,8 @@ class ApiConnection(asyncio.Protocol):
 
     def _count_unasked(self) -> None:
         self._unasked += 1
-        if self._unasked > _MAX_FRAMES:
-            raise WireError(f"it sent more than {_MAX_FRAMES} messages unasked")
+        if self._unasked > self._most_frames:
+            raise WireError(f"it sent more than {self._most_frames} messages unasked")
 
     # What a message tells.
 
@@ -230,9 +237,9 @@ class ApiConnection(asyncio.Protocol):
             message = messages.parse_message(fields)
         except WireError:
             # Once logged in, a message that cannot be read says nothing of whether the gateway works.
-            if self._complete.done():
-                return
-            raise
+            if not self._complete.done():
+                raise
+            message = messages.name_unreadable(fields)
         if self._on_message:
             self._on_message(message)
         self._take(message)

@@ -17,6 +17,7 @@ from orchestration.settings.words import (
     GatewayHealthCheck,
     GatewayRecovery,
     GatewayRuntime,
+    StartWithOpenOrders,
     StrategyCBot,
     TradingMode,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "MarketCalendarSetting",
     "Secret",
     "Settings",
+    "StartWithOpenOrders",
     "StrategyCBot",
     "TradingMode",
     "Variable",

@@ -37,6 +37,7 @@ from orchestration.settings.words import (
     GatewayHealthCheck,
     GatewayRecovery,
     GatewayRuntime,
+    StartWithOpenOrders,
     StrategyCBot,
     TradingMode,
 )
@@ -125,6 +126,7 @@ class Settings:
     bot_workdir: Path
     bot_arguments: BotArguments
     strategy_c_bot: StrategyCBot
+    start_with_open_orders: StartWithOpenOrders
     bot_client_id: int
     bot_log_level: str
     bot_start_grace_s: float
@@ -149,6 +151,7 @@ class Settings:
     discord_webhook_url: Secret | None
     alert_urls: Secret | None
     alert_level: str
+    show_amounts: bool
     discord_mention: Secret | None
     heartbeat_url: Secret | None
 

@@ -54,6 +54,13 @@ class StrategyCBot(StrEnum):
     NONE = "none"
 
 
+class StartWithOpenOrders(StrEnum):
+    """What a start of the bot does where orders are open at the broker."""
+
+    WARN = "warn"
+    REFUSE = "refuse"
+
+
 class BotArguments(StrEnum):
     """Whether the four arguments are appended to the bot's command."""
 

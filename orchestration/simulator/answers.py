@@ -81,6 +81,7 @@ _REFUSED: dict[int, tuple[int, int, str]] = {
     Request.CALENDAR_EVENTS: (1, 10276, _NO_NEWS),
 }
 # What a gateway that is set to be read-only refuses beside orders (measured on real ones).
+_LISTS = frozenset({Request.OPEN_ORDERS, Request.ALL_OPEN_ORDERS, Request.POSITIONS, Request.ACCOUNT_SUMMARY})
 _REFUSED_WHERE_READ_ONLY = frozenset({Request.OPEN_ORDERS, Request.ALL_OPEN_ORDERS, Request.COMPLETED_ORDERS})
 
 
@@ -112,6 +113,7 @@ class View:
         held: What the first account holds.
         is_read_only: Whether the API is set to be read-only.
         data_type: Which market data the client asked for: see `MarketView`.
+        gives_half_answers: Whether lists of orders, positions and values come without the message that ends them.
     """
 
     accounts: str
@@ -122,6 +124,7 @@ class View:
     held: Account = Account(account="")  # noqa: RUF009 - a frozen value
     is_read_only: bool = False
     data_type: int = 1
+    gives_half_answers: bool = False
 
     @property
     def account_ids(self) -> tuple[str, ...]:
@@ -163,9 +166,18 @@ def build_answer(fields: Sequence[str], view: View) -> bytes:
         if answer is None:
             text = f"Fatal Error: Unknown message id {number}. (SIMULATED)"
             return build_error(-1, 505, text, version=view.version)
-        return answer(fields, view)
+        said = answer(fields, view)
+        return cut_end(said) if view.gives_half_answers and number in _LISTS else said
     except (ValueError, IndexError, KeyError, OverflowError):
         return build_error(-1, 320, _UNREADABLE, version=view.version)
+
+
+def cut_end(answer: bytes) -> bytes:
+    """An answer without its last message."""
+    start = end = 0
+    while end < len(answer):
+        start, end = end, end + 4 + int.from_bytes(answer[end : end + 4], "big")
+    return answer[:start]
 
 
 def _cancel_order(fields: Sequence[str], view: View) -> bytes:

@@ -78,6 +78,7 @@ class Faults:
     dies_after_s: float | None = None
     clock_skew_s: float = 0.0
     first_start_only: bool = False
+    half_answers: bool = False
 
 
 ERROR_TEXTS: dict[int, str] = {
@@ -194,6 +195,11 @@ def _unhealthy(name: str, value: str) -> dict[str, object]:
     return {"unhealthy": True}
 
 
+def _half_answers(name: str, value: str) -> dict[str, object]:
+    _flag(name, value)
+    return {"half_answers": True}
+
+
 def _first_start_only(name: str, value: str) -> dict[str, object]:
     _flag(name, value)
     return {"first_start_only": True}
@@ -214,6 +220,7 @@ _PARSERS: dict[str, Callable[[str, str], dict[str, object]]] = {
     "wrong_account": _wrong_account,
     "unhealthy": _unhealthy,
     "first_start_only": _first_start_only,
+    "half_answers": _half_answers,
     "silent_after": lambda name, value: {"silent_after_s": _seconds(name, value)},
     "dies_after": lambda name, value: {"dies_after_s": _seconds(name, value)},
     "clock_skew": lambda name, value: {"clock_skew_s": _seconds(name, value, negative=True)},

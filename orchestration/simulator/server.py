@@ -338,6 +338,7 @@ class Simulator:
             version=version,
             held=self._held,
             is_read_only=self._options.is_read_only,
+            gives_half_answers=self._faults.half_answers,
         )
 
     def _now_s(self) -> float:

@@ -8,7 +8,7 @@ from typing import Protocol
 from orchestration.alerts.alert import Severity
 from orchestration.alerts.channels import ChannelState
 from orchestration.errors import StepStatus
-from orchestration.gateway.account import OpenAtBroker
+from orchestration.gateway.holdings import Holdings, describe_open
 from orchestration.gateway.prober import Probe
 from orchestration.gateway.runtime import Runtime
 from orchestration.settings import Settings
@@ -49,10 +49,10 @@ class StepContext:
         show: Shows a person what is being done now.
         show_wait: Shows a wait: elapsed and remaining seconds, and what is waited for.
         log: The run's log.
+        read_holdings: Reads what the broker holds, in bounded time.
         replaces_bot: Whether a running bot is to be stopped in order first.
         supervises: Whether this process stays with the bot; then a recorded one is adopted.
         revalidates: Whether a supervisor has the gateway that it watches validated again (`RunSpec.revalidates`).
-        read_open: Reads what is open at the broker; None where it cannot be read.
         alert_channels: What is known of each alert channel.
         require_locks: Raises `ALREADY_STARTING` where the run's locks no longer count. Called right before anything is
             started or restarted, or stopped in order to be started again.
@@ -68,12 +68,16 @@ class StepContext:
     show: Callable[[str], None]
     show_wait: Callable[[float, float, str], None]
     log: logging.Logger
+    read_holdings: Callable[[], Holdings]
     replaces_bot: bool = False
     supervises: bool = False
     revalidates: bool = False
     alert_channels: tuple[ChannelState, ...] = ()
     require_locks: Callable[[], None] = lambda: None
-    read_open: Callable[[], OpenAtBroker | None] = lambda: None
+
+    def describe_open(self) -> str:
+        """What is open at the broker now, as a sentence for people."""
+        return describe_open(self.read_holdings(), with_amounts=self.settings.show_amounts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,6 +106,7 @@ class Progress:
         evidence: Lines that show one of the warnings.
         stopped: What this run stopped, or had stopped.
         still_running: What goes on running after a run that stops something.
+        open_at_broker: What was open at the broker when something was stopped, as a sentence; empty where nothing was.
     """
 
     gateway: "GatewayReady | None" = None
@@ -119,6 +120,7 @@ class Progress:
     evidence: tuple[str, ...] = ()
     stopped: tuple[Stopped, ...] = ()
     still_running: tuple[str, ...] = ()
+    open_at_broker: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,7 +267,9 @@ def describe_success(report: Report) -> tuple[str, str]:
         return f"The gateway is ready; no bot runs on Strategy C (STRATEGY_C_BOT=none){why}", remedy
     if bot is None:
         done = [step for step in report.steps if step.status is not StepStatus.SKIP]
-        return "; ".join(f"{step.name}: {step.detail}" for step in done), ""
+        said = "; ".join(f"{step.name}: {step.detail}" for step in done)
+        still_open = report.progress.open_at_broker
+        return f"{said}. {still_open}" if still_open else said, ""
     is_fallback = plan is not None and plan.fallback is not None
     if bot.is_finished:
         day = f" of {plan.date}" if plan else ""
@@ -345,6 +349,7 @@ def build_json(report: Report, *, exit_code: int | None = None) -> dict[str, Any
         "bot": build_bot_json(report.progress.bot),
         "stopped": [build_stopped_json(one) for one in report.progress.stopped],
         "still_running": list(report.progress.still_running),
+        "open_at_broker": report.progress.open_at_broker or None,
         "warnings": list(report.progress.warnings),
         "evidence": list(report.evidence),
         "log": report.log,

@@ -20,7 +20,7 @@ from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.record import build_record_path
 from orchestration.bot.record import read_record as read_bot_record
 from orchestration.errors import FailureWord, StartupFailure, StepStatus
-from orchestration.gateway.account import read_open_at_broker
+from orchestration.gateway.account import read_holdings
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime_kinds import build_runtime
@@ -194,11 +194,13 @@ class Run:
             log=logging.getLogger("orchestration.alerts"),
         )
         # Followed where the spec says so: what is told of a simulated system is marked, whatever the settings say.
+        record = read_record(settings.state_dir) if self._spec.follows_record else None
+        api_host, api_port = (record.host, record.port) if record else (settings.gateway_host, settings.gateway_port)
         runtime = build_runtime(
             settings,
             commands=self._commands,
             clock=self._clock,
-            record=read_record(settings.state_dir) if self._spec.follows_record else None,
+            record=record,
             find_users=build_find_users(settings),
             require_locks=self._locks.require,
         )
@@ -233,7 +235,7 @@ class Run:
             revalidates=self._spec.revalidates,
             alert_channels=read_channel_states(self._journal, build_channels(settings)),
             require_locks=self._locks.require,
-            read_open=lambda: read_open_at_broker(settings, self._clock),
+            read_holdings=lambda: read_holdings(settings, self._clock, host=api_host, port=api_port),
         )
         self._note_stopped(stopped)
         self._catch_failures(lambda: self._go_first(failure))

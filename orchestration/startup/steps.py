@@ -19,6 +19,7 @@ from orchestration.bot.stop import stop_bot
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure, StepStatus
 from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.holdings import describe_orders
 from orchestration.gateway.inside import InnerAddress, find_inner_address
 from orchestration.gateway.record import read_record, write_record
 from orchestration.gateway.runtime_kinds import build_runtime
@@ -36,7 +37,7 @@ from orchestration.preflight.table import (
 )
 from orchestration.preflight.trial import check_trial, find_denied_ports, is_trial
 from orchestration.redaction import mask_account
-from orchestration.settings import BotRuntime, GatewayRuntime
+from orchestration.settings import BotRuntime, GatewayRuntime, StartWithOpenOrders
 from orchestration.startup.context import StepContext, StepResult
 from orchestration.startup.report import (
     Progress,
@@ -185,8 +186,9 @@ def gameplan_check(context: StepContext, progress: Progress) -> StepResult:
 
 def _tell_fallback(context: StepContext, progress: Progress, plan: "ActivePlan", word: FallbackWord) -> None:
     # Only a gateway that was validated in this run is asked: another one may not be the one that is meant.
-    found = context.read_open() if progress.gateway is not None else None
-    message = plan.message if found is None else f"{plan.message.rstrip('.')}. {found}"
+    message = plan.message
+    if progress.gateway is not None:
+        message = f"{plan.message.rstrip('.')}. {context.describe_open()}"
     context.tell(
         Severity.INFO if plan.is_information else Severity.WARNING,
         "Strategy C: no trading",
@@ -222,6 +224,8 @@ def bot_start(context: StepContext, progress: Progress) -> StepResult:
                 progress=dataclasses.replace(progress, bot=adopted),
                 detail=f"{adopted.who}, strategy {plan.strategy}, adopted: it ran already, and nothing changed",
             )
+    if not has_no_bot(context.settings, plan.strategy):
+        progress = _judge_open_orders(context, progress)
     progress, bot = _launch(context, progress, address)
     if bot is None:
         return _note_withheld(context, progress)
@@ -241,6 +245,38 @@ def bot_start(context: StepContext, progress: Progress) -> StepResult:
         detail=f"{bot.who}, strategy {strategy}, {said}; {bot.program}; {describe_connection(bot.is_connected)}"
         + ("; your own bot (BOT_COMMAND), on trial" if is_trial(context.settings) else ""),
     )
+
+
+def _judge_open_orders(context: StepContext, progress: Progress) -> Progress:
+    """START_WITH_OPEN_ORDERS: say that orders were left over, or refuse to start. Unknown counts as open.
+
+    Raises:
+        StartupFailure: `OPEN_ORDERS`.
+    """
+    holdings = context.read_holdings()
+    if holdings.orders == ():
+        return progress
+    orders = describe_orders(holdings, with_amounts=context.settings.show_amounts)
+    if holdings.orders is None:
+        found = f"Whether orders are open at the broker is {orders}"
+        next_action = "Look at the orders in TWS or the broker's app; a read-only gateway (READ_ONLY_API) reports none."
+    else:
+        found = f"Orders are open at the broker that can still fill: {orders}"
+        next_action = "Look whether each of them is still meant; cancel the others in TWS or the broker's app."
+    if context.settings.start_with_open_orders is StartWithOpenOrders.REFUSE:
+        raise StartupFailure(
+            FailureWord.OPEN_ORDERS,
+            f"{found}. START_WITH_OPEN_ORDERS is `refuse`, so no bot was started.",
+            next_action=f"{next_action} Then `inv startup`.",
+        )
+    context.tell(
+        Severity.WARNING,
+        "Start with open orders",
+        f"{found}. The bot is started all the same (START_WITH_OPEN_ORDERS=warn).",
+        cause="OPEN_ORDERS",
+        next_action=next_action,
+    )
+    return dataclasses.replace(progress, warnings=(*progress.warnings, f"orders: {found[:1].lower()}{found[1:]}"))
 
 
 def _describe_guard(bot: BotRunning) -> str:

@@ -27,7 +27,8 @@ from orchestration.bot.members import find_members
 from orchestration.bot.order_guard import GuardRecord, list_gateway_ports, write_guard
 from orchestration.bot.record import BotLaunch, BotRecord, build_record_path, read_record
 from orchestration.bot.stop import end_members
-from orchestration.gateway.account import BOOK_CLIENT_ID, BookReader, BookUnknownError, summarize_book
+from orchestration.gateway.account import BOOK_CLIENT_ID, BookReader, BookUnknownError
+from orchestration.gateway.holdings import name_orders, name_positions, summarize_book
 from orchestration.gateway.order_guard import Refuse, Refused
 from orchestration.gateway.order_guard_proxy import OrderGuardServer, Upstream
 from orchestration.redaction import Redactor, clean_line
@@ -147,7 +148,9 @@ class GuardProcess:
             return
         if self._record is not None:
             found = summarize_book(book)
-            self._record = dataclasses.replace(self._record, open_orders=found.orders, open_positions=found.positions)
+            self._record = dataclasses.replace(
+                self._record, open_orders=name_orders(found), open_positions=name_positions(found)
+            )
             self._save()
 
     async def _watch(self) -> None:

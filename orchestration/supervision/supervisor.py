@@ -7,7 +7,7 @@ it looks anyway. What is judged, and how, stands in `orchestration.supervision`;
 import logging
 import os
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -26,6 +26,7 @@ from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.bot.stop import end_members, stop_bot
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.gateway.history import StopReason
+from orchestration.gateway.holdings import Holdings, describe_open
 from orchestration.gateway.readiness import Sight
 from orchestration.gateway.runtime import Runtime, Start, find_still_running
 from orchestration.gateway.wait import GatewayReady
@@ -89,6 +90,7 @@ class Post:
         restart: Runs the validated sequence again; None for a monitor, which never touches the bot.
         run_id: The run that started the bot.
         log: The log.
+        read_holdings: Reads what the broker holds, in bounded time.
         lock: The lock of this supervisor or monitor; None where it could not be taken.
     """
 
@@ -102,6 +104,7 @@ class Post:
     restart: Restart | None
     run_id: str
     log: logging.Logger
+    read_holdings: Callable[[], Holdings]
     lock: HeldLock | None = None
 
 
@@ -559,6 +562,10 @@ class Supervisor:
         )
         evidence: tuple[str, ...] = ()
         is_about_end = notice.kind in {IncidentKind.BOT_ENDED, IncidentKind.BOT_FINISHED}
+        if (is_about_end and notice.stage is not Stage.OVER) or notice.kind is IncidentKind.BOT_STOPPED:
+            # Nothing looks after it any more: what is open must be known to whoever reads this on a phone.
+            still_open = describe_open(post.read_holdings(), with_amounts=post.settings.show_amounts)
+            notice = replace(notice, message=f"{notice.message} {still_open}")
         if is_about_end and notice.severity.rank > Severity.INFO.rank and self._record is not None:
             evidence = read_bot_lines(post.settings, self._record, _EVIDENCE_LINES)
         detail = {

@@ -287,6 +287,13 @@ class AccountSummaryEnd:
 
 
 @dataclass(frozen=True, kw_only=True)
+class UnreadableMessage:
+    """A message that this program reads elsewhere, and that has fields missing or letters where a number should be."""
+
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class OtherMessage:
     """A message that this program does not read."""
 
@@ -305,6 +312,7 @@ Message = (
     | PositionsEnd
     | AccountValue
     | AccountSummaryEnd
+    | UnreadableMessage
     | OtherMessage
 )
 
@@ -347,6 +355,11 @@ def build_account_summary_request(request_id: int, tags: Sequence[str]) -> bytes
     return build_frame(int(Request.ACCOUNT_SUMMARY), 1, request_id, "All", ",".join(tags))
 
 
+def build_account_summary_end_request(request_id: int) -> bytes:
+    """Ends the updates of the values."""
+    return build_frame(int(Request.CANCEL_ACCOUNT_SUMMARY), 1, request_id)
+
+
 def parse_greeting(fields: Sequence[str]) -> Greeting:
     """The gateway's first message.
 
@@ -373,6 +386,11 @@ def parse_message(fields: Sequence[str]) -> Message:
         return parse(fields)
     except IndexError as error:
         raise WireError(f"message {number} has only {len(fields)} fields") from error
+
+
+def name_unreadable(fields: Sequence[str]) -> UnreadableMessage:
+    """What stands for a message that `parse_message` refused; its number is -1 where that cannot be read either."""
+    return UnreadableMessage(number=int(fields[0]) if _INTEGER.fullmatch(fields[0]) else -1)
 
 
 def _parse_accounts(fields: Sequence[str]) -> ManagedAccounts:

@@ -19,6 +19,7 @@ from orchestration.gameplan import (
     refuse_outdated,
 )
 from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.holdings import Holdings
 from orchestration.gateway.seen import GatewaySeen
 from orchestration.gateway.wait import GatewayReady
 from orchestration.hold import write_hold
@@ -82,6 +83,7 @@ class Told:
 
 
 Build = Callable[..., tuple[StepContext, Told]]
+NOTHING_OPEN = Holdings(orders=(), positions=(), accounts=())
 
 
 @pytest.fixture
@@ -102,6 +104,7 @@ def build(tmp_path: Path) -> Build:
             show=lambda _: None,
             show_wait=lambda *_: None,
             log=logging.getLogger("tests.steps"),
+            read_holdings=lambda: NOTHING_OPEN,
         )
         return context, told
 
