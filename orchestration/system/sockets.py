@@ -7,6 +7,8 @@ import sys
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
+from orchestration.system import socket_diag
+
 _TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
 _ESTABLISHED, _LISTENING = "01", "0A"
 _CONNECTED = frozenset({_ESTABLISHED, "02"})  # and SYN_SENT
@@ -20,6 +22,9 @@ def count_connections(port: int) -> int | None:
     """
     if sys.platform != "linux":
         return _count_with_psutil(port)
+    connections = socket_diag.read_connections(socket_diag.ESTABLISHED)
+    if connections is not None:
+        return sum(one.remote_port == port for one in connections)
     counted = None
     for table in _read_tables():
         counted = (counted or 0) + count_in_table(table, port)
@@ -91,18 +96,29 @@ def holds_connection(pids: Iterable[int], port: int) -> bool | None:
     if sys.platform != "linux":
         return _holds_connection_elsewhere(pids, port)
     is_unknown = False
+    # One answer for all processes that share our network.
+    connections = socket_diag.read_connections(socket_diag.ESTABLISHED)
+    ours = None if connections is None else frozenset(one.inode for one in connections if one.remote_port == port)
     for pid in pids:
         try:
             sockets = read_socket_inodes(pid)
-            tables = [(Path(f"/proc/{pid}") / name).read_text(encoding="utf-8") for name in ("net/tcp", "net/tcp6")]
+            if ours is not None and _shares_our_network(pid):
+                connected = ours
+            else:
+                tables = [(Path(f"/proc/{pid}") / name).read_text(encoding="utf-8") for name in ("net/tcp", "net/tcp6")]
+                connected = frozenset().union(*(find_connected_inodes(one.splitlines(), port) for one in tables))
         except PermissionError:
             is_unknown = True
             continue
         except OSError:
             continue  # it has ended meanwhile, or there is no IPv6
-        if any(find_connected_inodes(table.splitlines(), port) & sockets for table in tables):
+        if connected & sockets:
             return True
     return None if is_unknown else False
+
+
+def _shares_our_network(pid: int) -> bool:
+    return Path(f"/proc/{pid}/ns/net").stat().st_ino == Path("/proc/self/ns/net").stat().st_ino
 
 
 def is_network_connected(pid: int, port: int) -> bool | None:
@@ -111,7 +127,7 @@ def is_network_connected(pid: int, port: int) -> bool | None:
     For a process that may not be looked at itself. Of one that shares this host's network it says nothing.
     """
     try:
-        shares_ours = Path(f"/proc/{pid}/ns/net").stat().st_ino == Path("/proc/self/ns/net").stat().st_ino
+        shares_ours = _shares_our_network(pid)
         tables = [(Path(f"/proc/{pid}") / name).read_text(encoding="utf-8") for name in ("net/tcp", "net/tcp6")]
     except OSError:
         return None
@@ -131,6 +147,9 @@ def find_connected_inodes(lines: Iterable[str], port: int) -> frozenset[int]:
 
 def find_sockets_to(ports: Collection[int]) -> frozenset[int]:
     """The sockets of this network, by inode, that are connected to one of these remote ports, or about to be."""
+    connections = socket_diag.read_connections(socket_diag.ESTABLISHED, socket_diag.SYN_SENT)
+    if connections is not None:
+        return frozenset(one.inode for one in connections if one.remote_port in ports)
     shown = tuple(f":{port:04X}" for port in ports)
     rows = (line.split() for table in _read_tables() for line in table)
     return frozenset(
