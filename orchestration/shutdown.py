@@ -18,10 +18,11 @@ from orchestration.gateway.history import GatewayUser
 from orchestration.gateway.runtime import RestartKind, find_still_running
 from orchestration.settings import GatewayRuntime
 from orchestration.startup.context import StepContext, StepResult, Tell
-from orchestration.startup.report import Progress, Stopped, build_stopped_bot
+from orchestration.startup.report import Progress
 from orchestration.startup.run_spec import Step
 from orchestration.state_dir import SUPERVISOR_LOCK
 from orchestration.system.lock import read_lock_holder
+from orchestration.system.stopped import Stopped
 
 _MOST_BOTS = 10  # what starts them faster than they can be stopped must be stopped first
 
@@ -45,12 +46,11 @@ def _stop_the_bot(context: StepContext, progress: Progress, *, is_all: bool) -> 
     stopped: list[Stopped] = []
     # One, as a rule; several where more were started by hand.
     while presence.found is not None and len(stopped) < _MOST_BOTS:
-        found, looked_at = presence.found, context.clock.now()
+        found = presence.found
         context.show(f"asking {found.who} to end (at most {settings.bot_stop_timeout_s:g} s)")
-        outcome = stop_bot(settings, found, timeout_s=settings.bot_stop_timeout_s, on_progress=context.show)
-        if not outcome.is_gone:
+        one = stop_bot(settings, found, timeout_s=settings.bot_stop_timeout_s, on_progress=context.show)
+        if not one.is_gone:
             break
-        one = build_stopped_bot(found, looked_at, in_time=outcome.in_time)
         stopped.append(one)
         presence = find_bot(settings)
         progress = dataclasses.replace(progress, open_at_broker=context.describe_open())

@@ -1,7 +1,9 @@
 """Stop the bot gracefully, in bounded time, with everything it started."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from orchestration.bot.container import BotDocker, was_killed
 from orchestration.bot.elsewhere import refuse_to_touch
@@ -13,30 +15,14 @@ from orchestration.bot.record import BotLaunch, build_record_path, read_record, 
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.processes import ProcessIdentity, end_process_tree, end_processes, is_running, resume
+from orchestration.system.stopped import Stopped
 
 OnProgress = Callable[[str], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class StopOutcome:
-    """How the bot went.
-
-    Attributes:
-        was_running: Whether there was one to stop.
-        in_time: Whether the bot and its session left by themselves within their time.
-        is_gone: Whether nothing of it runs any more. False where it belongs to another user.
-        pid: Its process id, or None if there was none.
-    """
-
-    was_running: bool
-    in_time: bool
-    is_gone: bool
-    pid: int | None
-
-
 def stop_bot(
     settings: Settings, found: FoundBot | None, *, timeout_s: float, on_progress: OnProgress | None = None
-) -> StopOutcome:
+) -> Stopped:
     """Ask the bot to leave, and after `timeout_s` seconds end it and everything it started by force.
 
     The bot is asked first (SIGTERM); once it has ended, everything else that belongs to it (`members`). Where its main
@@ -49,6 +35,9 @@ def stop_bot(
         timeout_s: Seconds that it has to end by itself (`BOT_STOP_TIMEOUT`).
         on_progress: Told what is waited for.
 
+    Returns:
+        How it ended, with what it was before it was stopped.
+
     Raises:
         StartupFailure: It is a container, and the engine could not stop it.
     """
@@ -56,12 +45,13 @@ def stop_bot(
     if found is None:
         end_guard(settings)
         remove_record(path)
-        return StopOutcome(was_running=False, in_time=True, is_gone=True, pid=None)
+        return Stopped(what="bot", who="of an earlier run", was_running=False)
+    looked_at = SystemClock().now()
     refuse_to_touch(settings)
     asked = found.identity if found.record is None else found.record.identity
     note_stop_request(path, asked, timeout_s=timeout_s, clock=SystemClock())
     if found.container:
-        return _stop_container(settings, found, timeout_s=timeout_s, on_progress=on_progress)
+        return _stop_container(settings, found, looked_at, timeout_s=timeout_s, on_progress=on_progress)
     was_running = is_running(found.identity)
     if on_progress is not None and was_running:
         on_progress(f"waiting up to {timeout_s:g} s for process {found.pid} to leave")
@@ -80,12 +70,33 @@ def stop_bot(
     if is_gone:
         end_guard(settings)
         remove_record(path)
-    return StopOutcome(was_running=was_running, in_time=in_time, is_gone=is_gone, pid=found.pid)
+    stopped = describe_stopped(found, looked_at, in_time=in_time)
+    return dataclasses.replace(stopped, is_gone=is_gone, was_running=was_running)
+
+
+def describe_stopped(found: FoundBot, looked_at: datetime, *, in_time: bool | None, by: str = "") -> Stopped:
+    """What is said of a bot that was stopped.
+
+    Args:
+        found: As it was found before.
+        looked_at: When that was, aware.
+        in_time: See `Stopped.in_time`.
+        by: See `Stopped.by`.
+    """
+    return Stopped(
+        what="bot",
+        who=found.who,
+        pid=found.pid,
+        since=looked_at - timedelta(seconds=found.uptime_s),
+        uptime_s=found.uptime_s,
+        in_time=in_time,
+        by=by,
+    )
 
 
 def _stop_container(
-    settings: Settings, found: FoundBot, *, timeout_s: float, on_progress: OnProgress | None
-) -> StopOutcome:
+    settings: Settings, found: FoundBot, looked_at: datetime, *, timeout_s: float, on_progress: OnProgress | None
+) -> Stopped:
     """The container stays, stopped, and its output with it, until the next start."""
     door = BotDocker(settings, name=found.container)
     seen = door.probe()
@@ -98,7 +109,8 @@ def _stop_container(
     if is_gone:
         end_guard(settings)
         remove_record(build_record_path(settings))
-    return StopOutcome(was_running=was_running, in_time=not was_killed(seen), is_gone=is_gone, pid=found.pid)
+    stopped = describe_stopped(found, looked_at, in_time=not was_killed(seen))
+    return dataclasses.replace(stopped, is_gone=is_gone, was_running=was_running)
 
 
 @dataclass(frozen=True, kw_only=True)

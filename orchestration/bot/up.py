@@ -5,7 +5,6 @@ A bot that ends by itself with exit code 0 and leaves no process behind has fini
 
 import os
 import re
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +16,7 @@ from orchestration.settings import BotArguments, Settings
 from orchestration.system.clock import Clock, wait_until
 from orchestration.system.process_table import read_environ, read_session_id
 from orchestration.system.processes import read_identity
+from orchestration.system.signals import describe_exit
 
 _EVIDENCE_LINES = 20
 _CONNECTION_LOOK_S = 0.25  # a look costs a few milliseconds
@@ -190,7 +190,7 @@ def _explain_early_end(
     receiver: NotifyReceiver | None,
     leftover: str,
 ) -> StartupFailure:
-    parts = [f"The bot {describe_end(exit_code)} after {passed_s:.1f} s, before it was up."]
+    parts = [f"The bot {describe_exit(exit_code)} after {passed_s:.1f} s, before it was up."]
     if leftover:
         parts.append(f"{leftover}.")
     if receiver is not None and receiver.is_ready:
@@ -221,13 +221,3 @@ def rejects_arguments(exit_code: int, output: Sequence[str]) -> bool:
     if _COMPLAINS.search(text) and _APPENDED.search(text):
         return exit_code != 0
     return exit_code in _USAGE_CODES and bool(_COMPLAINS.search(text))
-
-
-def describe_end(exit_code: int) -> str:
-    """How a process ended, as the end of a sentence: `ended with exit code 3`, `was ended by SIGSEGV`."""
-    if exit_code >= 0:
-        return f"ended with exit code {exit_code}"
-    try:
-        return f"was ended by {signal.Signals(-exit_code).name}"
-    except ValueError:
-        return f"was ended by signal {-exit_code}"

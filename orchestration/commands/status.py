@@ -19,7 +19,6 @@ from orchestration.bot.facts import NO_FACTS, BotFacts, read_bot_facts
 from orchestration.bot.find import BotPresence, find_bot
 from orchestration.bot.order_guard import NO_TRADING, GuardRecord, find_guard, has_no_bot, is_suspended
 from orchestration.bot.record import BotRecord
-from orchestration.bot.up import describe_end as describe_exit
 from orchestration.docker.container import ContainerState
 from orchestration.errors import StartupFailure
 from orchestration.gateway import api
@@ -45,6 +44,7 @@ from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, SUPERVISOR_LOCK,
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.lock import LockHolder, read_lock_holder
+from orchestration.system.signals import describe_exit
 
 
 class StatusCode(IntEnum):

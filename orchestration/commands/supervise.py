@@ -36,7 +36,7 @@ from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.admission import InstanceLocks, end_supervisor
 from orchestration.startup.configuration import load_settings, load_settings_of_what_runs
 from orchestration.startup.orphan import STOP_LEFT_BEHIND, is_left_behind
-from orchestration.startup.report import Progress, Report, Stopped, build_json, build_report
+from orchestration.startup.report import Progress, Report, build_json, build_report
 from orchestration.startup.run import Run
 from orchestration.startup.run_spec import Display, RunSpec
 from orchestration.startup.sequence import (
@@ -55,6 +55,7 @@ from orchestration.system.commands import SystemCommands
 from orchestration.system.lock import HeldLock, LockHeldError, hold_lock, read_lock_holder
 from orchestration.system.processes import read_userspace_boot_id
 from orchestration.system.signals import Requests, let_outcome_stand
+from orchestration.system.stopped import Stopped
 
 # The longest step without a sign of life: fetching an image, beyond its own time-out.
 _SILENCE_MARGIN_S = 120.0

@@ -1,10 +1,9 @@
-"""The machine that decides when the gateway is ready, and when a restart may help it. Pure: no I/O, no clock, no sleep.
+"""The machine that says when the gateway is ready, and when a restart may help it. Pure: no I/O, no clock, no sleep.
 
-A start and a supervisor feed the same machine with the same observation. Observations and the time go in, a decision
-comes out. What one observation amounts to is its `Sight`; what is remembered from look to look is `Memory`; from when
-on a restart may help is `find_restart_time`. Those three serve both. `decide` adds what a start does about it: it waits
-up to a deadline, restarts once, and fails. What a supervisor does about it stands in `orchestration.supervision`.
-docs/explanation/readiness.md draws it. The rules, in order:
+A start and a supervisor feed the same machine with the same observation. What one observation amounts to is its
+`Sight`; what is remembered from look to look is `Memory`; from when on a restart may help is `find_restart_time`. What
+a start does about it is in `wait_decision`: it waits up to a deadline, restarts once, and fails. What a supervisor does
+about it is in `orchestration.supervision`. docs/explanation/readiness.md draws it. The rules, in order:
 
 * Ready is an API handshake that completed on the latest start, the link to the broker up, and a container that does not
   say otherwise; also in the very last look.
@@ -27,13 +26,12 @@ from datetime import datetime
 from enum import StrEnum
 
 from orchestration.docker.container import ContainerState
-from orchestration.errors import FailureWord
 from orchestration.gateway.api_values import ApiOutcome, ApiProbe
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.launcher_log import IDLE_AFTER
 from orchestration.gateway.login import NOTHING_READ, LoginPhase, LoginReading
 
-_FAILURES_THAT_PROVE = 2
+FAILURES_THAT_PROVE = 2
 CRASH_LOOP_STARTS = 2
 GONE_GRACE_S = 2.0  # somebody else's `docker restart` shows it as exited for some tenths of a second
 DEAD_GRACE_S = 60.0  # Docker's restart policy backs off up to so long; a container dead for longer does not come back
@@ -64,16 +62,6 @@ class Sight(StrEnum):
     STARTING = "starting"
     CLIENT_IDS_IN_USE = "client_ids_in_use"
     API_NOT_READY = "api_not_ready"
-
-
-class Action(StrEnum):
-    """What is to be done."""
-
-    WAIT = "wait"
-    READY = "ready"
-    RESTART = "restart"
-    STOP_AND_FAIL = "stop_and_fail"
-    FAIL = "fail"
 
 
 class WaitEventKind(StrEnum):
@@ -200,25 +188,6 @@ class Memory:
     excused: int = 0
     last_login: LoginReading = NOTHING_READ
     told: frozenset[WaitEventKind] = frozenset()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decision:
-    """What is to be done now.
-
-    Attributes:
-        action: What.
-        sight: What the observation amounts to.
-        seen: The observation, completed by an answer of the API that still counts.
-        tell: What to tell the operator, in order.
-        word: The failure's word, where the action is to fail.
-    """
-
-    action: Action
-    sight: Sight
-    seen: Observation
-    tell: tuple[WaitEventKind, ...] = ()
-    word: FailureWord | None = None
 
 
 def begin(now_s: float, rules: Rules) -> Memory:
@@ -363,7 +332,7 @@ def is_gone_for(memory: Memory, now_s: float, least_s: float) -> bool:
 def _is_rejected(login: LoginReading, memory: Memory) -> bool:
     """Whether user or password are wrong, judged by the last line and by what came before it."""
     is_said_plainly = login.is_rejected and not login.has_too_many_attempts
-    if is_said_plainly or login.unrecognized_in_a_row >= _FAILURES_THAT_PROVE:
+    if is_said_plainly or login.unrecognized_in_a_row >= FAILURES_THAT_PROVE:
         return True
     if is_second_factor_open(login, memory):
         return False  # the password was accepted: it is second factors that went unanswered
@@ -371,7 +340,7 @@ def _is_rejected(login: LoginReading, memory: Memory) -> bool:
     if login.has_too_many_attempts:
         # The broker has counted more than the log of this start shows, unless all of it was its own reset.
         return failures > 0 or not memory.excused
-    return login.failures_in_a_row > 0 and failures >= _FAILURES_THAT_PROVE
+    return login.failures_in_a_row > 0 and failures >= FAILURES_THAT_PROVE
 
 
 def find_restart_time(
@@ -421,15 +390,6 @@ def extend_deadline(memory: Memory, rules: Rules, deadline_s: float) -> float:
     logins_s = (at_s for at_s in (memory.granted_s, memory.logged_in_s) if at_s is not None)
     # Never more than once: a container that logs in and crashes again and again comes to an end, too.
     return max((deadline_s, *(min(at_s, deadline_s) + after_login_s for at_s in logins_s)))
-
-
-def decide(memory: Memory, observation: Observation, now_s: float, rules: Rules) -> tuple[Memory, Decision]:
-    """What a start does about an observation, and what to remember of it."""
-    memory, observation, sight, tell = take(memory, observation, now_s, rules)
-    action, word = _choose(memory, observation, sight, now_s, rules)
-    if action is Action.RESTART:
-        tell = (*tell, WaitEventKind.RESTARTING)
-    return memory, Decision(action=action, sight=sight, seen=observation, tell=tell, word=word)
 
 
 def take(
@@ -560,45 +520,6 @@ def _note_sight(
         ),
         tell,
     )
-
-
-def _choose(
-    memory: Memory, observation: Observation, sight: Sight, now_s: float, rules: Rules
-) -> tuple[Action, FailureWord | None]:
-    """What a start does."""
-    is_over = now_s >= extend_deadline(memory, rules, memory.deadline_s)
-    match sight:
-        case Sight.READY:
-            return Action.READY, None
-        case Sight.REJECTED:
-            return Action.STOP_AND_FAIL, FailureWord.GATEWAY_LOGIN_FAILED
-        case Sight.ENGINE_GONE:
-            return (Action.FAIL, FailureWord.DOCKER_UNAVAILABLE) if is_over else (Action.WAIT, None)
-        case _:
-            pass
-    due_s = find_restart_time(memory, observation, sight, rules, deadline_s=memory.deadline_s)
-    may_restart = rules.may_restart and not memory.is_restarted and memory.second_factor is SecondFactor.NOT_ASKED
-    if may_restart and due_s is not None and now_s >= due_s:
-        return Action.RESTART, None
-    # Where another monitor restarts (`GATEWAY_RECOVERY=alert`), one that is gone may come back in time.
-    if is_over or (is_gone_for(memory, now_s, GONE_GRACE_S) and rules.may_restart):
-        return _fail(memory, observation, sight, rules)
-    return Action.WAIT, None
-
-
-def _fail(memory: Memory, observation: Observation, sight: Sight, rules: Rules) -> tuple[Action, FailureWord]:
-    if sight is not Sight.LOGIN_IDLE and is_second_factor_open(observation.login, memory):
-        return Action.FAIL, FailureWord.GATEWAY_SECOND_FACTOR
-    says_unhealthy = observation.status is not None and observation.status.health is Health.UNHEALTHY
-    is_unhealthy = (
-        says_unhealthy and rules.believes_health_check and sight is not Sight.LOGIN_IDLE
-    ) or sight is Sight.HEALTH_CHECK_FAILING
-    word = FailureWord.GATEWAY_UNHEALTHY if is_unhealthy else FailureWord.GATEWAY_TIMEOUT
-    is_crashing = rules.may_restart and count_other_starts(memory, observation.status) >= CRASH_LOOP_STARTS
-    # Failed logins that prove nothing are those of the broker's reset: they are no reason.
-    is_failing_again = observation.login.failures_in_a_row >= _FAILURES_THAT_PROVE and not memory.excused
-    is_to_be_stopped = is_crashing or is_failing_again or sight is Sight.LOGIN_PAUSED
-    return (Action.STOP_AND_FAIL if is_to_be_stopped else Action.FAIL), word
 
 
 def count_other_starts(memory: Memory, status: GatewayStatus | None) -> int:

@@ -1,4 +1,4 @@
-"""The wait until the gateway is ready: the loop that feeds the pure machine in `readiness` and does what it decides."""
+"""The wait until the gateway is ready: the loop that feeds the pure `readiness` and does what `wait_decision` says."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +13,11 @@ from orchestration.gateway.history import StopReason, name_start
 from orchestration.gateway.launcher_log import LauncherReading
 from orchestration.gateway.login import NOTHING_READ, LoginReading, combine_logins, read_login
 from orchestration.gateway.prober import GatewayProber, Probe
-from orchestration.gateway.readiness import Action, Decision, Memory, Observation, Rules, Sight, WaitEventKind
+from orchestration.gateway.readiness import Memory, Observation, Rules, Sight, WaitEventKind
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.seen import GatewayFailure, GatewaySeen
 from orchestration.gateway.time_windows import Window, parse_windows
+from orchestration.gateway.wait_decision import WaitAction, WaitDecision, decide
 from orchestration.redaction import clean_line, clean_lines, redactor_for
 from orchestration.settings import GatewayHealthCheck, GatewayRecovery, GatewayRuntime, Settings
 from orchestration.system.clock import Clock
@@ -169,7 +170,7 @@ def check_ready_now(
         login=combine_logins(launcher, read_login(log), exit_code=None if status.is_up else status.exit_code),
         in_reset_window=any(window.contains(clock.now()) for window in windows),
     )
-    _, decision = readiness.decide(memory, observation, 0.0, rules)
+    _, decision = decide(memory, observation, 0.0, rules)
     said = words.describe_sight(decision.sight, observation, port=settings.gateway_port)
     failure = words.describe_failure(
         decision.word or FailureWord.GATEWAY_TIMEOUT,
@@ -235,17 +236,17 @@ class _Wait:
             observation = self._prober.look(
                 left_s=self._find_deadline_s() - now_s, fresh=fresh, is_handshake_due=self._is_handshake_due
             )
-            self._memory, decision = readiness.decide(self._memory, observation, now_s, self._rules)
+            self._memory, decision = decide(self._memory, observation, now_s, self._rules)
             observation = decision.seen
             self._tell(decision, observation)
             match decision.action:
-                case Action.READY:
+                case WaitAction.READY:
                     return _build_ready(self._runtime, self._settings, observation, self._memory)
-                case Action.RESTART:
+                case WaitAction.RESTART:
                     self._restart(decision, observation)
-                case Action.STOP_AND_FAIL | Action.FAIL:
+                case WaitAction.STOP_AND_FAIL | WaitAction.FAIL:
                     raise self._fail(decision, observation)
-                case Action.WAIT:
+                case WaitAction.WAIT:
                     self._pause(decision.sight, observation)
             fresh = decision.sight in {Sight.GONE, Sight.ENGINE_GONE, Sight.PAUSED}
 
@@ -255,12 +256,12 @@ class _Wait:
     def _is_handshake_due(self, status: GatewayStatus | None, login: LoginReading) -> bool:
         return readiness.is_handshake_due(status, login, self._memory, self._clock.monotonic_s(), self._rules)
 
-    def _tell(self, decision: Decision, observation: Observation) -> None:
+    def _tell(self, decision: WaitDecision, observation: Observation) -> None:
         for kind in decision.tell:
             if kind is not WaitEventKind.RESTARTING:  # told when it is certain that it is done, and not by another one
                 self._on_event(self._build_event(kind, decision, observation))
 
-    def _build_event(self, kind: WaitEventKind, decision: Decision, observation: Observation) -> WaitEvent:
+    def _build_event(self, kind: WaitEventKind, decision: WaitDecision, observation: Observation) -> WaitEvent:
         said = words.describe_event(
             kind, observation, self._memory, twofa_timeout_s=self._settings.gateway_twofa_timeout_s
         )
@@ -281,7 +282,7 @@ class _Wait:
         tick_s = self._settings.gateway_health_retry_interval_s if asks else _TICK_S
         self._clock.wait(self._prober.wake, min(tick_s, left_s))
 
-    def _restart(self, decision: Decision, observation: Observation) -> None:
+    def _restart(self, decision: WaitDecision, observation: Observation) -> None:
         event = self._build_event(WaitEventKind.RESTARTING, decision, observation)
         spared = self._runtime.restart_lost(
             None if observation.status is None else observation.status.start,
@@ -301,7 +302,7 @@ class _Wait:
             return
         self._memory = readiness.note_restarted(self._memory, self._clock.monotonic_s(), self._rules)
 
-    def _fail(self, decision: Decision, observation: Observation) -> StartupFailure:
+    def _fail(self, decision: WaitDecision, observation: Observation) -> StartupFailure:
         word = decision.word or FailureWord.GATEWAY_TIMEOUT
         evidence = self._redact(self._prober.read_evidence(_EVIDENCE_LINES))
         said = words.describe_failure(
@@ -313,7 +314,7 @@ class _Wait:
             port=self._settings.gateway_port,
         )
         message = said.message + self._spared
-        if decision.action is Action.STOP_AND_FAIL:
+        if decision.action is WaitAction.STOP_AND_FAIL:
             message += self._stop(word)
         next_action = _HOW_TO_RESTART_A_USED_ONE if self._spared else said.next_action
         failure = StartupFailure(

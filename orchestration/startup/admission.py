@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestration.bot.find import find_bot
+from orchestration.bot.stop import describe_stopped
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.startup.report import Stopped, build_stopped_bot
 from orchestration.startup.run_spec import RunSpec
 from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, SUPERVISOR_LOCK
 from orchestration.system.clock import Clock, wait_until
@@ -22,6 +22,7 @@ from orchestration.system.lock import (
     read_lock_holder,
 )
 from orchestration.system.processes import ask_to_end
+from orchestration.system.stopped import Stopped
 
 _CLEANUP_MARGIN_S = 20.0  # a run that is asked to end stops what it had half started
 _LOCK_LOOK_S = 0.1
@@ -144,7 +145,7 @@ def end_other_runs(
             ended.append(_describe_holder(holder, looked_at))
     if bot is None or not ended or find_bot(settings).found is not None:
         return tuple(ended)
-    return (build_stopped_bot(bot, looked_at, in_time=None, by=f"the {ended[0].what} ({ended[0].who})"), *ended)
+    return (describe_stopped(bot, looked_at, in_time=None, by=f"the {ended[0].what} ({ended[0].who})"), *ended)
 
 
 def end_supervisor(settings: Settings, *, clock: Clock, on_progress: Callable[[str], None]) -> tuple[Stopped, ...]:

@@ -67,8 +67,8 @@ def stop_left_behind(
         log: The log.
     """
     try:
-        outcome = stop_bot(settings, found, timeout_s=settings.bot_stop_timeout_s, on_progress=show)
-        problem = "" if outcome.is_gone else "it still runs"
+        stopped = stop_bot(settings, found, timeout_s=settings.bot_stop_timeout_s, on_progress=show)
+        problem = "" if stopped.is_gone else "it still runs"
     except StartupFailure as failure:
         problem = failure.message
     if problem:
@@ -81,12 +81,11 @@ def stop_left_behind(
             next_action=_BY_HAND,
         )
         return False
-    how = "stopped gracefully" if outcome.in_time else "did not stop in time and was killed"
-    log.info("the bot of an earlier run, %s, %s, for %s", found.who, how, why)
+    log.info("the bot of an earlier run, %s, %s, for %s", found.who, stopped.how, why)
     tell(
         Severity.WARNING,
         "Bot stopped",
-        f"The bot of an earlier run, {found.who}, {how}: {why}.",
+        f"The bot of an earlier run, {found.who}, {stopped.how}: {why}.",
         cause="BOT_UNWATCHED",
         next_action="Fix the cause, then start again. Look at its open positions: nothing trades now.",
     )

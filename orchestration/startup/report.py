@@ -3,16 +3,15 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from orchestration.errors import ExitCode, FailureWord, FallbackWord, StartupFailure, State, StepStatus
 from orchestration.redaction import Redactor, clean_line, clean_lines, mask_account
-from orchestration.system.clock import describe_instant, format_duration
+from orchestration.system.stopped import Stopped
 
 if TYPE_CHECKING:
-    from orchestration.bot.find import FoundBot
     from orchestration.bot.launch import BotRunning
     from orchestration.gameplan import ActivePlan
     from orchestration.gateway.seen import GatewaySeen
@@ -46,48 +45,6 @@ class StepReport:
     started_at: datetime | None = None
     duration_s: float | None = None
     detail: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stopped:
-    """Something that ran and was stopped, as it was found before it was stopped.
-
-    Attributes:
-        what: `bot`, `gateway`, or the purpose of a process of this program: `supervisor`, `monitor`, `startup`.
-        who: What people call it, for example `process 4711`.
-        pid: Its process id; None for a gateway.
-        since: When it was started, aware; None where that is unknown.
-        uptime_s: How long it had run, in seconds; None where that is unknown.
-        in_time: Whether it stopped by itself within its time. False: it was killed; None: unknown.
-        by: Who stopped it where that was not this command, for example `its supervisor (process 99)`; else empty.
-    """
-
-    what: str
-    who: str
-    pid: int | None = None
-    since: datetime | None = None
-    uptime_s: float | None = None
-    in_time: bool | None = True
-    by: str = ""
-
-    @property
-    def how(self) -> str:
-        """How it ended, as the end of a sentence."""
-        by = f" by {self.by}" if self.by else ""
-        if self.in_time is None:
-            return f"was stopped{by}"
-        return f"was stopped gracefully{by}" if self.in_time else f"did not stop in time and was killed{by}"
-
-    def __str__(self) -> str:
-        since = ""
-        if self.since is not None:
-            since = f" (since {describe_instant(self.since)}, up {format_duration(self.uptime_s)})"
-        return f"the {self.what}, {self.who}{since}, {self.how}"
-
-    @property
-    def sentence(self) -> str:
-        """The same as a sentence of its own."""
-        return f"T{str(self)[1:]}."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -391,26 +348,6 @@ def build_gameplan_json(plan: "ActivePlan | None") -> dict[str, Any] | None:
         "fallback": plan.fallback,
         "problems": list(plan.problems),
     }
-
-
-def build_stopped_bot(found: "FoundBot", looked_at: datetime, *, in_time: bool | None, by: str = "") -> Stopped:
-    """What is said of a bot that was stopped.
-
-    Args:
-        found: As it was found before.
-        looked_at: When that was, aware.
-        in_time: See `Stopped.in_time`.
-        by: See `Stopped.by`.
-    """
-    return Stopped(
-        what="bot",
-        who=found.who,
-        pid=found.pid,
-        since=looked_at - timedelta(seconds=found.uptime_s),
-        uptime_s=found.uptime_s,
-        in_time=in_time,
-        by=by,
-    )
 
 
 def build_stopped_json(stopped: Stopped) -> dict[str, Any]:

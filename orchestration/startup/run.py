@@ -36,7 +36,7 @@ from orchestration.startup.admission import InstanceLocks, end_other_runs, refus
 from orchestration.startup.configuration import SAYS_WHICH_INSTANCE
 from orchestration.startup.context import StepContext
 from orchestration.startup.orphan import leave_nothing_unwatched
-from orchestration.startup.report import Progress, Report, StepReport, Stopped, build_report, build_stopped_json
+from orchestration.startup.report import Progress, Report, StepReport, build_report, build_stopped_json
 from orchestration.startup.run_alerts import Teller
 from orchestration.startup.run_spec import Display, RunSpec, Step
 from orchestration.state_dir import JOURNAL, find_damaged_files
@@ -45,6 +45,7 @@ from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.lock import HeldLock
 from orchestration.system.signals import InterruptedBySignal, Interruption
+from orchestration.system.stopped import Stopped
 
 JOURNAL_FILE = JOURNAL
 _FLUSH_TIMEOUT_S = 10.0  # SPEC A2: at most this much more at exit

@@ -12,12 +12,13 @@ from orchestration.errors import StartupFailure, State
 from orchestration.settings import Settings
 from orchestration.startup import steps as act
 from orchestration.startup.configuration import load_settings, load_settings_of_what_runs
-from orchestration.startup.report import Report, Stopped
+from orchestration.startup.report import Report
 from orchestration.startup.run import Run
 from orchestration.startup.run_spec import Display, RunSpec, Step
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from orchestration.system.lock import HeldLock
+from orchestration.system.stopped import Stopped
 
 STEPS = (
     Step(name="preflight", state=State.INITIALIZING, act=act.preflight),
@@ -26,7 +27,6 @@ STEPS = (
     Step(name="gameplan.check", state=State.GAMEPLAN_LOADING, act=act.gameplan_check),
     Step(name="bot.start", state=State.BOT_STARTING, ends_in=State.BOT_RUNNING, act=act.bot_start),
 )
-
 
 _CHECKS_PLAN = frozenset({"gameplan.check", "bot.start"})
 

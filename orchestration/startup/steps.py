@@ -41,7 +41,6 @@ from orchestration.settings import BotRuntime, GatewayRuntime, StartWithOpenOrde
 from orchestration.startup.context import StepContext, StepResult
 from orchestration.startup.report import (
     Progress,
-    build_stopped_bot,
     describe_connection,
     describe_finish,
     describe_remedy,
@@ -540,12 +539,10 @@ def _stop_running_bot(context: StepContext, progress: Progress) -> Progress:
     if presence.found is None:
         return progress
     context.require_locks()
-    looked_at = context.clock.now()
     context.show(f"stopping the running bot ({presence.found.who})")
-    outcome = stop_bot(
+    stopped = stop_bot(
         context.settings, presence.found, timeout_s=context.settings.bot_stop_timeout_s, on_progress=context.show
     )
-    stopped = build_stopped_bot(presence.found, looked_at, in_time=outcome.in_time)
     context.log.info("%s", stopped)
     return dataclasses.replace(progress, stopped=(*progress.stopped, stopped))
 

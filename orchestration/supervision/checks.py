@@ -42,6 +42,7 @@ from orchestration.supervision.rules import (
     Rules,
 )
 from orchestration.supervision.weekly_login import find_current_week
+from orchestration.system.signals import describe_exit
 
 _LOST = frozenset(
     {
@@ -151,15 +152,8 @@ def _is_late_to_connect(bot: BotLook, rules: Rules) -> bool:
 
 def _describe_end(s: Situation) -> str:
     bot = s.bot
-    if bot.outside_stop:
-        code = f" and ended with exit code {bot.exit_code}" if bot.exit_code is not None else ""
-        how = f"{bot.outside_stop}{code}"
-    elif bot.signal_name:
-        how = f"was ended by {bot.signal_name}"
-    elif bot.exit_code is not None:
-        how = f"ended with exit code {bot.exit_code}"
-    else:
-        how = "is gone"
+    end = describe_exit(bot.exit_code) if bot.exit_code is not None else ""
+    how = " and ".join(filter(None, (bot.outside_stop, end))) or "is gone"
     if bot.says_stopping:
         how += " after it had said that it is stopping"
     if s.rules.owns_bot:

@@ -102,7 +102,7 @@ def _complete_bot(memory: Memory, observation: Observation) -> Observation:
         return observation
     return replace(
         observation,
-        bot=replace(bot, is_stopping=bot.is_stopping or memory.is_bot_stopped, exit_code=0, signal_name=""),
+        bot=replace(bot, is_stopping=bot.is_stopping or memory.is_bot_stopped, exit_code=0),
     )
 
 

@@ -62,8 +62,7 @@ class BotLook:
     Attributes:
         is_running: Whether it runs.
         key: What tells this bot from one launched before or after it, for example its pid and birth.
-        exit_code: Of one that has ended; None while it runs, after a signal, and where nobody knows.
-        signal_name: The signal that ended it, for example `SIGKILL`; empty otherwise.
+        exit_code: Of one that has ended, negative for a signal; None while it runs, and where that is unknown.
         is_stopping: Whether this program was asked to stop it: its end is then planned, whatever the bot says.
         says_stopping: Whether it said that it is stopping (`STOPPING=1`).
         watchdog_age_s: Seconds since its last `WATCHDOG=1`; None if it never sent one.
@@ -82,7 +81,6 @@ class BotLook:
     is_running: bool
     key: str = ""
     exit_code: int | None = None
-    signal_name: str = ""
     is_stopping: bool = False
     says_stopping: bool = False
     watchdog_age_s: float | None = None

@@ -1,7 +1,6 @@
 """The observer: puts together one observation of everything that supervision judges. Looks, never touches."""
 
 import shutil
-import signal
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -11,7 +10,7 @@ from orchestration.bot.end_record import is_stop_requested, read_end
 from orchestration.bot.notify import NotifyReceiver
 from orchestration.bot.order_guard import NO_TRADING, GuardWatch, find_guard, is_suspended
 from orchestration.bot.record import RECORD_NAME, BotRecord, build_record_path
-from orchestration.bot.watch import BotSight, BotWatch
+from orchestration.bot.watch import BotWatch
 from orchestration.docker.container import ContainerState
 from orchestration.gameplan import check_from_settings, load_calendar
 from orchestration.gateway.api import probe_api
@@ -254,8 +253,7 @@ class Observer:
         return BotLook(
             is_running=sight.is_running,
             key=f"{record.pid}:{record.birth}",
-            exit_code=sight.exit_code if sight.exit_code is not None and sight.exit_code >= 0 else None,
-            signal_name=_signal_name(sight),
+            exit_code=sight.exit_code,
             is_stopping=self._is_ending_bot or self._is_stop_requested(record),
             says_stopping=sight.is_stopping,
             watchdog_age_s=sight.watchdog_age_s,
@@ -337,15 +335,6 @@ class Observer:
             is_past_due=local.time() >= self._settings.gameplan_due,
             is_before_close=not self._calendar.has_closed(now),
         )
-
-
-def _signal_name(sight: BotSight) -> str:
-    if sight.exit_code is None or sight.exit_code >= 0:
-        return ""
-    try:
-        return signal.Signals(-sight.exit_code).name
-    except ValueError:
-        return f"signal {-sight.exit_code}"
 
 
 def _read_plan_date(path: Path) -> date | None:

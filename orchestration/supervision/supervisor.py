@@ -35,7 +35,7 @@ from orchestration.journal import Journal
 from orchestration.logs import cut_back
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.admission import build_lost_lock_failure
-from orchestration.startup.report import Report, Stopped, build_stopped_bot, build_stopped_json
+from orchestration.startup.report import Report, build_stopped_json
 from orchestration.startup.run_alerts import build_watch_alert
 from orchestration.state_dir import STARTUP_LOCK
 from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, Stage, decide
@@ -46,6 +46,7 @@ from orchestration.supervision.rules import FIRST_LOGIN_GRACE_S
 from orchestration.system.clock import Clock
 from orchestration.system.lock import HeldLock, LockHeldError, hold_lock, read_lock_holder
 from orchestration.system.signals import Requests
+from orchestration.system.stopped import Stopped
 
 _EVIDENCE_LINES = 20
 _BYTES_PER_MB = 1_000_000
@@ -429,10 +430,9 @@ class Supervisor:
             if not presence.is_unknown and post.restart is not None:
                 end_guard(post.settings)
             return None
-        looked_at = post.clock.now()
         self._recorder.note_bot_stopped()
         try:
-            outcome = stop_bot(
+            stopped = stop_bot(
                 post.settings,
                 presence.found,
                 timeout_s=post.settings.bot_stop_timeout_s,
@@ -442,9 +442,8 @@ class Supervisor:
             # Of a container: no engine, no container; one that outlives its engine is found by the next start.
             post.log.error("the bot could not be stopped: %s", failure)  # noqa: TRY400 - no mistake of ours
             return None
-        stopped = build_stopped_bot(presence.found, looked_at, in_time=outcome.in_time)
         post.log.info("%s", stopped)
-        return stopped if outcome.is_gone else None
+        return stopped if stopped.is_gone else None
 
     def _restart_gateway(self, notice: Notice | None, *, is_gentle: bool = True) -> None:
         """Restart it, unless another instance has just done so. The alert says who did, and comes from one of them."""

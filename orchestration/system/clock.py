@@ -58,6 +58,21 @@ def describe_instant(instant: datetime) -> str:
     return f"{instant.astimezone():%Y-%m-%d %H:%M:%S %Z}"
 
 
+def format_duration(duration_s: float | None) -> str:
+    """Seconds for people: `42 s`, `5 min 3 s`, `3 h 12 min`, `2 d 4 h`."""
+    if duration_s is None:
+        return "an unknown time"
+    minute, hour, day = 60, 3600, 86400
+    seconds = int(duration_s)
+    if seconds < minute:
+        return f"{seconds} s"
+    if seconds < hour:
+        return f"{seconds // minute} min {seconds % minute} s"
+    if seconds < day:
+        return f"{seconds // hour} h {seconds % hour // minute} min"
+    return f"{seconds // day} d {seconds % day // hour} h"
+
+
 def describe_written_instant(text: str) -> str:
     """An instant that was written down in ISO 8601, in the host's own time zone; a text that is none as it is."""
     try:
@@ -114,18 +129,3 @@ def ensure_local_time() -> str | None:
             "of the tz database, for example `America/New_York`; until then local times are given in UTC"
         )
     return None
-
-
-def format_duration(duration_s: float | None) -> str:
-    """Seconds for people: `42 s`, `5 min 3 s`, `3 h 12 min`, `2 d 4 h`."""
-    if duration_s is None:
-        return "an unknown time"
-    minute, hour, day = 60, 3600, 86400
-    seconds = int(duration_s)
-    if seconds < minute:
-        return f"{seconds} s"
-    if seconds < hour:
-        return f"{seconds // minute} min {seconds % minute} s"
-    if seconds < day:
-        return f"{seconds // hour} h {seconds % hour // minute} min"
-    return f"{seconds // day} d {seconds % day // hour} h"

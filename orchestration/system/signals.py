@@ -196,3 +196,13 @@ class Requests:
         else:
             self.ended_by = _NAME_OF.get(number, "a signal")
         self.wake.set()
+
+
+def describe_exit(exit_code: int) -> str:
+    """How a process ended, as the end of a sentence: `ended with exit code 3`, or `was ended by SIGSEGV` for -11."""
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code}"
+    try:
+        return f"was ended by {signal.Signals(-exit_code).name}"
+    except ValueError:
+        return f"was ended by signal {-exit_code}"

@@ -52,7 +52,7 @@ def _look(
         (BotLook(is_running=False, is_stopping=True, exit_code=0), "stopped"),
         (BotLook(is_running=False, exit_code=0), "finished"),
         (BotLook(is_running=False, exit_code=3), "ended"),
-        (BotLook(is_running=False, signal_name="SIGKILL"), "ended"),
+        (BotLook(is_running=False, exit_code=-9), "ended"),
     ],
 )
 def test_a_bots_end_is_planned_or_it_is_not(bot: BotLook, word: str) -> None:

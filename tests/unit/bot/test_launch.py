@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.bot.log import read_last_lines
-from orchestration.bot.up import describe_end
+from orchestration.system.signals import describe_exit
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from orchestration.bot.up import describe_end
     ],
 )
 def test_an_end_is_described_in_words(exit_code: int, expected: str) -> None:
-    assert describe_end(exit_code) == expected
+    assert describe_exit(exit_code) == expected
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,6 @@ from orchestration.gateway.login import NOTHING_READ, LoginPhase, LoginReading
 from orchestration.gateway.readiness import (
     GONE_GRACE_S,
     UNHEALTHY_HANDSHAKE_INTERVAL_S,
-    Action,
-    Decision,
     Memory,
     Observation,
     Rules,
@@ -21,11 +19,11 @@ from orchestration.gateway.readiness import (
     Sight,
     WaitEventKind,
     begin,
-    decide,
     is_handshake_due,
     note_restarted,
     see,
 )
+from orchestration.gateway.wait_decision import WaitAction, WaitDecision, decide
 from tests.fakes.gateway import FARMS_BROKEN, HEALTHY, LINK_DOWN, READY, RUNNING, STARTED, UNHEALTHY, api
 
 RULES = Rules(timeout_s=120.0, twofa_timeout_s=180.0, may_restart=True)
@@ -71,15 +69,15 @@ STATES: dict[str, tuple[Memory, Rules]] = {
     "granted": (replace(_MEMORY, second_factor=SecondFactor.GRANTED, is_extended=True), RULES),
 }
 _ENDS = {
-    "wait": (Action.WAIT, None),
-    "ready": (Action.READY, None),
-    "restart": (Action.RESTART, None),
-    "halt": (Action.STOP_AND_FAIL, FailureWord.GATEWAY_TIMEOUT),
-    "stop": (Action.STOP_AND_FAIL, FailureWord.GATEWAY_LOGIN_FAILED),
-    "timeout": (Action.FAIL, FailureWord.GATEWAY_TIMEOUT),
-    "unhealthy": (Action.FAIL, FailureWord.GATEWAY_UNHEALTHY),
-    "2fa": (Action.FAIL, FailureWord.GATEWAY_SECOND_FACTOR),
-    "docker": (Action.FAIL, FailureWord.DOCKER_UNAVAILABLE),
+    "wait": (WaitAction.WAIT, None),
+    "ready": (WaitAction.READY, None),
+    "restart": (WaitAction.RESTART, None),
+    "halt": (WaitAction.STOP_AND_FAIL, FailureWord.GATEWAY_TIMEOUT),
+    "stop": (WaitAction.STOP_AND_FAIL, FailureWord.GATEWAY_LOGIN_FAILED),
+    "timeout": (WaitAction.FAIL, FailureWord.GATEWAY_TIMEOUT),
+    "unhealthy": (WaitAction.FAIL, FailureWord.GATEWAY_UNHEALTHY),
+    "2fa": (WaitAction.FAIL, FailureWord.GATEWAY_SECOND_FACTOR),
+    "docker": (WaitAction.FAIL, FailureWord.DOCKER_UNAVAILABLE),
 }
 
 # Before the deadline / at it, for each state in the order above.
@@ -118,9 +116,11 @@ CASES = [
 ]
 
 
-def run(memory: Memory, *observations: Observation, at_s: float = 1.0, rules: Rules = RULES) -> tuple[Memory, Decision]:
+def run(
+    memory: Memory, *observations: Observation, at_s: float = 1.0, rules: Rules = RULES
+) -> tuple[Memory, WaitDecision]:
     """Feed observations, a second apart; the last decision."""
-    decision = Decision(action=Action.WAIT, sight=Sight.STARTING, seen=Observation(status=None))
+    decision = WaitDecision(action=WaitAction.WAIT, sight=Sight.STARTING, seen=Observation(status=None))
     for number, observation in enumerate(observations):
         memory, decision = decide(memory, observation, at_s + number, rules)
     return memory, decision
@@ -161,7 +161,7 @@ def test_the_handshake_is_tried_only_where_the_container_has_no_objection(
 def test_ready_exactly_at_the_deadline_is_ready() -> None:
     memory = begin(0.0, RULES)
     _, decision = decide(memory, OBSERVATIONS[Sight.READY], RULES.timeout_s, RULES)
-    assert decision.action is Action.READY
+    assert decision.action is WaitAction.READY
 
 
 def test_an_answer_of_a_container_that_has_ended_is_not_ready() -> None:
@@ -176,15 +176,15 @@ def test_a_ready_gateway_is_ready_whatever_its_log_says() -> None:
 
 def test_the_restart_gives_one_more_whole_wait_and_no_second_restart() -> None:
     memory, decision = run(begin(0.0, RULES), OBSERVATIONS[Sight.STARTING], at_s=120.0)
-    assert decision.action is Action.RESTART
+    assert decision.action is WaitAction.RESTART
     assert decision.tell == (WaitEventKind.RESTARTING,)
     memory = note_restarted(memory, 130.0, RULES)
     anew = Observation(status=replace(RUNNING, started_at=None))
     memory, decision = run(memory, anew, at_s=249.9)
-    assert decision.action is Action.WAIT
+    assert decision.action is WaitAction.WAIT
     assert memory.other_restarts == 0, "our own restart is not one of Docker's"
     _, decision = run(memory, anew, at_s=250.0)
-    assert (decision.action, decision.word) == (Action.FAIL, FailureWord.GATEWAY_TIMEOUT)
+    assert (decision.action, decision.word) == (WaitAction.FAIL, FailureWord.GATEWAY_TIMEOUT)
 
 
 def test_starts_by_docker_neither_move_the_deadline_nor_count_as_ours() -> None:
@@ -192,7 +192,7 @@ def test_starts_by_docker_neither_move_the_deadline_nor_count_as_ours() -> None:
     for number in range(5):
         started = Observation(status=replace(RUNNING, started_at=STARTED.replace(second=number)))
         memory, decision = decide(memory, started, 10.0 * number, RULES)
-        assert decision.action is Action.WAIT
+        assert decision.action is WaitAction.WAIT
     assert memory.deadline_s == RULES.timeout_s
     assert memory.other_restarts == 4
     assert not memory.is_restarted
@@ -201,13 +201,13 @@ def test_starts_by_docker_neither_move_the_deadline_nor_count_as_ours() -> None:
 def test_a_container_that_is_gone_for_a_moment_is_given_that_moment() -> None:
     gone = OBSERVATIONS[Sight.GONE]
     memory, decision = decide(begin(0.0, RULES), gone, 10.0, RULES)
-    assert decision.action is Action.WAIT
+    assert decision.action is WaitAction.WAIT
     memory, decision = decide(memory, gone, 10.0 + GONE_GRACE_S - 0.1, RULES)
-    assert decision.action is Action.WAIT
+    assert decision.action is WaitAction.WAIT
     back, _ = decide(memory, OBSERVATIONS[Sight.STARTING], 11.95, RULES)
     assert back.gone_since_s is None
     _, decision = decide(memory, gone, 10.0 + GONE_GRACE_S, RULES)
-    assert decision.action is Action.RESTART
+    assert decision.action is WaitAction.RESTART
 
 
 def test_a_second_factor_is_told_once_and_lengthens_the_wait_once() -> None:
@@ -221,7 +221,7 @@ def test_a_second_factor_is_told_once_and_lengthens_the_wait_once() -> None:
 
 def test_a_second_factor_seen_first_at_the_deadline_is_still_waited_for() -> None:
     _, decision = run(begin(0.0, RULES), OBSERVATIONS[Sight.SECOND_FACTOR], at_s=120.0)
-    assert decision.action is Action.WAIT
+    assert decision.action is WaitAction.WAIT
 
 
 def test_a_second_factor_that_is_granted_is_told_and_the_wait_goes_on() -> None:
@@ -229,9 +229,9 @@ def test_a_second_factor_that_is_granted_is_told_and_the_wait_goes_on() -> None:
         begin(0.0, RULES), OBSERVATIONS[Sight.SECOND_FACTOR], Observation(status=RUNNING, login=LOGGED_IN)
     )
     assert decision.tell == (WaitEventKind.SECOND_FACTOR_GRANTED, WaitEventKind.LOGIN_SEEN)
-    assert decision.action is Action.WAIT
+    assert decision.action is WaitAction.WAIT
     _, decision = run(memory, OBSERVATIONS[Sight.READY])
-    assert decision.action is Action.READY
+    assert decision.action is WaitAction.READY
 
 
 def test_a_second_factor_stays_pending_while_the_container_starts_itself_again() -> None:
@@ -249,29 +249,29 @@ def test_a_second_factor_stays_pending_while_the_container_starts_itself_again()
 
 def test_one_failed_login_proves_nothing() -> None:
     _, decision = run(begin(0.0, RULES), Observation(status=RUNNING, login=FAILED_ONCE))
-    assert decision.action is Action.WAIT
+    assert decision.action is WaitAction.WAIT
     assert decision.tell == (WaitEventKind.LOGIN_FAILED_ONCE,)
 
 
 def test_two_failed_logins_in_a_row_prove_a_wrong_password() -> None:
     _, decision = run(begin(0.0, RULES), Observation(status=RUNNING, login=FAILED_TWICE))
-    assert decision.action is Action.STOP_AND_FAIL
+    assert decision.action is WaitAction.STOP_AND_FAIL
 
 
 def test_failed_logins_while_the_broker_resets_its_servers_prove_nothing() -> None:
     observation = Observation(status=RUNNING, login=FAILED_TWICE, in_reset_window=True)
     memory, decision = run(begin(0.0, RULES), observation)
-    assert decision.action is Action.WAIT
+    assert decision.action is WaitAction.WAIT
     memory, decision = run(memory, replace(observation, in_reset_window=False))
-    assert decision.action is Action.WAIT, "what was seen in the window stays excused after it"
+    assert decision.action is WaitAction.WAIT, "what was seen in the window stays excused after it"
     more = LoginReading(phase=LoginPhase.FAILED, failures_in_a_row=4)
     _, decision = run(memory, Observation(status=RUNNING, login=more))
-    assert decision.action is Action.STOP_AND_FAIL
+    assert decision.action is WaitAction.STOP_AND_FAIL
 
 
 def test_the_brokers_plain_words_count_also_while_it_resets_its_servers() -> None:
     _, decision = run(begin(0.0, RULES), Observation(status=RUNNING, login=REJECTED, in_reset_window=True))
-    assert decision.action is Action.STOP_AND_FAIL
+    assert decision.action is WaitAction.STOP_AND_FAIL
 
 
 def test_one_failed_login_in_each_of_two_starts_in_a_row_proves_a_wrong_password() -> None:
@@ -282,7 +282,7 @@ def test_one_failed_login_in_each_of_two_starts_in_a_row_proves_a_wrong_password
         Observation(status=anew),
         Observation(status=anew, login=FAILED_ONCE),
     )
-    assert decision.action is Action.STOP_AND_FAIL
+    assert decision.action is WaitAction.STOP_AND_FAIL
 
 
 def test_a_failure_before_a_login_that_got_further_does_not_count_with_one_after_it() -> None:
@@ -293,7 +293,7 @@ def test_a_failure_before_a_login_that_got_further_does_not_count_with_one_after
         Observation(status=RUNNING, login=LOGGED_IN),
         Observation(status=anew, login=FAILED_ONCE),
     )
-    assert decision.action is Action.WAIT
+    assert decision.action is WaitAction.WAIT
 
 
 def test_failures_of_two_starts_with_a_login_that_succeeded_between_them_do_not_count_together() -> None:
@@ -304,7 +304,7 @@ def test_failures_of_two_starts_with_a_login_that_succeeded_between_them_do_not_
         Observation(status=second, login=LOGGED_IN),
         Observation(status=third, login=FAILED_ONCE),
     )
-    assert decision.action is Action.WAIT
+    assert decision.action is WaitAction.WAIT
 
 
 def test_one_failure_in_each_of_several_starts_is_excused_while_the_broker_resets_its_servers() -> None:
@@ -313,7 +313,7 @@ def test_one_failure_in_each_of_several_starts_is_excused_while_the_broker_reset
         begin(0.0, RULES),
         *(Observation(status=start, login=FAILED_ONCE, in_reset_window=True) for start in starts),
     )
-    assert decision.action is Action.WAIT
+    assert decision.action is WaitAction.WAIT
 
 
 def test_failures_before_and_after_our_own_restart_are_each_excused_while_the_broker_resets_its_servers() -> None:
@@ -322,13 +322,13 @@ def test_failures_before_and_after_our_own_restart_are_each_excused_while_the_br
     memory = note_restarted(memory, 10.0, RULES)
     anew = replace(failed, status=replace(RUNNING, started_at=STARTED.replace(second=30)))
     memory, decision = run(memory, anew, at_s=11.0)
-    assert decision.action is Action.WAIT
+    assert decision.action is WaitAction.WAIT
     assert memory.excused == 2
 
 
 def test_broken_farms_are_ready_with_a_warning() -> None:
     _, decision = run(begin(0.0, RULES), Observation(status=HEALTHY, api=FARMS_BROKEN))
-    assert decision.action is Action.READY
+    assert decision.action is WaitAction.READY
     assert decision.tell == (WaitEventKind.FARMS_BROKEN,)
 
 
@@ -381,21 +381,21 @@ def test_a_working_api_keeps_a_gateway_whose_check_fails_from_a_restart_until_th
         is_due = is_handshake_due(UNHEALTHY, NOTHING_READ, memory, float(second), RULES)
         observation = Observation(status=UNHEALTHY, api=READY if is_due else None)
         memory, decision = decide(memory, observation, float(second), RULES)
-        assert (decision.action, decision.sight) == (Action.WAIT, Sight.HEALTH_CHECK_FAILING), second
+        assert (decision.action, decision.sight) == (WaitAction.WAIT, Sight.HEALTH_CHECK_FAILING), second
     memory, decision = decide(memory, Observation(status=UNHEALTHY, api=READY), 120.0, RULES)
-    assert decision.action is Action.RESTART
+    assert decision.action is WaitAction.RESTART
     memory = note_restarted(memory, 130.0, RULES)
     _, decision = run(memory, Observation(status=UNHEALTHY, api=READY), at_s=249.0)
-    assert decision.action is Action.WAIT
+    assert decision.action is WaitAction.WAIT
     _, decision = run(memory, Observation(status=UNHEALTHY, api=READY), at_s=250.0)
-    assert (decision.action, decision.word) == (Action.FAIL, FailureWord.GATEWAY_UNHEALTHY)
+    assert (decision.action, decision.word) == (WaitAction.FAIL, FailureWord.GATEWAY_UNHEALTHY)
 
 
 def test_a_check_that_recovers_in_time_makes_the_gateway_ready() -> None:
     memory, decision = run(begin(0.0, RULES), Observation(status=UNHEALTHY, api=READY), at_s=119.0)
-    assert decision.action is Action.WAIT
+    assert decision.action is WaitAction.WAIT
     _, decision = run(memory, Observation(status=HEALTHY, api=READY), at_s=120.0)
-    assert decision.action is Action.READY
+    assert decision.action is WaitAction.READY
 
 
 def test_where_the_check_is_ignored_a_working_api_is_ready() -> None:
@@ -403,16 +403,16 @@ def test_where_the_check_is_ignored_a_working_api_is_ready() -> None:
     for status in (RUNNING, UNHEALTHY):
         assert is_handshake_due(status, NOTHING_READ, begin(0.0, ignoring), 1.0, ignoring)
         _, decision = run(begin(0.0, ignoring), Observation(status=status, api=READY), rules=ignoring)
-        assert decision.action is Action.READY
+        assert decision.action is WaitAction.READY
 
 
 def test_where_the_check_is_ignored_a_slow_login_is_waited_for_whatever_it_says() -> None:
     ignoring = replace(RULES, requires_health_check=False, believes_health_check=False)
     sick = Observation(status=UNHEALTHY, login=LOGGING_IN, api=api(ApiOutcome.CLOSED))
     memory, decision = run(begin(0.0, ignoring), sick, rules=ignoring)
-    assert (decision.action, decision.sight) == (Action.WAIT, Sight.API_NOT_READY)
+    assert (decision.action, decision.sight) == (WaitAction.WAIT, Sight.API_NOT_READY)
     memory, decision = run(memory, sick, at_s=120.0, rules=ignoring)
-    assert decision.action is Action.RESTART
+    assert decision.action is WaitAction.RESTART
     _, decision = run(note_restarted(memory, 130.0, ignoring), sick, at_s=250.0, rules=ignoring)
     assert decision.word is FailureWord.GATEWAY_TIMEOUT
 
@@ -421,13 +421,13 @@ def test_where_the_check_is_ignored_a_slow_login_is_waited_for_whatever_it_says(
 def test_a_login_that_got_further_than_the_failing_check_is_given_its_time(further: LoginReading) -> None:
     sick = Observation(status=UNHEALTHY, api=api(ApiOutcome.CLOSED))
     memory, decision = run(begin(0.0, ALERT), sick, rules=ALERT)
-    assert decision.action is Action.WAIT
+    assert decision.action is WaitAction.WAIT
     memory, decision = run(memory, replace(sick, login=further), at_s=10.0)
-    assert decision.action is Action.WAIT
+    assert decision.action is WaitAction.WAIT
     _, decision = run(memory, replace(sick, login=further), at_s=119.0)
-    assert decision.action is Action.WAIT
+    assert decision.action is WaitAction.WAIT
     _, decision = run(memory, replace(sick, login=further), at_s=120.0)
-    assert decision.action is Action.RESTART
+    assert decision.action is WaitAction.RESTART
 
 
 @pytest.mark.parametrize("status", [RUNNING, HEALTHY, UNHEALTHY])
@@ -437,16 +437,16 @@ def test_a_login_that_was_completed_right_before_the_deadline_is_given_a_moment_
     memory, _ = run(memory, replace(slow, login=LOGGED_IN), at_s=119.0, rules=ALERT)
     for at_s in (120.0, 148.0):
         memory, decision = run(memory, replace(slow, login=LOGGED_IN), at_s=at_s)
-        assert decision.action is Action.WAIT, at_s
+        assert decision.action is WaitAction.WAIT, at_s
     _, decision = run(memory, replace(slow, login=LOGGED_IN), at_s=149.0)
-    assert decision.action is Action.RESTART
+    assert decision.action is WaitAction.RESTART
 
 
 def test_a_check_that_began_to_fail_after_the_login_is_believed_at_once() -> None:
     memory, _ = run(begin(0.0, RULES), Observation(status=RUNNING, login=LOGGED_IN))
     sick = Observation(status=UNHEALTHY, login=LOGGED_IN, api=api(ApiOutcome.SILENT))
     _, decision = run(memory, sick, at_s=60.0)
-    assert decision.action is Action.RESTART
+    assert decision.action is WaitAction.RESTART
 
 
 def test_a_second_factor_that_is_confirmed_late_under_a_check_that_has_long_failed_restarts_nothing() -> None:
@@ -462,9 +462,9 @@ def test_a_second_factor_that_is_confirmed_late_under_a_check_that_has_long_fail
         (519.0, replace(closed, login=LOGGED_IN, api=READY)),
     ):
         memory, decision = decide(memory, observation, at_s, rules)
-        assert decision.action is Action.WAIT, at_s
+        assert decision.action is WaitAction.WAIT, at_s
     _, decision = decide(memory, Observation(status=HEALTHY, login=LOGGED_IN, api=READY), 520.0, rules)
-    assert decision.action is Action.READY
+    assert decision.action is WaitAction.READY
 
 
 def test_a_check_gets_the_time_to_catch_up_with_an_api_that_works_since_an_instant() -> None:
@@ -472,20 +472,20 @@ def test_a_check_gets_the_time_to_catch_up_with_an_api_that_works_since_an_insta
     memory, _ = run(begin(0.0, RULES), OBSERVATIONS[Sight.SECOND_FACTOR])
     memory, decision = run(memory, late, at_s=299.0)
     memory, decision = run(memory, late, at_s=300.0)
-    assert decision.action is Action.WAIT
+    assert decision.action is WaitAction.WAIT
     _, decision = run(memory, late, at_s=329.0)
-    assert (decision.action, decision.word) == (Action.FAIL, FailureWord.GATEWAY_UNHEALTHY)
+    assert (decision.action, decision.word) == (WaitAction.FAIL, FailureWord.GATEWAY_UNHEALTHY)
 
 
 def test_too_many_attempts_are_a_wrong_password_only_where_no_second_factor_went_unanswered() -> None:
     _, decision = run(begin(0.0, RULES), Observation(status=RUNNING, login=TOO_MANY))
-    assert (decision.action, decision.word) == (Action.STOP_AND_FAIL, FailureWord.GATEWAY_LOGIN_FAILED)
+    assert (decision.action, decision.word) == (WaitAction.STOP_AND_FAIL, FailureWord.GATEWAY_LOGIN_FAILED)
     unanswered = Observation(status=RUNNING, login=PAUSED_FOR_2FA)
     memory, decision = run(begin(0.0, RULES), unanswered)
-    assert (decision.action, decision.sight) == (Action.WAIT, Sight.SECOND_FACTOR)
+    assert (decision.action, decision.sight) == (WaitAction.WAIT, Sight.SECOND_FACTOR)
     assert WaitEventKind.SECOND_FACTOR_NEEDED in decision.tell
     _, decision = run(memory, unanswered, at_s=300.0)
-    assert (decision.action, decision.word) == (Action.FAIL, FailureWord.GATEWAY_SECOND_FACTOR)
+    assert (decision.action, decision.word) == (WaitAction.FAIL, FailureWord.GATEWAY_SECOND_FACTOR)
 
 
 def test_too_many_attempts_on_the_start_after_an_unanswered_second_factor_are_about_that_one() -> None:
@@ -493,10 +493,10 @@ def test_too_many_attempts_on_the_start_after_an_unanswered_second_factor_are_ab
     memory, decision = run(
         begin(0.0, RULES), OBSERVATIONS[Sight.SECOND_FACTOR], Observation(status=anew, login=TOO_MANY)
     )
-    assert (decision.action, decision.sight) == (Action.WAIT, Sight.SECOND_FACTOR)
+    assert (decision.action, decision.sight) == (WaitAction.WAIT, Sight.SECOND_FACTOR)
     for failed in (FAILED_ONCE, FAILED_TWICE):
         memory, decision = run(memory, Observation(status=anew, login=failed))
-        assert decision.action is Action.WAIT
+        assert decision.action is WaitAction.WAIT
 
 
 def test_too_many_attempts_that_the_brokers_reset_explains_are_a_pause() -> None:
@@ -504,9 +504,9 @@ def test_too_many_attempts_that_the_brokers_reset_explains_are_a_pause() -> None
     memory, _ = run(begin(0.0, RULES), failed)
     paused = replace(failed, login=replace(FAILED_TWICE, is_rejected=True, has_too_many_attempts=True))
     memory, decision = run(memory, paused)
-    assert (decision.action, decision.sight) == (Action.WAIT, Sight.LOGIN_PAUSED)
+    assert (decision.action, decision.sight) == (WaitAction.WAIT, Sight.LOGIN_PAUSED)
     _, decision = run(memory, paused, at_s=120.0)
-    assert (decision.action, decision.word) == (Action.STOP_AND_FAIL, FailureWord.GATEWAY_TIMEOUT)
+    assert (decision.action, decision.word) == (WaitAction.STOP_AND_FAIL, FailureWord.GATEWAY_TIMEOUT)
 
 
 def test_a_container_that_crashes_again_and_again_is_stopped_when_the_wait_fails() -> None:
@@ -516,13 +516,13 @@ def test_a_container_that_crashes_again_and_again_is_stopped_when_the_wait_fails
         started = replace(RUNNING, started_at=STARTED.replace(second=number), restart_count=7 + number)
         memory, decision = decide(memory, Observation(status=started), 10.0 * number, RULES)
     _, decision = decide(memory, Observation(status=started), 120.0, RULES)
-    assert (decision.action, decision.word) == (Action.STOP_AND_FAIL, FailureWord.GATEWAY_TIMEOUT)
+    assert (decision.action, decision.word) == (WaitAction.STOP_AND_FAIL, FailureWord.GATEWAY_TIMEOUT)
     _, decision = decide(memory, Observation(status=started), 120.0, ALERT)
-    assert decision.action is Action.FAIL, "where another monitor restarts it, it is not ours to stop"
+    assert decision.action is WaitAction.FAIL, "where another monitor restarts it, it is not ours to stop"
 
 
 def test_a_gateway_that_is_merely_slow_is_left_to_finish_whatever_docker_did_to_it_before() -> None:
     slow = Observation(status=replace(RUNNING, restart_count=9))
     memory, _ = run(replace(begin(0.0, RULES), is_restarted=True), slow)
     _, decision = run(memory, slow, at_s=120.0)
-    assert (decision.action, decision.word) == (Action.FAIL, FailureWord.GATEWAY_TIMEOUT)
+    assert (decision.action, decision.word) == (WaitAction.FAIL, FailureWord.GATEWAY_TIMEOUT)

@@ -80,9 +80,9 @@ RESET: dict[str, Any] = {"in_reset_window": True}
 NIGHTLY: dict[str, Any] = {"in_restart_window": True}
 
 
-def gone(exit_code: int | None = None, signal_name: str = "", key: str = BOT.key) -> dict[str, Any]:
+def gone(exit_code: int | None = None, key: str = BOT.key) -> dict[str, Any]:
     """The bot has ended."""
-    return {"bot": BotLook(is_running=False, key=key, exit_code=exit_code, signal_name=signal_name)}
+    return {"bot": BotLook(is_running=False, key=key, exit_code=exit_code)}
 
 
 def unusable(word: FallbackWord, content: str = "f") -> PlanCandidate:

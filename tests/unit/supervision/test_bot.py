@@ -19,7 +19,7 @@ _SILENT: dict[str, Any] = {"bot": replace(BOT, watchdog_age_s=121.0, watchdog_li
     ("changes", "said"),
     [
         (gone(exit_code=3), "ended with exit code 3"),
-        (gone(signal_name="SIGKILL"), "was ended by SIGKILL"),
+        (gone(exit_code=-9), "was ended by SIGKILL"),
         (gone(), "is gone"),
     ],
 )
@@ -33,7 +33,7 @@ def test_an_unplanned_end_is_said_once_and_ends_the_supervisor_as_a_failure(chan
     assert len(watch.said) == len(watch.done) == 1
 
 
-@pytest.mark.parametrize("changes", [gone(exit_code=1), gone(signal_name="SIGTERM"), gone()])
+@pytest.mark.parametrize("changes", [gone(exit_code=1), gone(exit_code=-15), gone()])
 def test_what_the_bot_announced_makes_no_end_a_planned_one(changes: dict[str, Any]) -> None:
     watch = Watch().go_on(60, bot=replace(BOT, says_stopping=True))
     assert watch.last is not None
@@ -125,7 +125,7 @@ def test_a_monitor_says_that_the_bot_ended_and_that_another_one_runs() -> None:
     assert watch.actions() == []
 
 
-@pytest.mark.parametrize("changes", [gone(exit_code=1), gone(signal_name="SIGTERM"), gone(exit_code=0), gone()])
+@pytest.mark.parametrize("changes", [gone(exit_code=1), gone(exit_code=-15), gone(exit_code=0), gone()])
 def test_an_end_that_was_meant_is_nothing(changes: dict[str, Any]) -> None:
     watch = Watch().go_on(60).go_on(600, bot=replace(changes["bot"], is_stopping=True))
     assert watch.said == []
