@@ -34,7 +34,7 @@ class Event(StrEnum):
     CHALLENGE = "challenge"
     """The second factor is asked for."""
     DEVICE_NEEDED = "device_needed"
-    """The second factor cannot be asked for: there are several devices, and none was chosen."""
+    """The second factor cannot be asked for: there are several devices, and none of them was chosen."""
     CHALLENGE_ENDED = "challenge_ended"
     """The second factor was not confirmed in time, or a login ended before it."""
     NO_ANSWER = "no_answer"
@@ -175,7 +175,31 @@ _IBC = _rows(
             r"you should specify the required second factor device",
             "You should specify the required second factor device using the SecondFactorDevice setting in config.ini",
         ),
+        (
+            Event.DEVICE_NEEDED,
+            r"could not find second factor device '",
+            "Could not find second factor device 'IB Key' in the list",
+        ),
         (Event.CHALLENGE, r"second factor authentication initiated", "Second Factor Authentication initiated"),
+        # All that IBC says where a code is to be entered: the dialog opens. Its other events mean nothing.
+        (
+            Event.CHALLENGE,
+            (
+                r"detected (?:dialog|frame) entitled: "
+                r"(?:second factor authentication|security code card authentication)\b.*; event=opened"
+            ),
+            "detected dialog entitled: Second Factor Authentication; event=Opened",
+        ),
+        (
+            Event.CHALLENGE,
+            r"login frame has now become secondfactorauthenticationdialog",
+            "Login frame has now become SecondFactorAuthenticationDialog",
+        ),
+        (
+            Event.CHALLENGE,
+            r"second factor authentication dialog opened",
+            "Second Factor Authentication dialog opened",
+        ),
         (
             Event.CHALLENGE_ENDED,
             r"re-login after second factor authentication timeout (?:in (?P<seconds>\d{1,6})|not required)",
@@ -209,11 +233,13 @@ _IBC = _rows(
             r"autorestart file found\b",
             "autorestart file found at /home/ibgateway/Jts/abc/autorestart: authentication will not be required",
         ),
+        (Event.AUTO_RESTART, r"re-starting session", "Re-starting session"),
         (
             Event.COLD_START,
-            r"autorestart file not found\b",
+            r"autorestart file (?:not found|contains invalid credentials)\b",
             "autorestart file not found: full authentication will be required",
         ),
+        (Event.COLD_START, r"ibc will cold-restart\b", "IBC will cold-restart shortly"),
     ),
 )
 
@@ -292,6 +318,12 @@ _IBG_CONTROLLER = _rows(
             "  IB Key wait t+12s: still waiting for approval...",
         ),
         (Event.CHALLENGE_ENDED, r".*\bib key approval wait timed out", "IB Key approval wait timed out"),
+        # What only a person can go on with: by VNC, or by another setting. No attempt follows by itself.
+        (
+            Event.CHALLENGE,
+            r".*\balert_(?:2fa_manual_window|halted)\b",
+            'ALERT_HALTED mode=live state=HALTED reason="2FA needs a change only an operator can make"',
+        ),
         (
             Event.CHALLENGE_ENDED,
             r".*\balert_2fa_failed\b",
@@ -300,6 +332,12 @@ _IBG_CONTROLLER = _rows(
         (Event.COMPLETED, r".*\b2fa handled successfully", "2FA handled successfully"),
         (Event.COMPLETED, r".*\bib key approval succeeded", "API port opened — IB Key approval succeeded"),
         (Event.COMPLETED, r".*\bccp backoff reset\b", "CCP backoff reset — auth succeeded"),
+        (Event.COMPLETED, r".*\blogin complete\. ", "Login complete. Entering monitor loop."),
+        (
+            Event.COMPLETED,
+            r".*\balert_auto_restart .*\bstatus=adopted\b",
+            'ALERT_AUTO_RESTART mode=live status=adopted reason="API port 4001 open — session preserved"',
+        ),
         (
             Event.SESSION_TAKEN,
             r".*\bexisting-session dialog: action=(?:manual|secondary)\b",
@@ -307,7 +345,7 @@ _IBG_CONTROLLER = _rows(
         ),
         (
             Event.SESSION_TAKEN,
-            r".*\balert_ccp_persistent(?:_halt)?\b",
+            r".*\balert_(?:ccp_persistent(?:_halt)?|jvm_restart_exhausted)\b",
             "ALERT_CCP_PERSISTENT consecutive_lockouts=3 mode=live",
         ),
         (
@@ -324,6 +362,29 @@ _IBG_CONTROLLER = _rows(
             Event.BACKOFF,
             r".*\bccp long cool-down .*: sleeping (?P<seconds>\d{1,6})s",
             "CCP long cool-down (JVM restart): sleeping 1200s (attempt=1, base=1200, mult=1.5, cap=3600).",
+        ),
+        (
+            Event.BACKOFF,
+            r".*\balert_ibkr_maintenance_recovery delay_seconds=(?P<seconds>\d{1,6})\b",
+            'ALERT_IBKR_MAINTENANCE_RECOVERY delay_seconds=480 mode=live reason="JVM exited with code 0"',
+        ),
+        (
+            Event.BACKOFF,
+            r".*\bexisting-session: .*\bbacking off for (?P<seconds>\d{1,6})s",
+            (
+                "existing-session: handled this dialog 3 times in 300s — another container or app is probably "
+                "reconnecting as the same account. Backing off for 60s."
+            ),
+        ),
+        (
+            Event.REFUSED_CREDENTIALS,
+            r".*\balert_login_failed .*\breason=\"?bad-credentials\b",
+            'ALERT_LOGIN_FAILED mode=live reason="bad-credentials" suggested_action="verify TWS_USERID"',
+        ),
+        (
+            Event.FAILED,
+            r".*\balert_login_failed\b",
+            'ALERT_LOGIN_FAILED mode=live reason="post-auth-no-progress" suggested_action="scan logs"',
         ),
         (
             Event.REJECTED,

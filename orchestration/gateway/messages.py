@@ -76,7 +76,7 @@ _PLAIN_SIGHTS: Mapping[Sight, str] = {
 }
 
 
-DEVICES = ", and several devices could give it: none was chosen"
+DEVICES = ", and several devices could give it: none of them was chosen by its right name"
 _DEVICE_NEEDED = f"the gateway's login waits for the second factor{DEVICES}"
 CHOOSE_A_DEVICE = (
     "Set TWOFA_DEVICE to the device's name as IBKR's dialog lists it, then `inv gateway.restart` and `inv startup`."

@@ -101,8 +101,41 @@ FAULTS: Mapping[str, tuple[Expected, Mapping[str, Said]]] = {
                 launcher=_CHALLENGED, lines=(*_IBC_BEGUN, "IBC: Login has completed")
             ),
             "IBC": Said(lines=_IBC_ASKED),
+            "IBC, the dialog alone, as where a code is asked for": Said(
+                lines=(
+                    *_IBC_BEGUN,
+                    "IBC: detected dialog entitled: Second Factor Authentication; event=Opened",
+                    "IBC: detected frame entitled: Authenticating...; event=Lost focus",
+                    "IBC: detected dialog entitled: Second Factor Authentication; event=Focused",
+                )
+            ),
+            "IBC, in the login's own window": Said(
+                lines=(*_IBC_BEGUN, "IBC: Login frame has now become SecondFactorAuthenticationDialog")
+            ),
+            "IBC 3.8": Said(lines=(*_IBC_BEGUN, "IBC: Second Factor Authentication dialog opened")),
+            "IBC, a code card": Said(
+                lines=(
+                    *_IBC_BEGUN,
+                    "IBC: detected dialog entitled: Security Code Card Authentication; event=Opened",
+                )
+            ),
             "ibcontroller": Said(lines=_IB_ASKED),
             "ibg-controller": Said(lines=_IBG_ASKED),
+            "ibg-controller, only a person can go on": Said(
+                lines=(
+                    *_IBG_BEGUN,
+                    'ALERT_2FA_FAILED mode=live reason="2FA method mismatch" expected=\'Mobile Authenticator app\'',
+                    'ALERT_2FA_MANUAL_WINDOW mode=live timeout_seconds=300 remediation="finish the login over VNC"',
+                )
+            ),
+            "ibg-controller, halted until a person has acted": Said(
+                lines=(
+                    *_IBG_BEGUN,
+                    'ALERT_2FA_FAILED mode=live reason="JLIST_SELECT on 2FA device selector failed"',
+                    'ALERT_HALTED mode=live state=HALTED reason="2FA needs a change only an operator can make"',
+                ),
+                age_s=900,
+            ),
         },
     ),
     "second factor unanswered, the controller tries again": (
@@ -131,6 +164,9 @@ FAULTS: Mapping[str, tuple[Expected, Mapping[str, Said]]] = {
         _PHONE,
         {
             "IBC": Said(lines=(*_IBC_BEGUN, "IBC: You should specify the required second factor device using the …")),
+            "IBC, the chosen one is not there": Said(
+                lines=(*_IBC_BEGUN, "IBC: Could not find second factor device 'IB Key' in the list")
+            ),
             "launcher.log waits for it": Said(
                 launcher=(*_BEGUN, (4, _ROUND)),
                 lines=(*_IBC_BEGUN, "IBC: You should specify the required second factor device using the …"),
@@ -175,6 +211,34 @@ FAULTS: Mapping[str, tuple[Expected, Mapping[str, Said]]] = {
                 lines=(*_IB_BEGUN, f"{_IB_BARE} too many failed login attempts -- relogin disabled, stopping")
             ),
             "ibg-controller, expired": Said(lines=(*_IBG_BEGUN, "ALERT_PASSWORD_EXPIRED status=expired mode=live")),
+            "ibg-controller, refused": Said(
+                lines=(*_IBG_BEGUN, 'ALERT_LOGIN_FAILED mode=live reason="bad-credentials" suggested_action="verify"')
+            ),
+            "ibg-controller, two failures": Said(
+                lines=(
+                    *_IBG_BEGUN,
+                    'ALERT_LOGIN_FAILED mode=live reason="post-auth-no-progress" suggested_action="…"',
+                    *_IBG_BEGUN,
+                    'ALERT_LOGIN_FAILED mode=live reason="post-auth-no-progress" suggested_action="…"',
+                )
+            ),
+            "IBC, two cold restarts": Said(
+                lines=(
+                    *_IBC_BEGUN, "IBC: Login failed", "IBC: Cold restart in progress", "IBC will cold-restart shortly",
+                    *_IBC_BEGUN, "IBC: Login failed", "IBC: Cold restart in progress",
+                )
+            ),
+            "IBC, two texts after the saved session was refused": Said(
+                lines=(
+                    "autorestart file found at /Jts/a/autorestart: authentication will not be required",
+                    "IBC: Autorestart file contains invalid credentials: performing full login",
+                    *_IBC_BEGUN,
+                    "IBC: Unrecognized Username or Password",
+                    "IBC: Cold restart in progress",
+                    *_IBC_BEGUN,
+                    "IBC: Unrecognized Username or Password",
+                )
+            ),
             "exit code 77": Said(exit_code=77),
         },
     ),
@@ -202,6 +266,12 @@ FAULTS: Mapping[str, tuple[Expected, Mapping[str, Said]]] = {
                     "autorestart file found at /Jts/a/autorestart: authentication will not be required",
                     "IBC: detected dialog entitled: Unrecognized Username or Password; event=Opened",
                     "IBC: detected dialog entitled: Unrecognized Username or Password; event=Activated",
+                )
+            ),
+            "IBC says itself that it restarts": Said(
+                lines=(
+                    "IBC: Re-starting session",
+                    "IBC: detected dialog entitled: Unrecognized Username or Password; event=Opened",
                 )
             ),
             "ibcontroller": Said(
@@ -254,6 +324,12 @@ FAULTS: Mapping[str, tuple[Expected, Mapping[str, Said]]] = {
                 lines=(*_IB_BEGUN, f"{_IB} existing session detected -- secondary, ending this session")
             ),
             "ibg-controller": Said(lines=(*_IBG_BEGUN, "existing-session dialog: action=manual")),
+            "ibg-controller has given up": Said(
+                lines=(*_IBG_BEGUN, 'ALERT_JVM_RESTART_EXHAUSTED mode=live attempts=5 reason="5 relogins exhausted"')
+            ),
+            "IBC, the other one is primary": Said(
+                lines=(*_IBC_BEGUN, "IBC: Other session must be a primary: let the other session proceed")
+            ),
             "ibg-controller, a stranded session": Said(
                 lines=(*_IBG_BEGUN, 'ALERT_CCP_PERSISTENT_HALT mode=live suggested_action="…"')
             ),
@@ -267,6 +343,16 @@ FAULTS: Mapping[str, tuple[Expected, Mapping[str, Said]]] = {
         Expected(word=FailureWord.GATEWAY_TIMEOUT, is_stopped=True),
         {
             "ibg-controller": Said(lines=(*_IBG_BEGUN, "CCP backoff: waiting 600s before next auth attempt")),
+            "ibg-controller, the broker's maintenance": Said(
+                lines=(*_IBG_BEGUN, 'ALERT_IBKR_MAINTENANCE_RECOVERY delay_seconds=600 mode=live reason="code 0"')
+            ),
+            "ibg-controller, another container fights for the session": Said(
+                lines=(
+                    *_IBG_BEGUN,
+                    ("existing-session: handled this dialog 3 times in 300s — another container or app is probably "
+                    "reconnecting as the same account. Backing off for 600s."),
+                )
+            ),
             "ibg-controller, though the gateway waits": Said(
                 launcher=(*_CHALLENGED, _ENDED),
                 age_s=400,
