@@ -24,7 +24,7 @@ from orchestration.errors import StartupFailure
 from orchestration.gateway import api
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.holdings import Holdings, build_unknown
-from orchestration.gateway.login import NOTHING_READ, combine_logins
+from orchestration.gateway.login import NOTHING_READ, LoginPhase, combine_logins
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.runtime_kinds import build_runtime
@@ -71,6 +71,7 @@ class GatewayLook:
         simulated: Whether it is the built-in one.
         sessions_ended_at: When IBKR last ended every session.
         full_login_at: When it was last seen to log in fully; None where that is unknown.
+        login: How far its login has come, by its own `launcher.log`; unknown where that cannot be read.
     """
 
     kind: str
@@ -83,6 +84,7 @@ class GatewayLook:
     simulated: bool
     sessions_ended_at: datetime
     full_login_at: datetime | None = None
+    login: LoginPhase = LoginPhase.UNKNOWN
 
     @property
     def is_ready(self) -> bool:
@@ -324,6 +326,7 @@ def build_json(status: Status) -> dict[str, Any]:
             "latency_ms": _rounded(gateway.api.latency_ms if gateway.api else None),
             "simulated": gateway.simulated,
             "problem": gateway.problem,
+            "login": gateway.login,
             "last_full_login_at": _iso(gateway.full_login_at),
             "sessions_ended_at": _iso(gateway.sessions_ended_at),
             "full_login_is_newer": None
@@ -486,6 +489,7 @@ def probe_gateway(runtime: Runtime, host: str, port: int, settings: Settings, cl
         simulated=container.is_simulated if container else False,
         sessions_ended_at=find_session_end(clock.now()),
         full_login_at=find_last_full_login(container, login, is_api_up=look is not None and look.is_ready),
+        login=login.phase,
     )
 
 

@@ -168,6 +168,8 @@ def _build_gateway_rows(gateway: "GatewayLook") -> list[tuple[str, str]]:
         rows.append(("  state", f"{gateway.status.state}{health}"))
     if gateway.api is not None:
         rows.append(("  API", describe_api(gateway.api)))
+    if gateway.login != "unknown":
+        rows.append(("  login", str(gateway.login).replace("_", " ")))
     if gateway.full_login_at is not None:
         relation = "newer" if gateway.full_login_at >= gateway.sessions_ended_at else "OLDER"
         at = console.describe_moment(gateway.full_login_at)

@@ -1,15 +1,20 @@
-"""How `launcher.log` is read inside the gateway's container. Pure; read only, and bounded.
+"""How `launcher.log` is read where the gateway keeps it. Read only, and bounded.
 
-Through `docker exec`, as the image's own user: from `TWS_SETTINGS_PATH`, else from `Jts` in that user's home. An image
-that runs a live and a paper gateway (`TRADING_MODE=both`) gives each a folder of its own. Only lines that may matter
-leave the container, and nothing of them but phases, times and counts leaves this module.
+In a container through `docker exec`, as the image's own user: from `TWS_SETTINGS_PATH`, else from `Jts` in that user's
+home. An image that runs a live and a paper gateway (`TRADING_MODE=both`) gives each a folder of its own. Only lines
+that may matter leave the container, and nothing of them but phases, times and counts leaves this module. The built-in
+gateway's own folder is read directly.
 """
 
+import contextlib
+import os
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from orchestration.gateway.launcher_log import LauncherReading, read_launcher_log
 from orchestration.settings import TradingMode
+from orchestration.system.files import open_regular
 
 _NAME = "launcher.log"
 _MOST_BYTES = 4 * 1024 * 1024  # of the present file: two days of a heartbeat each 20 s
@@ -46,6 +51,7 @@ tail -c "$most" "$file" | head -c "$most" | choose "$matters" | tail -n "$lines"
 printf '\\nlast '
 tail -c 65536 "$file" | choose '^20[0-9][0-9]-' | tail -n 1
 """
+_OLD_FILE = "launcher.[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9].log"
 _NOW = re.compile(r"now (?P<epoch>\d{9,11}) (?P<sign>[+-])(?P<hours>\d{2})(?P<minutes>\d{2})$")
 
 
@@ -72,3 +78,24 @@ def parse_launcher_log(text: str, *, since: datetime | None, now: datetime) -> L
         offset = -offset if found["sign"] == "-" else offset
     last = next((line.removeprefix("last ") for line in reversed(lines) if line.startswith("last ")), "")
     return read_launcher_log(lines[1:], now=now, offset=offset, since=since, last_line=last)
+
+
+def read_settings_folder(folder: Path, *, since: datetime | None, now: datetime) -> LauncherReading:
+    """What the gateway has written to a settings folder of this host. What cannot be read counts as not written.
+
+    Args:
+        folder: Its settings folder.
+        since: When its latest start was, aware.
+        now: This host's clock, aware.
+    """
+    old = sorted(folder.glob(_OLD_FILE))[-_OLD_FILES:]
+    lines = [line for path in old for line in _read_end(path, _MOST_OLD_BYTES)]
+    lines += _read_end(folder / _NAME, _MOST_BYTES)
+    return read_launcher_log(lines, now=now, offset=now.astimezone().utcoffset(), since=since)
+
+
+def _read_end(path: Path, most_bytes: int) -> list[str]:
+    with contextlib.suppress(OSError), open_regular(path) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - most_bytes))
+        return file.read(most_bytes).decode("utf-8", "replace").splitlines()
+    return []

@@ -73,6 +73,7 @@ class SharedGatewayState:
         self._path = folder / f"{key}.json"
         self._lock = folder / f"{key}.lock"
         self.first_start_marker = folder / f"{key}.started"
+        self.simulator_settings_dir = folder / f"{key}.settings"
 
     @contextlib.contextmanager
     def hold(

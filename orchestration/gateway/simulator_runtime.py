@@ -13,6 +13,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.drift import Drift
 from orchestration.gateway.external_runtime import NothingToFollow
+from orchestration.gateway.launcher_file import read_settings_folder
 from orchestration.gateway.launcher_log import LauncherReading
 from orchestration.gateway.record import GatewayRecord, read_record, write_record
 from orchestration.gateway.runtime import FindUsers, RestartKind
@@ -171,9 +172,12 @@ class SimulatorRuntime:
         return FileFollowing(Path(self._record.log), on_line, redactor_for(self._settings.secrets))
 
     def read_launcher_log(self, status: GatewayStatus) -> LauncherReading | None:
-        """None: see `Runtime.read_launcher_log`."""
-        del status
-        return None
+        """See `Runtime.read_launcher_log`."""
+        if not status.is_up:
+            return None
+        return read_settings_folder(
+            self._shared_state.simulator_settings_dir, since=status.started_at, now=self._clock.now()
+        )
 
     def watch(self, on_change: Callable[[], None]) -> Following:
         """Nothing tells of changes: looking costs next to nothing here."""
@@ -204,7 +208,9 @@ class SimulatorRuntime:
     def _launch(self) -> None:
         settings = self._settings
         log = settings.log_dir / f"gateway_{self._clock.now().astimezone():%Y%m%d_%H%M%S_%f}.log"
-        argv = build_simulator_argv(settings, marker=self._marker)
+        argv = build_simulator_argv(
+            settings, marker=self._marker, settings_dir=self._shared_state.simulator_settings_dir
+        )
         try:
             launched = launch_detached(argv, cwd=settings.project_dir, environ=settings.environ, output=log)
         except OSError as error:
@@ -325,11 +331,18 @@ class FileFollowing:
             self._ended.set()
 
 
-def build_simulator_argv(settings: Settings, *, marker: Path) -> tuple[str, ...]:
-    """How the simulator is started; `marker` is the file that tells a restart from a first start. Pure."""
+def build_simulator_argv(settings: Settings, *, marker: Path, settings_dir: Path) -> tuple[str, ...]:
+    """How the simulator is started. Pure.
+
+    Args:
+        settings: The configuration.
+        marker: The file that tells a restart from a first start.
+        settings_dir: Where it writes `launcher.log`.
+    """
     argv = [sys.executable, "-m", _MODULE, "--host", settings.gateway_host]
     argv += ["--port", str(settings.gateway_port)]
     argv += ["--start-marker", str(marker)]
+    argv += ["--settings-dir", str(settings_dir)]
     if settings.trading_mode is TradingMode.LIVE:
         argv += ["--mode", "live"]
     if settings.simulator_faults:

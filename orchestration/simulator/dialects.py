@@ -31,6 +31,10 @@ class Moment(StrEnum):
     TIMED_OUT = "timed_out"
     TRIES_AGAIN = "tries_again"
     RELAUNCHES = "relaunches"
+    ROUND = "round"
+    """The server asks who it is."""
+    HUNG_UP = "hung_up"
+    """The server is gone before it has asked: a login failed, and nothing says why."""
     REFUSED = "refused"
     TOO_MANY = "too_many"
     COMPLETED = "completed"
@@ -43,6 +47,7 @@ SECOND_FACTOR_EXIT_CODES = {
     Controller.IBG: 3,
     Controller.NONE: 87,
 }
+_LOGIN_FAILED = ("detected dialog entitled: Login failed; event=Opened", "Login failed")
 _TOO_MANY = "Too many failed login attempts. Please wait 53 seconds before attempting to re-login again."
 
 # `{attempt}` is the number of the attempt.
@@ -56,7 +61,8 @@ _TEXTS: Mapping[Controller, Mapping[Moment, tuple[str, ...]]] = {
         ),
         Moment.DIALOG_CLOSED: ("detected dialog entitled: Second Factor Authentication; event=Closed",),
         Moment.TIMED_OUT: ("Exiting with exit code=1111",),
-        Moment.REFUSED: ("detected dialog entitled: Login failed; event=Opened", "Login failed"),
+        Moment.HUNG_UP: _LOGIN_FAILED,
+        Moment.REFUSED: _LOGIN_FAILED,
         Moment.TOO_MANY: (_TOO_MANY,),
         Moment.COMPLETED: ("Login has completed", "Configuration tasks completed"),
         Moment.SESSION_TAKEN: (
@@ -108,11 +114,12 @@ _LAUNCHER: Mapping[Moment, tuple[str, ...]] = {
     Moment.ATTEMPT: (
         "LauncherLoginThread.runLoginWithUI()[hotBackupStrategy=ON,loginAttempt=1, socketDelay=20000].",
         "### startLogin startTime={epoch_ms}",
-        _ROUND,
     ),
+    Moment.ROUND: (_ROUND,),
     Moment.SECOND_FACTOR: ("Received CHALLENGE",),
     Moment.TIMED_OUT: (_ENDED,),
     Moment.TRIES_AGAIN: (_ENDED,),
+    Moment.HUNG_UP: ("Authentication timeout",),
     Moment.REFUSED: (
         "AUTH_RESULT indicates wrong password",
         "Authorization failed: Invalid username or password. ",

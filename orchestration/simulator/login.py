@@ -94,6 +94,7 @@ async def log_in(log: Log, faults: Faults, *, second_factor_exits: bool) -> int:
         log.tell(Moment.ATTEMPT, attempt=attempt)
         if faults.wrong_password_interval_s is not None:
             return await _fail(log, faults.wrong_password_interval_s)
+        log.tell(Moment.ROUND)
         await asyncio.sleep(faults.slow_login_s)
         if faults.session_taken_after_s == 0:
             await _meet_other_session(log)
@@ -126,7 +127,12 @@ def tell_session_taken(log: Log) -> None:
 async def _fail(log: Log, interval_s: float) -> int:
     attempt = 1
     while True:
-        log.tell(Moment.REFUSED)
+        # IBC says the same of a refused password and of a server that hung up: the first failure leaves it open.
+        if log.dialect is Controller.IBC and attempt == 1:
+            log.tell(Moment.HUNG_UP)
+        else:
+            log.tell(Moment.ROUND)
+            log.tell(Moment.REFUSED)
         if log.dialect is Controller.IBCONTROLLER:
             await asyncio.sleep(max(0.05, interval_s))
             return REFUSED_EXIT_CODE

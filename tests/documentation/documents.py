@@ -135,6 +135,8 @@ _STATUS: Keys = {
         "latency_ms": "of one round trip",
         "simulated": "whether it is the built-in one",
         "problem": "what is wrong, or null",
+        "login": "how far its login has come, by its own `launcher.log`: `unknown`, `logging_in`, `second_factor`, "
+        "`logged_in`, `failed` or `idle`",
         "last_full_login_at": "when it was last seen to log in fully; null where that is unknown",
         "sessions_ended_at": "Sunday 01:00 US Eastern, when IBKR last ended every session",
         "full_login_is_newer": "whether that login is newer, or null",

@@ -11,9 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestration.commands.status import GatewayLook, probe_gateway
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.api import probe_api
+from orchestration.gateway.login import LoginPhase
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.runtime_kinds import build_runtime
@@ -22,7 +24,7 @@ from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from orchestration.system.processes import ProcessIdentity, is_running
-from tests.system import find_free_port
+from tests.system import find_free_port, wait_until
 
 FAR_FROM_NOW = f"{(time.gmtime().tm_hour + 12) % 24:02}:00-{(time.gmtime().tm_hour + 12) % 24:02}:30 UTC"
 
@@ -209,6 +211,23 @@ def test_a_second_factor_that_is_granted_leads_to_ready(scene: Scene) -> None:
     scene.start("second_factor=2", GATEWAY_HEALTH_TIMEOUT="1")
     scene.wait()
     assert scene.told()[:2] == [WaitEventKind.SECOND_FACTOR_NEEDED, WaitEventKind.SECOND_FACTOR_GRANTED]
+
+
+def test_the_built_in_gateways_own_log_says_how_far_its_login_has_come(scene: Scene) -> None:
+    scene.start("second_factor=never")
+
+    def look() -> GatewayLook:
+        settings = scene.settings()
+        return probe_gateway(scene.runtime(), settings.gateway_host, scene.port, settings, SystemClock())
+
+    wait_until(lambda: look().login is LoginPhase.SECOND_FACTOR, "a challenge that launcher.log tells of")
+    assert look().full_login_at is None
+    scene.runtime().stop(timeout_s=5.0)
+    assert look().login is LoginPhase.UNKNOWN
+    scene.start()
+    scene.wait()
+    wait_until(lambda: look().login is LoginPhase.LOGGED_IN, "a login that launcher.log tells of")
+    assert look().full_login_at is not None
 
 
 def test_a_second_factor_that_nobody_grants_fails_without_a_restart(scene: Scene) -> None:

@@ -47,7 +47,10 @@ ARGV = {
     "compose config in their folder": compose.config_argv(BY_HAND),
     "compose up in their folder": compose.up_argv(BY_HAND, recreates=False),
     "image's environment": container.image_environ_argv("ghcr.io/gnzsnz/ib-gateway:stable"),
-    "simulator": ("PYTHON", *build_simulator_argv(SIMULATED, marker=Path("/srv/simulator_started"))[1:]),
+    "simulator": (
+        "PYTHON",
+        *build_simulator_argv(SIMULATED, marker=Path("/srv/simulator_started"), settings_dir=Path("/srv/settings"))[1:],
+    ),
 }
 
 
@@ -68,4 +71,9 @@ def test_no_command_line_can_carry_a_secret() -> None:
     environ = build_compose_environ(settings)
     assert environ["TWS_PASSWORD"] == "planted-password"  # noqa: S105 - planted
     assert "planted" not in render()
-    assert not any("planted" in word for word in build_simulator_argv(settings, marker=Path("/srv/simulator_started")))
+    assert not any(
+        "planted" in word
+        for word in build_simulator_argv(
+            settings, marker=Path("/srv/simulator_started"), settings_dir=Path("/srv/settings")
+        )
+    )
