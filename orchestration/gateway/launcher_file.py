@@ -33,7 +33,7 @@ _MATTERS = (
 _SCRIPT = f"""
 settings=${{TWS_SETTINGS_PATH:-${{HOME:-/root}}/Jts}}
 [ "${{TRADING_MODE:-}}" = both ] && [ -d "${{settings}}_$1" ] && settings=${{settings}}_$1
-choose() {{ if command -v grep >/dev/null; then grep -aE -- "$1"; else cat; fi; }}
+choose() {{ if command -v grep >/dev/null; then grep -aiE -- "$1"; else cat; fi; }}
 date '+now %s %z'
 matters=$2 most=$3 most_old=$4 lines=$5
 set --
@@ -49,7 +49,7 @@ file=$settings/{_NAME}
 [ -f "$file" ] && [ -r "$file" ] || exit 0
 tail -c "$most" "$file" | head -c "$most" | choose "$matters" | tail -n "$lines"
 printf '\\nlast '
-tail -c 65536 "$file" | choose '^20[0-9][0-9]-' | tail -n 1
+tail -c 65536 "$file" | choose '20[0-9][0-9]-[0-9][0-9]-[0-9][0-9] ' | tail -n 1
 """
 _OLD_FILE = "launcher.[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9].log"
 _NOW = re.compile(r"now (?P<epoch>\d{9,11}) (?P<sign>[+-])(?P<hours>\d{2})(?P<minutes>\d{2})$")

@@ -23,6 +23,7 @@ from typing import Any
 
 from orchestration.gateway.login_patterns import LAUNCHER_LOG, Event, read_wait_s
 from orchestration.redaction import clean_line
+from orchestration.redaction.notations import ANSI
 from orchestration.system.clock import SystemClock
 from orchestration.system.files import open_regular
 from orchestration.system.streams import steady_stdout
@@ -37,16 +38,23 @@ IDLE_AFTER = timedelta(seconds=90)
 _MAX_BYTES = 16 * 1024 * 1024
 
 _LINE = re.compile(
-    r"(?P<time>20\d{2}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{3}) (?:\[[A-Z]{2}\] )?[A-Z]+ +\[[^\]]*\] - (?P<message>.*)"
+    r"\ufeff?(?P<time>20\d{2}-\d{2}-\d{2} \d{2}:\d{2}:\d{2})[.,](?P<ms>\d{3}) (?:\[[A-Z]{2}\] )?[A-Z]+ +\[[^\]]*\] - "
+    r"(?P<message>.*)",
+    re.IGNORECASE,
 )
+# How far ahead of the gateway's own clock a line may be: farther ahead it was written while that clock was wrong. More
+# where no line told the zone.
+_AHEAD = timedelta(hours=1)
 
 
 # Texts that carry UTC beside the line's own time.
 _UTC_TIMES = (
-    re.compile(r"Started on (?P<utc>\d{8}-\d{2}:\d{2}:\d{2})$"),
-    re.compile(r"Sent NS_HEART_BEAT:.*;(?P<utc>\d{8}-\d{2}:\d{2}:\d{2});$"),
+    re.compile(r"Started on (?P<utc>\d{8}-\d{2}:\d{2}:\d{2})$", re.IGNORECASE),
+    re.compile(r"Sent NS_HEART_BEAT:.*;(?P<utc>\d{8}-\d{2}:\d{2}:\d{2});$", re.IGNORECASE),
 )
-_UTC_MILLISECONDS = re.compile(r"\b(?:startTime|socketOpenStart|socketOpenEnd|loginMessageReq)=(?P<ms>\d{13})\b")
+_UTC_MILLISECONDS = re.compile(
+    r"\b(?:startTime|socketOpenStart|socketOpenEnd|loginMessageReq)=(?P<ms>\d{13})\b", re.IGNORECASE
+)
 _SECOND_FACTOR_PROTOCOL = "5"
 _LARGEST_OFFSET = timedelta(hours=14)
 
@@ -151,14 +159,20 @@ def read_launcher_log(
     fallback = offset or timedelta()
     reading = LauncherReading()
     is_latest = since is None
+    latest = now + (_AHEAD if offsets else _LARGEST_OFFSET + _AHEAD)
+    last_line_at = _to_utc(last_local, offsets, fallback)
+    last_told_at: datetime | None = None
     for one in told:
         at = _to_utc(one.local, offsets, fallback)
+        if at > latest:
+            continue
+        last_told_at = at
         if not is_latest and since is not None and at >= since:
             reading, is_latest = _forget_start(reading), True
         reading = _take(reading, one, at=at)
     if not is_latest:
         return _forget_start(reading)
-    return _judge_time(replace(reading, last_line_at=_to_utc(last_local, offsets, fallback)), now)
+    return _judge_time(replace(reading, last_line_at=last_told_at if last_line_at > latest else last_line_at), now)
 
 
 def _forget_start(reading: LauncherReading) -> LauncherReading:
@@ -176,11 +190,11 @@ def _parse(lines: Iterable[str]) -> tuple[list[_Told], list[tuple[datetime, time
     offsets: list[tuple[datetime, timedelta]] = []
     local = None
     for line in lines:
-        found = _LINE.match(line)
+        found = _LINE.match(ANSI.sub("", line) if "\x1b" in line else line)
         if found is None:
             continue  # it continues the line before
         try:
-            local = datetime.strptime(found["time"], "%Y-%m-%d %H:%M:%S.%f")  # noqa: DTZ007 - the zone is what is sought
+            local = datetime.strptime(f"{found['time']}.{found['ms']}", "%Y-%m-%d %H:%M:%S.%f")  # noqa: DTZ007 - the zone is what is sought
         except ValueError:
             continue
         message = found["message"].strip()
@@ -245,7 +259,7 @@ def _take(reading: LauncherReading, told: _Told, *, at: datetime) -> LauncherRea
     }
     if told.event is Event.ROUND:
         asks_password = told.found["full"] != "0"
-        is_refused = asks_password and told.found["token"] in {"SOFT", "TST"}
+        is_refused = asks_password and told.found["token"].upper() in {"SOFT", "TST"}
         return replace(
             reading,
             attempts=reading.attempts + 1,
@@ -259,7 +273,7 @@ def _take(reading: LauncherReading, told: _Told, *, at: datetime) -> LauncherRea
 
 def _take_outcome(reading: LauncherReading, told: _Told, *, at: datetime) -> LauncherReading:
     match told.event:
-        case Event.COMPLETED if told.found["is_in"] == "true":
+        case Event.COMPLETED if told.found["is_in"].lower() == "true":
             is_full = told.found["protocol"] == _SECOND_FACTOR_PROTOCOL or reading.asks_password
             return replace(_succeed(reading, at), last_full_login_at=at if is_full else reading.last_full_login_at)
         case Event.LOGGED_IN:

@@ -83,7 +83,7 @@ _NO_DIALOG = r"(?!detected (?:dialog|frame) entitled:)"
 
 
 def _launcher(event: Event, text: str, example: str) -> Pattern:
-    return Pattern(source=Source.LAUNCHER_LOG, event=event, text=re.compile(text), example=example)
+    return Pattern(source=Source.LAUNCHER_LOG, event=event, text=re.compile(text, re.IGNORECASE), example=example)
 
 
 def _rows(source: Source, rows: Iterable[tuple[Event, str, str]]) -> tuple[Pattern, ...]:

@@ -1,14 +1,15 @@
 """The shell program that reads `launcher.log` inside a container, run here on real files."""
 
 import os
+import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from orchestration.gateway.launcher_file import parse_launcher_log, read_argv
+from orchestration.gateway.launcher_file import parse_launcher_log, read_argv, read_settings_folder
 from orchestration.gateway.launcher_log import LauncherPhase, LauncherReading
 from orchestration.settings import TradingMode
 
@@ -50,9 +51,9 @@ def print_log(environ: Mapping[str, str], mode: TradingMode = TradingMode.PAPER)
     argv = read_argv("c0ffee", mode)
     assert argv[:3] == ("docker", "exec", "c0ffee")
     path = {"PATH": os.environ["PATH"], "TZ": "UTC"}
-    done = subprocess.run(argv[3:], env={**path, **environ}, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(argv[3:], env={**path, **environ}, capture_output=True, timeout=60, check=True)
     assert not done.stderr
-    return done.stdout
+    return done.stdout.decode("utf-8", "replace")
 
 
 def read(folder: Path, *, started_s_ago: float = 100, **environ: str) -> LauncherReading:
@@ -132,6 +133,90 @@ def test_what_cannot_be_read_says_nothing_and_blocks_nothing(tmp_path: Path, kin
         content = {"empty": b"", "garbage": bytes(range(256)) * 40, "half a line": write_pending().encode()[:40]}
         path.write_bytes(content[kind])
     assert read(tmp_path).phase is LauncherPhase.UNKNOWN
+
+
+def in_colour(text: bytes) -> bytes:
+    return b"".join(b"\x1b[32m" + one + b"\x1b[0m\n" for one in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(lambda text: text.replace(b"\n", b"\r\n"), id="line ends of Windows"),
+        pytest.param(in_colour, id="lines in colour"),
+        pytest.param(lambda text: text.replace(b"INFO", b"\x1b[1;32mINFO\x1b[0m"), id="levels in colour"),
+        pytest.param(bytes.upper, id="capitals"),
+        pytest.param(bytes.lower, id="small letters"),
+        pytest.param(lambda text: re.sub(rb"(:\d\d)\.", rb"\1,", text), id="a comma before the milliseconds"),
+        pytest.param(lambda text: b"\xef\xbb\xbf" + text, id="a byte order mark"),
+        pytest.param(lambda text: text.replace(b"CHALLENGE", b"CHALLENGE  "), id="blanks at the end"),
+        pytest.param(lambda text: b"\0" * 100_000 + text, id="truncated by a copy"),
+        pytest.param(lambda text: text + b"\xff\xfe\x80" * 100 + b"\n", id="no text after it"),
+        pytest.param(lambda text: text + b"x" * 1_000_000, id="a line without an end"),
+        pytest.param(lambda text: b"y" * 3_000_000 + b"\n" + text, id="a very long line before it"),
+    ],
+)
+def test_a_pending_challenge_is_read_in_whatever_form(tmp_path: Path, form: Callable[[bytes], bytes]) -> None:
+    (tmp_path / "launcher.log").write_bytes(form(write_pending().encode()))
+    assert read(tmp_path).phase is LauncherPhase.SECOND_FACTOR
+
+
+def test_a_symbolic_link_to_the_log_is_read_and_one_to_something_else_blocks_nothing(tmp_path: Path) -> None:
+    link, kept = tmp_path / "launcher.log", tmp_path / "kept"
+    kept.write_text(write_pending(), encoding="utf-8")
+    os.mkfifo(tmp_path / "pipe")
+    for target, phase in {
+        str(kept): LauncherPhase.SECOND_FACTOR,
+        "/dev/zero": LauncherPhase.UNKNOWN,
+        str(tmp_path / "pipe"): LauncherPhase.UNKNOWN,
+        str(link): LauncherPhase.UNKNOWN,
+        "/nowhere": LauncherPhase.UNKNOWN,
+    }.items():
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        assert read(tmp_path).phase is phase, target
+
+
+def test_a_sparse_file_costs_no_more_than_its_end(tmp_path: Path) -> None:
+    with (tmp_path / "launcher.log").open("wb") as file:
+        file.seek(20 * 1024**3)
+        file.write(b"\n" + write_pending().encode())
+    text = print_log({"TWS_SETTINGS_PATH": str(tmp_path)})
+    assert len(text) < 10_000
+    assert parse_launcher_log(text, since=None, now=now()).phase is LauncherPhase.SECOND_FACTOR
+
+
+def test_what_was_written_while_the_clock_was_wrong_says_nothing(tmp_path: Path) -> None:
+    day = 86_400
+    ahead = "".join(
+        line(seconds_ago - 400 * day, message)
+        for seconds_ago, message in (
+            (60, RESTART),
+            (59, f"Started on {now() + timedelta(days=400, seconds=-59):%Y%m%d-%H:%M:%S}"),
+            (50, ROUND),
+            (48, CHALLENGE),
+        )
+    )
+    (tmp_path / "launcher.log").write_text(ahead, encoding="utf-8")
+    assert read(tmp_path).phase is LauncherPhase.UNKNOWN
+    (tmp_path / "launcher.log").write_text(ahead + write_pending(), encoding="utf-8")
+    assert read(tmp_path).phase is LauncherPhase.SECOND_FACTOR
+    (tmp_path / "launcher.log").write_text(write_pending() + line(-day, DONE), encoding="utf-8")
+    assert read(tmp_path).phase is LauncherPhase.SECOND_FACTOR
+
+
+def test_the_folder_of_the_built_in_gateway_is_read_as_a_container_is(tmp_path: Path) -> None:
+    full_at = now() - timedelta(days=3)
+    (tmp_path / f"launcher.{full_at:%Y%m%d}.log").write_text(line(3 * 86400, DONE), encoding="utf-8")
+    (tmp_path / "launcher.log").write_text(write_pending(), encoding="utf-8")
+    since = now() - timedelta(seconds=100)
+    own, inside = read_settings_folder(tmp_path, since=since, now=now()), read(tmp_path)
+    assert (own.phase, own.challenges, own.last_full_login_at) == (
+        LauncherPhase.SECOND_FACTOR,
+        inside.challenges,
+        inside.last_full_login_at,
+    )
+    assert read_settings_folder(tmp_path / "none", since=since, now=now()).phase is LauncherPhase.UNKNOWN
 
 
 def test_a_line_that_is_being_written_is_read_once_it_is_whole(tmp_path: Path) -> None:
