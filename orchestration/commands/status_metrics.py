@@ -5,7 +5,7 @@ server began: Prometheus takes a smaller value for a restart.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
+    from orchestration.commands.next_events import NextEvent
     from orchestration.commands.status import Status
+    from orchestration.gateway.holdings import Holdings
     from orchestration.journal import Evidence
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -52,13 +54,17 @@ def count(evidence: "Evidence", since: datetime) -> Counts:
     )
 
 
-def render_metrics(status: "Status", counts: Counts, *, version: str, now: datetime) -> bytes:
+def render_metrics(
+    status: "Status", counts: Counts, *, version: str, now: datetime, next_events: Sequence["NextEvent"] = ()
+) -> bytes:
     """The text that Prometheus scrapes."""
     from prometheus_client import CollectorRegistry, generate_latest
 
     class Collector:
         def collect(self) -> Iterator["Metric"]:
             yield from _gauges(status, version=version, now=now)
+            yield from _money(status.holdings)
+            yield from _logins(status, now=now, next_events=next_events)
             yield from _counters(counts)
 
     registry = CollectorRegistry(auto_describe=False)
@@ -95,6 +101,32 @@ def _gauges(status: "Status", *, version: str, now: datetime) -> Iterator["Metri
     if status.last_run is not None:
         age_s = max(0.0, (now - status.last_run.started_at).total_seconds())
         yield _gauge("last_run_age_seconds", "How long ago the last run began.", [({}, age_s)])
+
+
+def _money(holdings: "Holdings") -> Iterator["Metric"]:
+    """Counts, and a ratio that does not say how much there is; absent where unknown."""
+    if holdings.positions is not None:
+        yield _gauge("positions", "How many positions are open at the broker.", [({}, len(holdings.positions))])
+    if holdings.orders is not None:
+        help_text = "How many orders of all clients can still fill."
+        yield _gauge("open_orders", help_text, [({}, len(holdings.orders))])
+    cushions = [one.cushion for one in holdings.accounts or () if one.cushion is not None]
+    if cushions:
+        help_text = "Excess liquidity as a fraction of the net liquidation; the smallest of all accounts."
+        yield _gauge("margin_cushion_ratio", help_text, [({}, float(min(cushions)))])
+
+
+def _logins(status: "Status", *, now: datetime, next_events: Sequence["NextEvent"]) -> Iterator["Metric"]:
+    gateway = status.gateway
+    if gateway.full_login_at is not None:
+        age_s = max(0.0, (now - gateway.full_login_at).total_seconds())
+        yield _gauge("full_login_age_seconds", "How long ago the gateway last logged in fully.", [({}, age_s)])
+        help_text = "Whether that login is newer than the last Sunday 01:00 US Eastern, when IBKR ended every session."
+        is_newer = gateway.full_login_at >= gateway.sessions_ended_at
+        yield _gauge("full_login_is_this_weeks", help_text, [({}, is_newer)])
+    if next_events:
+        samples = [({"event": str(one.kind)}, one.at.timestamp()) for one in next_events]
+        yield _gauge("next_event_timestamp_seconds", "When something comes by the calendar.", samples)
 
 
 def _counters(counts: Counts) -> Iterator["Metric"]:

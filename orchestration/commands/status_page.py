@@ -20,9 +20,11 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from orchestration.commands.next_events import NextEvent, describe_weekly_login, find_next_events
 from orchestration.commands.status import Status, StatusCode, read_status
 from orchestration.commands.status_metrics import CONTENT_TYPE, count, render_metrics
 from orchestration.commands.views import build_event_text, build_status_rows, read_version
+from orchestration.gameplan import MarketCalendar, load_calendar
 from orchestration.journal import JournalReader
 from orchestration.presenter import describe_moment
 from orchestration.redaction import clean_line, redactor_for
@@ -67,6 +69,7 @@ class Answer:
 class _Look:
     status: Status
     evidence: "Evidence"
+    next_events: tuple[NextEvent, ...]
     at: datetime
     at_s: float
 
@@ -83,6 +86,7 @@ class StatusSource:
         self._settings = settings
         self._clock = clock
         self._began = clock.now()
+        self._calendar: MarketCalendar | None = None  # read when the first client asks: its package is large
         self._lock = threading.Lock()
         self._look: _Look | None = None
 
@@ -93,7 +97,17 @@ class StatusSource:
             if look is None or self._clock.monotonic_s() - look.at_s >= _FRESH_S:
                 status = read_status(self._settings, commands=SystemCommands(), clock=self._clock)
                 evidence = JournalReader(self._settings.state_dir / JOURNAL_FILE).read_evidence(self._began)
-                look = _Look(status=status, evidence=evidence, at=self._clock.now(), at_s=self._clock.monotonic_s())
+                now = self._clock.now()
+                self._calendar = self._calendar or load_calendar(self._settings)
+                look = _Look(
+                    status=status,
+                    evidence=evidence,
+                    next_events=find_next_events(
+                        self._settings, self._calendar, now=now, full_login_at=status.gateway.full_login_at
+                    ),
+                    at=now,
+                    at_s=self._clock.monotonic_s(),
+                )
                 self._look = look
             return look
 
@@ -104,7 +118,9 @@ class StatusSource:
         if path == "/metrics":
             look = self.read()
             counts = count(look.evidence, self._began)
-            body = render_metrics(look.status, counts, version=read_version(), now=look.at)
+            body = render_metrics(
+                look.status, counts, version=read_version(), now=look.at, next_events=look.next_events
+            )
             return Answer(status=HTTPStatus.OK, content_type=CONTENT_TYPE, body=body)
         if path == "/":
             return Answer(
@@ -115,6 +131,9 @@ class StatusSource:
     def _render(self, look: _Look) -> str:
         redactor = redactor_for(self._settings.secrets)
         rows = [(name.strip(), clean_line(value, redactor)) for name, value in build_status_rows(look.status)]
+        gateway = look.status.gateway
+        weekly = describe_weekly_login(self._settings, now=look.at, full_login_at=gateway.full_login_at)
+        rows.append(("weekly login", clean_line(weekly, redactor)))
         events = [
             (describe_moment(event.at), *(clean_line(text, redactor) for text in build_event_text(event)))
             for event in reversed(look.evidence.events)
@@ -131,6 +150,7 @@ class StatusSource:
                 notes=[clean_line(one, redactor) for one in look.status.notes],
                 rows=rows,
                 events=events[:_MOST_EVENTS],
+                next_events=[(describe_moment(one.at), one.text) for one in look.next_events],
                 refresh_s=_REFRESH_S,
                 at=describe_moment(look.at),
                 version=read_version(),

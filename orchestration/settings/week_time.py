@@ -59,6 +59,11 @@ def find_session_end(now: dt.datetime) -> dt.datetime:
     return _last(WeekTime(weekday=_SUNDAY, time=_SESSIONS_END), US_EASTERN, now)
 
 
+def find_next_session_end(now: dt.datetime) -> dt.datetime:
+    """The next Sunday 01:00 US Eastern, at the instant or after it."""
+    return find_next(WeekTime(weekday=_SUNDAY, time=_SESSIONS_END), US_EASTERN, now)
+
+
 def describe_full_login(full_login_at: dt.datetime | None, now: dt.datetime) -> str:
     """When the last full login was seen, and what that is worth this week, as one sentence."""
     ended_at = find_session_end(now)

@@ -15,9 +15,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from orchestration.commands.status_page import serving_status
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
+from tests.integration.simulated_gateway import simulated_gateway
 from tests.system import PATIENCE_S, SIGTERM, System, end_and_read, find_free_port, wait_until
 
 TOKEN = "a token of the operator's"  # noqa: S105 - planted
+LIVE_PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "live-page.md"
 PASSWORD = "s3cret-of-ann"  # noqa: S105 - planted
 
 
@@ -101,6 +103,26 @@ def test_a_supervisor_serves_what_inv_status_says(system: System) -> None:
     assert end_and_read(supervisor, SIGTERM).code == 0
     with pytest.raises(ConnectionRefusedError):
         get(port)
+
+
+def test_money_and_what_comes_next_are_on_the_page_and_every_metric_is_documented(environ: dict[str, str]) -> None:
+    named = set(re.findall(r"\bzero_touch_\w+", LIVE_PAGE.read_text(encoding="utf-8")))
+    held = ("--position", "SPY=100", "--order", "7:1012:SELL:100:SPY:STP")
+    with simulated_gateway(*held) as gateway:
+        settings = Settings.from_environ(environ | {"GATEWAY_PORT": str(gateway.port)})
+        assert settings.status_listen is not None
+        with serving_status(settings, SystemClock(), lambda _: None):
+            page, metrics = get(settings.status_listen.port), get(settings.status_listen.port, "/metrics")
+    assert "1 (SELL SPY STP)" in page.text
+    assert "1,000,000" not in page.text
+    assert "IBKR ends every session" in page.text
+    assert "only observed (WEEKLY_LOGIN is not set)" in page.text
+    samples = read_metrics(metrics.text)
+    assert (samples["zero_touch_positions"], samples["zero_touch_open_orders"]) == (1, 1)
+    assert samples["zero_touch_margin_cushion_ratio"] == 1
+    families = {family.name for family in text_string_to_metric_families(metrics.text)}
+    assert families - {name.removesuffix("_total") for name in named} == set()
+    assert "1000000" not in metrics.text
 
 
 def test_a_port_that_is_taken_is_a_warning_and_the_watch_goes_on(system: System) -> None:
