@@ -42,7 +42,7 @@ def refuse_to_touch(settings: Settings) -> None:
         raise StartupFailure(
             FailureWord.CONFIG_INVALID,
             "WATCHED_STATE_DIR is set: what runs in another container is only watched from here.",
-            next_action="Start or stop it where it runs, for example `docker compose stop bot`.",
+            next_action=f"Start or stop it where it runs: `docker stop {settings.bot_container_name}`.",
         )
 
 

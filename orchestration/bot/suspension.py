@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestration.bot.container import build_door
@@ -9,6 +10,9 @@ from orchestration.bot.record import BotRecord
 from orchestration.docker.container import ContainerState
 from orchestration.errors import StartupFailure
 from orchestration.settings import Settings
+from orchestration.state_dir import SUPERVISOR_LOCK
+from orchestration.system.clock import SystemClock
+from orchestration.system.lock import find_overdue_s
 from orchestration.system.process_table import read_state
 from orchestration.system.processes import is_running
 
@@ -23,7 +27,7 @@ _SUBSCRIPTION_LOOK_S = 60.0
 def describe_suspension(settings: Settings, record: BotRecord) -> str:
     """Why the bot does nothing, as the end of a sentence; empty where it works, has ended, or that is unknown."""
     if settings.watched_state_dir is not None:
-        return ""
+        return _describe_elsewhere(settings, settings.watched_state_dir)
     if record.container:
         return _describe_container(settings, record)
     if not is_running(record.identity):
@@ -32,6 +36,13 @@ def describe_suspension(settings: Settings, record: BotRecord) -> str:
     if state == _STOPPED:
         return f"(process {record.pid}) is stopped by a signal (SIGSTOP)"
     return f"(process {record.pid}) is held by a debugger" if state == _TRACED else ""
+
+
+def _describe_elsewhere(settings: Settings, watched: Path) -> str:
+    silent_s = find_overdue_s(watched / SUPERVISOR_LOCK, now_s=SystemClock().now().timestamp())
+    if silent_s is None:
+        return ""
+    return f"(container {settings.bot_container_name}) has given no sign of life for {silent_s:.0f} s, as if paused"
 
 
 def _describe_container(settings: Settings, record: BotRecord) -> str:

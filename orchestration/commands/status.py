@@ -136,6 +136,7 @@ class Status:
     guard: GuardRecord | None = None
     is_bot_elsewhere: bool = False
     shows_amounts: bool = False
+    is_in_stack: bool = False
 
     @property
     def holdings(self) -> Holdings:
@@ -288,6 +289,7 @@ def read_status(
             guard=find_guard(settings),
             is_bot_elsewhere=settings.watched_state_dir is not None,
             shows_amounts=settings.show_amounts,
+            is_in_stack=settings.in_stack,
             service=service.result(),
             hold=read_hold(settings.state_dir),
             under_way=read_lock_holder(settings.state_dir / STARTUP_LOCK),

@@ -144,7 +144,7 @@ def build_status_rows(found: "Status") -> list[tuple[str, str]]:
     if found.guard is not None:
         refused = f"{found.guard.refusals} requests refused"
         rows.append(("order guard", f"process {found.guard.pid}, {found.guard.host}:{found.guard.port}, {refused}"))
-    rows += _build_service_rows(found.service)
+    rows += _build_service_rows(found.service, is_in_stack=found.is_in_stack)
     if found.attempts.has_given_up:
         rows.append(("  gave up", f"since {found.attempts.given_up_since}: {found.attempts.given_up}"))
     rows.append(("hold", str(found.hold or "")))
@@ -192,7 +192,9 @@ def _build_money_rows(found: "Status") -> list[tuple[str, str]]:
     ]
 
 
-def _build_service_rows(service: "HostServiceStatus | None") -> list[tuple[str, str]]:
+def _build_service_rows(service: "HostServiceStatus | None", *, is_in_stack: bool) -> list[tuple[str, str]]:
+    if service is None and is_in_stack:
+        return [("service", "none here: Docker starts this container again unless it was stopped by hand")]
     if service is None:
         return [("service", "none installed: nothing starts the system at boot")]
     enabled = "starts at boot" if service.enabled else "does not start at boot"

@@ -167,6 +167,7 @@ def name_stack_commands(text: str, settings: Settings) -> str:
     if any(name in text for name in _LOGIN_VARIABLES) and "`inv startup`" in text:
         text = text.replace("`inv startup`", f"`{_NEW_GATEWAY}` in the project folder")
         text += _EXPANDED
+    text = text.replace("`docker unpause`", f"`docker unpause {settings.bot_container_name}`")
     return _STACK_COMMAND.sub(lambda found: f"`{_translate_to_docker(found[1], found[2].split(), settings)}`", text)
 
 
@@ -181,6 +182,7 @@ def _translate_to_docker(task: str, words: list[str], settings: Settings) -> str
         "shutdown": f"docker stop {bot}",
         "bot.start": f"docker start {bot}",
         "bot.stop": f"docker stop {bot}",
+        "monitor": "docker/stack up -d monitor",
         "gateway.up": f"docker start {gateway}",
         "gateway.restart": f"docker restart -t {grace} {gateway}",
         "gateway.down": f"docker stop -t {grace} {gateway}",

@@ -50,6 +50,8 @@ def check_env_file(settings: Settings) -> Check:
     path = configuration.find_env_file(settings.environ, settings.project_dir)
     if path is None or not is_there(path):
         return Check(name=".env file", status=StepStatus.SKIP, detail="there is none")
+    if settings.in_stack:
+        return Check(name=".env file", status=StepStatus.SKIP, detail=f"{path} is made by Compose")
     if os.name == "posix" and stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
         return Check(
             name=".env file",
@@ -63,7 +65,7 @@ def check_env_file(settings: Settings) -> Check:
 def check_env_notation(settings: Settings) -> Iterator[Check]:
     """K4: would a plain `docker compose --env-file` read another secret out of `.env`? A row only where it would."""
     path = configuration.find_env_file(settings.environ, settings.project_dir)
-    if path is None:
+    if path is None or settings.in_stack:
         return
     try:
         text = read_regular(path, max_bytes=_MAX_ENV_FILE_BYTES).decode("utf-8-sig")

@@ -451,7 +451,8 @@ CHECKS: tuple[IncidentCheck, ...] = (
         over_title="Bot resumed",
         over_message="The bot is no longer suspended.",
         key=lambda s: s.bot.key,
-        grace_s=SUSPENDED_GRACE_S,
+        # From outside it is told by its silence, which it also keeps for a moment after the host was suspended.
+        grace_s=lambda s: WATCHED_BOT_GRACE_S if s.rules.is_bot_elsewhere else SUSPENDED_GRACE_S,
     ),
     IncidentCheck(
         kind=IncidentKind.BOT_SILENT,

@@ -45,7 +45,7 @@ class IncidentKind(StrEnum):
     FARMS_BROKEN = ("farms_broken", Teller.GATEWAY)
     WEEKLY_LOGIN_MISSING = ("weekly_login_missing", Teller.GATEWAY)
     BOT_ENDED = ("bot_ended", Teller.EACH)
-    BOT_SUSPENDED = ("bot_suspended", Teller.BOT)
+    BOT_SUSPENDED = ("bot_suspended", Teller.EACH)
     BOT_SILENT = ("bot_silent", Teller.BOT)
     BOT_UNCONNECTED = ("bot_unconnected", Teller.BOT)
     ORDER_GUARD_ENDED = ("order_guard_ended", Teller.BOT)

@@ -37,6 +37,11 @@ class WatchRecorder:
         self._full_login_at: datetime | None = None
         self._full_login_noted_s = float("-inf")
 
+    @property
+    def most_gap_s(self) -> float:
+        """Within how many seconds of a look the next one comes, unless something holds the watcher up."""
+        return self._most_gap_s
+
     def begin(self, *, pid: int) -> None:
         """The watch begins."""
         self._journal.add_event(self._run_id, "watch_began", {"watcher": self._watcher, "pid": pid})

@@ -189,6 +189,8 @@ class Supervisor:
     def _run_cycle(self, observer: Observer) -> ExitCode | None:
         post, requests = self._post, self._requests
         post.host.is_alive()
+        if post.lock is not None:
+            post.lock.promise_sign(within_s=self._recorder.most_gap_s)
         if requests.ended_by:
             return self._stop_gracefully(observer, requests.ended_by)
         if self._has_lost_lock():
@@ -350,7 +352,7 @@ class Supervisor:
                 stage=Stage.EVENT,
                 title="Supervision ended" if stopped is None else "Bot stopped",
                 message=f"The {self._watcher} was asked to end ({asked}). {bot}".rstrip() + rest,
-                next_action="Nothing to do if it was meant; `inv startup` starts again."
+                next_action=f"Nothing to do if it was meant; `inv {'startup' if owns_bot else 'monitor'}` starts again."
                 + (" `inv shutdown` also stops what still runs." if running else ""),
                 incident=f"{self._watcher}_ended",
             ),

@@ -29,6 +29,7 @@ from orchestration.system.clock import SystemClock, describe_written_instant, wa
 _TRIES = 4
 _BETWEEN_TRIES_S = 0.02
 _FOLDER_LOOK_S = 0.02
+_LEAST_PROMISE_S = 1.0  # a write sets both times, to almost the same instant
 _MAX_NOTE_BYTES = 4096
 _NOTE_BEGINS = b'{"pid"'
 _CREDENTIALS = struct.Struct("iII")  # unix(7), SO_PEERCRED: process, user, group
@@ -90,6 +91,16 @@ class HeldLock:
         """Whether the path still names the file that is held. If not, it keeps no other process out."""
         return _is_named(self.path, self._handle)
 
+    def promise_sign(self, *, within_s: float) -> None:
+        """Give a sign of life, and promise the next one within so many seconds; see `find_overdue_s`.
+
+        It is in the file's times: that needs no room on a disk, and can be read where the folder is only mounted.
+        """
+        if os.utime in os.supports_fd:
+            now_s = time.time()
+            with contextlib.suppress(OSError):
+                os.utime(self._handle, (now_s, now_s + within_s))
+
 
 @contextlib.contextmanager
 def hold_lock(path: Path, *, purpose: str, since: str) -> Iterator[HeldLock]:
@@ -135,6 +146,28 @@ def read_lock_holder(path: Path) -> LockHolder | None:
         return None
     finally:
         os.close(handle)
+
+
+def find_overdue_s(path: Path, *, now_s: float) -> float | None:
+    """How long ago the holder of this lock gave its last sign of life, in seconds, where it promised another by now.
+
+    A holder that is suspended, in a container that is paused for example, holds its lock and does nothing.
+
+    Args:
+        path: The lock.
+        now_s: The time, in seconds since the epoch.
+
+    Returns:
+        The seconds; None where it promised nothing, or the sign is not due yet.
+    """
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    # Whoever set the times did so when the inode changed last.
+    promised_s = found.st_mtime - found.st_ctime
+    silent_s = now_s - found.st_ctime
+    return silent_s if promised_s > _LEAST_PROMISE_S and silent_s > promised_s else None
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from orchestration.system.commands import SystemCommands
 from orchestration.system.lock import (
     IrregularLockError,
     LockHeldError,
+    find_overdue_s,
     hold_folder,
     hold_lock,
     read_lock_holder,
@@ -393,3 +394,22 @@ def test_another_user_cannot_keep_a_folder_from_its_owner(tmp_path: Path) -> Non
             assert _hold_now(folder)
         finally:
             stranger.kill()
+
+
+def test_a_holder_that_gives_no_more_sign_of_life_is_known_by_its_own_promise(tmp_path: Path) -> None:
+    path = tmp_path / "supervisor.lock"
+    assert find_overdue_s(path, now_s=time.time()) is None
+    with hold_lock(path, purpose="supervisor", since=_NOW) as lock:
+        assert find_overdue_s(path, now_s=time.time() + 1e6) is None, "it has promised nothing"
+        lock.promise_sign(within_s=500)
+        now_s = time.time()
+        assert find_overdue_s(path, now_s=now_s + 400) is None
+        overdue_s = find_overdue_s(path, now_s=now_s + 1000)
+        assert overdue_s is not None
+        assert overdue_s >= 999
+        lock.promise_sign(within_s=5000)
+        assert find_overdue_s(path, now_s=now_s + 1000) is None
+        assert read_lock_holder(path) is not None, "it is still the lock"
+        assert lock.is_in_place()
+    with hold_lock(path, purpose="startup", since=_NOW):
+        assert find_overdue_s(path, now_s=time.time() + 1e6) is None, "the next holder has promised nothing"

@@ -171,6 +171,8 @@ def test_a_monitor_that_ends_says_what_nothing_watches_now(watched: System, chan
     out, _ = monitor.communicate(timeout=PATIENCE_S)
     assert f"Still running: the bot (process {pid}), which nothing watches now, the simulator gateway." in out
     wait_for(channel, "Supervision ended")
+    ended = next(one for one in channel.received if "Supervision ended" in one.title)
+    assert "inv monitor` starts again" in json.dumps(ended.document)
     assert len(watched.bots()) == 1
 
 

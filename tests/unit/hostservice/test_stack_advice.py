@@ -32,6 +32,8 @@ _EXPANDED = (
             "Correct TWS_PASSWORD, then `inv startup`.",
             f"Correct TWS_PASSWORD, then `docker/stack up -d --force-recreate gateway` in the project {_EXPANDED}",
         ),
+        ("`inv monitor` starts again.", "`docker/stack up -d monitor` starts again."),
+        ("`docker unpause` or `kill -CONT` resumes it", "`docker unpause b1` or `kill -CONT` resumes it"),
         ("Nothing to do.", "Nothing to do."),
         ("invite `investors`", "invite `investors`"),
     ],

@@ -84,6 +84,13 @@ def test_a_suspended_bot_is_said_once_and_its_going_on_too() -> None:
     assert watch.actions() == []
 
 
+def test_a_watched_bot_that_gives_no_sign_of_life_is_told_unless_it_goes_on_soon() -> None:
+    rules = replace(scene.MONITOR, is_bot_elsewhere=True)
+    assert Watch(rules=rules).go_on(60).go_on(100, **_SUSPENDED).go_on(600).said == []
+    silent = Watch(rules=rules).go_on(60).go_on(600, **_SUSPENDED)
+    assert [(at_s - 1060.0, notice.kind) for at_s, notice in silent.said] == [(120.0, IncidentKind.BOT_SUSPENDED)]
+
+
 def test_a_pause_of_a_moment_is_nothing_and_one_that_this_program_stops_neither() -> None:
     assert Watch().go_on(60).go_on(4, **_SUSPENDED).go_on(600).said == []
     assert Watch().go_on(600, bot=replace(_SUSPENDED["bot"], is_stopping=True)).said == []
@@ -317,8 +324,9 @@ def test_a_watched_bot_is_missed_only_when_its_container_does_not_bring_it_back(
 def test_of_two_programs_that_see_an_incident_one_alerts_about_it() -> None:
     bots, monitors = Rules(is_gateway_elsewhere=True), Rules(owns_bot=False, is_bot_elsewhere=True)
     told = {kind: (bots.alerts_about(kind), monitors.alerts_about(kind)) for kind in IncidentKind}
-    # How a bot ended is its own supervisor's to say, that it stays away the monitor's; each one says its own end.
-    both_tell = {IncidentKind.BOT_ENDED, IncidentKind.SUPERVISION_ENDED}
+    # How a bot ended is its own supervisor's to say, that it stays away the monitor's; each one says its own end. Its
+    # supervisor says that the bot is suspended, the monitor that both are.
+    both_tell = {IncidentKind.BOT_ENDED, IncidentKind.BOT_SUSPENDED, IncidentKind.SUPERVISION_ENDED}
     assert {kind for kind, by in told.items() if by == (True, True)} == both_tell
     assert {kind for kind, by in told.items() if not any(by)} == set()
     assert all(Rules().alerts_about(kind) for kind in IncidentKind)
