@@ -101,6 +101,9 @@ class StartupFailure(Exception):  # noqa: N818 - the field's word; it is an outc
         return f"{self.word}: {self.message}"
 
 
+GAMEPLAN_CHECK = "gameplan"  # the name of the check whose finding a run with a fallback also tells
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """One row of the table.

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from orchestration.errors import StepStatus
+from orchestration.errors import GAMEPLAN_CHECK, StepStatus
 from orchestration.redaction import clean_line, clean_text, escape_unsafe, own_redactor
 from orchestration.startup.report import Report, Result, StepReport
 from orchestration.state_dir import find_damaged_files
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
     from orchestration.errors import Check
-    from orchestration.startup.run_spec import Display, Step
+    from orchestration.startup.context import Display, Step
 
 _ICON = {StepStatus.OK: "✓", StepStatus.WARN: "!", StepStatus.FAIL: "✗", StepStatus.SKIP: "-"}
 _COLOUR = {StepStatus.OK: "green", StepStatus.WARN: "yellow", StepStatus.FAIL: "red", StepStatus.SKIP: "dim"}
@@ -213,8 +213,6 @@ def build_summary(report: Report) -> list[str]:
     elif report.progress.bot is not None:
         lines.append(report.message)  # without a bot it would say what each step has just said
     lines += [f"  | {line}" for line in report.evidence]
-    from orchestration.preflight.host import GAMEPLAN_CHECK
-
     told = f"{GAMEPLAN_CHECK}: " if report.fallback is not None else None  # the message says what is with the plan
     lines += [f"warning: {one}" for one in report.progress.warnings if told is None or not one.startswith(told)]
     if report.next_action:

@@ -17,9 +17,8 @@ from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.history import GatewayUser
 from orchestration.gateway.runtime import RestartKind, find_still_running
 from orchestration.settings import GatewayRuntime
-from orchestration.startup.context import StepContext, StepResult, Tell
+from orchestration.startup.context import Step, StepContext, StepResult, Tell
 from orchestration.startup.report import Progress
-from orchestration.startup.run_spec import Step
 from orchestration.state_dir import SUPERVISOR_LOCK
 from orchestration.system.lock import read_lock_holder
 from orchestration.system.stopped import Stopped

@@ -3,10 +3,10 @@
 import dataclasses
 from pathlib import Path
 
-from orchestration.bot.connection import read_connection
 from orchestration.bot.docker_runtime import GatewayAddress
 from orchestration.bot.find import FoundBot, FoundBy
 from orchestration.bot.launch import BotRunning, build_argv
+from orchestration.bot.members import read_connection
 from orchestration.bot.order_guard import GuardRecord, find_guard, has_no_bot, is_guarded, is_suspended
 from orchestration.bot.record import BotRecord, ReadyBy, build_record_path, write_record
 from orchestration.settings import Settings

@@ -17,12 +17,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from orchestration.bot.connection import read_connection
 from orchestration.bot.container import OVERLAY_NAME, RECORD_LABEL, RUN_LABEL, BotContainer, BotDocker
 from orchestration.bot.container_processes import speaks_for_container
 from orchestration.bot.ending import ContainerEnding
 from orchestration.bot.environment import build_bot_arguments, build_passed_secrets
 from orchestration.bot.log import create_log
+from orchestration.bot.members import read_connection
 from orchestration.bot.notify import SOCKET_NAME, Sender
 from orchestration.bot.order_guard import build_failure
 from orchestration.bot.record import BotLaunch, BotRecord, build_record_path, complete_launch
@@ -72,13 +72,6 @@ class GuardedNetwork:
 
     name: str
     host: str
-
-
-def contained_problem(settings: Settings) -> str | None:
-    """What keeps the bot's container from being started, in one sentence, or None if nothing is seen."""
-    if not find_compose_files(settings.bot_compose_dir):
-        return f"BOT_COMPOSE_DIR: there is no Compose file in {settings.bot_compose_dir}"
-    return None
 
 
 def ensure_guarded_network(settings: Settings) -> GuardedNetwork:

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from orchestration.bot.command_line import name_program
-from orchestration.bot.connection import read_connection
 from orchestration.bot.end_record import BotEnd, read_end
 from orchestration.bot.find import BotPresence
+from orchestration.bot.members import read_connection
 from orchestration.bot.record import BotRecord, build_record_path, read_record
 from orchestration.bot.suspension import describe_suspension
 from orchestration.settings import Settings

@@ -22,7 +22,6 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestration.bot.command_line import name_program
-from orchestration.bot.connection import read_connection
 from orchestration.bot.container import forget_container
 from orchestration.bot.docker_runtime import (
     GatewayAddress,
@@ -37,7 +36,7 @@ from orchestration.bot.end_record import BotEnd, write_end
 from orchestration.bot.environment import build_bot_argv, build_bot_environ
 from orchestration.bot.find import find_bot
 from orchestration.bot.log import create_log, read_last_lines
-from orchestration.bot.members import find_members, note_workers
+from orchestration.bot.members import find_members, note_workers, read_connection
 from orchestration.bot.notify import NotifyReceiver, Sender, open_notify_receiver
 from orchestration.bot.order_guard import (
     LOOPBACK,

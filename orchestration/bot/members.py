@@ -23,6 +23,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from orchestration.bot.container_processes import is_in_container, read_container_pids
 from orchestration.bot.order_guard import find_guard
 from orchestration.bot.record import (
     RECORD_MARKER,
@@ -47,7 +48,7 @@ from orchestration.system.process_table import (
     writes_to,
 )
 from orchestration.system.processes import ProcessIdentity, find_descendants, find_session_members
-from orchestration.system.sockets import has_connection
+from orchestration.system.sockets import has_connection, holds_connection, is_network_connected
 
 _BOT_LOG = re.compile(r"bot_\d{8}_\d{6}(_\d+)?\.log")
 _SUDO_UID = "SUDO_UID"
@@ -216,3 +217,26 @@ class _Signs:
 
 def _identify(stat: ProcessStat) -> ProcessIdentity:
     return ProcessIdentity(pid=stat.pid, birth=stat.birth)
+
+
+def read_connection(settings: Settings, record: BotRecord) -> bool | None:
+    """Whether the bot holds a connection to the gateway's API now; None if that is unknown.
+
+    A bot that lives is not yet one that can trade. Any process of the bot counts. Looked for is an established
+    connection to the port that the bot was told of, on whatever address; what cannot be seen from here is unknown, and
+    never taken for "no".
+    """
+    if settings.watched_state_dir is not None:
+        return None
+    port = record.gateway_port or settings.gateway_port
+    if record.container:
+        return _read_of_container(record, port)
+    return holds_connection([one.pid for one in find_members(settings, record)], port)
+
+
+def _read_of_container(record: BotRecord, port: int) -> bool | None:
+    container_id = record.birth.partition(":")[0]
+    if not is_in_container(record.pid, container_id):
+        return None  # of an engine whose processes have no numbers here
+    found = holds_connection(read_container_pids(container_id), port)
+    return is_network_connected(record.pid, port) if found is None else found

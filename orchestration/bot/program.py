@@ -7,7 +7,7 @@ import shutil
 import sys
 
 from orchestration.bot.command_line import Interpreter, parse_invocation
-from orchestration.bot.docker_runtime import contained_problem
+from orchestration.docker.compose import find_compose_files
 from orchestration.settings import BotRuntime, Settings
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError, SystemCommands
 from orchestration.system.files import is_file_there, is_folder_there, is_there
@@ -36,7 +36,9 @@ def command_problem(settings: Settings, *, commands: Commands | None = None) -> 
     if settings.watched_state_dir is not None:
         return "WATCHED_STATE_DIR: set, and nothing is started where another container's system is watched"
     if settings.bot_runtime is BotRuntime.DOCKER:
-        return contained_problem(settings)
+        if find_compose_files(settings.bot_compose_dir):
+            return None
+        return f"BOT_COMPOSE_DIR: there is no Compose file in {settings.bot_compose_dir}"
     if not is_folder_there(settings.bot_workdir):
         return f"BOT_WORKDIR: {settings.bot_workdir} is not a folder"
     return _find_program_problem(settings) or _find_script_problem(settings, commands or SystemCommands())

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration.bot.connection import read_connection
 from orchestration.bot.container_processes import speaks_for_container
 from orchestration.bot.ending import Ending, build_ending
+from orchestration.bot.members import read_connection
 from orchestration.bot.notify import ListenRequest, NotifyReceiver, Sender, ask_to_listen, bind_again
 from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.bot.suspension import SuspensionWatch, describe_suspension

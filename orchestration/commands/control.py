@@ -11,8 +11,8 @@ from orchestration.errors import ExitCode, FailureWord, StartupFailure, State, S
 from orchestration.hostservice.advice import advise
 from orchestration.settings import Settings, expand_home
 from orchestration.startup.configuration import load_settings
+from orchestration.startup.context import RunSpec, Step
 from orchestration.startup.report import Progress, Report, StepReport, build_json
-from orchestration.startup.run_spec import RunSpec, Step
 from orchestration.startup.sequence import STEPS, execute_run, open_run
 from orchestration.state_dir import JOURNAL as JOURNAL_FILE
 from orchestration.system.clock import SystemClock, wait_until

@@ -35,10 +35,10 @@ from orchestration.redaction import Redactor
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.admission import InstanceLocks, end_supervisor
 from orchestration.startup.configuration import load_settings, load_settings_of_what_runs
+from orchestration.startup.context import Display, RunSpec
 from orchestration.startup.orphan import STOP_LEFT_BEHIND, is_left_behind
 from orchestration.startup.report import Progress, Report, build_json, build_report
 from orchestration.startup.run import Run
-from orchestration.startup.run_spec import Display, RunSpec
 from orchestration.startup.sequence import (
     STEPS,
     Options,

@@ -17,13 +17,13 @@ from concurrent.futures import Future
 from datetime import datetime
 
 from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe, judge_full
-from orchestration.gateway.connection import PROBE_THREAD
 from orchestration.gateway.handshake import attempt
 from orchestration.system.sockets import count_connections
 
 __all__ = ["CLIENT_IDS_TRIED", "ApiCode", "ApiOutcome", "ApiProbe", "probe_api"]
 
 CLIENT_IDS_TRIED = 10
+_THREAD = "api-probe"
 
 
 def probe_api(
@@ -57,7 +57,7 @@ def probe_api(
             seen.set_exception(error)
 
     # A daemon: an interrupted program need not wait for the look to end.
-    threading.Thread(target=look, name=PROBE_THREAD, daemon=True).start()
+    threading.Thread(target=look, name=_THREAD, daemon=True).start()
     return seen.result()
 
 

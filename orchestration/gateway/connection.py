@@ -16,7 +16,6 @@ from orchestration.tws import messages
 from orchestration.tws.frames import FrameReader, WireError, parse_fields
 
 SETTLE_S = 0.12  # the notices that follow a handshake come within 0.01 s of it on one machine; ten times that
-PROBE_THREAD = "api-probe"
 KEPT_THREAD = "api-kept"
 _CLOSE_S = 0.05
 _MAX_TEXT = 1000  # the longest notice seen, a restored link with all its farms, has 300 characters

@@ -14,7 +14,6 @@ from orchestration.settings.image_variables import secret_names
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError
 from orchestration.system.files import is_folder_there, is_there, read_regular
 
-GAMEPLAN_CHECK = "gameplan"
 _LOW_DISK_BYTES = 500 * 1024 * 1024  # some days of bot logs (BOT_LOG_MAX_MB) and an image layer
 _MAX_ENV_FILE_BYTES = 1024 * 1024
 _CLOCK_CHECK_TIMEOUT_S = 2.0

@@ -13,14 +13,13 @@ from orchestration.alerts.discord import mention_problem
 from orchestration.alerts.heartbeat import heartbeat_problem
 from orchestration.bot.find import BotPresence, FoundBot, FoundBy, find_bot
 from orchestration.bot.program import command_problem, describe_program
-from orchestration.errors import Check, FailureWord, StartupFailure, StepStatus, build_failed_check
+from orchestration.errors import GAMEPLAN_CHECK, Check, FailureWord, StartupFailure, StepStatus, build_failed_check
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.time_windows import parse_windows
 from orchestration.hold import refuse_if_held
 from orchestration.hostservice.advice import advise
 from orchestration.preflight.engine import check_engine
 from orchestration.preflight.host import (
-    GAMEPLAN_CHECK,
     check_clock,
     check_disk,
     check_env_file,

@@ -10,7 +10,6 @@ from orchestration.bot.find import find_bot
 from orchestration.bot.stop import describe_stopped
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.startup.run_spec import RunSpec
 from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, SUPERVISOR_LOCK
 from orchestration.system.clock import Clock, wait_until
 from orchestration.system.lock import (
@@ -177,23 +176,29 @@ def _describe_holder(holder: LockHolder, now: datetime) -> Stopped:
         return stopped
 
 
-def refuse_beside_supervisor(settings: Settings, spec: RunSpec) -> None:
+def refuse_beside_supervisor(settings: Settings, *, supervises: bool, starts_bot: bool, replaces_bot: bool) -> None:
     """Nobody starts a bot beside a supervisor, which may be about to start one itself.
 
+    Args:
+        settings: Which instance.
+        supervises: Whether the run is a supervisor's own.
+        starts_bot: Whether the run starts the bot.
+        replaces_bot: Whether it stops a running bot first.
+
     Raises:
-        StartupFailure: `ALREADY_STARTING`: this spec would. `CONFIG_INVALID`: it is a supervisor's, whose lock could
+        StartupFailure: `ALREADY_STARTING`: the run would. `CONFIG_INVALID`: it is a supervisor's, whose lock could
             not be taken, so that nobody would see it.
     """
     path = settings.state_dir / SUPERVISOR_LOCK
     holder = read_lock_holder(path)
-    if spec.supervises:
+    if supervises:
         if holder is None:
             why = describe_irregular(path) or "no other process could see this supervisor"
             raise _build_lock_failure(path, why)
         return
-    if not any(step.name == "bot.start" for step in spec.steps):
+    if not starts_bot:
         return
-    if holder is None or (find_bot(settings).found is not None and not spec.replaces_bot):
+    if holder is None or (find_bot(settings).found is not None and not replaces_bot):
         return  # with a bot, the check for it says so better
     raise StartupFailure(
         FailureWord.ALREADY_STARTING,

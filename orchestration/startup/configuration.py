@@ -3,7 +3,7 @@
 from orchestration.errors import StartupFailure
 from orchestration.settings import Settings
 
-SAYS_WHICH_INSTANCE = ("INSTANCE", "STATE_DIR", "ENV_FILE")  # wrong, they leave in doubt which is meant
+_SAYS_WHICH_INSTANCE = ("INSTANCE", "STATE_DIR", "ENV_FILE")
 _SERVICE_DOCKER_TIMEOUT_S = "180"  # Docker Desktop needs up to minutes after logon
 
 
@@ -19,9 +19,14 @@ def load_settings_of_what_runs() -> Settings:
     try:
         return Settings.load()
     except StartupFailure as failure:
-        if any(problem.startswith(SAYS_WHICH_INSTANCE) for problem in failure.evidence):
+        if leaves_instance_unknown(failure):
             raise
         return Settings.load(lenient=True)
+
+
+def leaves_instance_unknown(failure: StartupFailure) -> bool:
+    """Whether what is wrong with the configuration leaves in doubt which instance is meant."""
+    return any(problem.startswith(_SAYS_WHICH_INSTANCE) for problem in failure.evidence)
 
 
 def load_settings(*, simulate: bool = False, service: bool = False) -> Settings:

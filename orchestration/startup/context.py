@@ -1,4 +1,4 @@
-"""The dependencies and options passed to each start-up step, and the result that it returns."""
+"""What a run is for, and what each of its steps is given and returns."""
 
 import logging
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from typing import Protocol
 
 from orchestration.alerts.alert import Severity
 from orchestration.alerts.channels import ChannelState
-from orchestration.errors import StepStatus
+from orchestration.errors import State, StepStatus
 from orchestration.gateway.holdings import Holdings, describe_open
 from orchestration.gateway.prober import Probe
 from orchestration.gateway.runtime import Runtime
 from orchestration.settings import Settings
-from orchestration.startup.report import Progress
+from orchestration.startup.report import Progress, Report, StepReport
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 
@@ -93,3 +93,81 @@ class StepResult:
     progress: Progress
     detail: str
     status: StepStatus = StepStatus.OK
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of a start-up.
+
+    Attributes:
+        name: Its task's name.
+        state: The state the run is in while it is performed.
+        ends_in: The state the run is in after it, where it has one of its own.
+        act: What it does.
+    """
+
+    name: str
+    state: State
+    ends_in: State | None = None
+    act: Callable[[StepContext, Progress], StepResult]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """What a run is for.
+
+    Attributes:
+        kind: The command, for example `startup`; it stands in the journal and in the lock's note.
+        steps: Its steps, in order.
+        starts: Whether it refuses while another run is under way, as what brings something up does. Otherwise it goes
+            first: it ends the other run.
+        respects_hold: Whether it refuses while the system is held down.
+        follows_record: Whether it acts on the gateway that this instance started, whatever the environment says now.
+        replaces_bot: Whether a running bot is to be stopped in order first.
+        supervises: Whether this process stays with the bot. It then adopts the bot that this instance recorded, or
+            stops it and starts it again.
+        revalidates: Whether a supervisor runs it on a gateway that it watches. A health check that fails while the API
+            works is then a warning, as it is to the supervisor.
+    """
+
+    kind: str
+    steps: tuple[Step, ...]
+    starts: bool = True
+    respects_hold: bool = True
+    follows_record: bool = False
+    replaces_bot: bool = False
+    supervises: bool = False
+    revalidates: bool = False
+
+    @property
+    def starts_bot(self) -> bool:
+        """Whether one of its steps starts the bot."""
+        return any(step.name == "bot.start" for step in self.steps)
+
+
+class Display(Protocol):
+    """What shows a run to a person."""
+
+    def begin(self, *, run_id: str, instance: str, simulated: bool, steps: tuple[Step, ...]) -> None:
+        """The run begins."""
+        ...
+
+    def begin_step(self, step: Step) -> None:
+        """A step begins."""
+        ...
+
+    def show(self, text: str) -> None:
+        """What is being done now."""
+        ...
+
+    def show_wait(self, elapsed_s: float, remaining_s: float, text: str) -> None:
+        """What is being waited for, since when and for how much longer, in seconds."""
+        ...
+
+    def end_step(self, step: StepReport) -> None:
+        """A step has ended."""
+        ...
+
+    def end(self, report: Report) -> None:
+        """The run has ended."""
+        ...

@@ -15,9 +15,8 @@ from orchestration.bot.stop import stop_bot
 from orchestration.errors import FailureWord, StartupFailure, State, StepStatus
 from orchestration.hold import read_hold
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.startup.context import StepContext, StepResult, Tell
+from orchestration.startup.context import RunSpec, Step, StepContext, StepResult, Tell
 from orchestration.startup.report import Progress
-from orchestration.startup.run_spec import RunSpec, Step
 from orchestration.state_dir import STARTUP_LOCK, SUPERVISOR_LOCK
 from orchestration.system.lock import read_lock_holder
 

@@ -33,12 +33,11 @@ from orchestration.preflight.instances import build_find_users
 from orchestration.redaction import Redactor, clean_line
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.admission import InstanceLocks, end_other_runs, refuse_beside_supervisor
-from orchestration.startup.configuration import SAYS_WHICH_INSTANCE
-from orchestration.startup.context import StepContext
+from orchestration.startup.configuration import leaves_instance_unknown
+from orchestration.startup.context import Display, RunSpec, Step, StepContext
 from orchestration.startup.orphan import leave_nothing_unwatched
 from orchestration.startup.report import Progress, Report, StepReport, build_report, build_stopped_json
 from orchestration.startup.run_alerts import Teller
-from orchestration.startup.run_spec import Display, RunSpec, Step
 from orchestration.state_dir import JOURNAL, find_damaged_files
 from orchestration.system.children import become_subreaper
 from orchestration.system.clock import Clock
@@ -249,7 +248,10 @@ class Run:
         refuse_to_touch(settings)  # before whoever watches here is asked to end
         if self._spec.starts:
             self._locks.require()  # its supervisor's
-            refuse_beside_supervisor(settings, self._spec)
+            spec = self._spec
+            refuse_beside_supervisor(
+                settings, supervises=spec.supervises, starts_bot=spec.starts_bot, replaces_bot=spec.replaces_bot
+            )
             self._take_lock()
             if self._spec.respects_hold:
                 refuse_if_held(settings.state_dir)
@@ -357,7 +359,7 @@ class Run:
         failure = self._failure
         if failure is None or not self._spec.supervises or failure.word is FailureWord.ALREADY_STARTING:
             return False
-        return not any(line.startswith(SAYS_WHICH_INSTANCE) for line in failure.evidence)
+        return not leaves_instance_unknown(failure)
 
     def _build_report(self) -> Report:
         report = build_report(

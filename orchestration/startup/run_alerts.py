@@ -9,8 +9,8 @@ from orchestration.alerts.heartbeat import Ping
 from orchestration.errors import BENIGN_FAILURES, StartupFailure
 from orchestration.hostservice.advice import advise
 from orchestration.settings import Settings
+from orchestration.startup.context import RunSpec
 from orchestration.startup.report import Report, Result
-from orchestration.startup.run_spec import RunSpec
 from orchestration.system.clock import Clock
 
 _WHOLE_STARTS = frozenset({"startup", "service"})

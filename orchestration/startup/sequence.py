@@ -12,9 +12,9 @@ from orchestration.errors import StartupFailure, State
 from orchestration.settings import Settings
 from orchestration.startup import steps as act
 from orchestration.startup.configuration import load_settings, load_settings_of_what_runs
+from orchestration.startup.context import Display, RunSpec, Step
 from orchestration.startup.report import Report
 from orchestration.startup.run import Run
-from orchestration.startup.run_spec import Display, RunSpec, Step
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from orchestration.system.lock import HeldLock

@@ -5,8 +5,8 @@ import threading
 from collections.abc import Mapping
 
 from orchestration.bot.notifier import Notifier, read_watchdog_interval_s
+from orchestration.startup.context import Display, Step
 from orchestration.startup.report import Report, StepReport
-from orchestration.startup.run_spec import Display, Step
 from orchestration.system.clock import Clock
 
 _MORE_TIME_S = 60.0  # asked for again and again while something goes on: each look at it gives a minute more
