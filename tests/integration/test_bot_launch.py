@@ -216,7 +216,7 @@ launch(build_scene(Path(sys.argv[1]), *sys.argv[2:]))
 _INTERRUPTIBLE_LAUNCHER = """
 import signal, sys
 from pathlib import Path
-from orchestration.errors import InterruptedBySignal
+from orchestration.system.signals import InterruptedBySignal
 from tests.integration.bot_scene import build_scene, launch
 def stop(number, frame):
     raise InterruptedBySignal(signal.Signals(number).name)
