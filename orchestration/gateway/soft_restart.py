@@ -22,7 +22,7 @@ _NEXT_MINUTE_S = 60.0
 LOOK_INTERVAL_S = 1.0
 LOOKS_A_REPORT = 10  # so often whoever waits hears of it, and may leave
 MOST_S = BEGINS_WITHIN_S + _NEXT_MINUTE_S
-COMMAND_TIMEOUT_S = 20.0  # the program in the container waits 10 s for each line of the answer
+COMMAND_TIMEOUT_S = 20.0  # the program in the container waits 10 s for the answer
 
 _DEFAULT_PORT = 7462
 _PORT_VARIABLE = "CONTROLLER_COMMAND_SERVER_PORT"
@@ -34,15 +34,23 @@ _FOREIGN_LOOPBACK = frozenset({"host"})
 
 _LOOK = """
 if (exec 4<>"/dev/tcp/127.0.0.1/$2") 2>/dev/null; then echo "api open"; else echo "api closed"; fi
-count=$(grep -c 'IB GATEWAY RESTART' "${TWS_SETTINGS_PATH:-$HOME/Jts}/launcher.log" 2>/dev/null)
+log=${TWS_SETTINGS_PATH:-$HOME/Jts}/launcher.log
+count=0
+if [ -f "$log" ]; then count=$(tail -c 4194304 "$log" 2>/dev/null | grep -ac 'IB GATEWAY RESTART'); fi
 echo "restarts ${count:-0}"
 """
+# The answer may come in pieces, without an end, or not at all: all of it is awaited for so many seconds, and no more
+# than so many lines of it.
+_ANSWER_S = 10
 _ASK = f"""
 {{ exec 3<>"/dev/tcp/127.0.0.1/$1"; }} 2>/dev/null || exit {_NO_COMMAND_PORT}
 {_LOOK.strip()}
 printf 'RESTART\\n' >&3
-while IFS= read -r -t 10 -u 3 line; do
+end=$((SECONDS + $3)) lines=0 line=
+while left=$((end - SECONDS)); [ "$left" -gt 0 ] && [ "$lines" -lt 50 ] &&
+  {{ IFS= read -r -n 1000 -t "$left" -u 3 line || [ -n "$line" ]; }}; do
   printf 'said %s\\n' "$line"
+  lines=$((lines + 1))
   case "$line" in *OK*|*ERROR*) break ;; esac
 done
 exit 0
@@ -120,7 +128,8 @@ def find_ports(status: GatewayStatus) -> Ports | None:
 
 def ask_argv(container_id: str, ports: Ports) -> tuple[str, ...]:
     """Ask the controller for a restart."""
-    return ("docker", "exec", container_id, "bash", "-c", _ASK, "bash", str(ports.command), str(ports.api))
+    words = (str(ports.command), str(ports.api), str(_ANSWER_S))
+    return ("docker", "exec", container_id, "bash", "-c", _ASK, "bash", *words)
 
 
 def look_argv(container_id: str, ports: Ports) -> tuple[str, ...]:
