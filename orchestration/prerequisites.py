@@ -150,7 +150,7 @@ def _require(
     )
     if not seen.is_ready:
         raise PrerequisiteError(
-            f"The gateway's API at {host}:{port} is not ready: {seen.detail or seen.outcome}.",
+            f"The gateway's API at {host}:{port} is not ready: {seen.detail or seen.state}.",
             next_action="`inv status` shows what it is doing; `inv startup` starts everything in the right order.",
         )
     return Prerequisites(gateway_host=host, gateway_port=port, gameplan=path, plan=plan, accounts=seen.accounts)

@@ -22,6 +22,7 @@ from orchestration.bot.record import BotRecord
 from orchestration.docker.container import ContainerState
 from orchestration.errors import StartupFailure
 from orchestration.gateway import api
+from orchestration.gateway.api_status import ApiStatus
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.holdings import Holdings, build_unknown
 from orchestration.gateway.login import NOTHING_READ, LoginPhase, combine_logins
@@ -79,7 +80,7 @@ class GatewayLook:
     host: str
     port: int
     status: GatewayStatus | None
-    api: api.ApiProbe | None
+    api: ApiStatus | None
     problem: str | None
     simulated: bool
     sessions_ended_at: datetime
@@ -322,7 +323,7 @@ def build_json(status: Status) -> dict[str, Any]:
             "state": container.state if container else None,
             "health": container.health if container else None,
             "ready": gateway.is_ready,
-            "api": gateway.api.outcome if gateway.api else None,
+            "api": gateway.api.state if gateway.api else None,
             "server_version": gateway.api.server_version if gateway.api else None,
             "accounts": [mask_account(account) for account in gateway.api.accounts] if gateway.api else [],
             "latency_ms": _rounded(gateway.api.latency_ms if gateway.api else None),
@@ -504,7 +505,7 @@ def _container_problem(container: GatewayStatus) -> str | None:
     return None
 
 
-def _api_problem(look: api.ApiProbe) -> str | None:
+def _api_problem(look: ApiStatus) -> str | None:
     if not look.is_ready:
         return f"the gateway's API is not ready: {look.detail}"
     if look.is_link_down:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from orchestration.commands.status import GatewayLook, Status
-    from orchestration.gateway.api import ApiProbe
+    from orchestration.gateway.api import ApiStatus
     from orchestration.hostservice.service import HostServiceStatus
     from orchestration.journal import JournalReader, ReportedEvent, RunRecord
 
@@ -207,10 +207,10 @@ def _build_service_rows(service: "HostServiceStatus | None", *, is_in_stack: boo
     return rows
 
 
-def describe_api(look: "ApiProbe") -> str:
+def describe_api(look: "ApiStatus") -> str:
     """What the API said, in one line."""
     if not look.is_ready:
-        return f"{look.outcome}: {look.detail}"
+        return f"{look.state}: {look.detail}"
     accounts = ", ".join(mask_account(account) for account in look.accounts)
     latency = "" if look.latency_ms is None else f", latency {look.latency_ms:.0f} ms"
     return f"ready: account {accounts}, server version {look.server_version}{latency}"

@@ -129,12 +129,11 @@ class LiveWatch:
         watched = format_duration((datetime.now().astimezone() - self._began).total_seconds())
         marked = " (SIMULATED)" if observation.gateway is not None and observation.gateway.is_simulated else ""
         api, bot, plan = observation.api, observation.bot, observation.plan
-        accounts = ", ".join(mask_account(account) for account in api.accounts or ())
+        accounts = ", ".join(mask_account(account) for account in api.accounts)
         latency = "" if api.latency_ms is None else f", latency {api.latency_ms:.0f} ms"
         gateway = "the engine does not answer" if observation.gateway is None else str(observation.gateway)
-        connected = (
-            f"connected: account {accounts}{latency}" if api.is_connected else str(api.outcome or "not connected")
-        )
+        state = str(api.state) if api.is_tried else "not connected"
+        connected = f"connected: account {accounts}{latency}" if api.is_identified else state
         looked = observation.now.astimezone()
         return [
             ("system", f"instance {self._settings.instance}, watched for {watched}, last look {looked:%H:%M:%S}"),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from orchestration.gateway.api import probe_api
-from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.api_status import ApiState
 from orchestration.gateway.connection import ApiConnection
 from orchestration.gateway.holdings import MOST_ANSWERS, Holdings, build_unknown
 from orchestration.gateway.order_guard import Book
@@ -29,7 +29,7 @@ def read_holdings(settings: Settings, clock: Clock, *, host: str, port: int) -> 
         now=clock.now,
         reads_holdings=True,
     )
-    return probe.holdings if probe.holdings is not None else build_unknown(probe.detail or str(probe.outcome))
+    return probe.holdings if probe.holdings is not None else build_unknown(probe.detail or str(probe.state))
 
 
 class BookUnknownError(Exception):
@@ -95,7 +95,7 @@ class BookReader:
             seen = connection.seen
             await connection.leave()
             detail = seen.detail
-            if seen.outcome is not ApiOutcome.CLIENT_ID_IN_USE:
+            if seen.state is not ApiState.CLIENT_ID_IN_USE:
                 break
         raise BookUnknownError(detail)
 

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import datetime
 
-from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe, judge_full
+from orchestration.gateway.api_status import ApiCode, ApiState, ApiStatus, judge_full
 from orchestration.gateway.handshake import attempt
 from orchestration.system.sockets import count_connections
 
-__all__ = ["CLIENT_IDS_TRIED", "ApiCode", "ApiOutcome", "ApiProbe", "probe_api"]
+__all__ = ["CLIENT_IDS_TRIED", "ApiCode", "ApiState", "ApiStatus", "probe_api"]
 
 CLIENT_IDS_TRIED = 10
 _THREAD = "api-probe"
@@ -34,7 +34,7 @@ def probe_api(
     timeout_s: float,
     now: Callable[[], datetime],
     reads_holdings: bool = False,
-) -> ApiProbe:
+) -> ApiStatus:
     """Look once, and leave. Never raises for anything that the network or the gateway does.
 
     Args:
@@ -48,7 +48,7 @@ def probe_api(
     Returns:
         What was seen, after at most `timeout_s`. A ready gateway on this machine takes about 0.13 s.
     """
-    seen: Future[ApiProbe] = Future()
+    seen: Future[ApiStatus] = Future()
 
     def look() -> None:
         try:
@@ -63,7 +63,7 @@ def probe_api(
 
 def _look(
     host: str, port: int, client_id: int, timeout_s: float, now: Callable[[], datetime], *, reads_holdings: bool
-) -> ApiProbe:
+) -> ApiStatus:
     loop = asyncio.new_event_loop()
     try:
         deadline_s = loop.time() + timeout_s
@@ -81,11 +81,11 @@ async def _try_client_ids(
     now: Callable[[], datetime],
     *,
     reads_holdings: bool,
-) -> ApiProbe:
-    probe = ApiProbe(outcome=ApiOutcome.SILENT)
+) -> ApiStatus:
+    probe = ApiStatus(state=ApiState.SILENT)
     for client_id in range(first_id, first_id + CLIENT_IDS_TRIED):
         probe = await attempt(host, port, client_id, deadline_s=deadline_s, now=now, reads_holdings=reads_holdings)
-        if probe.outcome is not ApiOutcome.CLIENT_ID_IN_USE:
+        if probe.state is not ApiState.CLIENT_ID_IN_USE:
             break
     # Our own connection is gone by now: it is not counted.
-    return judge_full(probe, count_connections(port), port=port) if probe.outcome is ApiOutcome.CLOSED else probe
+    return judge_full(probe, count_connections(port), port=port) if probe.state is ApiState.CLOSED else probe

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestration.gateway.api_values import NOTICES, ApiCode, ApiOutcome, ApiProbe, is_link_down
+from orchestration.gateway.api_status import NOTICES, ApiCode, ApiState, ApiStatus, is_link_down
 from orchestration.tws import messages
 from orchestration.tws.frames import FrameReader, WireError, parse_fields
 
@@ -69,7 +69,7 @@ class ApiConnection(asyncio.Protocol):
         self._skew_s: float | None = None
         self._latency_ms: float | None = None
         self._connecting: asyncio.Future[Any] | None = None
-        self._verdict: asyncio.Future[tuple[ApiOutcome, str]] = self._loop.create_future()
+        self._verdict: asyncio.Future[tuple[ApiState, str]] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._complete: asyncio.Future[None] = self._loop.create_future()
         self._timed: asyncio.Future[None] = self._loop.create_future()
@@ -135,11 +135,11 @@ class ApiConnection(asyncio.Protocol):
         return self._verdict.done() or self._gone.done()
 
     @property
-    def seen(self) -> ApiProbe:
+    def seen(self) -> ApiStatus:
         """What was seen so far, judged."""
-        outcome, detail = self._judge()
-        return ApiProbe(
-            outcome=outcome,
+        state, detail = self._judge()
+        return ApiStatus(
+            state=state,
             server_version=self._server_version,
             accounts=self._accounts or (),
             next_valid_id=self._next_valid_id,
@@ -147,27 +147,26 @@ class ApiConnection(asyncio.Protocol):
             skew_s=self._skew_s,
             latency_ms=self._latency_ms,
             client_id=self._client_id,
-            codes=tuple(self._codes),
             detail=detail,
-        )
+        ).hear(tuple(self._codes))
 
-    def _judge(self) -> tuple[ApiOutcome, str]:
+    def _judge(self) -> tuple[ApiState, str]:
         if self._verdict.done():
             return self._verdict.result()
         is_complete = self._complete.done()
         bad = [said for said in self._codes if said.code not in NOTICES]
         if not is_complete and bad:
-            return ApiOutcome.NOT_CONNECTED, f"the gateway at {self._shown} said {bad[-1].code}: {bad[-1].text}"
+            return ApiState.NOT_CONNECTED, f"the gateway at {self._shown} said {bad[-1].code}: {bad[-1].text}"
         if self._gone.done():
-            return ApiOutcome.CLOSED, f"{self._shown} accepted the connection and closed it {self._describe_stage()}"
+            return ApiState.CLOSED, f"{self._shown} accepted the connection and closed it {self._describe_stage()}"
         if is_complete:
-            return ApiOutcome.READY, self._describe_ready()
+            return ApiState.READY, self._describe_ready()
         if self._transport is not None:
             return (
-                ApiOutcome.SILENT,
+                ApiState.SILENT,
                 f"{self._shown} accepted the connection and then said nothing {self._describe_stage()}",
             )
-        return ApiOutcome.REFUSED, f"no connection to {self._shown} came about in time"
+        return ApiState.REFUSED, f"no connection to {self._shown} came about in time"
 
     def _describe_stage(self) -> str:
         if self._server_version is None:
@@ -191,7 +190,7 @@ class ApiConnection(asyncio.Protocol):
     def _shown(self) -> str:
         return f"{self._host}:{self._port}"
 
-    def _conclude(self, outcome: ApiOutcome, detail: str) -> None:
+    def _conclude(self, outcome: ApiState, detail: str) -> None:
         if not self._verdict.done():
             self._verdict.set_result((outcome, detail))
 
@@ -218,7 +217,7 @@ class ApiConnection(asyncio.Protocol):
                 self._count_unasked()
                 self._read(body)
         except WireError as error:
-            self._conclude(ApiOutcome.GARBAGE, f"{self._shown} does not speak the TWS API: {error}")
+            self._conclude(ApiState.GARBAGE, f"{self._shown} does not speak the TWS API: {error}")
 
     def _count_unasked(self) -> None:
         self._unasked += 1
@@ -276,11 +275,11 @@ class ApiConnection(asyncio.Protocol):
             self._on_code(said)
         if said.code == _CLIENT_ID_IN_USE:
             last = self._client_id
-            self._conclude(ApiOutcome.CLIENT_ID_IN_USE, f"the client ids up to {last} are in use at {self._shown}")
+            self._conclude(ApiState.CLIENT_ID_IN_USE, f"the client ids up to {last} are in use at {self._shown}")
         elif said.code == _DISCLAIMER:
-            self._conclude(ApiOutcome.DISCLAIMER, f"the gateway at {self._shown} is not ready yet: {said.text}")
+            self._conclude(ApiState.DISCLAIMER, f"the gateway at {self._shown} is not ready yet: {said.text}")
         elif said.code in _NOT_CONNECTED:
-            self._conclude(ApiOutcome.NOT_CONNECTED, f"the gateway at {self._shown} said {said.code}: {said.text}")
+            self._conclude(ApiState.NOT_CONNECTED, f"the gateway at {self._shown} said {said.code}: {said.text}")
 
     def _take_time(self, epoch_s: int) -> None:
         if self._timed.done():
@@ -300,15 +299,15 @@ def _retrieve(connecting: "asyncio.Future[Any]") -> None:
 
 
 def compute_skew_s(server_epoch_s: int, host_epoch_s: float) -> float:
-    """The least skew that whole seconds allow: see `ApiProbe.skew_s`."""
+    """The least skew that whole seconds allow: see `ApiStatus.skew_s`."""
     least, most = server_epoch_s - host_epoch_s, server_epoch_s + 1 - host_epoch_s
     return least if least > 0 else min(most, 0.0)
 
 
-def _judge_error(error: BaseException, shown: str) -> tuple[ApiOutcome, str]:
+def _judge_error(error: BaseException, shown: str) -> tuple[ApiState, str]:
     """What the end of a connection attempt means that no connection came of."""
     if isinstance(error, ConnectionRefusedError):
-        return ApiOutcome.REFUSED, f"nothing listens on {shown}"
+        return ApiState.REFUSED, f"nothing listens on {shown}"
     if isinstance(error, (OSError, ValueError, OverflowError)):  # unreachable; no such host name; no such port
-        return ApiOutcome.REFUSED, f"{shown} cannot be reached: {error}"
+        return ApiState.REFUSED, f"{shown} cannot be reached: {error}"
     raise error

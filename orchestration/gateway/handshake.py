@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from orchestration.gateway.api_values import ApiProbe
+from orchestration.gateway.api_status import ApiStatus
 from orchestration.gateway.connection import SETTLE_S, ApiConnection
 from orchestration.gateway.holdings import MOST_ANSWERS, HoldingsReading, build_end_requests, build_requests
 
@@ -24,7 +24,7 @@ async def attempt(
     deadline_s: float,
     now: Callable[[], datetime],
     reads_holdings: bool = False,
-) -> ApiProbe:
+) -> ApiStatus:
     """Connect with one client id, listen, leave.
 
     Args:

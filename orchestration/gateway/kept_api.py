@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe, judge_full
+from orchestration.gateway.api_status import ApiCode, ApiState, ApiStatus, judge_full
 from orchestration.gateway.connection import KEPT_THREAD, SETTLE_S, ApiConnection
-from orchestration.gateway.kept_look import Heard, KeptLook, KeptState
+from orchestration.gateway.heard import Heard
 from orchestration.system.sockets import count_connections
 
 CLIENT_IDS_TRIED = 10  # SPEC G6
@@ -27,18 +27,6 @@ LONGEST_WAIT_S = 15.0  # a gateway that is back is found within this, and its lo
 _LEAST_WAIT_S = 0.25  # between two attempts, however often one is asked for
 _LEAST_ASK_S = 0.05  # between two time requests: a gateway drops a client that sends over 50 a second
 _CLOSE_EXTRA_S = 5.0  # beyond the time-out: for a slow machine
-
-STATE_OF = {
-    ApiOutcome.READY: KeptState.CLOSED,  # judged complete in the very moment in which its end is known
-    ApiOutcome.REFUSED: KeptState.REFUSED,
-    ApiOutcome.CLOSED: KeptState.CLOSED,
-    ApiOutcome.SILENT: KeptState.SILENT,
-    ApiOutcome.GARBAGE: KeptState.GARBAGE,
-    ApiOutcome.CLIENT_ID_IN_USE: KeptState.CLIENT_ID_IN_USE,
-    ApiOutcome.NOT_CONNECTED: KeptState.NOT_CONNECTED,
-    ApiOutcome.DISCLAIMER: KeptState.DISCLAIMER,
-    ApiOutcome.FULL: KeptState.FULL,
-}
 
 
 def compute_next_wait_s(wait_s: float, *, lasted_s: float) -> float:
@@ -64,7 +52,7 @@ class KeptApi:
         timeout_s: For a handshake, and for the answer to a time request.
         interval_s: Between two time requests.
         now: This host's clock, aware.
-        monotonic_s: The clock of all instants in a `KeptLook`.
+        monotonic_s: The clock of all instants in a `ApiStatus`.
         on_change: Called whenever the state, the number of completed handshakes, the link or the set of broken farms
             is another one; in this connection's own thread, without a lock held, so that it may call `read`. It should
             only wake somebody, and must not raise.
@@ -89,7 +77,7 @@ class KeptApi:
         self._on_change = on_change
         self._lock = threading.Lock()
         # Behind the lock: what callers read, and what they ask for.
-        self._look = KeptLook(state=KeptState.IDLE, since_s=monotonic_s())
+        self._look = ApiStatus(state=ApiState.IDLE, since_s=monotonic_s())
         self._heard = Heard()
         self._answered_s: float | None = None
         self._is_paused = False
@@ -134,7 +122,7 @@ class KeptApi:
             self._is_paused = False
         self._call(self._wake)
 
-    def read(self) -> KeptLook:
+    def read(self) -> ApiStatus:
         """How things stand now."""
         with self._lock:
             age_s = None if self._answered_s is None else max(0.0, self._monotonic_s() - self._answered_s)
@@ -157,7 +145,7 @@ class KeptApi:
             with self._lock:
                 self._loop = None
             loop.close()
-            self._change_state(KeptState.IDLE, "the connection is closed")
+            self._change_state(ApiState.IDLE, "the connection is closed")
 
     async def _keep_trying(self, loop: asyncio.AbstractEventLoop) -> None:
         self._nudge = loop.create_future()
@@ -166,12 +154,12 @@ class KeptApi:
         wait_s = 0.0
         while not self._is_closing:
             if self._is_paused:
-                self._change_state(KeptState.PAUSED, "no connection is wanted now")
+                self._change_state(ApiState.PAUSED, "no connection is wanted now")
                 wait_s = 0.0
                 await self._until_nudged(None)
                 continue
-            if self.read().state in {KeptState.IDLE, KeptState.PAUSED}:
-                self._change_state(KeptState.CONNECTING, f"connecting to {self._shown}")
+            if self.read().state in {ApiState.IDLE, ApiState.PAUSED}:
+                self._change_state(ApiState.CONNECTING, f"connecting to {self._shown}")
             self._keeping = loop.create_task(self._connect_and_hold())
             await asyncio.wait({self._keeping})
             if self._keeping.cancelled():
@@ -190,7 +178,7 @@ class KeptApi:
             return kept.result()
         # The boundary of "for ever": an unforeseen error of the system ends one connection, not the watch.
         logging.getLogger(__name__).error("the kept connection ended unexpectedly", exc_info=error)
-        self._change_state(KeptState.GARBAGE, f"the connection ended unexpectedly: {error!r}")
+        self._change_state(ApiState.GARBAGE, f"the connection ended unexpectedly: {error!r}")
         return 0.0
 
     async def _connect_and_hold(self) -> float:
@@ -210,9 +198,9 @@ class KeptApi:
                 seen = connection.seen
             finally:
                 await connection.leave()
-            if seen.outcome is not ApiOutcome.CLIENT_ID_IN_USE:
+            if seen.state is not ApiState.CLIENT_ID_IN_USE:
                 break
-        if seen.outcome is ApiOutcome.CLOSED:
+        if seen.state is ApiState.CLOSED:
             seen = judge_full(seen, count_connections(self._port), port=self._port)
         self._tell_end(seen)
         return 0.0
@@ -244,12 +232,12 @@ class KeptApi:
                 self._note_answer(connection.seen)
             elif not self._heard.is_link_down_here and not connection.has_ended():
                 unanswered = f"did not answer a request for the time in {self._timeout_s:g} s"
-                self._change_state(KeptState.SILENT, f"{self._shown} {unanswered}")
+                self._change_state(ApiState.SILENT, f"{self._shown} {unanswered}")
                 return False
             # Without its link to the broker a gateway may have no time to tell: not silent, but link down.
         if connection.has_ended():
             seen = connection.seen
-            is_plain = seen.outcome is ApiOutcome.CLOSED
+            is_plain = seen.state is ApiState.CLOSED
             self._tell_end(replace(seen, detail=f"{self._shown} closed the connection") if is_plain else seen)
             return False
         return True
@@ -285,7 +273,7 @@ class KeptApi:
         asyncio.get_running_loop().call_soon(self._tell_heard)
 
     def _tell_heard(self) -> None:
-        if self._look.state is KeptState.CONNECTED:
+        if self._look.state is ApiState.READY:
             self._tell_connected()
         else:
             self._publish(self._look)
@@ -299,9 +287,9 @@ class KeptApi:
 
     def _tell_connected(self) -> None:
         link = ", but the gateway has lost its link to the broker" if self._heard.is_link_down_here else ""
-        self._change_state(KeptState.CONNECTED, f"connected (server version {self._look.server_version}){link}")
+        self._change_state(ApiState.READY, f"connected (server version {self._look.server_version}){link}")
 
-    def _note_handshake(self, seen: ApiProbe) -> None:
+    def _note_handshake(self, seen: ApiStatus) -> None:
         self._publish(
             replace(
                 self._look,
@@ -311,21 +299,22 @@ class KeptApi:
             )
         )
 
-    def _note_answer(self, seen: ApiProbe) -> None:
+    def _note_answer(self, seen: ApiStatus) -> None:
         with self._lock:
             self._answered_s = self._monotonic_s()
             self._look = replace(
                 self._look, latency_ms=seen.latency_ms, server_time=seen.server_time, skew_s=seen.skew_s
             )
 
-    def _tell_end(self, seen: ApiProbe) -> None:
-        self._change_state(STATE_OF[seen.outcome], seen.detail)
+    def _tell_end(self, seen: ApiStatus) -> None:
+        # Judged complete in the very moment in which its end is known.
+        self._change_state(ApiState.CLOSED if seen.is_ready else seen.state, seen.detail)
 
-    def _change_state(self, state: KeptState, detail: str) -> None:
+    def _change_state(self, state: ApiState, detail: str) -> None:
         since_s = self._look.since_s if state is self._look.state else self._monotonic_s()
         self._publish(replace(self._look, state=state, since_s=since_s, detail=detail))
 
-    def _publish(self, look: KeptLook) -> None:
+    def _publish(self, look: ApiStatus) -> None:
         """Show this look, with what was heard, and tell if it is worth telling."""
         heard = self._heard
         look = replace(
@@ -341,5 +330,5 @@ class KeptApi:
             self._on_change()
 
 
-def _essence(look: KeptLook) -> tuple[object, ...]:
+def _essence(look: ApiStatus) -> tuple[object, ...]:
     return look.state, look.connections, look.is_link_down, look.broken_farms

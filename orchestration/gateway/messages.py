@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord
-from orchestration.gateway.api_values import MOST_CLIENTS, ApiOutcome
+from orchestration.gateway.api_status import MOST_CLIENTS, ApiState, find_broken
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.login import LoginPhase, LoginReading, Refusal
 from orchestration.gateway.login_patterns import EXIT_CODE_TEXTS
@@ -119,7 +119,7 @@ def describe_health_check(status: GatewayStatus | None) -> str:
 
 
 def _is_full(observation: Observation) -> bool:
-    return observation.api is not None and observation.api.outcome is ApiOutcome.FULL
+    return observation.api is not None and observation.api.state is ApiState.FULL
 
 
 def _describe_login(phase: LoginPhase) -> str:
@@ -135,13 +135,13 @@ def _describe_api(observation: Observation, port: int) -> str:
     if api is None:
         return "the API was not asked yet"
     text = {
-        ApiOutcome.REFUSED: f"nothing answers on port {port}",
-        ApiOutcome.CLOSED: f"port {port} accepts and hangs up at once, as it does before the login",
-        ApiOutcome.SILENT: f"port {port} accepts, but the API is silent",
-        ApiOutcome.GARBAGE: f"what answers on port {port} is not the gateway's API",
-        ApiOutcome.NOT_CONNECTED: "the API answers that it is not connected",
-        ApiOutcome.DISCLAIMER: "the paper trading disclaimer is not accepted yet",
-    }.get(api.outcome, "the API is not ready")
+        ApiState.REFUSED: f"nothing answers on port {port}",
+        ApiState.CLOSED: f"port {port} accepts and hangs up at once, as it does before the login",
+        ApiState.SILENT: f"port {port} accepts, but the API is silent",
+        ApiState.GARBAGE: f"what answers on port {port} is not the gateway's API",
+        ApiState.NOT_CONNECTED: "the API answers that it is not connected",
+        ApiState.DISCLAIMER: "the paper trading disclaimer is not accepted yet",
+    }.get(api.state, "the API is not ready")
     return text + _describe_login(observation.login.phase)
 
 
@@ -185,7 +185,7 @@ def _advise(sight: Sight, observation: Observation, port: int) -> str:
             if status.name
             else "Set GATEWAY_PORT to the published port."
         )
-    if api is not None and api.outcome is ApiOutcome.GARBAGE:
+    if api is not None and api.state is ApiState.GARBAGE:
         return f"Find out what listens on port {port} (`ss -ltnp`), and correct GATEWAY_HOST or GATEWAY_PORT."
     if status is not None and status.state is ContainerState.UNKNOWN:
         return (
@@ -262,5 +262,5 @@ _PLAIN_EVENTS: Mapping[WaitEventKind, str] = {
 
 def list_farms(observation: Observation) -> str:
     """The broken data farms, in the gateway's own words."""
-    broken = observation.api.broken_farms if observation.api is not None else ()
+    broken = find_broken(observation.api.codes) if observation.api is not None else ()
     return "; ".join(f"{said.code} {said.text}" for said in broken)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.api_values import ApiProbe
+from orchestration.gateway.api_status import ApiStatus
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.launcher_log import LauncherPhase, LauncherReading
 from orchestration.gateway.login import NOTHING_READ, LoginReader, LoginReading, combine_logins, read_login
@@ -38,7 +38,7 @@ _LINES_FOLLOWED = 2000
 class Probe(Protocol):
     """`orchestration.gateway.api.probe_api`, or what stands in for it in a test."""
 
-    def __call__(self, host: str, port: int, *, client_id: int, timeout_s: float, now: "Now") -> ApiProbe:
+    def __call__(self, host: str, port: int, *, client_id: int, timeout_s: float, now: "Now") -> ApiStatus:
         """Look at the API once; never raises for what the network does."""
         ...
 
@@ -183,7 +183,7 @@ class GatewayProber:
         launcher = self._launcher.read(status, controller)
         return combine_logins(launcher, controller, exit_code=None if status.is_up else status.exit_code)
 
-    def _probe_api(self, left_s: float) -> ApiProbe:
+    def _probe_api(self, left_s: float) -> ApiStatus:
         return self._probe(
             self._settings.gateway_host,
             self._settings.gateway_port,

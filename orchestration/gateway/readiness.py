@@ -26,7 +26,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from orchestration.docker.container import ContainerState
-from orchestration.gateway.api_values import ApiOutcome, ApiProbe
+from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.launcher_log import IDLE_AFTER
 from orchestration.gateway.login import NOTHING_READ, LoginPhase, LoginReading
@@ -124,7 +124,7 @@ class Observation:
 
     status: GatewayStatus | None
     login: LoginReading = NOTHING_READ
-    api: ApiProbe | None = None
+    api: ApiStatus | None = None
     in_reset_window: bool = False
 
 
@@ -140,7 +140,7 @@ class Answer:
 
     at_s: float
     health: Health
-    api: ApiProbe
+    api: ApiStatus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,7 +275,7 @@ def _see_not_ready(
     return sight if is_dead else Sight.SECOND_FACTOR
 
 
-_NO_ROOM = frozenset({ApiOutcome.CLIENT_ID_IN_USE, ApiOutcome.FULL})
+_NO_ROOM = frozenset({ApiState.CLIENT_ID_IN_USE, ApiState.FULL})
 _SIGHT_OF_STATE = {
     ContainerState.MISSING: Sight.GONE,
     ContainerState.CREATED: Sight.GONE,
@@ -297,7 +297,7 @@ _EXPLAINED_BY_SECOND_FACTOR = frozenset(
 )
 
 
-def _see_running(status: GatewayStatus, login: LoginReading, api: ApiProbe | None, rules: Rules) -> Sight:
+def _see_running(status: GatewayStatus, login: LoginReading, api: ApiStatus | None, rules: Rules) -> Sight:
     if login.phase is LoginPhase.SECOND_FACTOR:
         return Sight.SECOND_FACTOR
     if login.phase is LoginPhase.SESSION_TAKEN:
@@ -308,7 +308,7 @@ def _see_running(status: GatewayStatus, login: LoginReading, api: ApiProbe | Non
         return Sight.UNHEALTHY
     if api is None:
         return Sight.STARTING
-    return Sight.CLIENT_IDS_IN_USE if api.outcome in _NO_ROOM else Sight.API_NOT_READY
+    return Sight.CLIENT_IDS_IN_USE if api.state in _NO_ROOM else Sight.API_NOT_READY
 
 
 def is_login_idle(login: LoginReading, memory: Memory, now_s: float) -> bool:

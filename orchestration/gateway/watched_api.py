@@ -9,9 +9,8 @@ the container's own events tell of it.
 from collections.abc import Callable
 from dataclasses import replace
 
-from orchestration.gateway.api_values import MOST_CLIENTS, ApiOutcome, ApiProbe
-from orchestration.gateway.kept_api import STATE_OF, KeptApi
-from orchestration.gateway.kept_look import KeptLook, KeptState, parse_farm
+from orchestration.gateway.api_status import MOST_CLIENTS, ApiState, ApiStatus
+from orchestration.gateway.kept_api import KeptApi
 from orchestration.gateway.prober import Probe
 from orchestration.settings import Settings
 from orchestration.system.clock import Clock
@@ -59,7 +58,7 @@ class WatchedApi:
             on_change=on_change,
         )
         self._is_paused = False
-        self._visit: KeptLook | None = None  # the last one; None while a connection is kept
+        self._visit: ApiStatus | None = None  # the last one; None while a connection is kept
         self._visited_s = float("-inf")
 
     def start(self) -> None:
@@ -81,7 +80,7 @@ class WatchedApi:
         if self._visit is None:
             self._kept.resume()
 
-    def look(self) -> KeptLook:
+    def look(self) -> ApiStatus:
         """How things stand now; connects for it where no connection is kept and a look is due."""
         clients = self._count(self._settings.gateway_port)
         if self._visit is None and clients is not None and clients > CROWDED_FROM:
@@ -96,17 +95,17 @@ class WatchedApi:
             self._visit_if_due(self._visit)
         return self.read()
 
-    def read(self) -> KeptLook:
+    def read(self) -> ApiStatus:
         """How things stood last. From any thread."""
         visit = self._visit
         if visit is None:
             return self._kept.read()
         if self._is_paused:
-            return replace(visit, state=KeptState.PAUSED, detail="no connection is wanted now")
+            return replace(visit, state=ApiState.PAUSED, detail="no connection is wanted now")
         age_s = max(0.0, self._clock.monotonic_s() - self._visited_s)
-        return replace(visit, last_answer_age_s=age_s if visit.state is KeptState.CONNECTED else None)
+        return replace(visit, last_answer_age_s=age_s if visit.state is ApiState.READY else None)
 
-    def _visit_if_due(self, before: KeptLook) -> None:
+    def _visit_if_due(self, before: ApiStatus) -> None:
         now_s = self._clock.monotonic_s()
         if now_s - self._visited_s < min(_LEAST_BETWEEN_S, self._settings.monitor_interval_s / 2):
             return
@@ -121,7 +120,7 @@ class WatchedApi:
         self._visit = build_look(seen, before, at_s=self._visited_s)
 
 
-def build_look(seen: ApiProbe, before: KeptLook, *, at_s: float) -> KeptLook:
+def build_look(seen: ApiStatus, before: ApiStatus, *, at_s: float) -> ApiStatus:
     """What a short look says, in the words of a kept connection. Pure.
 
     Args:
@@ -129,12 +128,9 @@ def build_look(seen: ApiProbe, before: KeptLook, *, at_s: float) -> KeptLook:
         before: What was known before it; stands where this look says nothing.
         at_s: When it ended.
     """
-    is_ready = seen.outcome is ApiOutcome.READY
-    state = KeptState.CONNECTED if is_ready else STATE_OF[seen.outcome]
-    look = replace(
-        before, state=state, since_s=before.since_s if state is before.state else at_s, detail=f"looked: {seen.detail}"
-    )
-    if not is_ready:
+    since_s = before.since_s if seen.state is before.state else at_s
+    look = replace(before, state=seen.state, since_s=since_s, detail=f"looked: {seen.detail}")
+    if not seen.is_ready:
         return look
     link_since_s = at_s if before.link_down_since_s is None else before.link_down_since_s
     return replace(
@@ -147,5 +143,5 @@ def build_look(seen: ApiProbe, before: KeptLook, *, at_s: float) -> KeptLook:
         skew_s=seen.skew_s,
         is_link_down=seen.is_link_down,
         link_down_since_s=link_since_s if seen.is_link_down else None,
-        broken_farms=tuple(sorted(parse_farm(said) for said in seen.broken_farms)),
+        broken_farms=seen.broken_farms,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestration.bot.find import BotPresence
 from orchestration.errors import Check, FailureWord, StepStatus
-from orchestration.gateway.api_values import MOST_CLIENTS
+from orchestration.gateway.api_status import MOST_CLIENTS
 from orchestration.gateway.drift import IN_ENVIRONMENT
 from orchestration.gateway.history import GatewayUser
 from orchestration.preflight.instances import (

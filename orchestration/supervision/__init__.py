@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from orchestration.supervision.incidents import IncidentKind, Notice, Stage
     from orchestration.supervision.machine import decide
     from orchestration.supervision.observation import (
-        ApiLook,
         BotLook,
         MarketLook,
         Observation,
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Action",
-    "ApiLook",
     "BotLook",
     "Decision",
     "IncidentKind",
@@ -46,7 +44,6 @@ __all__ = [
 
 _MODULES = {
     "Action": "decision",
-    "ApiLook": "observation",
     "BotLook": "observation",
     "Decision": "decision",
     "IncidentKind": "incidents",

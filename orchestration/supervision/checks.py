@@ -328,10 +328,10 @@ CHECKS: tuple[IncidentCheck, ...] = (
     IncidentCheck(
         kind=IncidentKind.WRONG_ACCOUNT,
         severity=Severity.CRITICAL,
-        is_bad=lambda s: s.is_connected and bool(s.observation.api.account_problem),
+        is_bad=lambda s: s.is_connected and bool(s.observation.account_problem),
         is_fine=lambda s: s.is_connected,
         title="Gateway shows a wrong account",
-        message=lambda s: f"After a login {s.observation.api.account_problem}. The bot must not run on this gateway.",
+        message=lambda s: f"After a login {s.observation.account_problem}. The bot must not run on this gateway.",
         next_action="Log in with the right user (TWS_USERID), or correct GATEWAY_ACCOUNT and TRADING_MODE, then "
         "`inv startup`.",
         over_title="Right account",
@@ -372,7 +372,7 @@ CHECKS: tuple[IncidentCheck, ...] = (
         kind=IncidentKind.GATEWAY_LOST,
         severity=Severity.ERROR,
         is_bad=lambda s: s.sight in _LOST,
-        is_fine=lambda s: s.is_connected and not s.observation.api.account_problem,
+        is_fine=lambda s: s.is_connected and not s.observation.account_problem,
         title=lambda s: "No login is under way" if s.sight is Sight.LOGIN_IDLE else "Gateway lost",
         message=_describe_lost,
         next_action="Read the gateway's log: `inv logs --of gateway`.",

@@ -224,7 +224,7 @@ def _build_status(memory: Memory, observation: Observation, sight: Sight) -> str
         text = f"bot has finished for {memory.day.finished_plan}, waiting for the next plan"
     else:
         text = "bot does not run"
-    is_unasked = sight is Sight.STARTING and observation.api.outcome is None and not _is_health_starting(observation)
+    is_unasked = sight is Sight.STARTING and not observation.api.is_tried and not _is_health_starting(observation)
     parts = [text, "gateway not asked yet" if is_unasked else _PLAIN_SIGHT.get(sight, "gateway not ready")]
     titles = [one.title.lower() for one in memory.log.incidents if one.is_told]
     return "; ".join([*parts, *(title for title in titles if title not in parts)])

@@ -1,58 +1,18 @@
 """What one look of a supervisor sees, as values; `orchestration.supervision.supervisor` looks."""
 
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestration.errors import FallbackWord, StartupFailure
 from orchestration.gateway import readiness
 from orchestration.gateway.accounts import validate_accounts
-from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe
+from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.history import NO_HISTORY, GatewayHistory
 from orchestration.gateway.login import NOTHING_READ, LoginReading
 from orchestration.settings import Settings
 
-
-@dataclass(frozen=True, kw_only=True)
-class ApiLook:
-    """The kept connection to the gateway's API.
-
-    Attributes:
-        outcome: `READY` while it is connected and answers; else how the last try ended; None where it was not tried.
-        is_link_down: Whether the gateway has lost its link to the broker (1100, 2110), as last heard.
-        broken_farms: The data farms that are broken (2103, 2105, 2157), as last heard.
-        accounts: The accounts that the gateway named on the present connection; None before it did.
-        account_problem: Why these accounts may not be traded (`judge_accounts`); empty where they may.
-        latency_ms: The round trip of the last time request.
-        logins: How many connections there have been; each one may be a new login.
-    """
-
-    outcome: ApiOutcome | None = None
-    is_link_down: bool = False
-    broken_farms: tuple[str, ...] = ()
-    accounts: tuple[str, ...] | None = None
-    account_problem: str = ""
-    latency_ms: float | None = None
-    logins: int = 0
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the API answers and has named its accounts: without them nobody knows whose gateway it is."""
-        return self.outcome is ApiOutcome.READY and self.accounts is not None
-
-    @property
-    def probe(self) -> ApiProbe | None:
-        """The same as one look at the API, which a start makes; None where it was not tried."""
-        if self.outcome is None:
-            return None
-        if self.outcome is ApiOutcome.READY and not self.is_connected:
-            return ApiProbe(outcome=ApiOutcome.SILENT)
-        codes = (ApiCode(code=_LINK_LOST, text="as last heard"),) if self.is_link_down else ()
-        return ApiProbe(outcome=self.outcome, accounts=self.accounts or (), latency_ms=self.latency_ms, codes=codes)
-
-
-_LINK_LOST = 1100
-NOT_TRIED = ApiLook()
+NOT_TRIED = ApiStatus(state=ApiState.IDLE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +129,7 @@ class Observation:
         engine_reachable: Whether the Docker engine answered; always true where there is no engine to be asked.
         gateway: The gateway's container or process; None if the engine did not answer.
         api: Its API.
+        account_problem: Why the accounts that the API names may not be traded (`judge_accounts`); empty where they may.
         login: What the log of its latest start says.
         bot: The bot.
         plan: Its plan.
@@ -185,7 +146,8 @@ class Observation:
     wall_jump_s: float = 0.0
     engine_reachable: bool = True
     gateway: GatewayStatus | None
-    api: ApiLook = NOT_TRIED
+    api: ApiStatus = NOT_TRIED
+    account_problem: str = ""
     login: LoginReading = field(default=NOTHING_READ)
     bot: BotLook
     plan: PlanLook
@@ -199,10 +161,13 @@ class Observation:
     @property
     def readiness_look(self) -> readiness.Observation:
         """The part of the look by which readiness is judged, as a start sees it."""
+        api = self.api if self.api.is_tried else None
+        if api is not None and api.is_ready and not api.is_identified:
+            api = replace(api, state=ApiState.SILENT)
         return readiness.Observation(
             status=self.gateway if self.engine_reachable else None,
             login=self.login,
-            api=self.api.probe,
+            api=api,
             in_reset_window=self.in_reset_window,
         )
 

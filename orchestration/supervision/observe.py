@@ -14,10 +14,9 @@ from orchestration.bot.watch import BotWatch
 from orchestration.docker.container import ContainerState
 from orchestration.gameplan import check_from_settings, load_calendar
 from orchestration.gateway.api import probe_api
-from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.history import name_start
-from orchestration.gateway.kept_look import KeptLook, KeptState
 from orchestration.gateway.prober import GatewayProber
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.time_windows import is_in_any, parse_windows
@@ -27,7 +26,6 @@ from orchestration.gateway.weekly_login import find_last_full_login
 from orchestration.settings import Settings
 from orchestration.state_dir import read_fields
 from orchestration.supervision.observation import (
-    ApiLook,
     BotLook,
     MarketLook,
     Observation,
@@ -42,17 +40,6 @@ if TYPE_CHECKING:
 
 # A bot that pings at all pings at least twice a minute (systemd's advice is half of what is allowed); four missed.
 _BOT_WATCHDOG_LIMIT_S = 120.0
-_OUTCOME = {
-    KeptState.CONNECTED: ApiOutcome.READY,
-    KeptState.SILENT: ApiOutcome.SILENT,
-    KeptState.REFUSED: ApiOutcome.REFUSED,
-    KeptState.CLOSED: ApiOutcome.CLOSED,
-    KeptState.GARBAGE: ApiOutcome.GARBAGE,
-    KeptState.CLIENT_ID_IN_USE: ApiOutcome.CLIENT_ID_IN_USE,
-    KeptState.NOT_CONNECTED: ApiOutcome.NOT_CONNECTED,
-    KeptState.DISCLAIMER: ApiOutcome.DISCLAIMER,
-    KeptState.FULL: ApiOutcome.FULL,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +166,11 @@ class Observer:
         jump_s, self._wall_offset_s = offset_s - self._wall_offset_s, offset_s
         now = self._clock.now()
         kept = self._watched.look()
-        api = self._build_api_look(kept, status)
-        full_login_at = find_last_full_login(status, sight.login, is_api_up=api.is_connected)
+        api = self._choose_api(kept, status)
+        # What the start has validated has been judged.
+        is_judged = api is not kept or not api.is_ready
+        is_simulated = status is not None and status.is_simulated
+        full_login_at = find_last_full_login(status, sight.login, is_api_up=api.is_identified)
         return Observation(
             at_s=now_s,
             now=now,
@@ -188,6 +178,9 @@ class Observer:
             engine_reachable=status is not None,
             gateway=status,
             api=api,
+            account_problem=""
+            if is_judged
+            else judge_accounts(api.accounts, self._settings, is_simulated=is_simulated),
             login=sight.login,
             bot=self._look_at_bot(),
             plan=self._look_at_plan(now),
@@ -199,7 +192,7 @@ class Observer:
             full_login_at=full_login_at,
         )
 
-    def read_kept(self) -> KeptLook:
+    def read_kept(self) -> ApiStatus:
         """The kept connection as it is now, for the live view."""
         return self._watched.read()
 
@@ -214,29 +207,16 @@ class Observer:
     def _read_wall_offset_s(self) -> float:
         return self._clock.now().timestamp() - self._clock.monotonic_s()
 
-    def _build_api_look(self, kept: KeptLook, status: GatewayStatus | None) -> ApiLook:
+    def _choose_api(self, kept: ApiStatus, status: GatewayStatus | None) -> ApiStatus:
+        """The kept connection; before its first attempt has ended, what the start has validated."""
         validated = self._find_validated(kept, status)
-        if validated is not None:
-            return ApiLook(
-                outcome=ApiOutcome.READY, accounts=validated.accounts, latency_ms=validated.latency_ms, logins=0
-            )
-        accounts = kept.accounts if kept.state is KeptState.CONNECTED else None
-        is_simulated = status is not None and status.is_simulated
-        return ApiLook(
-            outcome=_OUTCOME.get(kept.state),
-            is_link_down=kept.is_link_down,
-            broken_farms=kept.broken_farms,
-            accounts=accounts,
-            account_problem=""
-            if accounts is None
-            else judge_accounts(accounts, self._settings, is_simulated=is_simulated),
-            latency_ms=kept.latency_ms,
-            logins=kept.connections,
-        )
+        if validated is None:
+            return kept
+        return ApiStatus(state=ApiState.READY, accounts=validated.accounts, latency_ms=validated.latency_ms)
 
-    def _find_validated(self, kept: KeptLook, status: GatewayStatus | None) -> GatewayReady | None:
+    def _find_validated(self, kept: ApiStatus, status: GatewayStatus | None) -> GatewayReady | None:
         """What the start has validated, while the first attempt to connect lasts and the gateway is the same start."""
-        if kept.state not in {KeptState.IDLE, KeptState.CONNECTING}:
+        if kept.state not in {ApiState.IDLE, ApiState.CONNECTING}:
             self._validated = None
         validated = self._validated
         if validated is None or status is None or name_start(status) != validated.start:

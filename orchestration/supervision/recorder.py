@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from orchestration.bot.record import BotRecord
-from orchestration.gateway.kept_look import KeptLook, KeptState
+from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.readiness import Sight
 from orchestration.journal import FULL_LOGIN_SEEN, Journal, Sighting
 from orchestration.supervision import BotLook, Decision, Observation
@@ -46,7 +46,7 @@ class WatchRecorder:
         """The watch begins."""
         self._journal.add_event(self._run_id, "watch_began", {"watcher": self._watcher, "pid": pid})
 
-    def note(self, observation: Observation, decision: Decision, kept: KeptLook) -> None:
+    def note(self, observation: Observation, decision: Decision, kept: ApiStatus) -> None:
         """A look was taken and judged."""
         self._note(
             Sighting(
@@ -114,9 +114,9 @@ class WatchRecorder:
         self._last = sighting
         self._journal.note_sighting(sighting, most_gap_s=self._most_gap_s)
 
-    def _take_latency(self, kept: KeptLook) -> float | None:
+    def _take_latency(self, kept: ApiStatus) -> float | None:
         """The last round trip, unless it was written down already."""
-        if kept.state is not KeptState.CONNECTED or kept.last_answer_age_s is None:
+        if kept.state is not ApiState.READY or kept.last_answer_age_s is None:
             return None
         answered_s = self._clock.monotonic_s() - kept.last_answer_age_s
         is_new = answered_s > self._answered_s + 0.01  # the age is counted again at each look
@@ -126,7 +126,7 @@ class WatchRecorder:
 
 def _name_gateway(observation: Observation, decision: Decision) -> str:
     """What the look amounts to. An engine that does not answer takes nothing from a gateway that does."""
-    if decision.sight is Sight.ENGINE_GONE and observation.api.is_connected and not observation.api.is_link_down:
+    if decision.sight is Sight.ENGINE_GONE and observation.api.is_identified and not observation.api.is_link_down:
         return Sight.READY.value
     return decision.sight.value
 

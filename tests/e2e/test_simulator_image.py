@@ -11,7 +11,7 @@ from pathlib import Path
 import ib_async
 import pytest
 
-from orchestration.gateway.api import ApiOutcome, probe_api
+from orchestration.gateway.api import ApiState, probe_api
 from tests.integration.simulated_gateway import PATIENCE_S, PROJECT
 
 pytestmark = pytest.mark.docker
@@ -46,8 +46,8 @@ def wait_for_health(name: str, port: int) -> None:
     docker("exec", name, "bash", "-c", f"until (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do sleep 0.1; done")
 
 
-def look(port: int) -> ApiOutcome:
-    return probe_api("127.0.0.1", port, client_id=9990, timeout_s=5, now=lambda: datetime.now(UTC)).outcome
+def look(port: int) -> ApiState:
+    return probe_api("127.0.0.1", port, client_id=9990, timeout_s=5, now=lambda: datetime.now(UTC)).state
 
 
 async def connect_fully(port: int) -> list[str]:
@@ -61,9 +61,9 @@ async def connect_fully(port: int) -> list[str]:
 
 def test_it_closes_before_the_login_and_serves_a_full_connect_after_it(image: str, name: str) -> None:
     port = run(name, image, "-e", "SIMULATOR_FAULTS=slow_login=3, clock_skew=30")
-    assert look(port) is ApiOutcome.CLOSED
+    assert look(port) is ApiState.CLOSED
     wait_for_health(name, 4002)
-    assert look(port) is ApiOutcome.READY
+    assert look(port) is ApiState.READY
     assert asyncio.run(connect_fully(port)) == ["DU1234567"]
     assert docker("exec", name, "id", "-u") == "1000"
     docker("stop", "-t", "20", name)
@@ -81,10 +81,10 @@ def test_live_mode_has_the_vendors_live_ports(image: str, name: str) -> None:
 def test_a_restart_ends_the_faults_of_the_first_start(image: str, name: str) -> None:
     port = run(name, image, "-e", "SIMULATOR_FAULTS=unhealthy,first_start_only")
     wait_for_health(name, 4004)  # it runs: a signal to a first process that has just begun is lost
-    assert look(port) is ApiOutcome.CLOSED
+    assert look(port) is ApiState.CLOSED
     docker("restart", "-t", "20", name)
     wait_for_health(name, 4002)
-    assert look(int(docker("port", name, "4004").rpartition(":")[2])) is ApiOutcome.READY
+    assert look(int(docker("port", name, "4004").rpartition(":")[2])) is ApiState.READY
 
 
 @pytest.mark.parametrize("is_readable", [True, False])

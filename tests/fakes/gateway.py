@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from orchestration.docker.container import ContainerState
 from orchestration.docker.engine import EngineProbe
 from orchestration.errors import StartupFailure
-from orchestration.gateway.api_values import ApiCode, ApiOutcome, ApiProbe
+from orchestration.gateway.api_status import ApiCode, ApiState, ApiStatus
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.drift import Drift
 from orchestration.gateway.history import NO_HISTORY, GatewayHistory, GatewayUser, Left, Spared, StopReason
@@ -23,8 +23,8 @@ RUNNING = GatewayStatus(
 )
 HEALTHY = replace(RUNNING, health=Health.HEALTHY)
 UNHEALTHY = replace(RUNNING, health=Health.UNHEALTHY)
-READY = ApiProbe(
-    outcome=ApiOutcome.READY,
+READY = ApiStatus(
+    state=ApiState.READY,
     server_version=178,
     accounts=("DU1234567",),
     next_valid_id=1,
@@ -32,13 +32,13 @@ READY = ApiProbe(
     latency_ms=2.0,
     client_id=9990,
 )
-LINK_DOWN = replace(READY, codes=(ApiCode(code=1100, text="Connectivity has been lost"),))
-FARMS_BROKEN = replace(READY, codes=(ApiCode(code=2103, text="Market data farm connection is broken:usfarm"),))
+LINK_DOWN = READY.hear((ApiCode(code=1100, text="Connectivity has been lost"),))
+FARMS_BROKEN = READY.hear((ApiCode(code=2103, text="Market data farm connection is broken:usfarm"),))
 
 
-def api(outcome: ApiOutcome) -> ApiProbe:
+def api(state: ApiState) -> ApiStatus:
     """A look at the API that ended like this."""
-    return ApiProbe(outcome=outcome)
+    return ApiStatus(state=state)
 
 
 @dataclass
@@ -220,12 +220,12 @@ class FakeProbe:
     While `is_open` says no, it answers as a forwarder does before the login.
     """
 
-    answers: list[ApiProbe] = field(default_factory=lambda: [READY])
+    answers: list[ApiStatus] = field(default_factory=lambda: [READY])
     calls: int = 0
     before: Callable[[], None] = lambda: None
     is_open: Callable[[], bool] = lambda: True
 
-    def __call__(self, host: str, port: int, *, client_id: int, timeout_s: float, now: Now) -> ApiProbe:
+    def __call__(self, host: str, port: int, *, client_id: int, timeout_s: float, now: Now) -> ApiStatus:
         assert host
         assert port > 0
         assert client_id > 0
@@ -234,5 +234,5 @@ class FakeProbe:
         self.calls += 1
         self.before()
         if not self.is_open():
-            return api(ApiOutcome.CLOSED)
+            return api(ApiState.CLOSED)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.kept_api import KeptApi
-from orchestration.gateway.kept_look import KeptLook, KeptState
 from tests.integration.simulated_gateway import PATIENCE_S, SimulatedGateway, simulated_gateway
 
 CLIENT_ID = 9990
@@ -27,7 +27,7 @@ class Watcher:
 
     def __init__(self) -> None:
         self.api: KeptApi | None = None
-        self.looks: list[KeptLook] = []
+        self.looks: list[ApiStatus] = []
         self._news = threading.Condition()
 
     def on_change(self) -> None:
@@ -36,7 +36,7 @@ class Watcher:
             self.looks.append(self.api.read())
             self._news.notify_all()
 
-    def wait_for(self, wanted: Callable[[KeptLook], object]) -> KeptLook:
+    def wait_for(self, wanted: Callable[[ApiStatus], object]) -> ApiStatus:
         """The look that is as wanted; asked for at each change and, for what tells no change, each moment."""
         assert self.api
         deadline_s = time.monotonic() + PATIENCE_S
@@ -46,11 +46,11 @@ class Watcher:
                 self._news.wait(0.05)
         return look
 
-    def wait_for_state(self, state: KeptState) -> KeptLook:
+    def wait_for_state(self, state: ApiState) -> ApiStatus:
         return self.wait_for(lambda look: look.state is state)
 
     @property
-    def states(self) -> list[KeptState]:
+    def states(self) -> list[ApiState]:
         """The states in their order, each change once."""
         found = [look.state for look in self.looks]
         return [state for before, state in zip([None, *found], found, strict=False) if state is not before]
@@ -139,7 +139,7 @@ def count_open_files() -> int:
 
 def test_a_ready_gateway_is_connected_and_tells_everything() -> None:
     with simulated_gateway() as gateway, kept(gateway.port) as (_, watcher):
-        look = watcher.wait_for_state(KeptState.CONNECTED)
+        look = watcher.wait_for_state(ApiState.READY)
         assert (look.connections, look.accounts, look.server_version) == (1, ("DU1234567",), 178)
         assert look.latency_ms is not None
         assert look.latency_ms > 0
@@ -151,34 +151,34 @@ def test_a_ready_gateway_is_connected_and_tells_everything() -> None:
         assert not look.is_link_down
         assert look.broken_farms == ()
         assert [said.code for said in look.codes] == [2104, 2106, 2158]
-    assert watcher.states == [KeptState.CONNECTING, KeptState.CONNECTED, KeptState.IDLE]
+    assert watcher.states == [ApiState.CONNECTING, ApiState.READY, ApiState.IDLE]
 
 
 def test_a_gateway_that_dies_is_lost_and_one_that_is_back_is_found_with_its_new_accounts() -> None:
     with simulated_gateway() as first, kept(first.port) as (api, watcher):
         port = first.port
-        before = watcher.wait_for_state(KeptState.CONNECTED)
+        before = watcher.wait_for_state(ApiState.READY)
         first.process.kill()
-        lost = watcher.wait_for(lambda look: look.state is not KeptState.CONNECTED)
-        assert lost.state in {KeptState.CLOSED, KeptState.REFUSED}
-        watcher.wait_for_state(KeptState.REFUSED)
+        lost = watcher.wait_for(lambda look: look.state is not ApiState.READY)
+        assert lost.state in {ApiState.CLOSED, ApiState.REFUSED}
+        watcher.wait_for_state(ApiState.REFUSED)
         second = SimulatedGateway("--port", str(port), "--accounts", "DU7,DU8")
         try:
             second.wait_for_line("API listening on")
             api.look_now()
-            after = watcher.wait_for_state(KeptState.CONNECTED)
+            after = watcher.wait_for_state(ApiState.READY)
         finally:
             api.close()
             second.close()
     assert (before.connections, before.accounts) == (1, ("DU1234567",))
     assert (after.connections, after.accounts) == (2, ("DU7", "DU8"))
-    assert KeptState.CLOSED in watcher.states
+    assert ApiState.CLOSED in watcher.states
     assert after.since_s > before.since_s
 
 
 def test_it_finds_the_gateway_again_by_itself() -> None:
     with scripted_gateway(answer_once, answer_times) as port, kept(port) as (_, watcher):
-        assert watcher.wait_for_state(KeptState.CONNECTED).connections == 2
+        assert watcher.wait_for_state(ApiState.READY).connections == 2
 
 
 def test_a_gateway_that_falls_silent_is_found_by_the_next_time_request_and_stays_silent() -> None:
@@ -187,12 +187,12 @@ def test_a_gateway_that_falls_silent_is_found_by_the_next_time_request_and_stays
         kept(gateway.port, interval_s=0.1, timeout_s=0.5) as (_, watcher),
     ):
         gateway.wait_for_line("falls silent")
-        first = watcher.wait_for_state(KeptState.SILENT)
+        first = watcher.wait_for_state(ApiState.SILENT)
         # It is tried again, and is as silent as before: no news.
         later = watcher.wait_for(lambda look: "before the handshake" in look.detail)
         assert later.since_s == first.since_s
-        assert watcher.states.count(KeptState.SILENT) == 1
-        assert watcher.states[-1] is KeptState.SILENT
+        assert watcher.states.count(ApiState.SILENT) == 1
+        assert watcher.states[-1] is ApiState.SILENT
 
 
 def answer_once(client: socket.socket) -> None:
@@ -235,7 +235,7 @@ def test_it_does_not_ask_before_the_interval_unless_it_is_told_to() -> None:
             client.sendall(TIME)
 
     with scripted_gateway(serve) as port, kept(port, interval_s=3600) as (api, watcher):
-        watcher.wait_for_state(KeptState.CONNECTED)
+        watcher.wait_for_state(ApiState.READY)
         assert len(asked) == 1
         api.look_now()
         watcher.wait_for(lambda _: len(asked) == 2)
@@ -244,7 +244,7 @@ def test_it_does_not_ask_before_the_interval_unless_it_is_told_to() -> None:
 @pytest.mark.parametrize("number", [1100, 2110])
 def test_a_lost_link_is_connected_and_down(number: int) -> None:
     with simulated_gateway(faults=f"error={number}") as gateway, kept(gateway.port) as (_, watcher):
-        down = watcher.wait_for(lambda look: look.is_link_down and look.state is KeptState.CONNECTED)
+        down = watcher.wait_for(lambda look: look.is_link_down and look.state is ApiState.READY)
         assert down.link_down_since_s is not None
         assert "link" in down.detail
         assert down.connections == 1
@@ -254,7 +254,7 @@ def test_a_lost_link_is_connected_and_down(number: int) -> None:
 @pytest.mark.parametrize(("number", "farm"), [(2103, "usfarm"), (2105, "ushmds"), (2157, "secdefil")])
 def test_a_broken_farm_is_named(number: int, farm: str) -> None:
     with simulated_gateway(faults=f"error={number}") as gateway, kept(gateway.port) as (_, watcher):
-        look = watcher.wait_for(lambda look: look.state is KeptState.CONNECTED and look.broken_farms)
+        look = watcher.wait_for(lambda look: look.state is ApiState.READY and look.broken_farms)
         assert look.broken_farms == (farm,)
         assert not look.is_link_down
 
@@ -274,7 +274,7 @@ def test_a_code_in_the_middle_of_nothing_is_told_at_once() -> None:
         wait_for_the_end(client)
 
     with scripted_gateway(serve) as port, kept(port, interval_s=3600) as (_, watcher):
-        watcher.wait_for_state(KeptState.CONNECTED)
+        watcher.wait_for_state(ApiState.READY)
         lose.set()
         down = watcher.wait_for(lambda look: look.is_link_down and look.broken_farms)
         assert down.broken_farms == ("usfarm.nj",)
@@ -297,9 +297,9 @@ def test_without_its_link_a_gateway_that_tells_no_time_is_not_called_silent() ->
         watcher.wait_for(lambda _: len(asked) >= 4)
         assert watcher.api
         look = watcher.api.read()
-        assert (look.state, look.connections, look.is_link_down) == (KeptState.CONNECTED, 1, True)
+        assert (look.state, look.connections, look.is_link_down) == (ApiState.READY, 1, True)
         assert look.last_answer_age_s is None
-    assert KeptState.SILENT not in watcher.states
+    assert ApiState.SILENT not in watcher.states
 
 
 def test_a_link_that_is_still_down_on_the_next_connection_was_never_up() -> None:
@@ -317,7 +317,7 @@ def test_a_link_that_is_still_down_on_the_next_connection_was_never_up() -> None
 
     with scripted_gateway(lose_and_close, still_lost) as port, kept(port) as (_, watcher):
         first = watcher.wait_for(lambda look: look.is_link_down)
-        second = watcher.wait_for(lambda look: look.state is KeptState.CONNECTED and look.connections == 2)
+        second = watcher.wait_for(lambda look: look.state is ApiState.READY and look.connections == 2)
         assert second.is_link_down
         assert second.link_down_since_s == first.link_down_since_s
     down = [look.is_link_down for look in watcher.looks]
@@ -333,27 +333,27 @@ def test_a_link_that_the_next_connection_does_not_call_down_is_up() -> None:
 
     with scripted_gateway(lose_and_close, answer_times) as port, kept(port) as (_, watcher):
         watcher.wait_for(lambda look: look.is_link_down and look.broken_farms)
-        look = watcher.wait_for(lambda look: look.state is KeptState.CONNECTED and look.connections == 2)
+        look = watcher.wait_for(lambda look: look.state is ApiState.READY and look.connections == 2)
         assert (look.is_link_down, look.link_down_since_s, look.broken_farms) == (False, None, ())
 
 
 @pytest.mark.parametrize(
     ("faults", "state"),
     [
-        ("accepts_closes", KeptState.CLOSED),
-        ("accepts_silent", KeptState.SILENT),
-        ("half_frame", KeptState.SILENT),
-        ("garbage", KeptState.GARBAGE),
-        ("error=326", KeptState.CLIENT_ID_IN_USE),
-        ("error=502", KeptState.NOT_CONNECTED),
-        ("error=504", KeptState.NOT_CONNECTED),
-        ("error=10141", KeptState.DISCLAIMER),
+        ("accepts_closes", ApiState.CLOSED),
+        ("accepts_silent", ApiState.SILENT),
+        ("half_frame", ApiState.SILENT),
+        ("garbage", ApiState.GARBAGE),
+        ("error=326", ApiState.CLIENT_ID_IN_USE),
+        ("error=502", ApiState.NOT_CONNECTED),
+        ("error=504", ApiState.NOT_CONNECTED),
+        ("error=10141", ApiState.DISCLAIMER),
     ],
 )
-def test_what_stands_in_the_way_is_told_by_its_name(faults: str, state: KeptState) -> None:
-    timeout_s = 0.5 if state is KeptState.SILENT else PATIENCE_S
+def test_what_stands_in_the_way_is_told_by_its_name(faults: str, state: ApiState) -> None:
+    timeout_s = 0.5 if state is ApiState.SILENT else PATIENCE_S
     with simulated_gateway(faults=faults) as gateway, kept(gateway.port, timeout_s=timeout_s) as (_, watcher):
-        look = watcher.wait_for(lambda look: look.state not in {KeptState.IDLE, KeptState.CONNECTING})
+        look = watcher.wait_for(lambda look: look.state not in {ApiState.IDLE, ApiState.CONNECTING})
         assert look.state is state
         assert look.connections == 0
         assert look.detail
@@ -361,21 +361,21 @@ def test_what_stands_in_the_way_is_told_by_its_name(faults: str, state: KeptStat
 
 def test_the_next_nine_client_ids_are_tried() -> None:
     with simulated_gateway(faults="error=326:9x") as gateway, kept(gateway.port) as (_, watcher):
-        watcher.wait_for_state(KeptState.CONNECTED)
-    assert KeptState.CLIENT_ID_IN_USE not in watcher.states
+        watcher.wait_for_state(ApiState.READY)
+    assert ApiState.CLIENT_ID_IN_USE not in watcher.states
 
 
 def test_a_second_one_takes_the_next_client_id_and_the_first_one_keeps_its_own() -> None:
     with simulated_gateway() as gateway, kept(gateway.port) as (_, first), kept(gateway.port) as (_, second):
-        first.wait_for_state(KeptState.CONNECTED)
-        second.wait_for_state(KeptState.CONNECTED)
-        assert first.wait_for_state(KeptState.CONNECTED).connections == 1
+        first.wait_for_state(ApiState.READY)
+        second.wait_for_state(ApiState.READY)
+        assert first.wait_for_state(ApiState.READY).connections == 1
 
 
 def test_the_disclaimer_passes() -> None:
     with simulated_gateway(faults="error=10141:2x") as gateway, kept(gateway.port) as (_, watcher):
-        watcher.wait_for_state(KeptState.CONNECTED)
-    assert watcher.states[:3] == [KeptState.CONNECTING, KeptState.DISCLAIMER, KeptState.CONNECTED]
+        watcher.wait_for_state(ApiState.READY)
+    assert watcher.states[:3] == [ApiState.CONNECTING, ApiState.DISCLAIMER, ApiState.READY]
 
 
 def test_a_gateway_that_drops_everybody_is_not_connected() -> None:
@@ -386,7 +386,7 @@ def test_a_gateway_that_drops_everybody_is_not_connected() -> None:
         wait_for_the_end(client)
 
     with scripted_gateway(drop) as port, kept(port) as (_, watcher):
-        assert "1300" in watcher.wait_for_state(KeptState.NOT_CONNECTED).detail
+        assert "1300" in watcher.wait_for_state(ApiState.NOT_CONNECTED).detail
 
 
 def noise(client: socket.socket) -> None:
@@ -410,7 +410,7 @@ def flood(client: socket.socket) -> None:
 @pytest.mark.parametrize("serve", [noise, noise_later, flood])
 def test_a_stranger_is_called_garbage_and_is_left(serve: Callable[[socket.socket], None]) -> None:
     with scripted_gateway(serve) as port, kept(port) as (_, watcher):
-        look = watcher.wait_for_state(KeptState.GARBAGE)
+        look = watcher.wait_for_state(ApiState.GARBAGE)
         assert len(look.codes) <= 50
 
 
@@ -422,7 +422,7 @@ def test_unreadable_messages_between_good_ones_do_no_harm() -> None:
             client.sendall(TIME)
 
     with scripted_gateway(serve) as port, kept(port) as (_, watcher):
-        watcher.wait_for_state(KeptState.CONNECTED)
+        watcher.wait_for_state(ApiState.READY)
 
 
 def test_a_pause_disconnects_and_ends_with_a_new_connection() -> None:
@@ -434,30 +434,30 @@ def test_a_pause_disconnects_and_ends_with_a_new_connection() -> None:
         came.append("left")
 
     with scripted_gateway(serve) as port, kept(port) as (api, watcher):
-        watcher.wait_for_state(KeptState.CONNECTED)
+        watcher.wait_for_state(ApiState.READY)
         api.pause()
-        watcher.wait_for_state(KeptState.PAUSED)
+        watcher.wait_for_state(ApiState.PAUSED)
         watcher.wait_for(lambda _: came == ["client", "left"])
         api.look_now()
         api.pause()
-        assert api.read().state is KeptState.PAUSED
+        assert api.read().state is ApiState.PAUSED
         api.resume()
-        assert watcher.wait_for_state(KeptState.CONNECTED).connections == 2
+        assert watcher.wait_for_state(ApiState.READY).connections == 2
     assert watcher.states == [
-        KeptState.CONNECTING,
-        KeptState.CONNECTED,
-        KeptState.PAUSED,
-        KeptState.CONNECTING,
-        KeptState.CONNECTED,
-        KeptState.IDLE,
+        ApiState.CONNECTING,
+        ApiState.READY,
+        ApiState.PAUSED,
+        ApiState.CONNECTING,
+        ApiState.READY,
+        ApiState.IDLE,
     ]
 
 
 def test_a_pause_cuts_off_an_attempt_and_one_before_the_start_prevents_it() -> None:
     with scripted_gateway(wait_for_the_end) as port, kept(port) as (api, watcher):
-        watcher.wait_for_state(KeptState.CONNECTING)
+        watcher.wait_for_state(ApiState.CONNECTING)
         api.pause()
-        watcher.wait_for_state(KeptState.PAUSED)
+        watcher.wait_for_state(ApiState.PAUSED)
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         api = KeptApi(
@@ -467,16 +467,16 @@ def test_a_pause_cuts_off_an_attempt_and_one_before_the_start_prevents_it() -> N
         api.pause()
         api.start()
         watcher.api = api
-        watcher.wait_for_state(KeptState.PAUSED)
+        watcher.wait_for_state(ApiState.PAUSED)
         api.close()
-        assert api.read().state is KeptState.IDLE
+        assert api.read().state is ApiState.IDLE
 
 
 @pytest.mark.parametrize("serve", [answer_times, wait_for_the_end, noise, shake_hands])
 def test_it_leaves_nothing_behind_whenever_it_is_closed(serve: Callable[[socket.socket], None]) -> None:
     with scripted_gateway(serve) as port:
         with kept(port) as (_, watcher):
-            watcher.wait_for(lambda look: look.state is not KeptState.IDLE)
+            watcher.wait_for(lambda look: look.state is not ApiState.IDLE)
         gc.collect()
         threads, files = threading.active_count(), count_open_files()
         for delay_s in (0.0, 0.001, 0.01, 0.05, 0.2):
@@ -492,7 +492,7 @@ def test_it_may_be_closed_from_its_own_thread_and_more_than_once() -> None:
     done = threading.Event()
 
     def on_change() -> None:
-        if api.read().state is KeptState.CONNECTED:
+        if api.read().state is ApiState.READY:
             api.close()
             done.set()
 
@@ -505,31 +505,31 @@ def test_it_may_be_closed_from_its_own_thread_and_more_than_once() -> None:
         assert done.wait(PATIENCE_S)
         api.close()
         api.close()
-    assert api.read().state is KeptState.IDLE
+    assert api.read().state is ApiState.IDLE
     api.start()
     api.look_now()
     api.pause()
     api.resume()
-    assert api.read().state is KeptState.IDLE
+    assert api.read().state is ApiState.IDLE
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no process is stopped there by a signal")
 def test_a_gateway_that_hangs_is_silent_and_one_that_goes_on_is_found_again() -> None:
     with simulated_gateway() as gateway, kept(gateway.port, interval_s=0.2, timeout_s=1) as (_, watcher):
-        watcher.wait_for_state(KeptState.CONNECTED)
+        watcher.wait_for_state(ApiState.READY)
         gateway.process.send_signal(signal.SIGSTOP)
         try:
-            assert watcher.wait_for_state(KeptState.SILENT).connections >= 1
+            assert watcher.wait_for_state(ApiState.SILENT).connections >= 1
         finally:
             gateway.process.send_signal(signal.SIGCONT)
-        again = watcher.wait_for(lambda look: look.state is KeptState.CONNECTED)
+        again = watcher.wait_for(lambda look: look.state is ApiState.READY)
         assert again.connections > 1
 
 
 @pytest.mark.parametrize("host", ["localhost", "no-such-host.invalid", "x" * 300, "", "::1"])
 def test_no_host_name_makes_it_raise(host: str) -> None:
     with kept(1, host=host) as (_, watcher):
-        assert watcher.wait_for_state(KeptState.REFUSED).detail
+        assert watcher.wait_for_state(ApiState.REFUSED).detail
 
 
 def test_what_nobody_foresaw_ends_an_attempt_and_not_the_watch(caplog: pytest.LogCaptureFixture) -> None:
@@ -542,22 +542,22 @@ def test_what_nobody_foresaw_ends_an_attempt_and_not_the_watch(caplog: pytest.Lo
             raise ZeroDivisionError
 
     with kept(1, host=Odd("odd")) as (api, watcher):
-        look = watcher.wait_for_state(KeptState.GARBAGE)
+        look = watcher.wait_for_state(ApiState.GARBAGE)
         assert "ZeroDivisionError" in look.detail
         api.pause()
-        watcher.wait_for_state(KeptState.PAUSED)
+        watcher.wait_for_state(ApiState.PAUSED)
     assert "unexpectedly" in caplog.text
 
 
 def test_the_library_says_nothing_in_its_log(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG), scripted_gateway(noise, noise_later, answer_times) as port:
         with kept(port) as (api, watcher):
-            watcher.wait_for_state(KeptState.GARBAGE)
+            watcher.wait_for_state(ApiState.GARBAGE)
             watcher.wait_for(lambda look: look.connections >= 1)
             api.look_now()
-            watcher.wait_for_state(KeptState.CONNECTED)
+            watcher.wait_for_state(ApiState.READY)
         with kept(1) as (_, watcher):
-            watcher.wait_for_state(KeptState.REFUSED)
+            watcher.wait_for_state(ApiState.REFUSED)
     assert [record for record in caplog.records if record.name != "asyncio" or record.levelno > logging.DEBUG] == []
 
 
@@ -579,5 +579,5 @@ def test_any_thread_may_call_anything_at_any_time() -> None:
         for thread in threads:
             thread.join()
         api.resume()
-        watcher.wait_for(lambda look: look.state not in {KeptState.PAUSED, KeptState.CONNECTING})
-    assert api.read().state is KeptState.IDLE
+        watcher.wait_for(lambda look: look.state not in {ApiState.PAUSED, ApiState.CONNECTING})
+    assert api.read().state is ApiState.IDLE

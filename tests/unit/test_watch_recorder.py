@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.gateway.kept_look import KeptLook, KeptState
+from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.readiness import Sight
 from orchestration.journal import Journal, JournalReader, SpanRecord
 from orchestration.supervision import BotLook, Decision, Observation
@@ -15,7 +15,7 @@ from orchestration.supervision.recorder import WatchRecorder, name_bot
 from tests.fakes.clock import WEDNESDAY_MORNING, FakeClock
 from tests.unit.supervision import scene
 
-_QUIET = KeptLook(state=KeptState.REFUSED, since_s=0.0)
+_QUIET = ApiStatus(state=ApiState.REFUSED, since_s=0.0)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def _spans(journal: Journal) -> tuple[SpanRecord, ...]:
 
 
 def _look(
-    recorder: WatchRecorder, observation: Observation = scene.WELL, sight: Sight = Sight.READY, kept: KeptLook = _QUIET
+    recorder: WatchRecorder, observation: Observation = scene.WELL, sight: Sight = Sight.READY, kept: ApiStatus = _QUIET
 ) -> None:
     recorder.note(observation, Decision(next_look_s=60.0, sight=sight), kept)
 
@@ -74,7 +74,7 @@ def test_a_window_excuses(recorder: WatchRecorder, journal: Journal) -> None:
 
 
 def test_a_round_trip_is_written_down_once(recorder: WatchRecorder, journal: Journal, clock: FakeClock) -> None:
-    kept = KeptLook(state=KeptState.CONNECTED, since_s=0.0, latency_ms=4.0, last_answer_age_s=1.0)
+    kept = ApiStatus(state=ApiState.READY, since_s=0.0, latency_ms=4.0, last_answer_age_s=1.0)
     _look(recorder, kept=kept)
     clock.sleep(10)
     _look(recorder, kept=replace(kept, last_answer_age_s=11.0))  # the same answer, ten seconds older

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.gateway.api_values import ApiCode
+from orchestration.gateway.api_status import ApiCode, parse_farm
+from orchestration.gateway.heard import CODES_KEPT, Heard, parse_farms_connected
 from orchestration.gateway.kept_api import FIRST_WAIT_S, LONGEST_WAIT_S, compute_next_wait_s
-from orchestration.gateway.kept_look import CODES_KEPT, Heard, KeptState, parse_farm, parse_farms_connected
 
 BROKEN = "Market data farm connection is broken:"
 FINE = "Market data farm connection is OK:"
@@ -20,23 +20,6 @@ def hear(*codes: int | tuple[int, str], heard: Heard = NOTHING, first_s: float =
         number, text = said if isinstance(said, tuple) else (said, "")
         heard = heard.hear(ApiCode(code=number, text=text), float(at_s))
     return heard
-
-
-def test_the_words_of_the_states_are_stable() -> None:
-    assert [str(state) for state in KeptState] == [
-        "idle",
-        "paused",
-        "connecting",
-        "connected",
-        "silent",
-        "refused",
-        "closed",
-        "garbage",
-        "client_id_in_use",
-        "full",
-        "not_connected",
-        "disclaimer",
-    ]
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ import pytest
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.history import StopReason
 from orchestration.gateway.launcher_log import LauncherReading, read_launcher_log
 from orchestration.gateway.login import NOTHING_READ, LoginPhase, combine_logins, read_login
 from orchestration.gateway.wait import WaitEventKind, check_ready_now, wait_until_ready
 from orchestration.settings import Settings
-from orchestration.supervision import Action, ApiLook, IncidentKind
+from orchestration.supervision import Action, IncidentKind
+from orchestration.supervision.observation import NOT_TRIED
 from tests.fakes.clock import FakeClock
 from tests.fakes.gateway import HEALTHY, RUNNING, STARTED, UNHEALTHY, FakeProbe, FakeRuntime, api
 from tests.unit.supervision.scene import Watch
@@ -428,7 +429,7 @@ class Start:
                 runtime,
                 Settings.from_environ({}),
                 clock=clock,
-                probe=FakeProbe(answers=[api(ApiOutcome.CLOSED)]),
+                probe=FakeProbe(answers=[api(ApiState.CLOSED)]),
                 on_event=lambda event: self.told.append(event.kind),
                 on_progress=lambda *_: None,
             )
@@ -454,7 +455,7 @@ def test_a_look_without_a_wait_says_the_same() -> None:
     runtime = FakeRuntime(launcher_lines=said.launcher_lines(), launcher_clock=lambda: STARTED + timedelta(seconds=10))
     with pytest.raises(StartupFailure) as failed:
         check_ready_now(
-            runtime, Settings.from_environ({}), clock=FakeClock(), probe=FakeProbe(answers=[api(ApiOutcome.CLOSED)])
+            runtime, Settings.from_environ({}), clock=FakeClock(), probe=FakeProbe(answers=[api(ApiState.CLOSED)])
         )
     assert failed.value.word is FailureWord.GATEWAY_SECOND_FACTOR
 
@@ -471,7 +472,7 @@ def test_a_supervisor_says_and_does_the_same_whoever_logs_the_gateway_in(said: S
     watch = Watch()
     end_s = watch.at_s + (40 if said.exit_code is not None else 600)  # one that stays dead is not waited for
     while watch.at_s < end_s:
-        decision = watch.look(gateway=status, api=ApiLook(outcome=ApiOutcome.CLOSED), login=login)
+        decision = watch.look(gateway=status, api=ApiStatus(state=ApiState.CLOSED), login=login)
         watch.at_s += decision.next_look_s
         if Action.RESTART_GATEWAY in decision.actions:  # the next start has said nothing yet
             status = replace(RUNNING, started_at=STARTED + timedelta(minutes=9))
@@ -524,7 +525,7 @@ def test_a_log_that_cannot_be_read_is_not_asked_for_again_and_again() -> None:
             runtime,
             Settings.from_environ({}),
             clock=FakeClock(),
-            probe=FakeProbe(answers=[api(ApiOutcome.CLOSED)]),
+            probe=FakeProbe(answers=[api(ApiState.CLOSED)]),
             on_event=lambda _: None,
             on_progress=lambda *_: None,
         )
@@ -538,7 +539,7 @@ def test_a_session_that_was_left_to_another_one_is_not_taken_back_when_its_contr
     said = FAULTS["another session holds the login"][1]["ibcontroller ends itself"]
     status = replace(RUNNING, state=state, exit_code=0)
     watch = Watch().go_on(
-        600, gateway=status, api=ApiLook(), login=combine_logins(LauncherReading(), read_login(said.lines))
+        600, gateway=status, api=NOT_TRIED, login=combine_logins(LauncherReading(), read_login(said.lines))
     )
     assert watch.actions() == []
     assert IncidentKind.SESSION_TAKEN in watch.kinds()

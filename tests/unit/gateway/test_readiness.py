@@ -6,7 +6,7 @@ import pytest
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord
-from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.api_status import ApiState
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.login import NOTHING_READ, LoginPhase, LoginReading
 from orchestration.gateway.readiness import (
@@ -53,10 +53,10 @@ OBSERVATIONS = {
     Sight.LOGIN_PAUSED: Observation(status=RUNNING, login=LOCKED_OUT, in_reset_window=True),
     Sight.LOGIN_IDLE: Observation(status=RUNNING, login=IDLE),
     Sight.HEALTH_CHECK_FAILING: Observation(status=UNHEALTHY, api=READY),
-    Sight.UNHEALTHY: Observation(status=UNHEALTHY, api=api(ApiOutcome.CLOSED)),
+    Sight.UNHEALTHY: Observation(status=UNHEALTHY, api=api(ApiState.CLOSED)),
     Sight.STARTING: Observation(status=RUNNING),
-    Sight.CLIENT_IDS_IN_USE: Observation(status=HEALTHY, api=api(ApiOutcome.CLIENT_ID_IN_USE)),
-    Sight.API_NOT_READY: Observation(status=HEALTHY, api=api(ApiOutcome.CLOSED)),
+    Sight.CLIENT_IDS_IN_USE: Observation(status=HEALTHY, api=api(ApiState.CLIENT_ID_IN_USE)),
+    Sight.API_NOT_READY: Observation(status=HEALTHY, api=api(ApiState.CLOSED)),
 }
 
 DEADLINE_S = 100.0
@@ -361,7 +361,7 @@ def test_while_a_check_does_not_pass_the_api_is_asked_from_half_of_the_wait_on_e
     for second in range(121):
         if is_handshake_due(RUNNING, NOTHING_READ, memory, float(second), RULES):
             asked.append(second)
-            memory, _ = decide(memory, Observation(status=RUNNING, api=api(ApiOutcome.CLOSED)), float(second), RULES)
+            memory, _ = decide(memory, Observation(status=RUNNING, api=api(ApiState.CLOSED)), float(second), RULES)
         else:
             memory, _ = decide(memory, Observation(status=RUNNING), float(second), RULES)
     assert asked == [60, 70, 80, 90, 100, 110, 120]
@@ -370,7 +370,7 @@ def test_while_a_check_does_not_pass_the_api_is_asked_from_half_of_the_wait_on_e
 def test_once_the_login_is_said_to_be_complete_the_api_is_asked_at_once() -> None:
     memory, _ = run(begin(0.0, RULES), Observation(status=RUNNING, login=LOGGED_IN))
     assert is_handshake_due(RUNNING, LOGGED_IN, memory, 2.0, RULES)
-    memory, _ = run(memory, Observation(status=RUNNING, login=LOGGED_IN, api=api(ApiOutcome.CLOSED)), at_s=2.0)
+    memory, _ = run(memory, Observation(status=RUNNING, login=LOGGED_IN, api=api(ApiState.CLOSED)), at_s=2.0)
     assert not is_handshake_due(RUNNING, LOGGED_IN, memory, 2.0 + UNHEALTHY_HANDSHAKE_INTERVAL_S - 0.1, RULES)
     assert is_handshake_due(RUNNING, LOGGED_IN, memory, 2.0 + UNHEALTHY_HANDSHAKE_INTERVAL_S, RULES)
 
@@ -408,7 +408,7 @@ def test_where_the_check_is_ignored_a_working_api_is_ready() -> None:
 
 def test_where_the_check_is_ignored_a_slow_login_is_waited_for_whatever_it_says() -> None:
     ignoring = replace(RULES, requires_health_check=False, believes_health_check=False)
-    sick = Observation(status=UNHEALTHY, login=LOGGING_IN, api=api(ApiOutcome.CLOSED))
+    sick = Observation(status=UNHEALTHY, login=LOGGING_IN, api=api(ApiState.CLOSED))
     memory, decision = run(begin(0.0, ignoring), sick, rules=ignoring)
     assert (decision.action, decision.sight) == (WaitAction.WAIT, Sight.API_NOT_READY)
     memory, decision = run(memory, sick, at_s=120.0, rules=ignoring)
@@ -419,7 +419,7 @@ def test_where_the_check_is_ignored_a_slow_login_is_waited_for_whatever_it_says(
 
 @pytest.mark.parametrize("further", [LOGGING_IN, LOGGED_IN])
 def test_a_login_that_got_further_than_the_failing_check_is_given_its_time(further: LoginReading) -> None:
-    sick = Observation(status=UNHEALTHY, api=api(ApiOutcome.CLOSED))
+    sick = Observation(status=UNHEALTHY, api=api(ApiState.CLOSED))
     memory, decision = run(begin(0.0, ALERT), sick, rules=ALERT)
     assert decision.action is WaitAction.WAIT
     memory, decision = run(memory, replace(sick, login=further), at_s=10.0)
@@ -432,7 +432,7 @@ def test_a_login_that_got_further_than_the_failing_check_is_given_its_time(furth
 
 @pytest.mark.parametrize("status", [RUNNING, HEALTHY, UNHEALTHY])
 def test_a_login_that_was_completed_right_before_the_deadline_is_given_a_moment_once(status: GatewayStatus) -> None:
-    slow = Observation(status=status, login=LOGGING_IN, api=api(ApiOutcome.CLOSED))
+    slow = Observation(status=status, login=LOGGING_IN, api=api(ApiState.CLOSED))
     memory, _ = run(begin(0.0, ALERT), slow, rules=ALERT)
     memory, _ = run(memory, replace(slow, login=LOGGED_IN), at_s=119.0, rules=ALERT)
     for at_s in (120.0, 148.0):
@@ -444,7 +444,7 @@ def test_a_login_that_was_completed_right_before_the_deadline_is_given_a_moment_
 
 def test_a_check_that_began_to_fail_after_the_login_is_believed_at_once() -> None:
     memory, _ = run(begin(0.0, RULES), Observation(status=RUNNING, login=LOGGED_IN))
-    sick = Observation(status=UNHEALTHY, login=LOGGED_IN, api=api(ApiOutcome.SILENT))
+    sick = Observation(status=UNHEALTHY, login=LOGGED_IN, api=api(ApiState.SILENT))
     _, decision = run(memory, sick, at_s=60.0)
     assert decision.action is WaitAction.RESTART
 
@@ -452,7 +452,7 @@ def test_a_check_that_began_to_fail_after_the_login_is_believed_at_once() -> Non
 def test_a_second_factor_that_is_confirmed_late_under_a_check_that_has_long_failed_restarts_nothing() -> None:
     rules = replace(RULES, twofa_timeout_s=400.0)
     memory, asked = begin(0.0, rules), replace(OBSERVATIONS[Sight.SECOND_FACTOR], status=UNHEALTHY)
-    closed = replace(asked, api=api(ApiOutcome.CLOSED))
+    closed = replace(asked, api=api(ApiState.CLOSED))
     for at_s, observation in (
         (5.0, OBSERVATIONS[Sight.SECOND_FACTOR]),
         (60.0, closed),

@@ -7,7 +7,7 @@ import pytest
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.api_status import ApiState
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.history import GatewayUser, Spared, StopReason, name_start
 from orchestration.gateway.seen import GatewayFailure, GatewaySeen
@@ -134,7 +134,7 @@ def test_without_events_the_container_is_looked_at_each_interval() -> None:
 
 
 def test_an_api_that_is_not_ready_is_asked_again_each_interval() -> None:
-    scene = Scene(FakeRuntime(status=HEALTHY), FakeProbe([api(ApiOutcome.CLOSED), api(ApiOutcome.DISCLAIMER), READY]))
+    scene = Scene(FakeRuntime(status=HEALTHY), FakeProbe([api(ApiState.CLOSED), api(ApiState.DISCLAIMER), READY]))
     scene.wait()
     assert scene.took_s == pytest.approx(1.0)
     assert "hangs up" in scene.progress[0][2]
@@ -145,14 +145,14 @@ def test_a_gateway_that_somebody_else_runs_is_waited_for_through_its_api_alone()
     runtime = FakeRuntime(
         status=UNKNOWN, kind=GatewayRuntime.EXTERNAL, container_name=None, can_control=False, has_events=False
     )
-    scene = Scene(runtime, FakeProbe([*[api(ApiOutcome.REFUSED)] * 5, READY]))
+    scene = Scene(runtime, FakeProbe([*[api(ApiState.REFUSED)] * 5, READY]))
     assert scene.wait().container is None
     assert scene.took_s == pytest.approx(2.5)
 
 
 def test_a_gateway_that_somebody_else_runs_is_never_restarted() -> None:
     runtime = FakeRuntime(status=UNKNOWN, kind=GatewayRuntime.EXTERNAL, can_control=False, has_events=False)
-    scene = Scene(runtime, FakeProbe([api(ApiOutcome.REFUSED)]))
+    scene = Scene(runtime, FakeProbe([api(ApiState.REFUSED)]))
     assert scene.fail().word is FailureWord.GATEWAY_TIMEOUT
     assert scene.took_s == pytest.approx(120.0)
 
@@ -452,23 +452,21 @@ def test_broken_farms_are_a_warning() -> None:
 @pytest.mark.parametrize(
     ("outcome", "words"),
     [
-        (ApiOutcome.REFUSED, "nothing answers on port 4002"),
-        (ApiOutcome.SILENT, "the API is silent"),
-        (ApiOutcome.GARBAGE, "not the gateway's API"),
-        (ApiOutcome.NOT_CONNECTED, "not connected"),
-        (ApiOutcome.CLIENT_ID_IN_USE, "client ids of the check are in use"),
+        (ApiState.REFUSED, "nothing answers on port 4002"),
+        (ApiState.SILENT, "the API is silent"),
+        (ApiState.GARBAGE, "not the gateway's API"),
+        (ApiState.NOT_CONNECTED, "not connected"),
+        (ApiState.CLIENT_ID_IN_USE, "client ids of the check are in use"),
     ],
 )
-def test_each_way_of_not_being_ready_has_its_own_words(outcome: ApiOutcome, words: str) -> None:
+def test_each_way_of_not_being_ready_has_its_own_words(outcome: ApiState, words: str) -> None:
     scene = Scene(FakeRuntime(status=HEALTHY), FakeProbe([api(outcome)]))
     scene.runtime.after_restart = lambda: scene.runtime.become(_healthy(scene.runtime))
     assert words in scene.fail().message
 
 
 def test_a_port_that_is_not_the_containers_is_named() -> None:
-    scene = Scene(
-        FakeRuntime(status=replace(HEALTHY, inner_ports=((4001, 4003),))), FakeProbe([api(ApiOutcome.REFUSED)])
-    )
+    scene = Scene(FakeRuntime(status=replace(HEALTHY, inner_ports=((4001, 4003),))), FakeProbe([api(ApiState.REFUSED)]))
     scene.environ["GATEWAY_RECOVERY"] = "alert"
     assert "publishes port 4001, not GATEWAY_PORT 4002" in scene.fail().message
 
@@ -574,23 +572,23 @@ def test_one_look_at_a_ready_gateway_is_enough() -> None:
 @pytest.mark.parametrize(
     ("status", "log", "outcome", "word"),
     [
-        (HEALTHY, [], ApiOutcome.CLOSED, FailureWord.GATEWAY_TIMEOUT),
-        (RUNNING, [], ApiOutcome.CLOSED, FailureWord.GATEWAY_TIMEOUT),
-        (UNHEALTHY, [], ApiOutcome.CLOSED, FailureWord.GATEWAY_UNHEALTHY),
-        (UNHEALTHY, [], ApiOutcome.READY, FailureWord.GATEWAY_UNHEALTHY),
+        (HEALTHY, [], ApiState.CLOSED, FailureWord.GATEWAY_TIMEOUT),
+        (RUNNING, [], ApiState.CLOSED, FailureWord.GATEWAY_TIMEOUT),
+        (UNHEALTHY, [], ApiState.CLOSED, FailureWord.GATEWAY_UNHEALTHY),
+        (UNHEALTHY, [], ApiState.READY, FailureWord.GATEWAY_UNHEALTHY),
         (GONE, [], None, FailureWord.GATEWAY_TIMEOUT),
         (
             RUNNING,
             ["IBC: Second Factor Authentication initiated"],
-            ApiOutcome.CLOSED,
+            ApiState.CLOSED,
             FailureWord.GATEWAY_SECOND_FACTOR,
         ),
-        (RUNNING, ["IBC: Too many failed login attempts"], ApiOutcome.CLOSED, FailureWord.GATEWAY_LOGIN_FAILED),
+        (RUNNING, ["IBC: Too many failed login attempts"], ApiState.CLOSED, FailureWord.GATEWAY_LOGIN_FAILED),
         (ENGINE_GONE, [], None, FailureWord.DOCKER_UNAVAILABLE),
     ],
 )
 def test_one_look_at_a_gateway_that_is_not_ready_fails_at_once_and_changes_nothing(
-    status: GatewayStatus | StartupFailure, log: list[str], outcome: ApiOutcome | None, word: FailureWord
+    status: GatewayStatus | StartupFailure, log: list[str], outcome: ApiState | None, word: FailureWord
 ) -> None:
     runtime, clock = FakeRuntime(status=status, log=log), FakeClock()
     probe = FakeProbe([api(outcome)] if outcome is not None else [])
@@ -610,13 +608,13 @@ def _healthy(runtime: FakeRuntime) -> GatewayStatus:
 @pytest.mark.parametrize(
     ("status", "outcome", "advice"),
     [
-        (UNKNOWN, ApiOutcome.REFUSED, "where it runs"),
-        (UNKNOWN, ApiOutcome.GARBAGE, "what listens on port"),
-        (replace(HEALTHY, inner_ports=((4001, 4003),)), ApiOutcome.REFUSED, "GATEWAY_PORT"),
-        (HEALTHY, ApiOutcome.SILENT, "inv logs --of gateway"),
+        (UNKNOWN, ApiState.REFUSED, "where it runs"),
+        (UNKNOWN, ApiState.GARBAGE, "what listens on port"),
+        (replace(HEALTHY, inner_ports=((4001, 4003),)), ApiState.REFUSED, "GATEWAY_PORT"),
+        (HEALTHY, ApiState.SILENT, "inv logs --of gateway"),
     ],
 )
-def test_what_to_do_next_leads_to_where_the_cause_is(status: GatewayStatus, outcome: ApiOutcome, advice: str) -> None:
+def test_what_to_do_next_leads_to_where_the_cause_is(status: GatewayStatus, outcome: ApiState, advice: str) -> None:
     scene = Scene(FakeRuntime(status=status), FakeProbe([api(outcome)]))
     scene.environ["GATEWAY_RECOVERY"] = "alert"
     assert advice in scene.fail().next_action
@@ -657,7 +655,7 @@ def test_a_stop_for_a_rejected_password_says_so_to_the_other_instances() -> None
 
 
 def test_a_gateway_that_is_full_is_not_restarted_and_says_so() -> None:
-    scene = Scene(FakeRuntime(status=HEALTHY), FakeProbe([api(ApiOutcome.FULL)]))
+    scene = Scene(FakeRuntime(status=HEALTHY), FakeProbe([api(ApiState.FULL)]))
     failure = scene.fail()
     assert failure.word is FailureWord.GATEWAY_TIMEOUT
     assert "it takes 32 clients" in failure.message

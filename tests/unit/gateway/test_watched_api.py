@@ -4,8 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from orchestration.gateway.api_values import MOST_CLIENTS, ApiCode, ApiOutcome, judge_full
-from orchestration.gateway.kept_look import KeptLook, KeptState
+from orchestration.gateway.api_status import MOST_CLIENTS, ApiCode, ApiState, ApiStatus, judge_full
 from orchestration.gateway.watched_api import CROWDED_FROM, ROOM_BELOW, WatchedApi, build_look
 from orchestration.settings import Settings
 from orchestration.system.sockets import count_in_table
@@ -39,7 +38,7 @@ class Scene:
             count=lambda _: self.clients,
         )
 
-    def look(self, clients: int | None = None) -> KeptLook:
+    def look(self, clients: int | None = None) -> ApiStatus:
         self.clients = self.clients if clients is None else clients
         return self.watched.look()
 
@@ -47,7 +46,7 @@ class Scene:
 def test_a_connection_is_kept_while_there_is_room() -> None:
     scene = Scene()
     for clients in range(CROWDED_FROM + 1):
-        assert scene.look(clients).state is KeptState.IDLE, "as the kept connection has it"
+        assert scene.look(clients).state is ApiState.IDLE, "as the kept connection has it"
     assert scene.probe.calls == 0
 
 
@@ -55,7 +54,7 @@ def test_on_a_crowded_gateway_it_only_visits() -> None:
     scene = Scene()
     look = scene.look(CROWDED_FROM + 1)
     assert scene.probe.calls == 1
-    assert look.state is KeptState.CONNECTED
+    assert look.state is ApiState.READY
     assert look.accounts == ("DU1234567",)
     assert look.last_answer_age_s == 0.0
     scene.clock.sleep(5.0)
@@ -75,7 +74,7 @@ def test_it_comes_back_when_there_is_room_again_and_not_before() -> None:
     scene.clock.sleep(60.0)
     scene.look(ROOM_BELOW - 1)
     assert scene.probe.calls == 2
-    assert scene.look().state is KeptState.IDLE
+    assert scene.look().state is ApiState.IDLE
 
 
 def test_where_nobody_can_count_a_connection_is_kept() -> None:
@@ -89,26 +88,26 @@ def test_a_gateway_that_is_down_is_not_visited() -> None:
     scene.look(CROWDED_FROM + 1)
     scene.watched.pause()
     scene.clock.sleep(600.0)
-    assert scene.look().state is KeptState.PAUSED
+    assert scene.look().state is ApiState.PAUSED
     assert scene.probe.calls == 1
     scene.watched.resume()
-    assert scene.look().state is KeptState.CONNECTED
+    assert scene.look().state is ApiState.READY
     assert scene.probe.calls == 2
 
 
-@pytest.mark.parametrize("outcome", [outcome for outcome in ApiOutcome if outcome is not ApiOutcome.READY])
-def test_every_end_of_a_visit_is_a_state(outcome: ApiOutcome) -> None:
+@pytest.mark.parametrize("outcome", [outcome for outcome in ApiState if outcome is not ApiState.READY])
+def test_every_end_of_a_visit_is_a_state(outcome: ApiState) -> None:
     scene = Scene(probe=FakeProbe([READY, api(outcome)]))
     scene.look(CROWDED_FROM + 1)
     scene.clock.sleep(60.0)
     look = scene.look()
-    assert look.state is not KeptState.CONNECTED
+    assert look.state is not ApiState.READY
     assert look.last_answer_age_s is None
     assert look.accounts == ("DU1234567",), "what is known stands"
 
 
 def test_link_and_farms_are_those_of_the_visit() -> None:
-    before = KeptLook(state=KeptState.CONNECTED, since_s=1.0)
+    before = ApiStatus(state=ApiState.READY, since_s=1.0)
     down = build_look(LINK_DOWN, before, at_s=5.0)
     assert (down.is_link_down, down.link_down_since_s) == (True, 5.0)
     still = build_look(LINK_DOWN, down, at_s=65.0)
@@ -120,19 +119,19 @@ def test_link_and_farms_are_those_of_the_visit() -> None:
 @pytest.mark.parametrize(
     ("outcome", "clients", "is_full"),
     [
-        (ApiOutcome.CLOSED, MOST_CLIENTS, True),
-        (ApiOutcome.CLOSED, MOST_CLIENTS - 1, False),
-        (ApiOutcome.CLOSED, None, False),
-        (ApiOutcome.SILENT, MOST_CLIENTS, False),
-        (ApiOutcome.READY, MOST_CLIENTS + 8, False),
+        (ApiState.CLOSED, MOST_CLIENTS, True),
+        (ApiState.CLOSED, MOST_CLIENTS - 1, False),
+        (ApiState.CLOSED, None, False),
+        (ApiState.SILENT, MOST_CLIENTS, False),
+        (ApiState.READY, MOST_CLIENTS + 8, False),
     ],
 )
 def test_a_gateway_that_hangs_up_is_full_when_as_many_are_connected_as_it_takes(
-    outcome: ApiOutcome, clients: int | None, *, is_full: bool
+    outcome: ApiState, clients: int | None, *, is_full: bool
 ) -> None:
     probe = replace(api(outcome), codes=(ApiCode(code=2104, text="fine"),))
     judged = judge_full(probe, clients, port=4002)
-    assert (judged.outcome is ApiOutcome.FULL) is is_full
+    assert (judged.state is ApiState.FULL) is is_full
     assert judged.codes == probe.codes
     assert not is_full or "32 clients" in judged.detail
 

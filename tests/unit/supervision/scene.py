@@ -7,11 +7,10 @@ from typing import Any
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FallbackWord
-from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.login import LoginPhase, LoginReading
 from orchestration.supervision import (
     Action,
-    ApiLook,
     BotLook,
     Decision,
     IncidentKind,
@@ -25,6 +24,7 @@ from orchestration.supervision import (
     Stage,
     decide,
 )
+from orchestration.supervision.observation import NOT_TRIED
 from tests.fakes.gateway import HEALTHY, RUNNING, UNHEALTHY
 
 WEDNESDAY = date(2026, 11, 18)
@@ -33,8 +33,8 @@ RULES = Rules()
 MONITOR = replace(RULES, owns_bot=False)
 ALERT_ONLY = replace(RULES, may_restart_gateway=False)
 
-CONNECTED = ApiLook(outcome=ApiOutcome.READY, accounts=("DU1234567",), latency_ms=2.0, logins=1)
-REFUSED = ApiLook(outcome=ApiOutcome.REFUSED)
+CONNECTED = ApiStatus(state=ApiState.READY, accounts=("DU1234567",), latency_ms=2.0, connections=1)
+REFUSED = ApiStatus(state=ApiState.REFUSED)
 BOT = BotLook(is_running=True, key="100:1", has_gateway_connection=True)
 IN_FORCE = PlanCandidate(word=None, sha256="a" * 64, date=WEDNESDAY, strategy="A")
 PLAN = PlanLook(date=WEDNESDAY, strategy="A", is_emergency=False, sha256="a" * 64, candidate=IN_FORCE)
@@ -51,21 +51,21 @@ WELL = Observation(
 
 # What is changed in `WELL` for the gateway to be seen like this.
 ENGINE_GONE: dict[str, Any] = {"engine_reachable": False, "gateway": None, "api": REFUSED}
-DEAD: dict[str, Any] = {"gateway": replace(RUNNING, state=ContainerState.EXITED), "api": ApiLook()}
-PAUSED: dict[str, Any] = {"gateway": replace(RUNNING, state=ContainerState.PAUSED), "api": ApiLook()}
-RESTARTING: dict[str, Any] = {"gateway": replace(RUNNING, state=ContainerState.RESTARTING), "api": ApiLook()}
+DEAD: dict[str, Any] = {"gateway": replace(RUNNING, state=ContainerState.EXITED), "api": NOT_TRIED}
+PAUSED: dict[str, Any] = {"gateway": replace(RUNNING, state=ContainerState.PAUSED), "api": NOT_TRIED}
+RESTARTING: dict[str, Any] = {"gateway": replace(RUNNING, state=ContainerState.RESTARTING), "api": NOT_TRIED}
 FAILING_CHECK: dict[str, Any] = {"gateway": UNHEALTHY}
 SICK: dict[str, Any] = {"gateway": UNHEALTHY, "api": REFUSED}
-STARTING: dict[str, Any] = {"gateway": RUNNING, "api": ApiLook()}
-SILENT: dict[str, Any] = {"api": ApiLook(outcome=ApiOutcome.SILENT)}
-NO_IDS: dict[str, Any] = {"api": ApiLook(outcome=ApiOutcome.CLIENT_ID_IN_USE)}
+STARTING: dict[str, Any] = {"gateway": RUNNING, "api": NOT_TRIED}
+SILENT: dict[str, Any] = {"api": ApiStatus(state=ApiState.SILENT)}
+NO_IDS: dict[str, Any] = {"api": ApiStatus(state=ApiState.CLIENT_ID_IN_USE)}
 REFUSED_FOR_A_MOMENT: dict[str, Any] = {"api": REFUSED}
 LINK_DOWN: dict[str, Any] = {"api": replace(CONNECTED, is_link_down=True)}
 FARMS: dict[str, Any] = {"api": replace(CONNECTED, broken_farms=("usfarm",))}
-WRONG_ACCOUNT: dict[str, Any] = {"api": replace(CONNECTED, accounts=("U1",), account_problem="it shows U1")}
+WRONG_ACCOUNT: dict[str, Any] = {"api": replace(CONNECTED, accounts=("U1",)), "account_problem": "it shows U1"}
 PHONE: dict[str, Any] = {
     "gateway": RUNNING,
-    "api": ApiLook(outcome=ApiOutcome.CLOSED),
+    "api": ApiStatus(state=ApiState.CLOSED),
     "login": LoginReading(phase=LoginPhase.SECOND_FACTOR, awaits_second_factor=True),
 }
 TAKEN: dict[str, Any] = {**PHONE, "login": LoginReading(phase=LoginPhase.SESSION_TAKEN)}

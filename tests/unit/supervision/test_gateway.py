@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from orchestration.gateway.api_values import ApiOutcome
+from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.history import GatewayHistory, GatewayStop, StopReason
 from orchestration.gateway.login import LoginPhase, LoginReading
 from orchestration.gateway.readiness import Sight
-from orchestration.supervision import Action, ApiLook, IncidentKind, Rules, Stage
+from orchestration.supervision import Action, IncidentKind, Rules, Stage
 from tests.fakes.gateway import HEALTHY, RUNNING, UNHEALTHY
 from tests.unit.supervision import scene
 from tests.unit.supervision.scene import ALERT_ONLY, CONNECTED, MONITOR, NIGHTLY, RESET, Watch, both, start_number
@@ -208,7 +208,7 @@ def test_the_start_that_follows_our_own_restart_of_a_gateway_without_link_is_no_
     watch = Watch().go_on(905, **scene.LINK_DOWN)
     assert watch.actions() == [Action.RESTART_GATEWAY]
     started = start_number(5)
-    watch.go_on(100, **both(started, {"api": ApiLook(outcome=ApiOutcome.CLOSED)})).go_on(60, **started)
+    watch.go_on(100, **both(started, {"api": ApiStatus(state=ApiState.CLOSED)})).go_on(60, **started)
     assert watch.kinds() == [IncidentKind.LINK_DOWN] * 3
     assert watch.kinds(Stage.OVER) == [IncidentKind.LINK_DOWN]
 
@@ -236,7 +236,7 @@ def test_a_start_by_somebody_else_is_said_even_if_it_was_over_before_anybody_loo
 
 def test_a_start_by_somebody_else_is_said_at_once_where_the_gateway_is_not_ready_yet() -> None:
     watch = Watch().go_on(60)
-    watch.look(**both(start_number(5), {"api": ApiLook(outcome=ApiOutcome.CLOSED)}))
+    watch.look(**both(start_number(5), {"api": ApiStatus(state=ApiState.CLOSED)}))
     assert watch.kinds(Stage.OPENED) == [IncidentKind.GATEWAY_LOST]
 
 
@@ -370,14 +370,14 @@ def test_failed_logins_while_the_broker_resets_its_servers_prove_nothing() -> No
 @pytest.mark.parametrize("logins", [2, 3])
 def test_the_accounts_are_judged_after_each_login(logins: int) -> None:
     watch = Watch().go_on(600).go_on(120, **scene.SILENT)
-    watch.go_on(60, api=replace(CONNECTED, logins=logins, accounts=("U7",), account_problem="it shows U7"))
+    watch.go_on(60, api=replace(CONNECTED, connections=logins, accounts=("U7",)), account_problem="it shows U7")
     assert watch.actions()[-1] is Action.END_78
     assert IncidentKind.GATEWAY_LOST not in watch.kinds(Stage.OVER), "a wrong gateway is not the gateway that is back"
 
 
 def test_a_connection_that_has_not_named_its_accounts_is_not_ready() -> None:
     watch = Watch()
-    assert watch.look(api=ApiLook(outcome=ApiOutcome.READY)).sight is Sight.API_NOT_READY
+    assert watch.look(api=ApiStatus(state=ApiState.READY)).sight is Sight.API_NOT_READY
 
 
 def test_a_gateway_that_answers_is_ready_while_the_engine_does_not() -> None:

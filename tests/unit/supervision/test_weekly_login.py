@@ -65,7 +65,7 @@ class World:
         self.watch.at_s = (self.now - NOON).total_seconds()
         self.watch.forget_said()
         api: Any = changes.get("api", scene.CONNECTED)
-        full_login_at = find_last_full_login(changes.get("gateway", HEALTHY), is_api_up=api.is_connected)
+        full_login_at = find_last_full_login(changes.get("gateway", HEALTHY), is_api_up=api.is_identified)
         decision = self.watch.look(**({"full_login_at": full_login_at} | changes))
         self.said += [(self.now, notice) for _, notice in self.watch.said]
         for action in decision.actions:

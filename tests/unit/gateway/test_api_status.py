@@ -4,26 +4,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestration.gateway.api import ApiCode, ApiOutcome, ApiProbe
+from orchestration.gateway.api import ApiCode, ApiState, ApiStatus
+from orchestration.gateway.api_status import find_broken
 from orchestration.gateway.connection import compute_skew_s
 
 
-def probe(*codes: int | tuple[int, str], outcome: ApiOutcome = ApiOutcome.READY) -> ApiProbe:
+def probe(*codes: int | tuple[int, str], state: ApiState = ApiState.READY) -> ApiStatus:
     said = [(code, "") if isinstance(code, int) else code for code in codes]
-    return ApiProbe(outcome=outcome, codes=tuple(ApiCode(code=code, text=text) for code, text in said))
+    return ApiStatus(state=state).hear(tuple(ApiCode(code=code, text=text) for code, text in said))
 
 
-@pytest.mark.parametrize("outcome", ApiOutcome)
-def test_only_a_completed_handshake_is_ready(outcome: ApiOutcome) -> None:
-    assert probe(outcome=outcome).is_ready is (outcome is ApiOutcome.READY)
+@pytest.mark.parametrize("outcome", ApiState)
+def test_only_a_completed_handshake_is_ready(outcome: ApiState) -> None:
+    assert probe(state=outcome).is_ready is (outcome is ApiState.READY)
 
 
-def test_the_words_of_the_outcomes_are_stable() -> None:
-    assert [str(outcome) for outcome in ApiOutcome] == [
+def test_the_words_of_the_states_are_stable() -> None:
+    assert [str(state) for state in ApiState] == [
+        "idle",
+        "paused",
+        "connecting",
         "ready",
+        "silent",
         "refused",
         "closed",
-        "silent",
         "garbage",
         "client_id_in_use",
         "full",
@@ -54,8 +58,8 @@ def test_the_link_is_down_when_the_last_word_on_it_says_so(codes: tuple[int, ...
 
 def test_a_broken_farm_stays_broken_until_that_farm_is_reported_fine() -> None:
     usfarm, ushmds = (2103, "Market data farm connection is broken:usfarm"), (2105, "HMDS is broken:ushmds")
-    assert [said.code for said in probe(usfarm, ushmds, (2106, "HMDS is OK:ushmds")).broken_farms] == [2103]
-    assert [said.code for said in probe((2104, "is OK:usfarm"), usfarm, 2157).broken_farms] == [2103, 2157]
+    assert [said.code for said in find_broken(probe(usfarm, ushmds, (2106, "HMDS is OK:ushmds")).codes)] == [2103]
+    assert [said.code for said in find_broken(probe((2104, "is OK:usfarm"), usfarm, 2157).codes)] == [2103, 2157]
     assert probe(2104, 2107, 2108, 2158, 1100).broken_farms == ()
 
 
