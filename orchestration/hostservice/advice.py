@@ -167,6 +167,7 @@ def name_stack_commands(text: str, settings: Settings) -> str:
     if any(name in text for name in _LOGIN_VARIABLES) and "`inv startup`" in text:
         text = text.replace("`inv startup`", f"`{_NEW_GATEWAY}` in the project folder")
         text += _EXPANDED
+    text = text.replace("`inv shutdown` also stops what still runs", "`docker/stack stop` also stops what still runs")
     text = text.replace("`docker unpause`", f"`docker unpause {settings.bot_container_name}`")
     return _STACK_COMMAND.sub(lambda found: f"`{_translate_to_docker(found[1], found[2].split(), settings)}`", text)
 

@@ -339,6 +339,8 @@ class Supervisor:
         owns_bot = post.restart is not None
         running = list(find_still_running(post.runtime))
         left = find_bot(post.settings).found
+        # An external gateway is left alone by a shutdown, too.
+        can_stop_more = left is not None or (bool(running) and post.runtime.kind is not GatewayRuntime.EXTERNAL)
         if left is not None:
             running.insert(0, f"the bot ({left.who}), which nothing watches now")
         rest = f" Still running: {', '.join(running)}." if running else ""
@@ -353,7 +355,7 @@ class Supervisor:
                 title="Supervision ended" if stopped is None else "Bot stopped",
                 message=f"The {self._watcher} was asked to end ({asked}). {bot}".rstrip() + rest,
                 next_action=f"Nothing to do if it was meant; `inv {'startup' if owns_bot else 'monitor'}` starts again."
-                + (" `inv shutdown` also stops what still runs." if running else ""),
+                + (" `inv shutdown` also stops what still runs." if can_stop_more else ""),
                 incident=f"{self._watcher}_ended",
             ),
             facts={} if stopped is None else build_stopped_json(stopped),

@@ -9,6 +9,7 @@ import pytest
 
 from orchestration.journal import JournalReader
 from tests.integration.alerts_scene import Channel
+from tests.integration.simulated_gateway import simulated_gateway
 from tests.integration.watch_scene import begin, told, wait_for
 from tests.system import PATIENCE_S, SIGINT, SIGKILL, SIGTERM, System, end_and_read, wait_until
 
@@ -174,6 +175,16 @@ def test_a_monitor_that_ends_says_what_nothing_watches_now(watched: System, chan
     ended = next(one for one in channel.received if "Supervision ended" in one.title)
     assert "inv monitor` starts again" in json.dumps(ended.document)
     assert len(watched.bots()) == 1
+
+
+def test_an_external_gateway_is_nothing_that_a_shutdown_would_stop(watched: System, channel: Channel) -> None:
+    with simulated_gateway() as gateway:
+        watched.environ |= {"GATEWAY_RUNTIME": "external", "GATEWAY_PORT": str(gateway.port)}
+        process = begin(watched)
+        assert end_and_read(process, SIGTERM).code == 0
+    told_of_end = _find_alert(channel, "Bot stopped")
+    assert "which is managed externally" in told_of_end
+    assert "inv shutdown" not in told_of_end
 
 
 def test_nothing_is_said_to_have_been_stopped_where_nothing_ran(watched: System, channel: Channel) -> None:

@@ -34,6 +34,7 @@ _EXPANDED = (
         ),
         ("`inv monitor` starts again.", "`docker/stack up -d monitor` starts again."),
         ("`docker unpause` or `kill -CONT` resumes it", "`docker unpause b1` or `kill -CONT` resumes it"),
+        ("`inv shutdown` also stops what still runs.", "`docker/stack stop` also stops what still runs."),
         ("Nothing to do.", "Nothing to do."),
         ("invite `investors`", "invite `investors`"),
     ],
