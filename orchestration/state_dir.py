@@ -221,10 +221,15 @@ def _look_at(path: Path, *, is_json: bool) -> None:
         missing = [name for name in _REQUIRED.get(path.name, ()) if name not in fields]
         if missing:
             raise StateFileError(path, f"it lacks {', '.join(missing)}")
-    elif stat.S_ISREG(os.lstat(path).st_mode):
-        open_regular(path, follow=False).close()
     elif path.name == JOURNAL and path.is_file():
-        pass  # SQLite follows links, and the journal may be kept in another place
+        # SQLite follows links: the journal may be kept in another place. It must not be opened here: closing any
+        # descriptor of a file gives up all POSIX locks that this process has on it, also those of its open journal.
+        # Another process then takes itself for the last one and deletes the log that this one goes on writing to:
+        # https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_
+        if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    elif stat.S_ISREG(os.lstat(path).st_mode) and path.name != JOURNAL:
+        open_regular(path, follow=False).close()
     else:
         raise UnfitFileError(path, "it is not a regular file")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.journal import Journal, JournalReader
+from orchestration.state_dir import find_damaged_files
 from tests.integration.alerts_scene import CLOCK, LOG, open_journal, wait_until
 
 _PROJECT = Path(__file__).resolve().parents[2]
@@ -113,6 +114,21 @@ def test_a_reader_sees_whole_runs_while_a_writer_writes(tmp_path: Path) -> None:
         most = len(runs)
     writer.communicate(timeout=60)
     assert len(reader.read_runs(1000)) == 300
+
+
+def test_a_look_at_the_state_folder_leaves_the_journal_that_this_process_has_open_to_it(tmp_path: Path) -> None:
+    """What is written after it is read by others, though another writer came and went in between."""
+    path = tmp_path / "journal.sqlite3"
+    with open_journal(tmp_path) as journal:
+        journal.start_run("before", instance="default", kind="startup", simulated=False, pid=os.getpid())
+        assert find_damaged_files(tmp_path) == ()
+        out, err = _start_writer(path, "other", 1).communicate(timeout=60)
+        assert out.endswith("problem None\n"), (out, err)
+        journal.start_run("after", instance="default", kind="startup", simulated=False, pid=os.getpid())
+        assert journal.problem is None
+        assert {one.run_id for one in JournalReader(path).read_runs()} == {"before", "other-0", "after"}
+    _check(path)
+    assert {one.run_id for one in JournalReader(path).read_runs()} == {"before", "other-0", "after"}
 
 
 def test_reading_creates_and_changes_nothing(tmp_path: Path) -> None:
