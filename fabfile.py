@@ -129,6 +129,7 @@ def _finish(_: Context) -> None:
     post=[_finish],
     help={
         "dry_run": "Say what would be done, and which files change; change nothing",
+        "revision": "Deploy this commit, tag or branch; without it the last commit, and the tree must be committed",
         "env_file": "Bring these settings along (a .env for that host); without it the host keeps its own",
         "wheels": "Install the requirements from this folder of wheels; the host then needs no package index",
         "timeout": _TIMEOUT,
@@ -140,6 +141,7 @@ def _finish(_: Context) -> None:
 def deploy(
     context: Context,
     dry_run: bool = False,
+    revision: str = "",
     env_file: str = "",
     wheels: str = "",
     timeout: str = "600",
@@ -149,6 +151,7 @@ def deploy(
 ) -> None:
     """Bring the last commit into force; go back if it is not good.
 
+    Programs in .deploy/hooks (pre-deploy, post-deploy) run here around it.
     Exit code 0: it runs on every host, or ran already; 1: it does not on one of
     them.
     """
@@ -158,6 +161,7 @@ def deploy(
     _session().deploy(
         _target(context, base, user),
         dry_run=dry_run or context.config.run.dry,
+        revision=revision,
         env_file=env_file,
         wheels=wheels,
         timeout_s=_count("--timeout", timeout),
@@ -227,6 +231,86 @@ def status(context: Context, base: str = _BASE_DEFAULT, user: str = _USER_DEFAUL
     _session().status(_target(context, base, user), as_json=json)
 
 
+def _refuse_dry(context: Context) -> None:
+    from orchestration.commands import flags
+
+    flags.refuse_to_act("fab -H HOST status", namespace, is_dry=context.config.run.dry)
+
+
+@task(
+    post=[_finish],
+    help={"reason": "Why; shown to anyone who tries to start it", "base": _BASE, "user": _USER, "json": _JSON},
+)
+def hold(
+    context: Context, reason: str = "", base: str = _BASE_DEFAULT, user: str = _USER_DEFAULT, json: bool = False
+) -> None:
+    """Stop bot and gateway there and keep them down until `resume`.
+
+    It outlives reboots. Exit code 0: done on every host; 1: not on one of them.
+    """
+    _refuse_dry(context)
+    _session().hold(_target(context, base, user), reason=reason, as_json=json)
+
+
+@task(post=[_finish], help={"base": _BASE, "user": _USER, "json": _JSON})
+def resume(context: Context, base: str = _BASE_DEFAULT, user: str = _USER_DEFAULT, json: bool = False) -> None:
+    """End a hold there; starts nothing.
+
+    Exit code 0: done on every host; 1: not on one of them.
+    """
+    _refuse_dry(context)
+    _session().resume(_target(context, base, user), as_json=json)
+
+
+@task(post=[_finish], help={"base": _BASE, "user": _USER, "json": _JSON})
+def restart(context: Context, base: str = _BASE_DEFAULT, user: str = _USER_DEFAULT, json: bool = False) -> None:
+    """Have the supervisor there validate everything again and restart the bot.
+
+    Exit code 0: it was asked to, on every host; 1: not on one of them.
+    """
+    _refuse_dry(context)
+    _session().restart(_target(context, base, user), as_json=json)
+
+
+@task(
+    post=[_finish],
+    help={"lines": "How many lines of the end (20)", "base": _BASE, "user": _USER, "json": _JSON},
+)
+def audit(
+    context: Context, lines: str = "20", base: str = _BASE_DEFAULT, user: str = _USER_DEFAULT, json: bool = False
+) -> None:
+    """Show who deployed, held, restarted or locked what there, and when.
+
+    Exit code 0: shown, for every host; 1: not for one of them.
+    """
+    _session().audit(_target(context, base, user), lines=_count("--lines", lines), as_json=json)
+
+
+@task(
+    post=[_finish],
+    help={"message": "Why; shown to anyone who tries to deploy", "base": _BASE, "user": _USER, "json": _JSON},
+)
+def lock(
+    context: Context, message: str = "", base: str = _BASE_DEFAULT, user: str = _USER_DEFAULT, json: bool = False
+) -> None:
+    """Keep deploys and rollbacks away from a host until `unlock`.
+
+    Exit code 0: locked, every host; 1: not one of them.
+    """
+    _refuse_dry(context)
+    _session().lock(_target(context, base, user), message=message, as_json=json)
+
+
+@task(post=[_finish], help={"base": _BASE, "user": _USER, "json": _JSON})
+def unlock(context: Context, base: str = _BASE_DEFAULT, user: str = _USER_DEFAULT, json: bool = False) -> None:
+    """Let deploys and rollbacks begin again.
+
+    Exit code 0: not locked any more, every host; 1: not one of them.
+    """
+    _refuse_dry(context)
+    _session().unlock(_target(context, base, user), as_json=json)
+
+
 @task
 def _finish_logs(_: Context) -> None:
     """The exit code for all hosts."""
@@ -259,4 +343,4 @@ def logs(
     _session().logs(_target(context, base, user), of=of, follow=follow, lines=_count("--lines", lines))
 
 
-namespace = Collection(deploy, rollback, provision, status, logs)
+namespace = Collection(deploy, rollback, provision, status, logs, hold, resume, restart, audit, lock, unlock)

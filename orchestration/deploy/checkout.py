@@ -50,11 +50,33 @@ class Checkout:
     submodules: tuple[Submodule, ...] = ()
 
 
-def read_checkout(folder: Path, commands: Commands) -> Checkout:
-    """What is to be deployed: the last commit, if nothing lies beside it.
+def read_checkout(folder: Path, commands: Commands, *, revision: str = "") -> Checkout:
+    """What is to be deployed: the last commit, if nothing lies beside it; or a revision that is named.
+
+    Args:
+        folder: The checkout.
+        commands: Runs git.
+        revision: A commit, tag or branch; what lies in the folder beside it does not matter then.
 
     Raises:
-        DeployError: The tree is not committed, or is no checkout, or a submodule is not checked out.
+        DeployError: The tree is not committed, or is no checkout, there is no such revision, or a submodule is not
+            checked out.
+    """
+    commit = _find_commit(folder, commands, revision) if revision else _read_last_commit(folder, commands)
+    subject = _git(folder, commands, "log", "-1", "--format=%s", commit).stdout.strip()
+    files = parse_tree(_git(folder, commands, "ls-tree", "-r", "-z", commit).stdout)
+    submodules = tuple(_find_submodules(folder, files, commands))
+    for submodule in submodules:
+        listed = parse_tree(_git(submodule.folder, commands, "ls-tree", "-r", "-z", submodule.commit).stdout)
+        files |= {f"{submodule.path}/{path}": facts for path, facts in listed.items()}
+    return Checkout(folder=folder, commit=commit, subject=subject, files=files, submodules=submodules)
+
+
+def _read_last_commit(folder: Path, commands: Commands) -> str:
+    """The last commit.
+
+    Raises:
+        DeployError: Something in the tree is not committed.
     """
     status = ("status", "--porcelain=v1", "--untracked-files=normal", "--ignore-submodules=none")
     lines = _git(folder, commands, *status).stdout.splitlines()
@@ -65,13 +87,23 @@ def read_checkout(folder: Path, commands: Commands) -> Checkout:
             next_action="Commit it (git add, git commit), put it aside (git stash -u), or ignore it (.gitignore).",
             evidence=(*lines[:_SHOWN], *more),
         )
-    commit, _, subject = _git(folder, commands, "log", "-1", "--format=%H %s").stdout.strip().partition(" ")
-    files = parse_tree(_git(folder, commands, "ls-tree", "-r", "-z", commit).stdout)
-    submodules = tuple(_find_submodules(folder, files, commands))
-    for submodule in submodules:
-        listed = parse_tree(_git(submodule.folder, commands, "ls-tree", "-r", "-z", submodule.commit).stdout)
-        files |= {f"{submodule.path}/{path}": facts for path, facts in listed.items()}
-    return Checkout(folder=folder, commit=commit, subject=subject, files=files, submodules=submodules)
+    return _git(folder, commands, "log", "-1", "--format=%H").stdout.strip()
+
+
+def _find_commit(folder: Path, commands: Commands, revision: str) -> str:
+    """The whole id of the commit that a revision names.
+
+    Raises:
+        DeployError: There is none.
+    """
+    try:
+        named = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+        return _git(folder, commands, *named).stdout.strip()
+    except DeployError:
+        raise DeployError(
+            f"--revision: {revision!r} is no commit of {folder}",
+            next_action="Name a commit, a tag or a branch that is here; `git fetch --tags` brings those of the remote.",
+        ) from None
 
 
 def _find_submodules(

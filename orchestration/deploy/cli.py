@@ -10,9 +10,12 @@ from orchestration.deploy import deploy as steps
 from orchestration.deploy.checkout import Checkout, build_archive, build_wheel_archive, read_checkout, read_difference
 from orchestration.deploy.connection import SshAccess, SshRemote, describe_caller
 from orchestration.deploy.errors import DeployError
+from orchestration.deploy.hooks import run_post_deploy, run_pre_deploy
 from orchestration.deploy.host import Host
 from orchestration.deploy.link import Secrets
+from orchestration.deploy.ready import refuse_unless_watched
 from orchestration.deploy.show import (
+    describe_audit_line,
     describe_status,
     explain,
     say,
@@ -30,6 +33,7 @@ from orchestration.system.commands import SystemCommands
 BASE = "/opt/zero-touch"
 USER = "zero-touch"
 _INV_TIMEOUT_S = 120.0
+_ACT_TIMEOUT_S = 900.0  # a bot's and a gateway's time to end, and a validated start
 _FOLLOW_S = 30 * 24 * 3600.0
 
 
@@ -68,14 +72,25 @@ class Session:
         self._remotes: list[SshRemote] = []
         self._checkout: Checkout | None = None
         self._archive: bytes | None = None
+        self._revision = ""
 
     def deploy(
-        self, target: Target, *, dry_run: bool, env_file: str, wheels: str, timeout_s: float, as_json: bool
+        self,
+        target: Target,
+        *,
+        dry_run: bool,
+        revision: str,
+        env_file: str,
+        wheels: str,
+        timeout_s: float,
+        as_json: bool,
     ) -> None:
         """`fab deploy` for one host."""
         self.as_json = as_json
         work = self._begin(target, "deploy")
+        facts: dict[str, str] = {}
         with self._explaining_interrupts(), work.judged():
+            self._revision = revision
             checkout = self._read_checkout()
             options = Options(
                 dry_run=dry_run,
@@ -84,7 +99,17 @@ class Session:
                 timeout_s=timeout_s,
                 by=describe_caller(),
             )
+            if not dry_run:
+                facts |= {
+                    "DEPLOY_BY": options.by,
+                    "DEPLOY_COMMIT": checkout.commit,
+                    "DEPLOY_REVISION": revision,
+                    "DEPLOY_SUBJECT": checkout.subject,
+                }
+                run_pre_deploy(PROJECT_DIR, self._commands, facts, host=work.host.name, on_line=work.host.on_say)
             outcome = steps.deploy(work, checkout, self._read_archive, options)
+            if facts:
+                run_post_deploy(PROJECT_DIR, self._commands, facts, outcome, on_line=work.host.on_say)
             if dry_run and outcome.replaces:
                 outcome.difference = read_difference(checkout, outcome.replaces, self._commands)
 
@@ -119,6 +144,78 @@ class Session:
             if facts.current and facts.status and not as_json:
                 work.host.run_inv("status", on_line=said.append, timeout_s=_INV_TIMEOUT_S)
             describe_status(outcome, facts, said)
+
+    def hold(self, target: Target, *, reason: str, as_json: bool) -> None:
+        """`fab hold` for one host. It waits for no deploy's lock: whoever holds wants the system down now."""
+        self._run_inv(target, "hold", ("hold", *((f"--reason={reason}",) if reason else ())), as_json=as_json)
+
+    def resume(self, target: Target, *, as_json: bool) -> None:
+        """`fab resume` for one host."""
+        self._run_inv(target, "resume", ("resume",), as_json=as_json)
+
+    def restart(self, target: Target, *, as_json: bool) -> None:
+        """`fab restart` for one host: a bot that something watches is validated again and restarted."""
+        self._run_inv(target, "restart", ("bot.restart",), as_json=as_json)
+
+    def _run_inv(self, target: Target, action: str, words: tuple[str, ...], *, as_json: bool) -> None:
+        """Have the release there do something; its own last line is the outcome's message."""
+        self.as_json = as_json
+        work = self._begin(target, action)
+        outcome, host = work.outcome, work.host
+        said: list[str] = []
+        with self._explaining_interrupts(), work.judged():
+            work.step("connect", host.connect)
+            facts = work.step("check", lambda: host.look(status=action == "restart"))
+            outcome.release = facts.current
+            if action == "restart":
+                refuse_unless_watched(facts)
+            code = work.step(action, lambda: host.run_inv(*words, on_line=said.append, timeout_s=_ACT_TIMEOUT_S))
+            outcome.ok = code == 0
+            outcome.result = "done" if outcome.ok else "failed"
+            outcome.changes = tuple(said[:-1])
+            outcome.message = host.advise(said[-1] if said else f"`inv {words[0]}` ended there with {code}")
+            host.audit(action=action, by=describe_caller(), target=facts.current, outcome=outcome.result, cause="")
+
+    def audit(self, target: Target, *, lines: int, as_json: bool) -> None:
+        """`fab audit` for one host: who did what there, the oldest first."""
+        self.as_json = as_json
+        work = self._begin(target, "audit")
+        outcome = work.outcome
+        with work.judged():
+            work.host.connect()
+            found = work.host.read_audit(lines=lines)
+            outcome.ok, outcome.result = True, "shown"
+            outcome.document = {"audit": list(found)}
+            outcome.changes = tuple(describe_audit_line(one) for one in found)
+            outcome.message = f"{len(found)} line{'' if len(found) == 1 else 's'} of the audit trail"
+
+    def lock(self, target: Target, *, message: str, as_json: bool) -> None:
+        """`fab lock` for one host: no deploy and no rollback begins there until `fab unlock`."""
+        self.as_json = as_json
+        work = self._begin(target, "lock")
+        outcome = work.outcome
+        with work.judged():
+            if not message.strip():
+                raise DeployError("--message is empty", next_action="Say why: whoever is kept from deploying sees it.")
+            work.host.connect()
+            lock = work.host.put_lock(by=describe_caller(), message=message.strip())
+            outcome.ok, outcome.result, outcome.document = True, "locked", {"lock": lock}
+            outcome.message = f"deploys are locked: {lock['message']} (fab -H {work.host.name} unlock ends it)"
+            work.host.audit(action="lock", by=describe_caller(), outcome="locked", cause=str(lock["message"]))
+
+    def unlock(self, target: Target, *, as_json: bool) -> None:
+        """`fab unlock` for one host."""
+        self.as_json = as_json
+        work = self._begin(target, "unlock")
+        outcome = work.outcome
+        with work.judged():
+            work.host.connect()
+            lock = work.host.remove_lock()
+            outcome.ok, outcome.result, outcome.document = True, "unlocked", {"lock": lock or None}
+            was = f"it was locked by {lock.get('by')} since {lock.get('since')}: {lock.get('message')}" if lock else ""
+            outcome.message = was or "it was not locked"
+            if lock:
+                work.host.audit(action="unlock", by=describe_caller(), outcome="unlocked", cause=str(lock["message"]))
 
     def logs(self, target: Target, *, of: str, follow: bool, lines: int) -> None:
         """`fab logs` for one host: what `inv logs` there says."""
@@ -197,7 +294,7 @@ class Session:
             console.warn(text)
 
     def _read_checkout(self) -> Checkout:
-        self._checkout = self._checkout or read_checkout(PROJECT_DIR, self._commands)
+        self._checkout = self._checkout or read_checkout(PROJECT_DIR, self._commands, revision=self._revision)
         return self._checkout
 
     def _read_archive(self) -> bytes:

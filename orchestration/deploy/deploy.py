@@ -7,7 +7,7 @@ from collections.abc import Callable
 from orchestration.deploy.checkout import Checkout
 from orchestration.deploy.errors import DeployError
 from orchestration.deploy.host import Facts
-from orchestration.deploy.ready import LEAST_FREE_BYTES_BACK, LEAST_FREE_BYTES_START, check_host
+from orchestration.deploy.ready import LEAST_FREE_BYTES_BACK, LEAST_FREE_BYTES_START, check_host, refuse_if_locked
 from orchestration.deploy.release import (
     KEEP,
     Changes,
@@ -50,6 +50,7 @@ def deploy(work: Workflow, checkout: Checkout, archive: Callable[[], bytes], opt
         if not _is_new(facts, checkout, options):
             outcome.ok, outcome.result, outcome.message = True, "nothing_new", _describe_same(facts)
             return outcome
+        refuse_if_locked(facts, host)
         work.step("folders", host.ensure_folders) if not facts.releases else None
         with work.locked(options.by):
             _deploy_locked(work, checkout, archive, options)
@@ -58,7 +59,7 @@ def deploy(work: Workflow, checkout: Checkout, archive: Callable[[], bytes], opt
 
 def _deploy_locked(work: Workflow, checkout: Checkout, archive: Callable[[], bytes], options: Options) -> None:
     host, outcome = work.host, work.outcome
-    facts = work.step("look again", lambda: _settle(work))
+    facts = refuse_if_locked(work.step("look again", lambda: _settle(work)), host)
     for name in work.step("folders", host.ensure_folders):
         host.on_say(f"cleared away {name}, which an interrupted deploy had left")
     env_changed = options.env is not None and work.step("settings up", lambda: host.upload_env(options.env or b""))
@@ -129,7 +130,7 @@ def rollback(work: Workflow, words: str, options: Options) -> Outcome:
         work.step("connect", host.connect)
         work.step("check", lambda: check_host(host.look(), host, brings_env=False, least_free=LEAST_FREE_BYTES_BACK))
         with work.locked(options.by):
-            facts = work.step("look again", lambda: _settle(work))
+            facts = refuse_if_locked(work.step("look again", lambda: _settle(work)), host)
             outcome.release = facts.current
             target = find_release(facts.releases, words) if words else find_previous(facts.releases, facts.current)
             if target is None:

@@ -135,6 +135,7 @@ class Facts:
         hold: Who holds the system down, or empty.
         status: What `inv status` says, where it was asked.
         available_memory_bytes: Memory that programs can still have; None if unknown.
+        locked: Who has locked deploys (`fab lock`), since when and why; empty for nobody.
     """
 
     python: str
@@ -153,6 +154,7 @@ class Facts:
     hold: Mapping[str, Any]
     status: Mapping[str, Any] | None
     available_memory_bytes: int | None = None
+    locked: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_good(self) -> bool:
@@ -172,7 +174,14 @@ class Facts:
             notes.append(f"The bot is {_UNSUPERVISED}: nothing watches it.")
         if _RESTARTING in state and _RESTARTING not in said:
             notes.append(f"The boot service is {state}.")
+        if self.locked:
+            notes.append(f"Deploys are {self.describe_lock()}.")
         return " ".join([*notes, *([under_way] if under_way else [])])
+
+    def describe_lock(self) -> str:
+        """Who locked it, since when and why, as the end of a sentence."""
+        message = f": {self.locked['message']}" if self.locked.get("message") else ""
+        return f"locked by {self.locked.get('by')} since {self.locked.get('since')}{message}"
 
     @property
     def release(self) -> Release | None:
@@ -318,6 +327,22 @@ class Host:
     def audit(self, **line: str) -> None:
         """Add a line to the audit trail."""
         self._call("audit", line)
+
+    def read_audit(self, *, lines: int) -> tuple[dict[str, Any], ...]:
+        """The last lines of the audit trail, the oldest first."""
+        return tuple(self._call("read_audit", {"lines": lines})["lines"])
+
+    def put_lock(self, *, by: str, message: str) -> dict[str, Any]:
+        """Keep deploys and rollbacks away until `remove_lock`.
+
+        Raises:
+            DeployError: It is locked already.
+        """
+        return dict(self._call("put_lock", {"by": by, "message": message})["lock"])
+
+    def remove_lock(self) -> dict[str, Any]:
+        """Let deploys begin again; returns the lock that was there, empty for none."""
+        return dict(self._call("remove_lock")["lock"])
 
     def provision(self, *, dry_run: bool) -> tuple[str, ...]:
         """Make the host ready; returns what was changed, or would be."""

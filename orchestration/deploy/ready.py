@@ -12,6 +12,38 @@ LEAST_FREE_BYTES_START = 64 * 1024**2  # everything is made; a start writes logs
 LEAST_FREE_BYTES_BACK = 16 * 1024**2  # going back makes nothing new: a unit, a link, and then the system's own logs
 
 
+def refuse_if_locked(facts: Facts, host: Host) -> Facts:
+    """Whether the operator keeps deploys away.
+
+    Raises:
+        DeployError: They do.
+    """
+    if facts.locked:
+        raise DeployError(
+            f"deploys to this host are {facts.describe_lock()}",
+            next_action=f"Ask them; fab -H {host.name} unlock ends it.",
+        )
+    return facts
+
+
+def refuse_unless_watched(facts: Facts) -> None:
+    """Whether there is a supervised bot to restart. One that is down is not started without its boot service.
+
+    Raises:
+        DeployError: There is none.
+    """
+    document = (facts.status or {}).get("document") or {}
+    if not facts.current or facts.activation:
+        raise DeployError(facts.describe_system() or "nothing is deployed", next_action="Wait for its end, or deploy.")
+    if (document.get("bot") or {}).get("supervised") is True:
+        return
+    unit = (document.get("service") or {}).get("name")
+    raise DeployError(
+        f"no supervised bot runs there, so nothing was restarted. {facts.describe_system()}",
+        next_action=f"There: sudo systemctl restart {shlex.quote(unit)}" if unit else "Look at `inv status` there.",
+    )
+
+
 def check_host(facts: Facts, host: Host, *, brings_env: bool, least_free: int = _LEAST_FREE_BYTES) -> Facts:
     """Is the host ready? All that is not, in one message.
 

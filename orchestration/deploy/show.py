@@ -5,8 +5,9 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from orchestration import presenter as console
 from orchestration.deploy.host import Facts
@@ -25,6 +26,14 @@ def describe_release(release: Release, *, current: str) -> str:
     else:
         state = "good" if release.verified else "failed" if release.failed else "never found good"
     return f"{'*' if release.name == current else ' '} {release.name} ({state})"
+
+
+def describe_audit_line(line: Mapping[str, Any]) -> str:
+    """A line of the audit trail: when, who from where, what, and what came of it."""
+    whence = f" from {line['address']}" if line.get("address") else ""
+    target = f" {line['target']}" if line.get("target") else ""
+    cause = f" ({line['cause']})" if line.get("cause") else ""
+    return f"{line.get('at')}  {line.get('by')}{whence}  {line.get('action')}{target}: {line.get('outcome')}{cause}"
 
 
 def describe_status(outcome: Outcome, facts: Facts, said: Sequence[str]) -> None:

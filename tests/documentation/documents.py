@@ -380,7 +380,9 @@ VARIANTS: Mapping[tuple[str, str], Keys] = {
     },
 }
 
-FAB_JSON_KEYS: Mapping[str, Keys] = dict.fromkeys(("deploy", "rollback", "provision", "status"), _HOSTS)
+FAB_JSON_KEYS: Mapping[str, Keys] = dict.fromkeys(
+    ("deploy", "rollback", "provision", "status", "hold", "resume", "restart", "audit", "lock", "unlock"), _HOSTS
+)
 
 # What each task ends with. Wrong settings end them with 1 too, `status` with 4.
 _STEP_CODES = "0 done, and on to the next task; 1 failure, manual action required"
@@ -416,4 +418,6 @@ FAB_EXIT_CODES: Mapping[str, str] = {
     "provision": "0 ready, on every host; 1 not",
     "status": "0 all is well on every host; 1 it is not on one of them",
     "logs": "0 shown, for every host; 1 not for one of them",
+    "audit": "0 shown, for every host; 1 not for one of them",
+    **dict.fromkeys(("hold", "resume", "restart", "lock", "unlock"), "0 done on every host; 1 not on one of them"),
 }

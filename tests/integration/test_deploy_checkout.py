@@ -102,3 +102,24 @@ def test_uncommitted_work_in_a_submodule_is_refused_whatever_git_is_told_to_igno
     (tree / "bots/mine/bot").write_text("not committed")
     with pytest.raises(DeployError, match="not committed"):
         read_checkout(tree, COMMANDS)
+
+
+def test_a_revision_is_deployed_as_it_is_whatever_lies_in_the_folder(tree: Path) -> None:
+    first = git(tree, "rev-parse", "HEAD")
+    git(tree, "tag", "good", first)
+    second = commit(tree, tasks="changed")
+    (tree / "tasks").write_text("not committed")
+    for revision in ("good", first[:10], "HEAD~1"):
+        checkout = read_checkout(tree, COMMANDS, revision=revision)
+        assert checkout.commit == first
+        assert unpack(build_archive(checkout, COMMANDS))["tasks"] == b"tasks"
+    assert read_checkout(tree, COMMANDS, revision=second).subject == "one more"
+    with pytest.raises(DeployError, match="not committed"):
+        read_checkout(tree, COMMANDS)
+
+
+@pytest.mark.parametrize("revision", ["no-such", "--all", "HEAD:tasks", "HEAD..HEAD"])
+def test_what_is_no_revision_is_refused_by_name(tree: Path, revision: str) -> None:
+    with pytest.raises(DeployError, match="--revision") as caught:
+        read_checkout(tree, COMMANDS, revision=revision)
+    assert revision in caught.value.message

@@ -385,3 +385,28 @@ def test_the_settings_are_never_readable_by_others(deployed: Site) -> None:
     mode = int(deployed.host.run(["stat", "-c", "%f", f"{BASE}/shared/.env"]).out, 16)
     assert stat.S_IMODE(mode) == 0o600
     deployed.wait_until_well()
+
+
+def test_hold_resume_restart_lock_and_audit_work_from_here(deployed: Site) -> None:
+    before = len(deployed.audit())
+    bot = deployed.bots()
+    restarted = deployed.fab("restart", "--json")
+    assert restarted.code == 0, str(restarted)
+    deployed.wait_until_well()
+    deployed.host.wait_until(lambda: deployed.bots() not in ([], bot), "another bot")
+    locked = deployed.fab("lock", "--message=earnings week", "--json")
+    assert (locked.code, locked.only["document"]["lock"]["message"]) == (0, "earnings week"), str(locked)
+    refused = deployed.fab("rollback", "--json")
+    assert refused.code == 1
+    assert "earnings week" in refused.only["message"]
+    assert deployed.fab("unlock", "--json").only["result"] == "unlocked"
+    held = deployed.fab("hold", "--reason=earnings week", "--json")
+    assert held.code == 0, str(held)
+    assert deployed.bots() == []
+    assert "earnings week" in deployed.fab("status").out
+    resumed = deployed.fab("resume", "--json")
+    assert resumed.code == 0, str(resumed)
+    trail = deployed.fab("audit", "--lines=100", "--json").only["document"]["audit"]
+    assert [one["action"] for one in trail][before:] == ["restart", "lock", "unlock", "hold", "resume"]
+    deployed.host.run(["systemctl", "start", "zero-touch-startup"], timeout_s=240)
+    deployed.wait_until_well()

@@ -8,6 +8,7 @@ SOURCES = (
     "base",
     "service",
     "room",
+    "operator_lock",
     "look",
     "prepare",
     "bot_trial",

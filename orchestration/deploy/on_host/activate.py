@@ -120,5 +120,22 @@ def write_audit(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def read_audit(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The last lines of the audit trail, the oldest first; one that is no JSON object is left out."""
+    found: list[dict[str, Any]] = []
+    try:
+        text = Layout(Path(arguments["base"])).audit.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        text = ""
+    for line in text.splitlines()[-int(arguments["lines"]) :]:
+        try:
+            document = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(document, dict):
+            found.append(document)
+    return {"lines": found}
+
+
 def _end(number: int, _: FrameType | None) -> None:
     sys.exit(128 + number)

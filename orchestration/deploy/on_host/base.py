@@ -116,6 +116,11 @@ class Layout:
         return self.shared / ".deploy.lock"
 
     @property
+    def operator_lock(self) -> Path:
+        """There while the operator has locked the host; see `operator_lock.py`."""
+        return self.shared / ".deploy.locked"
+
+    @property
     def audit(self) -> Path:
         """A line for each deploy."""
         return self.shared / "deploys.log"

@@ -15,6 +15,7 @@ from orchestration.deploy.on_host.base import (
     read_json,
     run,
 )
+from orchestration.deploy.on_host.operator_lock import read_lock
 from orchestration.deploy.on_host.room import read_available_memory
 from orchestration.deploy.on_host.service import is_activation_under_way, read_place, read_status
 
@@ -43,6 +44,7 @@ def look(arguments: Mapping[str, Any]) -> dict[str, Any]:
         "env_mode": _read_mode(layout.env),
         "activation": is_activation_under_way(),
         "hold": {},
+        "locked": read_lock(layout),
         "status": None,
     }
     if found["user"]:

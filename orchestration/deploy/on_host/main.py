@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestration.deploy.on_host import activate, look, prepare, provision
+from orchestration.deploy.on_host import activate, look, operator_lock, prepare, provision
 from orchestration.deploy.on_host.base import SENT, RefusedError, as_refusal, become, print_line
 
 COMMANDS: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], bool]] = {
@@ -24,6 +24,9 @@ COMMANDS: dict[str, tuple[Callable[[Mapping[str, Any]], dict[str, Any]], bool]] 
     "follow": (activate.follow, False),
     "activate": (activate.activate, False),
     "audit": (activate.write_audit, True),
+    "read_audit": (activate.read_audit, True),
+    "put_lock": (operator_lock.put_lock, True),
+    "remove_lock": (operator_lock.remove_lock, True),
     "provision": (provision.provision, False),
 }
 _RESULT = {"activate": "activated"}

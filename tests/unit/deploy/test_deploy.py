@@ -327,3 +327,34 @@ def test_rollback_without_an_earlier_one_says_which_there_are(remote: FakeRemote
         assert not outcome.ok
         assert OLD_NAME in outcome.next_action
     assert "begin" not in remote.commands
+
+
+LOCKED = {"by": "ann@desk", "since": "2026-11-18T14:00:00+00:00", "message": "earnings week"}
+
+
+def test_a_host_that_an_operator_has_locked_is_neither_deployed_to_nor_rolled_back(remote: FakeRemote) -> None:
+    remote.answers["look"] = [[{"result": facts(locked=LOCKED)}]]
+    outcome = run(remote)
+    assert not outcome.ok
+    assert "locked by ann@desk since 2026-11-18T14:00:00+00:00: earnings week" in outcome.message
+    assert "fab -H rackmount unlock" in outcome.next_action
+    work = Workflow(
+        Host(remote=remote, base="/opt/zero-touch", user="zero-touch"),
+        "rollback",
+        clock=FakeClock(),
+        on_step=lambda _: None,
+    )
+    assert not rollback(work, OLD_NAME, Options(by="ben@desk")).ok
+    assert set(remote.commands) == {"look"}
+
+
+def test_a_lock_that_comes_while_the_deploy_waits_for_its_turn_counts(remote: FakeRemote) -> None:
+    remote.answers["look"] = [[{"result": facts()}], [{"result": facts(locked=LOCKED)}]]
+    outcome = run(remote)
+    assert (outcome.ok, "unpack" in remote.commands) == (False, False)
+    assert "earnings week" in outcome.message
+
+
+def test_a_dry_run_is_not_kept_away_by_a_lock(remote: FakeRemote) -> None:
+    remote.answers["look"] = [[{"result": facts(locked=LOCKED)}]]
+    assert run(remote, Options(dry_run=True)).result == "would_deploy"

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.deploy.on_host.activate import read_audit
 from orchestration.deploy.on_host.base import RELEASE_FILE, VERIFIED_FILE, Layout, RefusedError, write_whole
 from orchestration.deploy.on_host.boot_guard import BootGuard, render_program, render_unit
 from orchestration.deploy.on_host.look import read_releases
+from orchestration.deploy.on_host.operator_lock import put_lock, read_lock, remove_lock
 from orchestration.deploy.on_host.prepare import ensure_folders, prune
 from orchestration.deploy.on_host.room import check_room
 
@@ -108,3 +110,29 @@ def test_a_start_without_room_is_refused_with_all_that_is_short(tmp_path: Path) 
         check_room((tmp_path, tmp_path / "not" / "there"), least_free_bytes=1024**6)
     assert len(caught.value.evidence) == 1
     assert str(tmp_path) in caught.value.evidence[0]
+
+
+def test_the_operators_lock_says_who_and_why_and_goes_only_when_it_is_taken_away(layout: Layout) -> None:
+    asked = {"base": str(layout.base), "by": "ann@desk", "message": "earnings week"}
+    assert read_lock(layout) == {}
+    lock = put_lock(asked)["lock"]
+    assert (lock["by"], lock["message"]) == ("ann@desk", "earnings week")
+    assert read_lock(layout) == lock
+    with pytest.raises(RefusedError, match=r"locked already by ann@desk since .*: earnings week"):
+        put_lock({**asked, "by": "ben@desk", "message": "mine"})
+    assert remove_lock(asked) == {"lock": lock}
+    assert remove_lock(asked) == {"lock": {}}
+    assert read_lock(layout) == {}
+
+
+def test_an_operators_lock_that_cannot_be_read_locks_too(layout: Layout) -> None:
+    layout.operator_lock.write_text("half a docu")
+    assert read_lock(layout)["by"] == "unknown"
+
+
+def test_the_audit_trail_is_read_from_its_end_without_what_is_no_record(layout: Layout) -> None:
+    asked = {"base": str(layout.base), "lines": 2}
+    assert read_audit(asked) == {"lines": []}
+    layout.audit.write_text('{"action": "a"}\n{"action": "b"}\n{"action": "c"}\n[1]\n')
+    assert read_audit(asked) == {"lines": [{"action": "c"}]}
+    assert [one["action"] for one in read_audit({**asked, "lines": 9})["lines"]] == ["a", "b", "c"]

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from orchestration.deploy.host import Host
-from orchestration.deploy.show import describe_status, name_fab
+from orchestration.deploy.errors import DeployError
+from orchestration.deploy.host import Facts, Host
+from orchestration.deploy.ready import refuse_unless_watched
+from orchestration.deploy.show import describe_audit_line, describe_status, name_fab
 from orchestration.deploy.workflow import Outcome
 from tests.fakes.remote import FakeRemote
 from tests.unit.deploy.test_deploy import OLD_NAME, facts
@@ -81,3 +83,36 @@ def test_a_next_step_names_fab_so_that_the_line_works_here() -> None:
         assert said.startswith("cd ")
         assert said.endswith("bin/fab -H rackmount provision makes packages ready.")
         assert name_fab(said, on_path=on_path) == said
+
+
+def test_a_lock_of_deploys_is_said() -> None:
+    locked = {"by": "ann@desk", "since": "today", "message": "earnings week"}
+    assert show(status=status(0, WELL), locked=locked).message == (
+        f"{WELL} Deploys are locked by ann@desk since today: earnings week."
+    )
+
+
+def test_only_a_bot_that_is_watched_is_restarted() -> None:
+    def look(**changes: object) -> Facts:
+        remote = FakeRemote()
+        remote.expect("look", {"result": facts(**changes)})
+        return Host(remote=remote, base="/opt/zero-touch", user="zero-touch").look(status=True)
+
+    refuse_unless_watched(look(status=status(0, WELL, bot={"running": True, "supervised": True})))
+    service = {"name": "zero-touch-startup.service", "state": "inactive"}
+    for bot in ({"running": True, "supervised": False}, {"running": False, "supervised": None}):
+        with pytest.raises(DeployError, match="nothing was restarted") as caught:
+            refuse_unless_watched(look(status=status(3, DOWN, bot=bot, service=service)))
+        assert caught.value.next_action == "There: sudo systemctl restart zero-touch-startup.service"
+    with pytest.raises(DeployError, match="nothing is deployed"):
+        refuse_unless_watched(look(current="", releases=[], status=None))
+
+
+def test_a_line_of_the_audit_trail_says_who_from_where_what_and_what_came_of_it() -> None:
+    line = {"at": "2026-11-18", "by": "ann@desk", "address": "10.0.0.7", "action": "deploy", "target": OLD_NAME}
+    assert describe_audit_line({**line, "outcome": "good", "cause": ""}) == (
+        f"2026-11-18  ann@desk from 10.0.0.7  deploy {OLD_NAME}: good"
+    )
+    assert describe_audit_line({**line, "target": "", "outcome": "kept", "cause": "no room"}).endswith(
+        "deploy: kept (no room)"
+    )
