@@ -1,7 +1,7 @@
 """The commands behind the tasks: one function each, which shows something and returns an exit code."""
 
 import dataclasses
-from datetime import date, datetime
+from datetime import MAXYEAR, MINYEAR, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,11 +148,13 @@ def check_gameplan_file(path: str, *, at: str | None = None, as_json: bool) -> i
 
 
 def _parse_instant(text: str) -> datetime | None:
+    """An aware instant; None for anything else, the ends of the calendar included, which cannot be reckoned with."""
     try:
-        instant = datetime.fromisoformat(text.strip())
+        instant = datetime.fromisoformat(text.strip().upper())
     except ValueError:
         return None
-    return None if instant.tzinfo is None else instant
+    is_usable = instant.tzinfo is not None and MINYEAR + 1 < instant.year < MAXYEAR - 1
+    return instant if is_usable else None
 
 
 def write_new_gameplan(*, strategy: str, plan_date: str | None, path: str | None, as_json: bool) -> int:

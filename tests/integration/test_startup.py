@@ -241,15 +241,20 @@ def test_a_new_plan_is_valid_on_the_day_it_is_for_and_no_file_is_overwritten(sys
     again = system.inv(*asked, environ=environ)
     assert (again.code, "is there already" in again.document["message"]) == (1, True)
     words = {}
-    for at in ("2026-11-26T20:00:00Z", "2026-11-27T14:15:00+00:00", "2026-11-30T09:15:00-05:00", "noon", "2026-11-27"):
+    for at in (
+        *("2026-11-26T20:00:00Z", "2026-11-27T14:15:00+00:00", "2026-11-27t14:15:00z", "2026-11-30T09:15:00-05:00"),
+        *("noon", "2026-11-27", "0001-01-01T00:00:00+14:00"),
+    ):
         judged = system.inv("gameplan.check", "--path", str(path), "--at", at, "--json", environ=environ)
         words[at] = (judged.code, judged.document.get("word"))
     assert words == {
         "2026-11-26T20:00:00Z": (0, None),  # Thanksgiving: the next session's plan counts
         "2026-11-27T14:15:00+00:00": (0, None),
+        "2026-11-27t14:15:00z": (0, None),
         "2026-11-30T09:15:00-05:00": (1, "GAMEPLAN_STALE"),
         "noon": (1, None),
         "2026-11-27": (1, None),  # no offset
+        "0001-01-01T00:00:00+14:00": (1, None),  # before the first day there is
     }
     closed = system.inv("gameplan.new", "--date", "2026-12-25", "--json", environ=environ)
     assert (closed.code, "closed on 2026-12-25" in closed.document["message"]) == (1, True)
