@@ -6,6 +6,7 @@ read with `docker compose config` before anything is started, and refused where 
 """
 
 import contextlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from orchestration.gateway.compose import build_compose_environ
 from orchestration.settings import Settings, TradingMode
 from orchestration.settings.image_variables import EXCLUSIVE, is_vendors_image
 from orchestration.settings.sources import read_env_file, read_secret_texts
-from orchestration.system.files import is_file_there
+from orchestration.system.files import is_file_there, open_regular
 
 PASSWORD, PASSWORD_FILE = "TWS_PASSWORD", "TWS_PASSWORD_FILE"
 _COMPOSE_FILE, _PROJECT_NAME = "COMPOSE_FILE", "COMPOSE_PROJECT_NAME"
@@ -116,10 +117,16 @@ class ComposeFolder:
             return False
         if reading.service.container_name or {**self._settings.environ, **reading.folder_environ}.get(_PROJECT_NAME):
             return False
-        return not any(
-            _NAMES_PROJECT.search(file.read_text(encoding="utf-8", errors="replace"))
-            for file in find_compose_files(self._directory)
-        )
+        return not any(_names_project(file) for file in self._find_files(reading))
+
+    def _find_files(self, reading: FolderReading) -> list[Path]:
+        """The files that Compose reads: those of the folder, and those that COMPOSE_FILE names."""
+        files = list(find_compose_files(self._directory))
+        for environ in (self._settings.environ, reading.folder_environ):
+            separator = environ.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
+            named = environ.get(_COMPOSE_FILE, "").split(separator)
+            files += [self._directory / name.strip() for name in named if name.strip()]
+        return files
 
     def read_password(self) -> str:
         """The broker's password that Compose would copy into a container, out of this program or the folder's `.env`.
@@ -182,6 +189,14 @@ class ComposeFolder:
         found = read_env_file(path, []) if is_file_there(path) else {}
         self._docker.protect(read_secret_texts((found,)))
         return found
+
+
+def _names_project(file: Path) -> bool:
+    try:
+        with open_regular(file) as content:
+            return _NAMES_PROJECT.search(content.read().decode("utf-8", "replace")) is not None
+    except OSError:  # Compose says so itself
+        return False
 
 
 def _has_both(reading: FolderReading, name: str) -> bool:

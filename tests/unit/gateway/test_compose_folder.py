@@ -461,6 +461,9 @@ def test_whether_orders_will_pass_is_what_the_folder_makes_and_not_our_default(
         ("services: {}\n", "", {}, True),
         ("name: theirs\nservices: {}\n", "", {}, False),
         ("services: {}\n", "COMPOSE_PROJECT_NAME=theirs\n", {}, False),
+        ("services: {}\n", "COMPOSE_FILE=docker-compose.yml:named.yml\n", {}, False),
+        ("services: {}\n", "COMPOSE_PATH_SEPARATOR=,\nCOMPOSE_FILE=docker-compose.yml,named.yml\n", {}, False),
+        ("services: {}\n", "COMPOSE_FILE=docker-compose.yml:gone.yml\n", {}, True),
         ("services: {}\n", "", {"container_name": "mine"}, False),
     ],
 )
@@ -468,6 +471,7 @@ def test_a_container_name_that_is_set_here_names_a_project_that_the_folder_leave
     own: Folder, compose_text: str, env: str, service: dict[str, str], *, is_named_here: bool
 ) -> None:
     write_folder(own.folder, compose=compose_text, env=render_env() + env)
+    (own.folder / "named.yml").write_text("name: theirs\nservices: {}\n", encoding="utf-8")
     own.environ["GATEWAY_CONTAINER_NAME"] = "mine"
     own.expect_config(IN_ENV_FILE, **service)
     reading = read_own_folder(own.settings(), commands=own.commands)
