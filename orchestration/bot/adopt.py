@@ -3,13 +3,13 @@
 import dataclasses
 from pathlib import Path
 
-from orchestration.bot.docker_runtime import GatewayAddress
 from orchestration.bot.find import FoundBot, FoundBy
 from orchestration.bot.launch import BotRunning, build_argv
 from orchestration.bot.members import read_connection
 from orchestration.bot.order_guard import GuardRecord, find_guard, has_no_bot, is_guarded, is_suspended
 from orchestration.bot.record import BotRecord, ReadyBy, build_record_path, write_record
 from orchestration.settings import Settings
+from orchestration.system.endpoint import Endpoint
 
 _NO_TRADING = "C"
 
@@ -18,12 +18,10 @@ def why_not_adopted(  # noqa: PLR0911 - one return for each reason
     found: FoundBot,
     settings: Settings,
     *,
-    gateway_host: str,
-    gateway_port: int,
+    gateway: Endpoint,
     gameplan: Path,
     strategy: str,
     sha256: str,
-    gateway_network: str = "",
 ) -> str | None:
     """Why this bot is not just the one that would be started now, or None if it is.
 
@@ -39,25 +37,21 @@ def why_not_adopted(  # noqa: PLR0911 - one return for each reason
     both_idle = record.strategy == strategy == _NO_TRADING
     if not both_idle and (record.gameplan_sha256 != sha256 or record.gameplan != gameplan):
         return "its plan is not the active one"
-    address = GatewayAddress(host=gateway_host, port=gateway_port, network=gateway_network)
     if has_no_bot(settings, strategy):
         return "no bot is to run on Strategy C (STRATEGY_C_BOT=none)"
     if record.guarded != is_guarded(settings, strategy):
         return "it is behind an order guard" if record.guarded else "it is not behind an order guard"
     if record.guarded:
-        gateway = (
-            GatewayAddress(host=settings.gateway_host, port=settings.gateway_port) if record.container else address
-        )
-        guard = _find_guard_of(record, settings, gateway)
+        guard = _find_guard_of(record, settings, settings.gateway if record.container else gateway)
         if guard is None:
             return "its order guard does not run any more"
-        address = GatewayAddress(host=guard.host, port=guard.port)
-    if record.argv != build_argv(settings, address, record.gameplan):
+        gateway = Endpoint(host=guard.host, port=guard.port)
+    if record.argv != build_argv(settings, gateway, record.gameplan):
         return "its command has changed"
     return None
 
 
-def _find_guard_of(record: BotRecord, settings: Settings, gateway: GatewayAddress) -> GuardRecord | None:
+def _find_guard_of(record: BotRecord, settings: Settings, gateway: Endpoint) -> GuardRecord | None:
     """The guard that this bot was told of, if it works and is in front of this gateway."""
     guard = find_guard(settings)
     is_its_own = (

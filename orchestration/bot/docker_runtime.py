@@ -37,6 +37,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings, variables_by_field
 from orchestration.settings.image_variables import secret_names
 from orchestration.system.clock import Clock
+from orchestration.system.endpoint import Endpoint
 from orchestration.system.files import write_atomic
 
 OnProgress = Callable[[str], None]
@@ -44,21 +45,6 @@ OnProgress = Callable[[str], None]
 PLAN_FOLDER, NOTIFY_FOLDER = "/run/gameplan", "/run/notify"
 _READABLE = 0o444
 _UNKNOWN_EXIT_CODE = 255  # it is gone, and with it whatever it ended with
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GatewayAddress:
-    """Where a bot reaches the gateway's API.
-
-    Attributes:
-        host: The host: from within a container the gateway's own name.
-        port: The port there.
-        network: The Docker network in which that is so; empty for this host's own, or any that a container reaches.
-    """
-
-    host: str
-    port: int
-    network: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,20 +114,19 @@ def find_other_networks(config: str, service: str) -> str:
     return f"the network {', '.join(networks)}" if networks else ""
 
 
-def build_contained_argv(settings: Settings, address: GatewayAddress, gameplan: Path) -> tuple[str, ...]:
+def build_contained_argv(settings: Settings, address: Endpoint, gameplan: Path) -> tuple[str, ...]:
     """What the bot's container is: its image and the arguments of its entrypoint. Pure."""
     return (
         settings.bot_image,
         *build_bot_arguments(
             settings,
-            gateway_host=address.host,
-            gateway_port=address.port,
+            address,
             gameplan=f"{PLAN_FOLDER}/{gameplan.name}",
         ),
     )
 
 
-def build_overlay(settings: Settings, launch: BotLaunch, address: GatewayAddress) -> dict[str, Any]:
+def build_overlay(settings: Settings, launch: BotLaunch, address: Endpoint) -> dict[str, Any]:
     """What is put on top of the bot's Compose file. Pure, but for who we are."""
     plan = f"{PLAN_FOLDER}/{launch.gameplan.name}"
     environment = {
@@ -188,7 +173,7 @@ def build_overlay(settings: Settings, launch: BotLaunch, address: GatewayAddress
 def launch_container(
     settings: Settings,
     launch: BotLaunch,
-    address: GatewayAddress,
+    address: Endpoint,
     *,
     clock: Clock,
     write_record: Callable[[BotLaunch], None],

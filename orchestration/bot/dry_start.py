@@ -47,16 +47,14 @@ def main(words: Sequence[str]) -> int:
         return 0
     environ = build_bot_environ(
         settings,
-        gateway_host=settings.gateway_host,
-        gateway_port=settings.gateway_port,
+        settings.gateway,
         gameplan=settings.emergency_gameplan_path,
         notify_socket=None,
     )
     del environ[RECORD_MARKER]  # it must not be taken for the bot
     argv = build_bot_argv(
         settings,
-        gateway_host=settings.gateway_host,
-        gateway_port=settings.gateway_port,
+        settings.gateway,
         gameplan=settings.emergency_gameplan_path,
     )
     try:

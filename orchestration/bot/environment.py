@@ -7,6 +7,7 @@ from orchestration.bot.command_line import REFERENCE_BOT
 from orchestration.bot.record import RECORD_MARKER, build_record_path
 from orchestration.settings import PROJECT_DIR, BotArguments, CalendarRule, Secret, Settings, variables_by_field
 from orchestration.settings.image_variables import secret_names
+from orchestration.system.endpoint import Endpoint
 
 _CLIENT_ID = "BOT_CLIENT_ID"
 # What a service manager tells its service, and only that. Handed down, the bot would answer in our name.
@@ -28,23 +29,23 @@ _SERVICE_VARIABLES = frozenset(
 )
 
 
-def build_bot_argv(settings: Settings, *, gateway_host: str, gateway_port: int, gameplan: Path) -> tuple[str, ...]:
+def build_bot_argv(settings: Settings, gateway: Endpoint, *, gameplan: Path) -> tuple[str, ...]:
     """The bot's whole argument list."""
     return (
         *settings.bot_command,
-        *build_bot_arguments(settings, gateway_host=gateway_host, gateway_port=gateway_port, gameplan=str(gameplan)),
+        *build_bot_arguments(settings, gateway, gameplan=str(gameplan)),
     )
 
 
-def build_bot_arguments(settings: Settings, *, gateway_host: str, gateway_port: int, gameplan: str) -> tuple[str, ...]:
+def build_bot_arguments(settings: Settings, gateway: Endpoint, *, gameplan: str) -> tuple[str, ...]:
     """The arguments that are appended to the bot's command."""
     if settings.bot_arguments is BotArguments.NONE:
         return ()
     return (
         "--gateway-host",
-        gateway_host,
+        gateway.host,
         "--gateway-port",
-        str(gateway_port),
+        str(gateway.port),
         "--gameplan",
         gameplan,
         "--log-level",
@@ -53,7 +54,7 @@ def build_bot_arguments(settings: Settings, *, gateway_host: str, gateway_port: 
 
 
 def build_bot_environ(
-    settings: Settings, *, gateway_host: str, gateway_port: int, gameplan: Path, notify_socket: Path | None
+    settings: Settings, gateway: Endpoint, *, gameplan: Path, notify_socket: Path | None
 ) -> dict[str, str]:
     """The bot's whole environment.
 
@@ -72,8 +73,8 @@ def build_bot_environ(
         inherited = environ.get("PYTHONPATH")
         environ["PYTHONPATH"] = os.pathsep.join([str(PROJECT_DIR), *([inherited] if inherited else [])])
     environ |= {
-        "GATEWAY_HOST": gateway_host,
-        "GATEWAY_PORT": str(gateway_port),
+        "GATEWAY_HOST": gateway.host,
+        "GATEWAY_PORT": str(gateway.port),
         "GAMEPLAN_PATH": str(gameplan),
         "LOG_LEVEL": settings.bot_log_level,
         "INSTANCE": settings.instance,

@@ -24,7 +24,6 @@ from pathlib import Path
 from orchestration.bot.command_line import name_program
 from orchestration.bot.container import forget_container
 from orchestration.bot.docker_runtime import (
-    GatewayAddress,
     StartedContainer,
     build_contained_argv,
     end_container,
@@ -65,6 +64,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.redaction import redactor_for
 from orchestration.settings import BotRuntime, Settings
 from orchestration.system.clock import Clock
+from orchestration.system.endpoint import Endpoint
 from orchestration.system.landlock import LandlockError, can_deny_ports
 from orchestration.system.lock import LockHeldError, hold_folder
 from orchestration.system.process_table import read_control_group
@@ -136,12 +136,10 @@ def launch_bot(
     *,
     clock: Clock,
     run_id: str,
-    gateway_host: str,
-    gateway_port: int,
+    gateway: Endpoint,
     gameplan: Path,
     strategy: str,
     sha256: str,
-    gateway_network: str = "",
     denied_ports: Collection[int] = (),
     supervised: bool = False,
     require_locks: Callable[[], None] | None = None,
@@ -156,12 +154,10 @@ def launch_bot(
         settings: What it is, and how it is started.
         clock: Tells the time.
         run_id: The run that starts it.
-        gateway_host: Where it is to reach the gateway's API.
-        gateway_port: The API's port there.
+        gateway: Where it is to reach the gateway's API.
         gameplan: The validated copy of the plan, by absolute path.
         strategy: What that plan chooses.
         sha256: The hash of that plan's bytes.
-        gateway_network: The Docker network in which a bot in a container finds that host; empty where it needs none.
         denied_ports: TCP ports that a bot's process must not be able to connect to; the kernel must know how.
         supervised: Whether this process stays with it.
         require_locks: Raises `ALREADY_STARTING` where the caller's locks no longer count; None where it holds none.
@@ -177,7 +173,7 @@ def launch_bot(
             or the caller's locks no longer count.
     """
     refuse_to_touch(settings)
-    address = GatewayAddress(host=gateway_host, port=gateway_port, network=gateway_network)
+    address = gateway
     is_contained = settings.bot_runtime is BotRuntime.DOCKER
     now = clock.now()
 
@@ -202,15 +198,12 @@ def launch_bot(
                 network = ensure_guarded_network(settings) if is_contained else None
                 guard = ensure_guard(
                     settings,
-                    gateway_host=settings.gateway_host if is_contained else gateway_host,
-                    gateway_port=settings.gateway_port if is_contained else gateway_port,
+                    settings.gateway if is_contained else gateway,
                     run_id=run_id,
                     clock=clock,
                     host=LOOPBACK if network is None else network.host,
                 )
-                address = GatewayAddress(
-                    host=guard.host, port=guard.port, network="" if network is None else network.name
-                )
+                address = Endpoint(host=guard.host, port=guard.port, network="" if network is None else network.name)
             else:
                 end_guard(settings)
             launch = BotLaunch(
@@ -288,11 +281,11 @@ def _read_own_control_group(settings: Settings) -> str:
     return read_control_group(os.getpid()) if is_service else ""
 
 
-def build_argv(settings: Settings, address: GatewayAddress, gameplan: Path) -> tuple[str, ...]:
+def build_argv(settings: Settings, address: Endpoint, gameplan: Path) -> tuple[str, ...]:
     """What the bot is started with: a process's whole argument list, or a container's image and arguments. Pure."""
     if settings.bot_runtime is BotRuntime.DOCKER:
         return build_contained_argv(settings, address, gameplan)
-    return build_bot_argv(settings, gateway_host=address.host, gateway_port=address.port, gameplan=gameplan)
+    return build_bot_argv(settings, address, gameplan=gameplan)
 
 
 def _refuse_second_bot(settings: Settings) -> None:
@@ -312,7 +305,7 @@ def _refuse_second_bot(settings: Settings) -> None:
 def _launch_process(
     settings: Settings,
     launch: BotLaunch,
-    address: GatewayAddress,
+    address: Endpoint,
     *,
     receiver: NotifyReceiver | None,
     clock: Clock,
@@ -324,8 +317,7 @@ def _launch_process(
         raise AssertionError("a process writes to a log of its own")
     environ = build_bot_environ(
         settings,
-        gateway_host=address.host,
-        gateway_port=address.port,
+        address,
         gameplan=launch.gameplan,
         notify_socket=launch.notify_socket,
     )
@@ -363,7 +355,7 @@ def _launch_process(
 def _launch_contained(
     settings: Settings,
     launch: BotLaunch,
-    address: GatewayAddress,
+    address: Endpoint,
     *,
     receiver: NotifyReceiver | None,
     clock: Clock,

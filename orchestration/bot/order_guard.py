@@ -24,6 +24,7 @@ from orchestration.redaction import read_last_lines, redactor_for
 from orchestration.settings import PROJECT_DIR, GatewayRuntime, Settings, StrategyCBot
 from orchestration.state_dir import ORDER_GUARD, read_fields, write_fields
 from orchestration.system.clock import Clock
+from orchestration.system.endpoint import Endpoint
 from orchestration.system.process_table import read_argv, read_pids, read_state
 from orchestration.system.processes import (
     LaunchedProcess,
@@ -154,9 +155,8 @@ def is_suspended(record: GuardRecord) -> bool:
 
 def ensure_guard(
     settings: Settings,
+    gateway: Endpoint,
     *,
-    gateway_host: str,
-    gateway_port: int,
     run_id: str,
     clock: Clock,
     host: str = LOOPBACK,
@@ -166,8 +166,7 @@ def ensure_guard(
 
     Args:
         settings: Whose it is.
-        gateway_host: The gateway's address.
-        gateway_port: Likewise.
+        gateway: Where the gateway's API is.
         run_id: The run that starts it.
         clock: Tells the time.
         host: Where it is to listen.
@@ -177,12 +176,12 @@ def ensure_guard(
         StartupFailure: `STRATEGY_C_FAILED`: it does not run, so nothing keeps a bot on Strategy C from trading.
     """
     end_guard(settings)
-    ports = _list_candidates(gateway_port) if port is None else (port,)
+    ports = _list_candidates(gateway.port) if port is None else (port,)
     log = settings.log_dir / f"guard_{clock.now().astimezone():%Y%m%d_%H%M%S_%f}.log"
     argv = [
         *(sys.executable, "-m", MODULE, "--record", str(build_guard_path(settings))),
         *("--listen", host, "--ports", ",".join(map(str, ports))),
-        *("--gateway-host", gateway_host, "--gateway-port", str(gateway_port)),
+        *("--gateway-host", gateway.host, "--gateway-port", str(gateway.port)),
         *("--log-dir", str(settings.log_dir), "--log", str(log)),
         *("--instance", settings.instance, "--run-id", run_id, "--launcher", str(os.getpid())),
         *(["--simulated"] if settings.gateway_runtime is GatewayRuntime.SIMULATOR else []),

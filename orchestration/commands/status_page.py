@@ -354,7 +354,7 @@ def serving_status(settings: Settings, clock: Clock, warn: Callable[[str], None]
     try:
         server = _Server((listen.host, listen.port), handler)
     except OSError as error:
-        warn(f"STATUS_LISTEN: {listen.host}:{listen.port} cannot be used ({error.strerror}); there is no live page")
+        warn(f"STATUS_LISTEN: {listen} cannot be used ({error.strerror}); there is no live page")
         yield
         return
     thread = threading.Thread(target=server.serve_forever, name="status-page", daemon=True)

@@ -1,30 +1,14 @@
 """Where another container reaches the gateway: its own name and inner port, in a network that both are in. Pure."""
 
-from dataclasses import dataclass
-
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.container import GatewayStatus
+from orchestration.system.endpoint import Endpoint
 
 # In these a container has no name that another one could look up.
 _NAMELESS = frozenset({"bridge", "host", "none"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class InnerAddress:
-    """Where a container reaches the gateway's API.
-
-    Attributes:
-        host: The gateway's name there.
-        port: The port inside its container.
-        network: The Docker network.
-    """
-
-    host: str
-    port: int
-    network: str
-
-
-def find_inner_address(status: GatewayStatus, *, port: int) -> InnerAddress:
+def find_inner_address(status: GatewayStatus, *, port: int) -> Endpoint:
     """The address of a gateway that runs as a container.
 
     Args:
@@ -46,4 +30,4 @@ def find_inner_address(status: GatewayStatus, *, port: int) -> InnerAddress:
             f"A bot in a container cannot reach the gateway: container {status.name or 'of the gateway'} {lack}.",
             next_action="Make it with docker/gateway/docker-compose.yml, or set BOT_RUNTIME=process.",
         )
-    return InnerAddress(host=status.name, port=inner, network=network)
+    return Endpoint(host=status.name, port=inner, network=network)

@@ -14,7 +14,6 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from orchestration.gateway.account import BOOK_CLIENT_ID, BookReader, BookUnknownError
 from orchestration.gateway.order_guard import (
@@ -29,6 +28,7 @@ from orchestration.gateway.order_guard import (
 )
 from orchestration.redaction import clean_line
 from orchestration.system.clock import SystemClock
+from orchestration.system.endpoint import Endpoint
 from orchestration.system.streams import steady_stdout
 from orchestration.tws import messages
 from orchestration.tws.frames import (
@@ -47,19 +47,6 @@ _PORTS = 65536
 _LEAST_BETWEEN_BOOKS_S = 1.0  # for new orders: whether an id is live does not change faster than a client can learn it
 
 
-@dataclass(frozen=True, kw_only=True)
-class Upstream:
-    """The gateway behind the guard.
-
-    Attributes:
-        host: Where its API is.
-        port: Its port.
-    """
-
-    host: str
-    port: int
-
-
 class OrderGuardServer:
     """Serves clients until it is closed.
 
@@ -72,7 +59,7 @@ class OrderGuardServer:
 
     def __init__(
         self,
-        upstream: Upstream,
+        upstream: Endpoint,
         book_reader: BookReader,
         *,
         on_refused: Callable[[Refuse], None],
@@ -234,9 +221,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m orchestration.gateway.order_guard_proxy",
         description="Serve the TWS API of a gateway: clients read everything and order nothing.",
     )
-    parser.add_argument("--gateway", type=_parse_address, default=Upstream(host="127.0.0.1", port=4002),
+    parser.add_argument("--gateway", type=_parse_address, default=Endpoint(host="127.0.0.1", port=4002),
                         metavar="HOST:PORT", help="the gateway's API (default: 127.0.0.1:4002)")  # fmt: skip
-    parser.add_argument("--listen", type=_parse_address, default=Upstream(host="127.0.0.1", port=4102),
+    parser.add_argument("--listen", type=_parse_address, default=Endpoint(host="127.0.0.1", port=4102),
                         metavar="HOST:PORT", help="where clients connect (default: 127.0.0.1:4102)")  # fmt: skip
     parser.add_argument("--client-id", type=int, default=BOOK_CLIENT_ID, metavar="ID",
                         help="for the guard's own connection, and the next nine (default: %(default)s)")  # fmt: skip
@@ -246,11 +233,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(_serve_until_signal(given.gateway, given.listen, given.client_id))
     except OSError as error:
-        _write(f"cannot listen on {given.listen.host}:{given.listen.port}: {error.strerror}")
+        _write(f"cannot listen on {given.listen}: {error.strerror}")
         return 1
 
 
-async def _serve_until_signal(gateway: Upstream, listen: Upstream, client_id: int) -> int:
+async def _serve_until_signal(gateway: Endpoint, listen: Endpoint, client_id: int) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
@@ -265,17 +252,17 @@ async def _serve_until_signal(gateway: Upstream, listen: Upstream, client_id: in
         on_ended=lambda why: _write(f"a client's connection was ended: {why}"),
     )
     port = await server.start(listen.host, listen.port)
-    _write(f"listening on {listen.host}:{port}, in front of {gateway.host}:{gateway.port}")
+    _write(f"listening on {listen.host}:{port}, in front of {gateway}")
     await stop.wait()
     await server.close()
     return 0
 
 
-def _parse_address(text: str) -> Upstream:
+def _parse_address(text: str) -> Endpoint:
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) >= _PORTS:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return Upstream(host=host.strip("[]"), port=int(port))
+    return Endpoint(host=host.strip("[]"), port=int(port))
 
 
 def _write(text: str) -> None:

@@ -218,7 +218,7 @@ def _describe_who(found: FoundBot) -> str:
 
 
 def _describe_mode(settings: Settings) -> str:
-    where = f"{settings.gateway_host}:{settings.gateway_port}"
+    where = str(settings.gateway)
     marked = " (SIMULATED)" if settings.gateway_runtime is GatewayRuntime.SIMULATOR else ""
     return f"{settings.trading_mode} trading, {settings.gateway_runtime} gateway at {where}{marked}"
 

@@ -21,6 +21,7 @@ from typing import Any
 from orchestration.settings.market_calendar import CalendarError, MarketCalendarSetting, parse_market_calendar
 from orchestration.settings.week_time import parse_week_time
 from orchestration.state_dir import is_reserved_name
+from orchestration.system.endpoint import Endpoint
 
 
 class Secret:
@@ -50,19 +51,6 @@ class Secret:
 
 class WrongValueError(Exception):
     """What is wrong with a value. It holds neither the variable's name nor the value."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListenAddress:
-    """Where a server of this program listens.
-
-    Attributes:
-        host: An address or a name of this host.
-        port: The port.
-    """
-
-    host: str
-    port: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,11 +163,9 @@ def _host(text: str) -> str:
     return text
 
 
-def _listen_address(text: str) -> ListenAddress:
+def _listen_address(text: str) -> Endpoint:
     host, _, port = text.rpartition(":")
-    return ListenAddress(
-        host=_host(host.removeprefix("[").removesuffix("]")), port=whole_number(1, 65535).convert(port)
-    )
+    return Endpoint(host=_host(host.removeprefix("[").removesuffix("]")), port=whole_number(1, 65535).convert(port))
 
 
 def _listed(pattern: str) -> Callable[[str], tuple[str, ...]]:

@@ -18,7 +18,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.redaction import protect, redact_start
 from orchestration.settings.hosts import is_loopback, reaches_itself
 from orchestration.settings.image_variables import GivenVariable, find_given, secret_names
-from orchestration.settings.kinds import ListenAddress, Secret, WrongValueError, split_addresses
+from orchestration.settings.kinds import Secret, WrongValueError, split_addresses
 from orchestration.settings.market_calendar import MarketCalendarSetting
 from orchestration.settings.sources import (
     find_env_file,
@@ -42,6 +42,7 @@ from orchestration.settings.words import (
     TradingMode,
 )
 from orchestration.system.clock import ensure_local_time
+from orchestration.system.endpoint import Endpoint
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
 SHIPPED_COMPOSE_DIR = Path("docker", "gateway")
@@ -155,7 +156,7 @@ class Settings:
     discord_mention: Secret | None
     heartbeat_url: Secret | None
 
-    status_listen: ListenAddress | None
+    status_listen: Endpoint | None
     status_token: Secret | None
 
     project_dir: Path = PROJECT_DIR
@@ -164,6 +165,11 @@ class Settings:
     warnings: tuple[str, ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     image_variables: tuple[GivenVariable, ...] = ()
+
+    @property
+    def gateway(self) -> Endpoint:
+        """Where the gateway's API is reached from this host (GATEWAY_HOST, GATEWAY_PORT)."""
+        return Endpoint(host=self.gateway_host, port=self.gateway_port)
 
     @property
     def secrets(self) -> tuple[str, ...]:

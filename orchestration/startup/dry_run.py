@@ -88,7 +88,7 @@ def plan_startup(settings: Settings | StartupFailure, *, replaces_bot: bool, sup
         return _stopped(settings.instance, checks)
     warned = sum(check.status is StepStatus.WARN for check in checks)
     plan = _plan_gameplan(settings, clock)
-    where = f"{settings.gateway_host}:{settings.gateway_port}"
+    where = str(settings.gateway)
     steps = (
         PlannedStep(name="preflight", would=f"pass: {len(checks)} checks, {warned} warned"),
         PlannedStep(name="gateway.up", would=_plan_up(runtime, runtime.probe())),

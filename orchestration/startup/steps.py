@@ -20,7 +20,7 @@ from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure, StepStatus
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.holdings import describe_orders
-from orchestration.gateway.inside import InnerAddress, find_inner_address
+from orchestration.gateway.inside import find_inner_address
 from orchestration.gateway.record import read_record, write_record
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
@@ -46,6 +46,7 @@ from orchestration.startup.report import (
     describe_remedy,
     describe_running,
 )
+from orchestration.system.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from orchestration.gameplan import ActivePlan
@@ -333,7 +334,7 @@ def _note_finished(context: StepContext, progress: Progress, bot: BotRunning) ->
     )
 
 
-def _launch(context: StepContext, progress: Progress, address: InnerAddress) -> tuple[Progress, BotRunning | None]:
+def _launch(context: StepContext, progress: Progress, address: Endpoint) -> tuple[Progress, BotRunning | None]:
     """Launch the bot on the active plan, or on Strategy C if that plan's day ends before the launch (P8).
 
     None where no bot is to run on Strategy C.
@@ -352,9 +353,7 @@ def _launch(context: StepContext, progress: Progress, address: InnerAddress) -> 
                 context.settings,
                 clock=context.clock,
                 run_id=context.run_id,
-                gateway_host=address.host,
-                gateway_port=address.port,
-                gateway_network=address.network,
+                gateway=address,
                 denied_ports=find_denied_ports(context.settings),
                 gameplan=plan.path,
                 strategy=plan.strategy,
@@ -428,24 +427,22 @@ def ensure_current_plan(context: StepContext, progress: Progress) -> Progress:
     return progress
 
 
-def _locate_gateway(context: StepContext) -> InnerAddress:
+def _locate_gateway(context: StepContext) -> Endpoint:
     """Where the bot reaches the gateway: from within a container that is somewhere else."""
     settings = context.settings
     if settings.bot_runtime is BotRuntime.DOCKER and context.runtime.kind is GatewayRuntime.DOCKER:
         return find_inner_address(context.runtime.probe(), port=settings.gateway_port)
-    return InnerAddress(host=settings.gateway_host, port=settings.gateway_port, network="")
+    return settings.gateway
 
 
 def _adopt_or_stop(
-    context: StepContext, progress: Progress, found: FoundBot, plan: "ActivePlan", address: InnerAddress
+    context: StepContext, progress: Progress, found: FoundBot, plan: "ActivePlan", address: Endpoint
 ) -> tuple[Progress, BotRunning | None]:
     """W4: keep the bot that runs if it is just the one that would be started; otherwise stop it in order."""
     reason = why_not_adopted(
         found,
         context.settings,
-        gateway_host=address.host,
-        gateway_port=address.port,
-        gateway_network=address.network,
+        gateway=address,
         gameplan=plan.path,
         strategy=plan.strategy,
         sha256=plan.sha256,

@@ -30,11 +30,12 @@ from orchestration.bot.stop import end_members
 from orchestration.gateway.account import BOOK_CLIENT_ID, BookReader, BookUnknownError
 from orchestration.gateway.holdings import name_orders, name_positions, summarize_book
 from orchestration.gateway.order_guard import Refuse, Refused
-from orchestration.gateway.order_guard_proxy import OrderGuardServer, Upstream
+from orchestration.gateway.order_guard_proxy import OrderGuardServer
 from orchestration.redaction import Redactor, clean_line
 from orchestration.settings import Settings
 from orchestration.state_dir import JOURNAL
 from orchestration.system.clock import SystemClock
+from orchestration.system.endpoint import Endpoint
 from orchestration.system.processes import ProcessIdentity, is_running, kill_processes, read_identity
 from orchestration.system.sockets import find_sockets_to, read_socket_inodes
 from orchestration.system.streams import steady_stdout
@@ -92,7 +93,7 @@ class GuardProcess:
             timeout_s=_BOOK_TIMEOUT_S,
         )
         server = OrderGuardServer(
-            Upstream(host=given.gateway_host, port=given.gateway_port),
+            Endpoint(host=given.gateway_host, port=given.gateway_port),
             reader,
             on_refused=self._note_refused,
             on_ended=lambda why: self._write(f"a client's connection was ended: {why}"),

@@ -513,8 +513,7 @@ class Supervisor:
         try:
             ensure_guard(
                 post.settings,
-                gateway_host=post.settings.gateway_host,
-                gateway_port=post.settings.gateway_port,
+                post.settings.gateway,
                 run_id=post.run_id,
                 clock=post.clock,
                 host=LOOPBACK if old is None else old.host,

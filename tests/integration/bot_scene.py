@@ -10,6 +10,7 @@ from pathlib import Path
 from orchestration.bot.launch import BotRunning, launch_bot
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
+from orchestration.system.endpoint import Endpoint
 
 BOT = Path(__file__).parents[1] / "fixtures" / "bots" / "bot.py"
 PROJECT = Path(__file__).parents[2]
@@ -43,8 +44,7 @@ def launch(
         settings,
         clock=SystemClock(),
         run_id="run-1",
-        gateway_host="127.0.0.1",
-        gateway_port=4002,
+        gateway=Endpoint(host="127.0.0.1", port=4002),
         gameplan=settings.state_dir / "plan.json",
         strategy="C",
         sha256="0" * 64,

@@ -15,6 +15,7 @@ from orchestration.bot.stop import stop_bot
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
+from orchestration.system.endpoint import Endpoint
 from orchestration.system.processes import is_running, read_identity
 from orchestration.system.signals import InterruptedBySignal
 from tests.integration.bot_scene import PROJECT, build_scene, launch, read_children, read_log, wait_until
@@ -166,7 +167,7 @@ def test_two_bots_launched_in_one_second_have_a_log_each(tmp_path: Path) -> None
     settings = build_scene(tmp_path, "--notify", "READY=1")
     logs = []
     for _ in range(2):
-        bot = launch_bot(settings, clock=Stopped(), run_id="r", gateway_host="h", gateway_port=1,
+        bot = launch_bot(settings, clock=Stopped(), run_id="r", gateway=Endpoint(host="h", port=1),
                          gameplan=tmp_path / "plan", strategy="C", sha256="")  # fmt: skip
         assert bot.log is not None
         logs.append(bot.log)

@@ -23,6 +23,7 @@ from orchestration.gameplan import build_strategy_c, write_sample_plan
 from orchestration.prerequisites import PrerequisiteError, require
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
+from orchestration.system.endpoint import Endpoint
 from tests import programs
 from tests.integration.bot_scene import PROJECT, build_scene, read_log, wait_until
 from tests.integration.simulated_gateway import SimulatedGateway, simulated_gateway
@@ -69,7 +70,7 @@ def test_the_whole_way_launched_ready_heartbeat_and_left_in_order(
     command = f"{sys.executable} -m orchestration.bot.reference --heartbeat-interval 0.1"
     # In a folder from which the package cannot be imported: it is found all the same.
     settings = build_scene(tmp_path, command=command, BOT_START_GRACE="60")
-    bot = launch_bot(settings, clock=SystemClock(), run_id="r", gateway_host="127.0.0.1", gateway_port=gateway.port,
+    bot = launch_bot(settings, clock=SystemClock(), run_id="r", gateway=Endpoint(host="127.0.0.1", port=gateway.port),
                      gameplan=plan, strategy="A", sha256="")  # fmt: skip
     try:
         assert bot.ready_by is ReadyBy.NOTIFY
@@ -266,7 +267,7 @@ def test_a_reference_bot_without_a_gateway_is_a_failed_start_with_its_last_lines
     command = f"{sys.executable} -m orchestration.bot.reference --connect-timeout 0.1"
     settings = build_scene(tmp_path, command=command, BOT_START_GRACE="60")
     with pytest.raises(StartupFailure) as caught:
-        launch_bot(settings, clock=SystemClock(), run_id="r", gateway_host="127.0.0.1", gateway_port=find_free_port(),
+        launch_bot(settings, clock=SystemClock(), run_id="r", gateway=Endpoint(host="127.0.0.1", port=find_free_port()),
                    gameplan=plan, strategy="A", sha256="")  # fmt: skip
     assert caught.value.word is FailureWord.BOT_START_FAILED
     assert "Its last status: leaving." in caught.value.message

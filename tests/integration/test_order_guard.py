@@ -17,7 +17,8 @@ import pytest
 
 from orchestration.gateway.account import BookReader
 from orchestration.gateway.order_guard import Refuse, Refused
-from orchestration.gateway.order_guard_proxy import OrderGuardServer, Upstream
+from orchestration.gateway.order_guard_proxy import OrderGuardServer
+from orchestration.system.endpoint import Endpoint
 from orchestration.tws.frames import FrameReader, build_frame, parse_fields, wrap
 from orchestration.tws.messages import ErrorMessage, build_hello, build_start_api, parse_message
 from tests.integration.ib_client import connected
@@ -59,7 +60,7 @@ def order_guard(gateway_port: int, *, book_port: int | None = None) -> Iterator[
             timeout_s=PATIENCE_S,
         )
         server = OrderGuardServer(
-            Upstream(host="127.0.0.1", port=gateway_port),
+            Endpoint(host="127.0.0.1", port=gateway_port),
             reader,
             on_refused=guard.refused.append,
             on_ended=guard.ended.append,

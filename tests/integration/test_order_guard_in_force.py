@@ -15,6 +15,7 @@ import pytest
 from orchestration.bot.order_guard import end_guard, ensure_guard
 from orchestration.bot.record import BotLaunch, build_record_path, complete_launch, write_record
 from orchestration.system.clock import SystemClock
+from orchestration.system.endpoint import Endpoint
 from orchestration.system.landlock import can_deny_ports
 from orchestration.system.processes import launch_detached
 from tests.integration.alerts_scene import Channel
@@ -138,7 +139,7 @@ class TestOnStrategyC:
         settings = build_scene(tmp_path, STRATEGY_C_BOT="guarded")
         with simulated_gateway() as gateway:
             guard = ensure_guard(
-                settings, gateway_host="127.0.0.1", gateway_port=gateway.port, run_id="run-1", clock=SystemClock()
+                settings, Endpoint(host="127.0.0.1", port=gateway.port), run_id="run-1", clock=SystemClock()
             )
             try:
                 connect = f"s = socket.create_connection(('127.0.0.1', {gateway.port}))"

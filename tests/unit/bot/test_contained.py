@@ -8,18 +8,19 @@ from typing import Any
 import pytest
 
 from orchestration.bot.container import BotDocker, is_recorded, parse_inspect
-from orchestration.bot.docker_runtime import GatewayAddress, build_compose_environ, build_contained_argv, build_overlay
+from orchestration.bot.docker_runtime import build_compose_environ, build_contained_argv, build_overlay
 from orchestration.bot.find import FoundBy, find_bot
 from orchestration.bot.record import BotLaunch, build_record_path, complete_launch, write_record
 from orchestration.docker import container
 from orchestration.docker.container import ContainerState
 from orchestration.settings import Settings
 from orchestration.system.commands import CommandNotFoundError, CommandResult, CommandTimedOutError
+from orchestration.system.endpoint import Endpoint
 from tests.fakes.commands import FakeCommands
 
 NAME = "ibkr-bot"
 INSPECT = container.inspect_argv(NAME)
-ADDRESS = GatewayAddress(host="ibkr-gateway", port=4004, network="ibkr-gateway_default")
+ADDRESS = Endpoint(host="ibkr-gateway", port=4004, network="ibkr-gateway_default")
 NOW = datetime(2026, 11, 25, 14, 0, tzinfo=UTC)
 
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 from orchestration.bot.environment import build_bot_argv, build_bot_environ
 from orchestration.settings import PROJECT_DIR, Settings
+from orchestration.system.endpoint import Endpoint
 
 _PLAN = Path("/state/plans/2026-11-18.json")
 _SECRETS = {
@@ -15,12 +16,12 @@ _SECRETS = {
 
 def _environ(settings: Settings) -> dict[str, str]:
     return build_bot_environ(
-        settings, gateway_host="gw", gateway_port=4004, gameplan=_PLAN, notify_socket=Path("/state/notify.sock")
+        settings, Endpoint(host="gw", port=4004), gameplan=_PLAN, notify_socket=Path("/state/notify.sock")
     )
 
 
 def _argv(settings: Settings) -> tuple[str, ...]:
-    return build_bot_argv(settings, gateway_host="gw", gateway_port=4004, gameplan=_PLAN)
+    return build_bot_argv(settings, Endpoint(host="gw", port=4004), gameplan=_PLAN)
 
 
 def test_the_four_arguments_are_appended() -> None:

@@ -7,7 +7,8 @@ import pytest
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.container import GatewayStatus
-from orchestration.gateway.inside import InnerAddress, find_inner_address
+from orchestration.gateway.inside import find_inner_address
+from orchestration.system.endpoint import Endpoint
 
 
 def status(*networks: str, ports: tuple[tuple[int, int], ...] = ((4002, 4004),)) -> GatewayStatus:
@@ -16,7 +17,7 @@ def status(*networks: str, ports: tuple[tuple[int, int], ...] = ((4002, 4004),))
 
 def test_it_is_the_gateways_own_name_and_inner_port_in_a_network_of_names() -> None:
     found = find_inner_address(status("bridge", "ibkr-gateway_default"), port=4002)
-    assert found == InnerAddress(host="ibkr-gateway", port=4004, network="ibkr-gateway_default")
+    assert found == Endpoint(host="ibkr-gateway", port=4004, network="ibkr-gateway_default")
 
 
 def test_of_several_networks_it_is_the_default_one_of_the_gateways_compose_project() -> None:
