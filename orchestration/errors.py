@@ -101,6 +101,25 @@ class StartupFailure(Exception):  # noqa: N818 - the field's word; it is an outc
         return f"{self.word}: {self.message}"
 
 
+class HostServiceError(Exception):
+    """The host service could not be brought to the requested state; manual action is required.
+
+    Attributes:
+        message: One sentence: what was found.
+        next_action: The command or setting that fixes it.
+        evidence: Lines that show it.
+    """
+
+    def __init__(self, message: str, *, next_action: str, evidence: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_action = next_action
+        self.evidence = evidence
+
+    def __str__(self) -> str:
+        return self.message
+
+
 GAMEPLAN_CHECK = "gameplan"  # the name of the check whose finding a run with a fallback also tells
 
 

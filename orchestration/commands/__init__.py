@@ -1,1 +1,1 @@
-"""The commands' output and exit codes: one module per group of commands, and one presenter."""
+"""The commands' output and exit codes: one module per group of commands."""

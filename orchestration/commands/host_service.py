@@ -5,11 +5,11 @@ from pathlib import Path
 
 from orchestration import presenter as console
 from orchestration.commands.views import load_settings_or_explain
-from orchestration.errors import ExitCode
+from orchestration.errors import ExitCode, HostServiceError
 from orchestration.hostservice.advice import advise
 from orchestration.hostservice.install import Outcome, install, uninstall, write_files
 from orchestration.hostservice.registrars import build_registrar, build_registrars, choose_target
-from orchestration.hostservice.service import HostServiceError, Scope, build_name, build_status_json
+from orchestration.hostservice.service import Scope, build_name, build_status_json
 from orchestration.hostservice.windows import read_choices
 from orchestration.settings import Settings, expand_home
 from orchestration.system.clock import SystemClock

@@ -11,18 +11,9 @@ from orchestration.gateway.drift import Drift
 from orchestration.gateway.history import NO_HISTORY, GatewayHistory, GatewayUser, Left, Spared, StopReason
 from orchestration.gateway.launcher_log import LauncherReading
 from orchestration.gateway.record import GatewayRecord
-from orchestration.gateway.runtime import RestartKind
+from orchestration.gateway.runtime import NothingToFollow, RestartKind
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.commands import Following
-
-
-class NothingToFollow:
-    """A `Following` of nothing."""
-
-    is_running = True
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 class ExternalRuntime:

@@ -35,6 +35,15 @@ class RestartKind(StrEnum):
     """Its container or process was restarted: it logs in again."""
 
 
+class NothingToFollow:
+    """A `Following` of nothing."""
+
+    is_running = True
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 def find_no_users(record: GatewayRecord) -> tuple[GatewayUser, ...]:
     """For commands that only look: who else uses the gateway is nothing to them."""
     del record

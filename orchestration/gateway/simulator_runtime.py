@@ -12,11 +12,10 @@ from orchestration.docker.engine import EngineProbe
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.drift import Drift
-from orchestration.gateway.external_runtime import NothingToFollow
 from orchestration.gateway.launcher_file import read_settings_folder
 from orchestration.gateway.launcher_log import LauncherReading
 from orchestration.gateway.record import GatewayRecord, read_record, write_record
-from orchestration.gateway.runtime import FindUsers, RestartKind
+from orchestration.gateway.runtime import FindUsers, NothingToFollow, RestartKind
 from orchestration.gateway.shared_state import SharedGatewayState
 from orchestration.logs import prune_logs
 from orchestration.redaction import FileTail, Redactor, read_last_lines, redactor_for

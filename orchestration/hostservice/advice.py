@@ -15,14 +15,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestration.errors import HostServiceError
 from orchestration.hostservice.registrars import build_registrars, choose_target
-from orchestration.hostservice.service import (
-    DEFAULT_INSTANCE,
-    HostServiceError,
-    Registrar,
-    Target,
-    find_lasting_folder,
-)
+from orchestration.hostservice.service import DEFAULT_INSTANCE, Registrar, Target, find_lasting_folder
 from orchestration.hostservice.systemd import SystemdRegistrar
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock

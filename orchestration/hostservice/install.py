@@ -7,10 +7,9 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration.errors import Check, StepStatus
+from orchestration.errors import Check, HostServiceError, StepStatus
 from orchestration.hostservice import attempts
 from orchestration.hostservice.service import (
-    HostServiceError,
     HostServiceStatus,
     Registrar,
     Scope,

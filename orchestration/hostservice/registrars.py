@@ -5,9 +5,9 @@ import os
 from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
+from orchestration.errors import HostServiceError
 from orchestration.hostservice.service import (
     HostService,
-    HostServiceError,
     HostServiceStatus,
     Registrar,
     Scope,

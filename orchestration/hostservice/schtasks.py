@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestration.hostservice.service import HostServiceError
+from orchestration.errors import HostServiceError
 from orchestration.hostservice.task_fields import UnreadableTaskError, find_definition
 from orchestration.hostservice.windows_host import TIMEOUT_S, WindowsHost, WindowsSide
 from orchestration.system.commands import CommandNotFoundError, CommandResult, Commands, CommandTimedOutError

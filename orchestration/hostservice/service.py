@@ -117,25 +117,6 @@ class HostServiceStatus:
     lacks: tuple[str, ...] = ()
 
 
-class HostServiceError(Exception):
-    """The host service could not be brought to the requested state; manual action is required.
-
-    Attributes:
-        message: One sentence: what was found.
-        next_action: The command or setting that fixes it.
-        evidence: Lines that show it.
-    """
-
-    def __init__(self, message: str, *, next_action: str, evidence: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.message = message
-        self.next_action = next_action
-        self.evidence = evidence
-
-    def __str__(self) -> str:
-        return self.message
-
-
 class Registrar(Protocol):
     """One operating system's part: systemd or Task Scheduler."""
 

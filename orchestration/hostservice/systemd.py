@@ -13,16 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from orchestration.docker.engine import EngineProblem, probe_engine
-from orchestration.errors import Check, StepStatus
+from orchestration.errors import Check, HostServiceError, StepStatus
 from orchestration.hostservice.linux_host import Account, CommandsAs, LinuxHost
-from orchestration.hostservice.service import (
-    HostService,
-    HostServiceError,
-    HostServiceStatus,
-    Rendered,
-    Scope,
-    Target,
-)
+from orchestration.hostservice.service import HostService, HostServiceStatus, Rendered, Scope, Target
 from orchestration.hostservice.unit import SHELL, quote_word, render_unit, unit_problem
 from orchestration.system.clock import Clock, wait_until
 from orchestration.system.commands import CommandNotFoundError, CommandResult, Commands, CommandTimedOutError

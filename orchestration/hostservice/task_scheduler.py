@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from orchestration.errors import Check, StepStatus
+from orchestration.errors import Check, HostServiceError, StepStatus
 from orchestration.hostservice.schtasks import Schtasks
 from orchestration.hostservice.service import (
     TEMPLATES,
     WRAPPER,
     HostService,
-    HostServiceError,
     HostServiceStatus,
     Rendered,
     Scope,

@@ -4,14 +4,9 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchestration.errors import HostServiceError
 from orchestration.hostservice.schtasks import Schtasks
-from orchestration.hostservice.service import (
-    HostServiceError,
-    Scope,
-    build_host_service,
-    build_name,
-    read_service_settings,
-)
+from orchestration.hostservice.service import Scope, build_host_service, build_name, read_service_settings
 from orchestration.hostservice.task_fields import UnreadableTaskError, read_fields
 from orchestration.hostservice.task_scheduler import TaskScheduler
 from orchestration.hostservice.task_xml import TaskTrigger, build_task_path

@@ -1,8 +1,8 @@
 """What a supervisor decides: pure logic, without I/O, clock or sleep.
 
 `observation` holds what one look sees, `checks` is the table of what is alerted about, `machine.decide` turns a look
-into what is said and what is done, `attempts` counts failed starts. docs/explanation/supervision.md has the table for
-operators. The loop around it is `supervisor`.
+into what is said and what is done. docs/explanation/supervision.md has the table for operators. The loop around it is
+`supervisor`; `inv startup --foreground` and `--service` (`orchestration.commands.supervise`) run that.
 
 The names load when they are first asked for: the order guard's process and the commands that read one file of this
 folder do without the rest.

@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from orchestration.errors import HostServiceError
 from orchestration.hostservice.schtasks import Schtasks
-from orchestration.hostservice.service import HostServiceError
 from orchestration.hostservice.task_fields import read_fields
 from orchestration.hostservice.task_xml import ScheduledTask, TaskTrigger, encode_task_xml, render_task_xml
 from orchestration.hostservice.windows_host import WindowsHost, WindowsSide

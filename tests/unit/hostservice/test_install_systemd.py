@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.errors import StepStatus
+from orchestration.errors import HostServiceError, StepStatus
 from orchestration.hostservice.install import Outcome, install, uninstall, write_files
 from orchestration.hostservice.linux_host import Account, LinuxHost
-from orchestration.hostservice.service import HostServiceError, Scope, build_host_service
+from orchestration.hostservice.service import Scope, build_host_service
 from orchestration.hostservice.systemd import SystemdRegistrar, parse_properties
 from orchestration.settings import Settings
 from tests.fakes.clock import FakeClock

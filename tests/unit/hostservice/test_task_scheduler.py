@@ -6,9 +6,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from orchestration.errors import StepStatus
+from orchestration.errors import HostServiceError, StepStatus
 from orchestration.hostservice.install import install
-from orchestration.hostservice.service import HostServiceError, Registrar, Scope, Target
+from orchestration.hostservice.service import Registrar, Scope, Target
 from orchestration.hostservice.task_scheduler import TaskScheduler
 from orchestration.hostservice.task_xml import TaskTrigger
 from orchestration.hostservice.windows import WindowsChoices, build_task_scheduler, read_choices

@@ -7,7 +7,8 @@ from pathlib import Path, PureWindowsPath
 
 import pytest
 
-from orchestration.hostservice.service import HostServiceError, Scope, build_host_service
+from orchestration.errors import HostServiceError
+from orchestration.hostservice.service import Scope, build_host_service
 from orchestration.hostservice.task_scheduler import TaskScheduler
 from orchestration.hostservice.windows import build_task_scheduler
 from orchestration.hostservice.windows_host import WindowsSide, find_windows_host
