@@ -45,6 +45,7 @@ from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, SUPERVISOR_LOCK,
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.lock import LockHolder, read_lock_holder
+from orchestration.system.process_table import read_state
 from orchestration.system.signals import describe_exit
 
 
@@ -138,6 +139,7 @@ class Status:
     is_bot_elsewhere: bool = False
     shows_amounts: bool = False
     is_in_stack: bool = False
+    is_watcher_suspended: bool = False
 
     @property
     def holdings(self) -> Holdings:
@@ -196,8 +198,17 @@ class Status:
         left = None
         if self.bot.found is not None and self.bot.found.left_of_pid is not None:
             left = f"the bot's main process has ended; {self.bot.detail} (`inv bot.stop` ends it)"
-        problems = (self.gateway.problem, plan, start, left, suspended, self._guard_problem)
+        problems = (self.gateway.problem, plan, start, left, suspended, self._watcher_problem, self._guard_problem)
         return tuple(self.commands.apply(one) for one in problems if one)
+
+    @property
+    def _watcher_problem(self) -> str | None:
+        if self.watcher is None or not self.is_watcher_suspended:
+            return None
+        return (
+            f"{self.watcher} is stopped by a signal (SIGSTOP): it watches nothing, and a bot that reports to it may "
+            f"wait for it (`kill -CONT {self.watcher.pid}`)"
+        )
 
     @property
     def _guard_problem(self) -> str | None:
@@ -280,9 +291,13 @@ def read_status(
             for one in read_channel_states(journal, build_channels(settings))
         )
         alert_problem = describe_channel_problems(alert_channels)
+        gateway_look = gateway.result()
+        watcher = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK) or read_lock_holder(
+            settings.state_dir / MONITOR_LOCK
+        )
         return Status(
             instance=settings.instance,
-            gateway=gateway.result(),
+            gateway=gateway_look,
             plan=_look_at_plan(bot, settings, clock),
             bot=bot,
             facts=read_bot_facts(settings, bot),
@@ -298,8 +313,8 @@ def read_status(
             journal_problem=journal_problem,
             alert_problem=None if alert_problem is None else commands_here.apply(alert_problem),
             alert_channels=alert_channels,
-            watcher=read_lock_holder(settings.state_dir / SUPERVISOR_LOCK)
-            or read_lock_holder(settings.state_dir / MONITOR_LOCK),
+            watcher=watcher,
+            is_watcher_suspended=watcher is not None and watcher.pid is not None and read_state(watcher.pid) == "T",
             attempts=attempts.read(settings.state_dir),
             commands=commands_here,
         )

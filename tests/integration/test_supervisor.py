@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -47,6 +48,22 @@ def test_it_stays_with_the_bot_and_leaves_in_order(watched: System) -> None:
     assert ended.document["result"] == "success", "one document on standard output, and nothing else"
     assert not psutil.pid_exists(bot.pid) or not bot.is_running()
     assert watched.bots() == []
+
+
+def test_a_supervisor_that_is_suspended_is_said(watched: System) -> None:
+    process = begin(watched)
+    wait_until(lambda: watched.inv("status").code == 0, "system that is well")
+    os.kill(process.pid, signal.SIGSTOP)
+    try:
+        found = watched.inv("status", "--json")
+        assert found.code == 1
+        said = next(one for one in found.document["problems"] if "SIGSTOP" in one)
+        assert said.startswith(f"process {process.pid} (supervisor")
+        assert f"kill -CONT {process.pid}" in said
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
+    wait_until(lambda: watched.inv("status").code == 0, "system that is well again")
+    assert end_and_read(process, SIGTERM).code == 0
 
 
 def test_the_watch_begins_with_what_the_start_has_validated(watched: System) -> None:
