@@ -122,7 +122,7 @@ def test_two_instances_with_their_own_container_names_do_not_touch_each_other(
 
 def test_an_unhealthy_container_is_restarted_once_and_then_given_up(scene: GatewayScene) -> None:
     scene.be_impatient()
-    scene.environ |= {"SIMULATOR_FAULTS": "unhealthy", "GATEWAY_HEALTH_TIMEOUT": "8"}
+    scene.environ |= {"SIMULATOR_FAULTS": "unhealthy", "GATEWAY_HEALTH_TIMEOUT": "30"}
     scene.start()
     wait_for("unhealthy", lambda: scene.runtime().probe().health is Health.UNHEALTHY)
     first = scene.start_of()

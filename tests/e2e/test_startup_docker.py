@@ -63,7 +63,7 @@ def test_an_unhealthy_gateway_is_restarted_once_and_then_said_to_be_so(system: S
     system.environ |= {
         "DOCKER_COMPOSE_DIR": str(folder),
         "SIMULATOR_FAULTS": "unhealthy",
-        "GATEWAY_HEALTH_TIMEOUT": "12",
+        "GATEWAY_HEALTH_TIMEOUT": "20",  # a container that is called unhealthy is not waited for any longer
     }
     started = system.startup()
     assert started.code == 1, started.err

@@ -330,6 +330,7 @@ def test_where_a_container_is_the_bot_another_users_word_is_not_heard(open_folde
 def test_a_supervised_bot_that_connects_once_is_heard_for_as_long_as_it_lives(watched: System, tmp_path: Path) -> None:
     (tmp_path / "ready").touch()
     watched.environ["BOT_COMMAND"] = f"'{sys.executable}' '{BOT}' --sdnotify-beats"
+    watched.environ["BOT_START_GRACE"] = "30"  # it is up by its own word, so it has connected, however slow it starts
     process = begin(watched)
     log = next(watched.logs.glob("bot_*.log"))
     bot = watched.bots()[0].pid

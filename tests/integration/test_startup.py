@@ -33,6 +33,7 @@ KEYS = {
 
 def test_simulate_brings_everything_up_and_shutdown_leaves_nothing_behind(system: System) -> None:
     system.kind = subprocess.Popen
+    system.environ["BOT_START_GRACE"] = "30"  # so that it is up by its own word, however slow the machine is
     started = system.inv("startup", "--simulate", "--json")
     assert started.code == 0, started.err
     report = started.document

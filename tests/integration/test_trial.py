@@ -37,6 +37,7 @@ def real_gateway(system: System) -> Iterator[socket.socket]:
         port = server.getsockname()[1]
         (system.root / "settings.env").write_text(f"GATEWAY_PORT={port}\n", encoding="utf-8")
         system.use_small_bot(code=_BOT.format(port=port))
+        system.environ["BOT_START_GRACE"] = "30"  # so that it is up by its own word, however slow the machine is
         yield server
 
 
