@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.docker_system import docker_system_in
 from tests.e2e.gateway_scene import GatewayScene
-from tests.e2e.images import NoImageError, build_bot_image, build_simulator_image, share_image
+from tests.e2e.images import NoImageError, build_bot_image, build_simulator_image, build_vendor_image, share_image
 from tests.system import System
 
 
@@ -50,6 +50,14 @@ def simulator_image(engine: None, run_folder: Path) -> Iterator[str]:
     del engine
     with _image("simulator", build_simulator_image, run_folder) as tag:
         yield tag
+
+
+@pytest.fixture(scope="session")
+def vendor_image(simulator_image: str) -> Iterator[str]:
+    """The vendor-like image of this run."""
+    tag = build_vendor_image(f"{simulator_image}-vendor", base=simulator_image)
+    yield tag
+    _remove(tag)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from orchestration.gateway.runtime import RestartKind
 from orchestration.gateway.wait import WaitEventKind
 from tests.e2e.docker_system import docker_system_in, name_of, start_of
 from tests.e2e.gateway_scene import GatewayScene, docker
-from tests.e2e.images import build_vendor_image
 from tests.integration.alerts_scene import run_channel
 from tests.integration.watch_scene import begin, told
 from tests.system import SIGTERM, end_and_read, wait_until
@@ -17,14 +16,6 @@ from tests.system import SIGTERM, end_and_read, wait_until
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
 _SHIPPED = Path(__file__).resolve().parents[2] / "docker" / "gateway" / "docker-compose.yml"
 _HANGS_AT_FIRST = "accepts_silent,first_start_only"
-
-
-@pytest.fixture(scope="session")
-def vendor_image(simulator_image: str) -> Iterator[str]:
-    """The vendor-like image of this run."""
-    tag = build_vendor_image(f"{simulator_image}-vendor", base=simulator_image)
-    yield tag
-    docker("image", "rm", "--force", tag, check=False)
 
 
 def write_compose(directory: Path, commands: str, *, logout_s: float = 2.0) -> None:
