@@ -34,8 +34,8 @@ from orchestration.docker.compose import (
     find_compose_files,
 )
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.settings import Settings, variables_by_field
-from orchestration.settings.image_variables import secret_names
+from orchestration.settings import Settings
+from orchestration.settings.child_environ import list_secret_names
 from orchestration.system.clock import Clock
 from orchestration.system.endpoint import Endpoint
 from orchestration.system.files import write_atomic
@@ -343,7 +343,7 @@ def build_compose_environ(settings: Settings, *, container: str) -> dict[str, st
         "BOT_MEMORY_LIMIT": settings.bot_memory_limit,
         "BOT_LOG_MAX_MB": str(settings.bot_log_max_mb),
     }
-    secrets = {variable.name for variable in variables_by_field().values() if variable.secret} | secret_names()
+    secrets = list_secret_names()
     return {
         "BOT_CONTAINER_NAME": container,
         **{name: value for name, value in values.items() if settings.is_set(name)},

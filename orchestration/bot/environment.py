@@ -6,7 +6,7 @@ from pathlib import Path
 from orchestration.bot.command_line import REFERENCE_BOT
 from orchestration.bot.record import RECORD_MARKER, build_record_path
 from orchestration.settings import PROJECT_DIR, BotArguments, CalendarRule, Secret, Settings, variables_by_field
-from orchestration.settings.image_variables import secret_names
+from orchestration.settings.child_environ import list_secret_names
 from orchestration.system.endpoint import Endpoint
 
 _CLIENT_ID = "BOT_CLIENT_ID"
@@ -91,8 +91,8 @@ def build_bot_environ(
     return environ
 
 
-def _build_withheld_names() -> set[str]:
-    secrets = {variable.name for variable in variables_by_field().values() if variable.secret} | secret_names()
+def _build_withheld_names() -> frozenset[str]:
+    secrets = list_secret_names()
     return secrets | {f"{name}_FILE" for name in secrets} | {"CREDENTIALS_DIRECTORY"}
 
 

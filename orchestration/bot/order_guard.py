@@ -22,6 +22,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.logs import prune_logs
 from orchestration.redaction import read_last_lines, redactor_for
 from orchestration.settings import PROJECT_DIR, GatewayRuntime, Settings, StrategyCBot
+from orchestration.settings.child_environ import build_own_environ
 from orchestration.state_dir import ORDER_GUARD, read_fields, write_fields
 from orchestration.system.clock import Clock
 from orchestration.system.endpoint import Endpoint
@@ -51,6 +52,7 @@ _LOOK_S = 0.02
 _WATCH_S = 0.25
 _EVIDENCE_LINES = 10
 _STOPPED = "T"
+_SECRETS = frozenset({"DISCORD_WEBHOOK_URL", "ALERT_URLS", "DISCORD_MENTION"})  # for its alerts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,9 +234,10 @@ def end_guard(settings: Settings, *, only: GuardRecord | None = None) -> bool:
 
 
 def _build_environ(settings: Settings) -> dict[str, str]:
-    """The program finds its own modules, whatever Python is told of folders."""
-    inherited = settings.environ.get("PYTHONPATH")
-    return {**settings.environ, "PYTHONPATH": os.pathsep.join([str(PROJECT_DIR), *([inherited] if inherited else [])])}
+    """What it needs to run and to alert. It finds its own modules, whatever Python is told of folders."""
+    environ = build_own_environ(settings.environ, needed_secrets=_SECRETS)
+    inherited = environ.get("PYTHONPATH")
+    return {**environ, "PYTHONPATH": os.pathsep.join([str(PROJECT_DIR), *([inherited] if inherited else [])])}
 
 
 def _end(identity: ProcessIdentity) -> None:

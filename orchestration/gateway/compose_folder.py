@@ -26,6 +26,7 @@ from orchestration.docker.compose import (
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.compose import build_compose_environ
 from orchestration.settings import Settings, TradingMode
+from orchestration.settings.child_environ import select_secrets
 from orchestration.settings.image_variables import EXCLUSIVE, is_vendors_image
 from orchestration.settings.sources import read_env_file, read_secret_texts
 from orchestration.system.files import is_file_there, open_regular
@@ -146,7 +147,8 @@ class ComposeFolder:
             is_as_by_hand=self.has_file(),
         )
         # `${PWD}` in the files is this folder, as it is to somebody who calls Compose in it.
-        return ComposeService(self._docker, target, environ={**handed, "PWD": str(self._directory)}, known=known)
+        environ = {**select_secrets(self._settings.environ), **handed, "PWD": str(self._directory)}
+        return ComposeService(self._docker, target, environ=environ, known=known)
 
     def build_service_names(self) -> ServiceNames:
         """What a person knows the service by."""

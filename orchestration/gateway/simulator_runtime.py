@@ -20,6 +20,7 @@ from orchestration.gateway.shared_state import SharedGatewayState
 from orchestration.logs import prune_logs
 from orchestration.redaction import FileTail, Redactor, read_last_lines, redactor_for
 from orchestration.settings import GatewayRuntime, Settings, TradingMode
+from orchestration.settings.child_environ import drop_secrets
 from orchestration.system.clock import Clock, wait_until
 from orchestration.system.commands import Following
 from orchestration.system.process_table import read_argv, read_pids, read_standard_output
@@ -211,7 +212,8 @@ class SimulatorRuntime:
             settings, marker=self._marker, settings_dir=self._shared_state.simulator_settings_dir
         )
         try:
-            launched = launch_detached(argv, cwd=settings.project_dir, environ=settings.environ, output=log)
+            environ = drop_secrets(settings.environ)
+            launched = launch_detached(argv, cwd=settings.project_dir, environ=environ, output=log)
         except OSError as error:
             raise _start_failure(f"the simulator could not be started: {error}", "Read the error above.", ()) from error
         self._record = GatewayRecord(

@@ -12,8 +12,8 @@ from orchestration.gateway import compose_folder
 from orchestration.gateway.compose_folder import ComposeFolder, FolderReading
 from orchestration.gateway.container import GatewayStatus
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.settings.image_variables import IMAGE_VARIABLES, secret_names
-from orchestration.settings.variables import variables_by_field
+from orchestration.settings.child_environ import list_secret_names
+from orchestration.settings.image_variables import IMAGE_VARIABLES
 from orchestration.system.commands import Commands
 
 COMPOSE_CHECK = "Compose file"
@@ -155,14 +155,10 @@ def _check_values(settings: Settings, reading: FolderReading) -> Iterator[Check]
 
 
 def _describe_override(name: str, settings: Settings, reading: FolderReading) -> str:
-    if name in _read_secret_names():
+    if name in list_secret_names():
         return name
     value = reading.handed.get(name, settings.environ.get(name, ""))
     return f"{name} ({value or 'empty'} instead of {reading.folder_environ[name] or 'empty'})"
-
-
-def _read_secret_names() -> frozenset[str]:
-    return secret_names() | {variable.name for variable in variables_by_field().values() if variable.secret}
 
 
 def _check_ports(

@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.redaction import protect, redact_start
+from orchestration.settings.child_environ import list_secret_names
 from orchestration.settings.hosts import is_loopback, reaches_itself
 from orchestration.settings.image_variables import GivenVariable, find_given, secret_names
 from orchestration.settings.kinds import Secret, WrongValueError, split_addresses
@@ -42,6 +43,7 @@ from orchestration.settings.words import (
     TradingMode,
 )
 from orchestration.system.clock import ensure_local_time
+from orchestration.system.commands import withhold
 from orchestration.system.endpoint import Endpoint
 
 PROJECT_DIR = Path(__file__).resolve().parents[2]
@@ -205,6 +207,7 @@ class Settings:
         """
         wrong_zone = ensure_local_time()
         environ = read_environment()
+        withhold(list_secret_names())
         problems: list[str] = [] if wrong_zone is None else [wrong_zone]
         path = find_env_file(environ, project_dir)
         dotenv = read_env_file(path, problems) if path is not None else {}

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -31,6 +31,17 @@ _NOT_A_PROGRAM = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC, errn
 # What a service manager tells this process and no other. systemd's own programs answer on the socket (`ERRNO=112`), and
 # the journal would complain of it.
 _OURS_ALONE = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
+_withheld: set[str] = set()
+
+
+def withhold(names: Iterable[str]) -> None:
+    """From now on no program inherits these variables of this process's environment, unless it is handed them."""
+    _withheld.update(names)
+
+
+def build_inherited_environ() -> dict[str, str]:
+    """What a program inherits of this process's environment."""
+    return {name: value for name, value in os.environ.items() if name not in _OURS_ALONE | _withheld}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +141,7 @@ class Commands(Protocol):
             argv: Program and arguments.
             timeout_s: Seconds until it is killed.
             cwd: Working folder; this process's own by default.
-            environ: Variables set on top of this process's own.
+            environ: Variables set on top of what it inherits (`build_inherited_environ`).
             on_line: Called with each line of either stream as it comes, for progress.
 
         Raises:
@@ -230,8 +241,7 @@ def _start(
             lambda: subprocess.Popen(
                 list(argv),
                 cwd=cwd,
-                env={name: value for name, value in os.environ.items() if name not in _OURS_ALONE}
-                | dict(environ or {}),
+                env=build_inherited_environ() | dict(environ or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

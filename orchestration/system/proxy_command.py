@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 
+from orchestration.system.commands import build_inherited_environ
+
 _END_TIMEOUT_S = 2.0
 
 
@@ -55,7 +57,12 @@ def start_proxy_command(command: str) -> ProxyCommand:
     ours, its = socket.socketpair()
     shell = os.environ.get("SHELL") or "/bin/sh"
     try:
-        process = subprocess.Popen([shell, "-c", f"exec {command}"], stdin=its.fileno(), stdout=its.fileno())
+        process = subprocess.Popen(
+            [shell, "-c", f"exec {command}"],
+            stdin=its.fileno(),
+            stdout=its.fileno(),
+            env=build_inherited_environ(),
+        )
     except OSError:
         ours.close()
         raise

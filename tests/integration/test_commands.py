@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestration.settings import Settings
 from orchestration.system.commands import CommandNotFoundError, CommandTimedOutError, SystemCommands
 
 _DEADLINE_S = 30.0
@@ -86,6 +87,16 @@ def test_what_the_service_manager_tells_us_is_not_handed_on(
         monkeypatch.setenv(name, "1")
     source = "import os; print([n for n in os.environ if n.startswith(('NOTIFY', 'WATCHDOG'))], 'PATH' in os.environ)"
     assert SystemCommands().run(_python(source), timeout_s=_DEADLINE_S, environ=environ).stdout == "[] True\n"
+
+
+def test_secrets_are_inherited_by_no_program_unless_it_is_handed_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWS_PASSWORD", "from-the-environment")
+    monkeypatch.setenv("VNC_SERVER_PASSWORD", "from-the-environment")
+    Settings.load(lenient=True)
+    source = "import os; print(os.environ.get('TWS_PASSWORD'), os.environ.get('VNC_SERVER_PASSWORD'))"
+    handed = {"TWS_PASSWORD": "handed"}
+    assert SystemCommands().run(_python(source), timeout_s=_DEADLINE_S).stdout == "None None\n"
+    assert SystemCommands().run(_python(source), timeout_s=_DEADLINE_S, environ=handed).stdout == "handed None\n"
 
 
 def test_a_missing_program_says_so() -> None:

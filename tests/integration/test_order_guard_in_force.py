@@ -53,6 +53,7 @@ while True:
         ib.disconnect()
     time.sleep(0.1)
 """
+PASSWORD = "correct-horse-7!"  # noqa: S105 - not one that is used
 
 
 def bot_log(system: System) -> str:
@@ -90,9 +91,12 @@ def wait_for_bot(system: System, text: str, *, times: int = 1) -> None:
 class TestOnStrategyC:
     def test_no_order_reaches_the_gateway_whatever_becomes_of_the_guard(self, system: System, channel: Channel) -> None:
         system.environ["DISCORD_WEBHOOK_URL"] = channel.address
+        system.environ |= {"TWS_USERID": "trader77", "TWS_PASSWORD": PASSWORD, "VNC_SERVER_PASSWORD": PASSWORD}
+        system.environ["HEARTBEAT_URL"] = f"http://127.0.0.1:9/{PASSWORD}"
         system.use_small_bot(code=TRADER)
         started = system.startup()
         assert started.code == 2, started.err
+        assert [one.pid for one in system.processes() if PASSWORD in str(one.environ())] == []
         wait_for_bot(system, "Cancelled")  # 201, as ib_async understands it
         (system.root / "again").touch()
         wait_for_bot(system, "Cancelled", times=2)

@@ -208,6 +208,15 @@ def test_compose_is_called_there_as_by_hand(own: Folder) -> None:
     assert (record.container, record.project, record.service) == (NAME, PROJECT, SERVICE), "known before any look"
 
 
+def test_compose_fills_in_the_secrets_of_the_environment_which_programs_do_not_inherit(own: Folder) -> None:
+    own.environ |= {"DISCORD_WEBHOOK_URL": "https://discord.example/7", "TWS_PASSWORD": PASSWORD}
+    own.expect_config()
+    own.expect_states(None, "running")
+    own.expect_start()
+    assert own.start()
+    assert own.handed() == {"PWD": str(own.folder), **own.environ}
+
+
 def test_a_container_that_compose_made_by_hand_is_known_by_its_labels(own: Folder) -> None:
     own.expect_config()
     own.expect_states("running")
