@@ -155,6 +155,12 @@ def is_suspended(record: GuardRecord) -> bool:
     return is_running(record.identity) and read_state(record.pid) == _STOPPED
 
 
+def is_guard_missing(settings: Settings, *, port: int | None) -> bool:
+    """Whether the guard at this port has ended or is suspended: the bot that was told of it is cut off."""
+    guard = find_guard(settings)
+    return guard is None or guard.port != port or is_suspended(guard)
+
+
 def ensure_guard(
     settings: Settings,
     gateway: Endpoint,

@@ -12,6 +12,7 @@ from orchestration.alerts.channels import NO_CHANNEL, ChannelState
 from orchestration.alerts.discord import mention_problem
 from orchestration.alerts.heartbeat import heartbeat_problem
 from orchestration.bot.find import BotPresence, FoundBot, FoundBy, find_bot
+from orchestration.bot.order_guard import is_guard_missing
 from orchestration.bot.program import command_problem, describe_program
 from orchestration.errors import GAMEPLAN_CHECK, Check, FailureWord, StartupFailure, StepStatus, build_failed_check
 from orchestration.gateway.runtime import Runtime
@@ -92,7 +93,12 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             *_check_windows(preflight.settings),
             _check_hold(preflight.settings),
             _check_lock(preflight),
-            check_bot_absent(presence, replaces_bot=preflight.replaces_bot, adopts_bot=preflight.adopts_bot),
+            check_bot_absent(
+                presence,
+                replaces_bot=preflight.replaces_bot,
+                adopts_bot=preflight.adopts_bot,
+                is_cut_off=is_bot_cut_off(preflight.settings, presence),
+            ),
             *check_look_alikes(presence),
             *check_instances(preflight.settings, presence, replaces_bot=preflight.replaces_bot),
             _check_bot_command(preflight.settings),
@@ -169,13 +175,38 @@ def raise_first_failure(checks: tuple[Check, ...]) -> None:
     )
 
 
-def check_bot_absent(presence: BotPresence, *, replaces_bot: bool = False, adopts_bot: bool = False) -> Check:
-    """S3: is this instance's bot running already?"""
+def is_bot_cut_off(settings: Settings, presence: BotPresence) -> bool:
+    """Whether the running bot is on Strategy C, its order guard does not work, and no supervisor restarts the guard.
+
+    Such a bot reaches nothing, and nothing gives it its guard back, so a start puts another one in its place.
+    """
+    record = presence.found.record if presence.found is not None else None
+    return (
+        record is not None
+        and record.guarded
+        and read_lock_holder(settings.state_dir / SUPERVISOR_LOCK) is None
+        and is_guard_missing(settings, port=record.gateway_port)
+    )
+
+
+def check_bot_absent(
+    presence: BotPresence, *, replaces_bot: bool = False, adopts_bot: bool = False, is_cut_off: bool = False
+) -> Check:
+    """S3: is this instance's bot running already? One that is cut off from the gateway is replaced: no failure."""
     if adopts_bot and presence.found is not None and presence.found.how is not FoundBy.BY_COMMAND:
         return Check(
             name=BOT_CHECK,
             status=StepStatus.OK,
             detail=f"the bot of an earlier run, {presence.found.who}, is adopted if nothing has changed",
+            found_by=presence.found.how,
+        )
+    if presence.found is not None and is_cut_off:
+        return Check(
+            name=BOT_CHECK,
+            status=StepStatus.WARN,
+            detail=f"The bot of this instance runs already: {_describe_who(presence.found)}. Its order guard does not "
+            "work, so it is cut off from the gateway; a start replaces it.",
+            fix="`inv startup` starts bot and order guard afresh.",
             found_by=presence.found.how,
         )
     if presence.found is not None:

@@ -32,6 +32,7 @@ from orchestration.preflight.table import (
     STATE_FILES_CHECK,
     Preflight,
     check_bot_absent,
+    is_bot_cut_off,
     raise_first_failure,
     run_checks,
 )
@@ -201,7 +202,7 @@ def _tell_fallback(context: StepContext, progress: Progress, plan: "ActivePlan",
 
 def bot_start(context: StepContext, progress: Progress) -> StepResult:
     """B: start the bot on the active plan, and wait until it is up."""
-    if context.replaces_bot:
+    if context.replaces_bot or is_bot_cut_off(context.settings, find_bot(context.settings)):
         progress = _stop_running_bot(context, progress)
     # Looked at again, right before the launch, whatever was found minutes ago.
     presence = find_bot(context.settings)
