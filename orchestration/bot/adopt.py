@@ -73,8 +73,6 @@ def adopt_bot(record: BotRecord, settings: Settings) -> BotRunning:
     adopted = dataclasses.replace(record, supervised=True)
     write_record(build_record_path(settings), adopted)
     return BotRunning(
-        pid=record.pid,
-        log=record.log,
         ready_by=record.ready_by or ReadyBy.GRACE,
         status_text="",
         watchdog_at_s=None,

@@ -92,8 +92,6 @@ class BotRunning:
     """A bot that is up, or has finished already.
 
     Attributes:
-        pid: Its process id; of a container the first one's, as the engine's host numbers it.
-        log: Where its output goes; None for a container, whose output the engine keeps.
         ready_by: How it was found to be up; None for one that has finished before.
         status_text: Its last `STATUS=`; empty if it sent none.
         watchdog_at_s: When its last `WATCHDOG=1` came, in seconds of the monotonic clock, or None.
@@ -104,8 +102,6 @@ class BotRunning:
         receiver: What listens to it, for whoever stays with it, who closes it; None after a hand-over.
     """
 
-    pid: int
-    log: Path | None
     ready_by: ReadyBy | None
     status_text: str
     watchdog_at_s: float | None
@@ -114,6 +110,16 @@ class BotRunning:
     has_connected: bool | None = None
     finished_after_s: float | None = None
     receiver: NotifyReceiver | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def pid(self) -> int:
+        """Its process id; of a container the first one's, as the engine's host numbers it."""
+        return self.record.pid
+
+    @property
+    def log(self) -> Path | None:
+        """Where its output goes; None for a container, whose output the engine keeps."""
+        return self.record.log
 
     @property
     def is_finished(self) -> bool:
@@ -407,8 +413,6 @@ def _see_it_up(
         end = BotEnd(exit_code=0, ended_at=clock.now(), is_finished=True)
         write_end(build_record_path(settings), record.identity, end)
     return BotRunning(
-        pid=record.pid,
-        log=record.log,
         ready_by=outcome.ready_by,
         status_text=receiver.status if receiver is not None else "",
         watchdog_at_s=receiver.watchdog_at_s if receiver is not None else None,

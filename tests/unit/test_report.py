@@ -42,9 +42,7 @@ RECORD = BotRecord(
     notify_socket=None,
     ready_by=ReadyBy.NOTIFY,
 )
-BOT = BotRunning(
-    pid=42, log=Path("/logs/bot.log"), ready_by=ReadyBy.NOTIFY, status_text="", watchdog_at_s=None, record=RECORD
-)
+BOT = BotRunning(ready_by=ReadyBy.NOTIFY, status_text="", watchdog_at_s=None, record=RECORD)
 REPORT = Report(
     run_id="20261118_090000_beef",
     instance="default",
