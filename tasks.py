@@ -168,7 +168,9 @@ def gameplan_check(_: Context, path: str | None = None, at: str | None = None, j
     is active.
     """
     if path is None and at is not None:
-        raise Exit("--at: goes with --path: only a file is judged as of another time", code=1)
+        from orchestration.commands import flags
+
+        flags.refuse("--at: goes with --path: only a file is judged as of another time")
     if path is None:  # an empty one is a script's unset variable: it must not activate a plan
         _perform("gameplan.check", as_json=json)
         return

@@ -1,9 +1,12 @@
 """What a command line gives and Invoke would misread: numbers, and flags that mean another thing than they seem to."""
 
 import math
+import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
+
+_JSON = re.compile(r"--json|-[a-z]*j[a-z]*")
 
 
 class Tasks(Protocol):
@@ -19,6 +22,32 @@ class Tasks(Protocol):
         ...
 
 
+def refuse(message: str) -> NoReturn:
+    """End the program because of its command line: the message on standard error, with `--json` a document as well.
+
+    Args:
+        message: What is wrong with it and what is allowed, in one line.
+
+    Raises:
+        SystemExit: Always; the exit code is 1.
+    """
+    print_refusal(message)
+    raise SystemExit(message)
+
+
+def print_refusal(message: str) -> None:
+    """Print the document of a refused command line, if that line asks for one: a program reads nothing else."""
+    if asks_for_json(sys.argv[1:]):
+        from orchestration.presenter import print_json
+
+        print_json({"exit_code": 1, "message": message})
+
+
+def asks_for_json(words: Sequence[str]) -> bool:
+    """Whether `--json` stands among these words, or its short form, alone or among other short flags. Pure."""
+    return any(_JSON.fullmatch(word) for word in words)
+
+
 def read_count(flag: str, text: str, *, least: int = 1) -> int:
     """A whole number that is not negative.
 
@@ -31,7 +60,7 @@ def read_count(flag: str, text: str, *, least: int = 1) -> int:
         SystemExit: It is none; with a message that names flag, text and what is allowed, which makes the exit code 1.
     """
     if not (text.isascii() and text.isdigit() and int(text) >= least):
-        raise SystemExit(f"{flag}: {text!r} is not a whole number of {least} or more")
+        refuse(f"{flag}: {text!r} is not a whole number of {least} or more")
     return int(text)
 
 
@@ -50,7 +79,7 @@ def read_number(flag: str, text: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise SystemExit(f"{flag}: {text!r} is not a number")
+        refuse(f"{flag}: {text!r} is not a number")
     return number
 
 
@@ -66,13 +95,13 @@ def refuse_to_act(example: str, namespace: Tasks, *, is_dry: bool) -> None:
         SystemExit: With a message, which makes the exit code 1.
     """
     if is_dry:
-        raise SystemExit(f"Invoke's own --dry cannot keep this task from acting; see `{example}`")
+        refuse(f"Invoke's own --dry cannot keep this task from acting; see `{example}`")
     own = {
         name: frozenset(short for one in namespace[name].get_arguments() for short in one.names)
         for name in namespace.task_names
     }
     if is_short_debug(sys.argv, own):
-        raise SystemExit(
+        refuse(
             "-d is Invoke's own --debug here, not --dry-run: nothing was done. "
             f"`{example}` says what would be done; `--debug` before the task debugs Invoke"
         )

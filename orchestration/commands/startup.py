@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from orchestration import presenter as console
+from orchestration.commands import flags
 from orchestration.errors import ExitCode, StartupFailure
 from orchestration.settings import Settings
 from orchestration.startup.configuration import load_settings
@@ -71,6 +72,7 @@ def _show_dry_run(options: Options) -> int:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         # argparse's own code, 2, would say "partial success" here.
+        flags.print_refusal(message)
         self.print_usage(sys.stderr)
         self.exit(int(ExitCode.FAILURE), f"{self.prog}: {message}\n")
 

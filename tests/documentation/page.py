@@ -17,7 +17,8 @@ in the terminal, in short. Run them in the project's folder, as `.venv/bin/inv`.
   `message`, `problems`, `next_action`; what else keeps a command from what it was asked for: `exit_code`, `message`,
   and, where it can be fixed, `next_action`.
 * `INSTANCE=NAME` in front chooses the [instance](../how-to/several-bots-on-one-gateway.md). [All words](words.md).
-* A wrong flag ends `inv` and `fab` with 1.
+* A wrong flag ends `inv` and `fab` with 1. With `--json` a wrong value gives its document, too; a flag that a task
+  does not have is refused by Invoke itself, on standard error only.
 
 This page is made from the tasks by `python -m tests.documentation`.
 """

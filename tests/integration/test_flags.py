@@ -29,6 +29,25 @@ def test_a_command_with_a_wrong_number_says_so_in_a_line(program: str, line: str
     assert "'many' is not a" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("line", "flag"),
+    [
+        ("invoke history --limit=many --json", "--limit"),
+        ("invoke soak -j --hours=many", "--hours"),
+        ("invoke gameplan.check --at=2026-11-28T10:00:00Z --json", "--at"),
+        ("invoke -d bot.start --json", "-d is"),
+        ("orchestration.startup --json --bogus", "--bogus"),
+    ],
+)
+def test_a_refused_command_line_that_asks_for_json_gives_one_document(line: str, flag: str, system: System) -> None:
+    ended = system.run([sys.executable, "-m", *line.split()])
+    assert ended.code == 1
+    assert ended.document["exit_code"] == 1
+    assert flag in ended.document["message"]
+    assert flag in ended.err
+    assert system.processes() == []
+
+
 def test_an_output_without_a_folder_registers_nothing(system: System) -> None:
     ended = system.inv("install", "--target=linux", "--output", "", "--json")
     assert ended.code == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestration.commands.flags import is_short_debug, read_count, read_number
+from orchestration.commands.flags import asks_for_json, is_short_debug, read_count, read_number
 
 
 @pytest.mark.parametrize(("text", "least", "count"), [("1", 1, 1), ("0", 0, 0), ("007", 1, 7)])
@@ -47,3 +47,11 @@ def test_a_short_flag_that_invoke_takes_for_its_own_debugging_is_known(
     is_invokes: bool,  # noqa: FBT001 - a column of the table
 ) -> None:
     assert is_short_debug(line.split(), _OWN) is is_invokes
+
+
+@pytest.mark.parametrize(
+    ("line", "asks"),
+    [("--json", True), ("-j", True), ("-jd", True), ("-dj", True), ("--jsonx", False), ("", False), ("json -d", False)],
+)
+def test_json_is_asked_for_by_either_of_its_flags(line: str, *, asks: bool) -> None:
+    assert asks_for_json(line.split()) is asks
