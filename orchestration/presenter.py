@@ -7,6 +7,8 @@ Every text goes through `orchestration.redaction` on its way out: what is shown 
 """
 
 import json
+import shutil
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +38,10 @@ _RESULT_TEXT = {
 }
 _REFRESHES_PER_SECOND = 4
 _PLAIN_WAIT_EVERY_S = 10.0
+_NARROW = 60  # a phone's terminal has some 40 columns
+_GAP = 2  # between two columns of a table
+_LEAST_WIDTH = 14
+_FEW_COLUMNS = 2
 
 
 def build_display(*, as_json: bool) -> "Display":
@@ -286,9 +292,9 @@ def print_table(
     """A table: drawn in a terminal, tab-aligned plain text elsewhere."""
     rows = [tuple(clean_line(cell) for cell in row) for row in rows]
     if not steady_stdout().isatty():
-        widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
+        wanted = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
         for row in (headings, *rows) if any(headings) else rows:
-            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+            cells = [cell.ljust(width) for cell, width in zip(row, wanted, strict=True)]
             print_line("  ".join(cells).rstrip())
         return
     from rich.box import SIMPLE_HEAD
@@ -296,18 +302,84 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(file=steady_stdout(), highlight=False)
+    widths = find_column_widths(headings, rows, console.width)
+    if widths is None:
+        for number, row in enumerate(rows):
+            for place, line in enumerate(stack_row(headings, row, console.width)):
+                style = styles[number] if styles and place == 0 else None
+                console.print(clean_line(line), style=style, markup=False, soft_wrap=True)
+        return
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=any(headings))
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    for heading, width in zip(headings, widths, strict=True):
+        table.add_column(heading, overflow="fold", width=width)
     for number, row in enumerate(rows):
         style = styles[number] if styles else ""
         table.add_row(*(Text(cell, style if column == 0 else "") for column, cell in enumerate(row)))
-    Console(file=steady_stdout(), highlight=False).print(table)
+    console.print(table)
+
+
+def find_column_widths(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], width: int) -> list[int] | None:
+    """How wide each column of a table is in a terminal, or None where the table does not fit. Pure.
+
+    No word is broken. Columns that have little to say get what they need, the others share the rest.
+
+    Args:
+        headings: One for each column.
+        rows: The cells.
+        width: Of the terminal, in characters.
+    """
+    columns = list(zip(headings, *rows, strict=True))
+    wanted = [max(len(cell) for cell in column) for column in columns]
+    left = width - _GAP * len(columns)
+    if sum(wanted) <= left:
+        return wanted
+    # A sentence in a column of a few characters has no broken word, and still cannot be read.
+    least = [
+        max(min(want, _LEAST_WIDTH), *(len(word) for cell in column for word in cell.split() or [""]))
+        for column, want in zip(columns, wanted, strict=True)
+    ]
+    if sum(least) > left:
+        return None
+    found = list(least)
+    for column in sorted(range(len(columns)), key=lambda number: wanted[number] - least[number]):
+        others = sum(one < want for one, want in zip(found, wanted, strict=True))
+        share = (left - sum(found)) // max(1, others)
+        found[column] += min(share, wanted[column] - found[column])
+    return found
+
+
+def stack_row(headings: tuple[str, ...], row: tuple[str, ...], width: int) -> list[str]:
+    """One row of a table that does not fit into the terminal: what it is about, and under it each cell. Pure."""
+    heads, rest = (1, row[1:]) if len(row) <= _FEW_COLUMNS else (2, row[2:])
+    lines = [" ".join(cell for cell in row[:heads] if cell)]
+    for heading, cell in zip(headings[heads:], rest, strict=True):
+        if cell:
+            lines += wrap_words(f"{heading}: {cell}" if heading and len(row) > _FEW_COLUMNS else cell, width, "  ")
+    return lines
+
+
+def wrap_words(text: str, width: int, indent: str = "") -> list[str]:
+    """The text in lines of at most the width; a word that is longer stays whole. Pure."""
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [text]
 
 
 def print_line(text: str) -> None:
-    """One line for people on standard output."""
-    steady_stdout().write(clean_line(text) + "\n")
+    """One line for people on standard output; in a narrow terminal it is broken between words.
+
+    A wider one breaks it itself, so that a command in it is copied as one line.
+    """
+    stream, line = steady_stdout(), clean_line(text)
+    width = shutil.get_terminal_size().columns if stream.isatty() else _NARROW
+    for part in wrap_words(line, width) if width < _NARROW and not line.startswith(" ") else [line]:
+        stream.write(clean_line(part) + "\n")
 
 
 def write_prompt(text: str, *, as_json: bool) -> None:
