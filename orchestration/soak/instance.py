@@ -3,6 +3,7 @@
 The test suite's `System` and the fault campaign are built on `Instance` too.
 """
 
+import atexit
 import contextlib
 import os
 import random
@@ -37,7 +38,8 @@ _END_TIMEOUT_S = 30.0
 # Below the ports that the kernel gives to sockets without one (from 32768 on by default), so that neither a listener on
 # port 0 nor an outgoing connection takes a port before the system listens on it.
 _FIRST_PORT, _END_OF_PORTS = 10_000, 32_768
-_claims: list[socket.socket] = []
+_claims = contextlib.ExitStack()
+atexit.register(_claims.close)
 
 
 @dataclass
@@ -251,7 +253,7 @@ def find_free_port() -> int:
         except OSError:
             claim.close()
             continue
-        _claims.append(claim)
+        _claims.enter_context(claim)
         return port
 
 
