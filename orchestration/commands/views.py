@@ -84,7 +84,9 @@ def status(*, as_json: bool) -> int:
         return int(look.StatusCode.UNKNOWN)
     found = look.read_status(settings, commands=SystemCommands(), clock=SystemClock())
     if as_json:
-        console.print_json(look.build_json(found))
+        from orchestration.commands.status_document import build_json
+
+        console.print_json(build_json(found))
     else:
         console.print_table(("", ""), build_status_rows(found))
         console.print_line(look.describe(found))
@@ -94,7 +96,7 @@ def status(*, as_json: bool) -> int:
 def status_of_all(*, as_json: bool) -> int:
     """`inv status --all`: every instance of this checkout; the exit code is the worst of theirs."""
     from orchestration.commands.overview import read_overview
-    from orchestration.commands.status import build_json
+    from orchestration.commands.status_document import build_json
     from orchestration.preflight.instances import find_instances
     from orchestration.settings import PROJECT_DIR
     from orchestration.settings.sources import read_environment
