@@ -7,7 +7,7 @@ from datetime import datetime
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.api_status import ApiState
 from orchestration.gateway.connection import ApiConnection
-from orchestration.gateway.holdings import MOST_ANSWERS, Holdings, build_unknown
+from orchestration.gateway.holdings import MOST_ANSWERS, BookParts, Holdings, build_unknown
 from orchestration.gateway.order_guard import Book
 from orchestration.settings import Settings
 from orchestration.system.clock import Clock
@@ -109,19 +109,13 @@ class _Reading:
 
     def __init__(self) -> None:
         self.done: asyncio.Future[Book] = asyncio.get_running_loop().create_future()
-        self._orders: list[messages.OpenOrder] = []
-        self._statuses: list[messages.OrderStatus] = []
-        self._positions: list[messages.Position] = []
+        self._parts = BookParts()
         self._has_orders = self._has_positions = False
 
     def take(self, message: messages.Message) -> None:
         match message:
-            case messages.OpenOrder():
-                self._orders.append(message)
-            case messages.OrderStatus():
-                self._statuses.append(message)
-            case messages.Position():
-                self._positions.append(message)
+            case messages.OpenOrder() | messages.OrderStatus() | messages.Position():
+                self._parts.take(message)
             case messages.OpenOrdersEnd():
                 self._has_orders = True
             case messages.PositionsEnd():
@@ -135,6 +129,4 @@ class _Reading:
             case _:
                 pass
         if self._has_orders and self._has_positions and not self.done.done():
-            self.done.set_result(
-                Book(orders=tuple(self._orders), statuses=tuple(self._statuses), positions=tuple(self._positions))
-            )
+            self.done.set_result(self._parts.book)

@@ -182,14 +182,36 @@ def build_end_requests() -> tuple[bytes, ...]:
     return (messages.build_positions_end_request(), messages.build_account_summary_end_request(_SUMMARY_ID))
 
 
+class BookParts:
+    """The orders, their statuses and the positions of one reading, as their messages come in."""
+
+    def __init__(self) -> None:
+        self._orders: list[messages.OpenOrder] = []
+        self._statuses: list[messages.OrderStatus] = []
+        self._positions: list[messages.Position] = []
+
+    def take(self, message: messages.OpenOrder | messages.OrderStatus | messages.Position) -> None:
+        """Add one of them."""
+        match message:
+            case messages.OpenOrder():
+                self._orders.append(message)
+            case messages.OrderStatus():
+                self._statuses.append(message)
+            case messages.Position():
+                self._positions.append(message)
+
+    @property
+    def book(self) -> Book:
+        """What has come in so far."""
+        return Book(orders=tuple(self._orders), statuses=tuple(self._statuses), positions=tuple(self._positions))
+
+
 class HoldingsReading:
     """The answers to `build_requests` as they come in, on the event loop that runs where it is made."""
 
     def __init__(self) -> None:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._orders: list[messages.OpenOrder] = []
-        self._statuses: list[messages.OrderStatus] = []
-        self._positions: list[messages.Position] = []
+        self._parts = BookParts()
         self._values: dict[str, AccountValues] = {}
         self._ended: dict[str, str] = {}  # each part that is complete, with why it is unknown or nothing
 
@@ -197,8 +219,7 @@ class HoldingsReading:
     def found(self) -> Holdings:
         """What is known so far; a part whose end has not come is unknown."""
         problems = {part: self._ended.get(part, _NOT_ANSWERED) for part in ("orders", "positions", "accounts")}
-        book = Book(orders=tuple(self._orders), statuses=tuple(self._statuses), positions=tuple(self._positions))
-        known = replace(summarize_book(book), accounts=tuple(self._values.values()))
+        known = replace(summarize_book(self._parts.book), accounts=tuple(self._values.values()))
         return Holdings(
             orders=None if problems["orders"] else known.orders,
             positions=None if problems["positions"] else known.positions,
@@ -211,12 +232,8 @@ class HoldingsReading:
     def take(self, message: messages.Message) -> None:
         """Take one message of the gateway."""
         match message:
-            case messages.OpenOrder():
-                self._orders.append(message)
-            case messages.OrderStatus():
-                self._statuses.append(message)
-            case messages.Position():
-                self._positions.append(message)
+            case messages.OpenOrder() | messages.OrderStatus() | messages.Position():
+                self._parts.take(message)
             case messages.AccountValue():
                 self._take_value(message)
             case messages.OpenOrdersEnd():
