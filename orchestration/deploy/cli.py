@@ -146,7 +146,7 @@ class Session:
             describe_status(outcome, facts, said)
 
     def hold(self, target: Target, *, reason: str, as_json: bool) -> None:
-        """`fab hold` for one host. It waits for no deploy's lock: whoever holds wants the system down now."""
+        """`fab hold` for one host. It does not wait for a deploy's lock: a hold takes effect at once."""
         self._run_inv(target, "hold", ("hold", *((f"--reason={reason}",) if reason else ())), as_json=as_json)
 
     def resume(self, target: Target, *, as_json: bool) -> None:
@@ -196,7 +196,7 @@ class Session:
         outcome = work.outcome
         with work.judged():
             if not message.strip():
-                raise DeployError("--message is empty", next_action="Say why: whoever is kept from deploying sees it.")
+                raise DeployError("--message is empty", next_action="Give the reason, which a refused deploy shows.")
             work.host.connect()
             lock = work.host.put_lock(by=describe_caller(), message=message.strip())
             outcome.ok, outcome.result, outcome.document = True, "locked", {"lock": lock}

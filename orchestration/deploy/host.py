@@ -135,7 +135,7 @@ class Facts:
         hold: Who holds the system down, or empty.
         status: What `inv status` says, where it was asked.
         available_memory_bytes: Memory that programs can still have; None if unknown.
-        locked: Who has locked deploys (`fab lock`), since when and why; empty for nobody.
+        locked: Who has locked deploys (`fab lock`), since when and why; empty if they are not locked.
     """
 
     python: str

@@ -131,7 +131,7 @@ class ApiStatus:
 
     @property
     def is_identified(self) -> bool:
-        """Whether the API answers and has named its accounts: without them nobody knows whose gateway it is."""
+        """Whether the API answers and has named its accounts: without them its owner is unknown."""
         return self.is_ready and bool(self.accounts)
 
     def hear(self, codes: tuple[ApiCode, ...]) -> "ApiStatus":

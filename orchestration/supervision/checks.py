@@ -122,7 +122,7 @@ def _describe_lost(s: Situation) -> str:
         deadline_s=observation.at_s,
     )
     if stop is not None:
-        then = f"It is down on purpose ({stop}), and stays down until somebody starts it."
+        then = f"It is down on purpose ({stop}), and stays down until it is started again."
     elif not s.rules.may_restart_gateway:
         then = "It is not restarted."
     elif restart_s is None:

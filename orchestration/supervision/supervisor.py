@@ -565,7 +565,7 @@ class Supervisor:
         evidence: tuple[str, ...] = ()
         is_about_end = notice.kind in {IncidentKind.BOT_ENDED, IncidentKind.BOT_FINISHED}
         if (is_about_end and notice.stage is not Stage.OVER) or notice.kind is IncidentKind.BOT_STOPPED:
-            # Nothing looks after it any more: what is open must be known to whoever reads this on a phone.
+            # Nothing looks after it any more: the alert must say what is open at the broker.
             still_open = describe_open(post.read_holdings(), with_amounts=post.settings.show_amounts)
             notice = replace(notice, message=f"{notice.message} {still_open}")
         if is_about_end and notice.severity.rank > Severity.INFO.rank and self._record is not None:

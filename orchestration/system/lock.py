@@ -164,7 +164,7 @@ def find_overdue_s(path: Path, *, now_s: float) -> float | None:
         found = path.lstat()
     except OSError:
         return None
-    # Whoever set the times did so when the inode changed last.
+    # The times were set when the inode changed last.
     promised_s = found.st_mtime - found.st_ctime
     silent_s = now_s - found.st_ctime
     return silent_s if promised_s > _LEAST_PROMISE_S and silent_s > promised_s else None

@@ -1,4 +1,4 @@
-"""One run, from its staging to its result: stage, start, let it go wrong, look, mend, start again, look, stop."""
+"""One run, from its staging to its result: stage, start, inject, look, repair, start again, look, stop."""
 
 import contextlib
 import subprocess
@@ -51,7 +51,7 @@ def conduct(case: Case, root: Path, *, image: str) -> CaseResult:
 def _conduct(world: World, begun_s: float) -> CaseResult:
     first, was_injected = _run_with_fault(world)
     violations = find_violations(world, first)
-    faults.mend(world, told=[str((one.report or {}).get("next_action") or "") for one in first.ended])
+    faults.repair(world, told=[str((one.report or {}).get("next_action") or "") for one in first.ended])
     again = _run_again(world, first)
     violations += find_violations(world, again) + _check_convergence(world, again) + _check_shutdown(world)
     return CaseResult(

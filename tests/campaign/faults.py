@@ -73,7 +73,7 @@ def inject(world: World, runs: "list[subprocess.Popen[str]]") -> None:
         _OTHERS[fault](world)
 
 
-def mend(world: World, *, told: Sequence[str]) -> None:
+def repair(world: World, *, told: Sequence[str]) -> None:
     """Put it right, as a person would who was told what was wrong: with the commands that the program itself named."""
     case, system = world.case, world.system
     for command in dict.fromkeys(found for text in told for found in _MOVE_AWAY.findall(text)):

@@ -1,4 +1,4 @@
-"""The operator's lock: while it stands, no deploy and no rollback begins. It stays until somebody takes it away."""
+"""The operator's lock: while it stands, no deploy and no rollback begins. It stays until `fab unlock`."""
 
 import contextlib
 import json
