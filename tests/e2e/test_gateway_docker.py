@@ -347,6 +347,8 @@ def test_the_compose_file_is_valid_with_nothing_but_the_example_environment(engi
 
 
 def test_the_runtimes_contract_is_kept(scene: GatewayScene) -> None:
+    # A container that has only just begun does not take SIGTERM yet: Docker then waits for the whole grace.
+    scene.environ["GATEWAY_STOP_GRACE"] = "10"
     check_starting(scene.runtime())
     check_restarting(scene.runtime())
     check_following(scene.runtime(), lambda: None)

@@ -60,7 +60,7 @@ def test_a_gateway_that_waits_for_a_phone_is_not_restarted_whoever_logs_it_in(
 def test_a_second_factor_that_only_the_gateways_own_log_tells_of_leads_to_ready(login: LoginScene) -> None:
     login.use_controller("none")
     # Longer than the five seconds between two looks at the log.
-    login.environ |= {"SIMULATOR_FAULTS": "second_factor=12", "GATEWAY_HEALTH_TIMEOUT": "15"}
+    login.environ |= {"SIMULATOR_FAULTS": "second_factor=12", "GATEWAY_HEALTH_TIMEOUT": "60"}
     begun_at = datetime.now(UTC).replace(microsecond=0)
     login.start()
     before = login.start_of()
