@@ -1,10 +1,12 @@
 """The door for signals: the first one that asks us to end becomes an exception, where one may be raised."""
 
+import _thread
 import contextlib
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Self
@@ -40,15 +42,14 @@ def _is_in_import(frame: FrameType | None) -> bool:
 
 def _send_again(number: int) -> None:
     def send() -> None:
+        time.sleep(_AGAIN_S)
         if sys.platform == "win32":
             signal.raise_signal(number)
         else:
             # To the main thread itself: what it waits for in the kernel is then interrupted too.
             signal.pthread_kill(threading.main_thread().ident or 0, number)
 
-    timer = threading.Timer(_AGAIN_S, send)
-    timer.daemon = True
-    timer.start()
+    _thread.start_new_thread(send, ())  # of `threading`, a signal handler may start none: see `Requests`
 
 
 class Interruption:
@@ -154,7 +155,7 @@ class Requests:
     SIGTERM, SIGINT and SIGHUP ask to end; SIGUSR1 (where there is one) asks for the bot's restart. Nothing is raised.
 
     Attributes:
-        wake: Set with each request, so that its waiter looks.
+        wake: Set soon after each request, so that its waiter looks.
         ended_by: The name of the signal that asked to end; empty before.
     """
 
@@ -195,7 +196,11 @@ class Requests:
             return
         else:
             self.ended_by = _NAME_OF.get(number, "a signal")
-        self.wake.set()
+        # Never from here: this may have interrupted the loop while it holds the event's lock, and would wait for it
+        # without end. Nor with `threading.Thread`, whose start takes locks, too. Where no thread can be started, the
+        # loop comes round by itself.
+        with contextlib.suppress(RuntimeError):
+            _thread.start_new_thread(self.wake.set, ())
 
 
 def describe_exit(exit_code: int) -> str:

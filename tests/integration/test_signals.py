@@ -3,6 +3,7 @@
 import importlib
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -40,7 +41,7 @@ def test_a_signal_that_nobody_took_goes_to_whoever_was_asked_before() -> None:
         with Interruption():
             send(signal.SIGTERM)
         assert requests.ended_by == "SIGTERM"
-        assert requests.wake.is_set()
+        assert requests.wake.wait(PATIENCE_S)
 
 
 def test_one_more_signal_may_interrupt_after_a_renewal() -> None:
@@ -97,3 +98,24 @@ def _import_and_wait(interruption: Interruption) -> None:
         importlib.import_module("slowly_imported")
         threading.Event().wait(PATIENCE_S)
         pytest.fail("nothing interrupted what came after the import")
+
+
+def test_a_request_never_waits_for_the_loop_that_it_wakes() -> None:
+    """The handler runs in the middle of whatever the loop does with the event, whose lock the loop may hold then."""
+    script = """
+import os, signal, subprocess, sys
+from orchestration.system.signals import RESTART_SIGNAL, Requests
+ask = "import os, sys" + chr(10) + "while True: os.kill(int(sys.argv[1]), int(sys.argv[2]))"
+with Requests() as requests:
+    asking = subprocess.Popen([sys.executable, "-c", ask, str(os.getpid()), str(int(getattr(signal, RESTART_SIGNAL)))])
+    taken = 0
+    while taken < 300:
+        requests.wake.clear()
+        taken += requests.take_restart()
+        requests.wake.wait(0)
+    asking.kill()
+    asking.wait()
+print("woken each time")
+"""
+    asked = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert asked.stdout == "woken each time\n", asked.stderr
