@@ -117,5 +117,7 @@ with Requests() as requests:
     asking.wait()
 print("woken each time")
 """
-    asked = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    asked = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert asked.stdout == "woken each time\n", asked.stderr
