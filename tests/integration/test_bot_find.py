@@ -22,7 +22,7 @@ from orchestration.bot.record import BotLaunch, ReadyBy, build_record_path, comp
 from orchestration.bot.stop import stop_bot
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
-from orchestration.system.process_table import read_birth_of_child, read_environ
+from orchestration.system.process_table import read_argv, read_birth_of_child, read_environ
 from orchestration.system.processes import ProcessIdentity, is_running, read_identity
 from tests.integration.bot_scene import BOT, NOW, build_scene, launch, read_children, read_log, wait_until
 from tests.system import System
@@ -37,7 +37,8 @@ def _started(argv: Sequence[str], *, cwd: Path, **variables: str) -> Iterator["s
         stderr=subprocess.DEVNULL, start_new_session=True,
     ) as process:  # fmt: skip
         try:
-            # Popen returns once the program was executed: from here on its own arguments are seen.
+            # Popen returns while the program is being executed; the kernel shows its arguments a moment later.
+            wait_until(lambda: bool(read_argv(process.pid)), "its arguments are shown")
             yield process
         finally:
             os.killpg(process.pid, signal.SIGKILL)  # with what it started
@@ -371,6 +372,7 @@ def _started_by(user_id: int, argv: Sequence[str], *, cwd: Path, **variables: st
         extra_groups=[], start_new_session=True,
     ) as process:  # fmt: skip
         try:
+            wait_until(lambda: bool(read_argv(process.pid)), "its arguments are shown")
             yield process.pid
         finally:
             process.kill()
