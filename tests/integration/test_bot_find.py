@@ -22,10 +22,15 @@ from orchestration.bot.record import BotLaunch, ReadyBy, build_record_path, comp
 from orchestration.bot.stop import stop_bot
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
-from orchestration.system.process_table import read_argv, read_birth_of_child, read_environ
+from orchestration.system.process_table import read_argv, read_birth_of_child, read_environ, read_state
 from orchestration.system.processes import ProcessIdentity, is_running, read_identity
 from tests.integration.bot_scene import BOT, NOW, build_scene, launch, read_children, read_log, wait_until
 from tests.system import System
+
+
+def _wait_for_arguments(pid: int) -> None:
+    """Popen returns while the program is being executed; its arguments are shown a moment later, or it has ended."""
+    wait_until(lambda: bool(read_argv(pid)) or read_state(pid) == "Z", "its arguments are shown")
 
 
 @contextlib.contextmanager
@@ -37,8 +42,7 @@ def _started(argv: Sequence[str], *, cwd: Path, **variables: str) -> Iterator["s
         stderr=subprocess.DEVNULL, start_new_session=True,
     ) as process:  # fmt: skip
         try:
-            # Popen returns while the program is being executed; the kernel shows its arguments a moment later.
-            wait_until(lambda: bool(read_argv(process.pid)), "its arguments are shown")
+            _wait_for_arguments(process.pid)
             yield process
         finally:
             os.killpg(process.pid, signal.SIGKILL)  # with what it started
@@ -372,7 +376,7 @@ def _started_by(user_id: int, argv: Sequence[str], *, cwd: Path, **variables: st
         extra_groups=[], start_new_session=True,
     ) as process:  # fmt: skip
         try:
-            wait_until(lambda: bool(read_argv(process.pid)), "its arguments are shown")
+            _wait_for_arguments(process.pid)
             yield process.pid
         finally:
             process.kill()
