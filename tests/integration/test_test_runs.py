@@ -27,8 +27,10 @@ def test_a_test_that_takes_too_long_fails_and_its_worker_goes_on(tmp_path: Path)
     module.write_text(_SLOW, encoding="utf-8")
     argv = [sys.executable, "-m", "pytest", "-c", str(PROJECT / "pyproject.toml"), f"--rootdir={tmp_path}"]
     options = ["-p", "no:cacheprovider", "-n", "1", "-o", "timeout=1", str(module)]
+    # Without the options of the run that this test is part of: they name that run's report and cache.
+    environ = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     ended = subprocess.run(
-        [*argv, *options], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        [*argv, *options], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert "1 failed, 1 passed" in ended.stdout, ended.stdout
     assert "Timeout" in ended.stdout, "it says why"
