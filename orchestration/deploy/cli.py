@@ -27,8 +27,9 @@ from orchestration.deploy.show import (
 from orchestration.deploy.ssh_config import find_config_files
 from orchestration.deploy.workflow import Options, Outcome, Workflow, build_json
 from orchestration.settings import PROJECT_DIR, expand_home
+from orchestration.settings.child_environ import list_secret_names
 from orchestration.system.clock import SystemClock
-from orchestration.system.commands import SystemCommands
+from orchestration.system.commands import SystemCommands, withhold
 
 BASE = "/opt/zero-touch"
 USER = "zero-touch"
@@ -64,6 +65,8 @@ class Session:
     """One command line: its hosts' outcomes, and the tree, which is read once."""
 
     def __init__(self) -> None:
+        # These commands load no settings, which is what withholds the secrets of this shell everywhere else.
+        withhold(list_secret_names())
         self.outcomes: list[Outcome] = []
         self.as_json = False
         self.clock = SystemClock()

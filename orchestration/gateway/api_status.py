@@ -43,6 +43,8 @@ class ApiState(StrEnum):
     """Accepted, then closed by the other side (a forwarder before the login)."""
     GARBAGE = "garbage"
     """What answers does not speak this protocol."""
+    OUTDATED = "outdated"
+    """The gateway is too old for this program: it speaks an older version of the API, or says so itself (503, 506)."""
     CLIENT_ID_IN_USE = "client_id_in_use"
     """All ten client ids are in use."""
     FULL = "full"

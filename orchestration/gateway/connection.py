@@ -24,6 +24,7 @@ _MAX_FRAMES = 2000  # a handshake has about ten; a flood must not keep the proce
 _CLIENT_ID_IN_USE = 326
 _DISCLAIMER = 10141
 _NOT_CONNECTED = frozenset({502, 504, 1300})
+_OUTDATED = frozenset({503, 506})
 
 
 class ApiConnection(asyncio.Protocol):
@@ -262,7 +263,12 @@ class ApiConnection(asyncio.Protocol):
 
     def _start_api(self, greeting: messages.Greeting) -> None:
         if greeting.version < messages.OLDEST_VERSION:
-            raise WireError(f"its version of it, {greeting.version}, is too old")
+            needed = f"this program needs {messages.OLDEST_VERSION} or newer"
+            self._conclude(
+                ApiState.OUTDATED,
+                f"the gateway at {self._shown} speaks version {greeting.version} of the TWS API, and {needed}",
+            )
+            return
         if greeting.version > messages.NEWEST_VERSION:
             raise WireError(f"it chose version {greeting.version}, which was not offered")
         self._server_version = greeting.version
@@ -278,6 +284,8 @@ class ApiConnection(asyncio.Protocol):
             self._conclude(ApiState.CLIENT_ID_IN_USE, f"the client ids up to {last} are in use at {self._shown}")
         elif said.code == _DISCLAIMER:
             self._conclude(ApiState.DISCLAIMER, f"the gateway at {self._shown} is not ready yet: {said.text}")
+        elif said.code in _OUTDATED:
+            self._conclude(ApiState.OUTDATED, f"the gateway at {self._shown} said {said.code}: {said.text}")
         elif said.code in _NOT_CONNECTED:
             self._conclude(ApiState.NOT_CONNECTED, f"the gateway at {self._shown} said {said.code}: {said.text}")
 

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 
-from orchestration.gateway.order_guard import Book
+from orchestration.gateway.order_guard import Book, describe_order
 from orchestration.redaction import mask_account
 from orchestration.tws import messages
 
@@ -90,15 +90,7 @@ def summarize_book(book: Book) -> Holdings:
 def name_orders(holdings: Holdings, *, with_amounts: bool = False) -> tuple[str, ...]:
     """The open orders, a phrase each."""
     return tuple(
-        " ".join(
-            (
-                one.action,
-                *((f"{one.quantity:f}",) if with_amounts else ()),
-                one.symbol,
-                one.order_type,
-                *_name_account(one.account, holdings),
-            )
-        )
+        " ".join((describe_order(one, with_amounts=with_amounts), *_name_account(one.account, holdings)))
         for one in holdings.orders or ()
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord
-from orchestration.gateway.api_status import MOST_CLIENTS, ApiState, find_broken
+from orchestration.gateway.api_status import MOST_CLIENTS, ApiState, ApiStatus, find_broken
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.login import LoginPhase, LoginReading, Refusal
 from orchestration.gateway.login_patterns import EXIT_CODE_TEXTS
@@ -139,6 +139,7 @@ def _describe_api(observation: Observation, port: int) -> str:
         ApiState.CLOSED: f"port {port} accepts and hangs up at once, as it does before the login",
         ApiState.SILENT: f"port {port} accepts, but the API is silent",
         ApiState.GARBAGE: f"what answers on port {port} is not the gateway's API",
+        ApiState.OUTDATED: f"the gateway is too old for this program ({api.detail})",
         ApiState.NOT_CONNECTED: "the API answers that it is not connected",
         ApiState.DISCLAIMER: "the paper trading disclaimer is not accepted yet",
     }.get(api.state, "the API is not ready")
@@ -185,8 +186,8 @@ def _advise(sight: Sight, observation: Observation, port: int) -> str:
             if status.name
             else "Set GATEWAY_PORT to the published port."
         )
-    if api is not None and api.state is ApiState.GARBAGE:
-        return f"Find out what listens on port {port} (`ss -ltnp`), and correct GATEWAY_HOST or GATEWAY_PORT."
+    if api is not None and (advice := _advise_by_answer(api, port)):
+        return advice
     if status is not None and status.state is ContainerState.UNKNOWN:
         return (
             f"Look at the gateway where it runs: is it logged in, and is its API open for this host on port {port}? "
@@ -195,6 +196,30 @@ def _advise(sight: Sight, observation: Observation, port: int) -> str:
     return _READ_THE_LOG
 
 
+def _advise_by_answer(api: ApiStatus, port: int) -> str:
+    """What to do where the API's own answer says it; empty where it does not."""
+    match api.state:
+        case ApiState.OUTDATED:
+            return (
+                "Update the gateway: pull a newer image (GATEWAY_IMAGE) and make the container again, or install a "
+                "newer IB Gateway or TWS where it runs; then `inv startup`."
+            )
+        case ApiState.GARBAGE:
+            return f"Find out what listens on port {port} (`ss -ltnp`), and correct GATEWAY_HOST or GATEWAY_PORT."
+        case ApiState.NOT_CONNECTED:
+            return next((_CODE_ADVICE[one.code] for one in reversed(api.codes) if one.code in _CODE_ADVICE), "")
+        case _:
+            return ""
+
+
+# By the code with which a gateway refuses the handshake; 1300 carries the new port in its own text.
+_CODE_ADVICE: Mapping[int, str] = {
+    502: "Let API clients in (\"Enable ActiveX and Socket Clients\" in the gateway's or TWS's API settings), and check "
+    "that GATEWAY_PORT is the port that stands there.",
+    504: "Look at the gateway's log (`inv logs --of gateway`): it runs and is not connected to the broker, as before a "
+    "login.",
+    1300: "The API's port was changed in the gateway's settings: set GATEWAY_PORT to the new one, or change it back.",
+}
 _FAILURE_ADVICE: Mapping[FailureWord, str] = {
     FailureWord.GATEWAY_SECOND_FACTOR: "Have the phone at hand, then start again: `inv gateway.restart`, "
     "`inv startup`; a new push is sent then.",

@@ -221,6 +221,12 @@ class Book:
         return bool(last) and last[-1] in _ENDED
 
 
+def describe_order(order: OpenOrder, *, with_amounts: bool) -> str:
+    """One order as a phrase: what it does, of what, and of which kind it is."""
+    quantity = (f"{order.quantity:f}",) if with_amounts else ()
+    return " ".join((order.action, *quantity, order.symbol, order.order_type))
+
+
 def cut_versions(offered: VersionRange) -> VersionRange:
     """The part of the offered versions that was tested.
 
@@ -266,7 +272,9 @@ def judge(body: bytes, *, client_id: int, version: int) -> Verdict:
     return _refuse(answer, what, f"message {int(request)} ({request.name.lower()})", version)
 
 
-def judge_with_book(asked: NeedsBook, book: Book | None, *, client_id: int, version: int) -> Pass | Refuse:
+def judge_with_book(
+    asked: NeedsBook, book: Book | None, *, client_id: int, version: int, with_amounts: bool = False
+) -> Pass | Refuse:
     """What to do with an order or a cancellation, knowing what the broker holds.
 
     Args:
@@ -274,11 +282,12 @@ def judge_with_book(asked: NeedsBook, book: Book | None, *, client_id: int, vers
         book: What the broker holds, read after the client's frame came; None where it could not be read.
         client_id: The client's id.
         version: The version of the protocol that was agreed on.
+        with_amounts: Whether the refusal's detail, which alerts and logs quote, may name the order's quantity.
     """
     order = None if book is None else book.find_order(client_id, asked.order_id)
     named = f"order {asked.order_id} of client {client_id}"
     if order is not None:
-        named += f" ({order.action} {order.quantity:f} {order.symbol} {order.order_type})"
+        named += f" ({describe_order(order, with_amounts=with_amounts)})"
     if asked.request is Request.PLACE_ORDER:
         if book is not None and order is None:
             answer = ErrorMessage(request_id=asked.order_id, code=_ORDER_REJECTED, text=_REJECTED)

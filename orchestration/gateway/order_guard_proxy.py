@@ -55,6 +55,7 @@ class OrderGuardServer:
         book_reader: Reads what the broker holds.
         on_refused: Called for each refusal; must not raise or block.
         on_ended: Called with the reason when a client's connection is ended for what it sent; must not raise or block.
+        with_amounts: Whether refusals may name an order's quantity (`SHOW_AMOUNTS`).
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class OrderGuardServer:
         *,
         on_refused: Callable[[Refuse], None],
         on_ended: Callable[[str], None],
+        with_amounts: bool = False,
     ) -> None:
         self._upstream = upstream
         self._book_reader = book_reader
@@ -71,6 +73,7 @@ class OrderGuardServer:
         self._last_book: tuple[float, Book] | None = None
         self._on_refused = on_refused
         self._on_ended = on_ended
+        self._with_amounts = with_amounts
         self._sessions: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self.refusals: Counter[Refused] = Counter()
@@ -160,7 +163,9 @@ class OrderGuardServer:
             verdict = judge(await _read_frame(reader), client_id=client_id, version=version)
             if isinstance(verdict, NeedsBook):
                 book = await self._read_book(verdict)
-                verdict = judge_with_book(verdict, book, client_id=client_id, version=version)
+                verdict = judge_with_book(
+                    verdict, book, client_id=client_id, version=version, with_amounts=self._with_amounts
+                )
             if isinstance(verdict, Pass):
                 gateway_writer.write(verdict.frame)
                 await gateway_writer.drain()
@@ -250,6 +255,7 @@ async def _serve_until_signal(gateway: Endpoint, listen: Endpoint, client_id: in
         reader,
         on_refused=lambda refusal: _write(f"refused: {refusal.what}: {refusal.detail}"),
         on_ended=lambda why: _write(f"a client's connection was ended: {why}"),
+        with_amounts=True,  # for the person who started it, in their own terminal
     )
     port = await server.start(listen.host, listen.port)
     _write(f"listening on {listen.host}:{port}, in front of {gateway}")

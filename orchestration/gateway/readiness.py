@@ -372,6 +372,9 @@ def find_restart_time(
             due_s = deadline_s
         case _:
             return None
+    is_too_old = observation.api is not None and observation.api.state is ApiState.OUTDATED
+    if is_too_old and sight in {Sight.API_NOT_READY, Sight.UNHEALTHY}:
+        return None  # the same program would start again
     if memory.second_factor is SecondFactor.GRANTED and memory.granted_s is not None:
         # One that was confirmed must not be asked for again because of us: the API follows it.
         return max(due_s, deadline_s, memory.granted_s + rules.timeout_s)

@@ -84,7 +84,9 @@ class Faults:
 ERROR_TEXTS: dict[int, str] = {
     326: "Unable to connect as the client id is already in use. Retry with a unique client id.",
     502: "Couldn't connect to TWS. Confirm that API is enabled and the port is the right one.",
+    503: "The TWS is out of date and must be upgraded.",
     504: "Not connected",
+    506: "Unsupported version",
     1100: "Connectivity between IBKR and Trader Workstation has been lost.",
     1102: "Connectivity between IBKR and Trader Workstation has been restored - data maintained.",
     2103: "Market data farm connection is broken:usfarm",
@@ -97,7 +99,7 @@ ERROR_TEXTS: dict[int, str] = {
     10141: "Paper trading disclaimer must first be accepted for API connection.",
 }
 RESTORED_BY: dict[int, int] = {1100: 1102, 2110: 1102, 2103: 2104, 2105: 2106, 2157: 2158}
-_REFUSALS = frozenset({326, 502, 504, 10141})
+_REFUSALS = frozenset({326, 502, 503, 504, 506, 10141})
 _ERROR_CODES = sorted({*_REFUSALS, *RESTORED_BY})
 _MAX_S = 1e7
 

@@ -97,6 +97,7 @@ class GuardProcess:
             reader,
             on_refused=self._note_refused,
             on_ended=lambda why: self._write(f"a client's connection was ended: {why}"),
+            with_amounts=self._settings.show_amounts,
         )
         try:
             port = await self._listen(server)

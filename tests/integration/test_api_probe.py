@@ -104,7 +104,9 @@ def test_a_ready_gateway_tells_everything() -> None:
         ("dies_mid_handshake", ApiState.CLOSED, "in the middle of the handshake"),
         ("error=326", ApiState.CLIENT_ID_IN_USE, "9999"),
         ("error=502", ApiState.NOT_CONNECTED, "502"),
+        ("error=503", ApiState.OUTDATED, "503: The TWS is out of date"),
         ("error=504", ApiState.NOT_CONNECTED, "Not connected"),
+        ("error=506", ApiState.OUTDATED, "506"),
         ("error=10141", ApiState.DISCLAIMER, "disclaimer"),
     ],
 )
@@ -334,7 +336,7 @@ def test_a_port_that_does_not_even_accept_is_refused_at_the_time_out() -> None:
         (b"\x7f\xff\xff\xff" + b"x" * 1_000_000, ApiState.GARBAGE),
         (frame("hello"), ApiState.GARBAGE),
         (frame("hello", "world"), ApiState.GARBAGE),
-        (frame(100, "an old one"), ApiState.GARBAGE),
+        (frame(100, "an old one"), ApiState.OUTDATED),
         (frame("1" * 5000, "x"), ApiState.GARBAGE),
         (VERSION[:-4], ApiState.CLOSED),
         (VERSION, ApiState.CLOSED),

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import paramiko
@@ -275,11 +275,11 @@ def test_a_link_on_which_nothing_is_said_for_long_stays_open(home: Path, server:
     assert (ended.code, said) == (0, ["still here"])
 
 
-def fab(home: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+def fab(home: Path, *words: str, environ: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "fabric", *words],
         cwd=PROJECT,
-        env={**os.environ, "HOME": str(home)},
+        env={**os.environ, **(environ or {}), "HOME": str(home)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -303,6 +303,16 @@ def test_no_host_stops_the_next_and_nothing_is_a_traceback(home: Path, server: S
     shown = [line.split()[0] for line in ended.stdout.splitlines() if "FAILED" in line]
     assert shown == [host.split()[0] for host in hosts]
     assert "rack: nothing is deployed" in ended.stderr
+
+
+def test_what_runs_here_for_a_command_inherits_no_secret(home: Path) -> None:
+    (home / ".ssh/config").write_text("Host rack\n ProxyCommand env >~/inherited\n")
+    secrets = dict.fromkeys(("TWS_PASSWORD", "TWS_PASSWORD_PAPER", "DISCORD_WEBHOOK_URL"), "correct-horse-7!")
+    ended = fab(home, "-H", "rack", "status", environ={**secrets, "DEPLOY_CHAT": "desk"})
+    inherited = (home / "inherited").read_text()
+    assert ended.returncode == 1
+    assert "DEPLOY_CHAT=desk" in inherited
+    assert "correct-horse-7!" not in inherited
 
 
 @pytest.mark.parametrize("hosts", ["", " , "])

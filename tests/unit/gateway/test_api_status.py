@@ -29,6 +29,7 @@ def test_the_words_of_the_states_are_stable() -> None:
         "refused",
         "closed",
         "garbage",
+        "outdated",
         "client_id_in_use",
         "full",
         "not_connected",

@@ -150,8 +150,15 @@ def test_a_new_order_is_rejected_and_a_change_of_a_live_one_is_refused() -> None
     unknown = judge_with_book(place, None, client_id=CLIENT, version=VERSION)
     assert [answer_of(one).code for one in (new, change, unknown)] == [201, 321, 321]
     assert {answer_of(one).request_id for one in (new, change, unknown)} == {12}
-    assert isinstance(change, Refuse)
-    assert "SELL 100 SPY STP" in change.detail
+
+
+@pytest.mark.parametrize(("with_amounts", "named"), [(False, "(SELL SPY STP)"), (True, "(SELL 100 SPY STP)")])
+def test_a_refusal_names_a_quantity_only_where_amounts_are_shown(*, with_amounts: bool, named: str) -> None:
+    book = Book(orders=(order(),), positions=(position(100),))
+    for request in (Request.PLACE_ORDER, Request.CANCEL_ORDER):
+        verdict = judge_with_book(ask(request), book, client_id=CLIENT, version=VERSION, with_amounts=with_amounts)
+        assert isinstance(verdict, Refuse)
+        assert verdict.detail == f"order 12 of client {CLIENT} {named}"
 
 
 def test_the_order_of_another_client_with_the_same_id_is_not_this_ones() -> None:

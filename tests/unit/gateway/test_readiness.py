@@ -350,6 +350,15 @@ def test_what_becomes_so_is_told_once_and_again_when_it_becomes_so_again(sight: 
     assert decision.tell == (kind,)
 
 
+@pytest.mark.parametrize("status", [HEALTHY, UNHEALTHY])
+def test_a_gateway_that_is_too_old_is_not_restarted(status: GatewayStatus) -> None:
+    seen = Observation(status=status, api=api(ApiState.OUTDATED))
+    memory, decision = run(_MEMORY, seen)
+    assert decision.action is WaitAction.WAIT
+    _, decision = run(memory, seen, at_s=DEADLINE_S)
+    assert decision.action is WaitAction.FAIL
+
+
 def test_a_failed_login_is_told_once_a_link_that_flaps_is_told_each_time() -> None:
     failed = Observation(status=RUNNING, login=FAILED_ONCE)
     _, decision = run(begin(0.0, RULES), failed, failed, failed)

@@ -7,7 +7,7 @@ import pytest
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.api_status import ApiState
+from orchestration.gateway.api_status import ApiCode, ApiState
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.history import GatewayUser, Spared, StopReason, name_start
 from orchestration.gateway.seen import GatewayFailure, GatewaySeen
@@ -456,6 +456,7 @@ def test_broken_farms_are_a_warning() -> None:
         (ApiState.SILENT, "the API is silent"),
         (ApiState.GARBAGE, "not the gateway's API"),
         (ApiState.NOT_CONNECTED, "not connected"),
+        (ApiState.OUTDATED, "too old for this program"),
         (ApiState.CLIENT_ID_IN_USE, "client ids of the check are in use"),
     ],
 )
@@ -463,6 +464,23 @@ def test_each_way_of_not_being_ready_has_its_own_words(outcome: ApiState, words:
     scene = Scene(FakeRuntime(status=HEALTHY), FakeProbe([api(outcome)]))
     scene.runtime.after_restart = lambda: scene.runtime.become(_healthy(scene.runtime))
     assert words in scene.fail().message
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "advice"),
+    [
+        (ApiState.OUTDATED, 503, "GATEWAY_IMAGE"),
+        (ApiState.NOT_CONNECTED, 502, "Enable ActiveX and Socket Clients"),
+        (ApiState.NOT_CONNECTED, 504, "not connected to the broker"),
+        (ApiState.NOT_CONNECTED, 1300, "set GATEWAY_PORT"),
+        (ApiState.NOT_CONNECTED, 507, "inv logs --of gateway"),
+    ],
+)
+def test_each_code_that_refuses_the_handshake_has_its_own_advice(outcome: ApiState, code: int, advice: str) -> None:
+    refused = api(outcome).hear((ApiCode(code=code, text=""),))
+    scene = Scene(FakeRuntime(status=HEALTHY), FakeProbe([refused]))
+    scene.environ["GATEWAY_RECOVERY"] = "alert"
+    assert advice in scene.fail().next_action
 
 
 def test_a_port_that_is_not_the_containers_is_named() -> None:
