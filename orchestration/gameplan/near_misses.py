@@ -4,6 +4,10 @@ Unknown fields are allowed, so a mistyped name would pass, and what it says woul
 would be traded on. A name that is at most two edits from a known name of the same object, or that differs from one in
 case and separators only, is therefore a problem. Inside the objects that hold anything (`key_levels`, `scorecard`,
 `strategy_parameters`) every name is free, and names that the operator's own schema declares are the operator's.
+
+The right name in the wrong object has no effect either: `"quarantine_active": true` beside `data_quality` would be
+traded on. A name that restricts trading is therefore a problem in another object of the plan, and so is whatever else
+says that the plan is quarantined (`"quarantined": true`).
 """
 
 import difflib
@@ -27,6 +31,11 @@ _LIMITS: Place = ("hard_limits",)
 _MAX_FOUND = 1000  # fifty are shown
 _MAX_LIMITS = 200  # more are a violation of the schema, and comparing by likeness takes time
 _MOST_EDITS = 2
+_MOST_LEVELS = 20  # of the operator's own objects; the reader refuses far deeper plans
+
+_QUARANTINE_FLAGS = frozenset({"dataquarantine", "quarantineactive"})  # as `_bare` writes them
+_QUARANTINE_WORDS = ("quarantine", "quarantined")
+_TRUE_TEXTS = frozenset({"true", "yes", "on", "active", "1"})
 
 # A limit's name is also a near miss from this likeness on, and only if each of its words has a counterpart:
 # `max_daily_loss` has, `max_weekly_loss_pct` (0.81) and `max_single_position_pct` (0.91) are an operator's own names.
@@ -123,10 +132,61 @@ def _find(plan: Mapping[str, Any], declared: Declared) -> Iterator[str]:
             continue
         kind = "limit" if place == _LIMITS else "field"
         exempt = declared.get(place, ())
-        for name in target:
-            meant = None if name in exempt else near_miss(name, place)
-            if meant is not None:
-                yield f"{show_place((*place, name))}: is not a known {kind}; did you mean {meant}?"
+        for name, value in target.items():
+            if name in exempt or name in known_names()[place]:
+                continue
+            shown = show_place((*place, name))
+            if (meant := near_miss(name, place)) is not None:
+                yield f"{shown}: is not a known {kind}; did you mean {meant}?"
+            elif (right := find_right_place(name, place)) is not None:
+                yield f"{shown}: has no effect here; did you mean {show_place(right)}?"
+            elif _says_quarantined(name, value):
+                yield (
+                    f"{shown}: is not a known {kind}, so it does not quarantine the plan; "
+                    "data_quality.quarantine_active does"
+                )
+            elif isinstance(value, dict):
+                yield from _find_misplaced_flags(value, (*place, name), declared, depth=0)
+
+
+def find_right_place(name: str, place: Place) -> Place | None:
+    """Where a field that restricts trading has its effect, if `name` is one (or a slip of one) in the wrong object."""
+    if len(name) > _LONGEST_RESTRICTING:
+        return None
+    bare = _bare(name)
+    for right, names in _RESTRICTING.items():
+        if right == place:
+            continue
+        for one, bare_one in names.items():
+            if bare == bare_one or is_within(name, one, _MOST_EDITS) or is_within(bare, bare_one, _MOST_EDITS):
+                return (*right, one)
+    return None
+
+
+def _find_misplaced_flags(own: Mapping[str, Any], place: Place, declared: Declared, *, depth: int) -> Iterator[str]:
+    """The set quarantine flags in an object of the operator's own: the names mean nothing else."""
+    exempt = declared.get(place, ())
+    for name, value in own.items():
+        if name in exempt:
+            continue
+        if _bare(name) in _QUARANTINE_FLAGS and _is_true(value):
+            right = find_right_place(name, place) or ("data_quality", "quarantine_active")
+            yield f"{show_place((*place, name))}: has no effect here; did you mean {show_place(right)}?"
+        elif isinstance(value, dict) and depth < _MOST_LEVELS:
+            yield from _find_misplaced_flags(value, (*place, name), declared, depth=depth + 1)
+
+
+def _says_quarantined(name: str, value: object) -> bool:
+    """Whether a field that nobody reads says that the plan is quarantined."""
+    if not _is_true(value):
+        return False
+    return any(is_within(word, one, _MOST_EDITS) for word in _words(name) for one in _QUARANTINE_WORDS)
+
+
+def _is_true(value: object) -> bool:
+    if isinstance(value, str):
+        return value.strip().lower() in _TRUE_TEXTS
+    return value is True or (isinstance(value, int | float) and value == 1)
 
 
 def _likely_limit(name: str, known: tuple[str, ...]) -> str | None:
@@ -153,6 +213,40 @@ def _words(name: str) -> list[str]:
 def _bare(name: str) -> str:
     """The name without what people vary in spelling one: case, separators, invisible characters, wide letters."""
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", name).casefold()))
+
+
+# Names that restrict trading, by the place where they have an effect, each with its bare form. The other names are
+# common words (`date`, `threshold`) or restrict nothing, and may well be an operator's own in another object.
+_RESTRICTING: Mapping[Place, Mapping[str, str]] = {
+    place: {name: _bare(name) for name in names}
+    for place, names in (
+        (
+            (),
+            (
+                "data_quarantine",
+                "position_size_multiplier",
+                "entry_window_start",
+                "entry_window_end",
+                "earnings_blackout",
+                "vix_gate",
+            ),
+        ),
+        (
+            _LIMITS,
+            (
+                "max_daily_loss_pct",
+                "pdt_trades_remaining",
+                "weekly_drawdown_governor_active",
+                "max_intraday_pivots",
+                "max_single_position",
+                "force_close_at_dte",
+                "max_weekly_drawdown_pct",
+            ),
+        ),
+        (("data_quality",), ("quarantine_active",)),
+    )
+}
+_LONGEST_RESTRICTING = 2 * max(len(name) for names in _RESTRICTING.values() for name in names)
 
 
 def _likeness(one: str, other: str) -> float:

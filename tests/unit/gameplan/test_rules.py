@@ -387,3 +387,68 @@ def test_a_flood_of_limits_is_refused_without_comparing_all_their_names() -> Non
     problems = find_problems(changed({"hard_limits": {**load_plan()["hard_limits"], **flood}}))
 
     assert problems == ("hard_limits: has more than 200 fields",)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "meant"),
+    [
+        ("quarantine_active", True, "data_quality.quarantine_active"),
+        ("quarantine_active", False, "data_quality.quarantine_active"),
+        ("quarantineActiv", True, "data_quality.quarantine_active"),
+        ("hard_limits.quarantine_active", True, "data_quality.quarantine_active"),
+        ("vix_gate.quarantine_active", True, "data_quality.quarantine_active"),
+        ("data_quality.data_quarantine", True, "data_quarantine"),
+        ("data_quality.Data-Quarantin", True, "data_quarantine"),
+        ("hard_limits.data_quarantine", True, "data_quarantine"),
+        ("max_single_position", 0, "hard_limits.max_single_position"),
+        ("maxDailyLossPct", 0, "hard_limits.max_daily_loss_pct"),
+        ("data_quality.force_close_at_dte", 1, "hard_limits.force_close_at_dte"),
+        ("vix_gate.max_weekly_drawdown_pct", 0, "hard_limits.max_weekly_drawdown_pct"),
+        ("hard_limits.position_size_multiplier", 0, "position_size_multiplier"),
+        ("hard_limits.entry_window_end", "10:00", "entry_window_end"),
+        ("data_quality.earnings_blackout", ["SPY"], "earnings_blackout"),
+        ("hard_limits.vix_gate", {"check_time": "09:00", "threshold": 1}, "vix_gate"),
+        ("quarantine", True, "data_quality.quarantine_active"),
+        ("quarantined", "Yes", "data_quality.quarantine_active"),
+        ("is_quarantined", 1, "data_quality.quarantine_active"),
+        ("data_quality.quarantine", True, "data_quality.quarantine_active"),
+        ("hard_limits.underQuarentine", True, "data_quality.quarantine_active"),
+        ("quality", {"quarantine_active": True}, "data_quality.quarantine_active"),
+        ("meta", {"flags": {"data_quarantine": "true"}}, "data_quarantine"),
+        ("hard_limits.data_quality", {"quarantine_active": True}, "data_quality.quarantine_active"),
+    ],
+)
+def test_a_field_that_restricts_trading_is_invalid_where_it_has_no_effect(
+    place: str, value: object, meant: str
+) -> None:
+    problems = find_problems(changed({place: value}))
+
+    assert len(problems) == 1
+    assert meant in problems[0]
+    assert problems[0].startswith(place)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("quarantine_reason", "the VIX is two days old"),
+        ("data_quality.quarantined_feeds", []),
+        ("quarantined", False),
+        ("data_quality.quarantine", None),
+        ("threshold", 30),
+        ("hard_limits.date", "2026-11-18"),
+        ("sources", [{"name": "vix", "quarantine_active": True}]),  # of one source, as the list says
+        ("sources", {"quarantine_active": False}),
+        ("scorecard", {"quarantine_active": True}),
+        ("key_levels", {"SPY": {"data_quarantine": True}}),
+        ("limits_by_symbol", {"SPY": {"max_single_position": 5}}),
+    ],
+)
+def test_a_name_of_ones_own_that_resembles_one_elsewhere_is_allowed(place: str, value: object) -> None:
+    assert find_problems(changed({place: value})) == ()
+
+
+def test_a_misplaced_name_that_the_operators_schema_declares_is_the_operators() -> None:
+    plan = changed({"quarantine_active": True})
+
+    assert find_problems(plan, declared={(): ("quarantine_active",)}) == ()
