@@ -6,6 +6,7 @@ and for display.
 
 import functools
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -33,6 +34,14 @@ class Clock(Protocol):
     def wait(self, signal: threading.Event, timeout_s: float) -> bool:
         """Return True as soon as `signal` is set, or False after `timeout_s` seconds."""
         ...
+
+
+def read_boottime_s() -> float:
+    """Seconds since the machine was booted, those in which it was suspended included; never set, never goes back.
+
+    Elsewhere than on Linux it is the monotonic clock.
+    """
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
 def wait_until(look: Callable[[], _T], *, timeout_s: float, every_s: float, clock: Clock) -> _T:

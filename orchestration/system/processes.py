@@ -9,6 +9,7 @@ import contextlib
 import os
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -40,6 +41,7 @@ __all__ = [
     "find_session_members",
     "is_running",
     "kill_processes",
+    "launch_connected",
     "launch_detached",
     "open_end_descriptor",
     "read_boot_id",
@@ -170,6 +172,38 @@ def launch_detached(
         os.close(handle)
     birth = read_birth_of_child(process.pid) or "ended"
     return LaunchedProcess(process, ProcessIdentity(pid=process.pid, birth=birth))
+
+
+def launch_connected(argv: Sequence[str], *, environ: Mapping[str, str]) -> tuple[LaunchedProcess, socket.socket]:
+    """Start a program in a session of its own, whose standard input and output are a socket to this process.
+
+    It survives this process, and sees its end as the end of that socket. Its standard error is ours.
+
+    Args:
+        argv: Program and arguments.
+        environ: Its whole environment.
+
+    Raises:
+        OSError: It could not be started.
+    """
+    ours, theirs = socket.socketpair()
+    try:
+        with theirs:
+            process = start_child(
+                lambda: subprocess.Popen(
+                    list(argv),
+                    cwd="/",
+                    env=dict(environ),
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    start_new_session=True,
+                )
+            )
+    except BaseException:
+        ours.close()
+        raise
+    birth = read_birth_of_child(process.pid) or "ended"
+    return LaunchedProcess(process, ProcessIdentity(pid=process.pid, birth=birth)), ours
 
 
 @contextlib.contextmanager

@@ -384,6 +384,7 @@ _MAY_WRITE = {
     "orchestration.gateway.launcher_log": "a program of its own: one cleaned line",
     "orchestration.gateway.order_guard_proxy": "a program of its own: cleaned lines",
     "orchestration.supervision.guard_process": "a program of its own: cleaned lines",
+    "orchestration.supervision.fence_process": "a program of its own: its usage",
     "orchestration.system.landlock": "a program of its own, which says in one sentence why it did not become another",
     "orchestration.gameplan.extra_schema": "a pipe to the process that started it, which reads JSON",
     "orchestration.deploy.on_host.base": "a pipe to the deploy over SSH, which reads JSON",
