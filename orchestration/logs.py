@@ -18,6 +18,7 @@ from typing import TextIO
 
 from orchestration.redaction import CleaningFormatter, Redactor
 from orchestration.system.clock import Clock
+from orchestration.system.platform import platform
 
 PACKAGE_LOGGER = "orchestration"
 LINE_FORMAT = "%(asctime)s %(levelname)-8s %(message)s"
@@ -122,7 +123,7 @@ def open_run_log(
     run_log = RunLog(path=path, logger=logger, handler=handler, problem=problem, previous_level=previous_level)
     if problem is not None:
         logger.warning("%s; the run continues, its lines are only here", problem)
-    logger.info("Run %s begins (process %s)", run_id, os.getpid())
+    logger.info("Run %s begins (process %s)", run_id, platform().own_pid())
     if path is not None:
         prune_logs(log_dir, prefix=prefix, keep=keep, spare=[path, *spare])
     return run_log

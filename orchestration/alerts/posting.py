@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from orchestration.settings.hosts import is_loopback
 from orchestration.system.clock import Clock
+from orchestration.system.platform import platform
 
 if TYPE_CHECKING:
     import requests
@@ -64,7 +65,8 @@ class Cutoff:
     """Ends one request from outside: at its deadline, or when the program leaves. A context manager."""
 
     def __init__(self, bound_s: float) -> None:
-        self._timer = threading.Timer(max(0.0, bound_s), self.cut)
+        self.bound_s = max(0.0, bound_s)
+        self._timer = threading.Timer(self.bound_s, self.cut)
         self._timer.daemon = True
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
@@ -72,7 +74,8 @@ class Cutoff:
         self.was_connected = False
 
     def __enter__(self) -> Self:
-        self._timer.start()
+        if platform().network is None:
+            self._timer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -157,6 +160,13 @@ def send_request(
     Raises:
         NotSentError: There was no answer.
     """
+    if (network := platform().network) is not None:
+        timeout_s = min(cutoff.bound_s, connect_timeout_s + read_timeout_s)
+        try:
+            status, wait_s = network.request(address, document, timeout_s=timeout_s, is_cut=lambda: cutoff.is_cut)
+        except OSError as error:
+            raise _explain(error, cutoff) from None
+        return Reply(status=status, retry_after_s=wait_s)
     known = _library_errors()
     try:
         with _quiet_library(), _open_session(address, cutoff) as session:

@@ -13,7 +13,6 @@
 """
 
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from orchestration.alerts.posting import NotSentError
 from orchestration.alerts.worker import Worker
 from orchestration.redaction import Redactor, clean_line
 from orchestration.system.clock import Clock, describe_time_of_day
+from orchestration.system.platform import platform
 
 _TOO_MANY = 429
 _SAID_LENGTH = 220  # of what the channel says about a refusal
@@ -200,7 +200,7 @@ class Sender:
             self._settle(waiting.id)
             self._outbox.mark_failed(waiting.id, self._id, str(error))
             return
-        self._outbox.claim_alert(waiting.id, self._id, f"process {os.getpid()}")
+        self._outbox.claim_alert(waiting.id, self._id, f"process {platform().own_pid()}")
         try:
             answer = self._post(alert, may_be_repeat=waiting.is_unsure)
         except NotSentError as error:

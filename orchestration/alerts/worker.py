@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from orchestration.alerts.channel import DeliveryLimits
 from orchestration.alerts.posting import Cutoff, Try
 from orchestration.system.clock import Clock
+from orchestration.system.platform import StartedThread, platform
 
 _IDLE_S = 3600.0  # how long it sleeps between looks when nothing is due; every `wake` ends the sleep
 LAST_MOMENT_S = 0.2  # of the time to close: for a request that was cut off to be written down
@@ -47,7 +48,7 @@ class Worker:
         self._log = log
         self._limits = limits
         self._event = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread: StartedThread | None = None
         self._lock = threading.Lock()
         self._cutoff: Cutoff | None = None
 
@@ -56,13 +57,11 @@ class Worker:
         if self.close_at_s is not None:
             return
         if self._thread is None:
-            thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             try:
-                thread.start()
+                self._thread = platform().start_thread(self._work, name=self._name)
             except RuntimeError:
                 self._log.warning("No thread for sending %s; they wait for the next run", self._name)
                 return
-            self._thread = thread
         self._event.set()
 
     def ask_to_end(self, close_at_s: float) -> None:

@@ -8,7 +8,6 @@ Both name the process, or the start of the container, that they are about: they 
 """
 
 import contextlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +17,7 @@ from typing import Any
 from orchestration import state_dir
 from orchestration.state_dir import read_fields, write_fields
 from orchestration.system.clock import Clock
+from orchestration.system.platform import platform
 from orchestration.system.processes import ProcessIdentity
 
 STOP_NAME = state_dir.BOT_STOP
@@ -52,7 +52,7 @@ def note_stop_request(record_path: Path, identity: ProcessIdentity, *, timeout_s
     """
     request = {
         **_identify(identity),
-        "requested_by": os.getpid(),
+        "requested_by": platform().own_pid(),
         "requested_at": clock.now().isoformat(),
         "valid_until_s": clock.monotonic_s() + timeout_s + _MARGIN_S,
     }

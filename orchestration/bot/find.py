@@ -23,7 +23,6 @@ command is a look-alike, which is told of and never counts.
 import contextlib
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -58,6 +57,7 @@ from orchestration.errors import StartupFailure
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.commands import Commands
 from orchestration.system.files import is_there
+from orchestration.system.platform import platform
 from orchestration.system.process_table import (
     is_in_a_container,
     read_argv,
@@ -252,8 +252,8 @@ def _present_container(door: BotDocker, seen: BotContainer, record: BotLaunch | 
         how, known, detail = FoundBy.RECORDED, complete_launch(record, seen.identity), "its launch was cut short"
     elif door.is_ours(seen):
         how, detail = FoundBy.MARKED, "by its container's labels; its record is lost"
-    started_at = seen.started_at or datetime.now(UTC)
-    uptime_s = max(0.0, (datetime.now(UTC) - started_at).total_seconds())
+    started_at = seen.started_at or platform().now()
+    uptime_s = max(0.0, (platform().now() - started_at).total_seconds())
     found = FoundBot(identity=seen.identity, uptime_s=uptime_s, how=how, record=known, container=seen.name)
     return BotPresence(found=found, detail=detail)
 
@@ -277,7 +277,7 @@ class _Look:
 
 def _look_by_command(settings: Settings, table: Table) -> _Look:
     """One pass over all processes."""
-    ours = find_ancestors(os.getpid(), table)
+    ours = find_ancestors(platform().own_pid(), table)
     users = read_candidate_users(settings)
     by_command, unknown, look_alikes = [], [], []
     workdir = Path(os.path.realpath(settings.bot_workdir))

@@ -14,7 +14,6 @@ finds the first one's bot.
 import contextlib
 import dataclasses
 import errno
-import os
 import shlex
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -67,6 +66,7 @@ from orchestration.system.clock import Clock
 from orchestration.system.endpoint import Endpoint
 from orchestration.system.landlock import LandlockError, can_deny_ports
 from orchestration.system.lock import LockHeldError, hold_folder
+from orchestration.system.platform import platform
 from orchestration.system.process_table import read_control_group
 from orchestration.system.processes import LaunchedProcess, end_process_tree, is_running, launch_detached
 
@@ -283,8 +283,8 @@ def _hold_state_folder(settings: Settings, launching: contextlib.ExitStack) -> N
 
 def _read_own_control_group(settings: Settings) -> str:
     """The control group that systemd made for this very program as a service; empty where it did not."""
-    is_service = settings.environ.get("SYSTEMD_EXEC_PID") == str(os.getpid())
-    return read_control_group(os.getpid()) if is_service else ""
+    is_service = settings.environ.get("SYSTEMD_EXEC_PID") == str(platform().own_pid())
+    return read_control_group(platform().own_pid()) if is_service else ""
 
 
 def build_argv(settings: Settings, address: Endpoint, gameplan: Path) -> tuple[str, ...]:

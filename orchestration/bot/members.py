@@ -37,6 +37,7 @@ from orchestration.settings import Settings
 from orchestration.state_dir import SUPERVISOR_LOCK
 from orchestration.system.children import read_adopted_pids
 from orchestration.system.lock import read_lock_holder
+from orchestration.system.platform import platform
 from orchestration.system.process_table import (
     ProcessStat,
     has_variable,
@@ -68,7 +69,7 @@ def find_members(
         of_this_launch: Whether to leave out what only shows that it is a bot of this instance, whoever launched it.
     """
     table = read_table() if table is None else table
-    ours = find_ancestors(os.getpid(), table)
+    ours = find_ancestors(platform().own_pid(), table)
     signs = _Signs(settings, None if record is not None and record.container else record, table)
     found = {one.pid: one for one in signs.find_recorded()}
     for pid, stat in table.items():
@@ -206,7 +207,7 @@ class _Signs:
         if not record.control_group:
             return
         holder = read_lock_holder(self._settings.state_dir / SUPERVISOR_LOCK)
-        services = {os.getpid()} | ({holder.pid} if holder is not None and holder.pid is not None else set())
+        services = {platform().own_pid()} | ({holder.pid} if holder is not None and holder.pid is not None else set())
         for pid in tuple(services):
             if (stat := self._table.get(pid)) is not None:
                 services |= {one.pid for one in find_descendants(_identify(stat), self._table)}

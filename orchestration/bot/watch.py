@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import selectors
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from orchestration.bot.suspension import SuspensionWatch, describe_suspension
 from orchestration.bot.up import speaks_for_bot
 from orchestration.settings import Settings
 from orchestration.system.clock import Clock
+from orchestration.system.platform import platform
 
 _POLL_S = 1.0  # where nothing tells of the bot's end
 _MOST_S = 60.0
@@ -99,11 +99,9 @@ class BotWatch:
         self._has_ended = False
         self._ask_end, self._tell_end = os.pipe()
         self._threads = [
-            threading.Thread(target=work, name=name, daemon=True)
+            platform().start_thread(work, name=name)
             for work, name in ((self._watch, "bot-watch"), (self._listen, "bot-listen"))
         ]
-        for thread in self._threads:
-            thread.start()
 
     def look(self) -> BotSight:
         """What is known now. Looks at its connection, and whether it is suspended."""
@@ -186,11 +184,8 @@ class BotWatch:
 
     def _wait_for(self, descriptor: int | None, timeout_s: float) -> bool:
         """Wait until there is something to do; whether the watch is to end."""
-        with selectors.DefaultSelector() as selector:
-            for one in (self._ask_end, descriptor):
-                if one is not None:
-                    selector.register(one, selectors.EVENT_READ)
-            return self._ask_end in {key.fd for key, _ in selector.select(timeout_s)}
+        watched = [one for one in (self._ask_end, descriptor) if one is not None]
+        return self._ask_end in platform().wait_readable(watched, timeout_s)
 
 
 def _next_look_s(watched_s: float) -> float:
@@ -288,6 +283,6 @@ class Listener:
 def _read_owner(pid: int) -> int | None:
     """The user that a process runs as; None if it has ended, or this system does not show it."""
     try:
-        return Path(f"/proc/{pid}").stat().st_uid
+        return Path(f"{platform().proc_root}/{pid}").stat().st_uid
     except OSError:
         return None

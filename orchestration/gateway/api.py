@@ -10,7 +10,6 @@ Every look runs in a thread of its own with its own event loop, so that it may b
 one whose event loop is running.
 """
 
-import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -18,6 +17,7 @@ from datetime import datetime
 
 from orchestration.gateway.api_status import ApiCode, ApiState, ApiStatus, judge_full
 from orchestration.gateway.handshake import attempt
+from orchestration.system.platform import platform
 from orchestration.system.sockets import count_connections
 
 __all__ = ["CLIENT_IDS_TRIED", "ApiCode", "ApiState", "ApiStatus", "probe_api"]
@@ -57,14 +57,17 @@ def probe_api(
             seen.set_exception(error)
 
     # A daemon: an interrupted program need not wait for the look to end.
-    threading.Thread(target=look, name=_THREAD, daemon=True).start()
+    has_ended = threading.Event()
+    seen.add_done_callback(lambda _seen: has_ended.set())
+    platform().start_thread(look, name=_THREAD)
+    platform().wait(has_ended, None)
     return seen.result()
 
 
 def _look(
     host: str, port: int, client_id: int, timeout_s: float, now: Callable[[], datetime], *, reads_holdings: bool
 ) -> ApiStatus:
-    loop = asyncio.new_event_loop()
+    loop = platform().new_event_loop()
     try:
         deadline_s = loop.time() + timeout_s
         looking = _try_client_ids(host, port, client_id, deadline_s, now, reads_holdings=reads_holdings)

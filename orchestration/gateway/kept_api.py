@@ -19,6 +19,7 @@ from datetime import datetime
 from orchestration.gateway.api_status import ApiCode, ApiState, ApiStatus, judge_full
 from orchestration.gateway.connection import KEPT_THREAD, SETTLE_S, ApiConnection
 from orchestration.gateway.heard import Heard
+from orchestration.system.platform import StartedThread, platform
 from orchestration.system.sockets import count_connections
 
 CLIENT_IDS_TRIED = 10  # SPEC G6
@@ -82,7 +83,7 @@ class KeptApi:
         self._answered_s: float | None = None
         self._is_paused = False
         self._is_closing = False
-        self._thread: threading.Thread | None = None
+        self._thread: StartedThread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         # The thread's own.
         self._keeping: asyncio.Task[float] | None = None
@@ -94,8 +95,7 @@ class KeptApi:
             if self._thread or self._is_closing:
                 return
             # A daemon: a program that is killed by an error of its own need not wait for it.
-            self._thread = threading.Thread(target=self._run, name=KEPT_THREAD, daemon=True)
-        self._thread.start()
+            self._thread = platform().start_thread(self._run, name=KEPT_THREAD)
 
     def close(self) -> None:
         """Disconnect and end, for good; returns when that is done, or after the time-out if it hangs."""
@@ -138,7 +138,7 @@ class KeptApi:
     # All below runs in the thread.
 
     def _run(self) -> None:
-        loop = asyncio.new_event_loop()
+        loop = platform().new_event_loop()
         try:
             loop.run_until_complete(self._keep_trying(loop))
         finally:

@@ -32,6 +32,7 @@ from orchestration.journal.records import (
 )
 from orchestration.system.clock import SystemClock
 from orchestration.system.files import refuse_special
+from orchestration.system.platform import platform
 
 _T = TypeVar("_T")
 
@@ -136,9 +137,12 @@ class JournalReader:
             except BaseException as error:  # noqa: BLE001 - handed to the thread that waits for it
                 opening.set_exception(error)
 
-        threading.Thread(target=work, name="journal-reader", daemon=True).start()
+        has_ended = threading.Event()
+        opening.add_done_callback(lambda _opening: has_ended.set())
+        platform().start_thread(work, name="journal-reader")
+        platform().wait(has_ended, _OPEN_TIMEOUT_S)
         try:
-            return opening.result(_OPEN_TIMEOUT_S)
+            return opening.result(0)
         except TimeoutError:
             opening.add_done_callback(_close_unused)
             raise

@@ -25,6 +25,7 @@ from orchestration.settings import GatewayRuntime, Settings
 from orchestration.state_dir import SUPERVISOR_LOCK
 from orchestration.system.files import is_folder_there, is_there
 from orchestration.system.lock import read_lock_holder
+from orchestration.system.platform import platform
 
 _NAME = "other instances"
 # What the container is made from: whoever makes it makes it for all. Another trading mode is a contradiction.
@@ -84,7 +85,7 @@ def _check_owner(settings: Settings, mine: Sign, presence: BotPresence, *, repla
     if last is None or not last.env_file or not mine.env_file or last.env_file == mine.env_file:
         return
     holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK)
-    is_watched = holder is not None and holder.pid not in {None, os.getpid()}
+    is_watched = holder is not None and holder.pid not in {None, platform().own_pid()}
     is_at_work = presence.found is not None or is_watched
     how = "runs" if is_at_work else "was started last"
     yield Check(

@@ -7,7 +7,6 @@ beside the steps. Whatever happens, it ends in a report.
 import contextlib
 import dataclasses
 import logging
-import os
 import secrets
 import traceback
 from collections.abc import Callable
@@ -43,6 +42,7 @@ from orchestration.system.children import become_subreaper
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.lock import HeldLock
+from orchestration.system.platform import platform
 from orchestration.system.signals import InterruptedBySignal, Interruption
 from orchestration.system.stopped import Stopped
 
@@ -183,7 +183,7 @@ class Run:
             instance=settings.instance,
             kind=self._spec.kind,
             simulated=settings.simulated,
-            pid=os.getpid(),
+            pid=platform().own_pid(),
         )
         self._delivery = Delivery(
             channels=build_channels(settings),

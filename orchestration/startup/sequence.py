@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import threading
 from dataclasses import dataclass
 
 from orchestration import gameplan
@@ -18,6 +17,7 @@ from orchestration.startup.run import Run
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from orchestration.system.lock import HeldLock
+from orchestration.system.platform import platform
 from orchestration.system.stopped import Stopped
 
 STEPS = (
@@ -74,7 +74,7 @@ def open_run(
         stopped: What was stopped to make way for it.
     """
     if any(step.name in _CHECKS_PLAN for step in spec.steps):
-        threading.Thread(target=_preload, name="preload").start()
+        platform().start_thread(_preload, name="preload")
     commands, clock = SystemCommands(), SystemClock()
     failure = refusal
     try:

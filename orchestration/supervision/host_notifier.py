@@ -1,6 +1,5 @@
 """What the host's service manager is told: READY, STATUS, more time, and that we are alive (sd_notify)."""
 
-import os
 import threading
 from collections.abc import Mapping
 
@@ -8,6 +7,7 @@ from orchestration.bot.notifier import Notifier, read_watchdog_interval_s
 from orchestration.startup.context import Display, Step
 from orchestration.startup.report import Report, StepReport
 from orchestration.system.clock import Clock
+from orchestration.system.platform import StartedThread, platform
 
 _MORE_TIME_S = 60.0  # asked for again and again while something goes on: each look at it gives a minute more
 _MICROSECONDS = 1_000_000
@@ -33,11 +33,10 @@ class HostNotifier:
         self._silence_s = silence_s
         self._alive_s = clock.monotonic_s()
         self._over = threading.Event()
-        self._thread: threading.Thread | None = None
-        interval_s = read_watchdog_interval_s(environ, pid=os.getpid())
+        self._thread: StartedThread | None = None
+        interval_s = read_watchdog_interval_s(environ, pid=platform().own_pid())
         if interval_s is not None:
-            self._thread = threading.Thread(target=self._feed, args=(interval_s,), name="host-watchdog", daemon=True)
-            self._thread.start()
+            self._thread = platform().start_thread(self._feed, name="host-watchdog", arguments=(interval_s,))
 
     def say_status(self, text: str) -> None:
         """The line that `systemctl status` shows."""
@@ -73,7 +72,7 @@ class HostNotifier:
         while True:
             if self._clock.monotonic_s() - self._alive_s < self._silence_s:
                 self._notifier.say(WATCHDOG="1")
-            if self._over.wait(interval_s):
+            if self._clock.wait(self._over, interval_s):
                 return
 
 

@@ -1,6 +1,5 @@
 """The observer: puts together one observation of everything that supervision judges. Looks, never touches."""
 
-import shutil
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -34,6 +33,7 @@ from orchestration.supervision.observation import (
     judge_accounts,
 )
 from orchestration.system.clock import Clock
+from orchestration.system.platform import platform
 
 if TYPE_CHECKING:
     import threading
@@ -326,6 +326,6 @@ def _read_plan_date(path: Path) -> date | None:
 
 def _free_bytes(folder: Path) -> int:
     try:
-        return shutil.disk_usage(folder).free
+        return platform().read_free_bytes(folder)
     except OSError:
         return 0

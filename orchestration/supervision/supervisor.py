@@ -5,7 +5,6 @@ it looks anyway. What is judged, and how, stands in `orchestration.supervision`;
 """
 
 import logging
-import os
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -45,6 +44,7 @@ from orchestration.supervision.recorder import WatchRecorder
 from orchestration.supervision.rules import FIRST_LOGIN_GRACE_S
 from orchestration.system.clock import Clock
 from orchestration.system.lock import HeldLock, LockHeldError, hold_lock, read_lock_holder
+from orchestration.system.platform import platform
 from orchestration.system.signals import Requests
 from orchestration.system.stopped import Stopped
 
@@ -163,7 +163,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Watch. Returns 0 after an ordered end, 1 after an unplanned one, 78 where only a person can help."""
-        self._recorder.begin(pid=os.getpid())
+        self._recorder.begin(pid=platform().own_pid())
         try:
             code = int(self._watch())
         except Exception as error:  # noqa: BLE001 - the watch's boundary: a mistake of ours must not leave a bot unwatched

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from orchestration.system.platform import platform
+
 
 class Child(Protocol):
     """A child process, as far as it matters here."""
@@ -55,7 +57,7 @@ def become_subreaper(owner: str) -> None:
     Args:
         owner: What those children belong to, for `read_adopted_pids`.
     """
-    if sys.platform != "linux" or owner in _adopts_for:
+    if sys.platform != "linux" or owner in _adopts_for or platform().is_simulated:
         return
     import ctypes
 

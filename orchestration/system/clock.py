@@ -13,6 +13,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
+from orchestration.system.platform import platform
+
 _T = TypeVar("_T")
 
 
@@ -100,19 +102,19 @@ class SystemClock:
 
     def now(self) -> datetime:
         """See `Clock.now`."""
-        return datetime.now(UTC)
+        return platform().now()
 
     def monotonic_s(self) -> float:
         """See `Clock.monotonic_s`."""
-        return time.monotonic()
+        return platform().monotonic_s()
 
     def sleep(self, duration_s: float) -> None:
         """See `Clock.sleep`."""
-        time.sleep(max(0.0, duration_s))
+        platform().sleep(duration_s)
 
     def wait(self, signal: threading.Event, timeout_s: float) -> bool:
         """See `Clock.wait`."""
-        return signal.wait(max(0.0, timeout_s))
+        return platform().wait(signal, max(0.0, timeout_s))
 
 
 @functools.cache

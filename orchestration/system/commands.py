@@ -20,6 +20,7 @@ from typing import IO, Protocol
 
 from orchestration.system.children import start_child
 from orchestration.system.files import is_folder_there
+from orchestration.system.platform import platform
 
 OnLine = Callable[[str], None]
 
@@ -176,6 +177,9 @@ class SystemCommands:
         on_line: OnLine | None = None,
     ) -> CommandResult:
         """See `Commands.run`."""
+        if (simulated := platform().commands) is not None:
+            result: CommandResult = simulated.run(argv, timeout_s=timeout_s, cwd=cwd, environ=environ, on_line=on_line)
+            return result
         started_s = time.monotonic()
         process = _start(argv, cwd=cwd, environ=environ, stderr=subprocess.PIPE)
         heard: dict[str, list[str]] = {_OUTPUT: [], _ERRORS: []}
@@ -204,6 +208,9 @@ class SystemCommands:
         self, argv: Sequence[str], *, on_line: OnLine, cwd: Path | None = None, environ: Mapping[str, str] | None = None
     ) -> Following:
         """See `Commands.follow`. Both streams arrive as one."""
+        if (simulated := platform().commands) is not None:
+            following: Following = simulated.follow(argv, on_line=on_line, cwd=cwd, environ=environ)
+            return following
         process = _start(argv, cwd=cwd, environ=environ, stderr=subprocess.STDOUT)
 
         def read() -> None:

@@ -19,12 +19,12 @@ import socket
 import stat
 import struct
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration.system.clock import SystemClock, describe_written_instant, wait_until
+from orchestration.system.platform import platform
 
 _TRIES = 4
 _BETWEEN_TRIES_S = 0.02
@@ -97,7 +97,7 @@ class HeldLock:
         It is in the file's times: that needs no room on a disk, and can be read where the folder is only mounted.
         """
         if os.utime in os.supports_fd:
-            now_s = time.time()
+            now_s = platform().now().timestamp()
             with contextlib.suppress(OSError):
                 os.utime(self._handle, (now_s, now_s + within_s))
 
@@ -117,7 +117,7 @@ def hold_lock(path: Path, *, purpose: str, since: str) -> Iterator[HeldLock]:
         # The note is for people; the lock does not depend on it (a full disk must not stop a start-up here).
         with contextlib.suppress(OSError):
             if _is_ours_to_write(handle):
-                note = json.dumps({"pid": os.getpid(), "since": since, "purpose": purpose}).encode()
+                note = json.dumps({"pid": platform().own_pid(), "since": since, "purpose": purpose}).encode()
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, note, 0) if hasattr(os, "pwrite") else os.write(handle, note)
         try:
@@ -197,7 +197,7 @@ def _take(path: Path) -> int:
     """Open and lock the file at `path`; the caller closes it."""
     for attempt in range(_TRIES):
         if attempt:
-            time.sleep(_BETWEEN_TRIES_S)
+            platform().sleep(_BETWEEN_TRIES_S)
         handle = _open_regular(path, os.O_RDWR | os.O_CREAT)
         try:
             # A look at the lock (`read_lock_holder`) takes it for some microseconds: that is not a holder. And while
@@ -309,8 +309,8 @@ def _read_holder(handle: int) -> LockHolder:
 
 def _may_have_open(pid: int, handle: int) -> bool:
     """Whether a process has this file open, or that is unknown (another user's process, no Linux)."""
-    folder = Path(f"/proc/{pid}/fd")
-    if not Path("/proc/self/fd").is_dir():
+    folder = Path(f"{platform().proc_root}/{pid}/fd")
+    if not Path(f"{platform().proc_root}/self/fd").is_dir():
         return True
     try:
         handles = list(folder.iterdir())

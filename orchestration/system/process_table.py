@@ -19,8 +19,9 @@ from pathlib import Path
 
 import psutil
 
-_PROC = "/proc"  # text: every look reads hundreds of files, and a `Path` for each costs more than reading it
-_BOOT_ID = Path(_PROC) / "sys" / "kernel" / "random" / "boot_id"
+from orchestration.system.platform import platform
+
+_BOOT_ID = "sys/kernel/random/boot_id"
 _READ_BYTES = 65536
 _ON_LINUX: bool = sys.platform == "linux"
 _DELETED = " (deleted)"  # what the kernel appends to the name of a file that has none any more
@@ -114,7 +115,7 @@ def read_userspace_boot_id() -> str:
 @functools.cache
 def _read_boot_id() -> str:
     try:
-        return _BOOT_ID.read_text(encoding="utf-8").strip()
+        return (Path(platform().proc_root) / _BOOT_ID).read_text(encoding="utf-8").strip()
     except OSError:
         return ""
 
@@ -141,7 +142,7 @@ def _build_stat(pid: int, fields: list[str]) -> ProcessStat | None:
 def _read_stat_fields(pid: int) -> list[str] | None:
     """What stands in /proc/PID/stat, from the state on."""
     try:
-        content = _read_file(f"{_PROC}/{pid}/stat")
+        content = _read_file(f"{platform().proc_root}/{pid}/stat")
     except OSError:
         return None
     # The command's name, in parentheses, may itself hold blanks and parentheses: fields count from the last one.
@@ -172,7 +173,7 @@ def _read_stat_elsewhere(pid: int) -> ProcessStat | None:
 def read_pids() -> tuple[int, ...]:
     """Every process id in use now, in ascending order."""
     if _ON_LINUX:
-        return tuple(sorted(int(entry.name) for entry in os.scandir(_PROC) if entry.name.isdigit()))
+        return tuple(sorted(int(entry.name) for entry in os.scandir(platform().proc_root) if entry.name.isdigit()))
     return tuple(sorted(psutil.pids()))
 
 
@@ -312,7 +313,7 @@ def read_session_id(pid: int) -> int | None:
     if sys.platform == "win32":
         return None
     try:
-        return os.getsid(pid)
+        return platform().read_session_id(pid)
     except OSError:
         return None
 
@@ -350,7 +351,7 @@ def _read(pid: int, name: str) -> bytes:
 
 def _read_content(pid: int, name: str) -> bytes:
     try:
-        return _read_file(f"{_PROC}/{pid}/{name}")
+        return _read_file(f"{platform().proc_root}/{pid}/{name}")
     except PermissionError:
         raise
     except OSError:
@@ -384,7 +385,7 @@ def _read_link_text(pid: int, name: str) -> str | None:
 
 def _read_one_link(pid: int, name: str) -> str | None:
     try:
-        return os.readlink(f"{_PROC}/{pid}/{name}")  # noqa: PTH115 - see `_PROC`
+        return os.readlink(f"{platform().proc_root}/{pid}/{name}")  # noqa: PTH115 - a `Path` for each costs more than reading it
     except (PermissionError, FileNotFoundError, ProcessLookupError):
         raise
     except OSError:
@@ -397,7 +398,9 @@ def _find_working_thread(pid: int) -> int | None:
     if fields is None or fields[0] != "Z":
         return None
     try:
-        threads = [int(entry.name) for entry in os.scandir(f"{_PROC}/{pid}/task") if entry.name != str(pid)]
+        threads = [
+            int(entry.name) for entry in os.scandir(f"{platform().proc_root}/{pid}/task") if entry.name != str(pid)
+        ]
         return max(threads, default=None)
     except (OSError, ValueError):
         return None

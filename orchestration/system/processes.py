@@ -7,7 +7,6 @@ start time in clock ticks since boot, and the boot's own id; elsewhere by its pi
 
 import contextlib
 import os
-import selectors
 import signal
 import socket
 import subprocess
@@ -21,6 +20,7 @@ import psutil
 
 from orchestration.system.children import start_child
 from orchestration.system.landlock import run_confined
+from orchestration.system.platform import Child, platform
 from orchestration.system.process_table import (
     ProcessStat,
     read_birth_of_child,
@@ -74,7 +74,7 @@ class LaunchedProcess:
         identity: Who it is.
     """
 
-    def __init__(self, process: "subprocess.Popen[bytes]", identity: ProcessIdentity) -> None:
+    def __init__(self, process: Child, identity: ProcessIdentity) -> None:
         self._process = process
         self.identity = identity
 
@@ -98,14 +98,12 @@ class LaunchedProcess:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=max(0.0, timeout_s))
             return
-        deadline_s = time.monotonic() + timeout_s
-        with selectors.DefaultSelector() as selector, open_end_descriptor(self._process.pid) as pidfd:
-            for descriptor in (or_readable, pidfd):
-                if descriptor is not None:
-                    selector.register(descriptor, selectors.EVENT_READ)
-            while self._process.poll() is None and (left_s := deadline_s - time.monotonic()) > 0:
+        deadline_s = platform().monotonic_s() + timeout_s
+        with open_end_descriptor(self._process.pid) as pidfd:
+            watched = [one for one in (or_readable, pidfd) if one is not None]
+            while self._process.poll() is None and (left_s := deadline_s - platform().monotonic_s()) > 0:
                 # Without a descriptor that tells of its end, its end has to be looked for.
-                if selector.select(left_s if pidfd is not None else min(left_s, _POLL_S)):
+                if platform().wait_readable(watched, left_s if pidfd is not None else min(left_s, _POLL_S)):
                     return
 
     def disown(self) -> None:
@@ -145,29 +143,14 @@ def launch_detached(
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         if sys.platform == "win32":
-            process = subprocess.Popen(
-                list(argv),
-                cwd=cwd,
-                env=dict(environ),
-                stdin=subprocess.DEVNULL,
-                stdout=handle,
-                stderr=handle,
-                creationflags=subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP,
-            )
+            process = platform().start_detached(argv, cwd=cwd, environ=environ, output=handle)
         else:
 
-            def start() -> "subprocess.Popen[bytes]":
-                return subprocess.Popen(
-                    list(argv),
-                    cwd=cwd,
-                    env=dict(environ),
-                    stdin=subprocess.DEVNULL,
-                    stdout=handle,
-                    stderr=handle,
-                    start_new_session=True,
-                )
+            def start() -> Child:
+                return platform().start_detached(argv, cwd=cwd, environ=environ, output=handle)
 
-            process = run_confined(denied_ports, lambda: start_child(start)) if denied_ports else start_child(start)
+            confined = bool(denied_ports) and not platform().is_simulated
+            process = run_confined(denied_ports, lambda: start_child(start)) if confined else start_child(start)
     finally:
         os.close(handle)
     birth = read_birth_of_child(process.pid) or "ended"
@@ -209,10 +192,7 @@ def launch_connected(argv: Sequence[str], *, environ: Mapping[str, str]) -> tupl
 @contextlib.contextmanager
 def open_end_descriptor(pid: int) -> Iterator[int | None]:
     """A descriptor that becomes readable when the process ends, or None where the system has none."""
-    try:
-        descriptor = os.pidfd_open(pid) if sys.platform == "linux" else None
-    except OSError:  # a kernel before 5.3, or a filter that forbids it
-        descriptor = None
+    descriptor = platform().open_end_descriptor(pid)
     try:
         yield descriptor
     finally:
@@ -241,7 +221,7 @@ def read_uptime_s(identity: ProcessIdentity) -> float | None:
         return None
     if _ON_LINUX:
         ticks = int(identity.birth.rpartition(":")[2])
-        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK"))
+        return max(0.0, platform().boottime_s() - ticks / os.sysconf("SC_CLK_TCK"))
     try:
         return max(0.0, time.time() - psutil.Process(identity.pid).create_time())
     except psutil.Error:
@@ -253,10 +233,9 @@ def collect_exit_code(pid: int) -> int | None:
     if sys.platform == "win32":
         return None
     try:
-        ended, status = os.waitpid(pid, os.WNOHANG)
+        return platform().collect_exit_code(pid)
     except ChildProcessError:
         return None
-    return os.waitstatus_to_exitcode(status) if ended else None
 
 
 def ask_to_end(pid: int) -> bool:
@@ -289,14 +268,14 @@ def end_process_tree(identity: ProcessIdentity, *, timeout_s: float, known: Sequ
     Returns:
         Whether all of them ended by themselves in time (True also if nothing of them was running).
     """
-    deadline_s = time.monotonic() + timeout_s
+    deadline_s = platform().monotonic_s() + timeout_s
     children = [*known, *find_descendants(identity, read_table())]
     if is_running(identity):
         _send(identity.pid, signal.SIGTERM)
         _wait_until_gone([identity], deadline_s)
         children += find_descendants(identity, read_table())
     survivors = _read_survivors(identity, children)
-    if not is_running(identity) and survivors and time.monotonic() < deadline_s:
+    if not is_running(identity) and survivors and platform().monotonic_s() < deadline_s:
         for survivor in survivors:
             _send(survivor.pid, signal.SIGTERM)
         _wait_until_gone(survivors, deadline_s)
@@ -312,7 +291,7 @@ def end_processes(identities: Sequence[ProcessIdentity], *, timeout_s: float) ->
     Returns:
         Whether all of them ended by themselves in time.
     """
-    deadline_s = time.monotonic() + timeout_s
+    deadline_s = platform().monotonic_s() + timeout_s
     running = [one for one in identities if is_running(one)]
     for one in running:
         _send(one.pid, signal.SIGTERM)
@@ -337,12 +316,12 @@ def _kill_until_gone(read_left: Callable[[], list[ProcessIdentity]]) -> None:
 
     Bounded, for what cannot be killed (another user's, or stuck in the kernel) must not hold us for ever.
     """
-    give_up_s = time.monotonic() + _GONE_TIMEOUT_S
+    give_up_s = platform().monotonic_s() + _GONE_TIMEOUT_S
     while left := [one for one in read_left() if is_running(one)]:
         for one in left:
             _send(one.pid, _KILL)
-        _wait_until_gone(left, min(give_up_s, time.monotonic() + _KILL_ROUND_S))
-        if time.monotonic() >= give_up_s:
+        _wait_until_gone(left, min(give_up_s, platform().monotonic_s() + _KILL_ROUND_S))
+        if platform().monotonic_s() >= give_up_s:
             break
 
 
@@ -392,21 +371,21 @@ def find_session_members(leader: ProcessIdentity, table: Mapping[int, ProcessSta
 
 
 def _wait_until_gone(identities: Sequence[ProcessIdentity], deadline_s: float) -> None:
-    while any(is_running(one) for one in identities) and time.monotonic() < deadline_s:
+    while any(is_running(one) for one in identities) and platform().monotonic_s() < deadline_s:
         for one in identities:
             _reap(one.pid)
-        time.sleep(_POLL_S)
+        platform().sleep(_POLL_S)
 
 
 def _read_survivors(leader: ProcessIdentity, known: Sequence[ProcessIdentity]) -> list[ProcessIdentity]:
     """Who of its session and group, and of those already known, still runs; the leader and ourselves left out."""
     members = {*find_session_members(leader, read_table()), *known}
-    return [one for one in members if one.pid not in {leader.pid, os.getpid()} and is_running(one)]
+    return [one for one in members if one.pid not in {leader.pid, platform().own_pid()} and is_running(one)]
 
 
 def _send(pid: int, number: int) -> bool:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
+        platform().send_signal(pid, number)
         return True
     return False
 
@@ -415,4 +394,4 @@ def _reap(pid: int) -> None:
     """Collect the exit code if it is our own child: a zombie is kept by its parent only."""
     if sys.platform != "win32":
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
+            platform().collect_exit_code(pid)

@@ -2,7 +2,6 @@
 
 import _thread
 import contextlib
-import os
 import signal
 import sys
 import threading
@@ -10,6 +9,8 @@ import time
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Self
+
+from orchestration.system.platform import platform
 
 _NAMES = ("SIGTERM", "SIGINT", "SIGHUP")  # Windows has the first two only
 _NAME_OF = {getattr(signal, name): name for name in _NAMES if hasattr(signal, name)}
@@ -143,7 +144,7 @@ def ask_to_restart(pid: int) -> bool:
     if number is None:
         return False
     try:
-        os.kill(pid, number)
+        platform().send_signal(pid, number)
     except (ProcessLookupError, PermissionError):
         return False
     return True

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from orchestration.system.platform import platform
+
 ESTABLISHED, SYN_SENT = 1, 2  # numbered as in proc(5), and in the kernel's <net/tcp_states.h>
 
 _SOCK_DIAG = 4  # NETLINK_SOCK_DIAG
@@ -47,7 +49,7 @@ def read_connections(*states: int) -> tuple[Connection, ...] | None:
     Returns:
         None where the kernel does not answer: another system, a sandbox, a kernel without this interface.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or platform().is_simulated:
         return None
     mask = sum(1 << state for state in states)
     try:

@@ -8,8 +8,9 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from orchestration.system import socket_diag
+from orchestration.system.platform import platform
 
-_TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
+_TABLES = ("self/net/tcp", "self/net/tcp6")
 _ESTABLISHED, _LISTENING = "01", "0A"
 _CONNECTED = frozenset({_ESTABLISHED, "02"})  # and SYN_SENT
 _LOCAL_FIELD, _REMOTE_FIELD, _STATE_FIELD, _USER_FIELD, _INODE_FIELD = 1, 2, 3, 7, 9
@@ -105,7 +106,10 @@ def holds_connection(pids: Iterable[int], port: int) -> bool | None:
             if ours is not None and _shares_our_network(pid):
                 connected = ours
             else:
-                tables = [(Path(f"/proc/{pid}") / name).read_text(encoding="utf-8") for name in ("net/tcp", "net/tcp6")]
+                tables = [
+                    (Path(f"{platform().proc_root}/{pid}") / name).read_text(encoding="utf-8")
+                    for name in ("net/tcp", "net/tcp6")
+                ]
                 connected = frozenset().union(*(find_connected_inodes(one.splitlines(), port) for one in tables))
         except PermissionError:
             is_unknown = True
@@ -117,8 +121,15 @@ def holds_connection(pids: Iterable[int], port: int) -> bool | None:
     return None if is_unknown else False
 
 
+def _proc(pid: int | str) -> Path:
+    return Path(platform().proc_root) / str(pid)
+
+
 def _shares_our_network(pid: int) -> bool:
-    return Path(f"/proc/{pid}/ns/net").stat().st_ino == Path("/proc/self/ns/net").stat().st_ino
+    return (
+        Path(f"{platform().proc_root}/{pid}/ns/net").stat().st_ino
+        == Path(f"{platform().proc_root}/self/ns/net").stat().st_ino
+    )
 
 
 def is_network_connected(pid: int, port: int) -> bool | None:
@@ -128,7 +139,10 @@ def is_network_connected(pid: int, port: int) -> bool | None:
     """
     try:
         shares_ours = _shares_our_network(pid)
-        tables = [(Path(f"/proc/{pid}") / name).read_text(encoding="utf-8") for name in ("net/tcp", "net/tcp6")]
+        tables = [
+            (Path(f"{platform().proc_root}/{pid}") / name).read_text(encoding="utf-8")
+            for name in ("net/tcp", "net/tcp6")
+        ]
     except OSError:
         return None
     return None if shares_ours else any(count_in_table(table.splitlines(), port) for table in tables)
@@ -170,7 +184,7 @@ def read_socket_inodes(pid: int) -> frozenset[int]:
         FileNotFoundError: It has ended.
     """
     found = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+    for descriptor in (_proc(pid) / "fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
             kind, _, inode = str(descriptor.readlink()).partition(":[")
             if kind == "socket":
@@ -209,7 +223,7 @@ def find_connected_users(lines: Iterable[str], port: int) -> frozenset[int]:
 def _read_tables() -> Iterator[list[str]]:
     for table in _TABLES:
         with contextlib.suppress(OSError):
-            yield table.read_text(encoding="utf-8").splitlines()
+            yield (Path(platform().proc_root) / table).read_text(encoding="utf-8").splitlines()
 
 
 def _count_with_psutil(port: int) -> int | None:
