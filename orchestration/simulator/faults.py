@@ -63,6 +63,23 @@ class SecondFactor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BrokerLogin:
+    """Where and how a gateway logs in.
+
+    Attributes:
+        host: The authority's address.
+        port: Its port.
+        user: The user name; one session each.
+        is_primary: Whether this login takes an existing session away, or gives way to it.
+    """
+
+    host: str
+    port: int
+    user: str
+    is_primary: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Faults:
     """All faults of one run; every default means none. Seconds everywhere."""
 
@@ -79,6 +96,7 @@ class Faults:
     clock_skew_s: float = 0.0
     first_start_only: bool = False
     half_answers: bool = False
+    broker: BrokerLogin | None = None
 
 
 ERROR_TEXTS: dict[int, str] = {
@@ -187,6 +205,27 @@ def _connection(name: str, value: str) -> dict[str, object]:
     return {"connection": ConnectionFault(name)}
 
 
+def _parse_broker_login(text: str) -> BrokerLogin:
+    """`HOST:PORT/USER` or `HOST:PORT/USER/primary|secondary`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    address, _, rest = text.partition("/")
+    user, _, action = rest.partition("/")
+    host, _, port = address.rpartition(":")
+    if not host or not user or not port.isdecimal() or action not in {"", "primary", "secondary"}:
+        raise ValueError("HOST:PORT/USER or HOST:PORT/USER/primary|secondary is wanted")
+    return BrokerLogin(host=host, port=int(port), user=user, is_primary=action != "secondary")
+
+
+def _broker(name: str, value: str) -> dict[str, object]:
+    try:
+        return {"broker": _parse_broker_login(value)}
+    except ValueError as error:
+        raise FaultError(f"{name}={value}: {error}") from None
+
+
 def _wrong_account(name: str, value: str) -> dict[str, object]:
     _flag(name, value)
     return {"accounts": LIVE_ACCOUNT}
@@ -223,6 +262,7 @@ _PARSERS: dict[str, Callable[[str, str], dict[str, object]]] = {
     "unhealthy": _unhealthy,
     "first_start_only": _first_start_only,
     "half_answers": _half_answers,
+    "broker": _broker,
     "silent_after": lambda name, value: {"silent_after_s": _seconds(name, value)},
     "dies_after": lambda name, value: {"dies_after_s": _seconds(name, value)},
     "clock_skew": lambda name, value: {"clock_skew_s": _seconds(name, value, negative=True)},

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orchestration.simulator.broker import BrokerSession
 from orchestration.simulator.dialects import (
     HEARTBEAT,
     REFUSED_EXIT_CODE,
@@ -76,7 +77,7 @@ class Log:
                 file.write("".join(f"{line}\n" for line in lines))
 
 
-async def log_in(log: Log, faults: Faults, *, second_factor_exits: bool) -> int:
+async def log_in(log: Log, faults: Faults, *, second_factor_exits: bool, session: BrokerSession | None = None) -> int:
     """Go through the login; return when it is over.
 
     Never returns while a fault keeps the login from ending: cancel it.
@@ -96,7 +97,7 @@ async def log_in(log: Log, faults: Faults, *, second_factor_exits: bool) -> int:
             return await _fail(log, faults.wrong_password_interval_s)
         log.tell(Moment.ROUND)
         await asyncio.sleep(faults.slow_login_s)
-        if faults.session_taken_after_s == 0:
+        if faults.session_taken_after_s == 0 or (session is not None and not await session.begin()):
             await _meet_other_session(log)
         if faults.second_factor is None or await _is_confirmed(log, faults.second_factor, started_s):
             break

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from orchestration.simulator import answers
 from orchestration.simulator.account import Account, Holding, PlacedOrder
+from orchestration.simulator.broker import BrokerSession
 from orchestration.simulator.dialects import REFUSED_EXIT_CODE, Controller
 from orchestration.simulator.faults import ERROR_TEXTS, RESTORED_BY, ConnectionFault, ErrorFault, Faults
 from orchestration.simulator.login import Log, log_in, tell_session_taken
@@ -101,6 +102,7 @@ class Simulator:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended: asyncio.Future[int] | None = None
         self._api: asyncio.Server | None = None
+        self._session: BrokerSession | None = None
 
     async def run(self) -> int:
         """Serve until `ask_to_end` or a fault ends it.
@@ -134,6 +136,8 @@ class Simulator:
                 return await self._ended
             finally:
                 login.cancel()
+                if self._session is not None:
+                    self._session.close()
                 for server in (forwarder, self._api):
                     if server is not None:
                         server.close()
@@ -163,7 +167,9 @@ class Simulator:
 
     async def _log_in_and_open(self, api_socket: socket.socket) -> None:
         faults = self._faults
-        code = await log_in(self._log, faults, second_factor_exits=self._options.second_factor_exits)
+        session = None if faults.broker is None else BrokerSession(faults.broker)
+        self._session = session
+        code = await log_in(self._log, faults, second_factor_exits=self._options.second_factor_exits, session=session)
         if code:
             why = "user or password are refused" if code == REFUSED_EXIT_CODE else "the second factor was not confirmed"
             self._end(code, f"ends: {why}")
@@ -182,6 +188,9 @@ class Simulator:
             loop.call_later(faults.silent_after_s, self._fall_silent)
         if faults.session_taken_after_s:
             loop.call_later(faults.session_taken_after_s, self._lose_session)
+        if session is not None:
+            await session.wait_until_taken()
+            self._lose_session()
 
     def _end_if_failed(self, login: asyncio.Task[None]) -> None:
         error = None if login.cancelled() else login.exception()  # noqa: LOG004 - a task's, not a logger's

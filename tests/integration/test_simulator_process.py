@@ -1,11 +1,14 @@
 """The simulator as a program: its log, its exit codes, its forwarder, and the faults of the login."""
 
+import contextlib
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -178,6 +181,37 @@ def test_a_session_taken_later_closes_the_port_and_the_connections() -> None:
         assert client.recv(1) == b""
         assert not is_open(gateway.port)
         assert gateway.process.poll() is None
+
+
+@contextlib.contextmanager
+def run_broker() -> Iterator[int]:
+    argv = [sys.executable, "-m", "orchestration.simulator.broker", "--listen", "127.0.0.1:0"]
+    with programs.Popen(argv, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as broker:
+        assert broker.stdout
+        yield int(json.loads(broker.stdout.readline())["port"])
+        broker.terminate()
+
+
+def test_of_two_gateways_of_one_user_the_broker_gives_one_a_session() -> None:
+    with run_broker() as port, simulated_gateway(faults=f"broker=127.0.0.1:{port}/me") as first:
+        with simulated_gateway(faults=f"broker=127.0.0.1:{port}/me/secondary", is_open=False) as second:
+            second.wait_for_line("Existing session detected")
+            assert not is_open(second.port)
+        assert is_open(first.port)
+        with simulated_gateway(faults=f"broker=127.0.0.1:{port}/somebody-else/secondary"):
+            assert is_open(first.port)
+        with simulated_gateway(faults=f"broker=127.0.0.1:{port}/me/primary") as third:
+            first.wait_for_line("Existing session detected")
+            assert not is_open(first.port)
+            assert is_open(third.port)
+
+
+def test_a_session_ends_with_its_gateway() -> None:
+    with run_broker() as port:
+        with simulated_gateway(faults=f"broker=127.0.0.1:{port}/me"):
+            pass
+        with simulated_gateway(faults=f"broker=127.0.0.1:{port}/me/secondary") as second:
+            assert is_open(second.port)
 
 
 @pytest.mark.parametrize("faults", ["dies_after=0.2", "dies_after=0.2,slow_login=60"])

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from orchestration.simulator.faults import (
     FAULT_NAMES,
     LIVE_ACCOUNT,
+    BrokerLogin,
     ConnectionFault,
     ErrorFault,
     FaultError,
@@ -35,6 +36,11 @@ REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "simulator.md"
         ("wrong_password=0.1", Faults(wrong_password_interval_s=0.1)),
         ("session_taken", Faults(session_taken_after_s=0)),
         ("session_taken=5", Faults(session_taken_after_s=5)),
+        ("broker=10.0.0.9:4009/me", Faults(broker=BrokerLogin(host="10.0.0.9", port=4009, user="me"))),
+        (
+            "broker=b:9/me/secondary",
+            Faults(broker=BrokerLogin(host="b", port=9, user="me", is_primary=False)),
+        ),
         ("accepts_silent", Faults(connection=ConnectionFault.SILENT)),
         ("accepts_closes", Faults(connection=ConnectionFault.CLOSES)),
         ("garbage", Faults(connection=ConnectionFault.GARBAGE)),
@@ -76,6 +82,8 @@ def test_a_single_fault_may_hold_commas() -> None:
         ("slow_login=-1", "a number of seconds"),
         ("slow_login=1 slow_login=2", "given twice"),
         ("error", "10141"),
+        ("broker=somewhere", "HOST:PORT/USER"),
+        ("broker=b:9/me/tertiary", "HOST:PORT/USER"),
         ("error=7", "10141"),
         ("error=326:x", "CODE:TRIESx"),
         ("error=326:1.5x", "whole number"),
