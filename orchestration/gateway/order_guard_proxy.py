@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from orchestration.gateway.account import BOOK_CLIENT_ID, BookReader, BookUnknownError
+from orchestration.gateway.api_status import MOST_CLIENTS
 from orchestration.gateway.order_guard import (
     Book,
     NeedsBook,
@@ -44,6 +45,8 @@ _HANDSHAKE_TIMEOUT_S = 30.0  # a client that opens a connection and says nothing
 _CONNECT_TIMEOUT_S = 10.0
 _BOOK_TIMEOUT_S = 5.0
 _PORTS = 65536
+# More than a gateway takes; the rest is turned away, so that no bot's connections use up this process's descriptors.
+_MOST_SESSIONS = 2 * MOST_CLIENTS
 _LEAST_BETWEEN_BOOKS_S = 1.0  # for new orders: whether an id is live does not change faster than a client can learn it
 
 
@@ -100,6 +103,9 @@ class OrderGuardServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         session = asyncio.current_task()
         assert session is not None  # noqa: S101 - a coroutine that runs has a task
+        if len(self._sessions) >= _MOST_SESSIONS:
+            await _close(writer)
+            return
         self._sessions.add(session)
         try:
             await self._relay(reader, writer)
