@@ -173,6 +173,7 @@ def deploy(
     post=[_finish],
     help={
         "release": "Its name, or the beginning of its commit; else the newest good one before the present one",
+        "keep_settings": "Leave the settings (.env) as they are now",
         "timeout": _TIMEOUT,
         "base": _BASE,
         "user": _USER,
@@ -182,6 +183,7 @@ def deploy(
 def rollback(
     context: Context,
     release: str = "",
+    keep_settings: bool = False,
     timeout: str = "600",
     base: str = _BASE_DEFAULT,
     user: str = _USER_DEFAULT,
@@ -189,13 +191,17 @@ def rollback(
 ) -> None:
     """Activate an earlier release again.
 
-    The settings (.env) stay as they are.
+    The settings (.env) that it last ran with come back with it.
     """
     from orchestration.commands import flags
 
     flags.refuse_to_act("fab -H HOST status", namespace, is_dry=context.config.run.dry)
     _session().rollback(
-        _target(context, base, user), release=release, timeout_s=_count("--timeout", timeout), as_json=json
+        _target(context, base, user),
+        release=release,
+        keeps_settings=keep_settings,
+        timeout_s=_count("--timeout", timeout),
+        as_json=json,
     )
 
 

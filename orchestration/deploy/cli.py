@@ -1,8 +1,13 @@
-"""`fab` commands: one function each, for one host; what came of all of them is shown at the end."""
+"""`fab` commands: one function each, for one host; what came of all of them is shown at the end.
+
+What only looks, and what must take effect everywhere at once (`hold`), is done on all hosts at the same time. What
+restarts a system goes from one host to the next, so that a bad release does not stop all of them together.
+"""
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from orchestration import presenter as console
@@ -35,6 +40,8 @@ BASE = "/opt/zero-touch"
 USER = "zero-touch"
 _INV_TIMEOUT_S = 120.0
 _ACT_TIMEOUT_S = 900.0  # a bot's and a gateway's time to end, and a validated start
+_AT_ONCE = frozenset({"status", "audit", "hold", "resume", "lock", "unlock"})
+_MOST_AT_ONCE = 16
 _FOLLOW_S = 30 * 24 * 3600.0
 
 
@@ -76,6 +83,8 @@ class Session:
         self._checkout: Checkout | None = None
         self._archive: bytes | None = None
         self._revision = ""
+        self._places = threading.BoundedSemaphore(_MOST_AT_ONCE)
+        self._under_way: list[tuple[threading.Thread, Workflow]] = []
 
     def deploy(
         self,
@@ -116,12 +125,14 @@ class Session:
             if dry_run and outcome.replaces:
                 outcome.difference = read_difference(checkout, outcome.replaces, self._commands)
 
-    def rollback(self, target: Target, *, release: str, timeout_s: float, as_json: bool) -> None:
+    def rollback(self, target: Target, *, release: str, keeps_settings: bool, timeout_s: float, as_json: bool) -> None:
         """`fab rollback` for one host."""
         self.as_json = as_json
         work = self._begin(target, "rollback")
         with self._explaining_interrupts():
-            steps.rollback(work, release, Options(timeout_s=timeout_s, by=describe_caller()))
+            steps.rollback(
+                work, release, Options(timeout_s=timeout_s, by=describe_caller(), keeps_settings=keeps_settings)
+            )
 
     def provision(self, target: Target, *, dry_run: bool, as_json: bool) -> None:
         """`fab provision` for one host."""
@@ -138,87 +149,81 @@ class Session:
     def status(self, target: Target, *, as_json: bool) -> None:
         """`fab status` for one host: the current release, and what `inv status` there says, word for word."""
         self.as_json = as_json
-        work = self._begin(target, "status")
-        outcome = work.outcome
-        with work.judged():
-            work.host.connect()
-            facts = work.host.look(status=True)
-            said: list[str] = []
-            if facts.current and facts.status and not as_json:
-                work.host.run_inv("status", on_line=said.append, timeout_s=_INV_TIMEOUT_S)
-            describe_status(outcome, facts, said)
+        self._perform(target, self._begin(target, "status"), self._look)
+
+    def _look(self, work: Workflow) -> None:
+        work.host.connect()
+        facts = work.host.look(status=True)
+        said: list[str] = []
+        if facts.current and facts.status and not self.as_json:
+            work.host.run_inv("status", on_line=said.append, timeout_s=_INV_TIMEOUT_S)
+        describe_status(work.outcome, facts, said)
 
     def hold(self, target: Target, *, reason: str, as_json: bool) -> None:
         """`fab hold` for one host. It does not wait for a deploy's lock: a hold takes effect at once."""
-        self._run_inv(target, "hold", ("hold", *((f"--reason={reason}",) if reason else ())), as_json=as_json)
+        self.as_json = as_json
+        words = ("hold", *((f"--reason={reason}",) if reason else ()))
+        self._perform(target, self._begin(target, "hold"), lambda work: _run_inv(work, words))
 
     def resume(self, target: Target, *, as_json: bool) -> None:
         """`fab resume` for one host."""
-        self._run_inv(target, "resume", ("resume",), as_json=as_json)
+        self.as_json = as_json
+        self._perform(target, self._begin(target, "resume"), lambda work: _run_inv(work, ("resume",)))
 
     def restart(self, target: Target, *, as_json: bool) -> None:
-        """`fab restart` for one host: a bot that something watches is validated again and restarted."""
-        self._run_inv(target, "restart", ("bot.restart",), as_json=as_json)
+        """`fab restart` for one host: a bot that something watches is validated again and restarted.
 
-    def _run_inv(self, target: Target, action: str, words: tuple[str, ...], *, as_json: bool) -> None:
-        """Have the release there do something; its own last line is the outcome's message."""
+        One host after the other: not all bots are down at the same time.
+        """
         self.as_json = as_json
-        work = self._begin(target, action)
-        outcome, host = work.outcome, work.host
-        said: list[str] = []
+        work = self._begin(target, "restart")
         with self._explaining_interrupts(), work.judged():
-            work.step("connect", host.connect)
-            facts = work.step("check", lambda: host.look(status=action == "restart"))
-            outcome.release = facts.current
-            if action == "restart":
-                refuse_unless_watched(facts)
-            code = work.step(action, lambda: host.run_inv(*words, on_line=said.append, timeout_s=_ACT_TIMEOUT_S))
-            outcome.ok = code == 0
-            outcome.result = "done" if outcome.ok else "failed"
-            outcome.changes = tuple(said[:-1])
-            outcome.message = host.advise(said[-1] if said else f"`inv {words[0]}` ended there with {code}")
-            host.audit(action=action, by=describe_caller(), target=facts.current, outcome=outcome.result, cause="")
+            _run_inv(work, ("bot.restart",))
 
     def audit(self, target: Target, *, lines: int, as_json: bool) -> None:
         """`fab audit` for one host: who did what there, the oldest first."""
         self.as_json = as_json
-        work = self._begin(target, "audit")
-        outcome = work.outcome
-        with work.judged():
-            work.host.connect()
-            found = work.host.read_audit(lines=lines)
-            outcome.ok, outcome.result = True, "shown"
-            outcome.document = {"audit": list(found)}
-            outcome.changes = tuple(describe_audit_line(one) for one in found)
-            outcome.message = f"{len(found)} line{'' if len(found) == 1 else 's'} of the audit trail"
+        self._perform(target, self._begin(target, "audit"), lambda work: _show_audit(work, lines))
 
     def lock(self, target: Target, *, message: str, as_json: bool) -> None:
         """`fab lock` for one host: no deploy and no rollback begins there until `fab unlock`."""
         self.as_json = as_json
-        work = self._begin(target, "lock")
-        outcome = work.outcome
-        with work.judged():
-            if not message.strip():
-                raise DeployError("--message is empty", next_action="Give the reason, which a refused deploy shows.")
-            work.host.connect()
-            lock = work.host.put_lock(by=describe_caller(), message=message.strip())
-            outcome.ok, outcome.result, outcome.document = True, "locked", {"lock": lock}
-            outcome.message = f"deploys are locked: {lock['message']} (fab -H {work.host.name} unlock ends it)"
-            work.host.audit(action="lock", by=describe_caller(), outcome="locked", cause=str(lock["message"]))
+        self._perform(target, self._begin(target, "lock"), lambda work: _lock(work, message.strip()))
 
     def unlock(self, target: Target, *, as_json: bool) -> None:
         """`fab unlock` for one host."""
         self.as_json = as_json
-        work = self._begin(target, "unlock")
-        outcome = work.outcome
-        with work.judged():
-            work.host.connect()
-            lock = work.host.remove_lock()
-            outcome.ok, outcome.result, outcome.document = True, "unlocked", {"lock": lock or None}
-            was = f"it was locked by {lock.get('by')} since {lock.get('since')}: {lock.get('message')}" if lock else ""
-            outcome.message = was or "it was not locked"
-            if lock:
-                work.host.audit(action="unlock", by=describe_caller(), outcome="unlocked", cause=str(lock["message"]))
+        self._perform(target, self._begin(target, "unlock"), _unlock)
+
+    def _perform(self, target: Target, work: Workflow, act: Callable[[Workflow], None]) -> None:
+        """Act on one host; on several at the same time, which `finish` waits for."""
+        if len(target.hosts) == 1:
+            with self._explaining_interrupts(), work.judged():
+                act(work)
+            return
+
+        def perform() -> None:
+            with self._places, work.judged():
+                act(work)
+
+        thread = threading.Thread(target=perform, name=f"host-{work.host.name}", daemon=True)
+        self._under_way.append((thread, work))
+        thread.start()
+
+    def _wait(self) -> None:
+        """Wait for the hosts that are acted on at the same time.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C. Hosts that were not done are then marked as interrupted.
+        """
+        under_way, self._under_way = self._under_way, []
+        try:
+            for thread, _ in under_way:
+                thread.join()
+        except KeyboardInterrupt:
+            cut = {id(work.outcome) for thread, work in under_way if thread.is_alive()}
+            self.outcomes = [_interrupt(one) if id(one) in cut else one for one in self.outcomes]
+            raise
 
     def logs(self, target: Target, *, of: str, follow: bool, lines: int) -> None:
         """`fab logs` for one host: what `inv logs` there says."""
@@ -248,6 +253,8 @@ class Session:
 
     def finish(self) -> int:
         """Show what came of every host; returns the exit code: 1 if any failed."""
+        with self._explaining_interrupts():
+            self._wait()
         self._close()
         if self.as_json:
             now = self.clock.now()
@@ -269,7 +276,10 @@ class Session:
 
     def _begin(self, target: Target, action: str) -> Workflow:
         host = self._host(target)
-        work = Workflow(host, action, clock=self.clock, on_step=tell(host.name), on_begin=tell_of_begin(host.name))
+        # Steps of several hosts would take each other's place in the line that shows what is running.
+        is_alone = len(target.hosts) == 1 or action not in _AT_ONCE
+        on_begin = tell_of_begin(host.name) if is_alone else lambda _: None
+        work = Workflow(host, action, clock=self.clock, on_step=tell(host.name), on_begin=on_begin)
         self.outcomes.append(work.outcome)
         return work
 
@@ -316,3 +326,63 @@ def _count_changes(count: int, *, dry_run: bool) -> str:
     if not count:
         return "would change nothing: it is ready" if dry_run else "changed nothing: it is ready"
     return f"{'would make ' if dry_run else ''}{count} change{'' if count == 1 else 's'}"
+
+
+def _run_inv(work: Workflow, words: tuple[str, ...]) -> None:
+    """Have the release there do something; its own last line is the outcome's message."""
+    outcome, host = work.outcome, work.host
+    said: list[str] = []
+    work.step("connect", host.connect)
+    facts = work.step("check", lambda: host.look(status=outcome.action == "restart"))
+    outcome.release = facts.current
+    if outcome.action == "restart":
+        refuse_unless_watched(facts)
+    code = work.step(outcome.action, lambda: host.run_inv(*words, on_line=said.append, timeout_s=_ACT_TIMEOUT_S))
+    outcome.ok = code == 0
+    outcome.result = "done" if outcome.ok else "failed"
+    outcome.changes = tuple(said[:-1])
+    outcome.message = host.advise(said[-1] if said else f"`inv {words[0]}` ended there with {code}")
+    host.audit(action=outcome.action, by=describe_caller(), target=facts.current, outcome=outcome.result, cause="")
+
+
+def _show_audit(work: Workflow, lines: int) -> None:
+    outcome = work.outcome
+    work.host.connect()
+    found = work.host.read_audit(lines=lines)
+    outcome.ok, outcome.result = True, "shown"
+    outcome.document = {"audit": list(found)}
+    outcome.changes = tuple(describe_audit_line(one) for one in found)
+    outcome.message = f"{len(found)} line{'' if len(found) == 1 else 's'} of the audit trail"
+
+
+def _lock(work: Workflow, message: str) -> None:
+    outcome = work.outcome
+    if not message:
+        raise DeployError("--message is empty", next_action="Give the reason, which a refused deploy shows.")
+    work.host.connect()
+    lock = work.host.put_lock(by=describe_caller(), message=message)
+    outcome.ok, outcome.result, outcome.document = True, "locked", {"lock": lock}
+    outcome.message = f"deploys are locked: {lock['message']} (fab -H {work.host.name} unlock ends it)"
+    work.host.audit(action="lock", by=describe_caller(), outcome="locked", cause=str(lock["message"]))
+
+
+def _unlock(work: Workflow) -> None:
+    outcome = work.outcome
+    work.host.connect()
+    lock = work.host.remove_lock()
+    outcome.ok, outcome.result, outcome.document = True, "unlocked", {"lock": lock or None}
+    was = f"it was locked by {lock.get('by')} since {lock.get('since')}: {lock.get('message')}" if lock else ""
+    outcome.message = was or "it was not locked"
+    if lock:
+        work.host.audit(action="unlock", by=describe_caller(), outcome="unlocked", cause=str(lock["message"]))
+
+
+def _interrupt(outcome: Outcome) -> Outcome:
+    """The outcome of a host that was still being acted on when Ctrl-C came; its thread may go on for a moment."""
+    return Outcome(
+        host=outcome.host,
+        action=outcome.action,
+        result="interrupted",
+        message="interrupted here before it was done",
+        next_action=f"fab -H {outcome.host} status",
+    )

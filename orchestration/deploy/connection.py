@@ -3,14 +3,13 @@
 A program runs without a terminal; its words are quoted here and nowhere else.
 """
 
-import contextlib
 import logging
 import os
 import shlex
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from paramiko import Channel
 
 _PIECE = 65536
-_AGENT = "SSH_AUTH_SOCK"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,15 +166,14 @@ class SshRemote:
             )
             through = self._links[-1] if self._links else None
             try:
-                with _using_agent(options.agent):
-                    link = open_link(
-                        options,
-                        check,
-                        self._access.secrets,
-                        clock=self._access.clock,
-                        silence_s=self._access.silence_s,
-                        through=through,
-                    )
+                link = open_link(
+                    options,
+                    check,
+                    self._access.secrets,
+                    clock=self._access.clock,
+                    silence_s=self._access.silence_s,
+                    through=through,
+                )
             except LogInError as error:
                 raise DeployError(
                     f"{hop} does not let {options.user} in: {error}",
@@ -285,22 +282,6 @@ def _describe_ssh(destination: Destination) -> str:
     port = f"-p {destination.port} " if destination.port is not None else ""
     user = f"{destination.user}@" if destination.user else ""
     return f"ssh {port}{shlex.quote(user + destination.host)} true"
-
-
-@contextlib.contextmanager
-def _using_agent(agent: str) -> Iterator[None]:
-    """Name the agent's socket for paramiko, which looks for it in the environment (`IdentityAgent`)."""
-    before = os.environ.get(_AGENT)
-    if agent and agent != "none":
-        named = agent.removeprefix("$")
-        os.environ[_AGENT] = os.environ.get(named, "") if named != agent else agent
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ[_AGENT] = before
-        else:
-            os.environ.pop(_AGENT, None)
 
 
 class _HeldChannel:

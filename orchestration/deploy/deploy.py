@@ -150,6 +150,7 @@ def rollback(work: Workflow, words: str, options: Options) -> Outcome:
                 previous=find_rollback_target(facts.releases, facts.current),
                 gateway_changed=facts.release is not None and facts.release.gateway != target.gateway,
                 brings_env=False,
+                restores_env=not options.keeps_settings,
                 hold_timeout_s=options.timeout_s,
                 keep=KEEP,
                 least_free_bytes=LEAST_FREE_BYTES_BACK,
@@ -160,7 +161,8 @@ def rollback(work: Workflow, words: str, options: Options) -> Outcome:
             )
             work.take(activated)
             if outcome.ok:
-                outcome.result, outcome.message = "rolled_back", f"{target.name} runs"
+                outcome.result = "rolled_back"
+                outcome.message = f"{target.name} runs {activated.settings}".rstrip()
     return outcome
 
 

@@ -201,6 +201,7 @@ class Activated:
         message: Why it was not good.
         next_action: What the operator should do next.
         evidence: Lines that show it.
+        settings: What became of the settings where a rollback restores them; empty for nothing.
     """
 
     outcome: str
@@ -209,6 +210,7 @@ class Activated:
     message: str
     next_action: str
     evidence: tuple[str, ...]
+    settings: str = ""
 
 
 @dataclass(kw_only=True)

@@ -12,6 +12,7 @@ from orchestration.deploy.host_keys import HostKeyCheck
 from orchestration.deploy.ssh_config import SshOptions
 from orchestration.system.clock import Clock
 from orchestration.system.proxy_command import ProxyCommand, start_proxy_command
+from orchestration.system.ssh_agent import agent_named
 
 if TYPE_CHECKING:
     from paramiko import PKey, Transport
@@ -296,7 +297,8 @@ def _find_keys(options: SshOptions, secrets: Secrets, unusable: list[str]) -> It
     if options.agent == "none":
         return
     try:
-        keys = paramiko.Agent().get_keys()
+        with agent_named(options.agent):
+            keys = paramiko.Agent().get_keys()
     except (OSError, paramiko.SSHException):
         return  # there is none, or it is not one
     for key in keys:

@@ -90,6 +90,7 @@ class Options:
         wheels: An archive of packages; None to let the host ask its index.
         timeout_s: For how long the system may take until it is good.
         by: Who asks.
+        keeps_settings: Whether a rollback leaves the settings as they are.
     """
 
     dry_run: bool = False
@@ -97,6 +98,7 @@ class Options:
     wheels: bytes | None = None
     timeout_s: float = 600.0
     by: str = ""
+    keeps_settings: bool = False
 
 
 class Workflow:

@@ -1,6 +1,7 @@
 """Reaching hosts: SSH configurations as people have them, proxies, silent ports, and links that fall silent."""
 
 import contextlib
+import json
 import os
 import pwd
 import socket
@@ -329,3 +330,24 @@ def test_a_configuration_that_nobody_can_read_is_the_hosts_failure(home: Path) -
         assert ended.returncode == 1
         assert "Traceback" not in ended.stderr
         assert ended.stdout.count("FAILED") == 2
+
+
+def test_hosts_are_looked_at_side_by_side(home: Path) -> None:
+    """Each host answers only once both have been asked: one after the other, the first would never be done."""
+    listening = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+    clients: list[socket.socket] = []
+
+    def refuse_both() -> None:
+        clients.extend(server.accept()[0] for server in listening)
+        for client in clients:
+            client.sendall(b"not ssh\r\n")
+            client.close()
+
+    thread = threading.Thread(target=refuse_both, daemon=True)
+    thread.start()
+    with listening[0], listening[1]:
+        hosts = [f"127.0.0.1:{server.getsockname()[1]}" for server in listening]
+        ended = fab(home, "-t", "60", "-H", ",".join(hosts), "status", "--json")
+    assert [one["host"] for one in json.loads(ended.stdout)["hosts"]] == hosts
+    assert len(clients) == 2
+    assert ended.returncode == 1

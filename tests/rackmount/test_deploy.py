@@ -203,16 +203,37 @@ def test_a_bad_release_goes_back_by_itself(
     assert not deployed.host.exists(f"{BASE}/shared/.env.new")
 
 
-def test_rollback_goes_back_to_the_last_good_one_or_to_a_named_one(deployed: Site) -> None:
-    first = deployed.current()
-    deployed.commit("one more", **{"README.md": "\nYet more.\n"})
-    assert deployed.deploy().code == 0
+def test_rollback_goes_back_to_the_last_good_one_or_to_a_named_one_with_its_settings(deployed: Site) -> None:
+    first, settings = deployed.current(), deployed.host.read(f"{BASE}/shared/.env")
+    hooks = deployed.checkout / ".deploy/hooks"
+    hooks.mkdir(parents=True)
+    for name in ("pre-deploy", "post-deploy"):
+        (hooks / name).write_text(f"#!/bin/sh\nenv | grep ^DEPLOY_ >{deployed.folder}/{name}.env\n")
+        (hooks / name).chmod(0o755)
+    wanted = deployed.commit("one more", **{"README.md": "\nYet more.\n"})
+    deployed.commit("not wanted yet", **{"README.md": "\nLater.\n"})
+    deployed.write_env(BOT_LOG_LEVEL="DEBUG")
+    ended = deployed.deploy(f"--env-file={deployed.env_file}", f"--revision={wanted[:12]}")
+    deployed.git("reset", "--quiet", "--hard", wanted)
+    newer = deployed.env_file.read_text()
+    deployed.write_env()
+    assert ended.code == 0, str(ended)
     second = deployed.current()
+    assert second.endswith(wanted[:10])
+    facts = (deployed.folder / "post-deploy.env").read_text().splitlines()
+    assert {f"DEPLOY_COMMIT={wanted}", f"DEPLOY_RELEASE={second}", "DEPLOY_RESULT=deployed"} <= set(facts)
+    assert f"DEPLOY_REVISION={wanted[:12]}" in (deployed.folder / "pre-deploy.env").read_text().splitlines()
+    assert SECRET not in "\n".join(facts)
+
     back = deployed.fab("rollback", "--json")
     assert (back.code, back.only["release"]) == (0, first), str(back)
+    assert "BOT_LOG_LEVEL" in back.only["message"]
+    assert deployed.host.read(f"{BASE}/shared/.env") == settings
+    assert deployed.host.run(["stat", "-c", "%a %U", f"{BASE}/shared/.env"]).out.strip() == f"600 {SERVICE_USER}"
     assert deployed.is_well()
     forward = deployed.fab("rollback", "--json", f"--release={second}")
     assert (forward.code, forward.only["release"]) == (0, second), str(forward)
+    assert deployed.host.read(f"{BASE}/shared/.env") == newer
     assert deployed.is_well()
     unknown = deployed.fab("rollback", "--json", "--release=no-such")
     assert unknown.code == 1

@@ -6,6 +6,7 @@ a bad release must not be what goes back to a good one. `SOURCES` names the modu
 
 SOURCES = (
     "base",
+    "release_settings",
     "service",
     "room",
     "operator_lock",

@@ -22,6 +22,14 @@ from orchestration.deploy.on_host.base import (
 from orchestration.deploy.on_host.boot_guard import BootGuard
 from orchestration.deploy.on_host.candidate import check_candidate, refuse_failed_install
 from orchestration.deploy.on_host.prepare import prune
+from orchestration.deploy.on_host.release_settings import (
+    SETTINGS_FILE,
+    adopt_interrupted,
+    describe_settings,
+    restore_settings,
+    save_settings,
+    stage_settings,
+)
 from orchestration.deploy.on_host.room import check_room
 from orchestration.deploy.on_host.service import (
     GOOD_CODES,
@@ -50,12 +58,14 @@ class Activation:
         previous: The name of the previously active release; empty for none.
         gateway_changed: Whether the container has to be recreated.
         brings_env: Whether new settings came along, to be activated with it.
+        restores_env: Whether the settings that the release ran with before are activated with it.
         hold_timeout_s: For how long it may take until it is good.
         keep: How many releases stay.
         least_free_bytes: What must be free on the disks of its folders right before anything is stopped.
         audit_line: What the audit trail says of this activation, but for its outcome.
         cause: Why it was not good, and lines that show it.
         gap_s: Seconds from the order to start until all was good; None if it did not come to that.
+        settings: What became of the settings, where they were to be restored; empty for nothing.
     """
 
     layout: Layout
@@ -66,17 +76,20 @@ class Activation:
     brings_env: bool
     hold_timeout_s: float
     keep: int
+    restores_env: bool = False
     least_free_bytes: int = 64 * 1024**2
     audit_line: Mapping[str, str] = field(default_factory=dict)
     cause: RefusedError | None = None
     gap_s: float | None = None
+    settings: str = ""
+    _saved: str = ""  # the release whose settings are kept already
 
     def perform(self) -> str:
         """Do it. Returns the outcome: `good`, `kept`, `went_back`, `went_back_not_good` or `stopped`."""
         release = self.layout.release(self.target)
         guard = BootGuard(self.layout, self.user, self.previous, self.audit_line)
         try:
-            self._as_user(lambda: self.layout.env_previous.unlink(missing_ok=True))  # of one that was cut off
+            self._take_up_settings()
             self._step("trial", lambda: self._check(release))
             if self.previous:
                 guard.arm(read_place(release, self.user).unit)
@@ -101,6 +114,17 @@ class Activation:
         self._leniently(lambda: self.layout.env_previous.unlink(missing_ok=True))
         self._step("prune", lambda: self._leniently(lambda: prune(self.layout, keep=self.keep)))
         return outcome
+
+    def _take_up_settings(self) -> None:
+        """Keep what an interrupted trial replaced, and lay ready what is to be restored."""
+        layout, previous, target = self.layout, self.previous, self.target
+        if layout.env_previous.exists():
+            self._as_user(lambda: adopt_interrupted(layout, previous))
+            self._saved = previous
+        if self.restores_env and target != layout.read_current():
+            self.settings = self._as_user(lambda: describe_settings(layout, target))
+            self._as_user(lambda: stage_settings(layout, target))
+            self.brings_env = layout.env_new.exists()
 
     def _bring_up(self, name: str, *, takes_env: bool = False, gives_env_back: bool = False, prefix: str = "") -> None:
         release = self.layout.release(name)
@@ -145,16 +169,21 @@ class Activation:
 
     def _switch(self, release: Path, *, takes_env: bool, gives_env_back: bool) -> None:
         def switch() -> None:
-            layout = self.layout
+            layout, left = self.layout, self.layout.read_current()
+            if left and left not in {release.name, self._saved}:
+                save_settings(layout, left)
             if takes_env:
                 with suppress(FileNotFoundError):
                     _copy_private(layout.env, layout.env_previous)
                 layout.env_new.rename(layout.env)
             elif gives_env_back and layout.env_previous.exists():
                 layout.env_previous.rename(layout.env)
+            elif gives_env_back:
+                restore_settings(layout, release.name)
             layout.link_new.unlink(missing_ok=True)
             layout.link_new.symlink_to(Path("releases") / release.name)
             layout.link_new.rename(layout.current)
+            (release / SETTINGS_FILE).unlink(missing_ok=True)  # from here on `.env` is what it runs with
 
         self._as_user(switch)
 
@@ -238,26 +267,35 @@ class Activation:
         with suppress(RefusedError, OSError):  # the child has said what it was
             self._as_user(act)
 
-    def _as_user(self, act: Callable[[], object]) -> None:
+    def _as_user(self, act: Callable[[], object]) -> str:
         """Do it in a child that is the service's user: files are its own, and no link of its leads root astray.
+
+        Returns:
+            The text that came of it; empty for anything else.
 
         Raises:
             RefusedError: The child failed.
         """
         sys.stdout.flush()
+        reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
             code = 1
             try:
                 become(self.user)
-                act()
+                found = act()
+                os.write(writing, found.encode() if isinstance(found, str) else b"")
                 code = 0
             except (OSError, RefusedError) as error:
                 print_line({"say": str(error)})
             finally:
                 os._exit(code)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as file:
+            text = file.read().decode(errors="replace")
         if os.waitpid(child, 0)[1]:
             refuse("the files of the release could not be switched", "Is the disk full? `df -h` there.")
+        return text
 
     def _step(self, name: str, act: Callable[[], object]) -> None:
         began_s = time.monotonic()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration.deploy.on_host.base import Layout, refuse
+from orchestration.deploy.on_host.release_settings import SETTINGS_FILE
 
 UNIT_FOLDER = Path("/etc/systemd/system")
 STATE_FOLDER = Path("/var/lib/zero-touch-deploy")
@@ -88,15 +89,17 @@ def render_program(guard: BootGuard) -> str:
     layout = guard.layout
     audit = shlex.quote(json.dumps({**guard.audit_line, "outcome": "went_back_at_boot"})[1:])
     now = '"$(date -u +%Y-%m-%dT%H:%M:%S+00:00)"'
+    before, own = _quote(layout.env_previous), _quote(layout.release(guard.previous) / SETTINGS_FILE)
+    env = _quote(layout.env)
     steps = (
-        f"if [ -e {_quote(layout.env_previous)} ]; then mv -f {_quote(layout.env_previous)} {_quote(layout.env)}; fi",
+        f"if [ -e {before} ]; then mv -f {before} {env}; elif [ -e {own} ]; then mv -f {own} {env}; fi",
         f"ln -sfn {_quote(Path('releases') / guard.previous)} {_quote(layout.link_new)}",
         f"mv -fT {_quote(layout.link_new)} {_quote(layout.current)}",
         f"""printf '{{"at": "%s", %s\\n' {now} {audit} >>{_quote(layout.audit)}""",
     )
     as_user = "umask 027; set -e; " + "; ".join(steps)
-    own = " ".join(_quote(path) for path in (guard.wanted, guard.unit, guard.program))
-    return f"#!/bin/sh\nset -e\nrunuser -u {shlex.quote(guard.user)} -- sh -c {shlex.quote(as_user)}\nrm -f {own}\n"
+    files = " ".join(_quote(path) for path in (guard.wanted, guard.unit, guard.program))
+    return f"#!/bin/sh\nset -e\nrunuser -u {shlex.quote(guard.user)} -- sh -c {shlex.quote(as_user)}\nrm -f {files}\n"
 
 
 def render_unit(program: Path, *, before: str) -> str:

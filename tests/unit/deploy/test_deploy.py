@@ -307,9 +307,10 @@ def test_an_interrupt_is_an_outcome_that_says_what_goes_on(remote: FakeRemote) -
     assert "continues by itself" in work.outcome.message
 
 
-def back(remote: FakeRemote, words: str) -> Outcome:
+def back(remote: FakeRemote, words: str, *, keeps_settings: bool = False) -> Outcome:
     host = Host(remote=remote, base="/opt/zero-touch", user="zero-touch")
-    return rollback(Workflow(host, "rollback", clock=FakeClock(), on_step=lambda _: None), words, Options())
+    work = Workflow(host, "rollback", clock=FakeClock(), on_step=lambda _: None)
+    return rollback(work, words, Options(keeps_settings=keeps_settings))
 
 
 def test_rollback_takes_the_last_good_one_or_the_named_one(remote: FakeRemote) -> None:
@@ -319,6 +320,15 @@ def test_rollback_takes_the_last_good_one_or_the_named_one(remote: FakeRemote) -
     assert dict(remote.calls)["begin"]["target"] == OLD_NAME
     assert back(remote, "bbbb").ok
     assert [arguments["target"] for command, arguments in remote.calls if command == "begin"] == [OLD_NAME, NEW_NAME]
+
+
+def test_rollback_takes_the_releases_own_settings_unless_they_are_to_be_kept(remote: FakeRemote) -> None:
+    newer = {"name": NEW_NAME, "commit": NEW, "complete": True, "verified": True, "failed": False}
+    remote.answers["look"] = [[{"result": facts(current=NEW_NAME, releases=[facts()["releases"][0], newer])}]]
+    remote.answers["follow"] = [[activated("good", OLD_NAME, settings="with its own settings")]]
+    assert back(remote, "").message == f"{OLD_NAME} runs with its own settings"
+    assert back(remote, "", keeps_settings=True).ok
+    assert [sent["restores_env"] for command, sent in remote.calls if command == "begin"] == [True, False]
 
 
 def test_rollback_without_an_earlier_one_says_which_there_are(remote: FakeRemote) -> None:

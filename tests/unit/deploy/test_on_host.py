@@ -12,6 +12,15 @@ from orchestration.deploy.on_host.boot_guard import BootGuard, render_program, r
 from orchestration.deploy.on_host.look import read_releases
 from orchestration.deploy.on_host.operator_lock import put_lock, read_lock, remove_lock
 from orchestration.deploy.on_host.prepare import ensure_folders, prune
+from orchestration.deploy.on_host.release_settings import (
+    SETTINGS_FILE,
+    adopt_interrupted,
+    describe_settings,
+    find_changed_names,
+    restore_settings,
+    save_settings,
+    stage_settings,
+)
 from orchestration.deploy.on_host.room import check_room
 
 NAMES = [f"2026010{number}T000000Z_abcdef0" for number in range(1, 9)]
@@ -136,3 +145,60 @@ def test_the_audit_trail_is_read_from_its_end_without_what_is_no_record(layout: 
     layout.audit.write_text('{"action": "a"}\n{"action": "b"}\n{"action": "c"}\n[1]\n')
     assert read_audit(asked) == {"lines": [{"action": "c"}]}
     assert [one["action"] for one in read_audit({**asked, "lines": 9})["lines"]] == ["a", "b", "c"]
+
+
+def test_a_release_gets_back_the_settings_that_it_last_ran_with(layout: Layout) -> None:
+    older, current = NAMES[0], NAMES[-1]
+    layout.env.write_text("A=1\nTWS_PASSWORD=old\n")
+    save_settings(layout, older)
+    assert stat.S_IMODE((layout.release(older) / SETTINGS_FILE).stat().st_mode) == 0o600
+    layout.env.write_text("A=1\nTWS_PASSWORD=new\nB=2\n")
+    said = describe_settings(layout, older)
+    assert "B, TWS_PASSWORD" in said
+    assert "old" not in said
+    stage_settings(layout, older)
+    assert layout.env_new.read_text() == "A=1\nTWS_PASSWORD=old\n"
+    assert "TWS_PASSWORD=new" in layout.env.read_text()  # until the switch
+    restore_settings(layout, older)
+    assert layout.env.read_text() == "A=1\nTWS_PASSWORD=old\n"
+    stage_settings(layout, older)
+    assert not layout.env_new.exists()  # nothing differs
+    assert describe_settings(layout, current) == ""
+
+
+def test_settings_that_are_not_known_are_left_and_said(layout: Layout) -> None:
+    layout.env.write_text("A=1\n")
+    assert "not known" in describe_settings(layout, NAMES[0])
+    stage_settings(layout, NAMES[0])
+    restore_settings(layout, NAMES[0])
+    assert not layout.env_new.exists()
+    assert layout.env.read_text() == "A=1\n"
+
+
+def test_what_an_interrupted_trial_replaced_belongs_to_the_release_before_it(layout: Layout) -> None:
+    assert not adopt_interrupted(layout, NAMES[0])
+    layout.env_previous.write_text("A=1\n")
+    assert adopt_interrupted(layout, NAMES[0])
+    assert (layout.release(NAMES[0]) / SETTINGS_FILE).read_text() == "A=1\n"
+    layout.env_previous.write_text("A=1\n")
+    assert not adopt_interrupted(layout, "")
+    assert not layout.env_previous.exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "names"),
+    [
+        ("A=1\nB=2\n", "B=3\nexport C = 4\n# D=5\n", ["A", "B", "C"]),
+        ("K='a\nPIECE=secret\nb'\n", "K='a\nPIECE=other\nb'\nL=1\n", ["K", "L"]),
+        ('K="a', 'K="b\nPIECE=secret', ["K"]),
+        ("A='1'\n", "A='1'\n", []),
+    ],
+)
+def test_only_names_of_variables_are_said(before: str, after: str, names: list[str]) -> None:
+    assert find_changed_names(before, after) == names
+
+
+def test_a_power_cut_during_a_trial_brings_back_the_settings_too(layout: Layout) -> None:
+    program = render_program(BootGuard(layout, "trader", NAMES[0], {}))
+    own = str(layout.release(NAMES[0]) / SETTINGS_FILE)
+    assert program.index(str(layout.env_previous)) < program.index(own) < program.index(str(layout.link_new))
