@@ -9,6 +9,7 @@ from one that refused the message.
 import contextlib
 import dataclasses
 import difflib
+import errno
 import logging
 import re
 import threading
@@ -46,6 +47,9 @@ _LEVEL_IS_THEIRS = frozenset(
 )
 _PINGS = re.compile(r"@(?=everyone\b|here\b|channel\b|all\b)|<(?=[@!#])", re.IGNORECASE)
 _SMTP_CODE = re.compile(r"\(([245]\d\d), ")
+# A connection that was refused, or a name that no address was found for (gaierror has negative numbers): of a service
+# that does not speak HTTP, this is all that says that certainly nothing arrived.
+_NO_CONNECTION = re.compile(rf"\[Errno (?:{errno.ECONNREFUSED}|-\d+)\]")
 _SMTP_DENIED = frozenset({530, 534, 535})  # it wants other credentials
 _OK = 2
 
@@ -300,7 +304,10 @@ def _judge(recorded: Recorded, said: list[str], problem: str | None) -> Answer:
     if code is not None and code // 100 == 5:  # noqa: PLR2004 - the class of what a mail server refuses for good
         verdict = Verdict.DEAD if code in _SMTP_DENIED else Verdict.POISON
     answered = f"answered {code}" if code is not None else problem
-    return Answer(verdict=verdict, said=f"{answered}: {reason}" if reason else answered, is_unsure=code is None)
+    was_connected = not any(_NO_CONNECTION.search(line) for line in said)
+    return Answer(
+        verdict=verdict, said=f"{answered}: {reason}" if reason else answered, is_unsure=code is None and was_connected
+    )
 
 
 class _Heard(threading.local):
