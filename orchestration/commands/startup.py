@@ -5,7 +5,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from orchestration import presenter as console
 from orchestration.commands import flags
@@ -14,8 +14,11 @@ from orchestration.settings import Settings
 from orchestration.startup.configuration import load_settings
 from orchestration.startup.report import build_json
 from orchestration.startup.sequence import Options, run_startup
-from orchestration.state_dir import ATTEMPTS
+from orchestration.state_dir import ATTEMPTS, SUPERVISOR_LOCK
 from orchestration.system.signals import let_outcome_stand
+
+if TYPE_CHECKING:
+    from orchestration.startup.dry_run import DryRun
 
 
 def _clear_attempts() -> None:
@@ -58,15 +61,52 @@ def _show_dry_run(options: Options) -> int:
         settings: Settings | StartupFailure = load_settings(simulate=options.simulate)
     except StartupFailure as failure:
         settings = failure
-    planned = plan_startup(settings, replaces_bot=options.replace, supervises=options.foreground or options.service)
+    stopped = _find_first_refusal(options) if isinstance(settings, Settings) or options.service else None
+    planned = stopped or plan_startup(
+        settings,
+        replaces_bot=options.replace,
+        supervises=options.foreground or options.service,
+        is_service=options.service,
+    )
     if options.as_json:
         console.print_json(dataclasses.asdict(planned))
     else:
         console.print_table(("step", "would"), [(step.name, step.would) for step in planned.steps])
         for problem in planned.problems:
             console.print_line(problem)
+        for warning in planned.warnings:
+            console.print_line(f"warning: {warning}")
         console.print_line(f"expected exit code: {int(planned.expected_exit_code)}; nothing was changed")
     return int(planned.expected_exit_code)
+
+
+def _find_first_refusal(options: Options) -> "DryRun | None":
+    """What a start would end with before its first step, where another process or a person keeps it from beginning."""
+    from orchestration.commands.supervise import build_second, find_refusal
+    from orchestration.startup.dry_run import DryRun, PlannedStep, refuse
+    from orchestration.system.lock import read_lock_holder
+
+    settings = Settings.load(lenient=True)
+    if options.service:
+        refusal = find_refusal(settings, changes_nothing=True)
+        if refusal is None:
+            return None
+        failure = StartupFailure(refusal.word, refusal.message, next_action=refusal.next_action)
+        return refuse(settings, failure, exit_code=refusal.exit_code)
+    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK)
+    if holder is None or (options.foreground and options.replace):
+        return None
+    if options.foreground:
+        second = build_second(settings)
+        return refuse(settings, StartupFailure(second.word, second.message, next_action=second.next_action))
+    if options.replace and not options.simulate:
+        would = f"have the supervisor, {holder}, restart its bot, and wait for the outcome"
+        return DryRun(
+            instance=settings.instance,
+            steps=(PlannedStep(name="bot.restart", would=would),),
+            expected_exit_code=ExitCode.SUCCESS,
+        )
+    return None
 
 
 class _Parser(argparse.ArgumentParser):

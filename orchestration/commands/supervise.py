@@ -63,7 +63,7 @@ _FLUSH_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Refusal:
+class Refusal:
     """Why a boot service does not start anything.
 
     Attributes:
@@ -87,7 +87,7 @@ def serve(options: Options) -> int:
     clock = SystemClock()
     stopped: tuple[Stopped, ...] = ()
     if options.service and not waits:
-        refusal = _find_refusal(lenient)
+        refusal = find_refusal(lenient)
         if refusal is not None:
             return _end_refused(options, lenient, refusal, clock)
     with contextlib.ExitStack() as held:
@@ -95,7 +95,7 @@ def serve(options: Options) -> int:
             post = _take_post(held, lenient, SUPERVISOR_LOCK, "supervisor", clock)
         except LockHeldError:
             if options.service:
-                return _end_refused(options, lenient, _build_second(lenient), clock)
+                return _end_refused(options, lenient, build_second(lenient), clock)
             if not options.replace:
                 return _refuse_second(options, lenient)
             try:
@@ -155,21 +155,26 @@ def _wait_given_up(settings: Settings, clock: SystemClock, requests: Requests) -
     return int(ExitCode.SUCCESS if requests.ended_by else ExitCode.FAILURE)
 
 
-def _find_refusal(settings: Settings) -> _Refusal | None:
-    """Why a boot service is not to try at all, or None: held down, given up, or the system runs already."""
+def find_refusal(settings: Settings, *, changes_nothing: bool = False) -> Refusal | None:
+    """Why a boot service is not to try at all, or None: held down, given up, or the system runs already.
+
+    Args:
+        settings: Which instance.
+        changes_nothing: Whether to leave the record of failed starts as it is: this only looks.
+    """
     held = read_hold(settings.state_dir)
     if held is not None:
-        return _Refusal(
+        return Refusal(
             word=FailureWord.HELD,
             message=f"The system is {held}.",
             next_action="If it may run again: `inv resume`, then `inv startup`.",
             exit_code=ExitCode.SUCCESS,
         )
     if read_lock_holder(settings.state_dir / SUPERVISOR_LOCK) is not None:
-        return _build_second(settings)
+        return build_second(settings)
     presence = find_bot(settings)
     if presence.found is not None and presence.found.how is FoundBy.BY_COMMAND:
-        return _Refusal(
+        return Refusal(
             word=FailureWord.BOT_ALREADY_RUNNING,
             message=f"The bot runs already, started by hand: {presence.found.who}. It is left alone.",
             next_action="Stop it (`inv bot.stop`), then `inv startup`; or leave it alone.",
@@ -177,30 +182,30 @@ def _find_refusal(settings: Settings) -> _Refusal | None:
     past = attempts.read(settings.state_dir)
     if not past.has_given_up:
         return None
-    if attempts.begins_by_hand(settings, past, boot_id=read_userspace_boot_id()):
+    if not changes_nothing and attempts.begins_by_hand(settings, past, boot_id=read_userspace_boot_id()):
         attempts.clear(settings.state_dir)
         return None
     known = past.word in FailureWord.__members__
-    return _Refusal(
+    return Refusal(
         word=FailureWord(past.word) if known else FailureWord.BOT_START_FAILED,
         message=f"The boot service has given up since {past.given_up_since}: {past.given_up}.",
         next_action="Fix the cause, then `inv startup`.",
     )
 
 
-def _build_second(settings: Settings) -> _Refusal:
+def build_second(settings: Settings) -> Refusal:
     """A supervisor is at work already."""
     found = find_bot(settings).found
     running = "" if found is None else f" Its bot is {found.who}."
     holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK) or "one that has just ended"
-    return _Refusal(
+    return Refusal(
         word=FailureWord.BOT_ALREADY_RUNNING if found is not None else FailureWord.ALREADY_STARTING,
         message=f"A supervisor of instance {settings.instance} is at work already: {holder}.{running}",
         next_action="`inv bot.restart` has it restart the bot on the day's plan; `inv shutdown` ends it.",
     )
 
 
-def _end_refused(options: Options, settings: Settings, refusal: _Refusal, clock: SystemClock) -> int:
+def _end_refused(options: Options, settings: Settings, refusal: Refusal, clock: SystemClock) -> int:
     """A boot service that starts nothing: shown, and nothing is left behind.
 
     Again and again on Windows, where a trigger repeats: no log, no run, no alert.
@@ -250,13 +255,13 @@ def _take_over(
     try:
         return _take_post(held, settings, SUPERVISOR_LOCK, "supervisor", clock), stopped
     except LockHeldError as error:
-        second = _build_second(settings)
+        second = build_second(settings)
         raise StartupFailure(second.word, second.message, next_action=second.next_action) from error
 
 
 def _refuse_second(options: Options, settings: Settings) -> int:
     """A person's start beside a supervisor: recorded, shown and alerted like any other that is refused."""
-    second = _build_second(settings)
+    second = build_second(settings)
     return _refuse(options, StartupFailure(second.word, second.message, next_action=second.next_action))
 
 

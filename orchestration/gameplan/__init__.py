@@ -16,7 +16,13 @@ or the emergency plan, which trades nothing. The start-up fails only if even tha
 - `sample`: plans to start from, for `inv startup --simulate` and `inv gameplan.new`
 """
 
-from orchestration.gameplan.activation import ActivePlan, activate_plan, fall_back_to_strategy_c, refuse_outdated
+from orchestration.gameplan.activation import (
+    ActivePlan,
+    activate_plan,
+    fall_back_to_strategy_c,
+    find_copy_problem,
+    refuse_outdated,
+)
 from orchestration.gameplan.calendar import MarketCalendar, build_calendar, load_calendar
 from orchestration.gameplan.check import check_from_settings, check_gameplan, hold_until_its_day, read_plan_for_bot
 from orchestration.gameplan.extra_schema import schema_problem
@@ -39,6 +45,7 @@ __all__ = [
     "check_gameplan",
     "expected_dates",
     "fall_back_to_strategy_c",
+    "find_copy_problem",
     "hold_until_its_day",
     "load_calendar",
     "preload",

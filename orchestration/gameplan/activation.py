@@ -15,7 +15,7 @@ from orchestration.gameplan.strategy_c import build_strategy_c, render_plan
 from orchestration.gameplan.verdict import GameplanError, GameplanVerdict
 from orchestration.settings import GameplanFreshness, Settings
 from orchestration.system.clock import Clock
-from orchestration.system.files import write_atomic
+from orchestration.system.files import find_replace_problem, is_folder_there, is_there, write_atomic
 
 _COPIES = "gameplans"
 
@@ -78,7 +78,7 @@ def activate_plan(verdict: GameplanVerdict, settings: Settings, *, clock: Clock,
         word = verdict.word or FallbackWord.GAMEPLAN_UNREADABLE
         return _activate_strategy_c(settings, word, verdict.message, clock=clock, run_id=run_id, verdict=verdict)
     try:
-        copy = _ensure_copy(verdict, settings.state_dir.absolute() / _COPIES)
+        copy = _ensure_copy(verdict, _locate_copy(verdict, settings))
     except (OSError, GameplanError) as error:
         message = f"{verdict.path} is valid, but could not be copied to the state folder: {_reason(error)}"
         return _activate_strategy_c(settings, FallbackWord.GAMEPLAN_UNREADABLE, message, clock=clock, run_id=run_id)
@@ -91,6 +91,20 @@ def activate_plan(verdict: GameplanVerdict, settings: Settings, *, clock: Clock,
         message=verdict.message,
         warnings=verdict.warnings,
     )
+
+
+def find_copy_problem(verdict: GameplanVerdict, settings: Settings) -> str:
+    """Why a valid plan could not be copied for the bot, as far as a look shows it; empty if nothing is in the way."""
+    copy = _locate_copy(verdict, settings)
+    if _holds(copy, verdict.content or b""):
+        return ""
+    folder = copy.parent
+    if is_there(folder) and not is_folder_there(folder):
+        return f"{folder} is not a folder"
+    if is_there(folder) and not os.access(folder, os.W_OK | os.X_OK):
+        return f"this user may not write to {folder}"
+    problem = find_replace_problem(copy)
+    return f"{copy} cannot be written: {problem}" if problem else ""
 
 
 def fall_back_to_strategy_c(
@@ -155,12 +169,14 @@ def refuse_outdated(plan: ActivePlan, settings: Settings, *, clock: Clock) -> No
         )
 
 
-def _ensure_copy(verdict: GameplanVerdict, folder: Path) -> Path:
+def _locate_copy(verdict: GameplanVerdict, settings: Settings) -> Path:
+    return settings.state_dir.absolute() / _COPIES / name_copy(str(verdict.date), str(verdict.sha256))
+
+
+def _ensure_copy(verdict: GameplanVerdict, copy: Path) -> Path:
     content = verdict.content or b""
-    digest = sha256(content).hexdigest()
-    if digest != verdict.sha256:
+    if sha256(content).hexdigest() != verdict.sha256:
         raise GameplanError(FallbackWord.GAMEPLAN_UNREADABLE, f"the bytes of {verdict.path} are not those judged")
-    copy = folder / name_copy(str(verdict.date), digest)
     if not _holds(copy, content):
         _write_and_read_back(copy, content)
     return copy

@@ -360,6 +360,7 @@ VARIANTS: Mapping[tuple[str, str], Keys] = {
         "steps": {"": "a list, one for each step", "name": "the task's name", "would": "what it would do"},
         "expected_exit_code": "as far as it is known",
         "problems": "what would stop it",
+        "warnings": "what would stop nothing and is worth a look",
     },
     ("gameplan.check", "--path FILE"): {
         "valid": "whether it is",

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -321,6 +322,82 @@ def test_a_dry_run_says_what_becomes_of_a_bot_that_runs(system: System, switch: 
     assert dry.code == code, dry.out
     assert said in dry.out
     assert len(system.bots()) == 1
+
+
+def _hold(system: System) -> None:
+    assert system.inv("hold", "--reason", "holiday").code == 0
+
+
+def _give_up(system: System) -> None:
+    record = {"failed_at": [], "given_up": "why", "given_up_at": "2026-11-29T00:00:00+00:00", "word": "GATEWAY_TIMEOUT"}
+    system.state.mkdir(parents=True)
+    (system.state / "attempts.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+def _finish_under_a_supervisor(system: System) -> None:
+    system.use_small_bot(code="")
+    system.begin("--foreground")
+    system.wait_for_log("result success")
+
+
+def _want_no_bot_on_strategy_c(system: System) -> None:
+    system.use_plan(strategy="C", symbols=[])
+    system.environ["STRATEGY_C_BOT"] = "none"
+
+
+def _block_the_plans_copies(system: System) -> None:
+    system.state.mkdir(parents=True)
+    (system.state / "gameplans").write_text("in the way", encoding="utf-8")
+
+
+def _leave_the_gateway_to_nobody(system: System) -> None:
+    system.environ |= {"GATEWAY_RUNTIME": "external", "GATEWAY_HEALTH_TIMEOUT": "0.5"}
+
+
+def _name_no_program(system: System) -> None:
+    system.environ["BOT_COMMAND"] = "/not/there"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "switch"),
+    [
+        (_hold, ()),
+        (_hold, ("--service",)),
+        (_give_up, ("--service",)),
+        (_name_no_program, ("--service",)),
+        (_finish_under_a_supervisor, ()),
+        (_finish_under_a_supervisor, ("--service",)),
+        (_leave_the_gateway_to_nobody, ()),
+        (_want_no_bot_on_strategy_c, ()),
+        (_block_the_plans_copies, ()),
+    ],
+)
+def test_a_dry_run_predicts_the_exit_code_and_the_word(
+    system: System, prepare: Callable[[System], None], switch: tuple[str, ...]
+) -> None:
+    system.use_small_bot("--ready")
+    system.use_plan()
+    prepare(system)
+
+    planned = system.startup("--dry-run", *switch)
+    done = system.startup(*switch)
+
+    assert (planned.code, planned.document["expected_exit_code"]) == (done.code, done.code), planned.out
+    word = done.document["failure"] or done.document["fallback"]
+    assert word is None or word in json.dumps(planned.document["steps"])
+
+
+def test_a_dry_run_names_a_damaged_state_file(system: System) -> None:
+    system.use_small_bot("--ready")
+    system.use_plan()
+    system.state.mkdir(parents=True)
+    (system.state / "bot_workers.json").write_text("[", encoding="utf-8")
+
+    planned = system.startup("--dry-run")
+
+    assert planned.code == 0
+    assert any("bot_workers.json cannot be used" in one for one in planned.document["warnings"])
+    assert "bot_workers.json cannot be used" in " ".join(system.inv("startup", "--dry-run").out.split())
 
 
 def test_every_configuration_problem_stands_in_one_message(system: System) -> None:
