@@ -32,7 +32,7 @@ hypothesis.settings.load_profile("project")
 _HERE = Path(__file__).resolve().parent
 _PROCESSES_PER_PROCESSOR = {_HERE.parent: 3, _HERE: 3, _HERE / "integration": 3, _HERE / "unit": 1}
 # Marker and folder of what takes a quarter of an hour or more, and an engine.
-_ON_DEMAND = {"docker": "e2e", "rackmount": "rackmount"}
+_ON_DEMAND = {"docker": "e2e", "rackmount": "rackmount", "years": "years"}
 _LOOK_TIMEOUT_S = 20
 _LEAST_ENGINE = 25  # fast health checks while a container starts
 

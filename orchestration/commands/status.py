@@ -1,7 +1,6 @@
 """What is so right now: gateway, plan, bot, last run. Looks, never touches."""
 
 import dataclasses
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -43,6 +42,7 @@ from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, SUPERVISOR_LOCK,
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.lock import LockHolder, read_lock_holder
+from orchestration.system.platform import platform
 from orchestration.system.process_table import read_state
 from orchestration.system.signals import describe_exit
 
@@ -276,7 +276,7 @@ def read_status(
     record = read_record(settings.state_dir)
     runtime = build_runtime(settings, commands=commands, clock=clock, record=record)
     host, port = (record.host, record.port) if record else (settings.gateway_host, settings.gateway_port)
-    with ThreadPoolExecutor(max_workers=3, thread_name_prefix="status") as pool:
+    with platform().new_executor(workers=3, name="status") as pool:
         service = pool.submit(read_service_status, settings, commands=commands, clock=clock)
         gateway = pool.submit(look_at_gateway or probe_gateway, runtime, host, port, settings, clock)
         bot = find_bot(settings)

@@ -5,7 +5,6 @@ A failed check stops a start-up and carries the command or setting that fixes it
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from orchestration.alerts.channels import NO_CHANNEL, ChannelState
@@ -36,6 +35,7 @@ from orchestration.system.commands import Commands
 from orchestration.system.files import find_replace_problem, is_there
 from orchestration.system.landlock import can_deny_ports
 from orchestration.system.lock import describe_irregular, read_lock_holder
+from orchestration.system.platform import platform
 
 BOT_CHECK = "bot not running"
 STATE_FILES_CHECK = "state files"
@@ -82,7 +82,7 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
     from orchestration.preflight.trial import check_trial
 
     presence = find_bot(preflight.settings)
-    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="preflight") as pool:
+    with platform().new_executor(workers=2, name="preflight") as pool:
         engine = pool.submit(_check_engine, preflight)
         if preflight.settings.bot_runtime is BotRuntime.DOCKER:
             engine.result()  # the bot is looked for in it: not before it answers, or will not

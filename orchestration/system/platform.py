@@ -6,6 +6,7 @@ program starts; nothing else ever does.
 """
 
 import asyncio
+import concurrent.futures
 import os
 import selectors
 import shutil
@@ -133,6 +134,10 @@ class Platform:
         thread = threading.Thread(target=work, args=arguments, name=name, daemon=True)
         thread.start()
         return thread
+
+    def new_executor(self, *, workers: int, name: str) -> concurrent.futures.Executor:
+        """What runs several pieces of work side by side."""
+        return concurrent.futures.ThreadPoolExecutor(max_workers=workers, thread_name_prefix=name)
 
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
         """An event loop of asyncio."""
