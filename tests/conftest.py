@@ -31,8 +31,8 @@ hypothesis.settings.load_profile("project")
 
 _HERE = Path(__file__).resolve().parent
 _PROCESSES_PER_PROCESSOR = {_HERE.parent: 3, _HERE: 3, _HERE / "integration": 3, _HERE / "unit": 1}
-# Marker and folder of what takes a quarter of an hour or more, and an engine.
-_ON_DEMAND = {"docker": "e2e", "rackmount": "rackmount", "years": "years"}
+# Marker and folder of what takes minutes, and an engine or a store.
+_ON_DEMAND = {"docker": "e2e", "rackmount": "rackmount", "years": "years", "hosts": "hosts"}
 _LOOK_TIMEOUT_S = 20
 _LEAST_ENGINE = 25  # fast health checks while a container starts
 
@@ -57,7 +57,7 @@ def _what_the_engine_lacks() -> str:
 def choose_tests(arguments: Iterable[str], markers: str) -> tuple[str, int]:
     """Which tests are meant by a command line, and how many processes are to run them.
 
-    Those on an engine or a whole host are left out unless their marker, their folder or a single test is named. Unit
+    Those on an engine or on whole hosts are left out unless their marker, their folder or a single test is named. Unit
     tests take a processor each; integration tests nearly always wait for something. Where files are named, one process
     begins sooner than many.
 

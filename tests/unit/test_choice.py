@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import choose_tests
 from tests.programs import PROJECT
 
-_NEITHER = "not docker and not rackmount and not years"
+_NEITHER = "not docker and not rackmount and not years and not hosts"
 
 
 @pytest.mark.parametrize(
@@ -19,11 +19,12 @@ _NEITHER = "not docker and not rackmount and not years"
         (["tests"], "not browser", f"(not browser) and {_NEITHER}", 3),
         (["tests/unit"], "", _NEITHER, 1),
         (["tests/integration/test_files.py"], "", _NEITHER, 0),
-        (["tests"], "docker", "(docker) and not rackmount and not years", 0),
-        (["tests"], "rackmount", "(rackmount) and not docker and not years", 0),
-        (["tests"], "docker or rackmount", "(docker or rackmount) and not years", 0),
-        (["tests/e2e/test_stack.py"], "", "not rackmount and not years", 0),
-        (["tests/rackmount"], "", "not docker and not years", 0),
+        (["tests"], "docker", "(docker) and not rackmount and not years and not hosts", 0),
+        (["tests"], "rackmount", "(rackmount) and not docker and not years and not hosts", 0),
+        (["tests"], "docker or rackmount", "(docker or rackmount) and not years and not hosts", 0),
+        (["tests/e2e/test_stack.py"], "", "not rackmount and not years and not hosts", 0),
+        (["tests/rackmount"], "", "not docker and not years and not hosts", 0),
+        (["tests"], "hosts", "(hosts) and not docker and not rackmount and not years", 0),
         (["tests/integration/test_contracts.py::test_with_an_engine"], "", "", 0),
     ],
 )
