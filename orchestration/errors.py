@@ -42,10 +42,14 @@ class FailureWord(StrEnum):
     INTERNAL_ERROR = "INTERNAL_ERROR"
 
 
-# The system is as it was, or as the operator wanted it: no reason to wake anyone.
-BENIGN_FAILURES = frozenset(
+_BENIGN_FAILURES: frozenset[str] = frozenset(
     {FailureWord.ALREADY_STARTING, FailureWord.BOT_ALREADY_RUNNING, FailureWord.HELD, FailureWord.INTERRUPTED}
 )
+
+
+def is_benign(failure: str) -> bool:
+    """Whether a failure leaves the system as it was, or as the operator wanted it: no reason to wake anyone."""
+    return failure in _BENIGN_FAILURES
 
 
 class FallbackWord(StrEnum):

@@ -19,7 +19,7 @@ from orchestration.gateway.runtime import RestartKind, find_still_running
 from orchestration.settings import GatewayRuntime
 from orchestration.startup.context import Step, StepContext, StepResult, Tell
 from orchestration.startup.report import Progress
-from orchestration.state_dir import SUPERVISOR_LOCK
+from orchestration.state_dir import supervisor_lock_path
 from orchestration.system.lock import read_lock_holder
 from orchestration.system.stopped import Stopped
 
@@ -208,7 +208,7 @@ def _refuse_external(context: StepContext) -> None:
 
 def _gateway_down(context: StepContext, progress: Progress) -> StepResult:
     _refuse_external(context)
-    holder = read_lock_holder(context.settings.state_dir / SUPERVISOR_LOCK)
+    holder = read_lock_holder(supervisor_lock_path(context.settings.state_dir))
     if holder is not None:
         raise StartupFailure(
             FailureWord.ALREADY_STARTING,

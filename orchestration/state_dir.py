@@ -40,12 +40,38 @@ _OTHER_NAMES = (
 )
 _LOG_NAME = re.compile(r"[a-z]+_\d{8}_\d{6}.*\.log(\.\d+)?")
 
+
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 32  # a record needs three levels; Python's own limit differs between versions and is met as RecursionError
 
 # Strings are matched whole so that brackets inside them do not count. The closing quote is optional and the repeat is
 # possessive: an unterminated string is passed over once, and the time stays linear.
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]+|\\.)*+"?|[\[\]{}]', re.DOTALL)
+
+
+def journal_path(folder: Path) -> Path:
+    """Where the journal of a state folder is."""
+    return folder / JOURNAL
+
+
+def attempts_path(folder: Path) -> Path:
+    """Where the boot service counts its failed starts."""
+    return folder / ATTEMPTS
+
+
+def startup_lock_path(folder: Path) -> Path:
+    """The lock that a run holds: one start-up at a time per instance."""
+    return folder / STARTUP_LOCK
+
+
+def supervisor_lock_path(folder: Path) -> Path:
+    """The lock that a supervisor holds for as long as it lives."""
+    return folder / SUPERVISOR_LOCK
+
+
+def monitor_lock_path(folder: Path) -> Path:
+    """The lock that `inv monitor` holds for as long as it lives."""
+    return folder / MONITOR_LOCK
 
 
 class StateFileError(ValueError):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-REFERENCE_BOT = "orchestration.bot.reference"
+_REFERENCE_BOT = "orchestration.bot.reference"
 _PYTHON = re.compile(r"(?:python|pythonw|pypy)(?:\d+(?:\.\d+)*)?t?(?:\.exe)?", re.IGNORECASE)
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ksh"})
 # Flags that take the next word as their value where it does not stand right behind them: `python --help`, sh(1).
@@ -60,10 +60,15 @@ def parse_invocation(argv: tuple[str, ...]) -> Invocation:
     return Invocation(program=words[0], arguments=words[1:])
 
 
+def is_reference_bot(command: tuple[str, ...]) -> bool:
+    """Whether a configured command starts the reference bot, which is part of this program. Pure."""
+    return _REFERENCE_BOT in command
+
+
 def name_program(argv: tuple[str, ...]) -> str:
     """What people call the program of an argument list, without its folder and its arguments. Pure."""
     invocation = parse_invocation(argv)
-    if invocation.module == REFERENCE_BOT:
+    if invocation.module == _REFERENCE_BOT:
         return "the built-in reference bot"
     program = invocation.module or invocation.program or (argv[0] if argv else "")
     return os.path.basename(program.replace("\\", "/")) or program  # noqa: PTH119 - a word, not a path here

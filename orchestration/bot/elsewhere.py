@@ -13,7 +13,7 @@ from orchestration.bot.end_record import read_end
 from orchestration.bot.record import RECORD_NAME, BotRecord, read_record
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
-from orchestration.state_dir import SUPERVISOR_LOCK
+from orchestration.state_dir import supervisor_lock_path
 from orchestration.system.files import is_file_there
 from orchestration.system.lock import read_lock_holder
 
@@ -21,7 +21,7 @@ from orchestration.system.lock import read_lock_holder
 def read_watched_record(settings: Settings) -> BotRecord | None:
     """The bot of the watched system, or None if its supervisor is not at work, or has none."""
     folder = settings.watched_state_dir
-    if folder is None or read_lock_holder(folder / SUPERVISOR_LOCK) is None:
+    if folder is None or read_lock_holder(supervisor_lock_path(folder)) is None:
         return None
     record = read_record(folder / RECORD_NAME)
     if not isinstance(record, BotRecord):

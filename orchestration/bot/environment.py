@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from orchestration.bot.command_line import REFERENCE_BOT
+from orchestration.bot.command_line import is_reference_bot
 from orchestration.bot.record import RECORD_MARKER, build_record_path
 from orchestration.settings import PROJECT_DIR, BotArguments, CalendarRule, Secret, Settings, variables_by_field
 from orchestration.settings.child_environ import list_secret_names
@@ -68,7 +68,7 @@ def build_bot_environ(
     # Without it Python keeps what a bot prints in a buffer, since its output is no terminal: the log of a bot that
     # crashes hard would end before what matters.
     environ.setdefault("PYTHONUNBUFFERED", "1")
-    if REFERENCE_BOT in settings.bot_command:
+    if is_reference_bot(settings.bot_command):
         # It is part of this program, whatever folder it is started in and whether or not that is installed.
         inherited = environ.get("PYTHONPATH")
         environ["PYTHONPATH"] = os.pathsep.join([str(PROJECT_DIR), *([inherited] if inherited else [])])

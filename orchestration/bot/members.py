@@ -34,7 +34,7 @@ from orchestration.bot.record import (
     write_workers,
 )
 from orchestration.settings import Settings
-from orchestration.state_dir import SUPERVISOR_LOCK
+from orchestration.state_dir import supervisor_lock_path
 from orchestration.system.children import read_adopted_pids
 from orchestration.system.lock import read_lock_holder
 from orchestration.system.platform import platform
@@ -206,7 +206,7 @@ class _Signs:
         """What is in the service's control group, without the service itself: its supervisor, and what that runs."""
         if not record.control_group:
             return
-        holder = read_lock_holder(self._settings.state_dir / SUPERVISOR_LOCK)
+        holder = read_lock_holder(supervisor_lock_path(self._settings.state_dir))
         services = {platform().own_pid()} | ({holder.pid} if holder is not None and holder.pid is not None else set())
         for pid in tuple(services):
             if (stat := self._table.get(pid)) is not None:

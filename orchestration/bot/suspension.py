@@ -10,7 +10,7 @@ from orchestration.bot.record import BotRecord
 from orchestration.docker.container import ContainerState
 from orchestration.errors import StartupFailure
 from orchestration.settings import Settings
-from orchestration.state_dir import SUPERVISOR_LOCK
+from orchestration.state_dir import supervisor_lock_path
 from orchestration.system.clock import SystemClock
 from orchestration.system.lock import find_overdue_s
 from orchestration.system.process_table import read_state
@@ -39,7 +39,7 @@ def describe_suspension(settings: Settings, record: BotRecord) -> str:
 
 
 def _describe_elsewhere(settings: Settings, watched: Path) -> str:
-    silent_s = find_overdue_s(watched / SUPERVISOR_LOCK, now_s=SystemClock().now().timestamp())
+    silent_s = find_overdue_s(supervisor_lock_path(watched), now_s=SystemClock().now().timestamp())
     if silent_s is None:
         return ""
     return f"(container {settings.bot_container_name}) has given no sign of life for {silent_s:.0f} s, as if paused"

@@ -14,7 +14,7 @@ from orchestration.startup.configuration import load_settings
 from orchestration.startup.context import RunSpec, Step
 from orchestration.startup.report import Progress, Report, StepReport, build_json
 from orchestration.startup.sequence import STEPS, execute_run, open_run
-from orchestration.state_dir import JOURNAL as JOURNAL_FILE
+from orchestration.state_dir import journal_path
 from orchestration.system.clock import SystemClock, wait_until
 from orchestration.system.commands import SystemCommands
 
@@ -83,7 +83,7 @@ def run_preflight() -> "tuple[str, Sequence[Check]]":
         settings = load_settings()
         instance = settings.instance
         commands, clock = SystemCommands(), SystemClock()
-        journal = JournalReader(settings.state_dir / JOURNAL_FILE)
+        journal = JournalReader(journal_path(settings.state_dir))
         alert_channels = read_channel_states(journal, build_channels(settings))
         checks = run_checks(
             Preflight(
@@ -229,14 +229,14 @@ def run_steps(
 def restart_bot(*, as_json: bool) -> int:
     """`inv bot.restart`: validate again and restart the bot; a supervisor does it where there is one."""
     from orchestration.shutdown import BOT_STOP_FIRST
-    from orchestration.state_dir import SUPERVISOR_LOCK
+    from orchestration.state_dir import supervisor_lock_path
     from orchestration.system.lock import read_lock_holder
     from orchestration.system.signals import ask_to_restart
 
     settings = load_settings_or_explain(as_json=as_json)
     if settings is None:
         return int(ExitCode.FAILURE)
-    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK)
+    holder = read_lock_holder(supervisor_lock_path(settings.state_dir))
     if holder is None or holder.pid is None:
         return run_steps("bot.restart", (BOT_STOP_FIRST, *STEPS[2:]), as_json=as_json, starts=True)
     if not ask_to_restart(holder.pid):
@@ -259,23 +259,23 @@ def replace_through_supervisor(*, as_json: bool) -> int | None:
     Waits for the outcome and returns its exit code; None where no supervisor is at work that could be asked.
     """
     from orchestration.journal import JournalReader
-    from orchestration.state_dir import SUPERVISOR_LOCK
+    from orchestration.state_dir import supervisor_lock_path
     from orchestration.system.lock import read_lock_holder
     from orchestration.system.signals import ask_to_restart
 
     settings = Settings.load(lenient=True)
     clock = SystemClock()
-    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK)
+    holder = read_lock_holder(supervisor_lock_path(settings.state_dir))
     asked_at = clock.now()
     if holder is None or holder.pid is None or not ask_to_restart(holder.pid):
         return None
     console.warn(f"A supervisor watches this system, {holder}: it restarts the bot and keeps watching.")
-    journal = JournalReader(settings.state_dir / JOURNAL_FILE)
+    journal = JournalReader(journal_path(settings.state_dir))
     run: RunRecord | None = None
 
     def is_settled() -> bool:
         nonlocal run
-        is_at_work = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK) is not None
+        is_at_work = read_lock_holder(supervisor_lock_path(settings.state_dir)) is not None
         newer = [one for one in journal.read_runs(5) if one.kind == "restart" and one.started_at >= asked_at]
         run = next((one for one in newer if one.result is not None), None)
         return run is not None or not is_at_work
@@ -460,7 +460,7 @@ def send_test_alert(settings: Settings) -> tuple[tuple[str, str | None], ...]:
         return tuple((one.name, one.problem) for one in channels)
     clock, log = SystemClock(), logging.getLogger("orchestration.alerts")
     redactor = Redactor(settings.secrets)
-    with Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log, redactor=redactor) as journal:
+    with Journal.open(journal_path(settings.state_dir), clock=clock, log=log, redactor=redactor) as journal:
         delivery = Delivery(
             channels=channels,
             heartbeat=None,

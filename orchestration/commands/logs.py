@@ -16,7 +16,7 @@ from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.redaction import FileTail, Redactor, read_last_lines, redactor_for
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.state_dir import STARTUP_LOCK
+from orchestration.state_dir import startup_lock_path
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import Following, SystemCommands
 from orchestration.system.files import open_regular
@@ -88,7 +88,7 @@ def _find_logs(folder: Path, of: str) -> Iterator[tuple[tuple[float, str], Path]
 
 def _find_log_under_way(settings: Settings, found: list[Path]) -> Path | None:
     """The log of the run that is under way: one that was refused meanwhile has a newer log."""
-    holder = read_lock_holder(settings.state_dir / STARTUP_LOCK)
+    holder = read_lock_holder(startup_lock_path(settings.state_dir))
     if holder is None or holder.pid is None:
         return None
     for path in reversed(found[-_NEWEST_LOGS:]):

@@ -11,7 +11,7 @@ from orchestration.journal import Evidence, JournalReader
 from orchestration.redaction import Redactor, clean_text, mask_account
 from orchestration.reports import Account, Limits, build_account
 from orchestration.settings import Settings, expand_home
-from orchestration.state_dir import JOURNAL as JOURNAL_FILE
+from orchestration.state_dir import journal_path
 from orchestration.system.clock import SystemClock
 from orchestration.system.files import write_atomic
 from orchestration.system.processes import ProcessIdentity, is_running
@@ -34,7 +34,7 @@ def report(*, since: str | None, output: str, as_json: bool) -> int:
         begin = now - _USUAL_PERIOD if since is None else parse_since(since, now=now)
     except ValueError as error:
         return _refuse(str(error), settings, as_json=as_json)
-    reader = JournalReader(settings.state_dir / JOURNAL_FILE)
+    reader = JournalReader(journal_path(settings.state_dir))
     account = read_account(reader, settings, since=begin, until=now, limits=None if since is None else Limits())
     if reader.problem is not None:
         return _refuse(reader.problem, settings, as_json=as_json)

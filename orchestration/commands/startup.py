@@ -14,7 +14,7 @@ from orchestration.settings import Settings
 from orchestration.startup.configuration import load_settings
 from orchestration.startup.report import build_json
 from orchestration.startup.sequence import Options, run_startup
-from orchestration.state_dir import ATTEMPTS, SUPERVISOR_LOCK
+from orchestration.state_dir import attempts_path, supervisor_lock_path
 from orchestration.system.signals import let_outcome_stand
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def _clear_attempts() -> None:
     """A start by hand clears what a boot service has counted."""
     state_dir = Settings.load(lenient=True).state_dir
-    if os.path.lexists(state_dir / ATTEMPTS):
+    if os.path.lexists(attempts_path(state_dir)):
         from orchestration.hostservice import attempts
 
         attempts.clear(state_dir)
@@ -93,7 +93,7 @@ def _find_first_refusal(options: Options) -> "DryRun | None":
             return None
         failure = StartupFailure(refusal.word, refusal.message, next_action=refusal.next_action)
         return refuse(settings, failure, exit_code=refusal.exit_code)
-    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK)
+    holder = read_lock_holder(supervisor_lock_path(settings.state_dir))
     if holder is None or (options.foreground and options.replace):
         return None
     if options.foreground:

@@ -37,8 +37,13 @@ from orchestration.hostservice.service import HostServiceStatus
 from orchestration.journal import JournalReader, RunRecord
 from orchestration.settings import GameplanFreshness, Settings
 from orchestration.settings.week_time import find_session_end
-from orchestration.state_dir import JOURNAL as JOURNAL_FILE
-from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, SUPERVISOR_LOCK, read_fields
+from orchestration.state_dir import (
+    journal_path,
+    monitor_lock_path,
+    read_fields,
+    startup_lock_path,
+    supervisor_lock_path,
+)
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
 from orchestration.system.lock import LockHolder, read_lock_holder
@@ -280,7 +285,7 @@ def read_status(
         service = pool.submit(read_service_status, settings, commands=commands, clock=clock)
         gateway = pool.submit(look_at_gateway or probe_gateway, runtime, host, port, settings, clock)
         bot = find_bot(settings)
-        journal = JournalReader(settings.state_dir / JOURNAL_FILE)
+        journal = JournalReader(journal_path(settings.state_dir))
         last_run = journal.read_last_run()
         journal_problem = journal.problem
         commands_here = read_host_commands(settings)
@@ -290,8 +295,8 @@ def read_status(
         )
         alert_problem = describe_channel_problems(alert_channels)
         gateway_look = gateway.result()
-        watcher = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK) or read_lock_holder(
-            settings.state_dir / MONITOR_LOCK
+        watcher = read_lock_holder(supervisor_lock_path(settings.state_dir)) or read_lock_holder(
+            monitor_lock_path(settings.state_dir)
         )
         return Status(
             instance=settings.instance,
@@ -306,7 +311,7 @@ def read_status(
             is_in_stack=settings.in_stack,
             service=service.result(),
             hold=read_hold(settings.state_dir),
-            under_way=read_lock_holder(settings.state_dir / STARTUP_LOCK),
+            under_way=read_lock_holder(startup_lock_path(settings.state_dir)),
             last_run=last_run,
             journal_problem=journal_problem,
             alert_problem=None if alert_problem is None else commands_here.apply(alert_problem),

@@ -31,7 +31,7 @@ from orchestration.redaction import clean_line, redactor_for
 from orchestration.reports.page import open_templates
 from orchestration.settings import Settings
 from orchestration.settings.hosts import is_loopback
-from orchestration.state_dir import JOURNAL as JOURNAL_FILE
+from orchestration.state_dir import journal_path
 from orchestration.system.clock import Clock
 from orchestration.system.commands import SystemCommands
 
@@ -96,7 +96,7 @@ class StatusSource:
             look = self._look
             if look is None or self._clock.monotonic_s() - look.at_s >= _FRESH_S:
                 status = read_status(self._settings, commands=SystemCommands(), clock=self._clock)
-                evidence = JournalReader(self._settings.state_dir / JOURNAL_FILE).read_evidence(self._began)
+                evidence = JournalReader(journal_path(self._settings.state_dir)).read_evidence(self._began)
                 now = self._clock.now()
                 self._calendar = self._calendar or load_calendar(self._settings)
                 look = _Look(

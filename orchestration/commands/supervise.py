@@ -10,6 +10,7 @@ import logging
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from orchestration import presenter as console
 from orchestration.alerts.alert import Alert, Severity
@@ -46,8 +47,7 @@ from orchestration.startup.sequence import (
     perform_run,
     refuse_run,
 )
-from orchestration.state_dir import JOURNAL as JOURNAL_FILE
-from orchestration.state_dir import MONITOR_LOCK, SUPERVISOR_LOCK
+from orchestration.state_dir import journal_path, monitor_lock_path, supervisor_lock_path
 from orchestration.supervision.host_notifier import HostNotifier, NotifyingDisplay
 from orchestration.supervision.supervisor import Post, Restart, Supervisor, find_withheld_plan
 from orchestration.system.clock import SystemClock
@@ -92,7 +92,7 @@ def serve(options: Options) -> int:
             return _end_refused(options, lenient, refusal, clock)
     with contextlib.ExitStack() as held:
         try:
-            post = _take_post(held, lenient, SUPERVISOR_LOCK, "supervisor", clock)
+            post = _take_post(held, lenient, supervisor_lock_path(lenient.state_dir), "supervisor", clock)
         except LockHeldError:
             if options.service:
                 return _end_refused(options, lenient, build_second(lenient), clock)
@@ -170,7 +170,7 @@ def find_refusal(settings: Settings, *, changes_nothing: bool = False) -> Refusa
             next_action="If it may run again: `inv resume`, then `inv startup`.",
             exit_code=ExitCode.SUCCESS,
         )
-    if read_lock_holder(settings.state_dir / SUPERVISOR_LOCK) is not None:
+    if read_lock_holder(supervisor_lock_path(settings.state_dir)) is not None:
         return build_second(settings)
     presence = find_bot(settings)
     if presence.found is not None and presence.found.how is FoundBy.BY_COMMAND:
@@ -197,7 +197,7 @@ def build_second(settings: Settings) -> Refusal:
     """A supervisor is at work already."""
     found = find_bot(settings).found
     running = "" if found is None else f" Its bot is {found.who}."
-    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK) or "one that has just ended"
+    holder = read_lock_holder(supervisor_lock_path(settings.state_dir)) or "one that has just ended"
     return Refusal(
         word=FailureWord.BOT_ALREADY_RUNNING if found is not None else FailureWord.ALREADY_STARTING,
         message=f"A supervisor of instance {settings.instance} is at work already: {holder}.{running}",
@@ -253,7 +253,7 @@ def _take_over(
     refuse_if_held(settings.state_dir)
     stopped = end_supervisor(settings, clock=clock, on_progress=console.warn)
     try:
-        return _take_post(held, settings, SUPERVISOR_LOCK, "supervisor", clock), stopped
+        return _take_post(held, settings, supervisor_lock_path(settings.state_dir), "supervisor", clock), stopped
     except LockHeldError as error:
         second = build_second(settings)
         raise StartupFailure(second.word, second.message, next_action=second.next_action) from error
@@ -315,11 +315,11 @@ def monitor() -> int:
     clock = SystemClock()
     with contextlib.ExitStack() as held:
         try:
-            post = _take_post(held, settings, MONITOR_LOCK, "monitor", clock)
+            post = _take_post(held, settings, monitor_lock_path(settings.state_dir), "monitor", clock)
         except LockHeldError:
             return int(ExitCode.FAILURE)
         except OSError as error:
-            console.warn(f"STATE_DIR: {settings.state_dir / MONITOR_LOCK} cannot be opened ({error.strerror}).")
+            console.warn(f"STATE_DIR: {monitor_lock_path(settings.state_dir)} cannot be opened ({error.strerror}).")
             return int(ExitCode.FAILURE)
         host = held.enter_context(_host(settings, clock))
         requests = held.enter_context(Requests())
@@ -421,7 +421,7 @@ def _watch(
             redactor=redactor,
             prefix="supervisor" if restart is not None else "monitor",
         ),
-        Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log, redactor=redactor) as journal,
+        Journal.open(journal_path(settings.state_dir), clock=clock, log=log, redactor=redactor) as journal,
         contextlib.closing(watch_display.build(settings, as_json=as_json, owns_bot=restart is not None)) as watching,
     ):
         delivery = _build_delivery(settings, journal, clock, redactor)
@@ -489,7 +489,9 @@ def _judge_failed_start(options: Options, report: Report, clock: SystemClock, ho
     return _give_up(settings, outcome, clock, report) or int(report.exit_code)
 
 
-def _take_post(held: contextlib.ExitStack, settings: Settings, name: str, purpose: str, clock: SystemClock) -> HeldLock:
+def _take_post(
+    held: contextlib.ExitStack, settings: Settings, path: Path, purpose: str, clock: SystemClock
+) -> HeldLock:
     """Be the only one of this instance that does this.
 
     Raises:
@@ -498,7 +500,7 @@ def _take_post(held: contextlib.ExitStack, settings: Settings, name: str, purpos
     """
     since = clock.now().isoformat(timespec="seconds")
     try:
-        return held.enter_context(hold_lock(settings.state_dir / name, purpose=purpose, since=since))
+        return held.enter_context(hold_lock(path, purpose=purpose, since=since))
     except LockHeldError as error:
         console.warn(f"A {purpose} of instance {settings.instance} is at work already: {error.holder}.")
         raise
@@ -531,7 +533,7 @@ def _give_up(settings: Settings, outcome: attempts.Outcome, clock: SystemClock, 
     if outcome.is_news:
         log = logging.getLogger("orchestration.supervision.supervisor")
         redactor = Redactor(settings.secrets)
-        with Journal.open(settings.state_dir / JOURNAL_FILE, clock=clock, log=log, redactor=redactor) as journal:
+        with Journal.open(journal_path(settings.state_dir), clock=clock, log=log, redactor=redactor) as journal:
             delivery = _build_delivery(settings, journal, clock, redactor)
             delivery.send(
                 Alert(

@@ -10,7 +10,7 @@ from orchestration.redaction import mask_account
 from orchestration.settings import PROJECT_DIR, Settings
 from orchestration.startup.configuration import load_settings, load_settings_of_what_runs
 from orchestration.startup.report import describe_connection
-from orchestration.state_dir import JOURNAL as JOURNAL_FILE
+from orchestration.state_dir import journal_path
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 
@@ -245,7 +245,7 @@ def history(*, limit: int, as_json: bool) -> int:
     settings = load_settings_or_explain(as_json=as_json)
     if settings is None:
         return int(ExitCode.FAILURE)
-    journal = JournalReader(settings.state_dir / JOURNAL_FILE)
+    journal = JournalReader(journal_path(settings.state_dir))
     runs = journal.read_runs(limit)
     events = [] if journal.problem else _read_supervision(journal, runs)
     if journal.problem:

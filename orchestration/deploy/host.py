@@ -15,7 +15,7 @@ from typing import Any
 from orchestration.deploy import on_host
 from orchestration.deploy.connection import HeldProgram, Remote
 from orchestration.deploy.errors import DeployError
-from orchestration.deploy.on_host.service import ACTIVATION_UNIT, GOOD_CODES
+from orchestration.deploy.on_host.service import describe_activation, is_good_status
 from orchestration.deploy.release import Release
 
 # Reads one JSON document, from the file that is named or, so many bytes of it, from the input; what follows in the
@@ -159,11 +159,11 @@ class Facts:
     @property
     def is_good(self) -> bool:
         """Whether the system runs, or stands by, and all it needs is well."""
-        return self.status is not None and self.status.get("code") in GOOD_CODES
+        return self.status is not None and is_good_status(self.status)
 
     def describe_system(self) -> str:
         """What `inv status` says in its own words, and what must not be overlooked beside it; empty if unknown."""
-        under_way = f"An activation is under way there ({ACTIVATION_UNIT})." if self.activation else ""
+        under_way = describe_activation() if self.activation else ""
         if self.status is None:
             return under_way
         document = self.status.get("document") or {}

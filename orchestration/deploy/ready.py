@@ -4,7 +4,7 @@ import shlex
 
 from orchestration.deploy.errors import DeployError
 from orchestration.deploy.host import Facts, Host
-from orchestration.deploy.on_host.room import LEAST_MEMORY_BYTES
+from orchestration.deploy.on_host.room import is_memory_short
 
 _OLDEST_PYTHON = (3, 11)
 _LEAST_FREE_BYTES = 1024**3  # an environment is some 150 MB, and a log must still be written afterwards
@@ -60,7 +60,7 @@ def check_host(facts: Facts, host: Host, *, brings_env: bool, least_free: int = 
     lacks = list(provisioned)
     if facts.free_bytes < least_free:
         lacks.append(f"only {facts.free_bytes // 1024**2} MiB of disk are free: make room (`df -h`, `du -xh`) there")
-    if facts.available_memory_bytes is not None and facts.available_memory_bytes < LEAST_MEMORY_BYTES:
+    if facts.available_memory_bytes is not None and is_memory_short(facts.available_memory_bytes):
         available = facts.available_memory_bytes // 1024**2
         lacks.append(f"only {available} MiB of memory are available: end something there (`free -m`, `top`)")
     if facts.env_mode is None and not brings_env:

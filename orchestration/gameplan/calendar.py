@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from orchestration.settings import CalendarRule, Settings
-from orchestration.settings.market_calendar import NEW_YORK
+from orchestration.settings.market_calendar import is_new_york
 
 # Regular trading on the New York exchanges ends at 16:00, on half days at 13:00 New York time (nyse.com, "Holidays and
 # trading hours").
@@ -96,13 +96,13 @@ def build_calendar(
         return MarketCalendar(
             zone=zone, regular_close=market_close, closed=closed, is_open_on=lambda day: day.weekday() < _SATURDAY
         )
-    is_new_york = market in NEW_YORK
+    closes_as_new_york = is_new_york(market)
     return MarketCalendar(
         zone=zone,
-        regular_close=market_close or (_NEW_YORK_CLOSE if is_new_york else None),
-        half_day_close=_NEW_YORK_HALF_DAY_CLOSE if is_new_york else None,
+        regular_close=market_close or (_NEW_YORK_CLOSE if closes_as_new_york else None),
+        half_day_close=_NEW_YORK_HALF_DAY_CLOSE if closes_as_new_york else None,
         is_open_on=lambda day: bool(_load_days(market).is_working_day(day)),
-        is_half_day=(lambda day: day in _load_half_days(market)) if is_new_york else lambda _day: False,
+        is_half_day=(lambda day: day in _load_half_days(market)) if closes_as_new_york else lambda _day: False,
         closed=closed,
     )
 

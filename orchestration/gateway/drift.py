@@ -13,7 +13,6 @@ from orchestration.docker.container import ContainerState
 from orchestration.gateway.compose import build_compose_environ
 from orchestration.gateway.container import GatewayStatus
 from orchestration.settings import Settings
-from orchestration.settings.image_variables import IMAGE_VARIABLES
 
 # What a container of the vendor's image, or of the simulator's, takes from its environment.
 IN_ENVIRONMENT = (
@@ -84,7 +83,7 @@ def build_wanted(settings: Settings, *, names: frozenset[str] | None = None) -> 
         return names is None or name in names
 
     environ = build_compose_environ(settings)
-    further = {one.name: one.value for one in settings.image_variables if IMAGE_VARIABLES[one.name].is_in_shipped_file}
+    further = {one.name: one.value for one in settings.image_variables if one.is_in_shipped_file}
     return Wanted(
         environ={name: environ[name] for name in IN_ENVIRONMENT if counts(name) and (environ[name] or names is None)}
         | further,

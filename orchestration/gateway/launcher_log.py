@@ -23,7 +23,7 @@ from typing import Any
 
 from orchestration.gateway.login_patterns import LAUNCHER_LOG, Event, read_wait_s
 from orchestration.redaction import clean_line
-from orchestration.redaction.notations import ANSI
+from orchestration.redaction.notations import remove_terminal_sequences
 from orchestration.system.clock import SystemClock
 from orchestration.system.files import open_regular
 from orchestration.system.streams import steady_stdout
@@ -190,7 +190,7 @@ def _parse(lines: Iterable[str]) -> tuple[list[_Told], list[tuple[datetime, time
     offsets: list[tuple[datetime, timedelta]] = []
     local = None
     for line in lines:
-        found = _LINE.match(ANSI.sub("", line) if "\x1b" in line else line)
+        found = _LINE.match(remove_terminal_sequences(line) if "\x1b" in line else line)
         if found is None:
             continue  # it continues the line before
         try:

@@ -22,7 +22,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from orchestration.gateway.launcher_log import LauncherPhase, LauncherReading
+from orchestration.gateway.launcher_log import IDLE_AFTER, LauncherPhase, LauncherReading
 from orchestration.gateway.login_patterns import CONTROLLERS, EXIT_CODES, Event, Source, read_wait_s
 
 # What stands before a controller's text: IBC's time and name; ibcontroller's time, level and logger.
@@ -32,6 +32,7 @@ _PREFIXES = (
 )
 # How long after the line that ends a challenge the next attempt begins, where it does not say so: IBC's own figure.
 _RETRY_S = 5.0
+LOGIN_IDLE_AFTER_S = IDLE_AFTER.total_seconds()  # for readers of any controller's log
 
 
 class LoginPhase(StrEnum):

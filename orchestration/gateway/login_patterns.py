@@ -435,6 +435,11 @@ EXIT_CODE_TEXTS: dict[int, str] = {
 }
 
 
+def explain_exit_code(exit_code: int) -> str:
+    """Why a login controller ended with this code, as a clause; empty for a code that says nothing of itself."""
+    return EXIT_CODE_TEXTS.get(exit_code, "")
+
+
 def read_wait_s(found: re.Match[str]) -> float | None:
     """The length of a pause that a text names, in seconds; None where it names none."""
     parts = found.groupdict()

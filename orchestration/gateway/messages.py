@@ -8,7 +8,7 @@ from orchestration.errors import FailureWord
 from orchestration.gateway.api_status import MOST_CLIENTS, ApiState, ApiStatus, find_broken
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.login import LoginPhase, LoginReading, Refusal
-from orchestration.gateway.login_patterns import EXIT_CODE_TEXTS
+from orchestration.gateway.login_patterns import explain_exit_code
 from orchestration.gateway.readiness import (
     CRASH_LOOP_STARTS,
     Memory,
@@ -107,7 +107,7 @@ def describe_rejection(login: LoginReading) -> Words:
 def _describe_gone(status: GatewayStatus | None) -> str:
     if status is None or not status.id:
         return "there is no container"
-    why = EXIT_CODE_TEXTS.get(status.exit_code or 0, "")
+    why = explain_exit_code(status.exit_code or 0)
     return f"the container is {status}" + (f" ({why})" if why else "")
 
 

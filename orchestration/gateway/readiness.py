@@ -28,8 +28,7 @@ from enum import StrEnum
 from orchestration.docker.container import ContainerState
 from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.container import GatewayStatus, Health
-from orchestration.gateway.launcher_log import IDLE_AFTER
-from orchestration.gateway.login import NOTHING_READ, LoginPhase, LoginReading
+from orchestration.gateway.login import LOGIN_IDLE_AFTER_S, NOTHING_READ, LoginPhase, LoginReading
 
 FAILURES_THAT_PROVE = 2
 CRASH_LOOP_STARTS = 2
@@ -37,7 +36,6 @@ GONE_GRACE_S = 2.0  # somebody else's `docker restart` shows it as exited for so
 DEAD_GRACE_S = 60.0  # Docker's restart policy backs off up to so long; a container dead for longer does not come back
 UNHEALTHY_HANDSHAKE_INTERVAL_S = 10.0  # SPEC G3: each try is a line in the gateway's log, which is evidence
 _AFTER_LOGIN_MOST_S = 30.0  # the API opens seconds after the login, and the shipped health check runs each 15 s
-LOGIN_IDLE_AFTER_S = IDLE_AFTER.total_seconds()
 _AFTER_LOGIN_SHARE = 0.25  # and never more than this part of the whole wait
 
 

@@ -15,11 +15,10 @@ from pathlib import Path
 
 from orchestration.errors import FailureWord
 from orchestration.settings import Settings
-from orchestration.state_dir import ATTEMPTS, read_fields, write_fields
+from orchestration.state_dir import attempts_path, read_fields, write_fields
 from orchestration.system.clock import describe_instant
 from orchestration.system.processes import read_userspace_boot_id
 
-RECORD_NAME = ATTEMPTS
 _UNPLANNED_END = "the bot ended, or had to be ended"
 # Trying again fixes none of these: the configuration is wrong, or the broker says no.
 _FOR_A_PERSON = frozenset(
@@ -185,12 +184,12 @@ def begins_by_hand(settings: Settings, attempts: Attempts, *, boot_id: str) -> b
 
 def _write(state_dir: Path, attempts: Attempts, outcome: Outcome) -> Outcome:
     try:
-        write_fields(state_dir / RECORD_NAME, asdict(replace(attempts, boot_id=read_userspace_boot_id())))
+        write_fields(attempts_path(state_dir), asdict(replace(attempts, boot_id=read_userspace_boot_id())))
     except OSError as error:
         if outcome.gives_up:
             return outcome
         # What cannot be counted could be tried for ever.
-        reason = f"failures cannot be counted: {state_dir / RECORD_NAME} cannot be written ({error.strerror or error})"
+        reason = f"failures cannot be counted: {attempts_path(state_dir)} cannot be written ({error.strerror or error})"
         return replace(outcome, gives_up=True, is_news=True, reason=reason)
     return outcome
 
@@ -198,7 +197,7 @@ def _write(state_dir: Path, attempts: Attempts, outcome: Outcome) -> Outcome:
 def read(state_dir: Path) -> Attempts:
     """What is on record; nothing where there is no record, or none that can be understood."""
     try:
-        fields = read_fields(state_dir / RECORD_NAME)
+        fields = read_fields(attempts_path(state_dir))
         failed_at = tuple(str(one) for one in fields["failed_at"])
         if any(datetime.fromisoformat(one).tzinfo is None for one in failed_at):
             return NONE
@@ -220,5 +219,5 @@ def clear(state_dir: Path) -> bool:
     """
     had = read(state_dir) != NONE
     with contextlib.suppress(OSError):
-        (state_dir / RECORD_NAME).unlink()
+        (attempts_path(state_dir)).unlink()
     return had

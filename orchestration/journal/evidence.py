@@ -6,12 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from orchestration.journal.records import AlertDelivery, RunRecord, fetch_runs, parse_detail
-from orchestration.journal.watchstore import HOUR_S
 
 MOST_ROWS = 10_000  # of events, alerts and spans: 48 hours with something new every 17 seconds
 _BEFORE = timedelta(days=14)  # an incident that is open at the beginning was told of in these days before
 _MOST_BEFORE = 1_000  # of what lies before the period
 _ANY_LATER = "9999"  # sorts behind every time
+_HOUR_S = 3600  # the longest stretch that latencies are kept for
 _FIRST_VERSION = 2  # of the file: an older one has no spans
 
 
@@ -246,7 +246,7 @@ def _fetch_latencies(connection: sqlite3.Connection, since: datetime) -> tuple[L
     rows = connection.execute(
         "SELECT at, length_s, count, least_ms, sum_ms, most_ms FROM latencies WHERE length_s <= ? AND at >= ? "
         "ORDER BY at, length_s",
-        (HOUR_S, since.replace(second=0, microsecond=0).isoformat()),
+        (_HOUR_S, since.replace(second=0, microsecond=0).isoformat()),
     ).fetchall()
     return tuple(
         LatencyRecord(

@@ -13,7 +13,6 @@ from orchestration.gateway.compose_folder import ComposeFolder, FolderReading
 from orchestration.gateway.container import GatewayStatus
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.settings.child_environ import list_secret_names
-from orchestration.settings.image_variables import IMAGE_VARIABLES
 from orchestration.system.commands import Commands
 
 COMPOSE_CHECK = "Compose file"
@@ -82,7 +81,7 @@ def _build_no_file(settings: Settings) -> Check:
 
 
 def _check_shipped(settings: Settings) -> Iterator[Check]:
-    names = [one.name for one in settings.image_variables if not IMAGE_VARIABLES[one.name].is_in_shipped_file]
+    names = [one.name for one in settings.image_variables if not one.is_in_shipped_file]
     if names:
         yield Check(
             name=_FOLDER_CHECK,

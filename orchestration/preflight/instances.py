@@ -24,7 +24,7 @@ from orchestration.settings import GatewayRuntime, Settings, find_env_file
 from orchestration.settings.hosts import normalize_host
 from orchestration.settings.sources import build_instance_file, read_env_file
 from orchestration.settings.variables import known_names
-from orchestration.state_dir import JOURNAL, STARTUP_LOCK, SUPERVISOR_LOCK, read_fields
+from orchestration.state_dir import journal_path, read_fields, startup_lock_path, supervisor_lock_path
 from orchestration.system.files import is_file_there, is_folder_there, read_regular, write_atomic
 from orchestration.system.lock import read_lock_holder
 
@@ -35,7 +35,6 @@ _TAKES_DOWN = frozenset({"shutdown", "hold", "bot.stop", "gateway.down", "gatewa
 _INSTANCE, _DEFAULT = "INSTANCE", "default"
 _OF_ALL = frozenset({"STATE_DIR", "LOG_DIR", "GATEWAY_SHARED_DIR"})
 AGREE = "Give them the same GATEWAY_CONTAINER_NAME, GATEWAY_PORT and TRADING_MODE, or a gateway each."
-JOURNAL_NAME = JOURNAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,8 +169,8 @@ def find_user(sign: Sign, *, own: FoundBot | None) -> GatewayUser | None:
     if presence.is_unknown:
         detail = f"perhaps the bot of instance {sign.instance}: {presence.detail}"
         return GatewayUser(instance=sign.instance, detail=detail, has_bot=True)
-    for name in (SUPERVISOR_LOCK, STARTUP_LOCK):
-        holder = read_lock_holder(state_dir / name)
+    for lock_path in (supervisor_lock_path, startup_lock_path):
+        holder = read_lock_holder(lock_path(state_dir))
         if holder is not None and holder.purpose not in _TAKES_DOWN:
             return GatewayUser(instance=sign.instance, detail=f"instance {sign.instance}: {holder}", has_bot=False)
     return None
@@ -289,7 +288,7 @@ def _read_state_folders(root: Path) -> list[str]:
 
 
 def _has_been_used(state_dir: Path) -> bool:
-    return any(is_file_there(state_dir / name) for name in (JOURNAL_NAME, RECORD_NAME))
+    return is_file_there(journal_path(state_dir)) or is_file_there(state_dir / RECORD_NAME)
 
 
 def _build_sign_path(settings: Settings, state_dir: str) -> Path:

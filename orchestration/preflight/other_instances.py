@@ -22,7 +22,7 @@ from orchestration.preflight.instances import (
     read_settings_files,
 )
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.state_dir import SUPERVISOR_LOCK
+from orchestration.state_dir import supervisor_lock_path
 from orchestration.system.files import is_folder_there, is_there
 from orchestration.system.lock import read_lock_holder
 from orchestration.system.platform import platform
@@ -84,7 +84,7 @@ def _check_owner(settings: Settings, mine: Sign, presence: BotPresence, *, repla
     last = read_own_sign(settings)
     if last is None or not last.env_file or not mine.env_file or last.env_file == mine.env_file:
         return
-    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK)
+    holder = read_lock_holder(supervisor_lock_path(settings.state_dir))
     is_watched = holder is not None and holder.pid not in {None, platform().own_pid()}
     is_at_work = presence.found is not None or is_watched
     how = "runs" if is_at_work else "was started last"

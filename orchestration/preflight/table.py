@@ -29,7 +29,7 @@ from orchestration.preflight.host import (
     check_wsl,
 )
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings, StrategyCBot
-from orchestration.state_dir import STARTUP_LOCK, SUPERVISOR_LOCK, find_damaged_files
+from orchestration.state_dir import find_damaged_files, startup_lock_path, supervisor_lock_path
 from orchestration.system.clock import Clock, format_duration
 from orchestration.system.commands import Commands
 from orchestration.system.files import find_replace_problem, is_there
@@ -184,7 +184,7 @@ def is_bot_cut_off(settings: Settings, presence: BotPresence) -> bool:
     return (
         record is not None
         and record.guarded
-        and read_lock_holder(settings.state_dir / SUPERVISOR_LOCK) is None
+        and read_lock_holder(supervisor_lock_path(settings.state_dir)) is None
         and is_guard_missing(settings, port=record.gateway_port)
     )
 
@@ -285,8 +285,8 @@ def _check_hold(settings: Settings) -> Check:
 
 
 def _check_lock(preflight: Preflight) -> Check:
-    for name in (STARTUP_LOCK, SUPERVISOR_LOCK):
-        path = preflight.settings.state_dir / name
+    for lock_path in (startup_lock_path, supervisor_lock_path):
+        path = lock_path(preflight.settings.state_dir)
         if problem := describe_irregular(path):
             return Check(
                 name="one start-up",
@@ -297,7 +297,7 @@ def _check_lock(preflight: Preflight) -> Check:
             )
     if preflight.holds_lock:
         return Check(name="one start-up", status=StepStatus.OK, detail="this run holds the instance's lock")
-    holder = read_lock_holder(preflight.settings.state_dir / STARTUP_LOCK)
+    holder = read_lock_holder(startup_lock_path(preflight.settings.state_dir))
     if holder is None:
         return Check(name="one start-up", status=StepStatus.OK, detail="no other start-up is under way")
     return Check(

@@ -9,7 +9,7 @@ also refused where another gateway is known to be reached at that same port.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestration.bot.command_line import REFERENCE_BOT
+from orchestration.bot.command_line import is_reference_bot
 from orchestration.errors import Check, FailureWord, StepStatus
 from orchestration.preflight.instances import read_other_signs, read_own_sign
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings, find_env_file
@@ -63,7 +63,7 @@ class TrialScene:
 
 def is_trial(settings: Settings) -> bool:
     """Whether the operator's own bot is tried on the built-in gateway."""
-    return settings.simulated and REFERENCE_BOT not in settings.bot_command
+    return settings.simulated and not is_reference_bot(settings.bot_command)
 
 
 def find_denied_ports(settings: Settings) -> frozenset[int]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 MAX_LAYERS = 8  # a text that is wrapped more often is an attack on our time, not a log
 
 # The start of a sequence that a terminal acts on, up to its end.
-ANSI = re.compile(
+_ANSI = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
     r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c\x9d]*(?:\x07|\x1b\\|\x9c)"  # OSC: title, clipboard, links
     r"|(?:\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x1b\x90\x98\x9c\x9e\x9f]*(?:\x1b\\|\x9c)"  # DCS, SOS, PM, APC
@@ -42,7 +42,7 @@ _ESCAPE = re.compile(
     r"|(?P<utf8>[\xc2-\xdf][\\\x1c]*+[\x80-\xbf]|[\xe0-\xef](?:[\\\x1c]*+[\x80-\xbf]){2}"
     r"|[\xf0-\xf4](?:[\\\x1c]*+[\x80-\xbf]){3})"
     r"|(?P<utf16>[\ud800-\udbff][\\\x1c]*+[\udc00-\udfff])"
-    rf"|(?P<ansi>{ANSI.pattern})"
+    rf"|(?P<ansi>{_ANSI.pattern})"
 )
 _IN_BASE_16 = frozenset({"x", "u", "U", "braced", "percent", "percent_u", "hex"})
 _LAST_CHARACTER = 0x10FFFF
@@ -62,6 +62,11 @@ class Layer:
     text: str
     starts: "array[int]"
     ends: "array[int]"
+
+
+def remove_terminal_sequences(text: str) -> str:
+    """The text without what a terminal would act on: colours, cursor movements, titles, links."""
+    return _ANSI.sub("", text)
 
 
 def decode_once(text: str) -> str:

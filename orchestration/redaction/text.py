@@ -9,7 +9,7 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 
-from orchestration.redaction.notations import ANSI
+from orchestration.redaction.notations import remove_terminal_sequences
 from orchestration.redaction.redactor import Redactor, own_redactor
 
 LINE_LIMIT = 2000  # characters of a line of evidence; more of it is not read
@@ -131,7 +131,7 @@ def _clean(text: str, unsafe: re.Pattern[str]) -> str:
         text = text.replace("\t", _TAB)
     if unsafe.search(text) is None:
         return text
-    return unsafe.sub(_show, ANSI.sub("", text))
+    return unsafe.sub(_show, remove_terminal_sequences(text))
 
 
 def _show(match: re.Match[str]) -> str:

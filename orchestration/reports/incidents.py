@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from orchestration.errors import BENIGN_FAILURES
+from orchestration.errors import is_benign
 from orchestration.journal import FULL_LOGIN_SEEN, AlertDelivery, Evidence, ReportedAlert, ReportedEvent, RunRecord
 
 _GRAVE = frozenset({"error", "critical"})
@@ -206,7 +206,7 @@ def _find_new_start(
 def _read_failed_starts(evidence: Evidence, ups: Sequence[RunRecord]) -> Iterable[Incident]:
     for reported in evidence.runs:
         run = reported.record
-        if run.failure is None or run.failure in BENIGN_FAILURES:
+        if run.failure is None or is_benign(run.failure):
             continue
         opened_at = run.ended_at or run.started_at
         later = [one.ended_at for one in ups if one.ended_at is not None and one.started_at >= run.started_at]

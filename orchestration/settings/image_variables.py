@@ -45,6 +45,11 @@ class GivenVariable:
     value: str = field(repr=False)
     source: str
 
+    @property
+    def is_in_shipped_file(self) -> bool:
+        """See `ImageVariable.is_in_shipped_file`."""
+        return IMAGE_VARIABLES[self.name].is_in_shipped_file
+
 
 def _of_own_folder(name: str, text: str, *, is_secret: bool = False, is_common: bool = False) -> ImageVariable:
     return ImageVariable(name=name, help=text, is_secret=is_secret, is_in_shipped_file=False, is_common=is_common)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestration.system.files import read_regular
 
-NEW_YORK = frozenset({"NYSE", "XNYS", "XNAS"})  # known without importing the package: each command reads the settings
+_NEW_YORK = frozenset({"NYSE", "XNYS", "XNAS"})  # known without importing the package: each command reads the settings
 _MAX_FILE_BYTES = 1 << 20
 
 
@@ -35,6 +35,11 @@ class CalendarError(ValueError):
     """What is wrong with the value, in words that read on after the variable's name."""
 
 
+def is_new_york(market: str) -> bool:
+    """Whether a market is one of the New York exchanges, whose closing times this program knows."""
+    return market in _NEW_YORK
+
+
 def parse_market_calendar(text: str) -> MarketCalendarSetting:
     """The calendar of `NAME`, `NAME,/path/to/closed/dates` or `/path/to/closed/dates` (then: of the weekdays).
 
@@ -48,7 +53,7 @@ def parse_market_calendar(text: str) -> MarketCalendarSetting:
         market = name.lower()
     else:
         market = name.upper()
-        if market not in NEW_YORK and market not in _list_exchanges():
+        if not is_new_york(market) and market not in _list_exchanges():
             raise CalendarError(
                 f"{name[:40]!r} is not an exchange of the `holidays` package (`NYSE`, `XNAS`, `XCME`, `XLON`, …), "
                 "nor `none` (every weekday) or `daily` (every day)"

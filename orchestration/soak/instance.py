@@ -23,7 +23,7 @@ from orchestration.gameplan import write_sample_plan
 from orchestration.journal import Evidence, JournalReader
 from orchestration.settings import PROJECT_DIR
 from orchestration.soak.schedule import Schedule
-from orchestration.state_dir import JOURNAL as JOURNAL_FILE
+from orchestration.state_dir import journal_path
 from orchestration.system.clock import Clock
 from orchestration.system.process_table import has_variable, read_pids
 from orchestration.system.processes import LaunchedProcess, end_process_tree, launch_detached
@@ -186,7 +186,7 @@ class SupervisedInstance(Instance):
     @property
     def journal(self) -> JournalReader:
         """Its journal."""
-        return JournalReader(self.state / self.name / JOURNAL_FILE)
+        return JournalReader(journal_path(self.state / self.name))
 
     def renew_plan(self) -> None:
         """Put the day's plan in place when the market's day has changed."""

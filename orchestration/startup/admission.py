@@ -10,7 +10,7 @@ from orchestration.bot.find import find_bot
 from orchestration.bot.stop import describe_stopped
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.state_dir import MONITOR_LOCK, STARTUP_LOCK, SUPERVISOR_LOCK
+from orchestration.state_dir import monitor_lock_path, startup_lock_path, supervisor_lock_path
 from orchestration.system.clock import Clock, wait_until
 from orchestration.system.lock import (
     HeldLock,
@@ -52,7 +52,7 @@ class InstanceLocks:
         Raises:
             StartupFailure: `ALREADY_STARTING`: another run holds it. `CONFIG_INVALID`: it cannot be opened.
         """
-        path = self._settings.state_dir / STARTUP_LOCK
+        path = startup_lock_path(self._settings.state_dir)
         try:
             held = hold_lock(path, purpose=purpose, since=since.isoformat(timespec="seconds"))
             self._own = self._held.enter_context(held)
@@ -104,11 +104,15 @@ def _build_lock_failure(path: Path, why: str) -> StartupFailure:
     )
 
 
-_RUNNING = (SUPERVISOR_LOCK, MONITOR_LOCK, STARTUP_LOCK)
+_RUNNING = (supervisor_lock_path, monitor_lock_path, startup_lock_path)
 
 
 def end_other_runs(
-    settings: Settings, *, clock: Clock, on_progress: Callable[[str], None], names: Sequence[str] = _RUNNING
+    settings: Settings,
+    *,
+    clock: Clock,
+    on_progress: Callable[[str], None],
+    locks: Sequence[Callable[[Path], Path]] = _RUNNING,
 ) -> tuple[Stopped, ...]:
     """Ask what is running to end, and wait until it has cleaned up. A stop by hand goes first.
 
@@ -118,7 +122,7 @@ def end_other_runs(
         settings: Whose runs they are.
         clock: Tells the time, and waits.
         on_progress: Told what is ended.
-        names: The locks whose holders are asked, in this order.
+        locks: Where the locks are whose holders are asked, in this order.
 
     Returns:
         What ran before and has ended, the bot first: afterwards there is no trace that it ran. How the bot ended is not
@@ -127,8 +131,8 @@ def end_other_runs(
     bot = find_bot(settings).found
     looked_at = clock.now()
     ended = []
-    for name in names:
-        path = settings.state_dir / name
+    for lock_path in locks:
+        path = lock_path(settings.state_dir)
         holder = read_lock_holder(path)
         if holder is None or holder.pid is None:
             continue
@@ -156,8 +160,8 @@ def end_supervisor(settings: Settings, *, clock: Clock, on_progress: Callable[[s
     Raises:
         StartupFailure: `ALREADY_STARTING`: it has not ended, or may not be asked.
     """
-    stopped = end_other_runs(settings, clock=clock, on_progress=on_progress, names=(SUPERVISOR_LOCK,))
-    holder = read_lock_holder(settings.state_dir / SUPERVISOR_LOCK)
+    stopped = end_other_runs(settings, clock=clock, on_progress=on_progress, locks=(supervisor_lock_path,))
+    holder = read_lock_holder(supervisor_lock_path(settings.state_dir))
     if holder is not None:
         raise StartupFailure(
             FailureWord.ALREADY_STARTING,
@@ -189,7 +193,7 @@ def refuse_beside_supervisor(settings: Settings, *, supervises: bool, starts_bot
         StartupFailure: `ALREADY_STARTING`: the run would. `CONFIG_INVALID`: it is a supervisor's, whose lock could
             not be taken, so that nobody would see it.
     """
-    path = settings.state_dir / SUPERVISOR_LOCK
+    path = supervisor_lock_path(settings.state_dir)
     holder = read_lock_holder(path)
     if supervises:
         if holder is None:

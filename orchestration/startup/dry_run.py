@@ -30,7 +30,7 @@ from orchestration.journal import JournalReader
 from orchestration.preflight.table import Preflight, build_config_failure, run_checks
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings
 from orchestration.startup.admission import refuse_beside_supervisor
-from orchestration.state_dir import JOURNAL
+from orchestration.state_dir import journal_path
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from orchestration.system.sockets import is_accepting
@@ -111,7 +111,9 @@ def plan_startup(
             replaces_bot=replaces_bot,
             adopts_bot=supervises,
             hands_over=not supervises,
-            alert_channels=read_channel_states(JournalReader(settings.state_dir / JOURNAL), build_channels(settings)),
+            alert_channels=read_channel_states(
+                JournalReader(journal_path(settings.state_dir)), build_channels(settings)
+            ),
         )
     )
     if any(check.status is StepStatus.FAIL for check in checks):

@@ -17,7 +17,7 @@ from orchestration.hold import read_hold
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.context import RunSpec, Step, StepContext, StepResult, Tell
 from orchestration.startup.report import Progress
-from orchestration.state_dir import STARTUP_LOCK, SUPERVISOR_LOCK
+from orchestration.state_dir import startup_lock_path, supervisor_lock_path
 from orchestration.system.lock import read_lock_holder
 
 _CLEANUP_STOP_TIMEOUT_S = 5.0
@@ -31,7 +31,9 @@ def is_left_behind(settings: Settings) -> bool:
     """
     if settings.watched_state_dir is not None:
         return False
-    if any(read_lock_holder(settings.state_dir / name) is not None for name in (SUPERVISOR_LOCK, STARTUP_LOCK)):
+    if any(
+        read_lock_holder(path(settings.state_dir)) is not None for path in (supervisor_lock_path, startup_lock_path)
+    ):
         return False
     presence = find_bot(settings)
     if presence.found is None:

@@ -37,7 +37,7 @@ from orchestration.startup.context import Display, RunSpec, Step, StepContext
 from orchestration.startup.orphan import leave_nothing_unwatched
 from orchestration.startup.report import Progress, Report, StepReport, build_report, build_stopped_json
 from orchestration.startup.run_alerts import Teller
-from orchestration.state_dir import JOURNAL, find_damaged_files
+from orchestration.state_dir import find_damaged_files, journal_path
 from orchestration.system.children import become_subreaper
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
@@ -46,7 +46,6 @@ from orchestration.system.platform import platform
 from orchestration.system.signals import InterruptedBySignal, Interruption
 from orchestration.system.stopped import Stopped
 
-JOURNAL_FILE = JOURNAL
 _FLUSH_TIMEOUT_S = 10.0  # SPEC A2: at most this much more at exit
 _HAND_ON_TIMEOUT_S = 2.0
 
@@ -174,7 +173,7 @@ class Run:
         prune_logs(settings.log_dir, prefix="bot", keep=settings.log_keep, spare=_bot_logs_in_use(settings))
         self._log_path = run_log.path
         self._journal = Journal.open(
-            settings.state_dir / JOURNAL_FILE, clock=self._clock, log=self._log, redactor=self._redactor
+            journal_path(settings.state_dir), clock=self._clock, log=self._log, redactor=self._redactor
         )
         self._held.callback(self._journal.close)
         self._journal.mark_interrupted_runs()

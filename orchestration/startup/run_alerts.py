@@ -6,7 +6,7 @@ from datetime import datetime
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
-from orchestration.errors import BENIGN_FAILURES, StartupFailure
+from orchestration.errors import StartupFailure, is_benign
 from orchestration.hostservice.advice import advise
 from orchestration.settings import Settings
 from orchestration.startup.context import RunSpec
@@ -98,10 +98,10 @@ class Teller:
 
     def tell_failure(self, failure: StartupFailure) -> None:
         """The run has failed."""
-        is_benign = failure.word in BENIGN_FAILURES
+        stopped = is_benign(failure.word)
         self.tell(
-            Severity.WARNING if is_benign else Severity.CRITICAL,
-            f"Start-up {'stopped' if is_benign else 'failed'}: {failure.word}",
+            Severity.WARNING if stopped else Severity.CRITICAL,
+            f"Start-up {'stopped' if stopped else 'failed'}: {failure.word}",
             failure.message,
             cause=failure.word,
             next_action=failure.next_action,
@@ -118,7 +118,7 @@ class Teller:
             return
         has_bot = report.progress.bot is not None
         if report.failure is not None:
-            if self._has_pinged_start or report.failure not in BENIGN_FAILURES:
+            if self._has_pinged_start or not is_benign(report.failure):
                 self._delivery.ping(Ping.FAIL, exit_code=int(report.exit_code))
         elif self._has_pinged_start or has_bot:
             self._delivery.ping(Ping.SUCCESS, exit_code=int(report.exit_code))

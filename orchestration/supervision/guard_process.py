@@ -33,7 +33,7 @@ from orchestration.gateway.order_guard import Refuse, Refused
 from orchestration.gateway.order_guard_proxy import OrderGuardServer
 from orchestration.redaction import Redactor, clean_line
 from orchestration.settings import Settings
-from orchestration.state_dir import JOURNAL
+from orchestration.state_dir import journal_path
 from orchestration.system.clock import SystemClock
 from orchestration.system.endpoint import Endpoint
 from orchestration.system.processes import ProcessIdentity, is_running, kill_processes, read_identity
@@ -319,7 +319,7 @@ class _Alerts:
         settings, log = self._settings, logging.getLogger("orchestration.alerts")
         redactor = Redactor(settings.secrets)
         journal = self._held.enter_context(
-            Journal.open(settings.state_dir / JOURNAL, clock=self._clock, log=log, redactor=redactor)
+            Journal.open(journal_path(settings.state_dir), clock=self._clock, log=log, redactor=redactor)
         )
         delivery = Delivery(
             channels=build_channels(settings),

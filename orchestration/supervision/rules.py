@@ -29,8 +29,6 @@ SETTLE_S = 5.0  # SPEC P3: a file written less than 5 s ago may be half written
 SETTLE_MOST_S = 15.0  # and is looked at three times
 GUARD_RESTARTS_AN_HOUR = 3  # one that ends again and again is for a person; the bot stays cut off from the gateway
 HOUR_S = 3600.0
-# A gateway that was started together with its monitor: a login may take that long, and nobody has seen it ready before.
-FIRST_LOGIN_GRACE_S = 600.0
 WATCHED_BOT_GRACE_S = 120.0  # a bot's container that ends is started again, and validates everything again, within this
 FAST_LOOK_S = 10.0  # how often it is looked at while something is wrong
 LEAST_LOOK_S = 0.5

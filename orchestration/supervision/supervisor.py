@@ -36,12 +36,11 @@ from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.admission import build_lost_lock_failure
 from orchestration.startup.report import Report, build_stopped_json
 from orchestration.startup.run_alerts import build_watch_alert
-from orchestration.state_dir import STARTUP_LOCK
+from orchestration.state_dir import startup_lock_path
 from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, Stage, decide
 from orchestration.supervision.host_notifier import HostNotifier
 from orchestration.supervision.observe import Observer, WithheldPlan
 from orchestration.supervision.recorder import WatchRecorder
-from orchestration.supervision.rules import FIRST_LOGIN_GRACE_S
 from orchestration.system.clock import Clock
 from orchestration.system.lock import HeldLock, LockHeldError, hold_lock, read_lock_holder
 from orchestration.system.platform import platform
@@ -50,6 +49,8 @@ from orchestration.system.stopped import Stopped
 
 _EVIDENCE_LINES = 20
 _BYTES_PER_MB = 1_000_000
+# A gateway that was started together with its monitor: a login may take that long, and it was never seen ready before.
+_FIRST_LOGIN_GRACE_S = 600.0
 
 
 class Watching(Protocol):
@@ -266,7 +267,7 @@ class Supervisor:
         if not is_monitor or status is None or not status.is_up or status.started_at is None:
             return 0.0
         age_s = (self._post.clock.now() - status.started_at).total_seconds()
-        return max(0.0, FIRST_LOGIN_GRACE_S - age_s)
+        return max(0.0, _FIRST_LOGIN_GRACE_S - age_s)
 
     def _act(self, action: Action, observer: Observer, decision: Decision) -> ExitCode | None:
         self._post.log.info("action: %s", action)
@@ -454,7 +455,7 @@ class Supervisor:
         post = self._post
         try:
             with hold_lock(
-                post.settings.state_dir / STARTUP_LOCK,
+                startup_lock_path(post.settings.state_dir),
                 purpose="gateway restart",
                 since=post.clock.now().isoformat(timespec="seconds"),
             ) as held:

@@ -17,8 +17,7 @@ import apprise
 import pytest
 
 from orchestration.alerts.alert import Severity
-from orchestration.alerts.apprise import AppriseChannel, build_apprise_channels
-from orchestration.alerts.apprise_kinds import KINDS
+from orchestration.alerts.apprise import KINDS, AppriseChannel, build_apprise_channels
 from orchestration.alerts.channel import Channel as AlertChannel
 from orchestration.alerts.channel import channel_problem
 from orchestration.alerts.channels import read_channel_states

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.hostservice import attempts
+from orchestration.state_dir import attempts_path
 from tests.integration.alerts_scene import Channel
 from tests.integration.watch_scene import begin, told
 from tests.system import PATIENCE_S, SIGTERM, System, end_and_read, wait_until
@@ -124,7 +125,7 @@ def test_a_person_who_starts_the_given_up_service_again_in_the_same_boot_gets_wh
     systemd = {"NOTIFY_SOCKET": str(tmp_path / "nobody")}
     assert watched.startup("--service", environ=systemd).code == 78
     # In the next boot, the service is started once by itself: refused. By hand: it tries.
-    record = watched.state / attempts.RECORD_NAME
+    record = attempts_path(watched.state)
     record.write_text(json.dumps({**json.loads(record.read_text()), "boot_id": "the boot before"}))
     assert "has given up since" in watched.startup("--service", environ=systemd).document["message"]
     tried = watched.startup("--service", environ=systemd).document

@@ -498,3 +498,51 @@ def test_no_chain_of_imports_grows_longer() -> None:
     # It may only become shorter: an import for a word or a type that stands in the wrong room makes it longer.
     assert _take_floors(_read_arrows()) <= _LONGEST_CHAIN
     assert _take_floors({"a": {"b"}, "b": {"c"}, "c": set()}) == 3
+
+
+# An import that takes only constants from a module is a wrong place for the constant, or a value that should have been
+# handed on. These stay, each for its reason.
+_ONLY_FOR_A_CONSTANT = {
+    ("bot.dry_start", "bot.record"): "takes the variable's name out of an environment that `bot.environment` made",
+    ("supervision.fence", "bot.record"): "the variable's name goes to another program, with its value",
+    ("commands.control", "shutdown"): "steps, which are values: a run is a tuple of them",
+    ("tasks", "shutdown"): "the same",
+    ("commands.stack", "settings.variables"): "the variable that names the `.env` file is declared with the others",
+    ("deploy.on_host.activate", "deploy.on_host.boot_guard"): "the folder whose absence the guard's unit is bound to",
+    ("deploy.on_host.boot_guard", "deploy.on_host.release_settings"): "the name of the file that the guard puts back",
+    ("gateway.order_guard_proxy", "gateway.api_status"): "the broker's limit of clients",
+    ("gateway.soft_restart", "docker.cli"): "the sum of the time-outs that one restart may use up",
+    ("preflight.other_instances", "gateway.api_status"): "the broker's limit of clients",
+    ("preflight.other_instances", "gateway.drift"): "the settings that a container is made from: one table",
+    ("settings.reference_page", "settings.image_variables"): "prints the table",
+    ("settings.variables", "settings.image_variables"): "the names that are known: one table",
+    ("soak.instance", "settings"): "the project's folder",
+    ("soak.schedule", "gateway.history"): "the bounds of restarts, which a schedule has to keep to",
+    ("supervision.weekly_login", "gateway.history"): "the same bounds",
+}
+
+
+def _find_constant_imports(modules: Mapping[str, list[Import]]) -> set[tuple[str, str]]:
+    """Module and target of each import that takes nothing but names in capitals."""
+    taken: dict[tuple[str, str], set[str]] = {}
+    for module, imports in modules.items():
+        for one in imports:
+            if one.module in modules and f"{one.module}.{one.name}" not in modules:
+                taken.setdefault((module, one.module), set()).add(one.name)
+    return {edge for edge, names in taken.items() if all(name.isupper() for name in names)}
+
+
+def test_no_module_is_imported_only_for_a_constant() -> None:
+    modules = {_module_of(path): _imports_of(path) for path in _files()}
+    found = {
+        (module.removeprefix("orchestration."), target.removeprefix("orchestration."))
+        for module, target in _find_constant_imports(modules)
+    }
+    assert found - _ONLY_FOR_A_CONSTANT.keys() == set()
+    assert _ONLY_FOR_A_CONSTANT.keys() - found == set(), "these have gone: take them out of the table"
+
+
+def test_an_import_of_constants_is_seen() -> None:
+    modules = {"a": _read_imports("from b import X_S, Y\nfrom c import Z, f\nimport b\n"), "b": [], "c": []}
+    assert _find_constant_imports({**modules, "a": modules["a"][:2]}) == {("a", "b")}
+    assert _find_constant_imports(modules) == set(), "it is imported as a module, too"

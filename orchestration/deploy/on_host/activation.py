@@ -32,9 +32,9 @@ from orchestration.deploy.on_host.release_settings import (
 )
 from orchestration.deploy.on_host.room import check_room
 from orchestration.deploy.on_host.service import (
-    GOOD_CODES,
     Place,
     inv,
+    is_good_status,
     read_journal,
     read_place,
     read_status,
@@ -218,7 +218,7 @@ class Activation:
                 )
             if unit.get("ActiveState") == "active":
                 status = read_status(self.layout, self.user)
-                if status["code"] in GOOD_CODES:
+                if is_good_status(status):
                     return
                 lines = tuple(status["lines"])
             said = unit.get("StatusText", "") or said

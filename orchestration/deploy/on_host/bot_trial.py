@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from orchestration.deploy.on_host.base import refuse, run
-from orchestration.deploy.on_host.service import PYTHON
+from orchestration.deploy.on_host.service import release_python
 
 _MODULE = "orchestration/bot/dry_start.py"
 _UNIT = "zero-touch-dry-start"
@@ -71,7 +71,7 @@ def check_bot(release: Path, user: str, *, env_file: Path | None) -> None:
             *(f"--property={one}" for one in sandbox),
             *(f"--setenv={name}={value}" for name, value in environ.items()),
             *("timeout", f"--kill-after={_KILLED}", str(_ALLOWED_S)),
-            *(release / PYTHON, "-m", "orchestration.bot.dry_start", network),
+            *(release_python(release), "-m", "orchestration.bot.dry_start", network),
         ),
         timeout_s=3 * _ALLOWED_S,
     )

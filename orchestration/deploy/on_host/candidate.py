@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestration.deploy.on_host.base import Ended, Layout, RefusedError, refuse, run
 from orchestration.deploy.on_host.bot_trial import check_bot
-from orchestration.deploy.on_host.service import PYTHON, Place, check_settings, inv, read_place, read_unit
+from orchestration.deploy.on_host.service import Place, check_settings, inv, read_place, read_unit, release_python
 
 # Every module of the release but the programs among them, which would run. It shows where one cannot be loaded.
 _LOAD = """
@@ -81,7 +81,7 @@ def _check_unit(layout: Layout, place: Place, user: str, *, previous: str) -> No
 
 
 def _check_code(release: Path, user: str) -> None:
-    loaded = run((release / PYTHON, "-c", _LOAD), user=user, cwd=release, timeout_s=_TIMEOUT_S)
+    loaded = run((release_python(release), "-c", _LOAD), user=user, cwd=release, timeout_s=_TIMEOUT_S)
     if not loaded.ok:
         refuse("the release's code cannot be loaded", "Correct it, commit, and deploy again.", loaded.last_lines())
 

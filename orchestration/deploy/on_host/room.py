@@ -9,7 +9,7 @@ from orchestration.deploy.on_host.base import refuse
 _ELSEWHERE = ("/tmp", "/var/lib")  # noqa: S108 - looked at, not written to
 _LEAST_ELSEWHERE_BYTES = 16 * 1024**2
 _LEAST_FILES = 100
-LEAST_MEMORY_BYTES = 96 * 1024**2  # one program of Python more, beside what the old system gives back
+_LEAST_MEMORY_BYTES = 96 * 1024**2  # one program of Python more, beside what the old system gives back
 _MIB = 1024**2
 
 
@@ -26,8 +26,8 @@ def check_room(folders: tuple[Path, ...], *, least_free_bytes: int) -> None:
     lacks = [lack for folder in folders if (lack := _find_lack(folder, least_free_bytes))]
     lacks += [lack for name in _ELSEWHERE if (lack := _find_lack(Path(name), _LEAST_ELSEWHERE_BYTES))]
     free = read_available_memory()
-    if free is not None and free < LEAST_MEMORY_BYTES:
-        lacks.append(f"only {free // _MIB} MiB of memory are available; {LEAST_MEMORY_BYTES // _MIB} are needed")
+    if free is not None and is_memory_short(free):
+        lacks.append(f"only {free // _MIB} MiB of memory are available; {_LEAST_MEMORY_BYTES // _MIB} are needed")
     if lacks:
         refuse(
             f"there is no room for a start: {lacks[0]}",
@@ -46,6 +46,11 @@ def _find_lack(folder: Path, least_bytes: int) -> str:
     if found.f_files and found.f_favail < _LEAST_FILES:
         return f"the disk of {folder} has no room for more files ({found.f_favail} left)"
     return ""
+
+
+def is_memory_short(available_bytes: int) -> bool:
+    """Whether so much memory is too little for a start."""
+    return available_bytes < _LEAST_MEMORY_BYTES
 
 
 def read_available_memory() -> int | None:

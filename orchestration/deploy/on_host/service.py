@@ -20,8 +20,8 @@ _PROPERTIES = (
     "UnitFileState",
     "WorkingDirectory",
 )
-GOOD_CODES = frozenset({0, 5})  # of `inv status`: the bot runs, or the host stands by
-PYTHON = ".venv/bin/python"  # a release's own
+_GOOD_CODES = frozenset({0, 5})  # of `inv status`: the bot runs, or the host stands by
+_PYTHON = ".venv/bin/python"  # a release's own
 _GATEWAY = ("GATEWAY_RUNTIME", "GATEWAY_CONTAINER_NAME", "GATEWAY_HOST", "GATEWAY_PORT", "TRADING_MODE")
 _BASE_NAME = "zero-touch-startup"
 _INV_TIMEOUT_S = 120
@@ -54,7 +54,7 @@ def inv(
     # Root leaves no byte code of its own in the user's release.
     bare = {} if user else {"PYTHONDONTWRITEBYTECODE": "1"}
     environ = {"PYTHONUTF8": "1", **bare, **({"ENV_FILE": str(env_file)} if env_file else {})}
-    argv: tuple[str | Path, ...] = (release / PYTHON, "-m", "invoke", *words)
+    argv: tuple[str | Path, ...] = (release_python(release), "-m", "invoke", *words)
     return run(argv, user=user, cwd=release, environ=environ, timeout_s=timeout_s)
 
 
@@ -135,3 +135,18 @@ def read_journal(unit: str, *, since: str, count: int = _JOURNAL_LINES) -> tuple
 def is_activation_under_way() -> bool:
     """Whether a release is being activated right now."""
     return read_unit(ACTIVATION_UNIT).get("ActiveState") in {"active", "activating", "deactivating"}
+
+
+def is_good_status(status: Mapping[str, Any]) -> bool:
+    """Whether `inv status`, as `read_status` returns it, says that the system runs or stands by."""
+    return status.get("code") in _GOOD_CODES
+
+
+def describe_activation() -> str:
+    """What is said of an activation that is under way, as a sentence."""
+    return f"An activation is under way there ({ACTIVATION_UNIT})."
+
+
+def release_python(release: Path) -> Path:
+    """The interpreter of a release's own environment."""
+    return release / _PYTHON

@@ -9,6 +9,7 @@ from orchestration.errors import FailureWord
 from orchestration.hostservice import attempts
 from orchestration.hostservice.attempts import NONE, Attempts, Outcome, count_failure
 from orchestration.settings import Settings
+from orchestration.state_dir import attempts_path
 
 _NOW = datetime(2026, 11, 18, 14, 0, tzinfo=UTC)
 _COUNTED = (FailureWord.GATEWAY_TIMEOUT, FailureWord.BOT_START_FAILED, FailureWord.DOCKER_UNAVAILABLE, None)
@@ -135,7 +136,7 @@ def test_what_was_found_while_it_ran_is_said_once(tmp_path: Path) -> None:
      b'{"failed_at": ["2026-11-18T14:00:00"], "given_up": "", "given_up_at": ""}'],
 )  # fmt: skip
 def test_a_damaged_record_is_none(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / attempts.RECORD_NAME).write_bytes(content)
+    attempts_path(tmp_path).write_bytes(content)
     assert attempts.read(tmp_path) == NONE
     assert not attempts.note_unplanned_end(_settings(tmp_path), now=_NOW).gives_up
 
