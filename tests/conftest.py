@@ -15,6 +15,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.bytecode import compile_test_modules
 from tests.thorough import PROFILE
 
 # Whoever set this for the tests did not mean the programs that they start: without byte code each one costs half a
@@ -90,6 +91,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     if processes and may_choose and not hasattr(config, "workerinput"):
         config.option.numprocesses = processes
         config.option.dist = "worksteal"
+        if hasattr(os, "fork"):
+            compile_test_modules(os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
