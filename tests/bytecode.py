@@ -1,9 +1,10 @@
 """Compiles the test modules once, before the processes of a parallel run load them.
 
-On a fresh clone each of those processes would find nothing compiled, and rewrite the assertions of every test module for
-itself: some seven seconds of processor, several times over.
+On a fresh clone each of those processes would find nothing compiled, and rewrite the assertions of every test module
+for itself: some seven seconds of processor, several times over.
 """
 
+import contextlib
 import importlib
 import os
 import sys
@@ -56,9 +57,7 @@ def _load(paths: list[Path]) -> None:
     try:
         for path in paths:
             name = ".".join(path.relative_to(_HERE.parent).with_suffix("").parts)
-            try:
+            with contextlib.suppress(BaseException):  # whatever it is, also a skip of the whole module
                 importlib.import_module(name)
-            except BaseException:  # noqa: BLE001 - whatever it is, also a skip of the whole module
-                continue
     finally:
         os._exit(0)

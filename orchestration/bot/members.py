@@ -179,7 +179,7 @@ class _Signs:
 
     def is_of_launch(self, pid: int) -> bool:
         """By what only this one launch gave it."""
-        return pid in self._adopted or writes_to(pid, lambda path: path == self._log)
+        return pid in self._adopted or (self._log is not None and writes_to(pid, lambda path: path == self._log))
 
     def is_of_instance(self, pid: int) -> bool:
         """By what each bot of this instance has."""

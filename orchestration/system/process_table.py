@@ -28,7 +28,8 @@ _DELETED = " (deleted)"  # what the kernel appends to the name of a file that ha
 _OUTPUTS = (1, 2)
 _SERVICE_MANAGER = 1
 # proc(5) numbers the fields of /proc/PID/stat from 1; `_STATE` is the first one after the command's name.
-_STATE, _PARENT, _GROUP, _SESSION, _THREADS, _START_TICKS = 3, 4, 5, 6, 20, 22
+_STATE, _PARENT, _GROUP, _SESSION, _FLAGS, _THREADS, _START_TICKS = 3, 4, 5, 6, 9, 20, 22
+_PF_KTHREAD = 0x00200000  # the kernel's include/linux/sched.h
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +93,19 @@ def read_children(parent_pid: int) -> tuple[dict[int, ProcessStat], frozenset[in
 
 
 def read_table() -> dict[int, ProcessStat]:
-    """Every living process by its id."""
-    stats = (read_stat(pid) for pid in read_pids())
+    """Every living process by its id, without the kernel's own threads.
+
+    Those are no programs, and there are hundreds of them: nothing more needs to be asked about each.
+    """
+    stats = (_read_program_stat(pid) if _ON_LINUX else read_stat(pid) for pid in read_pids())
     return {stat.pid: stat for stat in stats if stat is not None}
+
+
+def _read_program_stat(pid: int) -> ProcessStat | None:
+    fields = _read_stat_fields(pid)
+    if fields is None or int(fields[_FLAGS - _STATE]) & _PF_KTHREAD:
+        return None
+    return _build_stat(pid, fields)
 
 
 def read_boot_id() -> str:
