@@ -80,7 +80,7 @@ def _install(host: "RackHost", place: Place) -> "Project":
     project.write_env(
         GATEWAY_IMAGE=IMAGE,
         TWS_USERID="benchmark",
-        TWS_PASSWORD="benchmark",  # noqa: S106 - of nobody
+        TWS_PASSWORD="benchmark",  # noqa: S106 - of no account
         GAMEPLAN_PATH=plan,
         MARKET_CALENDAR="daily",
     )

@@ -18,7 +18,7 @@ SCENES = (
     ),
     Scene(
         name="warm-external",
-        title="the same with a gateway that somebody else runs",
+        title="the same with a gateway that is run from outside",
         measure=measure_warm_start,
     ),
     Scene(
@@ -29,7 +29,7 @@ SCENES = (
     ),
     Scene(
         name="reaction-external",
-        title="a late login of a gateway that somebody else runs; from the API open to the bot launched",
+        title="a late login of a gateway that is run from outside; from the API open to the bot launched",
         measure=measure_reaction,
     ),
     Scene(name="list", title="what the shell's completion and a look at the commands cost", measure=measure_list),

@@ -59,7 +59,7 @@ def is_healthy(container: str) -> bool:
 
 
 def accepts(port: int) -> bool:
-    """Whether somebody accepts connections there."""
+    """Whether a process accepts connections there."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=_CONNECT_TIMEOUT_S):
             return True

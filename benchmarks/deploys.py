@@ -220,7 +220,7 @@ def _watch_gap(site: "Site", base: str, replace: Callable[[], None]) -> dict[str
         try:
             replace()
         except BaseException:
-            watcher.kill()  # it would wait for ever for a bot that nobody stops
+            watcher.kill()  # it would wait for ever for a bot that is not stopped
             raise
         ended_s = float(next(lines))
     instants = {

@@ -168,7 +168,7 @@ class Place:
         return float(stamp.read_text(encoding="utf-8"))
 
     def start_container(self, *, faults: str = "") -> None:
-        """Make the gateway's container anew; returns once it has started, healthy or not."""
+        """Make a new container of the gateway; returns once it has started, healthy or not."""
         argv = ("docker", "compose", "--file", str(_COMPOSE_FILE), "up", "--detach", "--force-recreate", "gateway")
         self.run(argv, environ={"SIMULATOR_FAULTS": faults})
 
@@ -188,7 +188,7 @@ class Place:
 
     @contextlib.contextmanager
     def simulator(self, *, fault: str = "") -> Iterator[Path]:
-        """A gateway as a process that somebody else runs. Gives the path of its log."""
+        """A gateway as a process that is run from outside. Gives the path of its log."""
         log = self.root / "simulator.log"
         argv = [sys.executable, "-m", "orchestration.simulator", "--port", str(self.port)]
         argv += ["--fault", fault] if fault else []

@@ -48,7 +48,7 @@ class Relay:
                     try:
                         client, _ = listener.accept()
                     except OSError:
-                        return  # closed: nobody needs it any more
+                        return  # closed: it is not needed any more
                     relay.connections += 1
                     threading.Thread(target=relay.pass_on, args=(client, target_port), daemon=True).start()
 

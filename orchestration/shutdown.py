@@ -186,7 +186,7 @@ def _make_sure_it_is_down(context: StepContext) -> None:
 
 
 def _refuse_while_used(context: StepContext) -> None:
-    """Nobody pulls a gateway away under another instance's bot by mistake."""
+    """Refuse to stop a gateway that another instance's bot uses."""
     users = context.runtime.find_users()
     if users:
         has_bot = any(user.has_bot for user in users)

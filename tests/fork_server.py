@@ -153,7 +153,7 @@ def _show_as(argv: Sequence[str], environ: dict[str, str]) -> None:
 
 
 def _open_streams(*, is_unbuffered: bool) -> None:
-    """Make `sys.stdin`, `sys.stdout` and `sys.stderr` anew, as the interpreter makes them when it begins."""
+    """Make new `sys.stdin`, `sys.stdout` and `sys.stderr`, as the interpreter makes them when it begins."""
     for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         before = getattr(sys, name)
         binary: Any = open(  # noqa: SIM115 - a descriptor, which stays open

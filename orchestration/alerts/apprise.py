@@ -343,7 +343,7 @@ def _judge(recorded: Recorded, said: list[str], problem: str | None) -> Answer:
 
 
 class _Heard(threading.local):
-    """What Apprise logs in this thread, while somebody listens."""
+    """What Apprise logs in this thread, while it is recorded."""
 
     lines: list[str] | None = None
 

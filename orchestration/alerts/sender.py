@@ -1,7 +1,8 @@
 """Brings alerts to one channel, beside the others: what is known of the channel, its tries and its delivery records.
 
-* Between the claim and the mark `delivered` stands the post itself. A process killed there leaves a claim; whoever
-  finds it sends the alert again, marked as a possible repeat: at least once, and twice only where nobody can know.
+* Between the claim and the mark `delivered` stands the post itself. A process killed there leaves a claim; the next
+  sender that finds it sends the alert again, marked as a possible repeat: at least once, and twice only where the
+  outcome is unknown.
 * A lock of the operating system is held around each post, so that two processes that share an outbox neither send the
   same alert twice nor overtake each other. It is never held while waiting.
 * Nothing retries for ever: after `tries_per_round` failures in a row the rest stays in the outbox until there is a new
@@ -176,7 +177,7 @@ class Sender:
             return False
         left_s = (until - self._clock.now()).total_seconds()
         if not 0 < left_s <= self._limits.quiet_cap_s:
-            return False  # it is over, or the clock was set back: nobody wrote down more than the cap
+            return False  # it is over, or the clock was set back: no more than the cap was ever written down
         self._next_alert_s = self._asked_until_s = self._clock.monotonic_s() + left_s
         self._problem = (
             f"alerts wait: the channel answered {_TOO_MANY} and asked for quiet until {describe_time_of_day(until)}"

@@ -27,7 +27,7 @@ class Worker:
         limits: How long a try may take.
 
     Attributes:
-        close_at_s: When it has to end, by the monotonic clock; None while nobody asked.
+        close_at_s: When it has to end, by the monotonic clock; None while none was asked for.
     """
 
     def __init__(

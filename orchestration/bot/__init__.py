@@ -3,7 +3,7 @@
 - `launch`: what it is given, how it is started and when it counts as up.
 - `find`: does this instance's bot run, and which process is it?
 - `command_line`: when two command lines start the same program.
-- `stop`: end it in order, in bounded time.
+- `stop`: end it gracefully, in bounded time.
 - `record`: what is written down about it, so that the next run finds it.
 - `notify`: the other end of the `NOTIFY_SOCKET` that it is given.
 - `reference`: a bot that keeps every rule here and never trades.

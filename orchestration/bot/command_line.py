@@ -1,4 +1,4 @@
-"""When two command lines start the same program: the bot as it is configured, and a process that somebody started.
+"""When two command lines start the same program: the bot as it is configured, and a process that an operator started.
 
 The words of one and the same bot differ. An interpreter has many names (`python`, `python3.11`, `.venv/bin/python`)
 and takes flags of its own (`-u`, `-X dev`). A script that is run by its `#!` line shows up behind its interpreter.

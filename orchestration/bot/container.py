@@ -178,7 +178,7 @@ class BotDocker:
         try:
             result = self.docker.look(argv)
         except StartupFailure:
-            return ()  # evidence, where there is some; the engine's absence is found by whoever needs the engine
+            return ()  # evidence, where there is some; a caller that needs the engine reports its absence
         if not result.ok:
             return ()
         return self.docker.clean_lines(container.merge_streams(result.stdout, result.stderr), last=lines)

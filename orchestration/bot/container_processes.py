@@ -37,8 +37,8 @@ def speaks_for_container(sender: Sender, container_id: str) -> bool:
     """Whether the sender of a notification is a process of this container.
 
     Of a sender that has ended already, or has no process id here, only the user is known. Where we are an ordinary
-    user, the container runs as this user, and nobody else can reach its socket: such a sender is believed. Where we are
-    root, the container's user is any user's number on this host: such a sender is not.
+    user, the container runs as this user, and no other user can reach its socket: such a sender is believed. Where
+    we are root, the container's user is any user's number on this host: such a sender is not.
     """
     inside = is_in_container(sender.pid, container_id)
     if inside is not None:

@@ -264,7 +264,7 @@ class StartedContainer:
         return read_connection(self._settings, self._record)
 
     def describe_leftover(self) -> str:
-        """See `Started.describe_leftover`: a container ends whole, but somebody else may have ended it."""
+        """See `Started.describe_leftover`: a container ends whole, but another program may have ended it."""
         how = self._ending.describe_outside_stop()
         return f"It {how}, by something else" if how else ""
 
@@ -335,7 +335,7 @@ def _build_compose_service(settings: Settings, door: BotDocker, target: ComposeT
 def build_compose_environ(settings: Settings, *, container: str) -> dict[str, str]:
     """What the bot's Compose file may refer to, beside this process's environment. Pure.
 
-    Only what somebody set: a default of ours would go before the `.env` in a folder of the operator's. This program's
+    Only what is set: a default of ours would go before the `.env` in a folder of the operator's. This program's
     own secrets, which Compose would inherit, are handed over empty unless `BOT_PASS_ENV` names them.
     """
     values = {

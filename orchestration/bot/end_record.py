@@ -1,8 +1,8 @@
 """What is written down about a bot's end: that this program was asked to stop it, and how it ended.
 
-`state/bot_stop.json` is written before the bot is asked to leave, so that whoever watches the bot knows of it when the
-bot ends: it alone makes an end a planned one. What the bot itself says (`STOPPING=1`), a signal from somebody else, or
-a record that is missing, plans nothing. `state/bot_end.json` is written by whoever saw the end.
+`state/bot_stop.json` is written before the bot is asked to leave, so that a watcher of the bot knows of it when the
+bot ends: it alone makes an end a planned one. What the bot itself says (`STOPPING=1`), a signal from elsewhere, or
+a record that is missing, plans nothing. `state/bot_end.json` is written by the process that saw the end.
 
 Both name the process, or the start of the container, that they are about: they say nothing about any other bot.
 """
@@ -30,7 +30,7 @@ class BotEnd:
     """How a bot ended.
 
     Attributes:
-        exit_code: Its exit code, negative for a signal; None if nobody could learn it.
+        exit_code: Its exit code, negative for a signal; None if it is unknown.
         ended_at: When its end was seen, aware.
         is_finished: Whether it ended by itself with 0 and left no process: its work for the plan's date is done.
     """
@@ -46,7 +46,7 @@ def note_stop_request(record_path: Path, identity: ProcessIdentity, *, timeout_s
     Args:
         record_path: The bot's record (`build_record_path`).
         identity: Exactly which process, or start of a container.
-        timeout_s: Seconds that it has to leave. Somewhat later the request counts no more: whoever made it must have
+        timeout_s: Seconds that it has to leave. Somewhat later the request counts no more: its maker must have
             ended before the bot was asked.
         clock: Tells the time.
     """
@@ -80,7 +80,7 @@ def write_end(record_path: Path, identity: ProcessIdentity, end: BotEnd) -> None
 
 
 def read_end(record_path: Path, identity: ProcessIdentity) -> BotEnd | None:
-    """How this bot ended, as it was written down; None where nobody did."""
+    """How this bot ended, as it was written down; None where it was not."""
     fields = _read(record_path.with_name(END_NAME), identity)
     try:
         code = fields["exit_code"]

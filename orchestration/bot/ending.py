@@ -27,15 +27,15 @@ class Ending(Protocol):
         ...
 
     def has_come(self) -> bool:
-        """Whether the bot has ended. False while nobody can tell."""
+        """Whether the bot has ended. False while that is unknown."""
         ...
 
     def read_exit_code(self) -> int | None:
-        """The exit code of a bot that has ended (negative: a signal), or None if nobody knows it."""
+        """The exit code of a bot that has ended (negative: a signal), or None if it is unknown."""
         ...
 
     def describe_outside_stop(self) -> str:
-        """How somebody else ended it, as the end of a sentence, where that can be known; else empty.
+        """How another program ended it, as the end of a sentence, where that can be known; else empty.
 
         A bot that is asked to leave may end with exit code 0 all the same. Only a container's engine tells.
         """
@@ -93,7 +93,7 @@ class ContainerEnding:
         self._was_engine_lost = False
         self._last: BotContainer | None = None
         self._has_come = False
-        # The follower's thread may outlive the descriptors: it must not write to one that is somebody else's by then.
+        # The follower's thread may outlive the descriptors: it must not write to one that has another owner by then.
         self._guard = threading.Lock()
         self._pipe: tuple[int, int] | None = None
 

@@ -20,7 +20,7 @@ class BotFacts:
         program: Which program it is, for people; empty where that is unknown.
         is_connected: Whether it holds a connection to the gateway; None if that is unknown.
         suspended: Why it runs and does nothing, as the end of a sentence; empty otherwise.
-        end: How the bot that was recorded last has ended; None while it runs, and where nobody saw it.
+        end: How the bot that was recorded last has ended; None while it runs, and where it is unknown.
     """
 
     program: str = ""
@@ -43,7 +43,7 @@ def read_bot_facts(settings: Settings, presence: BotPresence) -> BotFacts:
     if found is None:
         return NO_FACTS if presence.is_unknown else BotFacts(end=_read_last_end(settings))
     if found.record is None:
-        # It was not launched by this program, so nobody knows where it was told that the gateway is.
+        # It was not launched by this program, so it is unknown which gateway address it was given.
         argv = () if found.container else _read_argv(found.pid)
         return BotFacts(program=name_program(argv) if argv else "")
     return BotFacts(

@@ -99,7 +99,7 @@ class BotRunning:
         is_connected: Whether it held a connection to the gateway at the end of the start; None if that is unknown.
         has_connected: Whether it was seen to hold one at any time; None if that is unknown.
         finished_after_s: After how many seconds it ended with exit code 0 and left no process; None for one that runs.
-        receiver: What listens to it, for whoever stays with it, who closes it; None after a hand-over.
+        receiver: What listens to it, for the caller that stays with it and closes it; None after a hand-over.
     """
 
     ready_by: ReadyBy | None
@@ -154,7 +154,7 @@ def launch_bot(
 ) -> BotRunning:
     """Start the bot, a process or a container that lives on without us, and return once it is up.
 
-    On Strategy C it is started behind an order guard, whoever asks for the start (`STRATEGY_C_BOT`).
+    On Strategy C it is started behind an order guard, by any command (`STRATEGY_C_BOT`).
 
     Args:
         settings: What it is, and how it is started.
@@ -297,7 +297,7 @@ def build_argv(settings: Settings, address: Endpoint, gameplan: Path) -> tuple[s
 def _refuse_second_bot(settings: Settings) -> None:
     presence = find_bot(
         settings, before_launch=True
-    )  # a few milliseconds; whoever asked earlier may have waited for a gateway since
+    )  # a few milliseconds; an earlier caller may have waited for a gateway since
     if presence.found is None and not presence.is_unknown:
         return
     who = f"{name_bot(presence.found.pid, presence.found.container)}: " if presence.found is not None else "perhaps: "
@@ -349,7 +349,7 @@ def _launch_process(
         process.poll_exit_code()
         raise
     except BaseException:
-        # Interrupted: it may leave in order. If a second signal cuts this short, `_leave_nothing` kills what is left.
+        # Interrupted: it may end gracefully. If a second signal cuts this short, `_leave_nothing` kills what is left.
         timeout_s = min(settings.bot_stop_timeout_s, _INTERRUPTED_STOP_TIMEOUT_S)
         end_process_tree(process.identity, timeout_s=timeout_s)
         process.poll_exit_code()

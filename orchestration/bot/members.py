@@ -13,8 +13,8 @@ own, or fork twice. So all of these are looked at, and what one of them ties is 
 - what this process became the parent of, where it is the run that launched the bot (`orchestration.system.children`);
 - its control group, where the launcher is a service of systemd: all that is in it and not the service's own.
 
-We ourselves and what started us are never found. An id that another process has now, or that is of an earlier boot, is
-nobody's.
+We ourselves and what started us are never found. An id that another process has now, or that is of an earlier boot,
+does not count.
 """
 
 import contextlib
@@ -66,7 +66,7 @@ def find_members(
         settings: Whose bot it is.
         record: What was written down about it; None where there is nothing. A container's is of no use here.
         table: The process table, if it was read already.
-        of_this_launch: Whether to leave out what only shows that it is a bot of this instance, whoever launched it.
+        of_this_launch: Whether to leave out what only shows that it is a bot of this instance, of any launch.
     """
     table = read_table() if table is None else table
     ours = find_ancestors(platform().own_pid(), table)
@@ -109,7 +109,7 @@ def sort_by_responsibility(found: list[ProcessIdentity], table: Table) -> tuple[
 def read_candidate_users(settings: Settings) -> frozenset[int]:
     """The users whose processes may be this instance's bot.
 
-    They are the state folder's owner, root, whoever asks (also through sudo) and the owner of the bot's folder. Empty
+    They are the state folder's owner, root, the caller (also through sudo) and the owner of the bot's folder. Empty
     where there are no such ids.
     """
     if os.name != "posix":

@@ -1,4 +1,4 @@
-"""The bot's end of the `NOTIFY_SOCKET`: say something to whoever listens, and do not mind if nobody does."""
+"""The bot's end of the `NOTIFY_SOCKET`: send a message to the listener, if there is one."""
 
 import contextlib
 import socket
@@ -11,7 +11,7 @@ WATCHDOG_PID = "WATCHDOG_PID"
 
 
 class Notifier:
-    """Speaks systemd's sd_notify protocol. Where no socket was given, or nobody listens any more, it says nothing.
+    """Speaks systemd's sd_notify protocol. Where no socket was given, or no process listens any more, it says nothing.
 
     Args:
         environ: Holds `NOTIFY_SOCKET`.

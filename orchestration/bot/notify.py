@@ -6,14 +6,14 @@ and ignored (`EXTEND_TIMEOUT_USEC` too: a bot that is alive needs no extension).
 (`systemd-notify` does, with `BARRIER=1`, and waits until the receiver has closed them): they are closed at once.
 
 The socket is a path in the state folder, so that a later receiver can take its place. A unix socket's path holds 107
-bytes at most, and some file systems have no sockets: then it is in a short folder of the user's own. Once nobody
+bytes at most, and some file systems have no sockets: then it is in a short folder of the user's own. Once no process
 listens the path is gone, and every client takes that for "no service manager here".
 
 Some clients connect once and keep that connection (PyPI `sdnotify`). They are connected to the socket, not to its path:
-a new socket at the same path would never hear them. So a socket under which a bot runs is never replaced while somebody
-listens on it. It is handed over, as a descriptor: whoever wants to listen next asks the present listener for it
-(`ask_to_listen`), and gets it when that one stops listening, or at once from one that only listens while nobody with a
-better claim does (`inv monitor`). Only where nobody listens any more is a new socket made.
+a new socket at the same path would never hear them. So a socket under which a bot runs is never replaced while a
+process listens on it. It is handed over, as a descriptor: the next listener asks the present one for it
+(`ask_to_listen`), and gets it when that one stops listening, or at once from one that only listens while no process
+with a better claim does (`inv monitor`). Only where no process listens any more is a new socket made.
 """
 
 import array
@@ -141,7 +141,7 @@ class NotifyReceiver:
         return self._socket.fileno() >= 0
 
     def fileno(self) -> int:
-        """The descriptor that becomes readable when the bot says something; -1 once nobody listens here."""
+        """The descriptor that becomes readable when the bot says something; -1 once this is closed."""
         return self._socket.fileno()
 
     def receive(self, *, is_from_bot: Callable[[Sender], bool], now_s: float, may_hand_over: bool = True) -> None:
@@ -200,13 +200,13 @@ class NotifyReceiver:
     def _note_next_listener(self, descriptor: int) -> None:
         if self._next_listener is not None:
             self._next_listener.close()
-        with contextlib.suppress(OSError):  # no socket: whoever sent it does not speak this protocol
+        with contextlib.suppress(OSError):  # no socket: its sender does not speak this protocol
             self._next_listener = socket.socket(fileno=descriptor)
             return
         os.close(descriptor)
 
     def _hand_over(self) -> bool:
-        """Give the socket to whoever has asked for it; whether somebody took it."""
+        """Give the socket to the process that has asked for it; whether it was taken."""
         if self._next_listener is None:
             return False
         with contextlib.suppress(OSError), self._next_listener:
@@ -229,9 +229,9 @@ class NotifyReceiver:
         self.is_ready, self.is_stopping, self.status = said.is_ready, said.is_stopping, said.status or ""
 
     def close(self) -> None:
-        """Stop listening: hand the socket over to whoever has asked for it, else take its path away.
+        """Stop listening: hand the socket over to the process that has asked for it, else take its path away.
 
-        A socket that somebody else has made at this path meanwhile is left alone. Safe to call twice.
+        A socket that another process has made at this path meanwhile is left alone. Safe to call twice.
         """
         if not self.is_listening:
             return
@@ -246,7 +246,7 @@ class NotifyReceiver:
             self._socket.close()
 
     def _remove_path(self) -> None:
-        """Take the path away, as one step or not at all: whoever launches a bot replaces what is left here.
+        """Take the path away, as one step or not at all: the next launch of a bot replaces what is left here.
 
         While our socket is open, no other one can have its inode's number.
         """
@@ -271,7 +271,7 @@ class ListenRequest:
         return self._answer.fileno()
 
     def take(self, *, yields: bool) -> NotifyReceiver | None:
-        """The receiver, if the socket was handed over; None if nobody listens any more: then a new one may be made.
+        """The receiver, if the socket was handed over; None if no process listens any more: then a new one may be made.
 
         Raises:
             BlockingIOError: There is no answer yet.
@@ -306,10 +306,10 @@ class ListenRequest:
 
 
 def ask_to_listen(path: Path, *, state_dir: Path) -> ListenRequest | None:
-    """Ask whoever listens at this path to hand the socket over; None if nobody does.
+    """Ask the listener at this path to hand the socket over; None if there is none.
 
     Raises:
-        OSError: Unknown whether somebody listens: this user may not ask, or the listener is too busy.
+        OSError: Unknown whether a process listens: this user may not ask, or the listener is too busy.
     """
     if sys.platform == "win32":
         return None
@@ -334,7 +334,7 @@ def bind_again(
 ) -> NotifyReceiver | None:
     """Listen at the path that a running bot was told of; None if it cannot be done now.
 
-    That is so where somebody else listens, and while a bot is being launched: its socket must not be replaced.
+    That is so where another process listens, and while a bot is being launched: its socket must not be replaced.
 
     Args:
         path: The path, as it was recorded.
@@ -349,7 +349,7 @@ def bind_again(
         private = _find_private_folder(path)
         if private is not None:
             _check_private_folder(private, {os.geteuid(), user})
-        # As one step: whoever launches a bot, and makes its socket, holds the folder too.
+        # As one step: a launch of a bot, which makes its socket, holds the folder too.
         with hold_folder(state_dir, timeout_s=0.0):
             if _is_listened_to(path):
                 return None
@@ -391,7 +391,7 @@ def _read_inode(path: Path) -> tuple[int, int] | None:
 def open_notify_receiver(state_dir: Path, *, for_container: bool = False) -> NotifyReceiver | None:
     """Listen on a socket in `state_dir`, or in a short private folder where that cannot hold one. For a new bot.
 
-    The caller holds the state folder (`lock.hold_folder`), as whoever launches a bot does. A socket that is there
+    The caller holds the state folder (`lock.hold_folder`), as a launch of a bot does. A socket that is there
     already is replaced, for no bot runs that could be connected to it. For a container the socket lies in a folder of
     its own, which is all of the state that the container gets to see.
 
@@ -444,7 +444,7 @@ def _make_private_folder(state_dir: Path) -> Path:
     """A short folder that is always the same one for this state folder, and that only this user may enter.
 
     Raises:
-        PermissionError: Somebody else made it.
+        PermissionError: Another user made it.
     """
     user = os.getuid()
     of_the_session = Path(f"/run/user/{user}")
@@ -456,10 +456,10 @@ def _make_private_folder(state_dir: Path) -> Path:
 
 
 def _check_private_folder(folder: Path, users: set[int | None]) -> None:
-    """Make it, if it is missing; nobody but its owner may list it or write to it.
+    """Make it, if it is missing; only its owner may list it or write to it.
 
     Raises:
-        PermissionError: Somebody else made it.
+        PermissionError: Another user made it.
     """
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)

@@ -1,6 +1,6 @@
 """What is written down about the bot, in `state/bot.json`, so that the next run finds it for certain.
 
-A process cannot be recorded before it exists, and whoever launches it may be killed right after. So the file is written
+A process cannot be recorded before it exists, and its launcher may be killed right after. So the file is written
 twice: before the launch with everything but the pid (`BotLaunch`), and right after it as a `BotRecord`. In between the
 bot can be told by the marker in its environment and by the log that its output goes to (`orchestration.bot.find`).
 
@@ -91,7 +91,7 @@ class BotRecord(BotLaunch):
         pid: The process that was launched; of a container the first one, as the engine's host numbers it. It is the
             id of its session and its process group, too.
         birth: Its `ProcessIdentity.birth`, which no clock change alters; of a container its id and its start.
-        ready_by: How it was found to be up; None while it is not, or if nobody lived to see it.
+        ready_by: How it was found to be up; None while it is not, or if its launcher ended before.
     """
 
     pid: int
@@ -137,7 +137,7 @@ def write_record(path: Path, record: BotLaunch) -> None:
 
 
 def read_record(path: Path) -> BotRecord | BotLaunch | None:
-    """What was written down last: a bot, a launch whose process nobody lived to record, or None.
+    """What was written down last: a bot, a launch whose process was not recorded any more, or None.
 
     A file that is damaged reads as None too: the bot is then found by its marker. `find_record_damage` tells the two
     apart.

@@ -218,7 +218,7 @@ class _ReferenceBot:
         return False
 
     async def _stay(self, connection: "_Connection") -> None:
-        """Be ready, until the connection ends or somebody says stop."""
+        """Be ready, until the connection ends or a stop is asked for."""
         duty = ""
         while not self._stopping.is_set():
             if (now := self._describe_duty()) != duty:  # midnight may change it

@@ -1,4 +1,4 @@
-"""A bot that runs and does nothing: stopped by a signal, or paused in its container. Somebody else did that."""
+"""A bot that runs and does nothing: stopped by a signal, or paused in its container. Another program did that."""
 
 import contextlib
 from collections.abc import Callable

@@ -31,8 +31,8 @@ class BotSight:
 
     Attributes:
         is_running: Whether its process runs.
-        exit_code: Its exit code, negative for a signal; None while it runs, or if nobody knows it.
-        outside_stop: How somebody else ended it, where that can be known; see `Ending.describe_outside_stop`.
+        exit_code: Its exit code, negative for a signal; None while it runs, or if it is unknown.
+        outside_stop: How another program ended it, where that can be known; see `Ending.describe_outside_stop`.
         status: Its last `STATUS=`; empty if it sent none.
         is_stopping: Whether it said `STOPPING=1`.
         watchdog_age_s: Seconds since its last `WATCHDOG=1`; None if it never sent one.
@@ -202,7 +202,7 @@ def _build_sender_check(settings: Settings, record: BotRecord) -> Callable[[Send
 
 
 class Listener:
-    """Listens on the bot's socket as soon as nobody with a better claim does: asks for it, or makes a new one.
+    """Listens on the bot's socket as soon as no process with a better claim does: asks for it, or makes a new one.
 
     Args:
         path: The socket that the bot was told of; None for one that was told of none.

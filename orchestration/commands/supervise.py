@@ -136,7 +136,7 @@ def _wait_given_up(settings: Settings, clock: SystemClock, requests: Requests) -
         f"away and is ready again, or until `docker restart {settings.bot_container_name}`."
     )
     if find_bot(settings).found is None:
-        remove_record(build_record_path(settings))  # nobody is to take the bot that has ended for one that runs
+        remove_record(build_record_path(settings))  # the bot that has ended must not be taken for one that runs
     was_away = False
     while not requests.ended_by:
         is_ready = probe_api(
@@ -283,7 +283,7 @@ def end_what_is_left(*, as_json: bool = False) -> int:
     work, nothing else is done, and nothing is left behind: no log, run or alert.
 
     Args:
-        as_json: Whether standard output belongs to somebody else's document.
+        as_json: Whether standard output belongs to another document.
 
     Returns:
         The exit code.
@@ -309,7 +309,7 @@ def end_what_is_left(*, as_json: bool = False) -> int:
 
 
 def monitor() -> int:
-    """`inv monitor`: the watch alone, for a bot that somebody else started. Never touches the bot."""
+    """`inv monitor`: the watch alone, for a bot that was started elsewhere. Never touches the bot."""
     settings = Settings.load(lenient=True)
     console.warn_of_damage(settings.state_dir)
     clock = SystemClock()

@@ -8,6 +8,6 @@
 `known_hosts` and `host_keys` judge the key that answers, `link` connects by paramiko, logs in, and notices silence.
 
 What must not depend on the connection runs on the host itself: `on_host.activation` tries, switches, starts, holds and,
-if it is not good, goes back, as a unit of systemd's own. Whoever pulls the cable leaves behind either the new release,
+if it is not good, goes back, as a unit of systemd's own. A connection that breaks leaves behind either the new release,
 found good, or the old one, running; and so does a power cut (`on_host.boot_guard`).
 """

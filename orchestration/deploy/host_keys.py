@@ -172,7 +172,7 @@ class HostKeyCheck:
         name = self.options.known_name
         same = [key for key in known.plain if key.key_type == read_key_type(plain)]
         return DeployError(
-            f"THE HOST KEY OF {name} HAS CHANGED: somebody may be between you and the host. Nothing was sent",
+            f"THE HOST KEY OF {name} HAS CHANGED: another party may be between you and the host. Nothing was sent",
             next_action=(
                 "Find out why, on the host's own console. Only if it was set up again: "
                 f"ssh-keygen -R {shlex.quote(name)}, then {build_keyscan(self.options)}"
@@ -186,7 +186,7 @@ class HostKeyCheck:
 
 def _describe_revoked(name: str, plain: bytes, where: str) -> DeployError:
     return DeployError(
-        f"THE HOST KEY OF {name} IS REVOKED ({where}): somebody may be between you and the host. Nothing was sent",
+        f"THE HOST KEY OF {name} IS REVOKED ({where}): another party may be between you and the host. Nothing was sent",
         next_action="Have the host make new keys, and let the owner of the list of known hosts publish them.",
         evidence=(f"offered: {read_key_type(plain)} {build_fingerprint(plain)}",),
     )

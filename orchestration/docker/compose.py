@@ -41,7 +41,7 @@ class ComposeTarget:
         files: The Compose file, and its override where there is one; absolute.
         project: The project's name.
         service: The service's name.
-        is_as_by_hand: Whether Compose finds files and project itself, as it does when somebody calls it in the folder
+        is_as_by_hand: Whether Compose finds files and project itself, as it does when called in the folder
             (`name:`, COMPOSE_FILE, COMPOSE_PROJECT_NAME, the folder's `.env`); `project` is then what it came to.
     """
 
@@ -135,8 +135,8 @@ def build_argv(target: ComposeTarget) -> tuple[str, ...]:
 def up_argv(target: ComposeTarget, *, recreates: bool = True) -> tuple[str, ...]:
     """Make the service's container, or start it, in the background.
 
-    A service that is named is started whatever its `profiles:`. In a folder of somebody else's nothing is added to what
-    a person would type there.
+    A service that is named is started whatever its `profiles:`. In a folder of the operator's own nothing is added to
+    what a person would type there.
 
     Args:
         target: The service.

@@ -40,7 +40,7 @@ def hold_until_its_day(verdict: GameplanVerdict, settings: Settings, *, clock: C
     """The verdict for a supervised bot: it is put on a trading plan only when the plan's day has begun (P4).
 
     The supervisor does that at midnight, market time. A start by hand takes the next session's plan at once, for
-    nobody would put the bot on it later.
+    the bot would not be put on it later.
     """
     if verdict.date is None or verdict.strategy == "C" or not verdict.is_valid:
         return verdict

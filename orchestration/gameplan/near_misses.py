@@ -177,7 +177,7 @@ def _find_misplaced_flags(own: Mapping[str, Any], place: Place, declared: Declar
 
 
 def _says_quarantined(name: str, value: object) -> bool:
-    """Whether a field that nobody reads says that the plan is quarantined."""
+    """Whether a field that no reader uses says that the plan is quarantined."""
     if not _is_true(value):
         return False
     return any(is_within(word, one, _MOST_EDITS) for word in _words(name) for one in _QUARANTINE_WORDS)

@@ -1,7 +1,7 @@
 """The operator's own Compose folder: the result is that of `docker compose up -d` there by hand.
 
 So Compose is called in the folder as a person calls it, and finds files, project name and `.env` itself. It is given
-only the variables that somebody set for this program, which then go before the folder's `.env`. What would be made is
+only the variables that are set for this program, which then go before the folder's `.env`. What would be made is
 read with `docker compose config` before anything is started, and refused where it would be dangerous or could not work.
 """
 
@@ -39,7 +39,7 @@ _MODES = ("TRADING_MODE", "IBC_TRADING_MODE")
 _BOTH_AT_ONCE = "DUAL_MODE"
 _USERS = ("TWS_USERID", "IBC_USERID")
 _PASSWORDS = (PASSWORD, PASSWORD_FILE, "IBC_PASSWORD", "IBC_PASSWORD_FILE")
-# Computed from TRADING_MODE where nobody has set them.
+# Computed from TRADING_MODE where they are not set.
 _BY_MODE = ("GATEWAY_PORT", "GATEWAY_FORWARDER_PORT")
 _NOT_FOR_THE_CONTAINER = frozenset(
     {"GATEWAY_CONTAINER_NAME", "GATEWAY_IMAGE", "GATEWAY_MEMORY_LIMIT", _PROJECT_NAME, *_BY_MODE}
@@ -146,7 +146,7 @@ class ComposeFolder:
             service=self._service,
             is_as_by_hand=self.has_file(),
         )
-        # `${PWD}` in the files is this folder, as it is to somebody who calls Compose in it.
+        # `${PWD}` in the files is this folder, as it is to an operator who calls Compose in it.
         environ = {**select_secrets(self._settings.environ), **handed, "PWD": str(self._directory)}
         return ComposeService(self._docker, target, environ=environ, known=known)
 
@@ -223,9 +223,9 @@ def _choose_emptied(reading: FolderReading, name: str) -> Sequence[Mapping[str, 
 
 
 def build_handed_over(settings: Settings, folder_environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that somebody set for this program and that a Compose file may refer to. Pure.
+    """The variables that are set for this program and that a Compose file may refer to. Pure.
 
-    What nobody set is not handed over: a default of ours would go before the folder's own `.env`. The password goes
+    What is not set is not handed over: a default of ours would go before the folder's own `.env`. The password goes
     this way, and never into an argument list.
 
     Args:

@@ -301,7 +301,7 @@ class ApiConnection(asyncio.Protocol):
 
 
 def _retrieve(connecting: "asyncio.Future[Any]") -> None:
-    """Take note of how it ended, so that nobody is told of an error that nobody asked for."""
+    """Take note of how it ended, so that an error that no caller asked for is not reported."""
     if not connecting.cancelled():
         connecting.exception()
 

@@ -142,7 +142,7 @@ class DockerRuntime:
         # In a folder of the operator's the files say what the project is called; a record has it from there.
         self._folder_project = record.project if record and self._is_own_folder else ""
         self._is_named = bool(record and record.container) or settings.is_set("GATEWAY_CONTAINER_NAME")
-        # A Compose file of somebody else's need not name its container: then it is known by its labels.
+        # A Compose file of the operator's own need not name its container: then it is known by its labels.
         self._reference = self.container_name
         # The start of the container within which the gateway last restarted itself because of us, and when.
         self._soft_restart: tuple[tuple[str, datetime | None], datetime] | None = None
@@ -268,7 +268,7 @@ class DockerRuntime:
         try:
             result = self._docker.look(argv)
         except StartupFailure:
-            return ()  # evidence, where there is some; the engine's absence is found by whoever needs the engine
+            return ()  # evidence, where there is some; a caller that needs the engine reports its absence
         if not result.ok:
             return ()
         merged = container.merge_streams(result.stdout, result.stderr)
@@ -288,7 +288,7 @@ class DockerRuntime:
         try:
             result = self._docker.look(launcher_file.read_argv(status.id, self._settings.trading_mode))
         except StartupFailure:
-            return None  # the engine's absence is found by whoever needs the engine
+            return None  # the engine's absence is reported by the caller that needs the engine
         if not result.ok:
             return None
         since = status.log_since or status.started_at
@@ -449,7 +449,7 @@ class DockerRuntime:
         return drift.find_drift(status, self._build_wanted(status), password=self._read_password(status))
 
     def _build_wanted(self, status: GatewayStatus) -> drift.Wanted:
-        """What it would be made with now; one that this project did not make is measured by what somebody has set."""
+        """What it would be made with now; one that this project did not make is measured by what is set."""
         settings = self._settings
         if status.compose_project != self._project:
             names = frozenset(row.name for row in settings.sources if row.source != "default")

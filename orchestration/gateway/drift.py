@@ -75,7 +75,7 @@ def build_wanted(settings: Settings, *, names: frozenset[str] | None = None) -> 
 
     Args:
         settings: The configuration.
-        names: Of the variables that count; None for all. A container that somebody else made is only measured by what
+        names: Of the variables that count; None for all. A container that another program made is only measured by what
             was set, not by defaults.
     """
 

@@ -88,11 +88,11 @@ class ExternalRuntime:
         """Nothing of ours stops it."""
 
     def find_users(self) -> tuple[GatewayUser, ...]:
-        """Nobody: it is not for us to leave it running."""
+        """No user: it is not for us to leave it running."""
         return ()
 
     def read_history(self, status: GatewayStatus | None) -> GatewayHistory:
-        """Nothing: nobody here does anything to it."""
+        """Nothing: this program does nothing to it."""
         del status
         return NO_HISTORY
 

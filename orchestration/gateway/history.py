@@ -9,7 +9,7 @@ from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.record import GatewayRecord
 from orchestration.system.clock import describe_time_of_day
 
-RESTART_SPACING_S = 900.0  # trouble right after a restart, whoever made it, is the same trouble
+RESTART_SPACING_S = 900.0  # trouble right after a restart, by any process, is the same trouble
 RESTARTS_A_DAY = 6  # a gateway that crashes again and again needs a person, and each login may need a phone
 DAY_S = 86400.0
 
@@ -51,7 +51,7 @@ class GatewayRestart:
 
 @dataclass(frozen=True, kw_only=True)
 class GatewayStop:
-    """A stop that was meant: nobody brings the gateway back by himself.
+    """A stop that was meant: no process restarts the gateway on its own.
 
     Attributes:
         by: The instance, for people.
@@ -85,7 +85,7 @@ class GatewayHistory:
     Attributes:
         restarts: Restarts of this boot, oldest first.
         stop: The stop in effect, or None.
-        process: A simulator's process, whoever launched it; None where there is none.
+        process: A simulator's process, of any launcher; None where there is none.
     """
 
     restarts: tuple[GatewayRestart, ...] = ()
@@ -95,13 +95,13 @@ class GatewayHistory:
     def list_others(
         self, owner: str, status: GatewayStatus | None, *, is_under_way: bool
     ) -> tuple[GatewayRestart, ...]:
-        """The restarts by somebody else, oldest first.
+        """The restarts by other instances, oldest first.
 
         Args:
             owner: Who asks.
             status: How the gateway is.
-            is_under_way: Whether somebody may be at one now. If nobody is, one whose start still lasts has not come
-                about: whoever made it was killed in the act.
+            is_under_way: Whether one may be under way now. If not, one whose start still lasts has not come
+                about: the process that made it was killed in the act.
         """
         unfinished = None if is_under_way or status is None else name_start(status)
         return tuple(one for one in self.restarts if one.owner != owner and (one.is_soft or one.start != unfinished))
@@ -131,7 +131,7 @@ class Spared:
 
     Attributes:
         why: For people, as a sentence without its full stop.
-        is_restarted: Whether somebody else has restarted it: then it is waited for as after a restart of one's own.
+        is_restarted: Whether another instance has restarted it: then it is waited for as after a restart of one's own.
     """
 
     why: str

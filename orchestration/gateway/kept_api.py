@@ -1,4 +1,4 @@
-"""One connection to the gateway's API, kept for as long as somebody supervises it.
+"""One connection to the gateway's API, kept for as long as it is supervised.
 
 A look each minute would find a lost gateway up to a minute late, and hear no code that comes between two looks. So
 supervision keeps one connection: its end is known at once, the gateway tells by itself when its link to the broker or
@@ -35,7 +35,7 @@ def compute_next_wait_s(wait_s: float, *, lasted_s: float) -> float:
 
     Args:
         wait_s: The wait before the attempt that has just ended; 0.0 for the first one.
-        lasted_s: How long its connection was in order; 0.0 if none came about. One that soon ends again and again
+        lasted_s: How long its connection was up; 0.0 if none came about. One that soon ends again and again
             counts as a failure, so that it is not sought each second for ever.
     """
     if wait_s == 0.0 or lasted_s >= LONGEST_WAIT_S:
@@ -56,7 +56,7 @@ class KeptApi:
         monotonic_s: The clock of all instants in a `ApiStatus`.
         on_change: Called whenever the state, the number of completed handshakes, the link or the set of broken farms
             is another one; in this connection's own thread, without a lock held, so that it may call `read`. It should
-            only wake somebody, and must not raise.
+            only wake a thread, and must not raise.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class KeptApi:
         await asyncio.sleep(0)
 
     def _judge_end(self, kept: "asyncio.Task[float]") -> float:
-        """How long the connection was in order."""
+        """How long the connection was up."""
         error = kept.exception()
         if error is None:
             return kept.result()
@@ -185,7 +185,7 @@ class KeptApi:
         """Connect with the first client id that is free, hold the connection until it ends, and say why it did.
 
         Returns:
-            How long it was in order, in seconds.
+            How long it was up, in seconds.
         """
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + self._timeout_s
@@ -206,7 +206,7 @@ class KeptApi:
         return 0.0
 
     async def _hold(self, connection: ApiConnection) -> float:
-        """Ask for the time again and again, for as long as the connection is in order."""
+        """Ask for the time again and again, for as long as the connection is up."""
         loop = asyncio.get_running_loop()
         self._note_handshake(connection.seen)
         began_s: float | None = None

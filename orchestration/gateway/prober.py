@@ -63,7 +63,7 @@ class GatewayProber:
     """Looks at one gateway. Use as a context: leaving it ends what it follows.
 
     Attributes:
-        wake: Set when something may have changed. Whoever waits on it clears it.
+        wake: Set when something may have changed. The thread that waits on it clears it.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class GatewayProber:
         Args:
             left_s: Seconds until the deadline; the handshake takes hardly longer.
             fresh: Whether to look at the container even if nothing is known to have happened to it.
-            is_handshake_due: Whether to ask the API, too; None where somebody else asks it.
+            is_handshake_due: Whether to ask the API, too; None where another connection asks it.
         """
         status = self._read_status(fresh=fresh or left_s <= 0)
         login = self._read_login(status)

@@ -32,7 +32,7 @@ from orchestration.gateway.login import LOGIN_IDLE_AFTER_S, NOTHING_READ, LoginP
 
 FAILURES_THAT_PROVE = 2
 CRASH_LOOP_STARTS = 2
-GONE_GRACE_S = 2.0  # somebody else's `docker restart` shows it as exited for some tenths of a second
+GONE_GRACE_S = 2.0  # another program's `docker restart` shows it as exited for some tenths of a second
 DEAD_GRACE_S = 60.0  # Docker's restart policy backs off up to so long; a container dead for longer does not come back
 UNHEALTHY_HANDSHAKE_INTERVAL_S = 10.0  # SPEC G3: each try is a line in the gateway's log, which is evidence
 _AFTER_LOGIN_MOST_S = 30.0  # the API opens seconds after the login, and the shipped health check runs each 15 s
@@ -524,6 +524,6 @@ def _note_sight(
 
 
 def count_other_starts(memory: Memory, status: GatewayStatus | None) -> int:
-    """How often the container was started by somebody else, most often by Docker, since it was first looked at."""
+    """How often the container was started by another program, most often by Docker, since it was first looked at."""
     by_docker = 0 if status is None else status.restart_count - (memory.first_restart_count or 0)
     return max(memory.other_restarts, by_docker)

@@ -1,4 +1,4 @@
-"""Who runs the gateway, behind one protocol: a container, the built-in simulator, or somebody else.
+"""Who runs the gateway, behind one protocol: a container, the built-in simulator, or an outside program.
 
 A runtime looks (`probe`), converges (`ensure_started`), restarts and stops. Whether the gateway is *ready* is not its
 business: `wait` asks the API that. `OwnRuntime` is what one instance needs to run a gateway; `Runtime` is that, with
@@ -55,7 +55,7 @@ def require_no_locks() -> None:
 
 
 class OwnRuntime(Protocol):
-    """Runs the gateway, or knows that somebody else does."""
+    """Runs the gateway, or knows that an outside program does."""
 
     @property
     def kind(self) -> GatewayRuntime:
@@ -69,7 +69,7 @@ class OwnRuntime(Protocol):
 
     @property
     def can_control(self) -> bool:
-        """Whether `ensure_started`, `restart` and `stop` may act: not where somebody else runs the gateway."""
+        """Whether `ensure_started`, `restart` and `stop` may act: not where the gateway is run from outside."""
         ...
 
     @property
@@ -122,7 +122,7 @@ class OwnRuntime(Protocol):
             on_progress: Told what is being done.
 
         Raises:
-            StartupFailure: `GATEWAY_START_FAILED`; `CONFIG_INVALID` where somebody else runs it.
+            StartupFailure: `GATEWAY_START_FAILED`; `CONFIG_INVALID` where it is run from outside.
         """
         ...
 
@@ -130,7 +130,7 @@ class OwnRuntime(Protocol):
         """Stop the gateway so that it stays stopped. Returns whether it left by itself in time.
 
         Raises:
-            StartupFailure: It could not be stopped; `CONFIG_INVALID` where somebody else runs it.
+            StartupFailure: It could not be stopped; `CONFIG_INVALID` where it is run from outside.
         """
         ...
 
@@ -207,7 +207,7 @@ class Runtime(OwnRuntime, Protocol):
         ...
 
     def lift_stop(self) -> None:
-        """A person wants it to run again, whoever stopped it and why: `ensure_started` may start it."""
+        """An operator wants it to run again, whatever stopped it: `ensure_started` may start it."""
         ...
 
     def stop_unless_used(self, *, timeout_s: float, on_progress: OnText) -> Left:

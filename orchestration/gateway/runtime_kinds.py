@@ -30,9 +30,9 @@ def build_runtime(
         commands: The door for programs.
         clock: The clock.
         record: What an earlier run of this instance used; it goes before the settings.
-        find_users: Who else uses a gateway now; whoever may restart or stop one must give it.
-        require_locks: Raises `ALREADY_STARTING` where the caller's locks no longer count; whoever may start or restart
-            a gateway must give it.
+        find_users: Who else uses a gateway now; a caller that may restart or stop one must give it.
+        require_locks: Raises `ALREADY_STARTING` where the caller's locks no longer count; a caller that may start or
+            restart a gateway must give it.
     """
     kind = record.runtime if record is not None else settings.gateway_runtime
     if kind is GatewayRuntime.EXTERNAL:

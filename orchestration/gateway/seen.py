@@ -18,7 +18,7 @@ class GatewaySeen:
         state: Whether and how the container or process runs; None if the engine did not answer.
         health: What its health check says; None if the engine did not answer.
         login: How far the login has come, by the gateway's log.
-        docker_restarts: How often somebody else, most often Docker, has started it again meanwhile.
+        docker_restarts: How often another program, most often Docker, has started it again meanwhile.
         restarted: Whether this run restarted it.
         server_version: The API's version; None if it was not told.
         accounts: The accounts that the API named, unmasked.

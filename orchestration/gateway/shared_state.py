@@ -137,7 +137,7 @@ class SharedGatewayState:
         return NO_HISTORY if history is None else history
 
     def read_process(self) -> GatewayRecord | None:
-        """A simulator's process, whoever launched it."""
+        """A simulator's process, of any launcher."""
         return self._read(lambda fields: fields["process"] and parse_record(fields["process"]))
 
     def note_started(self, *, process: GatewayRecord | None = None) -> None:
@@ -146,11 +146,11 @@ class SharedGatewayState:
         self._write(replace(history, stop=None, process=process or history.process))
 
     def is_held(self) -> bool:
-        """Whether somebody is at work on the gateway now."""
+        """Whether another process is at work on the gateway now."""
         return read_lock_holder(self._lock) is not None
 
     def note_restart(self, status: GatewayStatus) -> None:
-        """The gateway is about to be restarted. Written before the act: whoever looks meanwhile knows who it is."""
+        """The gateway is about to be restarted. Written first: a process that looks meanwhile knows who it is."""
         history = self.read()
         one = GatewayRestart(
             by=self._instance,

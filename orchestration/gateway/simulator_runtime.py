@@ -51,7 +51,7 @@ class SimulatorRuntime:
         settings: The configuration.
         clock: Tells the time.
         record: What an earlier run of this instance used.
-        shared_state: Names the process for all instances that use it, whoever launched it.
+        shared_state: Names the process for all instances that use it, of any launcher.
         find_users: Who else uses a gateway.
     """
 
@@ -76,7 +76,7 @@ class SimulatorRuntime:
         found = record if record is not None else read_record(settings.state_dir)
         self._record = found if found is not None and found.runtime is GatewayRuntime.SIMULATOR else None
         if self._record is None or self._record.pid is None:
-            # Launched, and whoever launched it was killed before it could be written down; or what was, is damaged.
+            # Launched, and its launcher was killed before it could be written down; or what was, is damaged.
             self._record = _find_unrecorded(settings, self._marker) or self._record
         # One start has one time, whatever the wall clock does later.
         self._started_at: dict[ProcessIdentity, datetime] = {}
@@ -274,7 +274,7 @@ def _read_identity_of(record: GatewayRecord | None) -> ProcessIdentity | None:
 
 
 def _find_unrecorded(settings: Settings, marker: Path) -> GatewayRecord | None:
-    """The simulator of this instance that nobody lived to record, or whose record is damaged: by its own arguments."""
+    """This instance's simulator by its own arguments, where it was never recorded or its record is damaged."""
     for pid in read_pids():
         try:
             argv, log = read_argv(pid), read_standard_output(pid)

@@ -20,7 +20,7 @@ BEGINS_WITHIN_S = 60.0  # SPEC G5
 # IBC restarts a gateway by moving its auto-restart time to the next minute, and says when that is.
 _NEXT_MINUTE_S = 60.0
 LOOK_INTERVAL_S = 1.0
-LOOKS_A_REPORT = 10  # so often whoever waits hears of it, and may leave
+LOOKS_A_REPORT = 10  # so often the waiting caller hears of it, and may leave
 MOST_S = BEGINS_WITHIN_S + _NEXT_MINUTE_S
 COMMAND_TIMEOUT_S = 20.0  # the program in the container waits 10 s for the answer
 

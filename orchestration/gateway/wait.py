@@ -277,7 +277,7 @@ class _Wait:
         left_s = max(0.0, self._find_deadline_s() - now_s)
         text = words.describe_sight(sight, observation, port=self._settings.gateway_port)
         self._on_progress(now_s - self._begun_s, left_s, text)
-        # What nobody tells us about is asked at the interval that the settings name.
+        # What no event reports is asked at the interval that the settings name.
         asks = observation.api is not None or not self._runtime.has_events
         tick_s = self._settings.gateway_health_retry_interval_s if asks else _TICK_S
         self._clock.wait(self._prober.wake, min(tick_s, left_s))

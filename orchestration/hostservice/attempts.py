@@ -24,7 +24,7 @@ _UNPLANNED_END = "the bot ended, or had to be ended"
 _FOR_A_PERSON = frozenset(
     {FailureWord.CONFIG_INVALID, FailureWord.GATEWAY_LOGIN_FAILED, FailureWord.GATEWAY_WRONG_ACCOUNT}
 )
-# Somebody meant it (a hold, a stop), the system runs already, or a phone has not been looked at.
+# It was meant (a hold, a stop), the system runs already, or a phone has not been looked at.
 _NOT_COUNTED = frozenset(
     {
         FailureWord.HELD,
@@ -142,7 +142,7 @@ def note_failed_start(settings: Settings, word: FailureWord | None, *, now: date
 
 
 def note_unplanned_end(settings: Settings, *, now: datetime) -> Outcome:
-    """Write down that the bot has ended, and nobody told it to."""
+    """Write down that the bot has ended, and was not asked to."""
     return _note(settings, None, now=now)
 
 
@@ -215,7 +215,7 @@ def read(state_dir: Path) -> Attempts:
 def clear(state_dir: Path) -> bool:
     """Forget it all: a person has started the system. Returns whether there was anything.
 
-    A record that cannot be removed stays; nobody is helped by a start that fails for it.
+    A record that cannot be removed stays; a start that failed for it would help no one.
     """
     had = read(state_dir) != NONE
     with contextlib.suppress(OSError):

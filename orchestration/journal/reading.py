@@ -1,10 +1,10 @@
 """Reads the journal while others write it, and changes nothing.
 
-A reader of a file in WAL mode normally makes two helper files beside it, which then belong to whoever looked: an
+A reader of a file in WAL mode normally makes two helper files beside it, which then belong to the user who looked: an
 `inv status` as root would lock the operator out of the journal. So a reader here never makes them. Where the shared
-memory file is there (somebody writes, or was killed), it is used read-only. Where it is not, nobody has the journal
-open and the file itself is complete; it is then read as immutable. A writer that comes in that very moment writes to
-its own log first, so what is read is at most a few milliseconds old.
+memory file is there (a process writes, or was killed), it is used read-only. Where it is not, no process has the
+journal open and the file itself is complete; it is then read as immutable. A writer that comes in that very moment
+writes to its own log first, so what is read is at most a few milliseconds old.
 
 A writer that was killed between its log's header and the first entry leaves shared memory that does not fit the log.
 SQLite then tries again for ten seconds, in a loop that nothing can interrupt, and who only reads cannot repair it. It

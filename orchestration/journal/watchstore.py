@@ -1,9 +1,9 @@
 """What a watcher saw, look by look, kept so that it does not grow with the number of looks.
 
 A *span* is a stretch of time in which a watcher saw no change: gateway, bot and excuse stayed as they were. A look that
-sees the same moves the span's end; one that sees something else ends it there and begins the next. Time in which nobody
-looked belongs to no span: where a look comes too late, or the clock was moved, the last span stays where it was seen
-last, and the gap stays a gap. Nobody may read it as up.
+sees the same moves the span's end; one that sees something else ends it there and begins the next. Time in which no
+watcher looked belongs to no span: where a look comes too late, or the clock was moved, the last span stays where it was
+seen last, and the gap stays a gap. It must not be read as up.
 
 Latencies of the gateway's API are kept as least, sum, most and count of each minute, and after two weeks of each hour.
 """

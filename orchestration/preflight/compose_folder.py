@@ -173,7 +173,7 @@ def _check_ports(
             name="published ports",
             status=StepStatus.WARN,
             detail=f"service {settings.gateway_service} in {folder} publishes {', '.join(exposed)} on every address of "
-            "this host: whoever reaches it can trade, for the gateway's API asks for no password",
+            "this host: anyone who reaches it can trade, for the gateway's API asks for no password",
             fix=f"Write {fixed} under `ports:` there.",
         )
     published = [port.published for port in service.ports]

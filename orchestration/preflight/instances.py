@@ -79,7 +79,7 @@ def build_sign(settings: Settings, record: GatewayRecord | None = None) -> Sign:
         record: The gateway that is really used; else it is what the settings name.
     """
     runtime = record.runtime if record else settings.gateway_runtime
-    # In a folder of the operator's the container is called what Compose calls it, unless somebody says otherwise.
+    # In a folder of the operator's the container is called what Compose calls it, unless a setting says otherwise.
     is_named = not settings.has_own_compose_folder or settings.is_set("GATEWAY_CONTAINER_NAME")
     container = settings.gateway_container_name if runtime is GatewayRuntime.DOCKER and is_named else ""
     env_file = find_env_file(settings.environ, settings.project_dir)
@@ -113,7 +113,7 @@ def sign_up(settings: Settings, record: GatewayRecord) -> None:
 
 
 def read_own_sign(settings: Settings) -> Sign | None:
-    """How this state folder's instance signed up last, whoever that was."""
+    """How this state folder's instance signed up last."""
     return _read_sign(_build_sign_path(settings, os.path.realpath(settings.state_dir)))
 
 

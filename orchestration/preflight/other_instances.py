@@ -28,7 +28,7 @@ from orchestration.system.lock import read_lock_holder
 from orchestration.system.platform import platform
 
 _NAME = "other instances"
-# What the container is made from: whoever makes it makes it for all. Another trading mode is a contradiction.
+# What the container is made from: the instance that makes it makes it for all. Another trading mode is a contradiction.
 _MADE_WITH = (
     *(name.lower() for name in IN_ENVIRONMENT if name != "TRADING_MODE"),
     *("tws_password", "gateway_image", "gateway_memory_limit", "docker_compose_dir"),

@@ -9,9 +9,9 @@ from orchestration.journal import LatencyRecord, RunRecord
 from orchestration.reports.incidents import Incident
 from orchestration.reports.timeline import Availability, Segment, Timeline
 
-_MOST_PIECES = 600  # more would be thinner than a pixel of a desk's screen
+_MOST_PIECES = 600  # more would be thinner than a pixel of a desktop screen
 _CELLS = 1200
-_LEAST_WIDTH = 0.12  # percent: one pixel of a desk's screen, so that a death of a second is seen in two days
+_LEAST_WIDTH = 0.12  # percent: one pixel of a desktop screen, so that a death of a second is seen in two days
 _MARKS_A_PERCENT = 5  # a mark is some pixels wide
 _STEPS_S = (60, 300, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600, 2592000)
 _MOST_TICKS = 8

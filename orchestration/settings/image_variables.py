@@ -33,7 +33,7 @@ class ImageVariable:
 
 @dataclass(frozen=True, kw_only=True)
 class GivenVariable:
-    """One of them that somebody has set for this program.
+    """One of them that are set for this program.
 
     Attributes:
         name: The variable.
@@ -114,7 +114,7 @@ EXCLUSIVE = ("TWS_PASSWORD", "TWS_PASSWORD_PAPER", "VNC_SERVER_PASSWORD", "SSH_P
 
 
 def find_given(layers: tuple[tuple[str, Mapping[str, str]], ...]) -> tuple[GivenVariable, ...]:
-    """Those that somebody has set, in the table's order; the first layer that has one counts. Empty counts as unset.
+    """Those that are set, in the table's order; the first layer that has one counts. Empty counts as unset.
 
     Args:
         layers: Each layer's name (`environment`, `.env`) and what it says.

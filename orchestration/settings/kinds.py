@@ -208,7 +208,7 @@ def split_command(text: str, *, backslash_escapes: bool) -> tuple[str, ...]:
 
 
 def _find_homes(text: str, *, backslash_escapes: bool) -> frozenset[int]:
-    """Which words begin with a `~` that stands for somebody's home: neither it nor the name after it is quoted."""
+    """Which words begin with a `~` that stands for a user's home: neither it nor the name after it is quoted."""
     found: set[int] = set()
     number, quote, is_inside = -1, "", False
     skips = False

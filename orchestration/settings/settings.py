@@ -50,7 +50,7 @@ PROJECT_DIR = Path(__file__).resolve().parents[2]
 SHIPPED_COMPOSE_DIR = Path("docker", "gateway")
 
 _LIVE_PORT, _PAPER_PORT = 4001, 4002
-_SHORTEST_TOKEN = 16  # characters; a shorter one could be guessed by whoever reaches the port
+_SHORTEST_TOKEN = 16  # characters; a shorter one could be guessed by anyone who reaches the port
 _DEFAULT_INSTANCE = "default"
 _PROBE_CLIENT_ID, _BOT_CLIENT_ID = 9990, 1
 # Other instances: ten ids for the look and ten for the bot, far from what people choose by hand.
@@ -72,7 +72,7 @@ class Settings:
         sources: The rows of `inv config`, secrets masked.
         warnings: Sentences about names that look mistyped, and, when read leniently, about wrong values.
         environ: The environment as it was, without what `.env` says.
-        image_variables: Further variables of the vendor's image that somebody has set. They may hold secrets.
+        image_variables: Further variables of the vendor's image that are set. They may hold secrets.
     """
 
     instance: str
@@ -188,7 +188,7 @@ class Settings:
         return os.path.normpath(self.docker_compose_dir) != os.path.normpath(self.project_dir / SHIPPED_COMPOSE_DIR)
 
     def is_set(self, name: str) -> bool:
-        """Whether somebody has set this variable: in the environment, in `.env` or by a switch."""
+        """Whether this variable is set: in the environment, in `.env` or by a switch."""
         return any(row.name == name and row.source != "default" for row in self.sources)
 
     @classmethod
@@ -388,7 +388,7 @@ def _check_weekly_login(values: dict[str, Any], problems: list[str]) -> None:
     if hour is None:
         return
     if values["gateway_runtime"] is GatewayRuntime.EXTERNAL:
-        problem = "must be unset with GATEWAY_RUNTIME=external: somebody else logs that gateway in"
+        problem = "must be unset with GATEWAY_RUNTIME=external: another program logs that gateway in"
     else:
         problem = find_week_time_problem(hour, values["time_zone"])
     if problem:

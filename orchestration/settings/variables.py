@@ -292,7 +292,7 @@ def known_names() -> frozenset[str]:
 def find_near_misses(environ: Mapping[str, str], dotenv: Mapping[str, str]) -> tuple[str, ...]:
     """One sentence for each name that looks like a mistyped one of ours. Only names are shown, never values.
 
-    The environment belongs to everybody, and lower-case names in it are somebody else's unless they spell one of ours;
+    The environment is shared by all programs, and lower-case names in it are not ours unless they spell one of ours;
     the `.env` file is ours alone.
     """
     known = known_names()

@@ -2,8 +2,8 @@
 
 `python -m orchestration.simulator.broker --listen HOST:PORT` is the authority; the fault `broker=HOST:PORT/USER/ACTION`
 lets a simulated gateway log in there. A login while the user has a session does what the real login does with
-`EXISTING_SESSION_DETECTED_ACTION`: `primary` takes the session away from whoever has it, `secondary` gives way. A
-session ends with its connection; one that is cut off keeps it until somebody takes it.
+`EXISTING_SESSION_DETECTED_ACTION`: `primary` takes the session away from its holder, `secondary` gives way. A
+session ends with its connection; one that is cut off keeps it until another login takes it.
 
 The authority writes each event as a JSON line with the boot clock's time, for tests that compare it with other events.
 """
@@ -100,7 +100,7 @@ class Broker:
         """The token of the session that is given; empty if there is another one that stays."""
         held, holder = self._sessions.get(user, ("", None))
         if token and held != token:
-            # It was cut off, and may only go on if nobody has logged in since.
+            # It was cut off, and may only go on if no other login came since.
             if held:
                 _say("taken_meanwhile", user=user, token=token)
                 return ""

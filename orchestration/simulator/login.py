@@ -121,7 +121,7 @@ async def log_in(log: Log, faults: Faults, *, second_factor_exits: bool, session
 
 
 def tell_session_taken(log: Log) -> None:
-    """What the controller says when somebody logs in elsewhere with the same user."""
+    """What the controller says when a login elsewhere takes the session with the same user."""
     log.tell(Moment.SESSION_TAKEN)
 
 

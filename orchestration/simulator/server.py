@@ -109,7 +109,7 @@ class Simulator:
 
         Returns:
             The exit code: 0 when asked to end, 1 after a fault that ends the process, 87 after a second factor that
-            nobody confirmed (where that ends it).
+            was not confirmed (where that ends it).
 
         Raises:
             PortUnavailableError: Another program listens there, or the address is not this machine's.

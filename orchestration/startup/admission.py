@@ -181,7 +181,7 @@ def _describe_holder(holder: LockHolder, now: datetime) -> Stopped:
 
 
 def refuse_beside_supervisor(settings: Settings, *, supervises: bool, starts_bot: bool, replaces_bot: bool) -> None:
-    """Nobody starts a bot beside a supervisor, which may be about to start one itself.
+    """Refuse to start a bot beside a supervisor, which may be about to start one itself.
 
     Args:
         settings: Which instance.
@@ -191,7 +191,7 @@ def refuse_beside_supervisor(settings: Settings, *, supervises: bool, starts_bot
 
     Raises:
         StartupFailure: `ALREADY_STARTING`: the run would. `CONFIG_INVALID`: it is a supervisor's, whose lock could
-            not be taken, so that nobody would see it.
+            not be taken, so that no other process would see it.
     """
     path = supervisor_lock_path(settings.state_dir)
     holder = read_lock_holder(path)

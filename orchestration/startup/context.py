@@ -50,7 +50,7 @@ class StepContext:
         show_wait: Shows a wait: elapsed and remaining seconds, and what is waited for.
         log: The run's log.
         read_holdings: Reads what the broker holds, in bounded time.
-        replaces_bot: Whether a running bot is to be stopped in order first.
+        replaces_bot: Whether a running bot is to be stopped gracefully first.
         supervises: Whether this process stays with the bot; then a recorded one is adopted.
         revalidates: Whether a supervisor has the gateway that it watches validated again (`RunSpec.revalidates`).
         alert_channels: What is known of each alert channel.
@@ -123,7 +123,7 @@ class RunSpec:
             first: it ends the other run.
         respects_hold: Whether it refuses while the system is held down.
         follows_record: Whether it acts on the gateway that this instance started, whatever the environment says now.
-        replaces_bot: Whether a running bot is to be stopped in order first.
+        replaces_bot: Whether a running bot is to be stopped gracefully first.
         supervises: Whether this process stays with the bot. It then adopts the bot that this instance recorded, or
             stops it and starts it again.
         revalidates: Whether a supervisor runs it on a gateway that it watches. A health check that fails while the API

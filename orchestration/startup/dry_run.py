@@ -225,7 +225,7 @@ def _look_at_gateway(
     """How the gateway is now, as far as that tells what becomes of the start.
 
     A gateway that this program starts, or that is still logging in, may become ready. One that is ready shows its
-    accounts now, and nothing here brings up one that somebody else runs.
+    accounts now, and nothing here brings up one that another program runs.
 
     Returns:
         What it would certainly fail with, or None; and why it is not ready now, where it runs and that is so.
@@ -244,7 +244,7 @@ def _look_at_gateway(
             return failure, ""
         if is_external and not is_accepting(settings.gateway_host, settings.gateway_port):
             message = (
-                f"Nothing answers at {settings.gateway}; whoever runs that gateway has to start it, at the latest "
+                f"Nothing answers at {settings.gateway}; its operator has to start it, at the latest "
                 f"{settings.gateway_health_timeout_s:g} s after the start-up has begun."
             )
             return StartupFailure(FailureWord.GATEWAY_TIMEOUT, message, next_action=failure.next_action), ""

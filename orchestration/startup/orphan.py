@@ -1,8 +1,8 @@
 """The bot that an earlier run left behind, where nothing has ended it with its supervisor (SPEC W4).
 
 The next supervised start adopts it, or stops it and starts it again. Where that start fails before it has come so far,
-and where a boot service is not to try at all, the bot is stopped in order, also on Strategy C: nobody has validated
-what it trades on, and nobody watches it. One that was started by hand is never touched.
+and where a boot service is not to try at all, the bot is stopped gracefully, also on Strategy C: no run has validated
+what it trades on, and no process watches it. One that was started by hand is never touched.
 """
 
 import logging
@@ -94,10 +94,10 @@ def stop_left_behind(
 
 
 def leave_nothing_unwatched(context: StepContext, failed: FailureWord) -> None:
-    """After a run that failed: end its own bot, one that it would have adopted, and a simulator that nobody uses.
+    """After a run that failed: end its own bot, one that it would have adopted, and a simulator that is not in use.
 
     A bot that the run started is its own to stop. So is one that a supervising run would have adopted: the gateway or
-    the plan that it trades on could not be validated, and nobody would watch it. One that was started by hand never is.
+    the plan that it trades on could not be validated, and no process would watch it. One started by hand never is.
 
     Args:
         context: The run's dependencies and options. The caller holds the instance's lock.
@@ -149,7 +149,7 @@ def _stop_what_must_not_stay(context: StepContext, bot: FoundBot, failed: Failur
 
 
 def tell_doubt(presence: BotPresence, *, tell: Tell, log: logging.Logger) -> None:
-    """Say that nobody knows whether the bot of an earlier run still runs."""
+    """Report that it is unknown whether the bot of an earlier run still runs."""
     log.error("unknown whether the bot of an earlier run still runs: %s", presence.detail)
     tell(
         Severity.CRITICAL,

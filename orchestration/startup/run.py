@@ -244,7 +244,7 @@ class Run:
         settings = self._settings
         if failure is not None:
             raise failure
-        refuse_to_touch(settings)  # before whoever watches here is asked to end
+        refuse_to_touch(settings)  # before the watcher here is asked to end
         if self._spec.starts:
             self._locks.require()  # its supervisor's
             spec = self._spec
@@ -340,7 +340,7 @@ class Run:
         self._teller.tell_failure(failure)
 
     def _tidy_up(self) -> None:
-        """Leave nothing half-started: no bot that is not validated, no simulated gateway that nobody uses."""
+        """Leave nothing half-started: no bot that is not validated, no simulated gateway that is not in use."""
         if not self._spec.starts or (self._current is None and not self._would_have_adopted()):
             return  # nothing was started, and what runs is not this run's
         self._catch_failures(self._leave_nothing_unwatched, is_interruptible=False)

@@ -124,7 +124,7 @@ class Teller:
             self._delivery.ping(Ping.SUCCESS, exit_code=int(report.exit_code))
         bot = report.progress.bot
         if report.failure is not None or bot is None or bot.is_finished:
-            return  # a failure, and a bot that has finished, were told by whoever saw it
+            return  # a failure, and a bot that has finished, are reported by the process that saw it
         partial = report.result is Result.PARTIAL
         self.tell(
             Severity.WARNING if partial else Severity.INFO,

@@ -125,7 +125,7 @@ def perform_run(
     post: HeldLock | None = None,
     stopped: tuple[Stopped, ...] = (),
 ) -> tuple[Report, Settings]:
-    """The same, for whoever goes on with the configuration that the run had: the files may have changed since."""
+    """The same, for a caller that goes on with the configuration that the run had: the files may have changed since."""
     if simulate:
         from orchestration.startup.simulation import ensure_sample_plan
 

@@ -2,7 +2,7 @@
 
 A step gets the context it works at and what the run has made sure of so far, and returns what it is made sure of now.
 It raises `StartupFailure` where it cannot go on, and knows nothing of the steps before and after it: what its safety
-needs and nobody has made sure of in this run, it makes sure of itself.
+needs and no earlier step of this run has ensured, it ensures itself.
 """
 
 import dataclasses
@@ -439,7 +439,7 @@ def _locate_gateway(context: StepContext) -> Endpoint:
 def _adopt_or_stop(
     context: StepContext, progress: Progress, found: FoundBot, plan: "ActivePlan", address: Endpoint
 ) -> tuple[Progress, BotRunning | None]:
-    """W4: keep the bot that runs if it is just the one that would be started; otherwise stop it in order."""
+    """W4: keep the bot that runs if it is just the one that would be started; otherwise stop it gracefully."""
     reason = why_not_adopted(
         found,
         context.settings,
@@ -491,7 +491,7 @@ def _judge_gateway(context: StepContext, progress: Progress, gateway: GatewayRea
 
 
 _EVENT_SEVERITY = {
-    WaitEventKind.SECOND_FACTOR_NEEDED: Severity.CRITICAL,  # somebody must take a phone in hand now
+    WaitEventKind.SECOND_FACTOR_NEEDED: Severity.CRITICAL,  # an operator must use a phone now
     WaitEventKind.SESSION_TAKEN: Severity.ERROR,
     WaitEventKind.LOGIN_IDLE: Severity.WARNING,
     WaitEventKind.RESTARTING: Severity.WARNING,

@@ -8,7 +8,7 @@ The rules, in order:
   for its day, and waits for the next one.
 * A gateway that is lost is restarted once in an incident, when a restart may help it (`readiness.find_restart_time`,
   the same for a start), and in the broker's reset windows only if the container is dead. A restart by another instance
-  that uses it counts as that one; what somebody stopped on purpose is not brought back.
+  that uses it counts as that one; what was stopped on purpose is not brought back.
 * An order guard that does not work is restarted, at most three times an hour.
 * A bot is touched only while the gateway is ready, one thing at a time: first the day's plan, then its connection.
 """
@@ -118,7 +118,9 @@ def _log_in(memory: Memory, observation: Observation) -> tuple[Memory, tuple[Act
 
 def find_restartable(memory: Memory, observation: Observation, sight: Sight, rules: Rules) -> Incident | None:
     """The incident that a restart of the gateway may end; None where there is none, or it must not be restarted now."""
-    if memory.log.is_told(*_RESTART_NEVER_HELPS) or observation.gateway_history.stop is not None:  # somebody meant it
+    if (
+        memory.log.is_told(*_RESTART_NEVER_HELPS) or observation.gateway_history.stop is not None
+    ):  # a stop that was meant
         return None
     kind = IncidentKind.LINK_DOWN if sight is Sight.LINK_DOWN else IncidentKind.GATEWAY_LOST
     incident = memory.log.find(kind)

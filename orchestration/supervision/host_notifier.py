@@ -54,7 +54,7 @@ class HostNotifier:
         self._notifier.say(READY="1", STATUS=text)
 
     def say_stopping(self, text: str) -> None:
-        """It is on its way down, in order."""
+        """It is shutting down gracefully."""
         self.is_alive()
         self._notifier.say(STOPPING="1", STATUS=text, EXTEND_TIMEOUT_USEC=str(int(_MORE_TIME_S * _MICROSECONDS)))
 

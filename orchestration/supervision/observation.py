@@ -30,7 +30,7 @@ class BotLook:
         has_gateway_connection: Whether it holds a connection to the gateway's port; None where that is unknown, and
             for one that never did: it may wait for the market to open.
         never_connected: Whether it is known that it never held one.
-        outside_stop: How somebody else ended it, where that is known, as the end of a sentence: `was stopped through
+        outside_stop: How another program ended it, where that is known, as the end of a sentence: `was stopped through
             the Docker engine`. Its end is then unplanned, whatever its exit code is.
         suspended: Why it runs and does nothing, as the end of a sentence: `is paused`; empty otherwise.
         is_withheld: Whether there is none because none is to run on Strategy C (`STRATEGY_C_BOT=none`).
@@ -87,7 +87,7 @@ class PlanLook:
     """The plan that the bot runs on, or ran on last, and the one that it could run on.
 
     Attributes:
-        date: Its date; None where nobody knows: then it is not judged.
+        date: Its date; None where it is unknown: then it is not judged.
         strategy: `A`, `B` or `C`.
         is_emergency: Whether it is Strategy C for want of a valid plan.
         sha256: Of its bytes.

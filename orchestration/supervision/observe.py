@@ -67,7 +67,7 @@ class Observer:
         validated: The gateway as the start has just validated it: it stands until the kept connection knows more.
 
     Attributes:
-        wake: Set when something may have changed. Whoever waits on it clears it.
+        wake: Set when something may have changed. The thread that waits on it clears it.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Observer:
         Args:
             record: The bot.
             receiver: What listens to it already.
-            yields_socket: Whether whoever supervises it may take its `NOTIFY_SOCKET` over.
+            yields_socket: Whether its supervisor may take its `NOTIFY_SOCKET` over.
             has_connected: Whether it was seen before to hold a connection to the gateway; None if that is unknown.
         """
         self.leave_bot()
@@ -159,7 +159,7 @@ class Observer:
         sight = self._prober.look(left_s=float("inf"))  # the API is asked by the kept connection
         status = sight.status
         if status is not None and not status.is_up and status.state is not ContainerState.UNKNOWN:
-            self._watched.pause()  # nobody could answer; attempts would only fill the log of the next start
+            self._watched.pause()  # nothing could answer; attempts would only fill the log of the next start
         else:
             self._watched.resume()
         offset_s = self._read_wall_offset_s()
@@ -201,7 +201,7 @@ class Observer:
         return self._bot.look().status if self._bot is not None else ""
 
     def read_bot_exit_code(self) -> int | None:
-        """The exit code of a bot that has ended (negative: a signal), or None if nobody knows it."""
+        """The exit code of a bot that has ended (negative: a signal), or None if it is unknown."""
         return self._bot.look().exit_code if self._bot is not None else None
 
     def _read_wall_offset_s(self) -> float:
@@ -221,7 +221,7 @@ class Observer:
         validated = self._validated
         if validated is None or status is None or name_start(status) != validated.start:
             return None
-        # Of a gateway that somebody else runs nothing is known but its API.
+        # Of a gateway that another program runs nothing is known but its API.
         return validated if status.is_up or status.state is ContainerState.UNKNOWN else None
 
     def _look_at_bot(self) -> BotLook:

@@ -1,4 +1,4 @@
-"""What a watcher writes down of its looks, so that `inv report` can say what was up, and when nobody looked."""
+"""What a watcher writes down of its looks, so that `inv report` can say what was up, and when no watcher looked."""
 
 from dataclasses import replace
 from datetime import datetime

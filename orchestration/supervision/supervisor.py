@@ -231,7 +231,7 @@ class Supervisor:
             self._post.log.info("the bot says that it is stopping (STOPPING=1); this program did not ask it to")
 
     def _note_bot_end(self, observer: Observer, observation: Observation) -> None:
-        """Write down how the bot ended, once, for whoever asks for its status later."""
+        """Write down how the bot ended, once, for a later request of its status."""
         bot = observation.bot
         if self._record is None or self._post.restart is None or bot.key == self._ended_key:
             return
@@ -367,7 +367,7 @@ class Supervisor:
         return self._post.lock is not None and not self._post.lock.is_in_place()
 
     def _end_without_lock(self, observer: Observer) -> ExitCode:
-        """End: nobody can see this supervisor any more, and it must not start or restart anything.
+        """End: no process can see this supervisor any more, and it must not start or restart anything.
 
         The bot is stopped, unless a new supervisor is at work, whose it is then. The service manager runs everything
         again, with a lock that counts.
@@ -399,7 +399,7 @@ class Supervisor:
         return ExitCode.FAILURE
 
     def _end_after_mistake(self, error: Exception) -> ExitCode:
-        """Say it, stop the bot in order, and end as a failure: the service manager runs everything again."""
+        """Say it, stop the bot gracefully, and end as a failure: the service manager runs everything again."""
         post = self._post
         post.log.error("internal error\n%s", traceback.format_exc())
         post.delivery.send(

@@ -338,7 +338,7 @@ else:
 
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        # Whoever made a process group of its own in this session is still there.
+        # A process that made a group of its own in this session is still there.
         for other in psutil.pids():
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 if os.getsid(other) == process.pid:

@@ -4,7 +4,7 @@ The lock is the operating system's, on an open file. A killed holder leaves the 
 
 The path is how two processes find the same file, so a lock only counts while the path still names the file that is held
 (`HeldLock.is_in_place`): a file that was deleted, replaced or renamed can be held by one process while a second one
-holds its successor. Whoever holds a lock looks again right before doing what only one may do. That look alone leaves a
+holds its successor. The holder of a lock looks again right before doing what only one may do. That look alone leaves a
 gap: two can look one after the other, each at its own file, and then both act. `hold_folder` closes it. It is held
 from the last look to the end of the act, and does not depend on the file: it is on the folder itself, and on the
 folder's name.

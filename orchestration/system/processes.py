@@ -109,8 +109,8 @@ class LaunchedProcess:
     def disown(self) -> None:
         """Stop waiting for it: it may outlive us, and nothing warns about it.
 
-        It is not asked whether it has ended: the answer would be the only one, and take its exit code from whoever
-        watches it next (`collect_exit_code`).
+        It is not asked whether it has ended: the answer would be the only one, and take its exit code from the
+        caller that watches it next (`collect_exit_code`).
         """
         if self._process.returncode is None:
             self._process.returncode = 0

@@ -125,7 +125,7 @@ def test_under_supervision_a_failing_check_restarts_nothing_while_the_api_works(
             lambda: run_docker("inspect", "--format", "{{.State.Health.Status}}", name_of(system)) == "unhealthy",
             "an unhealthy container",
         )
-        # Also where the bot is started anew, for which the gateway is validated once more.
+        # Also where the bot is started again, for which the gateway is validated once more.
         assert system.inv("bot.restart").code == 0
         wait_until(lambda: [one.pid for one in system.bots()] not in ([bot], []), "another bot")
         assert start_of(system) == before

@@ -36,7 +36,7 @@ DUE = SETTINGS.gameplan_due
 
 
 class Fault(StrEnum):
-    """What can happen to a system. The ones that a restart mends last until one is made, or until their end."""
+    """What can happen to a system. The ones that a restart repairs last until one is made, or until their end."""
 
     ENGINE = "engine"
     DEAD = "dead"
@@ -75,7 +75,7 @@ _LOOKS: dict[Fault, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Happening:
-    """One fault: when it begins and how long it lasts if nothing mends it."""
+    """One fault: when it begins and how long it lasts if nothing repairs it."""
 
     fault: Fault
     at_s: float
@@ -93,7 +93,7 @@ class World:
     Attributes:
         happenings: What happens to it.
         plan_times: When each day's plan is put in place, market time; a day without one gets none.
-        mended: What a restart has ended before its time.
+        repaired: What a restart has ended before its time.
         ready_s: When the gateway is ready after its last start.
         starts: How often its container was started.
         bot: Which bot it is, 0 while none runs.
@@ -110,7 +110,7 @@ class World:
     plan_times: dict[date, time]
     rules: Rules = scene.RULES
     at_s: float = 0.0
-    mended: set[Happening] = field(default_factory=set)
+    repaired: set[Happening] = field(default_factory=set)
     ready_s: float = 0.0
     starts: int = 1
     bot: int = 1
@@ -133,7 +133,7 @@ class World:
 
     def active(self) -> set[Fault]:
         """What is wrong now."""
-        return {one.fault for one in self.happenings if one.at_s <= self.at_s < one.end_s and one not in self.mended}
+        return {one.fault for one in self.happenings if one.at_s <= self.at_s < one.end_s and one not in self.repaired}
 
     def candidate(self) -> PlanCandidate:
         """What the plan file holds now: the latest day's plan that was put in place."""
@@ -255,7 +255,7 @@ class World:
             self.plan = replace(self.plan, date=self.now.date(), strategy="C", is_emergency=True, sha256="c" * 64)
 
     def _mend(self, faults: set[Fault] | frozenset[Fault]) -> None:
-        self.mended |= {one for one in self.happenings if one.fault in faults and one.at_s <= self.at_s}
+        self.repaired |= {one for one in self.happenings if one.fault in faults and one.at_s <= self.at_s}
 
 
 def pick_faults(rng: random.Random, *, until_s: float, apart_s: float | None) -> tuple[Happening, ...]:

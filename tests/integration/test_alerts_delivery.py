@@ -257,11 +257,11 @@ def test_a_channel_that_refuses_different_alerts_in_a_row_is_dead_and_every_aler
             delivery.resume_sending()
             assert delivery.close().pending == 5
         assert len(channel.received) == 2
-    with run_channel() as mended, open_journal(tmp_path) as journal:
-        delivery = make_delivery(journal, mended.webhook)
+    with run_channel() as repaired, open_journal(tmp_path) as journal:
+        delivery = make_delivery(journal, repaired.webhook)
         delivery.resume_sending()
         assert delivery.close().delivered == 5
-        assert mended.titles == [f"alert {number}" for number in range(5)]
+        assert repaired.titles == [f"alert {number}" for number in range(5)]
 
 
 def test_refusals_add_up_over_processes_that_have_one_alert_each(tmp_path: Path) -> None:
@@ -442,7 +442,7 @@ def test_an_unreadable_alert_in_the_outbox_does_not_block_the_others(tmp_path: P
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_dead_channel_is_tried_no_more_until_its_address_changes(tmp_path: Path, status: int) -> None:
-    with run_channel(answer(status)) as channel, run_channel() as mended:
+    with run_channel(answer(status)) as channel, run_channel() as repaired:
         with open_journal(tmp_path) as journal:
             delivery = make_delivery(journal, channel.webhook)
             delivery.send(make_alert("one"))
@@ -461,13 +461,13 @@ def test_a_dead_channel_is_tried_no_more_until_its_address_changes(tmp_path: Pat
         problem = channel_problem(reader, DiscordChannel(webhook=channel.webhook))
         assert problem is not None
         assert TOKEN not in problem
-        assert channel_problem(reader, DiscordChannel(webhook=mended.webhook)) is None
+        assert channel_problem(reader, DiscordChannel(webhook=repaired.webhook)) is None
 
         with open_journal(tmp_path) as journal:
-            delivery = make_delivery(journal, mended.webhook)
+            delivery = make_delivery(journal, repaired.webhook)
             delivery.resume_sending()
             assert delivery.close().delivered == 3
-        assert mended.titles == ["one", "two", "three"]
+        assert repaired.titles == ["one", "two", "three"]
 
 
 def test_a_dead_channel_is_tried_again_when_the_operator_asks(tmp_path: Path) -> None:
@@ -551,7 +551,7 @@ def test_without_a_webhook_alerts_are_records_only(tmp_path: Path) -> None:
         assert [one.delivery for one in run.alerts] == [AlertDelivery.LOGGED]
 
 
-def test_a_malformed_webhook_keeps_alerts_for_the_mended_one(tmp_path: Path) -> None:
+def test_a_malformed_webhook_keeps_alerts_for_the_repaired_one(tmp_path: Path) -> None:
     with run_channel() as channel, open_journal(tmp_path) as journal:
         delivery = make_delivery(journal, Secret("http://discord.com/api/webhooks/1/x"))
         delivery.send(make_alert("one"))

@@ -253,7 +253,7 @@ class Try:
         name = name or self._choice.choice(["startup.lock"] * 3 + ["supervisor.lock"])
         how = self._choice.choice(list(TAMPERINGS))
         put_back(self._system)
-        with contextlib.suppress(OSError):  # there is none yet, or a command has just made it anew
+        with contextlib.suppress(OSError):  # there is none yet, or a command has just made a new one
             TAMPERINGS[how](self._system.state / name)
         return f"{name} {how}"
 

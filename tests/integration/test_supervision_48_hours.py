@@ -65,7 +65,7 @@ def _check_stages(world: World) -> None:
 def _check_restarts(world: World) -> None:
     restarts = [(at_s, seen) for at_s, action, seen in world.done if action is Action.RESTART_GATEWAY]
     lives = len(world.lives)
-    assert len(restarts) <= 12 + 6 * (lives - 1), "six a day, and a new supervisor begins anew"
+    assert len(restarts) <= 12 + 6 * (lives - 1), "six a day, and a new supervisor counts from zero"
     for _, seen in restarts:
         assert seen.engine_reachable
         is_dead = seen.gateway is not None and seen.gateway.state is ContainerState.EXITED

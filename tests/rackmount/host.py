@@ -1,7 +1,7 @@
 """A whole Linux host as a container: systemd is pid 1, sshd answers, and Docker runs inside it.
 
 What a test needs of it: run something there, copy the project to it, reboot it, cut its power, wait until something is
-so. Its kernel is this machine's, so the boot id stays the same over a reboot; everything else begins anew.
+so. Its kernel is this machine's, so the boot id stays the same over a reboot; everything else starts from scratch.
 """
 
 import contextlib

@@ -152,7 +152,7 @@ def break_bot(site: Site) -> tuple[str, ...]:
 
 def break_gateway(site: Site) -> tuple[str, ...]:
     site.write_env(SIMULATOR_FAULTS="accepts_silent", GATEWAY_HEALTH_TIMEOUT=6)
-    site.commit("the gateway falls silent", **{"docker/gateway/docker-compose.yml": "# Made anew.\n"})
+    site.commit("the gateway falls silent", **{"docker/gateway/docker-compose.yml": "# Rebuilt.\n"})
     return (f"--env-file={site.env_file}",)
 
 

@@ -86,7 +86,7 @@ def test_a_dry_run_shows_what_would_be_written_and_changes_nothing(host: RackHos
     assert snapshot(host) == before
 
 
-def test_an_edited_unit_is_shown_and_mended(host: RackHost, project: Project) -> None:
+def test_an_edited_unit_is_shown_and_repaired(host: RackHost, project: Project) -> None:
     project.inv("install", sudo=True)
     host.run(["sed", "-i", "s/^TimeoutStopSec=.*/TimeoutStopSec=7/", UNIT_PATH])
     service = installed_status(project)
@@ -95,8 +95,8 @@ def test_an_edited_unit_is_shown_and_mended(host: RackHost, project: Project) ->
     shown = project.inv("install", "--dry-run", sudo=True).out
     assert "-TimeoutStopSec=7" in shown
     assert host.read(UNIT_PATH).count("TimeoutStopSec=7") == 1
-    mended = project.inv("install", "--json", sudo=True).document
-    assert mended["changed"] is True
+    repaired = project.inv("install", "--json", sudo=True).document
+    assert repaired["changed"] is True
     assert installed_status(project)["differs"] is False
     assert host.show(UNIT, "TimeoutStopUSec")["TimeoutStopUSec"] == "3min 30s"
 

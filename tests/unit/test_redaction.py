@@ -261,7 +261,7 @@ def test_a_log_line_is_redacted_with_arguments_and_traceback() -> None:
 def test_a_secret_never_survives_whatever_stands_around_it(secret: str, before: str, after: str) -> None:
     redacted = Redactor([secret]).text(before + secret + after)
     if secret.strip() and not set(secret) <= set(MASK):
-        # It may come about anew only from the neighbours and the mask, never from the secret itself.
+        # It may come about again only from the neighbours and the mask, never from the secret itself.
         assert MASK in redacted
         assert redacted.count(secret) <= (before + MASK + after).count(secret)
 

@@ -179,11 +179,11 @@ def test_the_restart_gives_one_more_whole_wait_and_no_second_restart() -> None:
     assert decision.action is WaitAction.RESTART
     assert decision.tell == (WaitEventKind.RESTARTING,)
     memory = note_restarted(memory, 130.0, RULES)
-    anew = Observation(status=replace(RUNNING, started_at=None))
-    memory, decision = run(memory, anew, at_s=249.9)
+    restarted = Observation(status=replace(RUNNING, started_at=None))
+    memory, decision = run(memory, restarted, at_s=249.9)
     assert decision.action is WaitAction.WAIT
     assert memory.other_restarts == 0, "our own restart is not one of Docker's"
-    _, decision = run(memory, anew, at_s=250.0)
+    _, decision = run(memory, restarted, at_s=250.0)
     assert (decision.action, decision.word) == (WaitAction.FAIL, FailureWord.GATEWAY_TIMEOUT)
 
 
@@ -235,15 +235,15 @@ def test_a_second_factor_that_is_granted_is_told_and_the_wait_goes_on() -> None:
 
 
 def test_a_second_factor_stays_pending_while_the_container_starts_itself_again() -> None:
-    anew = replace(RUNNING, started_at=STARTED.replace(second=30))
+    restarted = replace(RUNNING, started_at=STARTED.replace(second=30))
     memory, decision = run(
         begin(0.0, RULES),
         OBSERVATIONS[Sight.SECOND_FACTOR],
         OBSERVATIONS[Sight.RESTARTING],
-        Observation(status=anew, login=LoginReading(phase=LoginPhase.LOGGING_IN)),
+        Observation(status=restarted, login=LoginReading(phase=LoginPhase.LOGGING_IN)),
     )
     assert decision.tell == (WaitEventKind.CONTAINER_RESTARTED,)
-    _, decision = run(memory, Observation(status=anew), at_s=300.0)
+    _, decision = run(memory, Observation(status=restarted), at_s=300.0)
     assert decision.word is FailureWord.GATEWAY_SECOND_FACTOR
 
 
@@ -275,23 +275,23 @@ def test_the_brokers_plain_words_count_also_while_it_resets_its_servers() -> Non
 
 
 def test_one_failed_login_in_each_of_two_starts_in_a_row_proves_a_wrong_password() -> None:
-    anew = replace(RUNNING, started_at=STARTED.replace(second=30))
+    restarted = replace(RUNNING, started_at=STARTED.replace(second=30))
     _, decision = run(
         begin(0.0, RULES),
         Observation(status=RUNNING, login=FAILED_ONCE),
-        Observation(status=anew),
-        Observation(status=anew, login=FAILED_ONCE),
+        Observation(status=restarted),
+        Observation(status=restarted, login=FAILED_ONCE),
     )
     assert decision.action is WaitAction.STOP_AND_FAIL
 
 
 def test_a_failure_before_a_login_that_got_further_does_not_count_with_one_after_it() -> None:
-    anew = replace(RUNNING, started_at=STARTED.replace(second=30))
+    restarted = replace(RUNNING, started_at=STARTED.replace(second=30))
     _, decision = run(
         begin(0.0, RULES),
         Observation(status=RUNNING, login=FAILED_ONCE),
         Observation(status=RUNNING, login=LOGGED_IN),
-        Observation(status=anew, login=FAILED_ONCE),
+        Observation(status=restarted, login=FAILED_ONCE),
     )
     assert decision.action is WaitAction.WAIT
 
@@ -320,8 +320,8 @@ def test_failures_before_and_after_our_own_restart_are_each_excused_while_the_br
     failed = Observation(status=RUNNING, login=FAILED_ONCE, in_reset_window=True)
     memory, _ = run(begin(0.0, RULES), failed)
     memory = note_restarted(memory, 10.0, RULES)
-    anew = replace(failed, status=replace(RUNNING, started_at=STARTED.replace(second=30)))
-    memory, decision = run(memory, anew, at_s=11.0)
+    restarted = replace(failed, status=replace(RUNNING, started_at=STARTED.replace(second=30)))
+    memory, decision = run(memory, restarted, at_s=11.0)
     assert decision.action is WaitAction.WAIT
     assert memory.excused == 2
 
@@ -498,13 +498,13 @@ def test_too_many_attempts_are_a_wrong_password_only_where_no_second_factor_went
 
 
 def test_too_many_attempts_on_the_start_after_an_unanswered_second_factor_are_about_that_one() -> None:
-    anew = replace(RUNNING, started_at=STARTED.replace(second=30))
+    restarted = replace(RUNNING, started_at=STARTED.replace(second=30))
     memory, decision = run(
-        begin(0.0, RULES), OBSERVATIONS[Sight.SECOND_FACTOR], Observation(status=anew, login=TOO_MANY)
+        begin(0.0, RULES), OBSERVATIONS[Sight.SECOND_FACTOR], Observation(status=restarted, login=TOO_MANY)
     )
     assert (decision.action, decision.sight) == (WaitAction.WAIT, Sight.SECOND_FACTOR)
     for failed in (FAILED_ONCE, FAILED_TWICE):
-        memory, decision = run(memory, Observation(status=anew, login=failed))
+        memory, decision = run(memory, Observation(status=restarted, login=failed))
         assert decision.action is WaitAction.WAIT
 
 

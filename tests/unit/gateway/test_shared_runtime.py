@@ -130,7 +130,7 @@ def test_a_start_does_not_restart_a_gateway_under_another_instances_bot(scene: S
     [
         ((MOMENTUM_RUN,), ContainerState.RUNNING, True),  # it has no bot yet
         ((MOMENTUM_BOT,), ContainerState.EXITED, True),  # nobody's bot works on a dead gateway
-        ((MOMENTUM_BOT,), ContainerState.RUNNING, False),  # a supervisor mends what all of them need
+        ((MOMENTUM_BOT,), ContainerState.RUNNING, False),  # a supervisor repairs what all of them need
     ],
 )
 def test_a_gateway_that_serves_nobody_is_restarted(
@@ -224,7 +224,7 @@ def test_a_ledger_that_cannot_be_understood_says_nothing(scene: Scene, content: 
     file.write_text(content, encoding="utf-8")
     assert scene.of("momentum").read_history(None).restarts == ()
     runtime.restart()
-    assert len(scene.of("momentum").read_history(runtime.probe()).restarts) == 1, "and is written anew"
+    assert len(scene.of("momentum").read_history(runtime.probe()).restarts) == 1, "and is written again"
 
 
 def test_restarts_before_a_reboot_count_for_nothing(scene: Scene) -> None:

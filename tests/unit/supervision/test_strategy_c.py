@@ -13,7 +13,7 @@ NO_BOT = BotLook(is_running=False, exit_code=0, is_withheld=True)
 
 
 def without_bot(**changes: object) -> dict[str, object]:
-    """No bot, for the emergency plan is in force; the plan file is missing unless it is changed."""
+    """No bot, for the emergency plan is active; the plan file is missing unless it is changed."""
     plan = PlanLook(
         date=WEDNESDAY,
         strategy="C",
