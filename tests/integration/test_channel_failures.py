@@ -118,7 +118,7 @@ def _fail_by_seed(protocol: Protocol, seed: str, folder: Path, monkeypatch: pyte
     if protocol.service is not None:
         monkeypatch.setattr(protocol.service, protocol.attribute, f"http://127.0.0.1:{server.port}{protocol.path}")
     channel = _open(protocol.address(server.port))
-    refused_connections, unsent, sent = 0, list(titles[:-1]), 0
+    refused_connections, unsent = 0, list(titles[:-1])
     with open_journal(folder) as journal:
         for _ in range(_MOST_ROUNDS):
             batch = [unsent.pop(0) for _ in range(min(len(unsent), rng.randint(0, 3)))]
@@ -127,9 +127,9 @@ def _fail_by_seed(protocol: Protocol, seed: str, folder: Path, monkeypatch: pyte
             else:
                 with server.listening(protocol.handler):
                     _run(journal, channel, batch)
-            sent += len(batch)
-            if not unsent and not server.faults:
+            if not unsent and not (server.faults and journal.read_pending_alerts(channel.id)):
                 break
+        server.faults.clear()
         with server.listening(protocol.handler):
             _run(journal, channel, titles[-1:])  # what was refused has failed once this one was taken
         server.over.set()

@@ -26,7 +26,8 @@ from tests.system import SIGTERM, System, end_and_read, is_port_free, wait_until
 
 needs_landlock = pytest.mark.skipif(not can_deny_ports(), reason="needs Landlock network rules (Linux 6.7)")
 
-# Reads no plan: buys as soon as it is connected, and again each time that its file `again` appears.
+# Reads no plan: buys as soon as it is connected, and again each time that its file `again` appears. A guard that cannot
+# read what the broker holds in time refuses with 321, which ib_async takes for a warning: the order is sent once more.
 TRADER = """
 import os, signal, socket, sys, time
 import ib_async
@@ -41,9 +42,11 @@ while True:
         ib.connect("127.0.0.1", port, clientId=31, timeout=10)
         while True:
             trade = ib.placeOrder(spy, ib_async.LimitOrder("BUY", 1, 1.0))
-            while not trade.isDone():
+            while not trade.isDone() and trade.orderStatus.status != "ValidationError":
                 ib.sleep(0.02)
             print("ORDER", port, trade.orderStatus.status, flush=True)
+            if not trade.isDone():
+                continue
             while not os.path.exists("again"):
                 ib.sleep(0.05)
             os.unlink("again")
@@ -100,13 +103,14 @@ class TestOnStrategyC:
         wait_for_bot(system, "Cancelled")  # 201, as ib_async understands it
         (system.root / "again").touch()
         wait_for_bot(system, "Cancelled", times=2)
-        wait_until(lambda: guard_record(system)["refused"] == {"new_order": 2}, "count of refusals")
+        wait_until(lambda: guard_record(system)["refused"].get("new_order") == 2, "count of refusals")
+        refusals = sum(guard_record(system)["refused"].values())
         wait_for(channel, "Order refused on Strategy C")
         bot = json.loads((system.state / "bot.json").read_text(encoding="utf-8"))
         (running,) = system.bots()
         assert running.environ()["GATEWAY_PORT"] == str(guard_record(system)["port"]) == str(bot["gateway_port"])
         status = system.inv("status", "--json")
-        assert (status.code, status.document["order_guard"]["refusals"]) == (0, 2), status.out
+        assert (status.code, status.document["order_guard"]["refusals"]) == (0, refusals), status.out
         assert status.document["bot"]["gateway_connection"] is True
         told_of_c = next(one.document for one in channel.received if "Strategy C: no trading" in one.title)
         assert "orders that can still fill: 0; positions: 0." in json.dumps(told_of_c)
