@@ -21,6 +21,7 @@ _MARKS = {
     Part.WATCH: ("<!-- figures of the watch: begin -->", "<!-- figures of the watch: end -->"),
     Part.INSTANCES: ("<!-- figures of the instances: begin -->", "<!-- figures of the instances: end -->"),
     Part.JOURNAL: ("<!-- figures of the journal: begin -->", "<!-- figures of the journal: end -->"),
+    Part.GUARD: ("<!-- figures of the guard: begin -->", "<!-- figures of the guard: end -->"),
     Part.DEPLOY: ("<!-- figures of the deploy: begin -->", "<!-- figures of the deploy: end -->"),
 }
 _QUICK_RUNS = 2
@@ -34,7 +35,7 @@ def main() -> int:
     parser.add_argument(
         "--part",
         choices=list(Part),
-        help="only the start-up, the watch and the boot, many instances, or deploys",
+        help="only the start-up, the watch and the boot, many instances, a large journal, the order guard, or deploys",
     )
     parser.add_argument("--runs", type=int, help="how often each thing is measured (default: 10)")
     parser.add_argument("--quick", action="store_true", help=f"{_QUICK_RUNS} runs, and seconds instead of minutes")

@@ -4,6 +4,7 @@ from benchmarks.boot import explain_no_host, measure_boot
 from benchmarks.cost import measure_size, measure_waiting
 from benchmarks.deaths import measure_alerts
 from benchmarks.deploys import measure_deploys
+from benchmarks.guard import measure_guard
 from benchmarks.idle import measure_idle
 from benchmarks.instances import measure_instances
 from benchmarks.scale import measure_scale
@@ -89,5 +90,11 @@ SCENES = (
         title="status, history and report on a journal of a million events against one of a thousand",
         measure=measure_scale,
         part=Part.JOURNAL,
+    ),
+    Scene(
+        name="guard",
+        title="a request on Strategy C, directly and through the order guard",
+        measure=measure_guard,
+        part=Part.GUARD,
     ),
 )

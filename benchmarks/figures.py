@@ -12,7 +12,7 @@ class Series:
 
     Attributes:
         label: What it is.
-        unit: `s`, `s/h` (seconds in an hour), `%`, `MB`, `MiB` or `` (a number).
+        unit: `s`, `ms`, `s/h` (seconds in an hour), `%`, `MB`, `MiB` or `` (a number).
         samples: The values, in the order in which they were measured. Never empty.
     """
 
@@ -92,7 +92,7 @@ def claim_ratio(what: str, slower: Series, faster: Series, least: float) -> Clai
 
 def render_value(value: float, unit: str) -> str:
     """A value with its unit, with no more digits than mean something."""
-    digits = {"s": 3, "%": 2, "MiB": 1, "MB": 1, "s/h": 1}.get(unit, 0)
+    digits = {"s": 3, "ms": 2, "%": 2, "MiB": 1, "MB": 1, "s/h": 1}.get(unit, 0)
     return f"{value:.{digits}f} {unit}".rstrip()
 
 

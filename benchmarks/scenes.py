@@ -40,6 +40,7 @@ class Part(StrEnum):
     INSTANCES = "instances"
     DEPLOY = "deploy"
     JOURNAL = "journal"
+    GUARD = "guard"
 
 
 @dataclass(frozen=True, kw_only=True)
