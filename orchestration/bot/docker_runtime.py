@@ -37,13 +37,19 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
 from orchestration.settings.child_environ import list_secret_names
 from orchestration.system.clock import Clock
+from orchestration.system.commands import Commands
 from orchestration.system.endpoint import Endpoint
 from orchestration.system.files import write_atomic
+from orchestration.system.sockets import is_own_address
 
 OnProgress = Callable[[str], None]
 
 PLAN_FOLDER, NOTIFY_FOLDER = "/run/gameplan", "/run/notify"
 _READABLE = 0o444
+_DEFAULT_NETWORK = "bridge"  # every engine has it, unless it was told otherwise
+NO_ADDRESS = (
+    "the engine runs in a machine of its own (Docker Desktop), in a network of its own (rootless), or on another host"
+)
 _UNKNOWN_EXIT_CODE = 255  # it is gone, and with it whatever it ended with
 
 
@@ -77,11 +83,17 @@ def ensure_guarded_network(settings: Settings) -> GuardedNetwork:
             raise build_failure("its network could not be made", door.docker.clean_lines(made.output))
         found = door.docker.look(_network_argv(name))
     host = found.stdout.split()[0] if found.ok and found.stdout.split() else ""
-    if not host:
-        raise build_failure(
-            f"the Docker network {name} has no address of this host", door.docker.clean_lines(found.output)
-        )
+    if not host or not is_own_address(host):
+        said = f"the Docker network {name} has no address of this host"
+        raise build_failure(f"{said}: {NO_ADDRESS}" if host else said, door.docker.clean_lines(found.output))
     return GuardedNetwork(name=name, host=host)
+
+
+def has_bridge_address(settings: Settings, commands: Commands) -> bool | None:
+    """Whether this host has an address in the engine's networks, where a guard can listen; None if that is unknown."""
+    found = BotDocker(settings, commands=commands).docker.look(_network_argv(_DEFAULT_NETWORK))
+    hosts = found.stdout.split() if found.ok else []
+    return is_own_address(hosts[0]) if hosts else None
 
 
 def _network_argv(name: str) -> tuple[str, ...]:

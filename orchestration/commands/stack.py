@@ -9,12 +9,14 @@ the output, the exit code.
 import os
 import stat
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 
+from orchestration.docker.engine import read_context_host
 from orchestration.settings import PROJECT_DIR, expand_home, variables_by_field
 from orchestration.settings.sources import find_env_file, look_up, read_env_file, read_environment
 from orchestration.settings.variables import ENV_FILE
+from orchestration.system.commands import SystemCommands
 
 STACK_FILE = PROJECT_DIR / "docker" / "compose.yaml"
 _DEFAULT_SOCKET = "/var/run/docker.sock"
@@ -26,6 +28,7 @@ _WITH_VALUE = frozenset(
 # Compose writes these between single quotes into the file of settings that bot and monitor read.
 _QUOTED = ("DISCORD_WEBHOOK_URL", "ALERT_URLS", "DISCORD_MENTION", "HEARTBEAT_URL")
 _USAGE_ERROR = 1
+_CONTEXT_TIMEOUT_S = 5.0
 
 
 class StackError(Exception):
@@ -38,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     environ = read_environment()
     try:
         words = take_env_file(words, environ)
-        environ |= build_environ(environ, PROJECT_DIR)
+        environ |= build_environ(environ, PROJECT_DIR, find_context_host=_find_context_host)
     except StackError as error:
         sys.stderr.write(f"docker/stack: {error}\n")
         return _USAGE_ERROR
@@ -48,6 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FileNotFoundError:
         sys.stderr.write("docker/stack: there is no `docker` program on PATH\n")
         return _USAGE_ERROR
+
+
+def _find_context_host() -> str:
+    return read_context_host(SystemCommands(), timeout_s=_CONTEXT_TIMEOUT_S)
 
 
 def build_argv(words: Sequence[str]) -> tuple[str, ...]:
@@ -85,12 +92,15 @@ def take_env_file(words: Sequence[str], environ: MutableMapping[str, str]) -> li
     return [word for index, word in enumerate(words) if index not in taken]
 
 
-def build_environ(environ: Mapping[str, str], project_dir: Path) -> dict[str, str]:
+def build_environ(
+    environ: Mapping[str, str], project_dir: Path, *, find_context_host: Callable[[], str] = str
+) -> dict[str, str]:
     """What Compose is given beside the environment: every setting of the `.env` file, exactly as it stands there.
 
     Args:
         environ: The environment, which goes before the file.
         project_dir: Where `.env` is.
+        find_context_host: Tells where the engine of the current Docker context is, where no variable says it.
 
     Raises:
         StackError: The file cannot be read, or a value cannot be handed on as it is.
@@ -112,7 +122,10 @@ def build_environ(environ: Mapping[str, str], project_dir: Path) -> dict[str, st
     ]
     if problems:
         raise StackError("; ".join(problems))
-    return found | _find_socket({**environ, **found})
+    known = {**environ, **found}
+    if not known.get("DOCKER_HOST") and not known.get("DOCKER_SOCKET"):
+        known["DOCKER_HOST"] = find_context_host()
+    return found | _find_socket(known)
 
 
 def _find_socket(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The Docker engine and Compose: do they answer, and if not, which of the known reasons is it?
 
-Pure, but for `probe_engine`.
+Pure, but for `probe_engine` and `read_context_host`.
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ LEAST_COMPOSE = (2, 20)
 FAST_HEALTH_CHECKS_ENGINE = 25  # `start_interval`
 
 VERSION_ARGV = ("docker", "version", "--format", "{{.Server.Version}}")
+CONTEXT_HOST_ARGV = ("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
 COMPOSE_VERSION_ARGV = ("docker", "compose", "version", "--short")
 
 
@@ -69,6 +70,30 @@ _NEXT_ACTION = {
 }
 
 
+# Engines of one user, by the socket that Docker's own complaint names: a rootless one, and Docker Desktop's.
+_ROOTLESS = re.compile(r"/run/user/\d+/docker\.sock")
+_DESKTOP = re.compile(r"/\.docker/(?:desktop|run)/docker\.sock|docker_engine|dockerDesktop")
+_SOCKET_ADVICE = (
+    (
+        EngineProblem.ENGINE_DOWN,
+        _ROOTLESS,
+        (
+            "Start the rootless engine as its user: `systemctl --user start docker`. `sudo loginctl enable-linger "
+            "$USER` keeps it running while that user is not logged in."
+        ),
+    ),
+    (
+        EngineProblem.PERMISSION_DENIED,
+        _ROOTLESS,
+        (
+            "This is another user's rootless engine: run as that user, or choose an engine of this user's own "
+            "(`docker context ls`, DOCKER_HOST)."
+        ),
+    ),
+    (EngineProblem.ENGINE_DOWN, _DESKTOP, "Start Docker Desktop (on Linux: `systemctl --user start docker-desktop`)."),
+)
+
+
 def probe_engine(commands: Commands, *, timeout_s: float) -> EngineProbe:
     """Look at Docker: two short commands. Changes nothing, raises nothing."""
     try:
@@ -99,6 +124,18 @@ def _probe_compose(commands: Commands, *, timeout_s: float, engine_version: str)
         detail = f"Compose is {version}, {LEAST_COMPOSE[0]}.{LEAST_COMPOSE[1]} is needed"
         return dataclasses.replace(describe_problem(EngineProblem.COMPOSE_TOO_OLD, detail), compose_version=version)
     return EngineProbe(detail=f"engine {engine_version}, Compose {version}", compose_version=version)
+
+
+def read_context_host(commands: Commands, *, timeout_s: float) -> str:
+    """Where the engine of the current Docker context is, for example `unix:///run/user/1000/docker.sock`.
+
+    Empty if that is unknown. `DOCKER_HOST`, where it is set, goes before any context.
+    """
+    try:
+        found = commands.run(CONTEXT_HOST_ARGV, timeout_s=timeout_s)
+    except (CommandNotFoundError, CommandTimedOutError):
+        return ""
+    return found.stdout.strip() if found.ok else ""
 
 
 def classify_engine_error(result: CommandResult) -> EngineProblem:
@@ -132,6 +169,9 @@ def is_engine_error(result: CommandResult) -> bool:
 
 def describe_problem(problem: EngineProblem, detail: str) -> EngineProbe:
     """A probe that reports this problem, with what to do about it."""
+    for of_problem, socket, advice in _SOCKET_ADVICE:
+        if problem is of_problem and socket.search(detail):
+            return EngineProbe(problem=problem, detail=detail, next_action=advice)
     return EngineProbe(problem=problem, detail=detail, next_action=_NEXT_ACTION[problem])
 
 

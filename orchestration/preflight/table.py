@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from orchestration.alerts.channels import NO_CHANNEL, ChannelState
 from orchestration.alerts.discord import mention_problem
 from orchestration.alerts.heartbeat import heartbeat_problem
+from orchestration.bot.docker_runtime import NO_ADDRESS, has_bridge_address
 from orchestration.bot.find import BotPresence, FoundBot, FoundBy, find_bot
 from orchestration.bot.order_guard import is_guard_missing
 from orchestration.bot.program import command_problem, describe_program
@@ -107,7 +108,9 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             check_log_folder(preflight.settings),
             *_check_state_files(preflight.settings),
             *_check_gameplan(preflight),
-            check_strategy_c(preflight.settings, can_deny=can_deny_ports()),
+            check_strategy_c(
+                preflight.settings, can_deny=can_deny_ports(), can_listen=_can_listen(preflight, engine.result())
+            ),
             *_check_alerts(preflight),
             check_env_file(preflight.settings),
             *check_env_notation(preflight.settings),
@@ -382,12 +385,25 @@ def _check_gameplan(preflight: Preflight) -> Iterator[Check]:
     )
 
 
-def check_strategy_c(settings: Settings, *, can_deny: bool) -> Check:
+def _can_listen(preflight: Preflight, engine: tuple[Check, ...]) -> bool:
+    """Whether an order guard can listen where the bot's container reaches it, as far as that is known."""
+    settings = preflight.settings
+    is_asked = settings.bot_runtime is BotRuntime.DOCKER and settings.strategy_c_bot is StrategyCBot.GUARDED
+    if not is_asked or any(check.status is StepStatus.FAIL for check in engine):
+        return True
+    try:
+        return has_bridge_address(settings, preflight.commands) is not False
+    except StartupFailure:
+        return True  # the engine went away meanwhile, which the start will say
+
+
+def check_strategy_c(settings: Settings, *, can_deny: bool, can_listen: bool = True) -> Check:
     """Section 2 C: what keeps a bot on Strategy C from ordering. Pure.
 
     Args:
         settings: The configuration.
         can_deny: Whether this kernel can deny ports to a process.
+        can_listen: Whether the guard of a bot in a container can listen where that container reaches it.
     """
     if settings.strategy_c_bot is StrategyCBot.NONE:
         return Check(
@@ -399,6 +415,14 @@ def check_strategy_c(settings: Settings, *, can_deny: bool) -> Check:
             status=StepStatus.WARN,
             detail="the bot is trusted to obey its plan: nothing keeps it from ordering (STRATEGY_C_BOT=trusted)",
             fix="Unset STRATEGY_C_BOT to have it behind the order guard.",
+        )
+    if settings.bot_runtime is BotRuntime.DOCKER and not can_listen:
+        return Check(
+            name=STRATEGY_C_CHECK,
+            status=StepStatus.WARN,
+            detail="the bot's container cannot be put behind the order guard, so no bot is started on Strategy C "
+            f"(STRATEGY_C_FAILED): Docker's networks have no address on this host, for {NO_ADDRESS}",
+            fix="Set STRATEGY_C_BOT=none (no bot on Strategy C), or run the bot as a process (BOT_RUNTIME=process).",
         )
     if settings.bot_runtime is BotRuntime.DOCKER:
         detail = "the bot's container is behind the order guard, in a network that the gateway is not in"

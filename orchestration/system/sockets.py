@@ -1,6 +1,7 @@
 """Who is connected where, as far as this host can see."""
 
 import contextlib
+import errno
 import ipaddress
 import socket
 import sys
@@ -174,6 +175,17 @@ def find_sockets_to(ports: Collection[int]) -> frozenset[int]:
         and row[_REMOTE_FIELD].endswith(shown)
         and row[_INODE_FIELD].isdigit()
     )
+
+
+def is_own_address(host: str) -> bool:
+    """Whether this host, or this network namespace, has this numeric address, so that a server can listen at it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as tried:
+            tried.bind((host, 0))
+    except OSError as error:
+        return error.errno in {errno.EADDRINUSE, errno.EACCES}
+    return True
 
 
 def read_socket_inodes(pid: int) -> frozenset[int]:

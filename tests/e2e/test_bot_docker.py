@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -17,6 +18,13 @@ from tests.integration.alerts_scene import run_channel
 from tests.system import PATIENCE_S, PROJECT, SIGKILL, SIGTERM, System, end_and_read, wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
+# A new network namespace has its loopback down; without it any address can be bound.
+_WITH_LOOPBACK = """
+import fcntl, os, socket, struct, sys
+with socket.socket() as asked:
+    fcntl.ioctl(asked, 0x8914, struct.pack("16sh14x", b"lo", 1))  # SIOCSIFFLAGS, IFF_UP
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 PASSWORD = "s3cret-of-ann"  # noqa: S105 - planted by `docker_system_in`
 
 
@@ -130,6 +138,17 @@ def test_on_strategy_c_it_shares_no_network_with_the_gateway_and_reads_through_t
     assert reached == f"reached {gateway} 4004"
     assert not (system.state / "order_guard.json").exists()
     assert system.inv("shutdown").code == 0
+
+
+def test_preflight_tells_where_the_engines_networks_are_not_on_this_host(system: System) -> None:
+    # What Docker Desktop and a rootless engine have in common: its socket is here, its networks are not.
+    elsewhere = ["unshare", "--net", sys.executable, "-c", _WITH_LOOPBACK, sys.executable, "-m", "invoke"]
+    checks = system.run([*elsewhere, "preflight", "--json"]).document["checks"]
+    (row,) = (check for check in checks if check["name"] == "Strategy C")
+    assert row["status"] == "warn"
+    assert "no address on this host" in row["detail"]
+    here = system.inv("preflight", "--json").document["checks"]
+    assert [check["status"] for check in here if check["name"] == "Strategy C"] == ["ok"]
 
 
 def test_a_container_that_is_started_again_by_hand_does_not_run_the_bot(system: System) -> None:

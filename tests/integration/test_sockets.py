@@ -16,6 +16,7 @@ from orchestration.system.sockets import (
     find_connected_inodes,
     find_sockets_to,
     holds_connection,
+    is_own_address,
     read_socket_inodes,
 )
 from tests.system import wait_until
@@ -105,3 +106,8 @@ def test_the_connection_of_another_process_is_its_own() -> None:
                 assert holds_connection([os.getpid()], port) is False
                 assert holds_connection([2**22 + 1, other.pid], port) is True
             other.communicate()
+
+
+@pytest.mark.parametrize(("host", "is_own"), [("127.0.0.1", True), ("192.0.2.7", False), ("2001:db8::7", False)])
+def test_an_address_of_this_host_is_told_from_anothers(host: str, *, is_own: bool) -> None:
+    assert is_own_address(host) is is_own

@@ -55,6 +55,14 @@ def test_a_compose_file_that_puts_the_bot_elsewhere_is_found(service: dict[str, 
     assert find_other_networks(json.dumps({"services": {"bot": service}}), "bot") == said
 
 
+def test_preflight_says_that_a_container_cannot_be_guarded_where_dockers_networks_are_not_on_this_host() -> None:
+    for mode, status in (("guarded", StepStatus.WARN), ("none", StepStatus.OK)):
+        check = check_strategy_c(settings_with(mode, BOT_RUNTIME="docker"), can_deny=True, can_listen=False)
+        assert check.status is status
+    in_process = check_strategy_c(settings_with("guarded"), can_deny=True, can_listen=False)
+    assert in_process.status is StepStatus.OK
+
+
 @pytest.mark.parametrize(
     ("settings", "can_deny", "status", "said"),
     [

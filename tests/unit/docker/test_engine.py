@@ -9,6 +9,7 @@ from orchestration.docker.engine import (
     is_engine_error,
     parse_version,
     probe_engine,
+    read_context_host,
 )
 from orchestration.system.commands import CommandNotFoundError, CommandResult, CommandTimedOutError
 from tests.fakes.commands import Answer, FakeCommands
@@ -22,8 +23,11 @@ def said(text: str) -> CommandResult:
     return CommandResult(argv=VERSION_ARGV, exit_code=0, stdout=text + "\n")
 
 
+SOCKET = "unix:///var/run/docker.sock"
 DENIED = "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock"
 DOWN = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
+ROOTLESS = "unix:///run/user/1000/docker.sock"
+DESKTOP = "unix:///home/ann/.docker/desktop/docker.sock"
 CONTEXT = 'Failed to initialize: unable to resolve docker endpoint: context "office": context not found'
 
 
@@ -32,9 +36,12 @@ CONTEXT = 'Failed to initialize: unable to resolve docker endpoint: context "off
     [
         (CommandNotFoundError(VERSION_ARGV), None, EngineProblem.CLI_MISSING, "Install Docker"),
         (failed(DOWN), None, EngineProblem.ENGINE_DOWN, "systemctl start docker"),
+        (failed(DOWN.replace(SOCKET, ROOTLESS)), None, EngineProblem.ENGINE_DOWN, "systemctl --user start docker"),
+        (failed(DOWN.replace(SOCKET, DESKTOP)), None, EngineProblem.ENGINE_DOWN, "Start Docker Desktop"),
         (CommandTimedOutError(VERSION_ARGV, 5.0), None, EngineProblem.ENGINE_DOWN, "systemctl start docker"),
         (said(""), None, EngineProblem.ENGINE_DOWN, "systemctl start docker"),
         (failed(DENIED), None, EngineProblem.PERMISSION_DENIED, "usermod -aG docker"),
+        (failed(DENIED.replace(SOCKET, ROOTLESS)), None, EngineProblem.PERMISSION_DENIED, "another user's rootless"),
         (failed(CONTEXT), None, EngineProblem.WRONG_CONTEXT, "docker context ls"),
         (failed("dial tcp: lookup rackmonut: no such host"), None, EngineProblem.WRONG_CONTEXT, "DOCKER_HOST"),
         (said("26.1.5"), failed("docker: 'compose' is not a docker command."), EngineProblem.COMPOSE_MISSING, "plugin"),
@@ -64,6 +71,14 @@ def test_a_usable_engine_is_described(version: str, *, is_fast: bool) -> None:
     assert found.problem is None
     assert (found.engine_version, found.compose_version) == (version, "2.26.1-4")
     assert found.supports_fast_health_checks is is_fast
+
+
+def test_where_the_engine_of_the_current_context_is_is_asked_of_docker() -> None:
+    argv = ("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
+    for answer, host in ((said(ROOTLESS), ROOTLESS), (failed(CONTEXT), ""), (CommandNotFoundError(argv), "")):
+        commands = FakeCommands()
+        commands.expect(argv, answer)
+        assert read_context_host(commands, timeout_s=5.0) == host
 
 
 def test_only_an_engine_that_may_still_come_is_waited_for() -> None:

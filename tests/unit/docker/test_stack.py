@@ -67,6 +67,22 @@ def test_every_setting_is_handed_on_as_it_stands_in_the_file(tmp_path: Path, lin
 
 
 @pytest.mark.parametrize(
+    ("environ", "socket"),
+    [
+        ({}, "/run/user/1000/docker.sock"),
+        ({"DOCKER_HOST": "unix:///elsewhere"}, "/elsewhere"),
+        ({"DOCKER_SOCKET": "/none"}, "/none"),
+        ({"DOCKER_HOST": "tcp://rack:2376"}, "/var/run/docker.sock"),
+    ],
+)
+def test_the_monitor_gets_the_socket_of_the_engine_that_is_meant(
+    tmp_path: Path, environ: dict[str, str], socket: str
+) -> None:
+    rootless = "unix:///run/user/1000/docker.sock"
+    assert build_environ(environ, tmp_path, find_context_host=lambda: rootless)["DOCKER_SOCKET"] == socket
+
+
+@pytest.mark.parametrize(
     ("content", "problem"),
     [
         ("TWS_PASSWORD='half\n", "line 1"),
