@@ -71,7 +71,10 @@ class Sunday:
     def begin_on_saturday(self) -> "subprocess.Popen[str]":
         self.phone.answer("confirm")
         self.set_to(WEEK.session_ended_at - 5 * HOUR)
-        return begin(self.system)
+        process = begin(self.system)
+        if process.poll() is not None:
+            raise AssertionError(f"the start has failed: {process.communicate()}")
+        return process
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ import logging, os, sys
 from pathlib import Path
 from orchestration.journal import Journal
 from orchestration.system.clock import SystemClock
-path, name, count = sys.argv[1:]
+path, name, count, stays = sys.argv[1:]
 with Journal.open(Path(path), clock=SystemClock(), log=logging.getLogger("writer")) as journal:
     for number in range(int(count)):
         run = f"{name}-{number}"
@@ -34,12 +34,17 @@ with Journal.open(Path(path), clock=SystemClock(), log=logging.getLogger("writer
         journal.end_run(run, "success", 0)
         print(number, flush=True)
     print("problem", journal.problem, flush=True)
+    if stays == "stays":
+        sys.stdin.read()
 """
 
 
-def _start_writer(path: Path, name: str, count: int) -> "subprocess.Popen[str]":
-    argv = [sys.executable, "-c", _WRITER, str(path), name, str(count)]
-    return subprocess.Popen(argv, cwd=_PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def _start_writer(path: Path, name: str, count: int, *, stays: bool = False) -> "subprocess.Popen[str]":
+    """Begin a writer of so many runs, which keeps the journal open after them if it `stays`."""
+    argv = [sys.executable, "-c", _WRITER, str(path), name, str(count), "stays" if stays else "leaves"]
+    return subprocess.Popen(
+        argv, cwd=_PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def _check(path: Path) -> None:
@@ -234,9 +239,11 @@ def test_a_journal_in_a_read_only_folder_can_be_read(state: str) -> None:
     try:
         path = folder / "journal.sqlite3"
         if state == "killed":
-            writer = _start_writer(path, "r", 100_000)
+            # Not in the middle of a change: that one a reader cannot repair, and says so.
+            writer = _start_writer(path, "r", 1, stays=True)
             assert writer.stdout is not None
-            writer.stdout.readline()
+            assert writer.stdout.readline() == "0\n"
+            assert writer.stdout.readline() == "problem None\n"
             writer.send_signal(signal.SIGKILL)
             writer.communicate(timeout=60)
             assert Path(f"{path}-wal").stat().st_size > 0
