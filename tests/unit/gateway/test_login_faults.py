@@ -12,6 +12,7 @@ from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.history import StopReason
 from orchestration.gateway.launcher_log import LauncherReading, read_launcher_log
 from orchestration.gateway.login import NOTHING_READ, LoginPhase, combine_logins, read_login
+from orchestration.gateway.login_patterns import PATTERNS, Event, Pattern, Source
 from orchestration.gateway.wait import WaitEventKind, check_ready_now, wait_until_ready
 from orchestration.settings import Settings
 from orchestration.supervision import Action, IncidentKind
@@ -32,6 +33,7 @@ _ENDED = (185, "Authorization failed: SUPPRESS_MESSAGE_BOX. MessageType: null. F
 _PAUSE = "Too many failed login attempts. Please wait 53 seconds before attempting to re-login again."
 _IBC_BEGUN = ("IBC: Login attempt: 1",)
 _IBC_ASKED = (*_IBC_BEGUN, "IBC: Second Factor Authentication initiated")
+_IBC_AGAIN = ("IBC: Login attempt: 2",)
 _IB = "2026-11-18 13:59:10,123 WARNING ibcontroller.login: IBController >"
 _IB_BARE = "2026-11-18 13:59:10,123 WARNING ibcontroller.recognisers:"
 _IB_BEGUN = (f"{_IB} credentials submitted, awaiting outcome",)
@@ -144,6 +146,17 @@ FAULTS: Mapping[str, tuple[Expected, Mapping[str, Said]]] = {
         {
             "launcher.log": Said(launcher=(*_CHALLENGED, _ENDED), age_s=200),
             "launcher.log, second attempt": Said(launcher=(*_CHALLENGED, _ENDED, (190, _ROUND)), age_s=300),
+            "IBC": Said(lines=(*_IBC_ASKED, *_IBC_AGAIN)),
+            "IBC, asked again": Said(
+                lines=(*_IBC_ASKED, *_IBC_AGAIN, "IBC: Second Factor Authentication initiated"), age_s=400
+            ),
+            "ibcontroller": Said(
+                lines=(*_IB_ASKED, f"{_IB} re-login after second factor authentication timeout in 20s", *_IB_BEGUN)
+            ),
+            "ibcontroller starts the gateway again": Said(
+                lines=(*_IB_ASKED, f"{_IB} mfa_timeout_action=restart -- relaunching the gateway", *_IB_BEGUN)
+            ),
+            "ibg-controller": Said(lines=(*_IBG_ASKED, "2FA wait t+170s: still waiting", *_IBG_BEGUN)),
             "exit code 75": Said(exit_code=75),
             "exit code 87": Said(exit_code=87),
         },
@@ -159,6 +172,7 @@ FAULTS: Mapping[str, tuple[Expected, Mapping[str, Said]]] = {
             "ibcontroller": Said(
                 lines=(*_IB_ASKED, f"{_IB_BARE} too many failed login attempts -- retrying in 9999s")
             ),
+            "ibg-controller": Said(lines=(*_IBG_ASKED, *_IBG_BEGUN, "CCP LOCKOUT DETECTED")),
         },
     ),
     "several devices, none chosen": (
@@ -395,10 +409,37 @@ FAULTS: Mapping[str, tuple[Expected, Mapping[str, Said]]] = {
         },
     ),
 }  # fmt: skip
+# What each text by itself comes to that tells of a trouble, whoever writes it. A pause is over after its own time, and
+# what the broker says beside the password must be said twice, so both stand above only.
+_BY_EVENT = {
+    Event.CHALLENGE: _PHONE,
+    Event.DEVICE_NEEDED: _PHONE,
+    Event.REFUSED_CREDENTIALS: _REFUSED,
+    Event.REJECTED: _REFUSED,
+    Event.OUTDATED: _REFUSED,
+    Event.SESSION_TAKEN: _TAKEN,
+}
+_BEGUN_BY = {Source.IBC: _IBC_BEGUN, Source.IBCONTROLLER: _IB_BEGUN, Source.IBG_CONTROLLER: _IBG_BEGUN}
+
+
+def say(pattern: Pattern) -> Said:
+    """A start on which an attempt has begun, and then this text."""
+    if pattern.source is Source.LAUNCHER_LOG:
+        return Said(launcher=(*_BEGUN, (4, _ROUND), (5, pattern.example)))
+    return Said(lines=(*_BEGUN_BY[pattern.source], pattern.example))
+
+
 CASES = [
-    pytest.param(said, expected, id=f"{fault}: {dialect}")
-    for fault, (expected, dialects) in FAULTS.items()
-    for dialect, said in dialects.items()
+    *(
+        pytest.param(said, expected, id=f"{fault}: {dialect}")
+        for fault, (expected, dialects) in FAULTS.items()
+        for dialect, said in dialects.items()
+    ),
+    *(
+        pytest.param(say(pattern), _BY_EVENT[pattern.event], id=f"{pattern.event}: {pattern.source}: {number}")
+        for number, pattern in enumerate(PATTERNS)
+        if pattern.event in _BY_EVENT
+    ),
 ]
 _TOLD = frozenset(
     {WaitEventKind.SECOND_FACTOR_NEEDED, WaitEventKind.SESSION_TAKEN, WaitEventKind.LOGIN_IDLE}
