@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.bots.recipe import Recipe, read_recipes
+from tests.integration.alerts_scene import run_channel
+from tests.integration.watch_scene import told
 from tests.system import PROJECT, System, wait_until
 
 _CONSTRAINTS = PROJECT / ".ci/constraints"
@@ -17,6 +19,18 @@ _PATIENCE_S = 120.0
 _SHOWN_OF_LOG = 5000
 # Bots that look once and end, here as soon as they have: whatever the market does on the day of the test.
 _RUN_ONCE = frozenset({"thetagang"})
+# What makes the plain script order, in front of its loop: one order, and what came of it.
+_SCRIPT, _LOOP = "bots/ib_async/trader.py", "while ib.sleep(5)"
+_ORDER = """\
+from ib_async import LimitOrder
+
+trade = ib.placeOrder(spy, LimitOrder("BUY", 1, 1.0))
+while not any(entry.errorCode for entry in trade.log):
+    ib.sleep(0.05)
+print("ORDER", [entry.errorCode for entry in trade.log if entry.errorCode], flush=True)
+"""
+_AT_GATEWAY, _AT_GUARD = "ORDER [321]", "ORDER [201]"  # as the built-in gateway refuses every order; as the guard does
+_REFUSED_ALERT = "Order refused on Strategy C"
 # What tests set for bots of their own is the recipe's business here.
 _OF_RECIPE = ("BOT_WORKDIR", "BOT_START_GRACE", "BOT_STOP_TIMEOUT")
 
@@ -36,7 +50,7 @@ class Trial:
         self._began_s = time.monotonic()
 
     def run(self) -> None:
-        """Install it, then each of the four ways in turn."""
+        """Install it, then each of the ways in turn."""
         self._say(self._recipe.describe())
         self._install()
         self._say("installed")
@@ -44,6 +58,8 @@ class Trial:
             self._start_on_trading_plan()
             self._start_on_strategy_c()
             self._supervise()
+            if self._recipe.name == "ib_async":
+                self._order()
         except BaseException:
             print(self._system.startup_log()[-_SHOWN_OF_LOG:])  # noqa: T201
             raise
@@ -72,6 +88,40 @@ class Trial:
         self._see_it_work(started)
         self._say(f"on Strategy C: {started['message']}")
         self._stop()
+
+    def _order(self) -> None:
+        """The same script, and one order: it reaches the gateway on a trading plan, and on Strategy C the guard."""
+        script = self._home / _SCRIPT
+        script.write_text(script.read_text(encoding="utf-8").replace(_LOOP, f"{_ORDER}{_LOOP}"), encoding="utf-8")
+        with run_channel() as channel:
+            self._system.environ["DISCORD_WEBHOOK_URL"] = channel.address
+            before = self._count_orders()
+            self._inv("startup", "--simulate", "--json", code=0)
+            self._wait_for_word(_AT_GATEWAY)
+            expect(self._count_orders() - before, 1)
+            self._stop()
+            self._say("its order reaches the gateway on a trading plan")
+            before = self._count_orders()
+            self._inv("startup", "--json", code=2)
+            self._wait_for_word(_AT_GUARD)
+            wait_until(lambda: _REFUSED_ALERT in told(channel), _REFUSED_ALERT, timeout_s=_PATIENCE_S)
+            status = self._inv("status", "--json", code=0)
+            expect(status["order_guard"]["refused"], {"new_order": 1})
+            self._stop()
+            expect(self._count_orders() - before, 0)
+            self._say("its order on Strategy C is refused and alerted, and reaches nothing")
+
+    def _count_orders(self) -> int:
+        """How many orders have reached a built-in gateway, in its own words."""
+        logs = self._system.logs.glob("gateway_*.log")
+        return sum(path.read_text(encoding="utf-8").count(" sends place_order") for path in logs)
+
+    def _wait_for_word(self, word: str) -> None:
+        def has_said() -> bool:
+            logs = sorted(self._system.logs.glob("bot_*.log"))
+            return word in logs[-1].read_text(encoding="utf-8")
+
+        wait_until(has_said, f"a bot that says {word}", timeout_s=_PATIENCE_S)
 
     def _see_it_work(self, started: dict[str, Any]) -> None:
         """It is the bot of the recipe, and it gets to the gateway; one that runs once has then ended with 0."""
