@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Protocol
 from orchestration.bot.container import BotContainer, build_door
 from orchestration.bot.elsewhere import ElsewhereEnding
 from orchestration.bot.end_record import read_end
+from orchestration.bot.members import LEFTOVER_LOOK_S, LEFTOVER_TIMEOUT_S, find_members
 from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.errors import StartupFailure
 from orchestration.settings import Settings
-from orchestration.system.clock import SystemClock
-from orchestration.system.processes import collect_exit_code, is_running, open_end_descriptor
+from orchestration.system.clock import SystemClock, wait_until
+from orchestration.system.processes import ProcessIdentity, collect_exit_code, is_running, open_end_descriptor
 
 if TYPE_CHECKING:
     from orchestration.system.commands import Following
+
+
+_MOST_SHOWN = 5
 
 
 class Ending(Protocol):
@@ -35,9 +39,10 @@ class Ending(Protocol):
         ...
 
     def describe_outside_stop(self) -> str:
-        """How another program ended it, as the end of a sentence, where that can be known; else empty.
+        """Why an end with exit code 0 does not mean that the bot has finished, as the end of a sentence; else empty.
 
-        A bot that is asked to leave may end with exit code 0 all the same. Only a container's engine tells.
+        A bot that another program asks to leave may end with 0 (only a container's engine tells that), and so may one
+        that leaves behind processes of its own.
         """
         ...
 
@@ -53,8 +58,11 @@ class ProcessEnding:
     """See `Ending`: of a process."""
 
     def __init__(self, settings: Settings, record: BotRecord) -> None:
+        self._settings = settings
+        self._record = record
         self._identity = record.identity
         self._record_path = build_record_path(settings)
+        self._exit_code: int | None = None
 
     def open(self) -> contextlib.AbstractContextManager[int | None]:
         """See `Ending.open`."""
@@ -67,14 +75,26 @@ class ProcessEnding:
     def read_exit_code(self) -> int | None:
         """See `Ending.read_exit_code`. Of our own child, and of one whose end its starter has written down."""
         code = collect_exit_code(self._identity.pid)
-        if code is not None:
-            return code
-        end = read_end(self._record_path, self._identity)
-        return end.exit_code if end is not None else None
+        if code is None:
+            end = read_end(self._record_path, self._identity)
+            code = end.exit_code if end is not None else None
+        self._exit_code = code
+        return code
 
     def describe_outside_stop(self) -> str:
-        """See `Ending.describe_outside_stop`. Who sends a signal to a process is not known."""
-        return ""
+        """See `Ending.describe_outside_stop`. Who sends a signal to a process is not known, what it left behind is."""
+        if self._exit_code != 0:
+            return ""
+        left: tuple[ProcessIdentity, ...] = ()
+
+        def has_none() -> bool:
+            nonlocal left
+            left = find_members(self._settings, self._record, of_this_launch=True)
+            return not left
+
+        wait_until(has_none, timeout_s=LEFTOVER_TIMEOUT_S, every_s=LEFTOVER_LOOK_S, clock=SystemClock())
+        pids = ", ".join(str(one.pid) for one in left[:_MOST_SHOWN])
+        return f"left behind what it had started (process {pids})" if left else ""
 
 
 class ContainerEnding:

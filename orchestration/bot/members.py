@@ -51,6 +51,8 @@ from orchestration.system.process_table import (
 from orchestration.system.processes import ProcessIdentity, find_descendants, find_session_members
 from orchestration.system.sockets import has_connection, holds_connection, is_network_connected
 
+LEFTOVER_TIMEOUT_S = 1.0  # for children that end right after their parent
+LEFTOVER_LOOK_S = 0.05
 _BOT_LOG = re.compile(r"bot_\d{8}_\d{6}(_\d+)?\.log")
 _SUDO_UID = "SUDO_UID"
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from orchestration.bot.members import LEFTOVER_LOOK_S, LEFTOVER_TIMEOUT_S
 from orchestration.bot.notify import NotifyReceiver, Sender
 from orchestration.bot.record import RECORD_MARKER, ReadyBy
 from orchestration.errors import FailureWord, StartupFailure
@@ -20,8 +21,6 @@ from orchestration.system.signals import describe_exit
 
 _EVIDENCE_LINES = 20
 _CONNECTION_LOOK_S = 0.25  # a look costs a few milliseconds
-_LEFTOVER_TIMEOUT_S = 1.0  # for children that end right after their parent
-_LEFTOVER_LOOK_S = 0.05
 _USAGE_CODES = frozenset({2, 64})
 _APPENDED = re.compile(r"--(?:gateway-host|gateway-port|gameplan|log-level)\b")
 _COMPLAINS = re.compile(
@@ -167,7 +166,7 @@ def _wait_for_leftover(started: Started, clock: Clock) -> str:
         leftover = started.describe_leftover()
         return not leftover
 
-    wait_until(has_none, timeout_s=_LEFTOVER_TIMEOUT_S, every_s=_LEFTOVER_LOOK_S, clock=clock)
+    wait_until(has_none, timeout_s=LEFTOVER_TIMEOUT_S, every_s=LEFTOVER_LOOK_S, clock=clock)
     return leftover
 
 

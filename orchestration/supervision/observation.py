@@ -30,8 +30,8 @@ class BotLook:
         has_gateway_connection: Whether it holds a connection to the gateway's port; None where that is unknown, and
             for one that never did: it may wait for the market to open.
         never_connected: Whether it is known that it never held one.
-        outside_stop: How another program ended it, where that is known, as the end of a sentence: `was stopped through
-            the Docker engine`. Its end is then unplanned, whatever its exit code is.
+        outside_stop: How another program ended it, or what it left behind, where that is known, as the end of a
+            sentence: `was stopped through the Docker engine`. Its end is then unplanned, whatever its exit code is.
         suspended: Why it runs and does nothing, as the end of a sentence: `is paused`; empty otherwise.
         is_withheld: Whether there is none because none is to run on Strategy C (`STRATEGY_C_BOT=none`).
         guard_problem: Why the order guard that it needs does not work, as the end of a sentence: `has ended`; empty

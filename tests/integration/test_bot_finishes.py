@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import psutil
 import pytest
 
 from orchestration.bot.end_record import read_end
@@ -13,7 +14,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from tests.integration.alerts_scene import Channel
 from tests.integration.bot_scene import build_scene, launch
 from tests.integration.watch_scene import begin, told, wait_for
-from tests.system import SIGTERM, System, build_plan, end_and_read, wait_until
+from tests.system import PATIENCE_S, SIGTERM, System, build_plan, end_and_read, wait_until
 
 pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals of POSIX"), pytest.mark.timeout(180)]
 
@@ -104,6 +105,34 @@ def test_under_a_supervisor_it_is_waited_for_and_no_attempt_is_counted(
     assert not (watched.state / "attempts.json").exists()
     assert end_and_read(process, SIGTERM).code == 0
     assert watched.inv("status").code == 3
+
+
+# Its worker has neither its session nor its environment.
+LEAVES_A_WORKER = """
+import os, socket, subprocess, sys, time
+silent = subprocess.DEVNULL
+subprocess.Popen(["sleep", "3600"], env={}, start_new_session=True, stdin=silent, stdout=silent, stderr=silent)
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as talk:
+    talk.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+while not os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__)), "end")):
+    time.sleep(0.02)
+"""
+
+
+def test_a_supervised_bot_that_leaves_a_worker_behind_has_not_finished(watched: System, channel: Channel) -> None:
+    watched.use_small_bot(code=LEAVES_A_WORKER)
+    process = begin(watched)
+    bot = psutil.Process(int(str(bot_of(watched)["pid"])))
+    (worker,) = bot.children()
+    (watched.root / "end").touch()
+
+    wait_for(channel, "Bot ended")
+
+    assert process.wait(timeout=PATIENCE_S) == 1
+    assert not worker.is_running()
+    assert "Bot has finished" not in told(channel)
+    alert = json.dumps(next(one.document for one in channel.received if "Bot ended" in one.title))
+    assert f"left behind what it had started (process {worker.pid})" in alert
 
 
 def test_a_finished_bot_is_started_on_the_next_plan_and_may_finish_again_at_once(
