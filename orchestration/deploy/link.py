@@ -1,9 +1,10 @@
 """One SSH link to one host: connecting, the host's key, logging in, and noticing that the other side is silent."""
 
+import base64
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from orchestration.deploy.host_keys import HostKeyCheck
 from orchestration.deploy.ssh_config import SshOptions
 from orchestration.system.clock import Clock
+from orchestration.system.files import read_regular
 from orchestration.system.proxy_command import ProxyCommand, start_proxy_command
 from orchestration.system.ssh_agent import agent_named
 
@@ -21,6 +23,9 @@ SILENCE_S = 60.0  # asked again and again, and for so long not a byte came back:
 _QUESTIONS = 6  # in that time
 _AUTH_TIMEOUT_S = 30.0
 _KEEPALIVE = "keepalive@openssh.com"  # what OpenSSH's own client asks; any answer will do, a refusal too
+
+
+_MAX_KEY_BYTES = 64 * 1024
 
 
 class LinkError(Exception):
@@ -264,13 +269,14 @@ def _log_in(transport: "Transport", options: SshOptions, secrets: Secrets) -> No
     unusable: list[str] = []
     remaining: Sequence[str] = ()
     try:
-        for key, where in _find_keys(options, secrets, unusable):
-            tried.append(where)
-            with contextlib.suppress(paramiko.AuthenticationException):
-                remaining = transport.auth_publickey(options.user, key)
-                if not remaining:
-                    return
-                break
+        with contextlib.closing(_find_keys(options, secrets, unusable)) as keys:
+            for key, where in keys:
+                tried.append(where)
+                with contextlib.suppress(paramiko.AuthenticationException):
+                    remaining = transport.auth_publickey(options.user, key)
+                    if not remaining:
+                        return
+                    break
         if secrets.password is not None and not transport.auth_password(options.user, secrets.password):
             return
     except (OSError, EOFError, paramiko.SSHException) as error:
@@ -282,12 +288,15 @@ def _log_in(transport: "Transport", options: SshOptions, secrets: Secrets) -> No
     raise LogInError("; ".join((said, *unusable)))
 
 
-def _find_keys(options: SshOptions, secrets: Secrets, unusable: list[str]) -> Iterator[tuple["PKey", str]]:
+def _find_keys(options: SshOptions, secrets: Secrets, unusable: list[str]) -> Generator[tuple["PKey", str]]:
     """The keys and where they are from; files that hold none are added to `unusable`, with the reason."""
     import paramiko
 
     offered: set[bytes] = set()
-    for path in dict.fromkeys((*secrets.identities, *options.identities)):
+    paths = tuple(dict.fromkeys((*secrets.identities, *options.identities)))
+    for path in paths:
+        if not path.exists() and path in options.identities:
+            continue  # its public half is there: the agent has the key
         key, problem = _read_private_key(path, secrets.passphrase)
         if key is None:
             unusable.append(f"{path} {problem}")
@@ -298,12 +307,22 @@ def _find_keys(options: SshOptions, secrets: Secrets, unusable: list[str]) -> It
         return
     try:
         with agent_named(options.agent):
-            keys = paramiko.Agent().get_keys()
+            agent = paramiko.Agent()
     except (OSError, paramiko.SSHException):
         return  # there is none, or it is not one
-    for key in keys:
-        if key.asbytes() not in offered:
-            yield key, f"the agent's {key.comment or key.get_name()}"
+    named = {blob for path in paths for blob in _read_public_keys(path)}
+    with contextlib.closing(agent):  # it signs until the login is over
+        # Those that the configuration names first: a server ends the connection after a few keys.
+        for key in sorted(agent.get_keys(), key=lambda one: one.asbytes() not in named):
+            if key.asbytes() not in offered and (key.asbytes() in named or not options.identities_only):
+                yield key, f"the agent's {key.comment or key.get_name()}"
+
+
+def _read_public_keys(path: Path) -> Iterator[bytes]:
+    """The public half of an identity: the file itself may be one, as agents that keep the private keys advise."""
+    for one in (path, Path(f"{path}.pub")):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            yield base64.b64decode(read_regular(one, max_bytes=_MAX_KEY_BYTES).split()[1], validate=True)
 
 
 def _read_private_key(path: Path, passphrase: str | None) -> tuple["PKey | None", str]:

@@ -5,6 +5,7 @@ reader knows half of it and fails on the rest with a traceback.
 """
 
 import getpass
+import os
 import re
 import shlex
 import socket
@@ -26,6 +27,7 @@ _MAX_CONFIG_BYTES = 1024 * 1024
 _MAX_INCLUDES = 16  # as deep as OpenSSH follows them
 _SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 _INCLUDE = re.compile(r"^(\s*include)(?:\s*=\s*|\s+)(.+)$", re.IGNORECASE)
+_VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 _TILDE = re.compile(r"""(?<=[\s="'])~/""")
 
 
@@ -57,7 +59,9 @@ class SshOptions:
         host_key_alias: Under which name its key is known; empty for its own.
         known_hosts: Files of known host keys, in order.
         revoked_host_keys: A file of revoked keys (`RevokedHostKeys`); empty for none.
-        identities: Private keys to try, in order; only those that exist.
+        identities: Private keys to try, in order; only those that exist, or whose public half does: then the agent has
+            the key.
+        identities_only: Whether the agent's other keys are not to be tried (`IdentitiesOnly`).
         agent: The agent's socket; empty for the environment's own; `none` for no agent.
         proxy_command: A shell command whose input and output lead to the host; empty for none.
         jumps: Hosts on the way (`ProxyJump`), the nearest first.
@@ -73,6 +77,7 @@ class SshOptions:
     known_hosts: tuple[Path, ...] = ()
     revoked_host_keys: str = ""
     identities: tuple[Path, ...] = ()
+    identities_only: bool = False
     agent: str = ""
     proxy_command: str = ""
     jumps: tuple[str, ...] = ()
@@ -228,7 +233,8 @@ def parse_options(text: str, destination: Destination, files: ConfigFiles) -> Ss
         host_key_alias=first("hostkeyalias"),
         known_hosts=tuple(path for line in named for path in split_paths(line, files)),
         revoked_host_keys=_expand(first("revokedhostkeys"), tokens, files),
-        identities=tuple(path for key in keys if (path := Path(_expand(key, tokens, files))).is_file()),
+        identities=tuple(path for key in keys if _is_identity(path := Path(_expand(key, tokens, files)))),
+        identities_only=first("identitiesonly") in {"yes", "true"},
         agent="" if agent == "SSH_AUTH_SOCK" else _expand(agent, tokens, files),
         proxy_command=_expand_tokens(first("proxycommand"), tokens),
         jumps=tuple(hop.strip() for hop in first("proxyjump").split(",") if hop.strip()),
@@ -263,11 +269,22 @@ def _locate(name: str, files: ConfigFiles) -> Path:
 
 
 def _expand(value: str, tokens: dict[str, str], files: ConfigFiles) -> str:
-    return _expand_tokens(_expand_home(value, files), tokens)
+    return _expand_variables(_expand_tokens(_expand_home(value, files), tokens))
 
 
 def _expand_home(value: str, files: ConfigFiles) -> str:
-    return f"{files.home}{value[1:]}" if value == "~" or value.startswith("~/") else value
+    if value == "~" or value.startswith("~/"):
+        return f"{files.home}{value[1:]}"
+    return os.path.expanduser(value) if value.startswith("~") else value  # noqa: PTH111 - Path's raises for no such user
+
+
+def _expand_variables(value: str) -> str:
+    """`${NAME}` as OpenSSH reads it; one that is not set stays, and is no file then."""
+    return _VARIABLE.sub(lambda found: os.path.expandvars(found[0]), value)
+
+
+def _is_identity(path: Path) -> bool:
+    return path.is_file() or Path(f"{path}.pub").is_file()
 
 
 def _expand_tokens(value: str, tokens: dict[str, str]) -> str:
@@ -333,7 +350,6 @@ def find_config_files(named: str) -> ConfigFiles:
     home = Path.home()
     account_home = None
     if sys.platform != "win32":
-        import os
         import pwd
 
         try:

@@ -11,6 +11,8 @@ from typing import ClassVar
 
 import paramiko
 
+_MOST_REFUSED = 2  # sshd refuses six by default
+
 
 class CertifiedKey(paramiko.Ed25519Key):  # type: ignore[misc]  # paramiko has no types
     """A host key that is offered with its certificate, as sshd does with `HostCertificate`."""
@@ -27,15 +29,24 @@ class CertifiedKey(paramiko.Ed25519Key):  # type: ignore[misc]  # paramiko has n
 
 
 class _Session(paramiko.ServerInterface):  # type: ignore[misc]  # paramiko has no types
-    """Lets everybody in who has a key, and runs what they ask for."""
+    """Lets everybody in who has a key, and runs what they ask for; `accepts` names the only key that will do."""
+
+    def __init__(self, accepts: bytes | None) -> None:
+        self._accepts = accepts
+        self._refused = 0
 
     def get_allowed_auths(self, username: str) -> str:
         del username
         return "publickey"
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
-        del username, key
-        return int(paramiko.AUTH_SUCCESSFUL)
+        del username
+        if self._accepts is None or key.asbytes() == self._accepts:
+            return int(paramiko.AUTH_SUCCESSFUL)
+        self._refused += 1
+        if self._refused > _MOST_REFUSED:
+            raise EOFError("too many keys")
+        return int(paramiko.AUTH_FAILED)
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         del kind, chanid
@@ -101,10 +112,12 @@ class SshServer:
     Attributes:
         keys: Its host keys.
         host: The address it listens on.
+        accepts: The public key that it lets in, after a few others at most; None for every one.
     """
 
     keys: Sequence[paramiko.PKey]
     host: str = "127.0.0.1"
+    accepts: bytes | None = None
     _transports: list[paramiko.Transport] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -137,7 +150,7 @@ class SshServer:
         self._transports.append(transport)
         for key in self.keys:
             transport.add_server_key(key)
-        session = _Session()
+        session = _Session(self.accepts)
         with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
             transport.start_server(server=session)
             while transport.is_active():

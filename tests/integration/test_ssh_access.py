@@ -1,5 +1,6 @@
 """Reaching hosts: SSH configurations as people have them, proxies, silent ports, and links that fall silent."""
 
+import base64
 import contextlib
 import json
 import os
@@ -21,6 +22,7 @@ from orchestration.deploy.ssh_config import ConfigFiles
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from tests.integration.ssh_server import SshServer, make_key, serving
+from tests.system import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -138,6 +140,41 @@ def test_a_configuration_that_openssh_accepts_reaches_the_host(home: Path, serve
     (home / "as_openssh").write_text(text)
     subprocess.run(["ssh", "-F", home / "as_openssh", "-G", "rack"], check=True, capture_output=True)
     assert say_hello(open_remote(home, "rack", config=text)) == ["hello"]
+
+
+@pytest.mark.parametrize(
+    "identities",
+    [
+        "IdentityFile ~/.ssh/right.pub\n IdentitiesOnly yes",
+        "IdentityFile ~/.ssh/right\n IdentitiesOnly yes",
+        "IdentityFile ~/.ssh/right",
+        "IdentityFile ${{KEYS}}/right.pub",
+    ],
+)
+def test_of_an_agents_many_keys_the_named_one_is_offered_in_time(
+    home: Path, key: paramiko.PKey, monkeypatch: pytest.MonkeyPatch, identities: str
+) -> None:
+    """Only its public half is in a file. A server hears a few keys, and then ends the connection."""
+    folder = home / ".ssh"
+    (folder / "id_ed25519").unlink()
+    names = ["a", "b", "c", "d", "right"]
+    right = [make_key(folder / name) for name in names][-1]
+    socket_path = home / "agent"
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(socket_path))
+    monkeypatch.setenv("KEYS", str(folder))
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket_path], stdout=subprocess.DEVNULL)
+    try:
+        wait_until(socket_path.exists, "agent")
+        subprocess.run(["ssh-add", "-q", *(folder / name for name in names)], check=True)
+        for name in names:
+            (folder / name).unlink()
+        with serving([key]) as server:
+            server.accepts = base64.b64decode(right.split()[1])
+            config = f"Host rack\n HostName 127.0.0.1\n Port {server.port}\n {identities.format()}\n"
+            assert say_hello(open_remote(home, "rack", config=config)) == ["hello"]
+    finally:
+        agent.terminate()
+        agent.wait()
 
 
 def test_a_configuration_that_openssh_refuses_is_refused_with_its_line(home: Path) -> None:
