@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Protocol
 from orchestration.bot.container import BotContainer, build_door
 from orchestration.bot.elsewhere import ElsewhereEnding
 from orchestration.bot.end_record import read_end
-from orchestration.bot.members import LEFTOVER_LOOK_S, LEFTOVER_TIMEOUT_S, find_members
+from orchestration.bot.members import find_members, wait_for_leftovers
 from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.errors import StartupFailure
 from orchestration.settings import Settings
-from orchestration.system.clock import SystemClock, wait_until
-from orchestration.system.processes import ProcessIdentity, collect_exit_code, is_running, open_end_descriptor
+from orchestration.system.clock import SystemClock
+from orchestration.system.processes import collect_exit_code, is_running, open_end_descriptor
 
 if TYPE_CHECKING:
     from orchestration.system.commands import Following
@@ -85,14 +85,9 @@ class ProcessEnding:
         """See `Ending.describe_outside_stop`. Who sends a signal to a process is not known, what it left behind is."""
         if self._exit_code != 0:
             return ""
-        left: tuple[ProcessIdentity, ...] = ()
-
-        def has_none() -> bool:
-            nonlocal left
-            left = find_members(self._settings, self._record, of_this_launch=True)
-            return not left
-
-        wait_until(has_none, timeout_s=LEFTOVER_TIMEOUT_S, every_s=LEFTOVER_LOOK_S, clock=SystemClock())
+        left = wait_for_leftovers(
+            lambda: find_members(self._settings, self._record, of_this_launch=True), clock=SystemClock()
+        )
         pids = ", ".join(str(one.pid) for one in left[:_MOST_SHOWN])
         return f"left behind what it had started (process {pids})" if left else ""
 

@@ -20,8 +20,9 @@ does not count.
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from orchestration.bot.container_processes import is_in_container, read_container_pids
 from orchestration.bot.order_guard import find_guard
@@ -36,6 +37,7 @@ from orchestration.bot.record import (
 from orchestration.settings import Settings
 from orchestration.state_dir import supervisor_lock_path
 from orchestration.system.children import read_adopted_pids
+from orchestration.system.clock import Clock, wait_until
 from orchestration.system.lock import read_lock_holder
 from orchestration.system.platform import platform
 from orchestration.system.process_table import (
@@ -51,11 +53,12 @@ from orchestration.system.process_table import (
 from orchestration.system.processes import ProcessIdentity, find_descendants, find_session_members
 from orchestration.system.sockets import has_connection, holds_connection, is_network_connected
 
-LEFTOVER_TIMEOUT_S = 1.0  # for children that end right after their parent
-LEFTOVER_LOOK_S = 0.05
+_LEFTOVER_TIMEOUT_S = 1.0  # for children that end right after their parent
+_LEFTOVER_LOOK_S = 0.05
 _BOT_LOG = re.compile(r"bot_\d{8}_\d{6}(_\d+)?\.log")
 _SUDO_UID = "SUDO_UID"
 
+_T = TypeVar("_T")
 Table = Mapping[int, ProcessStat]
 
 
@@ -82,6 +85,25 @@ def find_members(
     for one in tuple(found.values()):
         found |= {child.pid: child for child in find_descendants(one, table)}
     return sort_by_responsibility([one for pid, one in found.items() if pid not in ours], table)
+
+
+def wait_for_leftovers(look: Callable[[], _T], *, clock: Clock) -> _T:
+    """What is left of a bot that has ended, once its children that end right after it have had a moment to do so.
+
+    Args:
+        look: What is left now; false where nothing is.
+        clock: Waits.
+    """
+    left = look()
+
+    def has_none() -> bool:
+        nonlocal left
+        left = look()
+        return not left
+
+    if left:
+        wait_until(has_none, timeout_s=_LEFTOVER_TIMEOUT_S, every_s=_LEFTOVER_LOOK_S, clock=clock)
+    return left
 
 
 def find_ancestors(pid: int, table: Table) -> frozenset[int]:

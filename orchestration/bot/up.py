@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestration.bot.members import LEFTOVER_LOOK_S, LEFTOVER_TIMEOUT_S
+from orchestration.bot.members import wait_for_leftovers
 from orchestration.bot.notify import NotifyReceiver, Sender
 from orchestration.bot.record import RECORD_MARKER, ReadyBy
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import BotArguments, Settings
-from orchestration.system.clock import Clock, wait_until
+from orchestration.system.clock import Clock
 from orchestration.system.process_table import read_environ, read_session_id
 from orchestration.system.processes import read_identity
 from orchestration.system.signals import describe_exit
@@ -114,7 +114,7 @@ def wait_until_up(
         if exit_code is not None:
             if receiver is not None:  # and once more: it may have said why between the first reading and its end
                 _read_what_was_said(receiver, started, clock)
-            leftover = _wait_for_leftover(started, clock) if exit_code == 0 else ""
+            leftover = wait_for_leftovers(started.describe_leftover, clock=clock) if exit_code == 0 else ""
             if exit_code != 0 or leftover:
                 raise _explain_early_end(
                     settings, started, exit_code, passed_s=passed_s, receiver=receiver, leftover=leftover
@@ -155,19 +155,6 @@ class _ConnectionLooks:
             has_connected=self.has_connected,
             finished_after_s=finished_after_s,
         )
-
-
-def _wait_for_leftover(started: Started, clock: Clock) -> str:
-    """What is left of a bot that ended with 0, once whatever was about to end with it has had a moment to do so."""
-    leftover = ""
-
-    def has_none() -> bool:
-        nonlocal leftover
-        leftover = started.describe_leftover()
-        return not leftover
-
-    wait_until(has_none, timeout_s=LEFTOVER_TIMEOUT_S, every_s=LEFTOVER_LOOK_S, clock=clock)
-    return leftover
 
 
 def speaks_for_bot(sender_pid: int, bot_pid: int, marker: str) -> bool:
