@@ -7,6 +7,7 @@ Every text goes through `orchestration.redaction` on its way out: what is shown 
 """
 
 import json
+import re
 import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -39,8 +40,10 @@ _RESULT_TEXT = {
 _REFRESHES_PER_SECOND = 4
 _PLAIN_WAIT_EVERY_S = 10.0
 _NARROW = 60  # a phone's terminal has some 40 columns
-_GAP = 2  # between two columns of a table
-_LEAST_WIDTH = 14
+_GAP = 3  # between two columns of a drawn table, and at its edges
+_COMMAND = re.compile(r"`| && ")
+_LEAST_WIDTH, _LEAST_WIDTH_OF_SENTENCES = 14, 20
+_SENTENCE = 48
 _FEW_COLUMNS = 2
 
 
@@ -142,7 +145,7 @@ class LiveDisplay:
 
         self._steps = steps
         self._title = f"run {run_id} · instance {instance}" + (" · SIMULATED" if simulated else "")
-        self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=_REFRESHES_PER_SECOND)
+        self._live = Live(console=self._console, get_renderable=self.render, refresh_per_second=_REFRESHES_PER_SECOND)
         self._live.start()
 
     def begin_step(self, step: "Step") -> None:
@@ -183,7 +186,36 @@ class LiveDisplay:
         if self._live is not None:
             self._live.refresh()
 
-    def _render(self) -> "RenderableType":
+    def render(self) -> "RenderableType":
+        """What is shown now: a table, or on a phone a stack."""
+        return self._render_stack() if self._console.width < _NARROW else self._render_table()
+
+    def _find_row(self, step: "Step") -> tuple[str, str, str, str]:
+        """A step's icon, time, text and colour; without an icon it has not begun."""
+        ended = self._ended.get(step.name)
+        if ended is not None:
+            time = "" if ended.duration_s is None else f"{ended.duration_s:.1f} s"
+            return _ICON[ended.status], time, clean_line(ended.detail), _COLOUR[ended.status]
+        if self._current is step and self._since is not None:
+            elapsed = (datetime.now().astimezone() - self._since).total_seconds()
+            return "▸", f"{elapsed:.0f} s", self._text, "cyan"
+        return "", "", "", "dim"
+
+    def _render_stack(self) -> "RenderableType":
+        """For a phone: each step in a line, and under it what came of it."""
+        from rich.console import Group
+        from rich.padding import Padding
+        from rich.text import Text
+
+        lines: list[RenderableType] = [Text(self._title)]
+        for step in self._steps:
+            icon, time, text, colour = self._find_row(step)
+            lines.append(Text(f"{icon or ' '} {step.name}  {time}".rstrip(), colour))
+            if text:
+                lines.append(Padding(Text(text), (0, 0, 0, 2)))
+        return Group(*lines)
+
+    def _render_table(self) -> "RenderableType":
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
         from rich.text import Text
@@ -194,18 +226,9 @@ class LiveDisplay:
         table.add_column("time", justify="right", no_wrap=True, width=7)
         table.add_column("", ratio=1, overflow="fold")
         for step in self._steps:
-            ended = self._ended.get(step.name)
-            if ended is not None:
-                colour = _COLOUR[ended.status]
-                time = "" if ended.duration_s is None else f"{ended.duration_s:.1f} s"
-                table.add_row(
-                    Text(_ICON[ended.status], colour), step.name, time, Text(clean_line(ended.detail), colour)
-                )
-            elif self._current is step and self._since is not None:
-                elapsed = (datetime.now().astimezone() - self._since).total_seconds()
-                table.add_row(Text("▸", "cyan"), step.name, f"{elapsed:.0f} s", Text(self._text, "cyan"))
-            else:
-                table.add_row("", Text(step.name, "dim"), "", "")
+            icon, time, text, colour = self._find_row(step)
+            name = Text(step.name, "" if icon else colour)
+            table.add_row(Text(icon, colour), name, time, Text(text, colour))
         return table
 
 
@@ -297,10 +320,7 @@ def print_table(
             cells = [cell.ljust(width) for cell, width in zip(row, wanted, strict=True)]
             print_line("  ".join(cells).rstrip())
         return
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
     console = Console(file=steady_stdout(), highlight=False)
     widths = find_column_widths(headings, rows, console.width)
@@ -310,13 +330,28 @@ def print_table(
                 style = styles[number] if styles and place == 0 else None
                 console.print(clean_line(line), style=style, markup=False, soft_wrap=True)
         return
+    table = draw_table(headings, rows, widths, styles)
+    console.print(table)
+
+
+def draw_table(
+    headings: tuple[str, ...],
+    rows: Sequence[tuple[str, ...]],
+    widths: Sequence[int],
+    styles: Sequence[str] | None = None,
+) -> "RenderableType":
+    """A table with columns of these widths (`find_column_widths`), as a terminal draws it."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=any(headings))
     for heading, width in zip(headings, widths, strict=True):
         table.add_column(heading, overflow="fold", width=width)
     for number, row in enumerate(rows):
         style = styles[number] if styles else ""
         table.add_row(*(Text(cell, style if column == 0 else "") for column, cell in enumerate(row)))
-    console.print(table)
+    return table
 
 
 def find_column_widths(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], width: int) -> list[int] | None:
@@ -336,7 +371,10 @@ def find_column_widths(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]
         return wanted
     # A sentence in a column of a few characters has no broken word, and still cannot be read.
     least = [
-        max(min(want, _LEAST_WIDTH), *(len(word) for cell in column for word in cell.split() or [""]))
+        max(
+            min(want, _LEAST_WIDTH if want < _SENTENCE else _LEAST_WIDTH_OF_SENTENCES),
+            *(len(word) for cell in column for word in cell.split() or [""]),
+        )
         for column, want in zip(columns, wanted, strict=True)
     ]
     if sum(least) > left:
@@ -372,14 +410,23 @@ def wrap_words(text: str, width: int, indent: str = "") -> list[str]:
 
 
 def print_line(text: str) -> None:
-    """One line for people on standard output; in a narrow terminal it is broken between words.
+    """One line for people on standard output; in a terminal it is broken between words.
 
-    A wider one breaks it itself, so that a command in it is copied as one line.
+    One with a command is left whole where there is room, so that the command is copied as one line.
     """
-    stream, line = steady_stdout(), clean_line(text)
-    width = shutil.get_terminal_size().columns if stream.isatty() else _NARROW
-    for part in wrap_words(line, width) if width < _NARROW and not line.startswith(" ") else [line]:
-        stream.write(clean_line(part) + "\n")
+    _write_fitting(steady_stdout(), clean_line(text))
+
+
+def _write_fitting(stream: TextIO, line: str) -> None:
+    parts = fit_line(line, shutil.get_terminal_size().columns) if stream.isatty() else [line]
+    stream.writelines(clean_line(part) + "\n" for part in parts)
+
+
+def fit_line(line: str, width: int) -> list[str]:
+    """A line for a terminal of this width, broken between words; see `print_line`. Pure."""
+    if line.startswith(" ") or (width >= _NARROW and _COMMAND.search(line)):
+        return [line]
+    return wrap_words(line, width)
 
 
 def write_prompt(text: str, *, as_json: bool) -> None:
@@ -395,8 +442,8 @@ def has_reader() -> bool:
 
 
 def warn(text: str) -> None:
-    """One line for people on standard error."""
-    steady_stderr().write(clean_line(text) + "\n")
+    """One line for people on standard error, broken as `print_line` does."""
+    _write_fitting(steady_stderr(), clean_line(text))
 
 
 def warn_of_damage(state_dir: Path) -> None:
