@@ -27,6 +27,7 @@ HOLD = "hold.json"
 GATEWAY_RECORD = "gateway.json"
 ATTEMPTS = "attempts.json"
 SERVICE_END = "service_end.json"
+LEASE = "lease.json"
 JOURNAL = "journal.sqlite3"
 STARTUP_LOCK = "startup.lock"
 SUPERVISOR_LOCK = "supervisor.lock"
@@ -188,6 +189,7 @@ _EFFECTS: dict[str, tuple[str, str]] = {
     GATEWAY_RECORD: ("the gateway is taken to be what the settings name", _MOVE_AWAY),
     ATTEMPTS: ("earlier failed starts are not counted", _MOVE_AWAY),
     SERVICE_END: ("unknown how systemd ended the boot service's last run", _MOVE_AWAY),
+    LEASE: ("an etcd cluster that was restored from a backup is not noticed", _MOVE_AWAY),
 }
 # What a record must have; its reader judges the rest.
 _REQUIRED: dict[str, tuple[str, ...]] = {

@@ -34,6 +34,7 @@ from orchestration.docker.compose import (
     find_compose_files,
 )
 from orchestration.errors import FailureWord, StartupFailure
+from orchestration.lease.held import REVISION_VARIABLE, kept_lease
 from orchestration.settings import Settings
 from orchestration.settings.child_environ import list_secret_names
 from orchestration.system.clock import Clock
@@ -156,6 +157,9 @@ def build_overlay(settings: Settings, launch: BotLaunch, address: Endpoint) -> d
     if launch.notify_socket is not None:
         environment["NOTIFY_SOCKET"] = f"{NOTIFY_FOLDER}/{SOCKET_NAME}"
         volumes.append(_bind(launch.notify_socket.parent, NOTIFY_FOLDER))
+    lease = kept_lease()
+    if lease is not None:
+        environment[REVISION_VARIABLE] = str(lease.revision)
     secrets = {name.lower(): name for name in build_passed_secrets(settings)}
     environment |= {f"{name}_FILE": f"/run/secrets/{key}" for key, name in secrets.items()}
     service: dict[str, Any] = {

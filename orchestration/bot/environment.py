@@ -1,10 +1,11 @@
-"""What the bot is given: its arguments and its environment. Pure."""
+"""What the bot is given: its arguments and its environment."""
 
 import os
 from pathlib import Path
 
 from orchestration.bot.command_line import is_reference_bot
 from orchestration.bot.record import RECORD_MARKER, build_record_path
+from orchestration.lease.held import REVISION_VARIABLE, kept_lease
 from orchestration.settings import PROJECT_DIR, BotArguments, CalendarRule, Secret, Settings, variables_by_field
 from orchestration.settings.child_environ import list_secret_names
 from orchestration.system.endpoint import Endpoint
@@ -86,6 +87,9 @@ def build_bot_environ(
         environ[_CLIENT_ID] = str(settings.bot_client_id)
     if settings.simulated:
         environ["MARKET_CALENDAR"] = CalendarRule.DAILY  # by which its plan was judged
+    lease = kept_lease()
+    if lease is not None:
+        environ[REVISION_VARIABLE] = str(lease.revision)
     if notify_socket is not None:
         environ["NOTIFY_SOCKET"] = str(notify_socket)
     return environ

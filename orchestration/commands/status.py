@@ -35,6 +35,7 @@ from orchestration.hostservice.attempts import Attempts
 from orchestration.hostservice.registrars import read_service_status
 from orchestration.hostservice.service import HostServiceStatus
 from orchestration.journal import JournalReader, RunRecord
+from orchestration.lease.held import Role, Standing, read_standing
 from orchestration.settings import GameplanFreshness, Settings
 from orchestration.settings.week_time import find_session_end
 from orchestration.state_dir import (
@@ -59,6 +60,7 @@ class StatusCode(IntEnum):
     DEGRADED = 1
     NOT_RUNNING = 3
     UNKNOWN = 4
+    STANDBY = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +145,7 @@ class Status:
     shows_amounts: bool = False
     is_in_stack: bool = False
     is_watcher_suspended: bool = False
+    lease: Standing | None = None
 
     @property
     def holdings(self) -> Holdings:
@@ -159,12 +162,21 @@ class Status:
 
     @property
     def code(self) -> StatusCode:
-        """0: bot runs and all it needs is well; 1: it runs, something is not; 3: it does not run; 4: unknown."""
+        """0: the bot runs and all it needs is well; 1: something is not; 3: no bot; 4: unknown; 5: standby."""
         if self.bot.is_unknown:
             return StatusCode.UNKNOWN
+        if self.is_standby:
+            return StatusCode.STANDBY
         if self.bot.found is None and not self.is_finished_for_now and not self.is_bot_withheld:
             return StatusCode.NOT_RUNNING
         return StatusCode.RUNNING if not self.problems else StatusCode.DEGRADED
+
+    @property
+    def is_standby(self) -> bool:
+        """Whether a supervisor is ready here, and another host leads or nobody does (LEASE_ETCD)."""
+        is_supervised = self.watcher is not None and self.watcher.purpose == "supervisor"
+        stands_by = self.lease is not None and self.lease.role is not Role.LEADING
+        return stands_by and is_supervised and self.bot.found is None and self.under_way is None
 
     @property
     def is_finished_for_now(self) -> bool:
@@ -227,6 +239,7 @@ class Status:
         """What else the operator must know; the exit code does not depend on it."""
         found = (
             self._describe_watch(),
+            self._describe_lease(),
             self._describe_refusals(),
             f"the system is {self.hold}; `inv resume` ends that" if self.hold else None,
             self._describe_service(),
@@ -240,6 +253,12 @@ class Status:
             return None
         was_watched = bot.record is not None and bot.record.supervised
         return "nothing watches the bot" + (": its supervisor has ended without stopping it" if was_watched else "")
+
+    def _describe_lease(self) -> str | None:
+        """What is wrong with the store; who leads stands in a row of its own."""
+        if self.lease is None or self.watcher is None or not self.lease.problem:
+            return None
+        return f"the lease's store: {self.lease.problem}"
 
     def _describe_refusals(self) -> str | None:
         guard = self.guard
@@ -319,6 +338,7 @@ def read_status(
             watcher=watcher,
             is_watcher_suspended=watcher is not None and watcher.pid is not None and read_state(watcher.pid) == "T",
             attempts=attempts.read(settings.state_dir),
+            lease=read_standing(settings) if settings.lease_etcd else None,
             commands=commands_here,
         )
 
@@ -335,7 +355,8 @@ def describe(status: Status) -> str:
         problems = f", but: {'; '.join(status.problems)}" if status.problems else ""
         return f"No bot runs on Strategy C (STRATEGY_C_BOT=none); its supervisor waits for a plan{problems}.{notes}"
     if status.bot.found is None:
-        return f"The bot does not run{status.last_end}.{notes}"
+        none = f"Standby: {status.lease}" if status.is_standby else f"The bot does not run{status.last_end}"
+        return f"{none}.{notes}"
     running = f"The bot runs as {status.bot.found.who}"
     strategy = f" on strategy {status.plan.strategy}" if status.plan else ""
     if status.problems:

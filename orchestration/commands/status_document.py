@@ -12,6 +12,7 @@ from orchestration.commands.status import Status, describe
 from orchestration.gateway.holdings import Holdings
 from orchestration.hostservice.service import build_status_json
 from orchestration.journal import RunRecord
+from orchestration.lease.held import Standing
 from orchestration.redaction import mask_account
 
 
@@ -65,6 +66,7 @@ def build_json(status: Status) -> dict[str, Any]:
         if status.attempts.has_given_up
         else None,
         "hold": None if status.hold is None else dataclasses.asdict(status.hold),
+        "lease": _build_lease_json(status.lease),
         "under_way": None if status.under_way is None else dataclasses.asdict(status.under_way),
         "alerts": {
             "problem": status.alert_problem,
@@ -74,6 +76,20 @@ def build_json(status: Status) -> dict[str, Any]:
         },
         "last_run": _build_run_json(status.last_run),
         "journal": {"problem": status.journal_problem},
+    }
+
+
+def _build_lease_json(lease: Standing | None) -> dict[str, Any] | None:
+    """Where this host stands among those that carry the instance; null without LEASE_ETCD."""
+    if lease is None:
+        return None
+    return {
+        "role": lease.role,
+        "host": lease.host,
+        "holder": lease.holder or None,
+        "since": lease.since or None,
+        "revision": lease.revision or None,
+        "problem": lease.problem or None,
     }
 
 

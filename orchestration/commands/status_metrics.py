@@ -91,6 +91,9 @@ def _gauges(status: "Status", *, version: str, now: datetime) -> Iterator["Metri
     if plan is not None:
         labels = {"strategy": plan.strategy, "date": plan.date, "fallback": plan.emergency_reason or ""}
         yield _gauge("gameplan_info", "The plan that the bot was given.", [(labels, 1)])
+    if status.lease is not None:
+        yield _gauge("lease_leading", "Whether this host leads its instance.", [({}, status.lease.role == "leading")])
+        yield _gauge("lease_revision", "The revision of the leader's term.", [({}, status.lease.revision)])
     yield _gauge("held", "Whether an operator holds the system down.", [({}, status.hold is not None)])
     yield _gauge("given_up", "Whether the boot service tries no more.", [({}, status.attempts.has_given_up)])
     if status.alert_channels:

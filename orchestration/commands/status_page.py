@@ -45,7 +45,7 @@ _REFRESH_S = 15
 _REQUEST_TIMEOUT_S = 10.0  # for a whole request, its answer included
 _MOST_CLIENTS = 16  # at the same time; one more is turned away at once
 _MOST_EVENTS = 20
-_WELL = frozenset({StatusCode.RUNNING})
+_WELL = frozenset({StatusCode.RUNNING, StatusCode.STANDBY})
 _COOKIE = "zero_touch_token"
 _HEADERS = (
     ("Cache-Control", "no-store"),
@@ -167,6 +167,7 @@ def _name_state(status: Status) -> str:
         StatusCode.DEGRADED: f"Running{strategy}, needs attention",
         StatusCode.NOT_RUNNING: "Bot not running",
         StatusCode.UNKNOWN: "Unknown whether the bot runs",
+        StatusCode.STANDBY: "Standby",
     }
     return names[status.code]
 

@@ -6,9 +6,10 @@ not tried again: exit code 78 tells the service manager so.
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from orchestration.hostservice import attempts
 from orchestration.hostservice.advice import advise
 from orchestration.hostservice.service_end import note_service_end
 from orchestration.journal import Journal
+from orchestration.lease.held import kept_lease
 from orchestration.logs import open_run_log
 from orchestration.preflight.instances import build_find_users
 from orchestration.redaction import Redactor
@@ -112,11 +114,56 @@ def serve(options: Options) -> int:
             code = _wait_given_up(lenient, clock, requests)
         else:
             display = NotifyingDisplay(console.build_display(as_json=options.as_json), host)
-            code = _serve(options, clock, host, display, requests, post=post, stopped=stopped)
+            lead = functools.partial(_serve, options, clock, host, display, requests, post=post, stopped=stopped)
+            code = _lead_in_turn(options, clock, host, requests, post=post, lead=lead)
             if code == ExitCode.GIVE_UP and _stays_given_up(lenient):
                 code = _wait_given_up(lenient, clock, requests)
         let_outcome_stand()
         return code
+
+
+def _lead_in_turn(
+    options: Options,
+    clock: SystemClock,
+    host: HostNotifier,
+    requests: Requests,
+    *,
+    post: HeldLock | None,
+    lead: Callable[[], int],
+) -> int:
+    """Lead at once; of several hosts that carry the instance (LEASE_ETCD), only while this one holds the lease."""
+    leased = _find_leased(options, post)
+    if leased is None:
+        return lead()
+    from orchestration.commands.standby import serve_with_lease
+
+    return serve_with_lease(leased, clock, host, requests, lead)
+
+
+def _note_interrupted(report: Report, requests: Requests) -> None:
+    """A signal that a run took is also the one that ends the standby, which nobody is to begin again."""
+    if kept_lease() is not None and report.failure is FailureWord.INTERRUPTED:
+        requests.ended_by = requests.ended_by or "a signal"
+
+
+def _find_leased(options: Options, post: HeldLock | None) -> Settings | None:
+    """The configuration of an instance that needs a lease; None for others, and where the start fails anyway."""
+    if options.simulate or post is None:
+        return None
+    try:
+        settings = load_settings(service=options.service)
+    except StartupFailure:
+        return None
+    return settings if settings.lease_etcd else None
+
+
+def _is_given_up_in_order(report: Report | None = None) -> bool:
+    """Whether the lease was lost or is to be handed over: what ended by that says nothing against the next try."""
+    lease = kept_lease()
+    if lease is None:
+        return False
+    is_about_lease = report is not None and report.failure is FailureWord.LEASE_UNAVAILABLE
+    return bool(lease.loss or lease.handover) or is_about_lease
 
 
 def _stays_given_up(settings: Settings) -> bool:
@@ -349,6 +396,7 @@ def _serve(
     )
     if settings.gateway_watched_by is not None and report.progress.gateway_was_awaited:
         attempts.clear(settings.state_dir)  # what failed for want of a gateway says nothing about the next try
+    _note_interrupted(report, requests)
     if report.progress.bot is None and not report.progress.is_bot_withheld:
         code = _judge_failed_start(options, report, clock, host)
         if options.as_json:
@@ -365,6 +413,7 @@ def _serve(
         report = execute_run(again, display, simulate=options.simulate, service=options.service, post=post)
         if report.failure is not None:
             failed.append(report.failure)
+        _note_interrupted(report, requests)
         return report
 
     code = _watch(settings, clock, host, requests, post, restart=restart, report=report, as_json=options.as_json)
@@ -383,6 +432,8 @@ def _judge_end(settings: Settings, code: int, failed: Sequence[FailureWord], clo
         clock: Tells the time.
         report: The start's.
     """
+    if _is_given_up_in_order():
+        return code
     if code == ExitCode.GIVE_UP:
         attempts.note_given_up(settings, "manual action required; the last alert says why", now=clock.now())
     elif code == ExitCode.FAILURE:
@@ -477,7 +528,7 @@ def _build_delivery(settings: Settings, journal: Journal, clock: SystemClock, re
 
 def _judge_failed_start(options: Options, report: Report, clock: SystemClock, host: HostNotifier) -> int:
     """The exit code of a start that failed, and with `--service` whether it is tried again."""
-    if not options.service:
+    if not options.service or _is_given_up_in_order(report):
         return int(report.exit_code)
     if report.failure is FailureWord.HELD:
         host.say_ready(report.message)  # see `_end_refused`

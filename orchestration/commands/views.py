@@ -149,6 +149,7 @@ def build_status_rows(found: "Status") -> list[tuple[str, str]]:
     rows += _build_service_rows(found.service, is_in_stack=found.is_in_stack)
     if found.attempts.has_given_up:
         rows.append(("  gave up", f"since {found.attempts.given_up_since}: {found.attempts.given_up}"))
+    rows.append(("lease", str(found.lease or "")))
     rows.append(("hold", str(found.hold or "")))
     rows.append(("under way", str(found.under_way or "")))
     rows.append(("alerts", _describe_alerts(found)))

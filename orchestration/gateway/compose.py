@@ -17,7 +17,9 @@ _PAPER_FORWARDER, _LIVE_FORWARDER = 4004, 4003
 def build_compose_environ(settings: Settings) -> dict[str, str]:
     """What the Compose file may refer to. The password goes this way, and never into an argument list."""
     live = settings.trading_mode is TradingMode.LIVE
-    return {
+    # With a lease, a dead host that boots must not log in by Docker's own policy.
+    policy = {"GATEWAY_RESTART_POLICY": "no"} if settings.lease_etcd else {}
+    return policy | {
         "GATEWAY_IMAGE": settings.gateway_image,
         "GATEWAY_CONTAINER_NAME": settings.gateway_container_name,
         "GATEWAY_PORT": str(settings.gateway_port),

@@ -333,6 +333,10 @@ HOST = Kind(convert=_host, allowed="a host name or an address, without port or s
 LISTEN = Kind(convert=_listen_address, allowed="an address and a port with a colon between them, as 127.0.0.1:9464")
 PATH = Kind(convert=lambda text: Path(text).expanduser(), allowed="a path")
 ACCOUNTS = Kind(convert=_listed(r"[A-Za-z0-9]+"), allowed="one account id or several with commas between them")
+ETCD_ENDPOINTS = Kind(
+    convert=_listed(r"https?://[A-Za-z0-9._-]+:[0-9]{1,5}|https?://\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}"),
+    allowed="one `http://host:port` or `https://host:port`, or several with commas between them",
+)
 VARIABLES = Kind(convert=_listed(r"[A-Za-z_][A-Za-z0-9_]*"), allowed="names of variables with commas between them")
 COMMAND = Kind(convert=_command, allowed="a program and its arguments", lines=True)
 TIME_ZONE = Kind(convert=zoneinfo.ZoneInfo, allowed="a time zone of the tz database, for example `America/New_York`")

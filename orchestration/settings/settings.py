@@ -6,6 +6,7 @@ import datetime as dt
 import os
 import re
 import shlex
+import socket
 import sys
 import zlib
 import zoneinfo
@@ -57,7 +58,13 @@ _PROBE_CLIENT_ID, _BOT_CLIENT_ID = 9990, 1
 _FIRST_OWN_CLIENT_ID, _OWN_CLIENT_IDS, _OWN_RANGES = 20_000, 20, 100_000
 _SHOWN_CHARACTERS = 60
 # What a variable without a value is, where that is not None.
-_EMPTY: dict[str, Any] = {"gateway_account": (), "bot_pass_env": (), "simulator_faults": "", "bot_command": ()}
+_EMPTY: dict[str, Any] = {
+    "gateway_account": (),
+    "bot_pass_env": (),
+    "simulator_faults": "",
+    "bot_command": (),
+    "lease_etcd": (),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +164,15 @@ class Settings:
     show_amounts: bool
     discord_mention: Secret | None
     heartbeat_url: Secret | None
+
+    lease_etcd: tuple[str, ...]
+    lease_ttl_s: float
+    lease_host: str
+    lease_ca: Path | None
+    lease_cert: Path | None
+    lease_key: Path | None
+    lease_user: str | None
+    lease_password: Secret | None
 
     status_listen: Endpoint | None
     status_token: Secret | None
@@ -325,6 +341,9 @@ def _make_absolute(values: dict[str, Any], project_dir: Path) -> None:
         "gameplan_path",
         "gameplan_schema",
         "watched_state_dir",
+        "lease_ca",
+        "lease_cert",
+        "lease_key",
     ):
         values[name] = values[name] and project_dir / values[name]
     values["bot_workdir"] = project_dir / (values["bot_workdir"] or "")
@@ -373,6 +392,29 @@ def _complete(values: dict[str, Any], problems: list[str]) -> None:
             "it must be GATEWAY_RUNTIME=docker, or a GATEWAY_HOST that is not this host's loopback"
         )
     _check_live_page(values, problems)
+    _check_lease(values, problems)
+
+
+def _check_lease(values: dict[str, Any], problems: list[str]) -> None:
+    endpoints: tuple[str, ...] = values["lease_etcd"]
+    values["lease_host"] = values["lease_host"] or socket.gethostname()
+    if not endpoints:
+        return
+    if (values["lease_cert"] is None) != (values["lease_key"] is None):
+        problems.append("LEASE_CERT: a client certificate needs LEASE_KEY, and the other way round")
+    if (values["lease_user"] is None) != (values["lease_password"] is None):
+        problems.append("LEASE_USER: a user name needs LEASE_PASSWORD, and the other way round")
+    if sys.platform != "linux":
+        problems.append("LEASE_ETCD: only a Linux host can take part: nothing could kill the bot of a frozen one")
+    if values["gateway_runtime"] is GatewayRuntime.EXTERNAL:
+        problems.append(
+            "LEASE_ETCD: must be unset with GATEWAY_RUNTIME=external: a host that loses the lease could not log that "
+            "gateway out"
+        )
+    if len({one.partition(":")[0] for one in endpoints}) > 1:
+        problems.append("LEASE_ETCD: either all addresses begin with https:// or none does")
+    if values["lease_ca"] is not None and not endpoints[0].startswith("https:"):
+        problems.append("LEASE_CA: only for addresses that begin with https://")
 
 
 def _check_live_page(values: dict[str, Any], problems: list[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from orchestration.bot.find import find_bot
 from orchestration.bot.stop import describe_stopped
 from orchestration.errors import FailureWord, StartupFailure
+from orchestration.lease.held import require_lease
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.state_dir import monitor_lock_path, startup_lock_path, supervisor_lock_path
 from orchestration.system.clock import Clock, wait_until
@@ -67,6 +68,16 @@ class InstanceLocks:
 
     def require(self) -> None:
         """Look again, right before something is started or restarted.
+
+        Raises:
+            StartupFailure: `ALREADY_STARTING`: see `require_in_place`. `LEASED_ELSEWHERE` or `LEASE_UNAVAILABLE`: this
+                process does not hold the instance's lease, where one is needed.
+        """
+        self.require_in_place()
+        require_lease(self._settings)
+
+    def require_in_place(self) -> None:
+        """Look again at the locks alone.
 
         Raises:
             StartupFailure: `ALREADY_STARTING`: a lock was deleted, replaced or renamed since it was taken, and another

@@ -112,6 +112,9 @@ class Step:
     act: Callable[[StepContext, Progress], StepResult]
 
 
+_NEEDS_NO_LEASE = frozenset({"preflight", "gameplan.check", "gateway.wait", "gateway.down", "bot.stop"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """What a run is for.
@@ -143,6 +146,11 @@ class RunSpec:
     def starts_bot(self) -> bool:
         """Whether one of its steps starts the bot."""
         return any(step.name == "bot.start" for step in self.steps)
+
+    @property
+    def needs_lease(self) -> bool:
+        """Whether it can lead to a trade, so that only the host with the instance's lease may do it (LEASE_ETCD)."""
+        return self.starts and any(step.name not in _NEEDS_NO_LEASE for step in self.steps)
 
 
 class Display(Protocol):

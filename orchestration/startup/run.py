@@ -27,6 +27,7 @@ from orchestration.hold import refuse_if_held
 from orchestration.hostservice.advice import advise
 from orchestration.hostservice.service_end import take_service_end
 from orchestration.journal import Journal
+from orchestration.lease.held import refuse_by_hand, require_lease
 from orchestration.logs import open_run_log, prune_logs
 from orchestration.preflight.instances import build_find_users
 from orchestration.redaction import Redactor, clean_line
@@ -227,7 +228,7 @@ class Run:
             run_id=self.run_id,
             tell=self._teller.tell,
             show=self._show,
-            show_wait=self._display.show_wait,
+            show_wait=self._show_wait,
             log=self._log,
             replaces_bot=self._spec.replaces_bot,
             supervises=self._spec.supervises,
@@ -246,8 +247,12 @@ class Run:
             raise failure
         refuse_to_touch(settings)  # before the watcher here is asked to end
         if self._spec.starts:
-            self._locks.require()  # its supervisor's
+            self._locks.require_in_place()  # its supervisor's
             spec = self._spec
+            if spec.needs_lease:
+                if spec.starts_bot:
+                    refuse_by_hand(settings)
+                require_lease(settings)
             refuse_beside_supervisor(
                 settings, supervises=spec.supervises, starts_bot=spec.starts_bot, replaces_bot=spec.replaces_bot
             )
@@ -379,6 +384,11 @@ class Run:
             message=advise(report.message, self.settings),
             next_action=advise(report.next_action, self.settings),
         )
+
+    def _show_wait(self, elapsed_s: float, remaining_s: float, text: str) -> None:
+        if self._spec.needs_lease:
+            require_lease(self._settings)  # a wait for the gateway ends with the lease
+        self._display.show_wait(elapsed_s, remaining_s, text)
 
     def _show(self, text: str) -> None:
         text = clean_line(text, self._redactor)

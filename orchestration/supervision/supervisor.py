@@ -17,7 +17,7 @@ from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
 from orchestration.bot.end_record import BotEnd, write_end
 from orchestration.bot.find import find_bot
-from orchestration.bot.members import note_workers
+from orchestration.bot.members import find_members, note_workers
 from orchestration.bot.notify import NotifyReceiver
 from orchestration.bot.order_guard import LOOPBACK, end_guard, ensure_guard, read_guard
 from orchestration.bot.output import read_bot_lines
@@ -31,6 +31,7 @@ from orchestration.gateway.runtime import Runtime, Start, find_still_running
 from orchestration.gateway.wait import GatewayReady
 from orchestration.hostservice.advice import advise
 from orchestration.journal import Journal
+from orchestration.lease.held import kept_lease
 from orchestration.logs import cut_back
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.admission import build_lost_lock_failure
@@ -39,6 +40,7 @@ from orchestration.startup.run_alerts import build_watch_alert
 from orchestration.state_dir import startup_lock_path
 from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, Stage, decide
 from orchestration.supervision.host_notifier import HostNotifier
+from orchestration.supervision.lease_loss import end_without_lease
 from orchestration.supervision.observe import Observer, WithheldPlan
 from orchestration.supervision.recorder import WatchRecorder
 from orchestration.system.clock import Clock
@@ -151,6 +153,7 @@ class Supervisor:
         self._has_connected = has_connected
         self._ended_key = ""
         self._announced_key = ""
+        self._fenced_key = ""
         self._memory = Memory()
         self._rules = Rules.from_settings(post.settings, owns_bot=post.restart is not None)
         self._awaits_first_login: bool | None = None
@@ -192,15 +195,16 @@ class Supervisor:
         post.host.is_alive()
         if post.lock is not None:
             post.lock.promise_sign(within_s=self._recorder.most_gap_s)
-        if requests.ended_by:
-            return self._stop_gracefully(observer, requests.ended_by)
-        if self._has_lost_lock():
-            return self._end_without_lock(observer)
+        code = self._judge_end(observer)
+        if code is not None:
+            return code
         self._follow_record(observer)
         observation = observer.look()
-        if self._requests.ended_by:
-            # It came during the look, perhaps together with the bot's: the bot's end is then no news.
-            return self._stop_gracefully(observer, self._requests.ended_by)
+        # What came during the look came perhaps together with the bot's end, which is then no news.
+        code = self._judge_end(observer)
+        if code is not None:
+            return code
+        self._watch_by_fence(observation)
         self._note_announcement(observation)
         self._note_bot_end(observer, observation)
         self._gateway_start = None if observation.gateway is None else observation.gateway.start
@@ -271,8 +275,9 @@ class Supervisor:
 
     def _act(self, action: Action, observer: Observer, decision: Decision) -> ExitCode | None:
         self._post.log.info("action: %s", action)
-        if self._has_lost_lock():
-            return self._end_without_lock(observer)
+        code = self._judge_post(observer)
+        if code is not None:
+            return code
         match action:
             case Action.RESTART_GATEWAY:
                 self._restart_gateway(decision.on_restart)
@@ -361,6 +366,53 @@ class Supervisor:
             ),
             facts={} if stopped is None else build_stopped_json(stopped),
         )
+
+    def _judge_end(self, observer: Observer) -> ExitCode | None:
+        """End where somebody asks for it, or where this process may supervise no more."""
+        if self._requests.ended_by and not self._has_lost_lease():
+            return self._stop_gracefully(observer, self._requests.ended_by)
+        return self._judge_post(observer)
+
+    def _judge_post(self, observer: Observer) -> ExitCode | None:
+        code = self._judge_lease(observer)
+        if code is None and self._has_lost_lock():
+            return self._end_without_lock(observer)
+        return code
+
+    def _has_lost_lease(self) -> bool:
+        lease = kept_lease()
+        return lease is not None and bool(lease.loss)
+
+    def _judge_lease(self, observer: Observer) -> ExitCode | None:
+        """End where the lease is lost, or is to be given to another host; what was led is stopped then."""
+        lease = kept_lease()
+        if lease is None or self._post.restart is None:
+            return None
+        if lease.loss:
+            observer.expect_end()
+            self._recorder.note_bot_stopped()
+            end_without_lease(self._post, lease, self._record)
+            return ExitCode.FAILURE
+        if lease.handover:
+            self._post.log.info("%s: stopping", lease.handover)
+            stopped = self._stop_bot(observer, stays=True)
+            self._post.journal.add_event(
+                self._post.run_id, "lease_released", {"revision": lease.revision, "message": lease.handover}
+            )
+            self._post.watching.close()
+            self._say_what_was_stopped(stopped, lease.handover)
+            return ExitCode.SUCCESS
+        return None
+
+    def _watch_by_fence(self, observation: Observation) -> None:
+        """Tell the fence of the bot's processes, once for each bot and then with the chores."""
+        lease = kept_lease()
+        if lease is None or self._record is None or not observation.bot.is_running:
+            return
+        is_due = observation.at_s - self._pinged_s >= self._post.settings.monitor_interval_s
+        if is_due or self._fenced_key != observation.bot.key:
+            self._fenced_key = observation.bot.key
+            lease.watch(find_members(self._post.settings, self._record))
 
     def _has_lost_lock(self) -> bool:
         """Whether another supervisor could be at work by now, because our lock was deleted, replaced or renamed."""

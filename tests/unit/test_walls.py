@@ -26,6 +26,9 @@ _MAY_USE: dict[str, frozenset[str]] = {
     "docker": frozenset({"docker", "redaction", "errors", "system"}),
     "logs": frozenset({"logs", "redaction", "errors", "settings", "system"}),
     **{room: _FOUNDATIONS | {room} for room in (*_DOMAIN, "prerequisites")},
+    # What it starts is the lease holder's: it names the lease's revision.
+    "bot": _FOUNDATIONS | {"bot", "lease"},
+    "lease": _FOUNDATIONS | {"lease"},
     # It judges what the journal holds.
     "reports": _FOUNDATIONS | {"reports", "journal"},
     # How long a stop may take depends on the gateway's restart.
@@ -36,7 +39,7 @@ _FLOORS = (
     {"errors", "system", "tws"},
     {"state_dir", "redaction", "simulator"},
     {"settings", "logs", "journal", "docker", "hold"},
-    {"alerts", "gameplan", "gateway", "reports"},
+    {"alerts", "gameplan", "gateway", "lease", "reports"},
     {"bot", "hostservice", "soak"},
     {"preflight", "prerequisites"},
     {"startup"},

@@ -1,0 +1,167 @@
+"""A supervisor of an instance that several hosts carry (LEASE_ETCD).
+
+It stands by, leads while it holds the lease, and ends what ran here before the lease is given to anybody else.
+"""
+
+import logging
+from collections.abc import Callable
+
+from orchestration import presenter as console
+from orchestration.bot.find import FoundBy, find_bot
+from orchestration.bot.stop import stop_bot
+from orchestration.errors import ExitCode, StartupFailure
+from orchestration.gateway.record import read_record
+from orchestration.gateway.runtime import find_still_running
+from orchestration.gateway.runtime_kinds import build_runtime
+from orchestration.lease.held import Role, drop, keep
+from orchestration.logs import open_run_log
+from orchestration.preflight.instances import build_find_users
+from orchestration.redaction import Redactor
+from orchestration.settings import Settings
+from orchestration.supervision.host_notifier import HostNotifier
+from orchestration.supervision.lease_keeper import Keeper
+from orchestration.system.clock import SystemClock
+from orchestration.system.commands import SystemCommands
+from orchestration.system.signals import Requests
+
+_LOG = logging.getLogger("orchestration.lease")
+_LOOK_S = 1.0
+
+
+def serve_with_lease(
+    settings: Settings, clock: SystemClock, host: HostNotifier, requests: Requests, lead: Callable[[], int]
+) -> int:
+    """Stand by, lead, and stand by again, until a signal asks to end or what was led has ended.
+
+    Args:
+        settings: The configuration.
+        clock: Tells the time.
+        host: The host's service manager.
+        requests: What signals ask for.
+        lead: Starts the system, stays with it, and returns the exit code.
+
+    Returns:
+        The exit code.
+    """
+    with open_run_log(
+        settings.log_dir,
+        clock=clock,
+        run_id=f"lease_{clock.now():%Y%m%d_%H%M%S}",
+        keep=settings.log_keep,
+        redactor=Redactor(settings.secrets),
+        prefix="lease",
+    ):
+
+        def wake() -> None:
+            requests.wake.set()  # whichever event the loop waits for now
+
+        keeper = Keeper(settings, clock=clock, log=_LOG, on_change=wake)
+        keep(keeper)
+        try:
+            return _Participant(settings, keeper, clock, host, requests).serve(lead)
+        finally:
+            drop()
+            keeper.close()
+
+
+class _Participant:
+    """One host of those that carry the instance."""
+
+    def __init__(
+        self, settings: Settings, keeper: Keeper, clock: SystemClock, host: HostNotifier, requests: Requests
+    ) -> None:
+        self._settings = settings
+        self._keeper = keeper
+        self._clock = clock
+        self._host = host
+        self._requests = requests
+
+    def serve(self, lead: Callable[[], int]) -> int:
+        while True:
+            self._stand_by()
+            if self._requests.ended_by != "":
+                self._keeper.release(is_clean=self._end_all())
+                return int(ExitCode.SUCCESS)
+            code = lead()
+            loss, handover = self._keeper.loss, self._keeper.handover
+            _LOG.info("what was led has ended with %d%s", code, f": {loss or handover}" if loss or handover else "")
+            self._keeper.release(is_clean=self._end_all(has_lost=bool(loss)))
+            if not loss and not handover:
+                return code
+            if self._is_asked_to_end():
+                return int(ExitCode.SUCCESS)
+
+    def _is_asked_to_end(self) -> bool:
+        return self._requests.ended_by != ""
+
+    def _stand_by(self) -> None:
+        """Wait until this host may start something, or is asked to end. Nothing of the bot runs here meanwhile."""
+        said, is_clean, cleaned_s = "", False, float("-inf")
+        while not self._is_asked_to_end() and not self._keeper.may_start:
+            self._requests.wake.clear()
+            now_s = self._clock.monotonic_s()
+            is_led_elsewhere = self._keeper.standing.role is Role.STANDBY and self._keeper.standing.holder != ""
+            if not is_clean or (is_led_elsewhere and now_s - cleaned_s > self._settings.monitor_interval_s):
+                cleaned_s = now_s
+                # While nobody leads, a gateway that is up is left alone: where this host leads again, it is used.
+                is_clean = self._end_bot(self._settings.bot_stop_timeout_s) and (
+                    not is_led_elsewhere or self._log_out_gateway()
+                )
+                if is_clean:
+                    self._keeper.allow()
+            text = str(self._keeper.standing)
+            if text != said:
+                said = text
+                _LOG.info("%s", text)
+                console.warn(text)
+            self._host.say_ready(text)
+            self._requests.take_restart()  # there is no bot to restart
+            self._clock.wait(self._requests.wake, _LOOK_S)
+
+    def _end_all(self, *, has_lost: bool = False) -> bool:
+        """End the bot, then log the gateway out with its full grace. Returns whether both are certainly gone."""
+        is_bot_gone = self._end_bot(0.0 if has_lost else self._settings.bot_stop_timeout_s)
+        return self._log_out_gateway() and is_bot_gone
+
+    def _end_bot(self, timeout_s: float) -> bool:
+        """End a bot of this instance that still runs here. Returns whether none does any more."""
+        presence = find_bot(self._settings)
+        if presence.found is None:
+            if presence.is_unknown:
+                _LOG.error("unknown whether a bot runs here: %s", presence.detail)
+            return not presence.is_unknown
+        if presence.found.how is FoundBy.BY_COMMAND:
+            _LOG.error("a bot that was started by hand runs here, without the lease: %s", presence.found.who)
+            return False
+        try:
+            stopped = stop_bot(self._settings, presence.found, timeout_s=timeout_s, on_progress=self._host.say_status)
+        except StartupFailure as failure:
+            _LOG.error("the bot could not be stopped: %s", failure)
+            return False
+        _LOG.info("%s", stopped)
+        return stopped.is_gone
+
+    def _log_out_gateway(self) -> bool:
+        """Stop this host's gateway with its full grace. Returns whether it is down."""
+        settings = self._settings
+        try:
+            runtime = build_runtime(
+                settings,
+                commands=SystemCommands(),
+                clock=self._clock,
+                record=read_record(settings.state_dir),
+                find_users=build_find_users(settings),
+            )
+            if not find_still_running(runtime):
+                return True
+            self._host.say_status("logging the gateway out")
+            left = runtime.stop_unless_used(timeout_s=settings.gateway_stop_grace_s, on_progress=self._host.say_status)
+            if left.users:
+                _LOG.error("the gateway is left logged in: other instances of this host use it")
+                return False
+            is_down = not find_still_running(runtime)
+        except (StartupFailure, OSError) as error:
+            _LOG.error("the gateway could not be logged out: %s", error)
+            return False
+        _LOG.info("the gateway is %s", "logged out and down" if is_down else "still up after it was stopped")
+        return is_down

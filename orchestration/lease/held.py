@@ -1,0 +1,172 @@
+"""What the rest of the program asks of the lease. Imports nothing that only a host with LEASE_ETCD needs."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.settings import Settings
+from orchestration.state_dir import LEASE, StateFileError, read_fields, write_fields
+from orchestration.system.processes import ProcessIdentity
+
+REVISION_VARIABLE = "LEASE_REVISION"
+
+
+class Role(StrEnum):
+    """What a host is to its instance. The values are stable words."""
+
+    LEADING = "leading"
+    STANDBY = "standby"
+    WAITING = "waiting"
+    """It holds the lease, and waits until the bot of the last holder is certainly dead."""
+    LOST = "lost"
+    """It has lost the lease, and is ending what it ran."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where this host stands, as its supervisor last wrote it down (`STATE_DIR/lease.json`).
+
+    Attributes:
+        role: What it is.
+        host: Its own LEASE_HOST.
+        holder: Who holds the lease; empty where nobody does, or that is unknown.
+        since: Since when, ISO 8601.
+        revision: The revision of the holder's term.
+        problem: What is wrong with the store; empty where nothing is.
+        seen_revision: The highest revision of the store that was seen.
+        cluster: The id of the store's cluster.
+    """
+
+    role: Role
+    host: str
+    holder: str = ""
+    since: str = ""
+    revision: int = 0
+    problem: str = ""
+    seen_revision: int = 0
+    cluster: str = ""
+
+    def __str__(self) -> str:
+        since = f" since {self.since}" if self.since else ""
+        problem = f"; the store: {self.problem}" if self.problem else ""
+        match self.role:
+            case Role.LEADING:
+                return f"{self.host} leads{since} (lease revision {self.revision}){problem}"
+            case Role.WAITING:
+                return f"{self.host} has acquired the lease and waits until the last holder's bot is dead{problem}"
+            case Role.LOST:
+                return f"{self.host} has lost the lease{problem}"
+        leader = f"{self.holder} leads{since}" if self.holder else "nobody leads"
+        return f"{self.host} stands by; {leader}{problem}"
+
+
+class HeldLease(Protocol):
+    """A lease that this process keeps."""
+
+    @property
+    def revision(self) -> int:
+        """The fencing number of the term; 0 without one."""
+        ...
+
+    @property
+    def loss(self) -> str:
+        """Why the lease is lost; empty while it is not."""
+        ...
+
+    @property
+    def handover(self) -> str:
+        """Why the lease is to be given up in order; empty where it is not."""
+        ...
+
+    def watch(self, identities: Iterable[ProcessIdentity]) -> None:
+        """Tell the fence what belongs to the bot."""
+        ...
+
+
+_KEPT: list[HeldLease] = []
+
+
+def keep(lease: HeldLease) -> None:
+    """From now on this process keeps a lease. One process never keeps two."""
+    _KEPT[:] = [lease]
+
+
+def drop() -> None:
+    """It does not any more."""
+    _KEPT.clear()
+
+
+def kept_lease() -> HeldLease | None:
+    """The lease that this process keeps, whether or not it holds it now."""
+    return _KEPT[0] if _KEPT else None
+
+
+def require_lease(settings: Settings) -> None:
+    """Look again, right before something that can lead to a trade.
+
+    Raises:
+        StartupFailure: `LEASE_UNAVAILABLE`: the lease was lost. `LEASED_ELSEWHERE`: this process has none.
+    """
+    if not settings.lease_etcd or settings.simulated:
+        return
+    lease = kept_lease()
+    if lease is None:
+        raise build_refusal(settings)
+    if lease.loss or not lease.revision:
+        raise StartupFailure(
+            FailureWord.LEASE_UNAVAILABLE,
+            f"This host does not hold the lease of instance {settings.instance}: {lease.loss or 'it was given up'}.",
+            next_action="Nothing to do while the store works again by itself: the host that acquires the lease "
+            "starts. Otherwise look at the etcd cluster; `inv status` says who leads.",
+        )
+
+
+def build_refusal(settings: Settings) -> StartupFailure:
+    """What a command fails with that is not the supervisor's and would start, restart or log in something."""
+    standing = read_standing(settings)
+    known = f": {standing}" if standing is not None else ""
+    return StartupFailure(
+        FailureWord.LEASED_ELSEWHERE,
+        f"LEASE_ETCD is set, so only the supervisor that holds the lease of instance {settings.instance} may do "
+        f"this{known}.",
+        next_action="Run `inv startup --service` (or the boot service, or `--foreground`) on each host; "
+        "`inv bot.restart` has the supervisor restart the bot. Commands by hand need LEASE_ETCD unset, on one host "
+        "alone.",
+    )
+
+
+def refuse_by_hand(settings: Settings) -> None:
+    """A start without a supervisor could not keep a lease.
+
+    Raises:
+        StartupFailure: `CONFIG_INVALID`: LEASE_ETCD is set.
+    """
+    if settings.lease_etcd and not settings.simulated and kept_lease() is None:
+        raise StartupFailure(
+            FailureWord.CONFIG_INVALID,
+            "LEASE_ETCD: is set, and a start that does not stay with the bot cannot keep the lease.",
+            next_action="Start with `inv startup --foreground`, or install the boot service (`inv install`); "
+            "`--simulate` needs no lease.",
+        )
+
+
+def read_standing(settings: Settings) -> Standing | None:
+    """Where this host stands; None where that is not written down, or not to be read."""
+    try:
+        fields = read_fields(settings.state_dir / LEASE)
+        known = {name: fields[name] for name in Standing.__dataclass_fields__ if name in fields}
+        revision, seen = int(known.get("revision", 0)), int(known.get("seen_revision", 0))
+        return Standing(**(known | {"role": Role(known["role"]), "revision": revision, "seen_revision": seen}))
+    except (OSError, StateFileError, KeyError, TypeError, ValueError):
+        return None
+
+
+def write_standing(settings: Settings, standing: Standing) -> None:
+    """Write down where this host stands.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    write_fields(settings.state_dir / LEASE, asdict(standing))

@@ -1,0 +1,401 @@
+"""Keeps this host's part in the lease, from a thread of its own: no slow look of the supervisor delays a renewal.
+
+The thread stands by, acquires, renews and notices the loss. What is started and stopped is the main thread's: it asks
+`may_start`, `loss` and `handover`, and says `settle` or `release` once nothing of the bot and no login is left here.
+The fence kills the bot at the deadline whether or not this process gets to run.
+"""
+
+import dataclasses
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Iterable
+
+from orchestration.bot.record import build_record_path
+from orchestration.lease import etcd
+from orchestration.lease.etcd import Etcd, EtcdError
+from orchestration.lease.held import Role, Standing, read_standing, write_standing
+from orchestration.lease.term import (
+    Holder,
+    Memory,
+    Seen,
+    Term,
+    Times,
+    find_earliest_start_s,
+    find_store_problem,
+    is_renewed,
+    name_keys,
+    read_seen,
+    remember,
+)
+from orchestration.settings import BotRuntime, Settings
+from orchestration.supervision.fence import Fence, FenceError
+from orchestration.system.clock import Clock, read_boottime_s
+from orchestration.system.platform import platform
+from orchestration.system.processes import ProcessIdentity
+
+_JOIN_TIMEOUT_S = 30.0
+
+
+class Keeper:
+    """This host's part in the lease. Its properties may be read from any thread.
+
+    Args:
+        settings: Which instance, which store.
+        clock: Tells the time of day.
+        log: The log.
+        on_change: Called from another thread when the main thread should look; must not block.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Clock, log: logging.Logger, on_change: Callable[[], None]) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._log = log
+        self._on_change = on_change
+        self._times = Times(ttl_s=settings.lease_ttl_s)
+        self._prefix = name_keys(settings.instance)
+        self._session = secrets.token_hex(8)
+        self._store = Etcd(settings, timeout_s=self._times.request_s)
+        before = read_standing(settings)
+        self._memory = Memory() if before is None else Memory(revision=before.seen_revision, cluster=before.cluster)
+        self._standing = Standing(role=Role.STANDBY, host=settings.lease_host)
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._is_over = False
+        self._term: Term | None = None
+        self._fence: Fence | None = None
+        self._loss = ""
+        self._handover = ""
+        self._may_acquire = False
+        self._holds_back_until_s = 0.0
+        self._holds_back_from_term = 0
+        self._failover_seen = -1
+        self._told = ""
+        self._thread = platform().start_thread(self._run, name="lease")
+
+    @property
+    def standing(self) -> Standing:
+        """Where this host stands."""
+        return self._standing
+
+    @property
+    def revision(self) -> int:
+        """See `HeldLease.revision`."""
+        term = self._term
+        return 0 if term is None else term.revision
+
+    @property
+    def since(self) -> str:
+        """When this host's term began, ISO 8601; empty without one."""
+        term = self._term
+        return "" if term is None else term.since
+
+    @property
+    def loss(self) -> str:
+        """See `HeldLease.loss`. Looks at the clock: a process that was frozen learns it at once."""
+        term, fence = self._term, self._fence
+        if term is None:
+            return self._loss
+        if self._loss:
+            return self._loss
+        if fence is None or fence.has_fired or not fence.is_alive():
+            return term.find_loss(read_boottime_s()) or "the process that would kill the bot in time does not work"
+        return term.find_loss(read_boottime_s())
+
+    @property
+    def handover(self) -> str:
+        """See `HeldLease.handover`."""
+        return self._handover
+
+    @property
+    def may_start(self) -> bool:
+        """Whether the lease is held, and the last holder's bot is certainly dead."""
+        term = self._term
+        return term is not None and not self.loss and read_boottime_s() >= term.starts_s
+
+    def allow(self) -> None:
+        """Nothing of the bot runs here: the lease may be acquired."""
+        self._may_acquire = True
+        self._wake.set()
+
+    def watch(self, identities: Iterable[ProcessIdentity]) -> None:
+        """See `HeldLease.watch`."""
+        fence = self._fence
+        if fence is not None:
+            try:
+                fence.watch(identities)
+            except FenceError as error:
+                self._log.error("%s", error)
+
+    def release(self, *, is_clean: bool) -> None:
+        """Give the lease up. The main thread says so after an ordered end.
+
+        Args:
+            is_clean: Whether nothing of the bot and no login is left here. The next holder then need not wait.
+        """
+        with self._lock:
+            term, fence = self._term, self._fence
+            self._may_acquire = False
+            if term is None:
+                return
+            may_say_so = is_clean and not self.loss and read_boottime_s() >= term.starts_s
+            if self._handover:
+                self._holds_back_until_s = read_boottime_s() + self._times.takeover_s
+                self._holds_back_from_term = term.revision
+            self._term, self._fence, self._handover, self._loss = None, None, "", ""
+        if fence is not None and not fence.release():
+            self._log.error("the fence still sees processes of the bot; the lease is left to expire")
+            self._stand(Role.STANDBY)
+            return
+        if not is_clean:
+            self._stand(Role.STANDBY)
+            return
+        store = Etcd(self._settings, timeout_s=self._times.request_s)
+        try:
+            said = [etcd.put(f"{self._prefix}released", str(term.revision))] if may_say_so else []
+            store.transact(
+                [etcd.created_at(f"{self._prefix}holder", term.revision)],
+                [*said, etcd.delete(f"{self._prefix}holder")],
+            )
+            store.revoke(term.lease)
+        except EtcdError as error:
+            self._log.warning("the lease could not be given back, and expires by itself: %s", error)
+        finally:
+            store.close()
+        self._stand(Role.STANDBY)
+
+    def close(self) -> None:
+        """End the thread. A lease that is still held is left to expire, and its fence with it."""
+        self._is_over = True
+        self._wake.set()
+        self._thread.join(_JOIN_TIMEOUT_S)
+        self._store.close()
+
+    def _run(self) -> None:
+        while not self._is_over:
+            self._wake.clear()
+            term = self._term
+            try:
+                pause_s = self._stand_by() if term is None else self._renew(term)
+            except EtcdError as error:
+                pause_s = self._times.look_every_s if term is None else self._times.try_again_s
+                self._stand(self._standing.role, problem=str(error))
+            except Exception as error:  # noqa: BLE001 - the thread's boundary: it must go on, or end the bot
+                self._log.exception("the lease's thread failed")
+                pause_s = self._times.renew_every_s
+                self._lose(f"internal error: {type(error).__name__}: {error}")
+            if self._term is not None and self.loss:
+                self._lose(self.loss)
+            self._wake.wait(pause_s)
+
+    def _look(self) -> Seen:
+        answer = self._store.read(self._prefix)
+        return self._believe(read_seen(answer, self._prefix, at_s=read_boottime_s()))
+
+    def _believe(self, seen: Seen) -> Seen:
+        problem = find_store_problem(self._memory, seen)
+        if problem:
+            raise EtcdError(
+                f"{problem}; make sure that no bot runs on any host, then remove STATE_DIR/lease.json there"
+            )
+        self._memory = remember(self._memory, seen)
+        return seen
+
+    def _stand_by(self) -> float:
+        seen = self._look()
+        held_back = self._find_reason_to_hold_back(seen)
+        if seen.holder is None and self._may_acquire and not held_back and not self._is_over:
+            return self._acquire(seen)
+        self._stand(Role.STANDBY, seen=seen)
+        return self._times.look_every_s
+
+    def _find_reason_to_hold_back(self, seen: Seen) -> str:
+        if seen.hold:
+            return "held"
+        now_s = read_boottime_s()
+        asked = seen.failover
+        if self._failover_seen < 0:
+            self._failover_seen = seen.revision if asked is None else asked.revision
+        elif asked is not None and asked.revision > self._failover_seen:
+            self._failover_seen = asked.revision
+            if asked.to and asked.to != self._settings.lease_host:
+                self._holds_back_until_s = now_s + self._times.takeover_s
+                self._holds_back_from_term = seen.term_revision
+        if now_s < self._holds_back_until_s:
+            if seen.term_revision <= self._holds_back_from_term:
+                return "another host is to take over"
+            if seen.holder is None:
+                self._holds_back_until_s = 0.0  # it did take over, and has ended: it did not come up there
+        return ""
+
+    def _acquire(self, seen: Seen) -> float:
+        prefix, began_s = self._prefix, read_boottime_s()
+        lease = self._store.grant(self._times.grant_s)
+        since = self._clock.now().astimezone().isoformat(timespec="seconds")
+        me = Holder(host=self._settings.lease_host, session=self._session, since=since, ttl_s=self._times.ttl_s)
+        answer = self._store.transact(
+            [
+                etcd.created_at(f"{prefix}holder", 0),
+                etcd.written_at(f"{prefix}term", seen.term_revision),
+                etcd.written_at(f"{prefix}hold", 0),
+            ],
+            [etcd.put(f"{prefix}holder", me.write(), lease=lease), etcd.put(f"{prefix}term", me.write())],
+        )
+        if not answer.succeeded:
+            self._store.revoke(lease)
+            return 0.0
+        starts_s = find_earliest_start_s(self._memory, seen, self._times)
+        term = Term(
+            revision=answer.revision,
+            lease=lease,
+            since=since,
+            renewed_s=began_s,
+            starts_s=starts_s,
+            fence_s=self._times.fence_s,
+        )
+        self._memory = dataclasses.replace(
+            self._memory, revision=max(self._memory.revision, answer.revision), absent_since_s=None
+        )
+        is_contained = self._settings.bot_runtime is BotRuntime.DOCKER
+        try:
+            fence = Fence.start(
+                term.deadline_s,
+                marker=str(build_record_path(self._settings)),
+                environ=self._settings.environ,
+                container=self._settings.bot_container_name if is_contained else "",
+                on_change=self._note_fence,
+            )
+        except FenceError as error:
+            self._store.revoke(lease)
+            raise EtcdError(f"the lease is not kept: {error}") from error
+        with self._lock:
+            self._loss, self._handover = "", ""
+            self._fence, self._term = fence, term
+        self._log.info("the lease is acquired: revision %d", term.revision)
+        self._stand(Role.WAITING if read_boottime_s() < starts_s else Role.LEADING)
+        self._on_change()
+        return 0.0
+
+    def _renew(self, term: Term) -> float:
+        if self._loss:
+            return self._times.renew_every_s  # until the main thread has ended what ran here
+        began_s = read_boottime_s()
+        loss = term.find_loss(began_s)
+        if loss:
+            self._lose(loss)
+            return self._times.renew_every_s
+        seen = self._ask_for_renewal(term)
+        if seen is None:
+            self._lose("the store says that the lease has ended, or has another holder")
+            return self._times.renew_every_s
+        if not self._move_deadline(term, began_s):
+            return self._times.try_again_s
+        self._note_requests(seen)
+        now_s = read_boottime_s()
+        is_waiting = now_s < term.starts_s
+        self._stand(Role.WAITING if is_waiting else Role.LEADING)
+        if not is_waiting and not self.loss:
+            self._on_change_once(f"leading {term.revision}")
+        pause_s = max(0.0, began_s + self._times.renew_every_s - now_s)
+        return min(pause_s, max(0.0, term.starts_s - now_s)) if is_waiting else pause_s
+
+    def _ask_for_renewal(self, term: Term) -> Seen | None:
+        """What the store showed where the renewal counts; None where the lease is certainly lost."""
+        ttl_s = self._store.keep_alive(term.lease)
+        answer = self._store.transact(
+            [etcd.created_at(f"{self._prefix}holder", term.revision)], [etcd.get_all(self._prefix)]
+        )
+        if not answer.succeeded:
+            return None
+        seen = self._believe(read_seen(answer, self._prefix, at_s=read_boottime_s()))
+        return seen if is_renewed(term, ttl_s=ttl_s, seen=seen) else None
+
+    def _move_deadline(self, term: Term, began_s: float) -> bool:
+        with self._lock:
+            if self._term is not term or self._fence is None or self._loss:
+                return False  # it was given up meanwhile
+            renewed = dataclasses.replace(term, renewed_s=began_s)
+            try:
+                self._fence.renew(renewed.deadline_s)
+            except FenceError as error:
+                self._log.error("%s", error)
+                return False
+            self._term = renewed
+            return True
+
+    def _note_requests(self, seen: Seen) -> None:
+        asked = seen.failover
+        reason = ""
+        if seen.hold:
+            reason = f"the instance is held on all hosts: {seen.hold}"
+        elif self._failover_seen < 0:
+            self._failover_seen = seen.revision if asked is None else asked.revision
+        elif asked is not None and asked.revision > self._failover_seen:
+            self._failover_seen = asked.revision
+            if asked.to != self._settings.lease_host:
+                reason = f"a fail-over{f' to {asked.to}' if asked.to else ''} was asked for by {asked.by}"
+        if reason and not self._handover:
+            self._handover = reason
+            self._log.info("%s", reason)
+            self._on_change()
+
+    def _lose(self, why: str) -> None:
+        with self._lock:
+            if self._term is None or self._loss:
+                return
+            self._loss = why
+            fence = self._fence
+        if fence is not None:
+            try:
+                fence.fire()
+            except FenceError:
+                self._log.info("the fence has killed the bot")
+        self._log.error("the lease is lost: %s", why)
+        self._stand(Role.LOST, problem=why)
+        self._on_change()
+
+    def _note_fence(self) -> None:
+        self._wake.set()
+        self._on_change()
+
+    def _on_change_once(self, what: str) -> None:
+        if self._told != what:
+            self._told = what
+            self._on_change()
+
+    def _stand(self, role: Role, *, seen: Seen | None = None, problem: str = "") -> None:
+        term = self._term
+        host = self._settings.lease_host
+        holder, since, revision = self._standing.holder, self._standing.since, self._standing.revision
+        if term is not None:
+            holder, since, revision = host, term.since, term.revision
+        elif seen is not None:
+            leader = seen.holder
+            holder = "" if leader is None else leader.host
+            since, revision = ("" if leader is None else leader.since), seen.holder_revision
+        elif role is Role.STANDBY and not problem:
+            holder, since, revision = "", "", 0
+        standing = Standing(
+            role=role,
+            host=host,
+            holder=holder,
+            since=since,
+            revision=revision,
+            problem=problem,
+            seen_revision=self._memory.revision,
+            cluster=self._memory.cluster,
+        )
+        if standing == self._standing:
+            return
+        is_news = (standing.role, standing.holder, standing.problem) != (
+            self._standing.role,
+            self._standing.holder,
+            self._standing.problem,
+        )
+        self._standing = standing
+        try:
+            write_standing(self._settings, standing)
+        except OSError as error:
+            self._log.warning("lease.json could not be written: %s", error)
+        if is_news:
+            self._on_change()
