@@ -186,7 +186,7 @@ def _advise(sight: Sight, observation: Observation, port: int) -> str:
             if status.name
             else "Set GATEWAY_PORT to the published port."
         )
-    if api is not None and (advice := _advise_by_answer(api, port)):
+    if advice := advise_by_answer(api, port):
         return advice
     if status is not None and status.state is ContainerState.UNKNOWN:
         return (
@@ -196,13 +196,15 @@ def _advise(sight: Sight, observation: Observation, port: int) -> str:
     return _READ_THE_LOG
 
 
-def _advise_by_answer(api: ApiStatus, port: int) -> str:
-    """What to do where the API's own answer says it; empty where it does not."""
+def advise_by_answer(api: ApiStatus | None, port: int) -> str:
+    """What to do about a gateway that is not ready where the API's own answer says it; empty where it does not."""
+    if api is None:
+        return ""
     match api.state:
         case ApiState.OUTDATED:
             return (
                 "Update the gateway: pull a newer image (GATEWAY_IMAGE) and make the container again, or install a "
-                "newer IB Gateway or TWS where it runs; then `inv startup`."
+                "newer IB Gateway or TWS where it runs."
             )
         case ApiState.GARBAGE:
             return f"Find out what listens on port {port} (`ss -ltnp`), and correct GATEWAY_HOST or GATEWAY_PORT."

@@ -15,7 +15,13 @@ from orchestration.gateway import readiness
 from orchestration.gateway.container import Health
 from orchestration.gateway.history import StopReason, name_start
 from orchestration.gateway.login import Refusal
-from orchestration.gateway.messages import CHOOSE_A_DEVICE, DEVICES, describe_rejection, describe_sight
+from orchestration.gateway.messages import (
+    CHOOSE_A_DEVICE,
+    DEVICES,
+    advise_by_answer,
+    describe_rejection,
+    describe_sight,
+)
 from orchestration.gateway.readiness import DEAD_GRACE_S, SecondFactor, Sight, is_gone_for, is_health_outdated
 from orchestration.settings.week_time import describe_full_login
 from orchestration.supervision import plan_rollover
@@ -375,7 +381,10 @@ CHECKS: tuple[IncidentCheck, ...] = (
         is_fine=lambda s: s.is_connected and not s.observation.account_problem,
         title=lambda s: "No login is under way" if s.sight is Sight.LOGIN_IDLE else "Gateway lost",
         message=_describe_lost,
-        next_action="Read the gateway's log: `inv logs --of gateway`.",
+        next_action=lambda s: (
+            advise_by_answer(s.observation.readiness_look.api, s.rules.port)
+            or "Read the gateway's log: `inv logs --of gateway`."
+        ),
         over_title="Gateway is back",
         over_message="The gateway's API answers again, with the right account.",
         grace_s=_find_lost_grace,

@@ -422,6 +422,15 @@ def test_what_is_said_names_what_was_seen_and_what_to_do() -> None:
     assert "gateway lost" in watch.last.status_text
 
 
+def test_a_gateway_that_is_too_old_is_told_with_what_to_do_and_not_restarted() -> None:
+    watch = Watch().go_on(600, gateway=HEALTHY, api=ApiStatus(state=ApiState.OUTDATED, detail="it said 503"))
+    ((_, notice),) = watch.said
+    assert "too old for this program (it said 503)" in notice.message
+    assert "would not help" in notice.message
+    assert "GATEWAY_IMAGE" in notice.next_action
+    assert Action.RESTART_GATEWAY not in watch.actions()
+
+
 @pytest.mark.parametrize("sight", [changes for changes, _, _, _ in _TABLE])
 def test_every_message_is_whole_sentences(sight: dict[str, Any]) -> None:
     watch = Watch(rules=MONITOR).go_on(2000, **sight).go_on(200)
