@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from orchestration.journal import AlertDelivery
+from orchestration.supervision.incidents import IncidentKind, Stage
+
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
@@ -45,7 +48,12 @@ def count(evidence: "Evidence", since: datetime) -> Counts:
             for event in evidence.events
             if event.at >= since and event.detail.get("incident")
         ),
-        alerts=Counter(str(alert.delivery) for alert in evidence.alerts if alert.at >= since),
+        # What still waits may yet be delivered: `alerts_waiting` has it. A counter never goes down.
+        alerts=Counter(
+            str(alert.delivery)
+            for alert in evidence.alerts
+            if alert.at >= since and alert.delivery is not AlertDelivery.PENDING
+        ),
         runs=Counter(
             (run.record.kind, run.record.result)
             for run in evidence.runs
@@ -126,7 +134,7 @@ def _logins(status: "Status", *, now: datetime, next_events: Sequence["NextEvent
         yield _gauge("full_login_age_seconds", "How long ago the gateway last logged in fully.", [({}, age_s)])
         help_text = "Whether that login is newer than the last Sunday 01:00 US Eastern, when IBKR ended every session."
         is_newer = gateway.full_login_at >= gateway.sessions_ended_at
-        yield _gauge("full_login_is_this_weeks", help_text, [({}, is_newer)])
+        yield _gauge("full_login_is_current", help_text, [({}, is_newer)])
     if next_events:
         samples = [({"event": str(one.kind)}, one.at.timestamp()) for one in next_events]
         yield _gauge("next_event_timestamp_seconds", "When something comes by the calendar.", samples)
@@ -140,11 +148,14 @@ def _counters(counts: Counts) -> Iterator["Metric"]:
         "Incidents of supervision: opened, acted on (a restart), over.",
         labels=["kind", "stage"],
     )
-    for (kind, stage), number in sorted(counts.events.items()):
-        events.add_metric([kind, stage], number)
+    # From 0 on: where a series begins with 1, Prometheus sees no increase.
+    expected = {(str(kind), str(stage)) for kind in IncidentKind for stage in (Stage.OPENED, Stage.ACTED, Stage.OVER)}
+    for kind, stage in sorted(expected | counts.events.keys()):
+        events.add_metric([kind, stage], counts.events[kind, stage])
     alerts = CounterMetricFamily(_PREFIX + "alerts", "Alerts by what became of them.", labels=["delivery"])
-    for delivery, number in sorted(counts.alerts.items()):
-        alerts.add_metric([delivery], number)
+    for delivery in AlertDelivery:
+        if delivery is not AlertDelivery.PENDING:
+            alerts.add_metric([delivery], counts.alerts[delivery])
     runs = CounterMetricFamily(_PREFIX + "runs", "Ended runs.", labels=["kind", "result"])
     for (kind, result), number in sorted(counts.runs.items()):
         runs.add_metric([kind, result], number)
