@@ -91,6 +91,12 @@ def _wait_for_next_beat(watch: BotWatch) -> None:
     wait_until(lambda: _beat_of(watch) > before, "the bot is heard")
 
 
+def _has_been_asked(watch: BotWatch) -> bool:
+    """Whether another process waits for the socket that this one listens at: nothing tells it outside."""
+    receiver = watch._listener.receiver  # noqa: SLF001 - see above
+    return receiver is not None and receiver._next_listener is not None  # noqa: SLF001 - see above
+
+
 def test_whoever_started_the_bot_and_stays_hears_a_client_that_connects_once(settings: Settings) -> None:
     bot = launch(settings, supervised=True)
     assert bot.ready_by is ReadyBy.NOTIFY
@@ -180,6 +186,8 @@ def test_a_supervisor_gets_the_socket_from_a_monitor_and_the_monitor_gets_it_bac
         _wait_for_next_beat(monitor)
         with _watch(settings, record) as supervisor:
             _wait_for_next_beat(supervisor)
+            # A listener that ends before anybody has asked for its socket takes the socket along.
+            wait_until(lambda: _has_been_asked(supervisor), "the monitor has asked to listen again")
         _wait_for_next_beat(monitor)
         assert "BEAT FAILED" not in read_log(settings)
 
