@@ -63,6 +63,13 @@ def test_a_secret_is_found_in_every_form(form: "type[str]", secret: str) -> None
 
 
 @pytest.mark.parametrize(
+    "shown", ["hunter&amp2&ltand&gtmore", "hunter&AMP2&LT;and&GTmore", "hunter&#38;2&lt;and&#x3e;more"]
+)
+def test_a_character_that_html_names_is_known_with_and_without_its_semicolon(shown: str) -> None:
+    assert Redactor(["hunter&2<and>more"]).text(f"a {shown} b") == f"a {MASK} b"
+
+
+@pytest.mark.parametrize(
     "text",
     [
         _WEBHOOK,
