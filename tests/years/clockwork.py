@@ -16,7 +16,7 @@ class Trace:
     """What happened, a line each: virtual seconds, the host's wall clock, who, what. Equal seeds give equal bytes."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self._file: TextIO | None = path.open("w", encoding="utf-8") if path is not None else None
+        self._file: TextIO | None = path.open("w", encoding="utf-8", buffering=1) if path is not None else None
         self.lines: list[str] = []
 
     def write(self, line: str) -> None:

@@ -65,7 +65,7 @@ class Gateway:
         self.restarts_by_command = 0
         self.phone_s: Callable[[], float | None] = lambda: 10.0
         self.awaits_phone = False
-        self.had_challenge_s = float("-inf")
+        self.had_challenge_s = self.was_wrong_s = float("-inf")
         self.on_change: list[Callable[[], None]] = []
         self.clients: dict[int, ApiClient] = {}
         self._followers: dict[int, tuple[str, Callable[[str], None], Callable[[], None]]] = {}
@@ -178,6 +178,7 @@ class Gateway:
             self._later(_CHALLENGE_LASTS_S, self._give_up_challenge)
 
     def _give_up_challenge(self) -> None:
+        self.awaits_phone = False
         self._write(Event.CHALLENGE_ENDED)
         self._later(10.0, self._attempt)
 
@@ -197,6 +198,8 @@ class Gateway:
         self._tell_change()
 
     def _close_api(self) -> None:
+        if self.is_silent:
+            self.was_wrong_s = self._clockwork.now_s
         self.is_ready = self.is_silent = False
         for number in list(self.clients):
             self.clients.pop(number).lose()
@@ -398,6 +401,9 @@ class Gateway:
         zone = now.astimezone(MARKET).strftime("%z")
         lines = "\n".join(self._launcher[-400:])
         last = self._launcher[-1] if self._launcher else ""
+        if self.awaits_phone:  # a heartbeat each 20 s while a challenge is pending (FIELD-NOTES)
+            beat = (now - timedelta(seconds=self._clockwork.now_s % 20)).astimezone(MARKET)
+            last = f"{beat:%Y-%m-%d %H:%M:%S}.000 INFO  [main] - Sent NS_HEART_BEAT"
         return f"now {now.timestamp():.0f} {zone}\n{lines}\n\nlast {last}\n"
 
     def _copy_password(self) -> str:

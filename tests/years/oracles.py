@@ -14,6 +14,38 @@ _LOOK_S = 300.0
 _OLD_PLAN_GRACE_S = 240.0  # one look, a stop of the bot, and a validated restart
 _SETTLE_S = 45 * 60.0
 _SECRETS = ("correct-horse", "webhooks/1/token")
+# What begins, and what says that it is over; of a boot service's own supervisor.
+_ENDS = {
+    "Docker does not answer": {"Docker answers again"},
+    "Second factor needed": {"Second factor confirmed"},
+    "Gateway lost": {"Gateway is back"},
+    "Gateway has no link to the broker": {"Link to the broker is back"},
+    "Container's health check fails": {"Health check passes"},
+    "Bot is not connected to the gateway": {"Bot is connected"},
+    "No plan for today": {"Plan for today active"},
+    "Plan file is not usable": {"Plan file is usable", "Plan file is whole"},
+    "Disk nearly full": {"Disk has room again"},
+}
+_BEGINS = {over: title for title, overs in _ENDS.items() for over in overs}
+# What may be told again while it lasts, and after how many seconds.
+_AGAIN_S = {"Second factor needed": 3500.0, "No plan for today": 12 * 3600.0}
+_QUIET_S = 2 * 3600.0
+# What must be told of a fault that comes alone, and within how many seconds beside one interval.
+_EXPECTED: dict[str, tuple[set[str], float]] = {
+    "gateway_dies": ({"Gateway lost", "Second factor needed", "No login is under way"}, 120.0),
+    "gateway_hangs": ({"Gateway lost"}, 300.0),
+    "engine_away": ({"Docker does not answer", "Gateway lost", "Second factor needed"}, 300.0),
+    "bot_crashes": ({"Bot ended"}, 60.0),
+    "bot_finishes": ({"Bot has finished"}, 60.0),
+    "service_killed": ({"Boot service was ended by the system", "Start-up begun"}, 120.0),
+    "power_cut": ({"Start-up begun"}, 3 * 3600.0 + 120.0),
+    "clock_ahead": ({"Clock jumped"}, 120.0),
+    "clock_behind": ({"Clock jumped"}, 120.0),
+    "bot_restart_asked": ({"Bot started", "Operational", "No bot on Strategy C", "Strategy C: no trading"}, 120.0),
+    "startup_by_hand": ({"Start-up stopped: BOT_ALREADY_RUNNING", "Start-up stopped: ALREADY_STARTING"}, 60.0),
+    "hold": ({"Bot stopped", "Gateway stopped", "Supervision ended"}, 120.0),
+    "disk_full": ({"Disk nearly full"}, 120.0),
+}
 _EARLY_CLOSE = time(13, 0)
 _OPEN, _CLOSE = time(9, 15), time(16, 0)
 
@@ -49,7 +81,8 @@ class Oracles:
     _told: dict[str, float] = field(default_factory=dict)
     _unhealthy_until_s: float = 3600.0
     _wrong_since_s: float | None = None
-    _said: set[str] = field(default_factory=set)
+    _open: dict[str, float] = field(default_factory=dict)
+    _life_began_s: float = 0.0
 
     def __post_init__(self) -> None:
         world = self.world
@@ -58,6 +91,9 @@ class Oracles:
         world.on_step.append(self._judge_step)
         world.on_command.append(self._judge_command)
         world.clockwork.after(_LOOK_S, self._look)
+        for one in self.faults:
+            if one.kind in _EXPECTED:
+                world.clockwork.after(one.at_s, lambda one=one: self._expect(one))  # type: ignore[misc]
 
     def report(self, rule: str, what: str) -> None:
         """Note a breach, each kind of one once in an hour."""
@@ -117,14 +153,79 @@ class Oracles:
         text = f"{alert.title} {alert.message} {alert.fields}"
         if any(secret in text for secret in _SECRETS):
             self.report("no secret told", alert.title)
-        self._said.add(alert.title)
+        self._judge_order(alert)
         if alert.severity in {"warning", "critical"} and not self._has_cause(alert):
             self.report("no false alarm", f"{alert.title} ({alert.message[:120]})")
+
+    def _judge_order(self, alert: SentAlert) -> None:
+        """Each incident is told once, and its end once, by each supervisor."""
+        service = self.world.service
+        if service is None:
+            return
+        if service.began_s > self._life_began_s:
+            self._open.clear()
+            self._life_began_s = service.began_s
+        is_late = self._is_channel_bad(alert.at_s)  # what is told now may have been so hours ago
+        if alert.title in _ENDS:
+            since_s = self._open.get(alert.title)
+            least_s = _AGAIN_S.get(alert.title, float("inf"))
+            if since_s is not None and not is_late and alert.at_s - since_s < least_s:
+                self.report("told once", f"{alert.title} (told {alert.at_s - since_s:.0f} s before, and not over)")
+            self._open[alert.title] = alert.at_s
+        elif alert.title in _BEGINS and self._open.pop(_BEGINS[alert.title], None) is None and not is_late:
+            self.report("no end without a beginning", alert.title)
+
+    def _expect(self, one: Happening) -> None:
+        """See that a fault that comes alone is told."""
+        world = self.world
+        if world.service is None or world.service.began_s > one.at_s - 600.0 or not self._is_alone(one):
+            return
+        if one.kind.startswith("bot_") and not world.bots and one.kind != "bot_restart_asked":
+            return
+        titles, within_s = _EXPECTED[one.kind]
+        within_s += self.interval_s + (one.lasts_s if one.kind == "power_cut" else 0.0)
+        if one.lasts_s and one.lasts_s < within_s and one.kind in {"engine_away", "disk_full"}:
+            return
+        is_lost = one.kind in {"gateway_dies", "gateway_hangs"}
+        if is_lost and (not world.gateway.is_ready or self._is_night(one.at_s, within_s)):
+            return
+        if one.kind.startswith("clock") and one.lasts_s < 300.0:
+            return
+        count = len(world.alerts)
+
+        def judge() -> None:
+            told = {alert.title for alert in world.alerts[count:]}
+            if not told & titles:
+                self.report("each incident is told", f"{one.kind} (nothing of {sorted(titles)} in {within_s:.0f} s)")
+
+        world.clockwork.after(within_s, judge)
+
+    def _is_alone(self, one: Happening) -> bool:
+        return not any(
+            other is not one and other.at_s - 3600.0 < one.at_s < other.at_s + other.lasts_s + _QUIET_S
+            for other in self.faults
+            if not other.kind.startswith("plan_")
+        )
+
+    def _is_night(self, at_s: float, within_s: float) -> bool:
+        """Whether it is, or soon will be, a time at which losses are expected: restarts and the broker's resets."""
+        begin = self.world.clockwork.market_now
+        end = begin + timedelta(seconds=within_s)
+        del at_s
+        is_weekend = (begin.weekday() == 4 and end.hour >= 22) or (begin.weekday() == 5 and begin.hour < 4)
+        return begin.hour < 2 or begin.hour == 23 or end.hour in {0, 23} or is_weekend
+
+    def _is_channel_bad(self, now_s: float) -> bool:
+        return any(
+            one.kind.startswith("channel") and one.at_s <= now_s <= one.at_s + one.lasts_s + 3 * 3600.0
+            for one in self.faults
+        )
 
     def _has_cause(self, alert: SentAlert) -> bool:
         """Whether anything was wrong, or the gateway was on its way, shortly before."""
         now_s = alert.at_s
-        if now_s < self._unhealthy_until_s:
+        gateway = self.world.gateway
+        if now_s < self._unhealthy_until_s or gateway.is_silent or now_s - gateway.was_wrong_s < _QUIET_S:
             return True
         local = self.world.clockwork.market_now
         if any(word in alert.title for word in ("Second factor", "Weekly login")):

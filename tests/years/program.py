@@ -10,6 +10,7 @@ import _thread
 import asyncio
 import concurrent.futures
 import contextlib
+import faulthandler
 import os
 import select
 import signal
@@ -509,6 +510,8 @@ def run_program(  # what a program is made of
         os.chdir(cwd)
         said = Path(output).open("a", encoding="utf-8", buffering=1)  # noqa: SIM115 - it is open until the end
         sys.stdout = sys.stderr = said
+        # The world sends this to a program that neither sleeps nor asks: the end of `output.txt` then says where it is.
+        faulthandler.register(signal.SIGUSR2, file=said, all_threads=True)
         scheduler = Scheduler(wire)
         platform = SimPlatform(scheduler, proc_root=proc_root, pid=pid, dies_at=dies_at)
         scheduler.synchronise(wire.receive())

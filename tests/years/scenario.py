@@ -4,6 +4,7 @@ A scenario is a list of `Happening`s, which can be written down, left out one by
 """
 
 import json
+import math
 import random
 import signal
 from collections.abc import Callable, Sequence
@@ -66,12 +67,10 @@ def _end_bot(code: int) -> Act:
 
 def _break_channel(status: int | None, takes_s: float = 0.2, wait_s: float | None = None) -> Act:
     def act(world: World, one: Happening) -> None:
-        before = world.posts
         world.posts = lambda: (status, wait_s, takes_s)
         world.clockwork.say("channel", f"answers {status} from now on")
 
         def mend() -> None:
-            world.posts = before if before.__name__ != "<lambda>" else world.answer_post
             world.posts = world.answer_post
             world.clockwork.say("channel", "works again")
 
@@ -89,7 +88,7 @@ def _signal_service(number: int) -> Act:
 
 def _kill_at_door(world: World, one: Happening) -> None:
     """The next start of the service is killed at one of its calls of a door; the present one now."""
-    calls = 1 + int(one.lasts_s)
+    calls = 1 + int(math.exp(one.lasts_s))
     waits = [calls]
     world.dies_at = lambda name: waits.pop() if name == "service" and waits else 0
     world.signal_service(int(signal.SIGKILL))
@@ -228,7 +227,7 @@ KINDS: dict[str, Kind] = {
     "channel_429": Kind(_break_channel(429, wait_s=7.0), 60.0, _HOUR_S, 1),
     "channel_slow": Kind(_break_channel(204, takes_s=45.0), 60.0, _HOUR_S, 1),
     "service_killed": Kind(_signal_service(int(signal.SIGKILL))),
-    "service_killed_at_door": Kind(_kill_at_door, 1.0, 1500.0, 3),
+    "service_killed_at_door": Kind(_kill_at_door, 0.0, 7.5, 4),
     "power_cut": Kind(_cut_power, 30.0, 3 * _HOUR_S),
     "clock_ahead": Kind(_step_clock(1.0), 60.0, 3 * _HOUR_S, 1),
     "clock_behind": Kind(_step_clock(-1.0), 60.0, 3 * _HOUR_S, 1),

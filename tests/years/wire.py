@@ -1,6 +1,7 @@
 """What a simulated program and its world say to each other: one request at a time, over a pair of sockets."""
 
 import marshal
+import select
 import socket
 import struct
 from typing import Any
@@ -25,6 +26,10 @@ class Wire:
             self._end.sendall(_LENGTH.pack(len(content)) + content)
         except OSError as error:
             raise GoneError from error
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether something to receive has come, or the end, within so many seconds."""
+        return bool(select.select([self._end], (), (), timeout_s)[0])
 
     def receive(self) -> Any:  # noqa: ANN401 - whatever was sent
         """Wait for one value.

@@ -26,6 +26,7 @@ from tests.years.wire import GoneError, Wire
 UNIT_GROUP = "/system.slice/zero-touch-startup.service"
 USER_GROUP = "/user.slice/session-1.scope"
 RESTART_DELAY_S = 30.0
+_PATIENCE_S = 30.0  # of real time, for a program to reach its next door
 OPERATOR_COMES_S = 3600.0
 _KILLED = -int(signal.SIGKILL)
 _PLAN = json.loads((Path(__file__).parent.parent / "fixtures/gameplans/full.json").read_text(encoding="utf-8"))
@@ -352,7 +353,7 @@ class World:
         try:
             program.wire.send((self.clockwork.now_s, self.clockwork.wall_s, deliveries))
             while True:
-                operation, *arguments = program.wire.receive()
+                operation, *arguments = self._receive(program)
                 if operation == "sleep":
                     program.wake_s = min(program.wake_s, arguments[0])
                     return
@@ -362,6 +363,14 @@ class World:
                 program.wire.send(_ANSWERS[operation](self, program, *arguments))
         except GoneError:
             self._end_program(program, _KILLED)
+
+    def _receive(self, program: Program) -> Any:  # noqa: ANN401 - whatever it asks for
+        if not program.wire.wait(_PATIENCE_S):
+            os.kill(program.child, signal.SIGUSR2)
+            time.sleep(0.5)
+            said = (self.root / "output.txt").read_text(encoding="utf-8", errors="replace")
+            raise AssertionError(f"{program.name} neither sleeps nor asks for anything\n{said[-6000:]}")
+        return program.wire.receive()
 
     # What programs ask for.
 
