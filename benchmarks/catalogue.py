@@ -4,6 +4,7 @@ from benchmarks.boot import explain_no_host, measure_boot
 from benchmarks.cost import measure_size, measure_waiting
 from benchmarks.deaths import measure_alerts
 from benchmarks.deploys import measure_deploys
+from benchmarks.fencing import explain_no_fence, measure_fence
 from benchmarks.guard import measure_guard
 from benchmarks.idle import measure_idle
 from benchmarks.instances import measure_instances
@@ -58,6 +59,13 @@ SCENES = (
         title="the same with the built-in gateway",
         measure=measure_alerts,
         part=Part.WATCH,
+    ),
+    Scene(
+        name="fence",
+        title="the lease's deadline passes, the supervisor stopped; from the deadline to the end of the bot",
+        measure=measure_fence,
+        part=Part.WATCH,
+        explain_why_not=explain_no_fence,
     ),
     Scene(
         name="idle",

@@ -62,6 +62,7 @@ class Fence:
         marker: str,
         environ: Mapping[str, str],
         container: str = "",
+        engine_host: str = "",
         on_change: Callable[[], None],
     ) -> "Fence":
         """Start the process, and return once it has confirmed that it is armed.
@@ -71,6 +72,8 @@ class Fence:
             marker: The value of `BOT_RECORD` in the environment of everything that is the bot.
             environ: The environment that the engine's address and the loader's paths are taken from.
             container: The name of the bot's container; empty where the bot is a process.
+            engine_host: Where its engine listens, as `DOCKER_HOST` says it; empty for what `environ` says, else the
+                default. One that is no socket of this host is not asked.
             on_change: Called from another thread when it has fired or ended; must not block.
 
         Raises:
@@ -78,7 +81,7 @@ class Fence:
         """
         if sys.platform != "linux":
             raise FenceError("a fence needs Linux")
-        host = environ.get("DOCKER_HOST", "")
+        host = engine_host or environ.get("DOCKER_HOST", "")
         engine = host.removeprefix("unix://") if host.startswith("unix://") else "" if host else _ENGINE_SOCKET
         argv = [
             *(sys.executable, "-I", "-S", str(_PROGRAM), str(int(deadline_s * _NS))),

@@ -44,7 +44,7 @@ _SCANS_AT_ONCE = 4  # one that is blocked must not hold up the next one
 _ENGINE_TIMEOUT_S = 1.0
 _READ_BYTES = 65536
 _MLOCK_NOW, _MLOCK_LATER = 1, 2  # mlockall(2)
-_ENOUGH_TO_LOCK = 256 << 20
+_ENOUGH_TO_LOCK = 64 << 20  # `LimitMEMLOCK=` of the unit; it needs a quarter of that
 _TIMER_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC  # timerfd_create(2) has them by these values
 _ABSOLUTE = 1
 _FIRED = 3
@@ -108,8 +108,13 @@ class Targets:
             kill(pid, ticks)
         return bool(found)
 
-    def kill_unknown(self) -> None:
-        """Look for what has the marker, and kill it, and ask the engine: in a child, for either may block."""
+    def kill_unknown(self, *, until_ns: int | None) -> None:
+        """Look for what has the marker, and kill it, and ask the engine: in a child, for either may block.
+
+        Args:
+            until_ns: What was started later is another supervisor's; None while our own one lives.
+        """
+        latest = None if until_ns is None else until_ns * os.sysconf("SC_CLK_TCK") // _NS
         while self._scans:
             try:
                 ended, _ = os.waitpid(-1, os.WNOHANG)
@@ -129,16 +134,22 @@ class Targets:
             self._scans.add(child)
             return
         try:
-            for pid in list_pids():
-                stat = read_stat(pid)
-                if stat is not None and self._marker and self._marker in b"\0" + read_file(f"/proc/{pid}/environ"):
-                    self._known[pid] = stat[0]
-                    kill(pid, stat[0])
-            self.kill()
-            if self._container:
-                ask_engine_to_kill(self._engine, self._container)
+            os.close(_COMMANDS)  # the supervisor takes its end for ours
+            self._scan(latest)
         finally:
             os._exit(0)
+
+    def _scan(self, latest: int | None) -> None:
+        for pid in list_pids():
+            stat = read_stat(pid)
+            if stat is None or not self._marker or (latest is not None and stat[0] > latest):
+                continue
+            if self._marker in b"\0" + read_file(f"/proc/{pid}/environ"):
+                self._known[pid] = stat[0]
+                kill(pid, stat[0])
+        self.kill()
+        if self._container:
+            ask_engine_to_kill(self._engine, self._container)
 
 
 def main(arguments: list[str]) -> int:
@@ -185,7 +196,7 @@ def fire(targets: Targets, channel: "Channel", poller: select.poll) -> int:
     answer(f"fired {last_seen_ns}")
     waiting = select.poll()  # not for the timer, which stays due
     while True:
-        targets.kill_unknown()
+        targets.kill_unknown(until_ns=channel.ended_ns)
         now_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         is_any_left = targets.kill()
         last_seen_ns = now_ns if is_any_left else last_seen_ns
@@ -194,32 +205,37 @@ def fire(targets: Targets, channel: "Channel", poller: select.poll) -> int:
             is_released = is_released or verb == "release"
             if verb == "process":
                 targets.add(*numbers)
-        if (is_released and not is_any_left) or (channel.has_ended and is_calm):
+        if (is_released and not is_any_left) or (channel.ended_ns is not None and is_calm):
             return _FIRED
         waiting.poll(_CALM_SWEEP_MS if is_calm else _SWEEP_MS)
 
 
 class Channel:
-    """Commands from the supervisor."""
+    """Commands from the supervisor.
+
+    Attributes:
+        ended_ns: When it was seen to have ended; None while it lives.
+    """
 
     def __init__(self) -> None:
-        self.has_ended = False
+        self.ended_ns: int | None = None
         self._rest = b""
         os.set_blocking(_COMMANDS, False)
 
     def read(self, poller: select.poll) -> list[tuple[str, list[int]]]:
         """What has come; never waits."""
-        if self.has_ended:
+        if self.ended_ns is not None:
             return []
+        has_ended = True
         try:
             while part := os.read(_COMMANDS, _READ_BYTES):
                 self._rest += part
-            self.has_ended = True
         except BlockingIOError:
-            pass
+            has_ended = False
         except OSError:
-            self.has_ended = True
-        if self.has_ended:
+            pass
+        if has_ended:
+            self.ended_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
             poller.unregister(_COMMANDS)
         *lines, self._rest = self._rest.split(b"\n")
         words = [line.decode("ascii", "replace").split() for line in lines]
@@ -240,8 +256,9 @@ def prepare() -> None:
 
     limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
     # Under a low limit memory that is locked in advance could not be allocated at all any more.
-    may_lock_later = os.geteuid() == 0 or limit == resource.RLIM_INFINITY or limit >= _ENOUGH_TO_LOCK
-    _LIBC.mlockall(_MLOCK_NOW | (_MLOCK_LATER if may_lock_later else 0))
+    is_enough = limit == resource.RLIM_INFINITY or limit >= _ENOUGH_TO_LOCK or os.geteuid() == 0
+    if not is_enough or _LIBC.mlockall(_MLOCK_NOW | _MLOCK_LATER):
+        _LIBC.mlockall(_MLOCK_NOW)
     gc.collect()
     gc.freeze()
     gc.disable()

@@ -30,7 +30,8 @@ import os, subprocess, sys, time
 from orchestration.supervision.fence import Fence
 from orchestration.system.clock import read_boottime_s
 from orchestration.system.processes import read_identity
-fence = Fence.start(read_boottime_s() + float(sys.argv[1]), marker="none", environ=os.environ, on_change=lambda: None)
+deadline_s = read_boottime_s() + float(sys.argv[1])
+fence = Fence.start(deadline_s, marker=sys.argv[2], environ=os.environ, on_change=lambda: None)
 bot = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"], start_new_session=True)
 fence.watch([read_identity(bot.pid)])
 print(fence.pid, bot.pid, flush=True)
@@ -87,7 +88,7 @@ def identify(pid: int) -> ProcessIdentity:
 def test_a_bot_is_killed_at_the_deadline_while_its_supervisor_is_frozen(
     start: Callable[..., "subprocess.Popen[str]"],
 ) -> None:
-    supervisor = start(sys.executable, "-c", _SUPERVISOR, "2")
+    supervisor = start(sys.executable, "-c", _SUPERVISOR, "2", "none")
     assert supervisor.stdout is not None
     bot = identify(int(supervisor.stdout.readline().split()[1]))
 
@@ -101,7 +102,7 @@ def test_a_bot_is_killed_at_the_deadline_while_its_supervisor_is_frozen(
 def test_a_bot_is_killed_at_the_deadline_after_its_supervisor_was_killed_and_the_fence_asked_to_end(
     start: Callable[..., "subprocess.Popen[str]"],
 ) -> None:
-    supervisor = start(sys.executable, "-c", _SUPERVISOR, "2")
+    supervisor = start(sys.executable, "-c", _SUPERVISOR, "2", "none")
     assert supervisor.stdout is not None
     fence, bot = (identify(int(pid)) for pid in supervisor.stdout.readline().split())
 
@@ -112,6 +113,22 @@ def test_a_bot_is_killed_at_the_deadline_after_its_supervisor_was_killed_and_the
 
     wait_until(lambda: not is_running(bot), "the bot is killed")
     wait_until(lambda: not is_running(fence), "the fence has ended")
+
+
+def test_a_fence_whose_supervisor_has_died_leaves_the_bot_of_the_next_one_alone(
+    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    marker = str(tmp_path / "bot.json")
+    supervisor = start(sys.executable, "-c", _SUPERVISOR, "1", marker)
+    assert supervisor.stdout is not None
+    fence, bot = (identify(int(pid)) for pid in supervisor.stdout.readline().split())
+    supervisor.kill()
+    wait_until(lambda: not is_running(bot), "the bot is killed")
+
+    next_bot = start(*_SLEEP, environ={"BOT_RECORD": marker})
+    wait_until(lambda: not is_running(fence), "the fence has ended")
+
+    assert next_bot.poll() is None
 
 
 def test_what_a_bot_has_started_is_killed_with_it_and_nothing_else_is(
