@@ -9,12 +9,12 @@ Both name the process, or the start of the container, that they are about: they 
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from orchestration import state_dir
+from orchestration.bot.state import BotEnd
 from orchestration.state_dir import read_fields, write_fields
 from orchestration.system.clock import Clock
 from orchestration.system.platform import platform
@@ -23,21 +23,6 @@ from orchestration.system.processes import ProcessIdentity
 STOP_NAME = state_dir.BOT_STOP
 END_NAME = state_dir.BOT_END
 _MARGIN_S = 60.0  # for what the engine or the system needs beyond the time that the bot has
-
-
-@dataclass(frozen=True, kw_only=True)
-class BotEnd:
-    """How a bot ended.
-
-    Attributes:
-        exit_code: Its exit code, negative for a signal; None if it is unknown.
-        ended_at: When its end was seen, aware.
-        is_finished: Whether it ended by itself with 0 and left no process: its work for the plan's date is done.
-    """
-
-    exit_code: int | None
-    ended_at: datetime
-    is_finished: bool
 
 
 def note_stop_request(record_path: Path, identity: ProcessIdentity, *, timeout_s: float, clock: Clock) -> None:

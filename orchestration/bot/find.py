@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from orchestration.bot.command_line import is_same_command
+from orchestration.bot.command_line import is_same_command, name_program
 from orchestration.bot.container import (
     BotContainer,
     BotDocker,
@@ -36,12 +36,14 @@ from orchestration.bot.container import (
     may_be_contained_unrecorded,
 )
 from orchestration.bot.elsewhere import read_age_s, read_watched_record
+from orchestration.bot.end_record import read_end
 from orchestration.bot.members import (
     Table,
     find_ancestors,
     find_members,
     is_candidate,
     read_candidate_users,
+    read_connection,
     sort_by_responsibility,
 )
 from orchestration.bot.record import (
@@ -53,6 +55,8 @@ from orchestration.bot.record import (
     name_bot,
     read_record,
 )
+from orchestration.bot.state import BotEnd, BotState
+from orchestration.bot.suspension import describe_suspension
 from orchestration.errors import StartupFailure
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.commands import Commands
@@ -328,3 +332,35 @@ def _present(
 def _list_pids(identities: tuple[ProcessIdentity, ...]) -> str:
     shown = ", ".join(str(one.pid) for one in identities[:5])
     return f"process{'es' if len(identities) > 1 else ''} {shown}{' and more' if len(identities) > 5 else ''}"  # noqa: PLR2004
+
+
+def read_bot_state(settings: Settings, presence: BotPresence) -> BotState:
+    """Look at the bot that was found, or at what is written down about the end of the last one."""
+    found = presence.found
+    if found is None:
+        return BotState() if presence.is_unknown else BotState(end=_read_last_end(settings))
+    if found.record is None:
+        # It was not launched by this program, so it is unknown which gateway address it was given.
+        argv = () if found.container else _read_argv_if_allowed(found.pid)
+        return BotState(is_running=True, program=name_program(argv) if argv else "")
+    return BotState(
+        is_running=True,
+        program=name_program(found.record.argv),
+        is_connected=read_connection(settings, found.record),
+        suspended=describe_suspension(settings, found.record),
+    )
+
+
+def _read_last_end(settings: Settings) -> BotEnd | None:
+    path = build_record_path(settings)
+    if settings.watched_state_dir is not None:
+        path = settings.watched_state_dir / path.name
+    record = read_record(path)
+    return read_end(path, record.identity) if isinstance(record, BotRecord) else None
+
+
+def _read_argv_if_allowed(pid: int) -> tuple[str, ...]:
+    try:
+        return read_argv(pid)
+    except PermissionError:
+        return ()

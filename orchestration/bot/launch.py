@@ -16,11 +16,9 @@ import dataclasses
 import errno
 import shlex
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from orchestration.bot.command_line import name_program
 from orchestration.bot.container import forget_container
 from orchestration.bot.docker_runtime import (
     StartedContainer,
@@ -30,7 +28,7 @@ from orchestration.bot.docker_runtime import (
     launch_container,
 )
 from orchestration.bot.elsewhere import refuse_to_touch
-from orchestration.bot.end_record import BotEnd, write_end
+from orchestration.bot.end_record import write_end
 from orchestration.bot.environment import build_bot_argv, build_bot_environ
 from orchestration.bot.find import find_bot
 from orchestration.bot.log import create_log, read_last_lines
@@ -49,7 +47,6 @@ from orchestration.bot.program import command_problem
 from orchestration.bot.record import (
     BotLaunch,
     BotRecord,
-    ReadyBy,
     build_record_path,
     complete_launch,
     name_bot,
@@ -57,8 +54,9 @@ from orchestration.bot.record import (
     remove_record,
     write_record,
 )
+from orchestration.bot.state import BotEnd
 from orchestration.bot.stop import end_members
-from orchestration.bot.up import Started, speaks_for_bot, wait_until_up
+from orchestration.bot.up import BotRunning, Started, speaks_for_bot, wait_until_up
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.redaction import redactor_for
 from orchestration.settings import BotRuntime, Settings
@@ -85,56 +83,6 @@ _INTERRUPTED_STOP_TIMEOUT_S = 10.0
 _MOST_SHOWN = 5
 # Another run holds the folder for a few milliseconds, unless it is stuck or makes a container.
 _FOLDER_TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class BotRunning:
-    """A bot that is up, or has finished already.
-
-    Attributes:
-        ready_by: How it was found to be up; None for one that has finished before.
-        status_text: Its last `STATUS=`; empty if it sent none.
-        watchdog_at_s: When its last `WATCHDOG=1` came, in seconds of the monotonic clock, or None.
-        record: What was written down about it.
-        is_connected: Whether it held a connection to the gateway at the end of the start; None if that is unknown.
-        has_connected: Whether it was seen to hold one at any time; None if that is unknown.
-        finished_after_s: After how many seconds it ended with exit code 0 and left no process; None for one that runs.
-        receiver: What listens to it, for the caller that stays with it and closes it; None after a hand-over.
-    """
-
-    ready_by: ReadyBy | None
-    status_text: str
-    watchdog_at_s: float | None
-    record: BotRecord
-    is_connected: bool | None = None
-    has_connected: bool | None = None
-    finished_after_s: float | None = None
-    receiver: NotifyReceiver | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def pid(self) -> int:
-        """Its process id; of a container the first one's, as the engine's host numbers it."""
-        return self.record.pid
-
-    @property
-    def log(self) -> Path | None:
-        """Where its output goes; None for a container, whose output the engine keeps."""
-        return self.record.log
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether it has ended by itself with exit code 0: its work for the plan's date is done."""
-        return self.finished_after_s is not None
-
-    @property
-    def program(self) -> str:
-        """Which program it is, for people; of a container its image."""
-        return name_program(self.record.argv)
-
-    @property
-    def who(self) -> str:
-        """What people call it."""
-        return self.record.who
 
 
 def launch_bot(
@@ -404,23 +352,14 @@ def _see_it_up(
 ) -> BotRunning:
     if on_progress is not None:
         on_progress(f"{record.who} started; up when it says READY, or after {settings.bot_start_grace_s:g} s")
-    outcome = wait_until_up(settings, started, receiver=receiver, clock=clock, on_progress=on_progress)
-    record = dataclasses.replace(record, ready_by=outcome.ready_by)
-    _write_record(settings, record)
-    if outcome.finished_after_s is None:
-        note_workers(settings, record)
-    else:
+    bot = wait_until_up(settings, record, started, receiver=receiver, clock=clock, on_progress=on_progress)
+    _write_record(settings, bot.record)
+    if bot.is_finished:
         end = BotEnd(exit_code=0, ended_at=clock.now(), is_finished=True)
         write_end(build_record_path(settings), record.identity, end)
-    return BotRunning(
-        ready_by=outcome.ready_by,
-        status_text=receiver.status if receiver is not None else "",
-        watchdog_at_s=receiver.watchdog_at_s if receiver is not None else None,
-        record=record,
-        is_connected=outcome.is_connected,
-        has_connected=outcome.has_connected,
-        finished_after_s=outcome.finished_after_s,
-    )
+    else:
+        note_workers(settings, bot.record)
+    return bot
 
 
 class StartedProcess:

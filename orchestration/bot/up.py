@@ -3,15 +3,18 @@
 A bot that ends by itself with exit code 0 and leaves no process behind has finished, before it was up or after.
 """
 
+import dataclasses
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
+from orchestration.bot.command_line import name_program
 from orchestration.bot.members import wait_for_leftovers
 from orchestration.bot.notify import NotifyReceiver, Sender
-from orchestration.bot.record import RECORD_MARKER, ReadyBy
+from orchestration.bot.record import RECORD_MARKER, BotRecord, ReadyBy
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import BotArguments, Settings
 from orchestration.system.clock import Clock
@@ -65,30 +68,64 @@ class Started(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StartOutcome:
-    """How a start went that did not fail.
+class BotRunning:
+    """A bot that is up, or has finished already.
 
     Attributes:
-        ready_by: How it was found to be up; None for a bot that has finished before it was.
-        is_connected: Whether it held a connection to the gateway at the last look; None if that is unknown.
-        has_connected: Whether it held one at any look so far; None if that is unknown.
-        finished_after_s: After how many seconds it ended with exit code 0 and left nothing; None while it runs.
+        ready_by: How it was found to be up; None for one that has finished before.
+        status_text: Its last `STATUS=`; empty if it sent none.
+        watchdog_at_s: When its last `WATCHDOG=1` came, in seconds of the monotonic clock, or None.
+        record: What was written down about it.
+        is_connected: Whether it held a connection to the gateway at the end of the start; None if that is unknown.
+        has_connected: Whether it was seen to hold one at any time; None if that is unknown.
+        finished_after_s: After how many seconds it ended with exit code 0 and left no process; None for one that runs.
+        receiver: What listens to it, for the caller that stays with it and closes it; None after a hand-over.
     """
 
     ready_by: ReadyBy | None
-    is_connected: bool | None
-    has_connected: bool | None
+    status_text: str
+    watchdog_at_s: float | None
+    record: BotRecord
+    is_connected: bool | None = None
+    has_connected: bool | None = None
     finished_after_s: float | None = None
+    receiver: NotifyReceiver | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def pid(self) -> int:
+        """Its process id; of a container the first one's, as the engine's host numbers it."""
+        return self.record.pid
+
+    @property
+    def log(self) -> Path | None:
+        """Where its output goes; None for a container, whose output the engine keeps."""
+        return self.record.log
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has ended by itself with exit code 0: its work for the plan's date is done."""
+        return self.finished_after_s is not None
+
+    @property
+    def program(self) -> str:
+        """Which program it is, for people; of a container its image."""
+        return name_program(self.record.argv)
+
+    @property
+    def who(self) -> str:
+        """What people call it."""
+        return self.record.who
 
 
 def wait_until_up(
     settings: Settings,
+    record: BotRecord,
     started: Started,
     *,
     receiver: NotifyReceiver | None,
     clock: Clock,
     on_progress: Callable[[str], None] | None,
-) -> StartOutcome:
+) -> BotRunning:
     """Wait for the first of: it said so, it stayed alive long enough, it ended.
 
     An end with exit code 0 that leaves nothing behind means the same at any time, be it before `BOT_START_GRACE` or
@@ -119,11 +156,12 @@ def wait_until_up(
                 raise _explain_early_end(
                     settings, started, exit_code, passed_s=passed_s, receiver=receiver, leftover=leftover
                 )
-            return connection.build_outcome(ReadyBy.NOTIFY if is_ready else None, finished_after_s=passed_s)
+            ready_by = ReadyBy.NOTIFY if is_ready else None
+            return connection.build_running(record, receiver, ready_by, finished_after_s=passed_s)
         if is_ready:
-            return connection.build_outcome(ReadyBy.NOTIFY)
+            return connection.build_running(record, receiver, ReadyBy.NOTIFY)
         if passed_s >= settings.bot_start_grace_s:
-            return connection.build_outcome(ReadyBy.GRACE)
+            return connection.build_running(record, receiver, ReadyBy.GRACE)
         left_s = settings.bot_start_grace_s - passed_s
         started.wait(
             timeout_s=left_s if connection.has_connected else min(left_s, _CONNECTION_LOOK_S),
@@ -148,9 +186,19 @@ class _ConnectionLooks:
         if self.has_connected is not True:
             self.has_connected = self._is_connected if self._is_connected is not None else self.has_connected
 
-    def build_outcome(self, ready_by: ReadyBy | None, *, finished_after_s: float | None = None) -> StartOutcome:
-        return StartOutcome(
+    def build_running(
+        self,
+        record: BotRecord,
+        receiver: NotifyReceiver | None,
+        ready_by: ReadyBy | None,
+        *,
+        finished_after_s: float | None = None,
+    ) -> BotRunning:
+        return BotRunning(
             ready_by=ready_by,
+            status_text=receiver.status if receiver is not None else "",
+            watchdog_at_s=receiver.watchdog_at_s if receiver is not None else None,
+            record=dataclasses.replace(record, ready_by=ready_by),
             is_connected=self._is_connected if finished_after_s is None else False,
             has_connected=self.has_connected,
             finished_after_s=finished_after_s,

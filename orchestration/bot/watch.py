@@ -4,7 +4,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration.bot.container_processes import speaks_for_container
@@ -12,6 +11,7 @@ from orchestration.bot.ending import Ending, build_ending
 from orchestration.bot.members import read_connection
 from orchestration.bot.notify import ListenRequest, NotifyReceiver, Sender, ask_to_listen, bind_again
 from orchestration.bot.record import BotRecord, build_record_path
+from orchestration.bot.state import BotState
 from orchestration.bot.suspension import SuspensionWatch, describe_suspension
 from orchestration.bot.up import speaks_for_bot
 from orchestration.settings import Settings
@@ -23,33 +23,6 @@ _MOST_S = 60.0
 # A bot that connects for a few seconds only is to be seen to do so.
 _CONNECTION_LOOK_S = 1.0
 _CONNECTION_SOON_S = 300.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class BotSight:
-    """What is known of a bot now.
-
-    Attributes:
-        is_running: Whether its process runs.
-        exit_code: Its exit code, negative for a signal; None while it runs, or if it is unknown.
-        outside_stop: How another program ended it, where that can be known; see `Ending.describe_outside_stop`.
-        status: Its last `STATUS=`; empty if it sent none.
-        is_stopping: Whether it said `STOPPING=1`.
-        watchdog_age_s: Seconds since its last `WATCHDOG=1`; None if it never sent one.
-        is_connected: Whether it held a connection to the gateway at the last look; None if that is unknown.
-        has_connected: Whether it held one at any look; None if that is unknown.
-        suspended: Why it runs and does nothing, as the end of a sentence (`suspension`); empty otherwise.
-    """
-
-    is_running: bool
-    exit_code: int | None
-    outside_stop: str
-    status: str
-    is_stopping: bool
-    watchdog_age_s: float | None
-    is_connected: bool | None
-    has_connected: bool | None
-    suspended: str
 
 
 class BotWatch:
@@ -103,7 +76,7 @@ class BotWatch:
             for work, name in ((self._watch, "bot-watch"), (self._listen, "bot-listen"))
         ]
 
-    def look(self) -> BotSight:
+    def look(self) -> BotState:
         """What is known now. Looks at its connection, and whether it is suspended."""
         with self._lock:
             has_ended = self._has_ended
@@ -112,12 +85,13 @@ class BotWatch:
         with self._lock:
             receiver = self._listener.receiver
             heard_s = receiver.watchdog_at_s if receiver is not None else None
-            return BotSight(
+            return BotState(
                 is_running=not self._has_ended,
+                key=f"{self.record.pid}:{self.record.birth}",
                 exit_code=self._exit_code,
                 outside_stop=self._outside_stop,
                 status=receiver.status if receiver is not None else "",
-                is_stopping=receiver.is_stopping if receiver is not None else False,
+                says_stopping=receiver.is_stopping if receiver is not None else False,
                 watchdog_age_s=None if heard_s is None else self._clock.monotonic_s() - heard_s,
                 is_connected=is_connected,
                 has_connected=self._has_connected,

@@ -13,10 +13,10 @@ from orchestration.alerts.channels import (
     describe_channel_problems,
     read_channel_states,
 )
-from orchestration.bot.facts import NO_FACTS, BotFacts, read_bot_facts
-from orchestration.bot.find import BotPresence, find_bot
+from orchestration.bot.find import BotPresence, find_bot, read_bot_state
 from orchestration.bot.order_guard import NO_TRADING, GuardRecord, find_guard, has_no_bot, is_suspended
 from orchestration.bot.record import BotRecord
+from orchestration.bot.state import BotState
 from orchestration.docker.container import ContainerState
 from orchestration.errors import StartupFailure
 from orchestration.gateway import api
@@ -137,7 +137,7 @@ class Status:
     watcher: LockHolder | None
     attempts: Attempts
     commands: HostCommands
-    facts: BotFacts = NO_FACTS
+    bot_state: BotState
     journal_problem: str | None = None
     has_no_bot_on_c: bool = False
     guard: GuardRecord | None = None
@@ -183,19 +183,19 @@ class Status:
         """Whether the bot has finished, and its supervisor starts it again on the next plan."""
         is_supervised = self.watcher is not None and self.watcher.purpose == "supervisor"
         # While a start is under way, the end that is known is an earlier bot's.
-        return self.bot.found is None and self.facts.has_finished and is_supervised and self.under_way is None
+        return self.bot.found is None and self.bot_state.is_finished and is_supervised and self.under_way is None
 
     @property
     def is_bot_withheld(self) -> bool:
         """Whether none runs on Strategy C because none is to, and its supervisor starts it on the next trading plan."""
         is_supervised = self.watcher is not None and self.watcher.purpose == "supervisor"
-        is_settled = self.bot.found is None and self.facts.end is None and self.under_way is None
+        is_settled = self.bot.found is None and self.bot_state.end is None and self.under_way is None
         return self.has_no_bot_on_c and is_supervised and is_settled and not self.bot.is_unknown
 
     @property
     def last_end(self) -> str:
         """How the last bot ended, as the end of a sentence that says that none runs; empty where that is unknown."""
-        end = self.facts.end
+        end = self.bot_state.end
         if end is None or end.exit_code is None:
             return ""
         how = "it has finished (exit code 0)" if end.is_finished else f"it {describe_exit(end.exit_code)}"
@@ -209,7 +209,7 @@ class Status:
         start = None
         if record is not None and record.ready_by is None and self.under_way is None:
             start = "its start was interrupted before it was seen to be up (`inv startup --replace` starts it again)"
-        suspended = f"the bot {self.facts.suspended}" if self.facts.suspended else None
+        suspended = f"the bot {self.bot_state.suspended}" if self.bot_state.suspended else None
         left = None
         if self.bot.found is not None and self.bot.found.left_of_pid is not None:
             left = f"the bot's main process has ended; {self.bot.detail} (`inv bot.stop` ends it)"
@@ -322,7 +322,7 @@ def read_status(
             gateway=gateway_look,
             plan=_look_at_plan(bot, settings, clock),
             bot=bot,
-            facts=read_bot_facts(settings, bot),
+            bot_state=read_bot_state(settings, bot),
             has_no_bot_on_c=has_no_bot(settings, NO_TRADING),
             guard=find_guard(settings),
             is_bot_elsewhere=settings.watched_state_dir is not None,

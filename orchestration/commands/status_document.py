@@ -5,9 +5,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from orchestration.bot.facts import BotFacts
 from orchestration.bot.find import BotPresence
 from orchestration.bot.order_guard import GuardRecord, is_suspended
+from orchestration.bot.state import BotState
 from orchestration.commands.status import Status, describe
 from orchestration.gateway.holdings import Holdings
 from orchestration.hostservice.service import build_status_json
@@ -58,7 +58,7 @@ def build_json(status: Status) -> dict[str, Any]:
             "fallback": status.plan.emergency_reason,
             "problem": status.plan.problem,
         },
-        "bot": _build_bot_json(bot, status.facts, is_watched=status.is_bot_watched),
+        "bot": _build_bot_json(bot, status.bot_state, is_watched=status.is_bot_watched),
         "order_guard": _build_guard_json(status.guard),
         "bot_withheld": status.is_bot_withheld,
         "service": build_status_json(status.service),
@@ -165,7 +165,7 @@ def _build_guard_json(guard: GuardRecord | None) -> dict[str, Any] | None:
     }
 
 
-def _build_bot_json(bot: BotPresence, facts: BotFacts, *, is_watched: bool) -> dict[str, Any]:
+def _build_bot_json(bot: BotPresence, state: BotState, *, is_watched: bool) -> dict[str, Any]:
     found = bot.found
     record = found.record if found else None
     return {
@@ -173,15 +173,15 @@ def _build_bot_json(bot: BotPresence, facts: BotFacts, *, is_watched: bool) -> d
         "pid": found.pid if found else None,
         "uptime_s": _rounded(found.uptime_s if found else None),
         # It lives: that alone does not say that it can trade.
-        "ready": None if record is None else record.ready_by is not None and facts.is_connected is not False,
+        "ready": None if record is None else record.ready_by is not None and state.is_connected is not False,
         "ready_by": record.ready_by if record else None,
-        "program": facts.program or None,
-        "gateway_connection": facts.is_connected,
-        "suspended": facts.suspended or None,
-        "finished": facts.has_finished,
+        "program": state.program or None,
+        "gateway_connection": state.is_connected,
+        "suspended": state.suspended or None,
+        "finished": state.is_finished,
         "ended": None
-        if facts.end is None
-        else {"exit_code": facts.end.exit_code, "at": facts.end.ended_at.isoformat(), "finished": facts.has_finished},
+        if state.end is None
+        else {"exit_code": state.end.exit_code, "at": state.end.ended_at.isoformat(), "finished": state.is_finished},
         "supervised": None if found is None else is_watched,
         "log": str(record.log) if record and record.log else None,
         "container": found.container or None if found else None,

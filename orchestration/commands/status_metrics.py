@@ -93,9 +93,9 @@ def _gauges(status: "Status", *, version: str, now: datetime) -> Iterator["Metri
     yield _gauge("bot_supervised", "Whether a supervisor or a monitor watches the bot.", [({}, status.is_bot_watched)])
     if bot is not None and bot.uptime_s is not None:
         yield _gauge("bot_uptime_seconds", "How long the bot has run.", [({}, bot.uptime_s)])
-    if status.facts.is_connected is not None:
+    if status.bot_state.is_connected is not None:
         help_text = "Whether the bot holds a connection to the gateway."
-        yield _gauge("bot_connected", help_text, [({}, status.facts.is_connected)])
+        yield _gauge("bot_connected", help_text, [({}, status.bot_state.is_connected)])
     if plan is not None:
         labels = {"strategy": plan.strategy, "date": plan.date, "fallback": plan.emergency_reason or ""}
         yield _gauge("gameplan_info", "The plan that the bot was given.", [(labels, 1)])

@@ -136,7 +136,7 @@ def build_status_rows(found: "Status") -> list[tuple[str, str]]:
     rows = [("instance", found.instance), *_build_gateway_rows(found.gateway), *_build_money_rows(found)]
     rows.append(("bot", describe_bot(found)))
     record = bot.record if bot else None
-    rows.append(("  program", found.facts.program))
+    rows.append(("  program", found.bot_state.program))
     if record is not None:
         rows.append(("  log", record.log_hint))
     if plan is not None:
@@ -232,9 +232,9 @@ def describe_bot(found: "Status") -> str:
         return f"not running{found.last_end}"
     record = bot.record
     said = {ReadyBy.NOTIFY: ", said READY", ReadyBy.GRACE: ", alive", None: ", never seen to come up"}
-    ready = "" if record is None else f"{said[record.ready_by]}, {describe_connection(found.facts.is_connected)}"
-    if found.facts.suspended:
-        ready += f", {found.facts.suspended}"
+    ready = "" if record is None else f"{said[record.ready_by]}, {describe_connection(found.bot_state.is_connected)}"
+    if found.bot_state.suspended:
+        ready += f", {found.bot_state.suspended}"
     watched = "supervised" if found.is_bot_watched else "unsupervised: nothing watches it"
     return f"{bot.who}, up {console.describe_duration(bot.uptime_s)}{ready}, {watched}"
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from orchestration.supervision.incidents import IncidentKind, Notice, Stage
     from orchestration.supervision.machine import decide
     from orchestration.supervision.observation import (
-        BotLook,
         MarketLook,
         Observation,
         PlanCandidate,
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Action",
-    "BotLook",
     "Decision",
     "IncidentKind",
     "MarketLook",
@@ -44,7 +42,6 @@ __all__ = [
 
 _MODULES = {
     "Action": "decision",
-    "BotLook": "observation",
     "Decision": "decision",
     "IncidentKind": "incidents",
     "MarketLook": "observation",

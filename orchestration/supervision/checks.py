@@ -10,6 +10,7 @@ second factor, and knows that a health check lags. The rows only read its answer
 """
 
 from orchestration.alerts.alert import Severity
+from orchestration.bot.state import BotState
 from orchestration.errors import FallbackWord
 from orchestration.gateway import readiness
 from orchestration.gateway.container import Health
@@ -27,7 +28,7 @@ from orchestration.settings.week_time import describe_full_login
 from orchestration.supervision import plan_rollover
 from orchestration.supervision.incident_check import IncidentCheck, Situation
 from orchestration.supervision.incidents import Finding, IncidentKind
-from orchestration.supervision.observation import BotLook, PlanCandidate
+from orchestration.supervision.observation import PlanCandidate
 from orchestration.supervision.plan_rollover import Switch
 from orchestration.supervision.rules import (
     API_GRACE_S,
@@ -142,17 +143,17 @@ def _describe_lost(s: Situation) -> str:
 # The bot.
 
 
-def has_ended_unplanned(bot: BotLook) -> bool:
+def has_ended_unplanned(bot: BotState) -> bool:
     """Whether it has ended, this program was not asked to stop it, and its exit code is not 0."""
     return not bot.is_running and not bot.is_stopping and not bot.is_finished
 
 
-def is_unconnected(bot: BotLook, rules: Rules) -> bool:
+def is_unconnected(bot: BotState, rules: Rules) -> bool:
     """Whether it lost its connection to the gateway, or never had one and should (BOT_CONNECT_TIMEOUT)."""
-    return bot.has_gateway_connection is False or _is_late_to_connect(bot, rules)
+    return bot.has_lost_connection or _is_late_to_connect(bot, rules)
 
 
-def _is_late_to_connect(bot: BotLook, rules: Rules) -> bool:
+def _is_late_to_connect(bot: BotState, rules: Rules) -> bool:
     return bot.never_connected and rules.bot_connect_timeout_s is not None
 
 
@@ -477,10 +478,8 @@ CHECKS: tuple[IncidentCheck, ...] = (
     IncidentCheck(
         kind=IncidentKind.BOT_UNCONNECTED,
         severity=Severity.ERROR,
-        is_bad=lambda s: (
-            _should_be_connected(s) and not s.bot.has_gateway_connection and is_unconnected(s.bot, s.rules)
-        ),
-        is_fine=lambda s: _should_be_connected(s) and bool(s.bot.has_gateway_connection),
+        is_bad=lambda s: _should_be_connected(s) and is_unconnected(s.bot, s.rules),
+        is_fine=lambda s: _should_be_connected(s) and bool(s.bot.is_connected),
         title="Bot is not connected to the gateway",
         message=_describe_unconnected,
         next_action=lambda s: (

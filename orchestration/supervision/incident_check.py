@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestration.alerts.alert import Severity
+from orchestration.bot.state import BotState
 from orchestration.gateway.readiness import Sight
 from orchestration.supervision.decision import Memory
 from orchestration.supervision.incidents import Finding, IncidentKind, Verdict, Words
-from orchestration.supervision.observation import BotLook, Observation, PlanCandidate
+from orchestration.supervision.observation import Observation, PlanCandidate
 from orchestration.supervision.rules import Rules
 
 _CONNECTED = frozenset({Sight.READY, Sight.LINK_DOWN})
@@ -32,7 +33,7 @@ class Situation:
     was_started: bool = False
 
     @property
-    def bot(self) -> BotLook:
+    def bot(self) -> BotState:
         """The bot's process."""
         return self.observation.bot
 

@@ -3,6 +3,7 @@
 import datetime as dt
 from dataclasses import dataclass, field, replace
 
+from orchestration.bot.state import BotState
 from orchestration.errors import FallbackWord, StartupFailure
 from orchestration.gateway import readiness
 from orchestration.gateway.accounts import validate_accounts
@@ -13,49 +14,6 @@ from orchestration.gateway.login import NOTHING_READ, LoginReading
 from orchestration.settings import Settings
 
 NOT_TRIED = ApiStatus(state=ApiState.IDLE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BotLook:
-    """The bot's process.
-
-    Attributes:
-        is_running: Whether it runs.
-        key: What tells this bot from one launched before or after it, for example its pid and birth.
-        exit_code: Of one that has ended, negative for a signal; None while it runs, and where that is unknown.
-        is_stopping: Whether this program was asked to stop it: its end is then planned, whatever the bot says.
-        says_stopping: Whether it said that it is stopping (`STOPPING=1`).
-        watchdog_age_s: Seconds since its last `WATCHDOG=1`; None if it never sent one.
-        watchdog_limit_s: After how many seconds of silence it counts as hung; None if that is not watched.
-        has_gateway_connection: Whether it holds a connection to the gateway's port; None where that is unknown, and
-            for one that never did: it may wait for the market to open.
-        never_connected: Whether it is known that it never held one.
-        outside_stop: How another program ended it, or what it left behind, where that is known, as the end of a
-            sentence: `was stopped through the Docker engine`. Its end is then unplanned, whatever its exit code is.
-        suspended: Why it runs and does nothing, as the end of a sentence: `is paused`; empty otherwise.
-        is_withheld: Whether there is none because none is to run on Strategy C (`STRATEGY_C_BOT=none`).
-        guard_problem: Why the order guard that it needs does not work, as the end of a sentence: `has ended`; empty
-            where it works, and where none is needed.
-    """
-
-    is_running: bool
-    key: str = ""
-    exit_code: int | None = None
-    is_stopping: bool = False
-    says_stopping: bool = False
-    watchdog_age_s: float | None = None
-    watchdog_limit_s: float | None = None
-    has_gateway_connection: bool | None = None
-    never_connected: bool = False
-    outside_stop: str = ""
-    suspended: str = ""
-    guard_problem: str = ""
-    is_withheld: bool = False
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether it ended by itself with 0: its work for the plan's date is done."""
-        return not self.is_running and self.exit_code == 0 and not self.outside_stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +107,7 @@ class Observation:
     api: ApiStatus = NOT_TRIED
     account_problem: str = ""
     login: LoginReading = field(default=NOTHING_READ)
-    bot: BotLook
+    bot: BotState
     plan: PlanLook
     market: MarketLook
     disk_free_bytes: int

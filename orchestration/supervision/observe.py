@@ -1,6 +1,6 @@
 """The observer: puts together one observation of everything that supervision judges. Looks, never touches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -9,6 +9,7 @@ from orchestration.bot.end_record import is_stop_requested, read_end
 from orchestration.bot.notify import NotifyReceiver
 from orchestration.bot.order_guard import NO_TRADING, GuardWatch, find_guard, is_suspended
 from orchestration.bot.record import RECORD_NAME, BotRecord, build_record_path
+from orchestration.bot.state import BotState
 from orchestration.bot.watch import BotWatch
 from orchestration.docker.container import ContainerState
 from orchestration.gameplan import check_from_settings, load_calendar
@@ -25,7 +26,6 @@ from orchestration.gateway.weekly_login import find_last_full_login
 from orchestration.settings import Settings
 from orchestration.state_dir import read_fields
 from orchestration.supervision.observation import (
-    BotLook,
     MarketLook,
     Observation,
     PlanCandidate,
@@ -224,26 +224,17 @@ class Observer:
         # Of a gateway that another program runs nothing is known but its API.
         return validated if status.is_up or status.state is ContainerState.UNKNOWN else None
 
-    def _look_at_bot(self) -> BotLook:
+    def _look_at_bot(self) -> BotState:
         if self._withheld is not None:
-            return BotLook(is_running=False, is_withheld=True, exit_code=0)
+            return BotState(is_running=False, is_withheld=True, exit_code=0)
         if self._bot is None:
-            return BotLook(is_running=False, is_stopping=True)  # none was ever there: its absence is no surprise
-        sight, record = self._bot.look(), self._bot.record
-        return BotLook(
-            is_running=sight.is_running,
-            key=f"{record.pid}:{record.birth}",
-            exit_code=sight.exit_code,
+            return BotState(is_running=False, is_stopping=True)  # none was ever there: its absence is no surprise
+        seen, record = self._bot.look(), self._bot.record
+        return replace(
+            seen,
             is_stopping=self._is_ending_bot or self._is_stop_requested(record),
-            says_stopping=sight.is_stopping,
-            watchdog_age_s=sight.watchdog_age_s,
-            watchdog_limit_s=None if sight.watchdog_age_s is None else _BOT_WATCHDOG_LIMIT_S,
-            # One that never connected may wait for the market to open.
-            has_gateway_connection=sight.is_connected if sight.has_connected else None,
-            never_connected=sight.has_connected is False,
-            outside_stop=sight.outside_stop,
-            suspended=sight.suspended,
-            guard_problem=self._find_guard_problem(record) if sight.is_running else "",
+            watchdog_limit_s=None if seen.watchdog_age_s is None else _BOT_WATCHDOG_LIMIT_S,
+            guard_problem=self._find_guard_problem(record) if seen.is_running else "",
         )
 
     def _find_guard_problem(self, record: BotRecord) -> str:

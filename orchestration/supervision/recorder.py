@@ -4,10 +4,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from orchestration.bot.record import BotRecord
+from orchestration.bot.state import BotState
 from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.readiness import Sight
 from orchestration.journal import FULL_LOGIN_SEEN, Journal, Sighting
-from orchestration.supervision import BotLook, Decision, Observation
+from orchestration.supervision import Decision, Observation
 from orchestration.system.clock import Clock
 
 _LATE_LOOKS = 3  # a look that is later than so many intervals says nothing of the time before it
@@ -131,7 +132,7 @@ def _name_gateway(observation: Observation, decision: Decision) -> str:
     return decision.sight.value
 
 
-def name_bot(bot: BotLook) -> str:
+def name_bot(bot: BotState) -> str:
     """`running`, `stopped` (on purpose), `finished` (by itself, with 0) or `ended` (unplanned)."""
     if bot.is_running:
         return "running"

@@ -6,12 +6,12 @@ from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any
 
+from orchestration.bot.state import BotState
 from orchestration.errors import FallbackWord
 from orchestration.gateway.time_windows import is_in_any, parse_windows
 from orchestration.settings import Settings
 from orchestration.supervision import (
     Action,
-    BotLook,
     Decision,
     MarketLook,
     Memory,
@@ -180,18 +180,19 @@ class World:
             **seen,
         )
 
-    def _look_at_bot(self, active: set[Fault], *, is_up: bool) -> BotLook:
+    def _look_at_bot(self, active: set[Fault], *, is_up: bool) -> BotState:
         key = f"{self.bots}"
         if not self.bot:
-            return BotLook(is_running=False, key=key, exit_code=0, is_stopping=True)
+            return BotState(is_running=False, key=key, exit_code=0, is_stopping=True)
         if Fault.BOT_DIES in active:
-            return BotLook(is_running=False, key=key, exit_code=3)
-        return BotLook(
+            return BotState(is_running=False, key=key, exit_code=3)
+        return BotState(
             is_running=True,
             key=key,
             watchdog_age_s=500.0 if Fault.BOT_HANGS in active else 10.0,
             watchdog_limit_s=120.0,
-            has_gateway_connection=is_up and Fault.UNCONNECTED not in active,
+            is_connected=is_up and Fault.UNCONNECTED not in active,
+            has_connected=True,
         )
 
     def run(self, for_s: float) -> "World":

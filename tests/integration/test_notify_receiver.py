@@ -234,10 +234,32 @@ class _EndsWhileItIsLookedAt:
         return ""
 
 
+def _build_record(folder: Path) -> BotRecord:
+    return BotRecord(
+        instance="default",
+        argv=("bot",),
+        workdir=folder,
+        log=folder / "bot.log",
+        gameplan=folder / "plan.json",
+        strategy="A",
+        gameplan_sha256="0" * 64,
+        started_at=datetime.now(UTC),
+        run_id="run-1",
+        pid=os.getpid(),  # this process speaks for it
+        birth="of no matter",
+    )
+
+
 def test_what_a_bot_says_right_before_it_ends_is_told(tmp_path: Path) -> None:
     with _open(tmp_path) as receiver, pytest.raises(StartupFailure) as caught:
-        wait_until_up(build_scene(tmp_path), _EndsWhileItIsLookedAt(receiver.path), receiver=receiver,
-                      clock=SystemClock(), on_progress=None)  # fmt: skip
+        wait_until_up(
+            build_scene(tmp_path),
+            _build_record(tmp_path),
+            _EndsWhileItIsLookedAt(receiver.path),
+            receiver=receiver,
+            clock=SystemClock(),
+            on_progress=None,
+        )
     assert "Its last status: no such account." in caught.value.message
     assert "No such file" in caught.value.message
 
@@ -263,19 +285,7 @@ class _ComesWhileItIsLookedAt:
 
 
 def test_what_a_watched_bot_says_right_before_it_ends_is_known_with_its_end(tmp_path: Path) -> None:
-    record = BotRecord(
-        instance="default",
-        argv=("bot",),
-        workdir=tmp_path,
-        log=tmp_path / "bot.log",
-        gameplan=tmp_path / "plan.json",
-        strategy="A",
-        gameplan_sha256="0" * 64,
-        started_at=datetime.now(UTC),
-        run_id="run-1",
-        pid=os.getpid(),  # this process speaks for it
-        birth="of no matter",
-    )
+    record = _build_record(tmp_path)
     has_ended = threading.Event()
     with _open(tmp_path) as receiver:
         watch = BotWatch(
@@ -291,4 +301,4 @@ def test_what_a_watched_bot_says_right_before_it_ends_is_known_with_its_end(tmp_
             seen = watch.look()
     assert (seen.is_running, seen.exit_code) == (False, 3)
     assert seen.status == "no such account"
-    assert seen.is_stopping
+    assert seen.says_stopping

@@ -62,6 +62,7 @@ _PURE_SUPERVISION = frozenset(
     )
 )
 _PURE_SUPERVISION_MAY_USE = _FOUNDATIONS | {"gateway", "alerts"}
+_PURE_BOT_STATE = "orchestration.bot.state"  # values without I/O
 # The reference bot may use what bot authors may: the plan's reader, the gateway's API, and the call that uses both.
 # That call names commands as they work on this host.
 _ALSO_MAY_USE: dict[str, frozenset[str]] = {
@@ -196,10 +197,10 @@ def _breach(module: str, imported: Import) -> str:
 
 
 def _breach_of_purity(imported: Import) -> str:
-    is_pure = any(imported.whole.startswith(f"{one}.") for one in _PURE_SUPERVISION)
+    is_pure = any(imported.whole.startswith(f"{one}.") for one in {*_PURE_SUPERVISION, _PURE_BOT_STATE})
     if not imported.room or is_pure or imported.room in _PURE_SUPERVISION_MAY_USE:
         return ""
-    return "what a supervisor decides is pure: it may use its own kind, gateway and alerts"
+    return "what a supervisor decides is pure: it may use its own kind, the state of a bot, gateway and alerts"
 
 
 def _breach_of_room(room: str, module: str, imported: Import) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.bot.state import BotState
 from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.readiness import Sight
 from orchestration.journal import Journal, JournalReader, SpanRecord
-from orchestration.supervision import BotLook, Decision, Observation
+from orchestration.supervision import Decision, Observation
 from orchestration.supervision.recorder import WatchRecorder, name_bot
 from tests.fakes.clock import WEDNESDAY_MORNING, FakeClock
 from tests.unit.supervision import scene
@@ -47,15 +48,15 @@ def _look(
 @pytest.mark.parametrize(
     ("bot", "word"),
     [
-        (BotLook(is_running=True), "running"),
-        (BotLook(is_running=True, is_stopping=True), "running"),
-        (BotLook(is_running=False, is_stopping=True, exit_code=0), "stopped"),
-        (BotLook(is_running=False, exit_code=0), "finished"),
-        (BotLook(is_running=False, exit_code=3), "ended"),
-        (BotLook(is_running=False, exit_code=-9), "ended"),
+        (BotState(is_running=True), "running"),
+        (BotState(is_running=True, is_stopping=True), "running"),
+        (BotState(is_running=False, is_stopping=True, exit_code=0), "stopped"),
+        (BotState(is_running=False, exit_code=0), "finished"),
+        (BotState(is_running=False, exit_code=3), "ended"),
+        (BotState(is_running=False, exit_code=-9), "ended"),
     ],
 )
-def test_a_bots_end_is_planned_or_it_is_not(bot: BotLook, word: str) -> None:
+def test_a_bots_end_is_planned_or_it_is_not(bot: BotState, word: str) -> None:
     assert name_bot(bot) == word
 
 

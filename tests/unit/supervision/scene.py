@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from orchestration.bot.state import BotState
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FallbackWord
 from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.login import LoginPhase, LoginReading
 from orchestration.supervision import (
     Action,
-    BotLook,
     Decision,
     IncidentKind,
     MarketLook,
@@ -35,7 +35,7 @@ ALERT_ONLY = replace(RULES, may_restart_gateway=False)
 
 CONNECTED = ApiStatus(state=ApiState.READY, accounts=("DU1234567",), latency_ms=2.0, connections=1)
 REFUSED = ApiStatus(state=ApiState.REFUSED)
-BOT = BotLook(is_running=True, key="100:1", has_gateway_connection=True)
+BOT = BotState(is_running=True, key="100:1", is_connected=True, has_connected=True)
 IN_FORCE = PlanCandidate(word=None, sha256="a" * 64, date=WEDNESDAY, strategy="A")
 PLAN = PlanLook(date=WEDNESDAY, strategy="A", is_emergency=False, sha256="a" * 64, candidate=IN_FORCE)
 WELL = Observation(
@@ -82,7 +82,7 @@ NIGHTLY: dict[str, Any] = {"in_restart_window": True}
 
 def gone(exit_code: int | None = None, key: str = BOT.key) -> dict[str, Any]:
     """The bot has ended."""
-    return {"bot": BotLook(is_running=False, key=key, exit_code=exit_code)}
+    return {"bot": BotState(is_running=False, key=key, exit_code=exit_code)}
 
 
 def unusable(word: FallbackWord, content: str = "f") -> PlanCandidate:

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from orchestration.alerts.alert import Severity
-from orchestration.supervision import Action, BotLook, IncidentKind, Rules, Stage
+from orchestration.bot.state import BotState
+from orchestration.supervision import Action, IncidentKind, Rules, Stage
 from orchestration.supervision.rules import DISK_FINE_BYTES, DISK_LOW_BYTES
 from tests.unit.supervision import scene
 from tests.unit.supervision.scene import BOT, MONITOR, NIGHTLY, RESET, Watch, both, gone
 
-_CUT_OFF: dict[str, Any] = {"bot": replace(BOT, has_gateway_connection=False)}
+_CUT_OFF: dict[str, Any] = {"bot": replace(BOT, is_connected=False)}
 _SILENT: dict[str, Any] = {"bot": replace(BOT, watchdog_age_s=121.0, watchdog_limit_s=120.0)}
 
 
@@ -63,7 +64,7 @@ def test_a_bot_that_somebody_else_stopped_has_not_finished_though_it_ended_with_
 def test_a_bot_that_finished_before_the_close_without_a_connection_is_a_warning(
     severity: Severity, *, never_connected: bool, is_before_close: bool
 ) -> None:
-    finished = replace(gone(exit_code=0)["bot"], never_connected=never_connected)
+    finished = replace(gone(exit_code=0)["bot"], has_connected=not never_connected)
     market = replace(scene.WELL.market, is_before_close=is_before_close)
     watch = Watch().go_on(60).go_on(60, bot=finished, market=market)
     (notice,) = [one for _, one in watch.said]
@@ -96,7 +97,7 @@ def test_a_pause_of_a_moment_is_nothing_and_one_that_this_program_stops_neither(
     assert Watch().go_on(600, bot=replace(_SUSPENDED["bot"], is_stopping=True)).said == []
 
 
-_NEVER: dict[str, Any] = {"bot": replace(BOT, has_gateway_connection=None, never_connected=True)}
+_NEVER: dict[str, Any] = {"bot": replace(BOT, is_connected=False, has_connected=False)}
 
 
 def test_a_bot_that_never_connected_is_an_incident_only_after_the_time_that_was_set() -> None:
@@ -149,7 +150,7 @@ def test_a_bot_that_ended_with_0_has_finished_and_is_waited_with() -> None:
 
 
 def test_what_is_no_longer_known_of_a_finished_bot_is_no_unplanned_end() -> None:
-    watch = Watch().go_on(60).go_on(60, **gone(exit_code=0)).go_on(600, bot=BotLook(is_running=False))
+    watch = Watch().go_on(60).go_on(60, **gone(exit_code=0)).go_on(600, bot=BotState(is_running=False))
     assert watch.kinds() == [IncidentKind.BOT_FINISHED]
     assert watch.actions() == [Action.END_FINISHED_WAIT]
 
@@ -188,7 +189,7 @@ def test_a_missed_watchdog_is_said_and_ends_the_supervisor_as_a_failure() -> Non
         replace(BOT, watchdog_age_s=9000.0, watchdog_limit_s=120.0, is_stopping=True),
     ],
 )
-def test_a_watchdog_that_is_kept_or_not_promised_is_nothing(bot: BotLook) -> None:
+def test_a_watchdog_that_is_kept_or_not_promised_is_nothing(bot: BotState) -> None:
     assert Watch().go_on(600, bot=bot).said == []
 
 
@@ -245,8 +246,8 @@ def test_a_bots_connection_is_judged_after_a_window_not_in_it(window: dict[str, 
         scene.DEAD,
         scene.PHONE,
         scene.ENGINE_GONE,
-        {"bot": replace(BOT, has_gateway_connection=None)},
-        {"bot": replace(BOT, has_gateway_connection=False, is_stopping=True)},
+        {"bot": replace(BOT, is_connected=None)},
+        {"bot": replace(BOT, is_connected=False, is_stopping=True)},
     ],
 )
 def test_a_bot_is_not_blamed_for_what_it_cannot_help(changes: dict[str, Any]) -> None:
@@ -259,7 +260,7 @@ def test_a_bot_of_which_nothing_is_known_any_more_is_not_restarted() -> None:
     watch = Watch().go_on(100, **_CUT_OFF).go_on(60).go_on(100, **_CUT_OFF)
     assert watch.actions() == [Action.RESTART_BOT]
     assert watch.kinds(Stage.OPENED) == [IncidentKind.BOT_UNCONNECTED] * 2
-    watch.go_on(1200, bot=replace(BOT, has_gateway_connection=None))
+    watch.go_on(1200, bot=replace(BOT, is_connected=None))
     assert watch.actions() == [Action.RESTART_BOT]
     assert watch.go_on(60, **_CUT_OFF).actions() == [Action.RESTART_BOT] * 2
 

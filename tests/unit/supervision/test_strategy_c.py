@@ -3,13 +3,14 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from orchestration.bot.state import BotState
 from orchestration.errors import FallbackWord
-from orchestration.supervision import Action, BotLook, IncidentKind, PlanLook, Stage
+from orchestration.supervision import Action, IncidentKind, PlanLook, Stage
 from tests.unit.supervision import scene
 from tests.unit.supervision.scene import BOT, WEDNESDAY, Watch, unusable, valid
 
-CUT_OFF = {"bot": replace(BOT, guard_problem="has ended", has_gateway_connection=None)}
-NO_BOT = BotLook(is_running=False, exit_code=0, is_withheld=True)
+CUT_OFF = {"bot": replace(BOT, guard_problem="has ended", is_connected=None)}
+NO_BOT = BotState(is_running=False, exit_code=0, is_withheld=True)
 
 
 def without_bot(**changes: object) -> dict[str, object]:
