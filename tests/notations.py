@@ -84,6 +84,8 @@ OPAQUE: dict[str, Notation] = {
     "Base64, one in": lambda text: base64.b64encode(b":" + text.encode() + b"\n").decode(),
     "Base64, two in": lambda text: base64.b64encode(b"u:" + text.encode() + b"\n\n").decode(),
     "Base64, URL-safe": lambda text: base64.urlsafe_b64encode(b"me:" + text.encode()).decode(),
+    "Base64 of UTF-16": lambda text: base64.b64encode(text.encode("utf-16-le")).decode(),
+    "hexadecimal of UTF-16": lambda text: text.encode("utf-16-be").hex(),
     "Base64, wrapped": lambda text: base64.encodebytes(b"\xff" * 50 + text.encode() + b"\xff" * 50).decode(),
 }
 # One character at a time, which may be mixed freely.

@@ -5,6 +5,8 @@ address percent-encodes it, and each of these may be wrapped in another one. To 
 so the text is decoded instead, one layer at a time, and each layer is searched. A layer knows what in the original text
 each of its characters comes from, which is what has to be masked.
 
+What was turned into Base64 or hexadecimal as a whole (`decode_runs`) is searched like a text of its own.
+
 Three views of each layer are searched, because what they undo is no escape but noise between characters:
 
 * quotes, backslashes and dollar signs, with which shells cut a word into pieces (`'pa'\''ss'`), and any number of
@@ -13,6 +15,7 @@ Three views of each layer are searched, because what they undo is no escape but 
 * line breaks in Base64.
 """
 
+import binascii
 import re
 from array import array
 from collections.abc import Iterator
@@ -42,7 +45,7 @@ _ESCAPE = re.compile(
     r"|(?P<utf8>[\xc2-\xdf][\\\x1c]*+[\x80-\xbf]|[\xe0-\xef](?:[\\\x1c]*+[\x80-\xbf]){2}"
     r"|[\xf0-\xf4](?:[\\\x1c]*+[\x80-\xbf]){3})"
     r"|(?P<utf16>[\ud800-\udbff][\\\x1c]*+[\udc00-\udfff])"
-    rf"|(?P<ansi>{_ANSI.pattern})"
+    rf"|(?P<ansi>{_ANSI.pattern}|\x00)"  # UTF-16 that is read as UTF-8 has a NUL at every second place
 )
 _IN_BASE_16 = frozenset({"x", "u", "U", "braced", "percent", "percent_u", "hex"})
 _LAST_CHARACTER = 0x10FFFF
@@ -209,6 +212,39 @@ def _without(text: str, noise: re.Pattern[str]) -> tuple[str, "array[int]"]:
     pieces.append(text[done:])
     kept.extend(range(done, len(text)))
     return "".join(pieces), kept
+
+
+# Long enough for a secret that is worth its name; what stands on one line may be continued on the next.
+_RUN = re.compile(r"[A-Za-z0-9+/_-]{12,}(?:(?:\\[rn]|[\r\n])+[A-Za-z0-9+/_-]{2,})*")
+_RUN_BREAK = re.compile(r"\\[rn]|[\r\n]")
+_HEX_RUN = re.compile(r"[0-9a-fA-F]{12,}")
+_UNLIKELY = bytes({*range(1, 9), *range(11, 13), *range(14, 27), *range(28, 32), *range(127, 256)})
+_MOST_UNLIKELY = 0.45  # of random bytes 0.6 are
+
+
+def decode_runs(text: str) -> Iterator[tuple[int, int, str]]:
+    """Each stretch that may be a text in Base64 or hexadecimal, and the text; a secret in it may be encoded once more.
+
+    Where a stretch begins is not known for certain, so each of the possible alignments is tried. One that comes to
+    bytes that are hardly a text is left out.
+    """
+    for match in _RUN.finditer(text):
+        run = _RUN_BREAK.sub("", match[0])
+        for digits in _HEX_RUN.findall(run):
+            for start in range(2):
+                piece = digits[start : start + (len(digits) - start) // 2 * 2]
+                yield from _as_text(match.span(), bytes.fromhex(piece))
+        usual = run.replace("-", "+").replace("_", "/")
+        for start in range(4):
+            piece = usual[start:]
+            piece = piece[: len(piece) - 1] if len(piece) % 4 == 1 else piece
+            yield from _as_text(match.span(), binascii.a2b_base64(piece + "=" * (-len(piece) % 4)))
+
+
+def _as_text(span: tuple[int, int], content: bytes) -> Iterator[tuple[int, int, str]]:
+    unlikely = len(content) - len(content.translate(None, _UNLIKELY))
+    if unlikely <= _MOST_UNLIKELY * len(content) and (text := content.replace(b"\0", b"")):
+        yield *span, text.decode("utf-8", "replace")
 
 
 def extend_over_quoting(text: str, first: int, last: int) -> tuple[int, int]:

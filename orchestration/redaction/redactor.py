@@ -41,6 +41,7 @@ Span = tuple[int, int]
 # What is looked for: the forms of a secret that no decoding of the text leads back to the secret itself.
 _SHORT = 4  # below this many characters a secret is masked only as a whole word
 _LEAST_UNQUOTED = 3  # where fewer characters of a secret are left, its quotes have to be there as well
+_MOST_ENCODED = 3  # Base64 in hexadecimal in Base64
 _BASE64_LEAST_BYTES = 6  # a shorter one leaves fewer than five telling characters at some alignments
 _LARGEST_WRITTEN = 40  # bytes in which one character of a secret is written at most, well beyond `&#x1F600;` twice
 
@@ -137,13 +138,18 @@ class Redactor:
 
     def _find_with_places(self, text: str) -> Iterator[Span]:
         for layer in notations.build_layers(text):
-            for first, last in self._find_in_layer(layer):
+            found = list(self._find_in_layer(layer))
+            for first, last in self._find_encoded(layer.text):
+                # Where the secret itself was found in it, there is no need to mask the rest.
+                if not any(start < last and first < end for start, end in found):
+                    found.append((first, last))
+            for first, last in found:
                 yield layer.starts[first], layer.ends[last - 1]
 
-    def _may_hold_any(self, text: str) -> bool:
+    def _may_hold_any(self, text: str, *, depth: int = 0) -> bool:
         """The quick look without places: most texts hold no secret."""
         for _ in range(notations.MAX_LAYERS + 1):
-            if self._is_suspicious(text):
+            if self._is_suspicious(text, is_decoded=depth > 0) or any(self._find_encoded(text, depth=depth)):
                 return True
             decoded = notations.decode_once(text)
             if decoded == text:
@@ -151,12 +157,20 @@ class Redactor:
             text = decoded
         return False
 
-    def _is_suspicious(self, text: str) -> bool:
+    def _find_encoded(self, text: str, *, depth: int = 0) -> Iterator[Span]:
+        """What is Base64 or hexadecimal as a whole, and holds a secret in whatever notation."""
+        if depth < _MOST_ENCODED and self._secrets:
+            for first, last, decoded in notations.decode_runs(text):
+                if self._may_hold_any(decoded, depth=depth + 1):
+                    yield first, last
+
+    def _is_suspicious(self, text: str, *, is_decoded: bool = False) -> bool:
         if "://" in text and "@" in text and _PASSWORD_IN_ADDRESS.search(text):
             return True
         if "WEBHOOK" in text.upper():
             return True
-        if self._words is not None and self._words.search(text):
+        # A path may be read as Base64, too: what comes of it holds any short word sooner or later.
+        if self._words is not None and not is_decoded and self._words.search(text):
             return True
         views = notations.build_views(text)
         return (
@@ -315,6 +329,13 @@ def build_forms(secrets: Iterable[str]) -> Forms:
                     quoting.add((view, written))
                 plain.update(form for form in _list_notations(written) if len(form) >= _SHORT)
     contents = {one.encode("utf-8", "surrogatepass") for base in bases for one in _build_wrapped(base)}
+    # Of ASCII in UTF-16 the zeros are left out when it is decoded.
+    contents |= {
+        base.encode(name, "surrogatepass")
+        for base in bases
+        if not base.isascii()
+        for name in ("utf-16-le", "utf-16-be")
+    }
     return Forms(
         words=tuple(sorted(words)),
         plain=tuple(sorted(plain)),

@@ -147,6 +147,27 @@ def test_a_secret_is_found_in_every_notation_and_in_every_one_around_another(sec
     assert missed == []
 
 
+@pytest.mark.parametrize("secret", [_SECRET, "hunter2-and-more", "Zürich 100% 😀+key", "pa$w0rd"])
+def test_a_secret_that_was_encoded_as_a_whole_twice_is_found(secret: str) -> None:
+    redactor = Redactor([secret])
+    missed = [
+        (inner, outer)
+        for inner in OPAQUE
+        for outer in ("hexadecimal", "hexadecimal, capitals", "Base64", "Base64, one in", "Base64, URL-safe")
+        if MASK not in redactor.text(f"say {OPAQUE[outer](OPAQUE[inner](secret))} so")
+    ]
+    assert missed == []
+
+
+def test_a_path_that_could_be_base64_holds_no_short_secret() -> None:
+    text = " ".join(
+        f"/srv/{first}/settings/{second}" for first in "abcdefgh" for second in ["instance_one", "two-three"]
+    )
+    redactor = Redactor([*"0123456789!?+", "x", "a1", "id"])
+
+    assert redactor.text(text) == text
+
+
 @given(st.data())
 def test_each_character_of_a_secret_may_be_written_in_another_notation(data: st.DataObject) -> None:
     secret = data.draw(st.text(alphabet="abcXYZ019 !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~üé€😀", min_size=6))
