@@ -215,8 +215,8 @@ def find_damaged_files(state_dir: Path) -> tuple[DamagedFile, ...]:
         path = state_dir / name
         try:
             _look_at(path, is_json=name in _EFFECTS)
-        except FileNotFoundError:
-            continue
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # where the folder itself is none, its own check says so
         except StateFileError as error:
             found.append(_describe(path, error.problem, effect, next_action))
         except OSError as error:

@@ -1,6 +1,7 @@
 """What a check is, and the checks of the host: folders, disk, `.env`, clock, WSL. Read-only."""
 
 import os
+import shlex
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -56,7 +57,7 @@ def check_env_file(settings: Settings) -> Check:
             name=".env file",
             status=StepStatus.WARN,
             detail=f"{path} can be read by other users, and secrets live there",
-            fix=f"chmod 600 '{path}'",
+            fix=f"`chmod 600 {shlex.quote(str(path))}`",
         )
     return Check(name=".env file", status=StepStatus.OK, detail=str(path))
 
@@ -75,7 +76,7 @@ def check_env_notation(settings: Settings) -> Iterator[Check]:
     if not found:
         return
     lines = ", ".join(f"{name} (line {line})" for name, line in found.items())
-    command = f"docker compose --env-file '{path}'"
+    command = f"docker compose --env-file {shlex.quote(str(path))}"
     yield Check(
         name=".env quotes",
         status=StepStatus.WARN,

@@ -83,6 +83,8 @@ def test_a_record_that_lacks_something_is_damaged_and_a_missing_one_is_not(tmp_p
     (found,) = find_damaged_files(tmp_path)
     assert "it lacks since, reason" in str(found)
     assert "inv resume" in found.next_action
+    # A state folder that is a file is one problem, and not one of each file in it.
+    assert find_damaged_files(tmp_path / state_dir.HOLD) == ()
 
 
 @pytest.mark.parametrize("make", [_SPECIAL["pipe"], _SPECIAL["folder"], _SPECIAL["socket"]])

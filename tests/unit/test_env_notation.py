@@ -1,11 +1,13 @@
 """The preflight's row about secrets that a plain `docker compose --env-file` reads otherwise (K4)."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from orchestration.errors import Check, StepStatus
-from orchestration.preflight.host import check_env_notation
+from orchestration.preflight.host import check_env_file, check_env_notation
 from orchestration.settings import Settings
 
 
@@ -53,3 +55,15 @@ def test_the_row_names_the_variable_its_line_and_what_to_write_and_no_piece_of_i
 )
 def test_there_is_no_row_where_both_read_alike(tmp_path: Path, line: str) -> None:
     assert check(tmp_path, f"{line}\n") == []
+
+
+def test_commands_in_rows_about_the_file_work_as_they_stand_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    folder = tmp_path / "it's a $folder"
+    folder.mkdir()
+    (row,) = check(folder, "TWS_PASSWORD=pa$w0rd#1\n")
+    (folder / ".env").chmod(0o644)
+    readable = check_env_file(Settings.from_environ({}, project_dir=folder))
+
+    for text in (row.detail, readable.fix):
+        (command,) = re.findall(r"`((?:docker compose|chmod) .*?\.env'?)`", text)
+        assert shlex.split(command)[-1] == str(folder / ".env")
