@@ -432,8 +432,21 @@ def fit_line(line: str, width: int) -> list[str]:
 def write_prompt(text: str, *, as_json: bool) -> None:
     """Show a question without ending the line; on standard error where a program asked for JSON."""
     stream = steady_stderr() if as_json else steady_stdout()
-    stream.write(clean_text(text))
+    stream.write(clean_text(fit_text(text, shutil.get_terminal_size().columns) if stream.isatty() else text))
     stream.flush()
+
+
+def fit_text(text: str, width: int) -> str:
+    """The text for a terminal of this width: whole lines are broken between words and keep their indent. Pure."""
+    *lines, unended = text.split("\n")
+    fitting = [
+        part
+        for line in lines
+        for part in (
+            wrap_words(line.strip(), width, line[: len(line) - len(line.lstrip(" "))]) if line.strip() else [line]
+        )
+    ]
+    return "\n".join([*fitting, unended])
 
 
 def has_reader() -> bool:

@@ -7,7 +7,15 @@ import pytest
 from rich.console import Console
 
 from orchestration.errors import FailureWord, State, StepStatus
-from orchestration.presenter import LiveDisplay, draw_table, find_column_widths, fit_line, stack_row, wrap_words
+from orchestration.presenter import (
+    LiveDisplay,
+    draw_table,
+    find_column_widths,
+    fit_line,
+    fit_text,
+    stack_row,
+    wrap_words,
+)
 from orchestration.startup.context import Step, StepResult
 from orchestration.startup.report import Progress, Report, StepReport
 
@@ -123,3 +131,12 @@ def test_a_line_is_broken_between_words_but_a_command_stays_in_one_line_where_th
     advice = "run `inv startup --replace`, which stops the bot that runs and starts another one in its place"
     assert fit_line(advice, 80) == [advice]
     assert len(fit_line(advice, 40)) == 3
+
+
+def test_a_question_is_broken_between_words_and_keeps_its_indent() -> None:
+    asked = (
+        "\n6. Address for alerts\n   A Discord webhook, or an Apprise address. A secret: it is not shown.\n   [none] "
+    )
+    lines = ["6. Address for alerts", "   A Discord webhook, or an Apprise", "   address. A secret: it is not shown."]
+    assert fit_text(asked, 40) == "\n".join(["", *lines, "   [none] "])
+    assert fit_text(asked, 200) == asked
