@@ -11,6 +11,9 @@ from orchestration.redaction import Redactor, clean_line, clean_lines, clean_tex
 # What is kept of the evidence. A phone shows about ten lines; the log has all of them.
 _EVIDENCE_LINES = 40
 _EVIDENCE_LINE_LENGTH = 500
+# Causes of alerts that something is on its way; another alert says how it ended.
+_PROGRESS = frozenset({"STARTUP_BEGUN", "GATEWAY_STARTING", "BOT_STARTED"})
+OUTCOME_LEVEL = "outcome"  # of a channel: as `info`, without progress
 _TEXT_LENGTH = 8000  # twice the longest text that Discord takes: nothing that could be shown is lost
 
 
@@ -26,6 +29,21 @@ class Severity(StrEnum):
     def rank(self) -> int:
         """0 for the mildest."""
         return list(Severity).index(self)
+
+
+def parse_level(word: str) -> tuple[Severity, bool]:
+    """What a channel is sent by its level.
+
+    Args:
+        word: A severity, or `outcome`.
+
+    Returns:
+        The mildest severity, and whether alerts on progress are left out.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    return (Severity.INFO, True) if word == OUTCOME_LEVEL else (Severity(word), False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +83,11 @@ class Alert:
     def __post_init__(self) -> None:
         if self.at.tzinfo is None:
             raise ValueError("an alert's time needs a time zone")
+
+    @property
+    def is_progress(self) -> bool:
+        """Whether it says only that a start is on its way."""
+        return self.severity is Severity.INFO and self.cause in _PROGRESS
 
     def to_json(self) -> str:
         """One line of JSON, for the outbox. `Alert.from_json` reads it."""

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from orchestration.alerts.alert import Alert, Severity
+from orchestration.alerts.alert import OUTCOME_LEVEL, Alert, Severity, parse_level
 from orchestration.alerts.channel import Answer, Verdict, channel_key, read_answer
 from orchestration.alerts.discord import clean
 from orchestration.alerts.posting import Recorded, Try, record_requests
@@ -60,6 +60,7 @@ KINDS = frozenset((
 
 _SETTING = "ALERT_URLS"
 _SHOWN_KEY = 12  # characters of the address's hash in the channel's id
+_LEVELS = (*Severity, OUTCOME_LEVEL)
 _BODY_LENGTH = 3500  # Apprise cuts it further to what the service takes
 _PLAIN = {"json": "jsons", "xml": "xmls", "form": "forms"}
 _LEVEL_IS_THEIRS = frozenset(
@@ -95,6 +96,7 @@ class AppriseChannel:
         written: The address as it is written.
         number: Its place in the list, from 1.
         least: The mildest alerts that it is sent.
+        skips_progress: Whether it is not sent what only says that a start is on its way.
         level_problem: What is wrong with its `level`, or None.
     """
 
@@ -102,6 +104,7 @@ class AppriseChannel:
     written: Secret
     number: int
     least: Severity
+    skips_progress: bool = False
     level_problem: str | None = None
     setting: str = _SETTING
     hint: str = ""
@@ -179,20 +182,26 @@ class AppriseChannel:
         return _judge(recorded, said, problem)
 
 
-def build_apprise_channels(addresses: Secret | None, level: Severity) -> Iterable[AppriseChannel]:
+def build_apprise_channels(addresses: Secret | None, level: str) -> Iterable[AppriseChannel]:
     """The channels of `ALERT_URLS`, each address once.
 
     Args:
         addresses: The variable's value.
-        level: The mildest alerts that those without a `level=` of their own are sent.
+        level: Of those without a `level=` of their own: a severity, or `outcome`.
     """
     seen: set[str] = set()
     for number, written in enumerate(split_addresses(addresses.reveal() if addresses is not None else ""), start=1):
-        address, least, problem = _take_level(written, level)
+        address, word, problem = _take_level(written, level)
+        least, skips_progress = parse_level(word)
         if address not in seen:
             seen.add(address)
             yield AppriseChannel(
-                address=Secret(address), written=Secret(written), number=number, least=least, level_problem=problem
+                address=Secret(address),
+                written=Secret(written),
+                number=number,
+                least=least,
+                skips_progress=skips_progress,
+                level_problem=problem,
             )
 
 
@@ -230,20 +239,20 @@ def _defuse(text: str) -> str:
     return _PINGS.sub(lambda match: match.group() + "\u200b", text)
 
 
-def _take_level(written: str, default: Severity) -> tuple[str, Severity, str | None]:
+def _take_level(written: str, default: str) -> tuple[str, str, str | None]:
     """The address without our `level`, the level, and what is wrong with it."""
     beginning, mark, query = written.partition("?")
-    least, problem, kept = default, None, []
+    level, problem, kept = default, None, []
     for pair in query.split("&") if mark else ():
         name, _, value = pair.partition("=")
         word = urllib.parse.unquote_plus(value).lower()
-        if name.lower() == "level" and word in set(Severity):
-            least = Severity(word)
+        if name.lower() == "level" and word in _LEVELS:
+            level = word
         else:
             kept.append(pair)
             if name.lower() == "level" and _read_scheme(written) not in _LEVEL_IS_THEIRS:
-                problem = f"has a level that is none: it must be {', '.join(Severity)}"
-    return beginning + ("?" + "&".join(kept) if kept else ""), least, problem
+                problem = f"has a level that is none: it must be {', '.join(_LEVELS)}"
+    return beginning + ("?" + "&".join(kept) if kept else ""), level, problem
 
 
 def _read_scheme(address: str) -> str:

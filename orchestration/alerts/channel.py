@@ -154,6 +154,11 @@ class Channel(Protocol):
         ...
 
     @property
+    def skips_progress(self) -> bool:
+        """Whether it is not sent what only says that a start is on its way (`outcome`)."""
+        ...
+
+    @property
     def problem(self) -> str | None:
         """Why no alert can be sent to the address as it is written, or None. Never contains the address."""
         ...

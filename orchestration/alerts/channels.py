@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestration.alerts.alert import Severity
+from orchestration.alerts.alert import parse_level
 from orchestration.alerts.apprise import build_apprise_channels
 from orchestration.alerts.channel import Channel, ChannelProblems, channel_problem
 from orchestration.alerts.discord import DiscordChannel
@@ -17,11 +17,13 @@ NO_CHANNEL = "no alert channel: neither DISCORD_WEBHOOK_URL nor ALERT_URLS is se
 def _build_discord(settings: Settings) -> Iterable[Channel]:
     webhook = settings.discord_webhook_url
     if webhook is not None and webhook.reveal().strip():
-        yield DiscordChannel(webhook=webhook, mention=settings.discord_mention, least=Severity(settings.alert_level))
+        least, skips_progress = parse_level(settings.alert_level)
+        mention = settings.discord_mention
+        yield DiscordChannel(webhook=webhook, mention=mention, least=least, skips_progress=skips_progress)
 
 
 def _build_apprise(settings: Settings) -> Iterable[Channel]:
-    return build_apprise_channels(settings.alert_urls, Severity(settings.alert_level))
+    return build_apprise_channels(settings.alert_urls, settings.alert_level)
 
 
 # In the order in which they are shown.

@@ -90,7 +90,7 @@ class Delivery:
         about = f"{alert.cause}: " if alert.cause and alert.cause not in alert.title else ""
         then = f" Next: {alert.next_action}" if alert.next_action else ""
         self._log.log(_LEVELS[alert.severity], "%s: %s%s%s", alert.title, about, alert.message, then)
-        receivers = [one for one in self._senders if is_test or alert.severity.rank >= one.channel.least.rank]
+        receivers = [one for one in self._senders if is_test or _is_for(alert, one.channel)]
         stored = self._outbox.add_alert(
             run_id=alert.run_id,
             severity=alert.severity.value,
@@ -161,6 +161,11 @@ class Delivery:
     def _ping_request(self, address: str, document: None) -> Reply:
         with self._pinger.begin_try() as one_try:
             return one_try.send(address, document)
+
+
+def _is_for(alert: Alert, channel: Channel) -> bool:
+    """Whether a channel's level asks for an alert."""
+    return alert.severity.rank >= channel.least.rank and not (alert.is_progress and channel.skips_progress)
 
 
 def _add_up(reports: tuple[DeliveryReport, ...]) -> DeliveryReport:

@@ -53,11 +53,13 @@ class DiscordChannel:
         webhook: Its address.
         mention: Whom critical alerts ping (`DISCORD_MENTION`).
         least: The mildest alerts that it is sent.
+        skips_progress: Whether it is not sent what only says that a start is on its way.
     """
 
     webhook: Secret
     mention: Secret | None = None
     least: Severity = Severity.INFO
+    skips_progress: bool = False
     id: str = "discord"
     name: str = "Discord"
     setting: str = "DISCORD_WEBHOOK_URL"

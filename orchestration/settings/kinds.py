@@ -323,7 +323,7 @@ PASSWORD = Kind(convert=Secret, allowed="text", exact=True)
 WEB_ADDRESS = Kind(convert=Secret, allowed="an https address (http only to loopback)")
 # As above: each address is judged where it is used.
 ADDRESSES = Kind(convert=Secret, allowed="one or more Apprise addresses with blanks or commas between them", lines=True)
-ALERT_LEVEL = word_of("info", "warning", "error", "critical", fold=str.lower)
+ALERT_LEVEL = word_of("info", "outcome", "warning", "error", "critical", fold=str.lower)
 MENTION = Kind(convert=Secret, allowed="`<@USER>`, `<@&ROLE>`, `@here` or `@everyone`")
 SWITCH = Kind(convert=_switch, allowed="`yes` or `no`")
 # Forty leave room for a socket's path below the state folder: the kernel allows it 107 bytes in all.

@@ -247,7 +247,7 @@ _TABLE: dict[str, tuple[_Row, ...]] = {
         ("alert_urls", kinds.ADDRESSES, _UNSET,
          "Further alert channels: Apprise addresses (ntfys://…, tgram://…), `level=` in the query for one's own level"),
         ("alert_level", kinds.ALERT_LEVEL, "info",
-         "The mildest alerts that are sent"),
+         "The mildest alerts that are sent; `outcome` is `info` without progress: a good start is one message"),
         ("show_amounts", kinds.SWITCH, "no",
          "Show quantities and values in status, live page and alerts; `no` shows counts, symbols and the cushion"),
         ("discord_mention", kinds.MENTION, _UNSET,

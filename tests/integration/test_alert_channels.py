@@ -72,6 +72,18 @@ def test_each_channel_is_sent_what_its_level_asks_for(tmp_path: Path) -> None:
     assert worst.titles == ["error", "critical", "test"]
 
 
+def test_a_channel_for_outcomes_is_sent_no_progress_and_everything_else(tmp_path: Path) -> None:
+    with open_journal(tmp_path) as journal, run_channel() as channel:
+        outcome = dataclasses.replace(_as("one", channel), skips_progress=True)
+        delivery = make_delivery_to(journal, (outcome,))
+        for cause in ("STARTUP_BEGUN", "GATEWAY_STARTING", "BOT_STARTED", "OPERATIONAL", "SHUTDOWN"):
+            delivery.send(make_alert(cause, cause=cause))
+        delivery.send(make_alert("late", severity=Severity.WARNING, cause="GATEWAY_STARTING"))
+        delivery.send(make_alert("test", cause="STARTUP_BEGUN"), is_test=True)
+        delivery.close()
+    assert channel.titles == ["OPERATIONAL", "SHUTDOWN", "late", "test"]
+
+
 def test_what_no_channel_asks_for_is_only_logged(tmp_path: Path) -> None:
     with open_journal(tmp_path) as journal, run_channel() as channel:
         delivery = make_delivery_to(journal, (_as("one", channel, least=Severity.CRITICAL),))
