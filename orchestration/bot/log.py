@@ -1,4 +1,4 @@
-"""The bot's log: a new file for each bot, and the last lines of one that may be huge."""
+"""The bot's log: a new file for each bot, and the last lines of what it wrote, in a file or with the engine."""
 
 import errno
 import os
@@ -6,7 +6,10 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestration import redaction
-from orchestration.redaction import Redactor
+from orchestration.bot.container import build_door
+from orchestration.bot.record import BotLaunch
+from orchestration.redaction import Redactor, redactor_for
+from orchestration.settings import Settings
 
 
 def create_log(folder: Path, now: datetime) -> Path:
@@ -34,3 +37,10 @@ def read_last_lines(path: Path, count: int, redactor: Redactor | None = None) ->
         return redaction.read_last_lines(path, count, redactor)
     except OSError:
         return ()
+
+
+def read_bot_lines(settings: Settings, record: BotLaunch, count: int) -> tuple[str, ...]:
+    """The last lines of a bot's output; empty where they cannot be read."""
+    if record.container:
+        return build_door(settings, record).read_log(lines=count)
+    return () if record.log is None else read_last_lines(record.log, count, redactor_for(settings.secrets))

@@ -23,8 +23,8 @@ _ACCOUNT = re.compile(r"\b(?:D[UFI]?|[UFI])\d{5,9}\b")
 
 def report(*, since: str | None, output: str, as_json: bool) -> int:
     """Make the report. 0: made, and not failed; 1: failed, or not made."""
+    from orchestration.reports.account import parse_since
     from orchestration.reports.document import build_document
-    from orchestration.reports.period import parse_since
 
     settings = load_settings_or_explain(as_json=as_json)
     if settings is None:
@@ -66,7 +66,7 @@ def read_account(
     """
     from datetime import UTC
 
-    from orchestration.reports.cleaning import clean_account
+    from orchestration.reports.account import clean_account
 
     evidence = reader.read_evidence(since.astimezone(UTC))
     account = build_account(

@@ -95,7 +95,7 @@ def status(*, as_json: bool) -> int:
 
 def status_of_all(*, as_json: bool) -> int:
     """`inv status --all`: every instance of this checkout; the exit code is the worst of theirs."""
-    from orchestration.commands.overview import read_overview
+    from orchestration.commands.status import read_overview
     from orchestration.commands.status_document import build_json
     from orchestration.preflight.instances import find_instances
     from orchestration.settings import PROJECT_DIR

@@ -10,13 +10,16 @@ Every look runs in a thread of its own with its own event loop, so that it may b
 one whose event loop is running.
 """
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from datetime import datetime
 
 from orchestration.gateway.api_status import ApiCode, ApiState, ApiStatus, judge_full
-from orchestration.gateway.handshake import attempt
+from orchestration.gateway.connection import SETTLE_S, ApiConnection
+from orchestration.gateway.holdings import MOST_ANSWERS, HoldingsReading, build_end_requests, build_requests
 from orchestration.system.platform import platform
 from orchestration.system.sockets import count_connections
 
@@ -24,6 +27,8 @@ __all__ = ["CLIENT_IDS_TRIED", "ApiCode", "ApiState", "ApiStatus", "probe_api"]
 
 CLIENT_IDS_TRIED = 10
 _THREAD = "api-probe"
+_TIME_ANSWER_S = 1.0  # a gateway that answers the handshake answers the time at once, or has lost its link
+_HOLDINGS_S = 3.0  # a gateway with some hundred positions answers well within a second
 
 
 def probe_api(
@@ -87,8 +92,57 @@ async def _try_client_ids(
 ) -> ApiStatus:
     probe = ApiStatus(state=ApiState.SILENT)
     for client_id in range(first_id, first_id + CLIENT_IDS_TRIED):
-        probe = await attempt(host, port, client_id, deadline_s=deadline_s, now=now, reads_holdings=reads_holdings)
+        probe = await _attempt(host, port, client_id, deadline_s=deadline_s, now=now, reads_holdings=reads_holdings)
         if probe.state is not ApiState.CLIENT_ID_IN_USE:
             break
     # Our own connection is gone by now: it is not counted.
     return judge_full(probe, count_connections(port), port=port) if probe.state is ApiState.CLOSED else probe
+
+
+async def _attempt(
+    host: str,
+    port: int,
+    client_id: int,
+    *,
+    deadline_s: float,
+    now: Callable[[], datetime],
+    reads_holdings: bool = False,
+) -> ApiStatus:
+    """Connect with one client id, complete the handshake, listen for a moment, leave.
+
+    Args:
+        host: Where the API is.
+        port: Its port.
+        client_id: The client id to use.
+        deadline_s: The instant, on the running loop's clock, by which it has been seen.
+        now: This host's clock, aware.
+        reads_holdings: Whether to read what the broker holds, too. It is read while the look listens anyway.
+    """
+    reading = HoldingsReading() if reads_holdings else None
+    connection = ApiConnection(host, port, client_id, now=now, on_message=None if reading is None else reading.take)
+    try:
+        if not await connection.open(until_s=deadline_s):
+            return connection.seen
+        if reading is None:
+            await _settle(connection, deadline_s)
+            return connection.seen
+        for request in build_requests():
+            connection.send(request, most_answers=MOST_ANSWERS)
+        asked_s = asyncio.get_running_loop().time()
+        await _settle(connection, deadline_s)
+        if not reading.done.done() and not connection.seen.is_link_down:
+            await connection.wait_for(reading.done, until_s=min(deadline_s, asked_s + _HOLDINGS_S))
+        for request in build_end_requests():
+            connection.send(request)
+        return replace(connection.seen, holdings=reading.found)
+    finally:
+        await connection.leave()
+
+
+async def _settle(connection: ApiConnection, deadline_s: float) -> None:
+    """Ask for the time, and listen for what follows a handshake."""
+    asked_s = asyncio.get_running_loop().time()
+    timed = connection.ask_time()
+    await connection.wait_for(until_s=min(deadline_s, asked_s + SETTLE_S))
+    if not timed.done() and not connection.seen.is_link_down:
+        await connection.wait_for(timed, until_s=min(deadline_s, asked_s + _TIME_ANSWER_S))

@@ -1,6 +1,6 @@
 """One connection to the gateway's API: open it, ask for the time, listen, leave.
 
-`orchestration.gateway.handshake` looks once through one, `orchestration.gateway.kept_api` keeps one for as long as it
+`orchestration.gateway.api` looks once through one, `orchestration.gateway.kept_api` keeps one for as long as it
 lasts. What is sent and received is built and read by `orchestration.tws`.
 """
 

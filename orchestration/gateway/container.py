@@ -1,4 +1,4 @@
-"""The gateway's container, as one look saw it: what Docker's answer says about it. Pure."""
+"""The gateway's container, as one look saw it: what Docker's answer says about it, and its inner address. Pure."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from orchestration.docker.container import PROJECT_LABEL, SERVICE_LABEL, ContainerState, parse_instant, parse_state
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.system.endpoint import Endpoint
 
 SIMULATED_LABEL = "zero-touch.simulated"
 
@@ -15,6 +17,8 @@ SIMULATED_LABEL = "zero-touch.simulated"
 # Measured: up to 1 ms before. Docker's own restarts wait at least 100 ms, so 50 ms is never the life before's.
 _BEFORE_START_LEAST = timedelta(milliseconds=50)
 _BEFORE_START_MOST = timedelta(milliseconds=250)
+# In these a container has no name that another one could look up.
+_NAMELESS = frozenset({"bridge", "host", "none"})
 
 
 class Health(StrEnum):
@@ -195,3 +199,28 @@ def _parse_ports(bindings: Mapping[str, Sequence[Mapping[str, str]] | None]) -> 
         if binding.get("HostPort", "").isdigit()
     }
     return tuple(sorted(pairs))
+
+
+def find_inner_address(status: GatewayStatus, *, port: int) -> Endpoint:
+    """The address of a gateway that runs as a container.
+
+    Args:
+        status: Its container.
+        port: The host's port that leads to its API (`GATEWAY_PORT`).
+
+    Raises:
+        StartupFailure: `BOT_START_FAILED`: no container can reach it.
+    """
+    named = [name for name in status.networks if name not in _NAMELESS]
+    # Its Compose project's own one, where there are several: another may be its way out to the broker alone.
+    default = f"{status.compose_project}_default"
+    network = default if default in named else next(iter(named), None)
+    inner = next((inner for outer, inner in status.inner_ports if outer == port), None)
+    if network is None or inner is None:
+        lack = "is in no network of its own" if network is None else f"publishes nothing at port {port}"
+        raise StartupFailure(
+            FailureWord.BOT_START_FAILED,
+            f"A bot in a container cannot reach the gateway: container {status.name or 'of the gateway'} {lack}.",
+            next_action="Make it with docker/gateway/docker-compose.yml, or set BOT_RUNTIME=process.",
+        )
+    return Endpoint(host=status.name, port=inner, network=network)

@@ -1,9 +1,10 @@
-"""The account of a period: everything that a report shows. Pure."""
+"""The account of a period: its bounds as they were typed, and everything that a report shows, cleaned. Pure."""
 
+import re
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from orchestration.journal import Evidence, LatencyRecord, ReportedAlert, RunRecord
 from orchestration.reports.incidents import Happening, Incident, find_full_login, find_happenings, find_incidents
@@ -11,6 +12,9 @@ from orchestration.reports.timeline import Timeline, build_bot_timeline, build_g
 from orchestration.reports.verdict import Limits, Verdict, judge
 
 _STARTS = frozenset({"startup", "service", "restart"})
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+_LONGEST = timedelta(days=400)  # what the journal keeps
+ALLOWED = "48h, 7d, 2w, 90m, or a beginning such as 2026-11-20 or 2026-11-20T09:00 (this host's time)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,3 +162,59 @@ def _summarise(latencies: Sequence[LatencyRecord]) -> LatencySummary | None:
         typical_ms=statistics.median(one.mean_ms for one in latencies),
         most_ms=max(one.most_ms for one in latencies),
     )
+
+
+def clean_account(account: Account, clean: Callable[[str], str]) -> Account:
+    """The same with `clean` applied to every text that is not a stable word."""
+    return replace(
+        account,
+        starts=tuple(_clean_run(run, clean) for run in account.starts),
+        incidents=tuple(_clean_incident(one, clean) for one in account.incidents),
+        happenings=tuple(
+            replace(one, title=clean(one.title), message=clean(one.message)) for one in account.happenings
+        ),
+    )
+
+
+def _clean_run(run: RunRecord, clean: Callable[[str], str]) -> RunRecord:
+    steps = tuple(replace(step, detail=clean(step.detail)) for step in run.steps)
+    return replace(run, message=clean(run.message), steps=steps)
+
+
+def _clean_incident(incident: Incident, clean: Callable[[str], str]) -> Incident:
+    return replace(
+        incident,
+        title=clean(incident.title),
+        message=clean(incident.message),
+        actions=tuple(clean(one) for one in incident.actions),
+        alert=None if incident.alert is None else replace(incident.alert, note=clean(incident.alert.note)),
+    )
+
+
+def parse_since(text: str, *, now: datetime) -> datetime:
+    """The beginning of the period.
+
+    Args:
+        text: A length before now, or an instant; one without a time zone is in `now`'s.
+        now: The end of the period, aware.
+
+    Raises:
+        ValueError: It is neither, not before now, or further back than the journal reaches. The text is for people.
+    """
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([mhdw])", text.strip())
+    if found:
+        length = float(found[1]) * _UNITS[found[2]]
+        if not length:
+            raise ValueError(f"--since {text}: a period needs a length; allowed are {ALLOWED}")
+        begin = now - length if length <= _LONGEST else None
+    else:
+        try:
+            begin = datetime.fromisoformat(text.strip())
+        except ValueError:
+            raise ValueError(f"--since {text}: allowed are {ALLOWED}") from None
+        begin = begin if begin.tzinfo is not None else begin.replace(tzinfo=now.tzinfo)
+        if begin >= now:
+            raise ValueError(f"--since {text}: it is not in the past")
+    if begin is None or now - begin > _LONGEST:
+        raise ValueError(f"--since {text}: the journal reaches back {_LONGEST.days} days at the most")
+    return begin

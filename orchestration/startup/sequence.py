@@ -127,7 +127,7 @@ def perform_run(
 ) -> tuple[Report, Settings]:
     """The same, for a caller that goes on with the configuration that the run had: the files may have changed since."""
     if simulate:
-        from orchestration.startup.simulation import ensure_sample_plan
+        from orchestration.startup.configuration import ensure_sample_plan
 
         # Where even this cannot be written, the run itself finds no plan and says so.
         with contextlib.suppress(OSError):

@@ -13,14 +13,13 @@ from orchestration.alerts.alert import Severity
 from orchestration.bot.adopt import adopt_bot, why_not_adopted
 from orchestration.bot.find import FoundBot, find_bot
 from orchestration.bot.launch import BotRunning, launch_bot
+from orchestration.bot.log import read_bot_lines
 from orchestration.bot.order_guard import end_guard, has_no_bot
-from orchestration.bot.output import read_bot_lines
 from orchestration.bot.stop import stop_bot
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure, StepStatus
-from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.container import GatewayStatus, find_inner_address
 from orchestration.gateway.holdings import describe_orders
-from orchestration.gateway.inside import find_inner_address
 from orchestration.gateway.record import read_record, write_record
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready

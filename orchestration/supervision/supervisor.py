@@ -17,10 +17,10 @@ from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
 from orchestration.bot.end_record import write_end
 from orchestration.bot.find import find_bot
+from orchestration.bot.log import read_bot_lines
 from orchestration.bot.members import find_members, note_workers
 from orchestration.bot.notify import NotifyReceiver
 from orchestration.bot.order_guard import LOOPBACK, end_guard, ensure_guard, read_guard
-from orchestration.bot.output import read_bot_lines
 from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.bot.state import BotEnd
 from orchestration.bot.stop import end_members, stop_bot

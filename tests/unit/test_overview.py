@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from orchestration.commands.overview import OneLookEach
+from orchestration.commands.status import OneLookEach
 from orchestration.docker.container import ContainerState
 from orchestration.settings import Settings
 from tests.fakes.clock import FakeClock

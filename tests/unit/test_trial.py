@@ -8,7 +8,7 @@ import pytest
 from orchestration.errors import FailureWord, StepStatus
 from orchestration.preflight.trial import GATEWAY_PORTS, KnownGateway, TrialScene, is_trial, judge_trial
 from orchestration.settings import Settings
-from orchestration.startup.simulation import build_overrides
+from orchestration.startup.configuration import build_overrides
 from orchestration.system.sockets import find_listen_addresses_in
 
 _SCENE = TrialScene(

@@ -6,8 +6,7 @@ import pytest
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.container import GatewayStatus
-from orchestration.gateway.inside import find_inner_address
+from orchestration.gateway.container import GatewayStatus, find_inner_address
 from orchestration.system.endpoint import Endpoint
 
 

@@ -10,9 +10,8 @@ import pytest
 
 from orchestration.journal import FULL_LOGIN_SEEN, AlertDelivery, Evidence, JournalReader, ReportedEvent
 from orchestration.reports import Account, Limits, Outcome, build_account
-from orchestration.reports.cleaning import clean_account
+from orchestration.reports.account import clean_account, parse_since
 from orchestration.reports.document import build_document
-from orchestration.reports.period import parse_since
 from orchestration.reports.verdict import floor_percent
 from orchestration.settings.week_time import find_session_end
 from tests.report_scene import BEGIN, END, HOSTILE
