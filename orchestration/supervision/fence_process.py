@@ -45,10 +45,8 @@ _ENGINE_TIMEOUT_S = 1.0
 _READ_BYTES = 65536
 _MLOCK_NOW, _MLOCK_LATER = 1, 2  # mlockall(2)
 _ENOUGH_TO_LOCK = 64 << 20  # `LimitMEMLOCK=` of the unit; it needs a quarter of that
-_TIMER_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC  # timerfd_create(2) has them by these values
 _ABSOLUTE = 1
 _FIRED = 3
-_LIBC = ctypes.CDLL(None, use_errno=True)
 _IGNORED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGPIPE", "SIGUSR1", "SIGUSR2", "SIGTSTP", "SIGTTIN", "SIGTTOU")
 
 
@@ -160,18 +158,18 @@ def main(arguments: list[str]) -> int:
     deadline_ns = int(arguments[0])
     targets = Targets(*arguments[1:])
     prepare()
-    timer = make_timer()
+    timer = Timer()
     targets.kill()  # nothing is known yet: this loads what the killing needs
     poller = select.poll()
     poller.register(_COMMANDS, select.POLLIN)
-    if timer is not None:
-        poller.register(timer, select.POLLIN)
+    if timer.descriptor >= 0:
+        poller.register(timer.descriptor, select.POLLIN)
     channel = Channel()
     answer("armed")
     followed_ns = 0
     while (left_ns := deadline_ns - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) > 0:
-        set_timer(timer, deadline_ns)
-        poller.poll(min(left_ns // 1_000_000 + 1, _FOLLOW_NS // 1_000_000 if timer is not None else _SWEEP_MS))
+        timer.set(deadline_ns)
+        poller.poll(min(left_ns // 1_000_000 + 1, _FOLLOW_NS // 1_000_000 if timer.descriptor >= 0 else _SWEEP_MS))
         for verb, numbers in channel.read(poller):
             if verb == "release" and not targets.follow():
                 return 0
@@ -257,24 +255,30 @@ def prepare() -> None:
     limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
     # Under a low limit memory that is locked in advance could not be allocated at all any more.
     is_enough = limit == resource.RLIM_INFINITY or limit >= _ENOUGH_TO_LOCK or os.geteuid() == 0
-    if not is_enough or _LIBC.mlockall(_MLOCK_NOW | _MLOCK_LATER):
-        _LIBC.mlockall(_MLOCK_NOW)
+    libc = ctypes.CDLL(None)
+    if not is_enough or libc.mlockall(_MLOCK_NOW | _MLOCK_LATER):
+        libc.mlockall(_MLOCK_NOW)
     gc.collect()
     gc.freeze()
     gc.disable()
 
 
-def make_timer() -> int | None:
-    """A timer on CLOCK_BOOTTIME; None where there is none: then the clock is looked at every 20 ms."""
-    timer = _LIBC.timerfd_create(time.CLOCK_BOOTTIME, _TIMER_FLAGS)
-    return None if timer < 0 else timer
+class Timer:
+    """A timer on CLOCK_BOOTTIME.
 
+    Attributes:
+        descriptor: What becomes readable at the deadline; negative where the kernel has no such timers.
+    """
 
-def set_timer(timer: int | None, deadline_ns: int) -> None:
-    """Let it become readable at the deadline."""
-    if timer is not None:
-        when = struct.pack("@4l", 0, 0, deadline_ns // _NS, deadline_ns % _NS)
-        _LIBC.timerfd_settime(timer, _ABSOLUTE, when, None)
+    def __init__(self) -> None:
+        self._libc = ctypes.CDLL(None)
+        self.descriptor = int(self._libc.timerfd_create(time.CLOCK_BOOTTIME, os.O_NONBLOCK | os.O_CLOEXEC))
+
+    def set(self, deadline_ns: int) -> None:
+        """Let it become readable at the deadline."""
+        if self.descriptor >= 0:
+            when = struct.pack("@4l", 0, 0, deadline_ns // _NS, deadline_ns % _NS)
+            self._libc.timerfd_settime(self.descriptor, _ABSOLUTE, when, None)
 
 
 def answer(text: str) -> None:

@@ -32,7 +32,7 @@ class Result:
         told: What went wrong, in words.
         overlap_s: For how long bots lived on two hosts.
         away_s: From the first fault on the leader until a bot began on another host; None if that did not come about.
-        is_steady: Whether the store kept its quorum and its leader all the time.
+        is_steady: Whether the holder ended, and the store kept its quorum and its leader all the time.
         broken: The rules that were broken.
     """
 
@@ -67,7 +67,7 @@ def conduct(scene: Scene, case: Case) -> Result:
         undone.append(thread)
     for thread in undone:
         thread.join()
-    result.is_steady = not any(step.fault in UNSTEADY for step in case.steps) and len(case.steps) == 1
+    result.is_steady = len(case.steps) == 1 and case.steps[0].fault in STEADY
     settle(scene, result)
     lives = scene.observer.lives
     result.overlap_s = measure_overlap_s(lives, now_s())
@@ -189,20 +189,8 @@ def _store_slow(scene: Scene, _: Host, step: Step) -> None:
             time.sleep(for_s)
 
 
-# In which the store may lose its quorum or its leader: a lease's time then begins anew.
-UNSTEADY = frozenset(
-    {
-        Fault.POWER_LOSS,
-        Fault.FREEZE,
-        Fault.CUT_BOTH,
-        Fault.CUT_IN,
-        Fault.CUT_OUT,
-        Fault.CUT_STORE,
-        Fault.STORE_MINORITY,
-        Fault.STORE_RESTART,
-        Fault.STORE_SLOW,
-    }
-)
+# The holder ends at once, and the store notices nothing.
+STEADY = frozenset({Fault.KILL_SUPERVISOR, Fault.STOP_SUPERVISOR, Fault.STOP_ALL})
 _INFLICT: dict[Fault, Callable[[Scene, Host, Step], None]] = {
     Fault.KILL_SUPERVISOR: _kill_supervisor,
     Fault.KILL_BOT: _kill_bot,

@@ -1,6 +1,7 @@
 """One host: an etcd member, and a supervisor that is started again when it ends, as a service manager does."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -12,16 +13,28 @@ from pathlib import Path
 
 import psutil
 
+from orchestration.soak.instance import Instance
 from tests.hosts.network import Space, network
 from tests.hosts.observer import Observer
-from tests.system import PROJECT, wait_until
+from tests.system import PROJECT, build_plan, wait_until
 
 BOT = Path(__file__).with_name("tiny_bot.py")
 CLOCK = PROJECT / "tests" / "campaign" / "wall_clock.c"
+SUPERVISOR = (sys.executable, "-m", "orchestration.startup", "--service")
 GATEWAY_PORT = 4002
 BROKER_PORT = 4009
 _FIRST_PROXY_PORT = 2391
 _RESTART_S = 1.0
+_TIMES = {
+    "GATEWAY_HEALTH_TIMEOUT": "20",
+    "GATEWAY_HEALTH_RETRY_INTERVAL": "0.2",
+    "GATEWAY_STOP_GRACE": "5",
+    "BOT_START_GRACE": "2",
+    "BOT_STOP_TIMEOUT": "4",
+    "MONITOR_INTERVAL": "1",
+    "STARTUP_MAX_ATTEMPTS": "100",  # a run may end a bot several times
+    "STRATEGY_C_BOT": "trusted",
+}
 _FENCE = "fence_process.py"
 
 
@@ -203,9 +216,8 @@ def scene(number: int, root: Path, *, ttl_s: float, hosts: int = 3) -> Iterator[
             folder = root / f"host{index}"
             folder.mkdir()
             environ = build_environ(folder, endpoints, ttl_s, f"host{index}", library)
-            environ["GATEWAY_FAULTS"] = f"broker={bridge.address}:{BROKER_PORT}/trader"
-            argv = (sys.executable, "-m", "tests.hosts.small_holder")
-            host = Host(index, space, folder, environ, argv, peers, addresses[index:] + addresses[:index])
+            environ["SIMULATOR_FAULTS"] = f"broker={bridge.address}:{BROKER_PORT}/trader"
+            host = Host(index, space, folder, environ, SUPERVISOR, peers, addresses[index:] + addresses[:index])
             host.set_clock_ahead(0)
             all_hosts.append(host)
         with (root / "broker.log").open("ab") as log:
@@ -232,16 +244,21 @@ def scene(number: int, root: Path, *, ttl_s: float, hosts: int = 3) -> Iterator[
 
 
 def build_environ(folder: Path, endpoints: list[str], ttl_s: float, name: str, library: Path) -> dict[str, str]:
-    """What a supervisor is told."""
+    """What a supervisor is told: folders of its own, the same plan as the others, and times that a run has."""
     inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "PYTHONPYCACHEPREFIX") if key in os.environ}
+    plan = folder / "gameplan.json"
+    plan.write_text(json.dumps(build_plan()), encoding="utf-8")
     return {
         **inherited,
+        **Instance(folder).isolate(),
+        **_TIMES,
+        "GATEWAY_PORT": str(GATEWAY_PORT),
+        "GAMEPLAN_PATH": str(plan),
+        "BOT_COMMAND": f"'{sys.executable}' -S '{BOT}'",
+        "BOT_WORKDIR": str(folder),
         "LEASE_ETCD": ",".join(endpoints),
         "LEASE_TTL": f"{ttl_s:g}",
         "LEASE_HOST": name,
-        "GATEWAY_PORT": str(GATEWAY_PORT),
-        "BOT_RECORD_PATH": str(folder / "state" / "bot.json"),
-        "BOT_PROGRAM": str(BOT),
         "LD_PRELOAD": str(library),
         "CAMPAIGN_CLOCK": str(folder / "clock"),
     }
