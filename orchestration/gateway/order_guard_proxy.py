@@ -57,7 +57,8 @@ class OrderGuardServer:
         upstream: The gateway.
         book_reader: Reads what the broker holds.
         on_refused: Called for each refusal; must not raise or block.
-        on_ended: Called with the reason when a client's connection is ended for what it sent; must not raise or block.
+        on_ended: Called with the reason when a client's connection is ended for what it sent, or for want of room; must
+            not raise or block.
         with_amounts: Whether refusals may name an order's quantity (`SHOW_AMOUNTS`).
     """
 
@@ -104,6 +105,7 @@ class OrderGuardServer:
         session = asyncio.current_task()
         assert session is not None  # noqa: S101 - a coroutine that runs has a task
         if len(self._sessions) >= _MOST_SESSIONS:
+            self._on_ended(f"{_MOST_SESSIONS} clients are connected already")
             await _close(writer)
             return
         self._sessions.add(session)

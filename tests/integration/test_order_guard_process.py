@@ -236,6 +236,7 @@ class TestFloods:
             ]
             wait_until(lambda: count_ended(clients) >= 200, "end of most connections", timeout_s=SOON_S)
             assert scene.process.num_fds() < 200
+        assert "64 clients are connected already" in Path(scene.guard.log).read_text(encoding="utf-8")
         with Client(scene.port) as client:  # room again
             client.send(build_frame(3, 6, "0"))
             assert read_codes(client.read_answers()) == {(6, 201): 1}
