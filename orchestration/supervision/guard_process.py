@@ -16,6 +16,7 @@ import os
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,7 +50,7 @@ _LOOK_S = 0.1
 _LOOKS_PER_CHORE = 10  # the record, and whether the bot is still there
 _BOTLESS_S = 5.0
 _FLUSH_TIMEOUT_S = 2.0
-_MOST_LINES = 1000  # a bot that tries again and again must not fill the disk
+_MOST_LINES = 1000  # of one kind: a bot that tries again and again must not fill the disk
 _CANCELS = frozenset({Refused.CANCEL, Refused.GLOBAL_CANCEL})
 
 
@@ -73,7 +74,7 @@ class GuardProcess:
         self._last_needed_s = self._clock.monotonic_s()
         self._harmless: frozenset[int] = frozenset()
         self._alerted: set[bool] = set()
-        self._lines = 0
+        self._lines: Counter[str] = Counter()
         self._teller = ThreadPoolExecutor(max_workers=1, thread_name_prefix="alerts")
         self._alerts = _Alerts(settings, run_id=given.run_id, simulated=given.simulated)
         self._stop = asyncio.Event()
@@ -96,7 +97,7 @@ class GuardProcess:
             Endpoint(host=given.gateway_host, port=given.gateway_port),
             reader,
             on_refused=self._note_refused,
-            on_ended=lambda why: self._write(f"a client's connection was ended: {why}"),
+            on_ended=lambda why: self._write_some("a client's connection was ended", why),
             with_amounts=self._settings.show_amounts,
         )
         try:
@@ -230,7 +231,7 @@ class GuardProcess:
             refused = {**record.refused, refusal.what.value: record.refused.get(refusal.what.value, 0) + 1}
             now = self._clock.now().isoformat(timespec="seconds")
             self._record = dataclasses.replace(record, refused=refused, last_refused_at=now)
-        self._write(f"refused: {refusal.what}: {refusal.detail}")
+        self._write_some("refused", f"{refusal.what}: {refusal.detail}")
         is_cancel = refusal.what in _CANCELS
         if is_cancel in self._alerted:
             return
@@ -266,10 +267,16 @@ class GuardProcess:
             write_guard(self._path, record)
             self._saved = record
 
+    def _write_some(self, kind: str, text: str) -> None:
+        """Write a line of a kind of which there may be any number; the rest of them is left out."""
+        self._lines[kind] += 1
+        if self._lines[kind] < _MOST_LINES:
+            self._write(f"{kind}: {text}")
+        elif self._lines[kind] == _MOST_LINES:
+            self._write(f"{kind}: {text}; further lines of this kind are left out")
+
     def _write(self, text: str) -> None:
-        self._lines += 1
-        if self._lines <= _MOST_LINES:
-            steady_stdout().write(f"{self._clock.now().isoformat(timespec='seconds')} {clean_line(text)}\n")
+        steady_stdout().write(f"{self._clock.now().isoformat(timespec='seconds')} {clean_line(text)}\n")
 
 
 class _Alerts:
