@@ -49,6 +49,8 @@ from orchestration.system.stopped import Stopped
 
 _FLUSH_TIMEOUT_S = 10.0  # SPEC A2: at most this much more at exit
 _HAND_ON_TIMEOUT_S = 2.0
+_SECOND_FACTOR_TOLD = "second_factor_told"
+_TELL_AGAIN_S = 3600.0  # as often as under supervision (SPEC W2)
 
 
 class Run:
@@ -178,6 +180,7 @@ class Run:
         )
         self._held.callback(self._journal.close)
         self._journal.mark_interrupted_runs()
+        is_next_try = self._is_next_try()
         self._journal.start_run(
             self.run_id,
             instance=settings.instance,
@@ -212,6 +215,7 @@ class Run:
             clock=self._clock,
             simulated=runtime.kind is GatewayRuntime.SIMULATOR,
         )
+        self._teller.is_next_try = is_next_try
         self._held.callback(self._flush)
         self._display.begin(
             run_id=self.run_id, instance=settings.instance, simulated=settings.simulated, steps=self._spec.steps
@@ -297,6 +301,19 @@ class Run:
                 self.run_id, f"{one.what}_stopped", {**build_stopped_json(one), "message": str(one)}
             )
 
+    def _is_next_try(self) -> bool:
+        """Whether a boot service tries again what it has told within the last hour: a phone that nobody looks at.
+
+        systemd starts it again without end, for such a failure is not counted.
+        """
+        last = self._journal.read_last_run()
+        if self._spec.kind != "service" or last is None or last.kind != "service":
+            return False
+        told = self._journal.read_last_event(_SECOND_FACTOR_TOLD)
+        if last.failure != FailureWord.GATEWAY_SECOND_FACTOR or told is None:
+            return False
+        return abs((self._started_at - told.at).total_seconds()) < _TELL_AGAIN_S
+
     def _take_lock(self) -> None:
         self._locks.take(purpose=self._spec.kind, since=self._started_at)
 
@@ -339,6 +356,8 @@ class Run:
             self._log.error("while tidying up: %s: %s", failure.word, failure.message)
             return
         self._failure = failure
+        if failure.word is FailureWord.GATEWAY_SECOND_FACTOR and not self._teller.is_next_try:
+            self._journal.add_event(self.run_id, _SECOND_FACTOR_TOLD)
         self._log.error("%s: %s", failure.word, failure.message)
         for line in failure.evidence:
             self._log.error("  %s", line)

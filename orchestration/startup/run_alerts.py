@@ -6,7 +6,8 @@ from datetime import datetime
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
-from orchestration.errors import StartupFailure, is_benign
+from orchestration.errors import FailureWord, StartupFailure, is_benign
+from orchestration.gateway.readiness import WaitEventKind
 from orchestration.hostservice.advice import advise
 from orchestration.settings import Settings
 from orchestration.startup.context import RunSpec
@@ -14,6 +15,10 @@ from orchestration.startup.report import Report, Result
 from orchestration.system.clock import Clock
 
 _WHOLE_STARTS = frozenset({"startup", "service"})
+# What each try says while nobody looks at the phone.
+_TOLD_BY_EARLIER_TRY = frozenset(
+    {"STARTUP_BEGUN", FailureWord.GATEWAY_SECOND_FACTOR, WaitEventKind.SECOND_FACTOR_NEEDED}
+)
 _NOTHING_TO_DO = "Nothing to do; `inv status` shows the present state."
 
 
@@ -30,6 +35,8 @@ class Teller:
 
     Attributes:
         step: The step that is being performed; empty before the first.
+        is_next_try: Whether this is a boot service's next try at a login whose second factor is told once an hour, and
+            was told by an earlier try.
     """
 
     def __init__(
@@ -50,6 +57,7 @@ class Teller:
         self._clock = clock
         self._has_pinged_start = False
         self.step = ""
+        self.is_next_try = False
 
     def tell(
         self,
@@ -62,6 +70,8 @@ class Teller:
         evidence: tuple[str, ...] = (),
     ) -> None:
         """Send one alert about the current step."""
+        if self.is_next_try and cause in _TOLD_BY_EARLIER_TRY:
+            return
         self._delivery.send(
             Alert(
                 severity=severity,

@@ -269,7 +269,7 @@ def play(world: World, faults: Sequence[Happening], *, days: float) -> None:
     clockwork = world.clockwork
     first = clockwork.market_now.date()
     _play_nights(world)
-    for number in range(int(days) + 1):
+    for number in range(int(days) + 2):
         _play_day(world, first + timedelta(days=number), faults)
     for one in faults:
         kind = KINDS[one.kind]

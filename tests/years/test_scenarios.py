@@ -12,6 +12,7 @@ from tests.years.world import warm_up
 pytestmark = pytest.mark.years
 
 _HOUR_S = 3600.0
+_SATURDAY = datetime(2026, 11, 28, 17, 0, tzinfo=UTC)  # noon in New York
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,8 +59,9 @@ def test_a_supervisor_killed_while_the_weekly_login_waits_restarts_no_gateway() 
         0.65,
         Happening(kind="phone_forgotten", at_s=12 * _HOUR_S, lasts_s=1.5 * _HOUR_S),
         Happening(kind="service_killed", at_s=13.2 * _HOUR_S),
-        begin=datetime(2026, 11, 28, 17, 0, tzinfo=UTC),
+        begin=_SATURDAY,
     )
+    assert sum("asks for the second factor" in line for line in outcome.trace) > 3
     assert not any("docker restart" in line for line in outcome.trace)
 
 
@@ -75,3 +77,16 @@ def test_the_weekend_on_which_the_clocks_change_trades_friday_and_monday(name: s
     monday = {"forward": "A of 2027-03-15", "back": "A of 2026-11-02"}[name]
     assert monday in _launches(outcome.trace)
     assert len(set(_launches(outcome.trace))) == len(_launches(outcome.trace))
+
+
+def test_a_phone_that_nobody_looks_at_is_told_each_hour_and_not_at_each_try_of_the_boot_service() -> None:
+    outcome = _play(
+        0.58,
+        Happening(kind="phone_forgotten", at_s=12 * _HOUR_S, lasts_s=1.6 * _HOUR_S),
+        Happening(kind="service_killed", at_s=13.05 * _HOUR_S),
+        begin=_SATURDAY,
+    )
+    assert sum("starts service" in line for line in outcome.trace) >= 6
+    assert outcome.titles["Start-up failed: GATEWAY_SECOND_FACTOR"] == 1
+    assert outcome.titles["Second factor needed"] == 3  # at the first start; by the supervisor; by the next one's start
+    assert outcome.titles["Start-up begun"] == 2
