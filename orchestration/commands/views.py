@@ -231,10 +231,12 @@ def describe_bot(found: "Status") -> str:
     if bot is None:
         return f"not running{found.last_end}"
     record = bot.record
-    said = {ReadyBy.NOTIFY: ", said READY", ReadyBy.GRACE: ", alive", None: ", never seen to come up"}
+    not_up = ", starting" if found.under_way else ", never seen to come up"
+    said = {ReadyBy.NOTIFY: ", said READY", ReadyBy.GRACE: ", alive", None: not_up}
     ready = "" if record is None else f"{said[record.ready_by]}, {describe_connection(found.bot_state.is_connected)}"
     if found.bot_state.suspended:
-        ready += f", {found.bot_state.suspended}"
+        # Which process it is has been said.
+        ready += f", {found.bot_state.suspended.partition(') ')[2] or found.bot_state.suspended}"
     watched = "supervised" if found.is_bot_watched else "unsupervised: nothing watches it"
     return f"{bot.who}, up {console.describe_duration(bot.uptime_s)}{ready}, {watched}"
 
