@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestration.alerts.alert import OUTCOME_LEVEL, Alert, Severity, parse_level
-from orchestration.alerts.channel import Answer, Verdict, channel_key, read_answer
+from orchestration.alerts.channel import Answer, AnswerKind, channel_key, read_answer
 from orchestration.alerts.discord import clean
 from orchestration.alerts.posting import Recorded, Try, record_requests
 from orchestration.settings import Secret, split_addresses
@@ -169,12 +169,12 @@ class AppriseChannel:
             try:
                 plugin = _load_plugin(self.address.reveal(), one_try)
                 if plugin is None:
-                    return Answer(verdict=Verdict.DEAD, said="is no address that Apprise accepts")
+                    return Answer(verdict=AnswerKind.DEAD, said="is no address that Apprise accepts")
                 if _sends_plain_mail(plugin):
-                    return Answer(verdict=Verdict.DEAD, said="would send e-mail without TLS (use mailtos://)")
+                    return Answer(verdict=AnswerKind.DEAD, said="would send e-mail without TLS (use mailtos://)")
                 problem = None if _notify(plugin, title, body, alert.severity) else "did not take it"
             except ImportError:
-                return Answer(verdict=Verdict.DEAD, said="needs the package `apprise`, which is not installed")
+                return Answer(verdict=AnswerKind.DEAD, said="needs the package `apprise`, which is not installed")
             # The code of some 150 services by other people: whatever it raises must not end the sending of alerts, and
             # its text may hold the address.
             except Exception as error:  # noqa: BLE001 - see above
@@ -327,9 +327,9 @@ def _judge(recorded: Recorded, said: list[str], problem: str | None) -> Answer:
         NotSentError: There was no answer.
     """
     if problem is None:
-        return Answer(verdict=Verdict.DELIVERED)
+        return Answer(verdict=AnswerKind.DELIVERED)
     if recorded.forbidden is not None:
-        return Answer(verdict=Verdict.DEAD, said=recorded.forbidden)
+        return Answer(verdict=AnswerKind.DEAD, said=recorded.forbidden)
     was_taken_in_part = any(reply.status // 100 == _OK for reply in recorded.replies)
     if recorded.error is not None:
         recorded.error.is_unsure |= was_taken_in_part
@@ -339,11 +339,11 @@ def _judge(recorded: Recorded, said: list[str], problem: str | None) -> Answer:
         return dataclasses.replace(read_answer(refusals[-1]), is_unsure=was_taken_in_part)
     reason = said[-1] if said else ""
     if was_taken_in_part:  # Slack and others say `200` to what they refuse, and why in the body
-        return Answer(verdict=Verdict.POISON, said=f"{problem}: {reason}")
+        return Answer(verdict=AnswerKind.POISON, said=f"{problem}: {reason}")
     code = next((int(match.group(1)) for line in reversed(said) if (match := _SMTP_CODE.search(line))), None)
-    verdict = Verdict.RETRY
+    verdict = AnswerKind.RETRY
     if code is not None and code // 100 == 5:  # noqa: PLR2004 - the class of what a mail server refuses for good
-        verdict = Verdict.DEAD if code in _SMTP_DENIED else Verdict.POISON
+        verdict = AnswerKind.DEAD if code in _SMTP_DENIED else AnswerKind.POISON
     answered = f"answered {code}" if code is not None else problem
     was_connected = not any(_NO_CONNECTION.search(line) for line in said)
     return Answer(

@@ -71,7 +71,7 @@ class DeliveryReport:
     channels: "tuple[DeliveryReport, ...]" = ()
 
 
-class Verdict(StrEnum):
+class AnswerKind(StrEnum):
     """What an answer means for an alert."""
 
     DELIVERED = "delivered"
@@ -80,18 +80,18 @@ class Verdict(StrEnum):
     DEAD = "dead"  # nothing will ever be taken at this address
 
 
-def judge_status(status: int) -> Verdict:
+def judge_status(status: int) -> AnswerKind:
     """What to do after this answer.
 
     A redirect (a hotel's or a proxy's log-in page, for example) is retried, not followed.
     """
     if status // 100 == 2:  # noqa: PLR2004 - the class of success
-        return Verdict.DELIVERED
+        return AnswerKind.DELIVERED
     if status in {401, 403, 404, 410}:
-        return Verdict.DEAD
+        return AnswerKind.DEAD
     if status // 100 == 4 and status not in {407, 408, 425, 429}:  # noqa: PLR2004 - the class of our own mistakes
-        return Verdict.POISON
-    return Verdict.RETRY
+        return AnswerKind.POISON
+    return AnswerKind.RETRY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ class Answer:
         is_unsure: Of one that was not delivered: whether it, or a part of it, may have arrived.
     """
 
-    verdict: Verdict
+    verdict: AnswerKind
     said: str = ""
     code: str = ""
     retry_after_s: float | None = None

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orchestration.alerts.channel import DeliveryLimits, Verdict, judge_status
+from orchestration.alerts.channel import AnswerKind, DeliveryLimits, judge_status
 from orchestration.alerts.discord import address_problem
 from orchestration.alerts.posting import NotSentError, Reply
 from orchestration.settings import Secret
@@ -142,4 +142,4 @@ class PingQueue:
             reply = self._request(address, None)
         except NotSentError as error:
             return error.reason
-        return None if judge_status(reply.status) is Verdict.DELIVERED else f"the answer was {reply.status}"
+        return None if judge_status(reply.status) is AnswerKind.DELIVERED else f"the answer was {reply.status}"

@@ -21,7 +21,7 @@ from datetime import timedelta
 
 from orchestration.alerts.alert import Alert
 from orchestration.alerts.backlog import fold_backlog
-from orchestration.alerts.channel import Answer, Channel, DeliveryLimits, DeliveryReport, Verdict, channel_problem
+from orchestration.alerts.channel import Answer, AnswerKind, Channel, DeliveryLimits, DeliveryReport, channel_problem
 from orchestration.alerts.outbox import Outbox, Waiting
 from orchestration.alerts.posting import NotSentError
 from orchestration.alerts.worker import Worker
@@ -211,13 +211,13 @@ class Sender:
             self._fail_try(error.reason, None)
             return
         verdict, note = self._weigh(answer)
-        if verdict is Verdict.DELIVERED:
+        if verdict is AnswerKind.DELIVERED:
             self._settle(waiting.id)
             self.taken.add(waiting.id)
             self._outbox.mark_delivered(waiting.id, self._id)
             self._delivered += 1
             self._find_alive()
-        elif verdict is Verdict.POISON:
+        elif verdict is AnswerKind.POISON:
             self._refused.add(waiting.id)
             self._outbox.mark_refused(waiting.id, self._id, self._key, note)
             self._judge_refusals(note)
@@ -231,12 +231,12 @@ class Sender:
             self._fail_try(error.reason, None)
             return
         verdict, note = self._weigh(answer)
-        if verdict is Verdict.DELIVERED:
+        if verdict is AnswerKind.DELIVERED:
             with self._lock:
                 self._unsaved.popleft()
             self._delivered += 1
             self._find_alive()
-        elif verdict is Verdict.POISON:
+        elif verdict is AnswerKind.POISON:
             with self._lock:
                 self._unsaved_refused.append(self._unsaved.popleft())
             self._judge_refusals(note)
@@ -282,17 +282,17 @@ class Sender:
         """It is not to be sent again by this process, even if the outbox cannot write that down (a full disk)."""
         self._done.add(alert_id)
 
-    def _weigh(self, answer: Answer) -> tuple[Verdict, str]:
+    def _weigh(self, answer: Answer) -> tuple[AnswerKind, str]:
         """Draw the consequences of an answer for the channel; the verdict and a note for the alert."""
         note = f"the channel {clean_line(answer.said, self._redactor, limit=_SAID_LENGTH)}"
-        if answer.verdict is Verdict.DELIVERED:
+        if answer.verdict is AnswerKind.DELIVERED:
             self._failures = 0
             self._problem = None
-        elif answer.verdict is Verdict.DEAD:
+        elif answer.verdict is AnswerKind.DEAD:
             code = clean_line(answer.code or answer.said, self._redactor, limit=_SAID_LENGTH)
             channel = self._channel
             self._find_dead(f"the alert channel is dead ({code}): {channel.likely_fault}; {channel.advice}")
-        elif answer.verdict is Verdict.RETRY:
+        elif answer.verdict is AnswerKind.RETRY:
             self._fail_try(note, answer.retry_after_s)
         return answer.verdict, note
 

@@ -7,7 +7,7 @@ from orchestration import presenter as console
 from orchestration.commands.views import load_settings_or_explain
 from orchestration.errors import ExitCode, HostServiceError
 from orchestration.hostservice.advice import advise
-from orchestration.hostservice.install import Outcome, install, uninstall, write_files
+from orchestration.hostservice.install import InstallOutcome, install, uninstall, write_files
 from orchestration.hostservice.registrars import build_registrar, build_registrars, choose_target
 from orchestration.hostservice.service import Scope, build_name, build_status_json
 from orchestration.hostservice.windows import read_choices
@@ -87,7 +87,7 @@ def run_uninstall(*, target: str, as_json: bool) -> int:
     return _show(outcome, settings, as_json=as_json)
 
 
-def _show(outcome: Outcome, settings: Settings, *, as_json: bool) -> int:
+def _show(outcome: InstallOutcome, settings: Settings, *, as_json: bool) -> int:
     outcome = dataclasses.replace(
         outcome,
         checks=tuple(
@@ -115,7 +115,7 @@ def _show(outcome: Outcome, settings: Settings, *, as_json: bool) -> int:
     return int(code)
 
 
-def describe(outcome: Outcome) -> str:
+def describe(outcome: InstallOutcome) -> str:
     """The outcome in one sentence."""
     if outcome.problem:
         return f"FAILURE: {outcome.problem}"
@@ -153,7 +153,7 @@ def _show_error(error: HostServiceError, settings: Settings, *, command: str, as
     return int(ExitCode.FAILURE)
 
 
-def _build_json(outcome: Outcome, instance: str, code: ExitCode) -> dict[str, object]:
+def _build_json(outcome: InstallOutcome, instance: str, code: ExitCode) -> dict[str, object]:
     return {
         "command": outcome.command,
         "instance": instance,

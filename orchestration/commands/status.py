@@ -181,7 +181,7 @@ class Status:
 
     @property
     def is_standby(self) -> bool:
-        """Whether a supervisor is ready here, and another host leads or nobody does (LEASE_ETCD)."""
+        """Whether a supervisor is ready here, and another host leads or none does (LEASE_ETCD)."""
         is_supervised = self.watcher is not None and self.watcher.purpose == "supervisor"
         stands_by = self.lease is not None and self.lease.role is not Role.LEADING
         return stands_by and is_supervised and self.bot.found is None and self.under_way is None

@@ -141,7 +141,7 @@ def _lead_in_turn(
 
 
 def _note_interrupted(report: Report, requests: Requests) -> None:
-    """A signal that a run took is also the one that ends the standby, which nobody is to begin again."""
+    """A signal that a run took is also the one that ends the standby, which must not begin again."""
     if kept_lease() is not None and report.failure is FailureWord.INTERRUPTED:
         requests.ended_by = requests.ended_by or "a signal"
 
@@ -577,7 +577,7 @@ def _live_page(settings: Settings, clock: SystemClock) -> Iterator[None]:
         yield
 
 
-def _give_up(settings: Settings, outcome: attempts.Outcome, clock: SystemClock, report: Report) -> int | None:
+def _give_up(settings: Settings, outcome: attempts.CountedFailure, clock: SystemClock, report: Report) -> int | None:
     """78 if there is to be no further try, which is said once; None if there is."""
     if not outcome.gives_up:
         return None

@@ -73,7 +73,7 @@ NONE = Attempts()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class CountedFailure:
     """What follows from a failure.
 
     Attributes:
@@ -91,7 +91,7 @@ class Outcome:
 
 def count_failure(
     attempts: Attempts, word: FailureWord | None, *, now: datetime, most: int, window_s: float
-) -> tuple[Attempts, Outcome]:
+) -> tuple[Attempts, CountedFailure]:
     """Count one failure. Pure.
 
     Args:
@@ -103,9 +103,9 @@ def count_failure(
     """
     kept = _drop_old(attempts.failed_at, now, window_s)
     if attempts.has_given_up:
-        return attempts, Outcome(gives_up=True, reason=attempts.given_up, failures=len(kept))
+        return attempts, CountedFailure(gives_up=True, reason=attempts.given_up, failures=len(kept))
     if word in _NOT_COUNTED:
-        return replace(attempts, failed_at=kept), Outcome(gives_up=False, failures=len(kept))
+        return replace(attempts, failed_at=kept), CountedFailure(gives_up=False, failures=len(kept))
     failed_at = (*kept, now.isoformat())
     reason = ""
     if word in _FOR_A_PERSON:
@@ -115,15 +115,15 @@ def count_failure(
     attempts = Attempts(
         failed_at=failed_at, given_up=reason, given_up_at=now.isoformat() if reason else "", word=word or ""
     )
-    return attempts, Outcome(gives_up=bool(reason), is_news=bool(reason), reason=reason, failures=len(failed_at))
+    return attempts, CountedFailure(gives_up=bool(reason), is_news=bool(reason), reason=reason, failures=len(failed_at))
 
 
-def give_up(attempts: Attempts, reason: str, *, now: datetime) -> tuple[Attempts, Outcome]:
+def give_up(attempts: Attempts, reason: str, *, now: datetime) -> tuple[Attempts, CountedFailure]:
     """Try no more, as something that a retry cannot fix was found while the system ran. Pure."""
     if attempts.has_given_up:
-        return attempts, Outcome(gives_up=True, reason=attempts.given_up, failures=len(attempts.failed_at))
+        return attempts, CountedFailure(gives_up=True, reason=attempts.given_up, failures=len(attempts.failed_at))
     attempts = replace(attempts, given_up=reason, given_up_at=now.isoformat())
-    return attempts, Outcome(gives_up=True, is_news=True, reason=reason, failures=len(attempts.failed_at))
+    return attempts, CountedFailure(gives_up=True, is_news=True, reason=reason, failures=len(attempts.failed_at))
 
 
 def _drop_old(failed_at: tuple[str, ...], now: datetime, window_s: float) -> tuple[str, ...]:
@@ -136,23 +136,23 @@ def _render(window_s: float) -> str:
     return f"{minutes:.0f} minutes" if minutes >= 1 else f"{window_s:.0f} s"
 
 
-def note_failed_start(settings: Settings, word: FailureWord | None, *, now: datetime) -> Outcome:
+def note_failed_start(settings: Settings, word: FailureWord | None, *, now: datetime) -> CountedFailure:
     """Write down that a start has failed. Where that cannot be written there are no more tries: nothing is for ever."""
     return _note(settings, word or FailureWord.INTERNAL_ERROR, now=now)
 
 
-def note_unplanned_end(settings: Settings, *, now: datetime) -> Outcome:
+def note_unplanned_end(settings: Settings, *, now: datetime) -> CountedFailure:
     """Write down that the bot has ended, and was not asked to."""
     return _note(settings, None, now=now)
 
 
-def note_given_up(settings: Settings, reason: str, *, now: datetime) -> Outcome:
+def note_given_up(settings: Settings, reason: str, *, now: datetime) -> CountedFailure:
     """Write down that only a person can help."""
     attempts, outcome = give_up(read(settings.state_dir), reason, now=now)
     return _write(settings.state_dir, attempts, outcome)
 
 
-def _note(settings: Settings, word: FailureWord | None, *, now: datetime) -> Outcome:
+def _note(settings: Settings, word: FailureWord | None, *, now: datetime) -> CountedFailure:
     attempts, outcome = count_failure(
         read(settings.state_dir),
         word,
@@ -178,11 +178,11 @@ def begins_by_hand(settings: Settings, attempts: Attempts, *, boot_id: str) -> b
         return False
     if attempts.boot_id == boot_id:
         return True
-    _write(settings.state_dir, replace(attempts, boot_id=boot_id), Outcome(gives_up=True))
+    _write(settings.state_dir, replace(attempts, boot_id=boot_id), CountedFailure(gives_up=True))
     return False
 
 
-def _write(state_dir: Path, attempts: Attempts, outcome: Outcome) -> Outcome:
+def _write(state_dir: Path, attempts: Attempts, outcome: CountedFailure) -> CountedFailure:
     try:
         write_fields(attempts_path(state_dir), asdict(replace(attempts, boot_id=read_userspace_boot_id())))
     except OSError as error:

@@ -24,7 +24,7 @@ _FILE_MODE = 0o644
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class InstallOutcome:
     """What came of `install` or `uninstall`.
 
     Attributes:
@@ -65,7 +65,7 @@ class Outcome:
         return not self.problem
 
 
-def install(registrar: Registrar, settings: Settings, *, dry_run: bool, starts: bool) -> Outcome:
+def install(registrar: Registrar, settings: Settings, *, dry_run: bool, starts: bool) -> InstallOutcome:
     """Register the service and have it started at boot; change only what is not so.
 
     Args:
@@ -79,7 +79,7 @@ def install(registrar: Registrar, settings: Settings, *, dry_run: bool, starts: 
     """
     service = registrar.service
     checks = (*registrar.check_host(), *_check_settings(settings))
-    outcome = Outcome(
+    outcome = InstallOutcome(
         command="install",
         target=registrar.target,
         name=service.name,
@@ -113,7 +113,7 @@ def install(registrar: Registrar, settings: Settings, *, dry_run: bool, starts: 
     return dataclasses.replace(outcome, next_action=next_action)
 
 
-def write_files(registrar: Registrar, folder: Path, *, dry_run: bool = False) -> Outcome:
+def write_files(registrar: Registrar, folder: Path, *, dry_run: bool = False) -> InstallOutcome:
     """Write the file to a folder and register nothing; on any operating system. A dry run does not even write.
 
     Raises:
@@ -132,7 +132,7 @@ def write_files(registrar: Registrar, folder: Path, *, dry_run: bool = False) ->
         raise HostServiceError(
             f"{path} cannot be written ({error.strerror})", next_action="Choose another folder."
         ) from error
-    return Outcome(
+    return InstallOutcome(
         command="install",
         target=registrar.target,
         name=registrar.service.name,
@@ -160,7 +160,7 @@ def _check_settings(settings: Settings) -> tuple[Check, ...]:
     )
 
 
-def uninstall(registrars: tuple[Registrar, ...]) -> Outcome:
+def uninstall(registrars: tuple[Registrar, ...]) -> InstallOutcome:
     """Stop, disable and remove the service wherever it is registered; state and logs stay.
 
     Raises:
@@ -171,7 +171,7 @@ def uninstall(registrars: tuple[Registrar, ...]) -> Outcome:
         done += registrar.unregister()
     last = next((one for one in registrars if one.probe().installed), registrars[0])
     status = last.probe()
-    return Outcome(
+    return InstallOutcome(
         command="uninstall",
         target=last.target,
         name=last.service.name,

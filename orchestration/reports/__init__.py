@@ -5,20 +5,20 @@ never counts as up.
 """
 
 from orchestration.reports.account import Account, Injected, build_account
-from orchestration.reports.incidents import Incident, Outcome
+from orchestration.reports.incidents import Incident, IncidentOutcome
 from orchestration.reports.timeline import Availability, Segment, Timeline
-from orchestration.reports.verdict import Criterion, Limits, Verdict
+from orchestration.reports.verdict import Criterion, Limits, ReportVerdict
 
 __all__ = [
     "Account",
     "Availability",
     "Criterion",
     "Incident",
+    "IncidentOutcome",
     "Injected",
     "Limits",
-    "Outcome",
+    "ReportVerdict",
     "Segment",
     "Timeline",
-    "Verdict",
     "build_account",
 ]

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from orchestration.journal import Evidence, LatencyRecord, ReportedAlert, RunRecord
 from orchestration.reports.incidents import Happening, Incident, find_full_login, find_happenings, find_incidents
 from orchestration.reports.timeline import Timeline, build_bot_timeline, build_gateway_timeline
-from orchestration.reports.verdict import Limits, Verdict, judge
+from orchestration.reports.verdict import Limits, ReportVerdict, judge
 
 _STARTS = frozenset({"startup", "service", "restart"})
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
@@ -91,7 +91,7 @@ class Account:
     alerts: tuple[ReportedAlert, ...]
     latencies: tuple[LatencyRecord, ...]
     latency: LatencySummary | None
-    verdict: Verdict | None
+    verdict: ReportVerdict | None
     is_cut: bool
     conditions: tuple[str, ...] = ()
     injected: tuple[Injected, ...] = ()

@@ -7,7 +7,7 @@ from orchestration.journal import ReportedAlert, RunRecord
 from orchestration.reports.account import Account
 from orchestration.reports.incidents import Incident
 from orchestration.reports.timeline import Availability, Timeline
-from orchestration.reports.verdict import Verdict
+from orchestration.reports.verdict import ReportVerdict
 from orchestration.settings.week_time import find_session_end
 
 
@@ -68,7 +68,7 @@ def build_document(account: Account) -> dict[str, Any]:
     }
 
 
-def build_verdict(verdict: Verdict | None) -> dict[str, Any] | None:
+def build_verdict(verdict: ReportVerdict | None) -> dict[str, Any] | None:
     """Whether it passed, and by what."""
     if verdict is None:
         return None

@@ -15,7 +15,7 @@ _UP = frozenset({"success", "partial"})
 WATCH_LOST = "watch_lost"
 
 
-class Outcome(StrEnum):
+class IncidentOutcome(StrEnum):
     """How an incident ended."""
 
     OVER = "over"
@@ -72,7 +72,7 @@ class Incident:
     severity: str
     opened_at: datetime | None
     over_at: datetime | None
-    outcome: Outcome
+    outcome: IncidentOutcome
     actions: tuple[str, ...] = ()
     alert: IncidentAlert | None = None
     can_be_alerted: bool = True
@@ -177,7 +177,9 @@ def _read_watched(evidence: Evidence, ends: Mapping[str, datetime], ups: Sequenc
         opened = next((event for event, detail in said if detail["stage"] == "opened"), None)
         over = next((event for event, detail in said if detail["stage"] == "over"), None)
         first, words = next(((one, two) for one, two in said if two["stage"] == "opened"), said[0])
-        over_at, outcome = (over.at, Outcome.OVER) if over is not None else _find_new_start(run_id, first.at, ends, ups)
+        over_at, outcome = (
+            (over.at, IncidentOutcome.OVER) if over is not None else _find_new_start(run_id, first.at, ends, ups)
+        )
         yield Incident(
             name=name,
             run_id=run_id,
@@ -195,12 +197,12 @@ def _read_watched(evidence: Evidence, ends: Mapping[str, datetime], ups: Sequenc
 
 def _find_new_start(
     run_id: str, opened_at: datetime, ends: Mapping[str, datetime], ups: Sequence[RunRecord]
-) -> tuple[datetime | None, Outcome]:
+) -> tuple[datetime | None, IncidentOutcome]:
     """Whether its watch has ended, and a start since then made sure of everything again."""
     if run_id not in ends:
-        return None, Outcome.OPEN
+        return None, IncidentOutcome.OPEN
     later = [run.ended_at for run in ups if run.ended_at is not None and run.started_at >= opened_at]
-    return (min(later), Outcome.CLEARED_BY_START) if later else (None, Outcome.OPEN)
+    return (min(later), IncidentOutcome.CLEARED_BY_START) if later else (None, IncidentOutcome.OPEN)
 
 
 def _read_failed_starts(evidence: Evidence, ups: Sequence[RunRecord]) -> Iterable[Incident]:
@@ -220,7 +222,7 @@ def _read_failed_starts(evidence: Evidence, ups: Sequence[RunRecord]) -> Iterabl
             severity="critical",
             opened_at=opened_at,
             over_at=min(later, default=None),
-            outcome=Outcome.CLEARED_BY_START if later else Outcome.OPEN,
+            outcome=IncidentOutcome.CLEARED_BY_START if later else IncidentOutcome.OPEN,
             alert=_build_alert(alerts, evidence.alerts),
         )
 
@@ -264,7 +266,7 @@ def _read_lost_watches(evidence: Evidence, ends: Mapping[str, datetime]) -> Iter
             severity="warning",
             opened_at=last_seen.get(run_id, at),
             over_at=at,
-            outcome=Outcome.CLEARED_BY_START,
+            outcome=IncidentOutcome.CLEARED_BY_START,
             can_be_alerted=False,
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from orchestration.reports.account import Account
 from orchestration.reports.document import count_alerts
 from orchestration.reports.drawing import draw_latency, draw_marks, draw_starts, draw_ticks, draw_timeline
-from orchestration.reports.incidents import Outcome
+from orchestration.reports.incidents import IncidentOutcome
 from orchestration.reports.timeline import Availability, Timeline
 from orchestration.reports.verdict import floor_percent
 from orchestration.settings.week_time import describe_full_login
@@ -32,9 +32,9 @@ KNOWN_TEXT = {
     Availability.UNKNOWN: "unknown",
 }
 _OUTCOME_TEXT = {
-    Outcome.OVER: "over",
-    Outcome.CLEARED_BY_START: "cleared by a new start",
-    Outcome.OPEN: "open",
+    IncidentOutcome.OVER: "over",
+    IncidentOutcome.CLEARED_BY_START: "cleared by a new start",
+    IncidentOutcome.OPEN: "open",
 }
 
 
@@ -88,7 +88,7 @@ def render_page(account: Account, *, zone: tzinfo | None = None) -> str:
         known=tuple(Availability),
         known_text=KNOWN_TEXT,
         outcome_text=_OUTCOME_TEXT,
-        open_incidents=sum(one.outcome is Outcome.OPEN for one in incidents),
+        open_incidents=sum(one.outcome is IncidentOutcome.OPEN for one in incidents),
         describe=_describe_timeline,
     )
 

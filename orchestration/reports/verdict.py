@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestration.journal import Evidence, ReportedRun, SpanRecord
-from orchestration.reports.incidents import Incident, Outcome
+from orchestration.reports.incidents import Incident, IncidentOutcome
 from orchestration.reports.timeline import LEAST_EVIDENCE_S, Timeline
 
 _HOUR = timedelta(hours=1)
@@ -55,7 +55,7 @@ class Criterion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class ReportVerdict:
     """Whether a period meets every criterion."""
 
     criteria: tuple[Criterion, ...]
@@ -75,7 +75,7 @@ def judge(
     alive: frozenset[str],
     since: datetime,
     limits: Limits,
-) -> Verdict:
+) -> ReportVerdict:
     """Judge a period.
 
     Args:
@@ -87,7 +87,7 @@ def judge(
         since: The beginning of the period.
         limits: What is allowed.
     """
-    return Verdict(
+    return ReportVerdict(
         criteria=(
             _judge_watched(gateway, limits),
             _judge_up("gateway_up", "gateway", gateway, limits.gateway_up, limits),
@@ -139,7 +139,7 @@ def _judge_alerted(incidents: Sequence[Incident]) -> Criterion:
 
 
 def _judge_recovered(incidents: Sequence[Incident]) -> Criterion:
-    left = [one for one in incidents if one.is_grave and one.outcome is Outcome.OPEN]
+    left = [one for one in incidents if one.is_grave and one.outcome is IncidentOutcome.OPEN]
     return Criterion(
         name="recovered",
         text="No incident of severity error or critical is unrecovered.",

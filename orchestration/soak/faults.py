@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from orchestration.journal import Evidence
-from orchestration.reports import Injected, Outcome
+from orchestration.reports import IncidentOutcome, Injected
 from orchestration.reports.incidents import find_incidents
 from orchestration.soak.channel import Channel
 from orchestration.soak.instance import SupervisedInstance, cut_in_half
@@ -131,7 +131,7 @@ class Injector:
 
     def _is_over(self, cause: str, begun_at: datetime) -> bool:
         found = find_incidents(self._read(begun_at), begun_at, self.clock.now())
-        return all(one.outcome is not Outcome.OPEN for one in found if one.cause == cause)
+        return all(one.outcome is not IncidentOutcome.OPEN for one in found if one.cause == cause)
 
     def _is_told(self, begun_at: datetime) -> bool:
         found = find_incidents(self._read(begun_at), begun_at, self.clock.now())

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from orchestration.journal import AlertDelivery, ReportedAlert
-from orchestration.reports import Account, Criterion, Limits, Verdict
+from orchestration.reports import Account, Criterion, Limits, ReportVerdict
 from orchestration.reports.page import describe_duration
 from orchestration.soak.channel import Received
 from orchestration.soak.schedule import NATURES, Fault, Schedule
@@ -34,7 +34,7 @@ def build_limits(schedule: Schedule) -> Limits:
 
 def judge_trial(account: Account, result: TrialResult, schedule: Schedule, taken: Sequence[Received]) -> Account:
     """The account with the faults, the conditions, and the further criteria."""
-    verdict = account.verdict or Verdict(criteria=())
+    verdict = account.verdict or ReportVerdict(criteria=())
     # The end of the run stops the system, which is told too; the account covers the period until then.
     taken = [one for one in taken if not one.stamp or datetime.fromisoformat(one.stamp) <= result.ended_at]
     criteria = (
@@ -47,7 +47,7 @@ def judge_trial(account: Account, result: TrialResult, schedule: Schedule, taken
     )
     return replace(
         account,
-        verdict=Verdict(criteria=criteria),
+        verdict=ReportVerdict(criteria=criteria),
         injected=result.injected,
         conditions=(*account.conditions, *_describe(schedule)),
     )

@@ -37,7 +37,7 @@ from orchestration.startup.configuration import leaves_instance_unknown
 from orchestration.startup.context import Display, RunSpec, Step, StepContext
 from orchestration.startup.orphan import leave_nothing_unwatched
 from orchestration.startup.report import Progress, Report, StepReport, build_report, build_stopped_json
-from orchestration.startup.run_alerts import Teller
+from orchestration.startup.run_alerts import RunAlerts
 from orchestration.state_dir import find_damaged_files, journal_path
 from orchestration.system.children import become_subreaper
 from orchestration.system.clock import Clock
@@ -207,7 +207,7 @@ class Run:
             find_users=build_find_users(settings),
             require_locks=self._locks.require,
         )
-        self._teller = Teller(
+        self._teller = RunAlerts(
             self._delivery,
             settings=settings,
             spec=self._spec,

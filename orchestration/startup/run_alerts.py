@@ -22,7 +22,7 @@ _TOLD_BY_EARLIER_TRY = frozenset(
 _NOTHING_TO_DO = "Nothing to do; `inv status` shows the present state."
 
 
-class Teller:
+class RunAlerts:
     """Tells the operator what a run does. Returns at once, always.
 
     Args:

@@ -1,8 +1,8 @@
 """The order guard as a process of the system: started with a bot on Strategy C, it lives as long as that bot does.
 
 It serves the bot (`gateway.order_guard_proxy`), writes down what it refuses, alerts the operator of the first refusal,
-and ends a bot that connects past it. Nobody needs to watch it for that: it goes on after a hand-over. Once its bot and
-whoever launched it are gone, it ends by itself.
+and ends a bot that connects past it. It needs no watcher for that: it goes on after a hand-over. Once its bot and its
+launcher are gone, it ends by itself.
 
 `bot.order_guard` starts and ends it; `python -m orchestration.gateway.order_guard_proxy` is the same proxy, by hand.
 """
@@ -80,12 +80,12 @@ class GuardProcess:
         self._stop = asyncio.Event()
 
     async def run(self) -> int:
-        """Serve until a signal comes, or nobody needs this guard any more. Returns the exit code."""
+        """Serve until a signal comes, or this guard is not needed any more. Returns the exit code."""
         given, loop = self._given, asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._stop.set))
         if self._launcher is None:
-            return 1  # it was killed, and nobody would know of this guard
+            return 1  # it was killed, and no process would know of this guard
         reader = BookReader(
             given.gateway_host,
             given.gateway_port,

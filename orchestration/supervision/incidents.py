@@ -14,7 +14,7 @@ from typing import Self
 from orchestration.alerts.alert import Severity
 
 
-class Teller(Enum):
+class ToldBy(Enum):
     """Who tells of an incident where gateway and bot have supervisors of their own, so that one of the two does."""
 
     GATEWAY = "gateway"
@@ -25,42 +25,42 @@ class Teller(Enum):
 class IncidentKind(StrEnum):
     """What can be wrong, or has happened, and who tells of it. The values are stable words: the alert's cause."""
 
-    told_by: Teller
+    told_by: ToldBy
 
-    def __new__(cls, word: str, told_by: Teller) -> Self:
+    def __new__(cls, word: str, told_by: ToldBy) -> Self:
         """A word that knows who tells of it."""
         kind = str.__new__(cls, word)
         kind._value_ = word
         kind.told_by = told_by
         return kind
 
-    ENGINE_GONE = ("engine_gone", Teller.GATEWAY)
-    GATEWAY_LOST = ("gateway_lost", Teller.GATEWAY)
-    LOGIN_REJECTED = ("login_rejected", Teller.GATEWAY)
-    WRONG_ACCOUNT = ("wrong_account", Teller.GATEWAY)
-    SECOND_FACTOR = ("second_factor", Teller.GATEWAY)
-    SESSION_TAKEN = ("session_taken", Teller.GATEWAY)
-    LINK_DOWN = ("link_down", Teller.GATEWAY)
-    HEALTH_CHECK_FAILING = ("health_check_failing", Teller.GATEWAY)
-    FARMS_BROKEN = ("farms_broken", Teller.GATEWAY)
-    WEEKLY_LOGIN_MISSING = ("weekly_login_missing", Teller.GATEWAY)
-    BOT_ENDED = ("bot_ended", Teller.EACH)
-    BOT_SUSPENDED = ("bot_suspended", Teller.EACH)
-    BOT_SILENT = ("bot_silent", Teller.BOT)
-    BOT_UNCONNECTED = ("bot_unconnected", Teller.BOT)
-    ORDER_GUARD_ENDED = ("order_guard_ended", Teller.BOT)
-    DISK_LOW = ("disk_low", Teller.GATEWAY)
-    PLAN_MISSING = ("plan_missing", Teller.BOT)
-    PLAN_UNUSABLE = ("plan_unusable", Teller.BOT)
-    PLAN_CHANGED = ("plan_changed", Teller.BOT)
+    ENGINE_GONE = ("engine_gone", ToldBy.GATEWAY)
+    GATEWAY_LOST = ("gateway_lost", ToldBy.GATEWAY)
+    LOGIN_REJECTED = ("login_rejected", ToldBy.GATEWAY)
+    WRONG_ACCOUNT = ("wrong_account", ToldBy.GATEWAY)
+    SECOND_FACTOR = ("second_factor", ToldBy.GATEWAY)
+    SESSION_TAKEN = ("session_taken", ToldBy.GATEWAY)
+    LINK_DOWN = ("link_down", ToldBy.GATEWAY)
+    HEALTH_CHECK_FAILING = ("health_check_failing", ToldBy.GATEWAY)
+    FARMS_BROKEN = ("farms_broken", ToldBy.GATEWAY)
+    WEEKLY_LOGIN_MISSING = ("weekly_login_missing", ToldBy.GATEWAY)
+    BOT_ENDED = ("bot_ended", ToldBy.EACH)
+    BOT_SUSPENDED = ("bot_suspended", ToldBy.EACH)
+    BOT_SILENT = ("bot_silent", ToldBy.BOT)
+    BOT_UNCONNECTED = ("bot_unconnected", ToldBy.BOT)
+    ORDER_GUARD_ENDED = ("order_guard_ended", ToldBy.BOT)
+    DISK_LOW = ("disk_low", ToldBy.GATEWAY)
+    PLAN_MISSING = ("plan_missing", ToldBy.BOT)
+    PLAN_UNUSABLE = ("plan_unusable", ToldBy.BOT)
+    PLAN_CHANGED = ("plan_changed", ToldBy.BOT)
     # Events: they happen, and are over.
-    GATEWAY_RESTARTED = ("gateway_restarted", Teller.GATEWAY)
-    WEEKLY_LOGIN = ("weekly_login", Teller.GATEWAY)
-    CLOCK_JUMP = ("clock_jump", Teller.GATEWAY)
-    BOT_FINISHED = ("bot_finished", Teller.BOT)
-    BOT_SWITCHED = ("bot_switched", Teller.BOT)
-    BOT_STOPPED = ("bot_stopped", Teller.BOT)
-    SUPERVISION_ENDED = ("supervision_ended", Teller.EACH)
+    GATEWAY_RESTARTED = ("gateway_restarted", ToldBy.GATEWAY)
+    WEEKLY_LOGIN = ("weekly_login", ToldBy.GATEWAY)
+    CLOCK_JUMP = ("clock_jump", ToldBy.GATEWAY)
+    BOT_FINISHED = ("bot_finished", ToldBy.BOT)
+    BOT_SWITCHED = ("bot_switched", ToldBy.BOT)
+    BOT_STOPPED = ("bot_stopped", ToldBy.BOT)
+    SUPERVISION_ENDED = ("supervision_ended", ToldBy.EACH)
 
 
 class Verdict(StrEnum):

@@ -7,7 +7,7 @@ from typing import Self
 from orchestration.gateway import readiness
 from orchestration.settings import GameplanFreshness, GatewayHealthCheck, GatewayRecovery, GatewayRuntime, Settings
 from orchestration.settings.week_time import US_EASTERN, WeekTime
-from orchestration.supervision.incidents import IncidentKind, Teller
+from orchestration.supervision.incidents import IncidentKind, ToldBy
 
 LOGIN_GRACE_S = 60.0  # from a login that is complete to its API: the controller sets the gateway up in between
 HEALTH_CHECK_GRACE_S = 60.0  # a check that failed during a long login passes again at its next run
@@ -84,9 +84,9 @@ class Rules:
 
     def alerts_about(self, kind: IncidentKind) -> bool:
         """Whether this kind is for this program to tell: of two that see an incident, one alerts."""
-        if kind.told_by is Teller.GATEWAY:
+        if kind.told_by is ToldBy.GATEWAY:
             return not self.is_gateway_elsewhere
-        return not (self.is_bot_elsewhere and kind.told_by is Teller.BOT)
+        return not (self.is_bot_elsewhere and kind.told_by is ToldBy.BOT)
 
     @classmethod
     def from_settings(cls, settings: Settings, *, owns_bot: bool = True, may_restart: bool = True) -> Self:

@@ -369,7 +369,7 @@ class Supervisor:
         )
 
     def _judge_end(self, observer: Observer) -> ExitCode | None:
-        """End where somebody asks for it, or where this process may supervise no more."""
+        """End where that is asked for, or where this process may supervise no more."""
         if self._requests.ended_by and not self._has_lost_lease():
             return self._stop_gracefully(observer, self._requests.ended_by)
         return self._judge_post(observer)

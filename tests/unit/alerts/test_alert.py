@@ -7,7 +7,7 @@ import pytest
 
 from orchestration.alerts.alert import Alert, Severity, clean_alert
 from orchestration.alerts.backlog import build_summary, choose_backlog
-from orchestration.alerts.channel import Verdict, channel_key, judge_status
+from orchestration.alerts.channel import AnswerKind, channel_key, judge_status
 from orchestration.alerts.heartbeat import Ping, build_ping_address, heartbeat_problem, is_push_only
 from orchestration.alerts.posting import parse_wait_s, read_reason, read_wait_s
 from orchestration.journal import PendingAlert
@@ -79,24 +79,24 @@ def test_only_the_last_lines_of_endless_evidence_are_kept() -> None:
 @pytest.mark.parametrize(
     ("status", "verdict"),
     [
-        (200, Verdict.DELIVERED),
-        (204, Verdict.DELIVERED),
-        (301, Verdict.RETRY),
-        (307, Verdict.RETRY),
-        (400, Verdict.POISON),
-        (401, Verdict.DEAD),
-        (403, Verdict.DEAD),
-        (404, Verdict.DEAD),
-        (405, Verdict.POISON),
-        (408, Verdict.RETRY),
-        (413, Verdict.POISON),
-        (429, Verdict.RETRY),
-        (500, Verdict.RETRY),
-        (502, Verdict.RETRY),
-        (599, Verdict.RETRY),
+        (200, AnswerKind.DELIVERED),
+        (204, AnswerKind.DELIVERED),
+        (301, AnswerKind.RETRY),
+        (307, AnswerKind.RETRY),
+        (400, AnswerKind.POISON),
+        (401, AnswerKind.DEAD),
+        (403, AnswerKind.DEAD),
+        (404, AnswerKind.DEAD),
+        (405, AnswerKind.POISON),
+        (408, AnswerKind.RETRY),
+        (413, AnswerKind.POISON),
+        (429, AnswerKind.RETRY),
+        (500, AnswerKind.RETRY),
+        (502, AnswerKind.RETRY),
+        (599, AnswerKind.RETRY),
     ],
 )
-def test_each_status_has_its_meaning(status: int, verdict: Verdict) -> None:
+def test_each_status_has_its_meaning(status: int, verdict: AnswerKind) -> None:
     assert judge_status(status) is verdict
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.errors import HostServiceError, StepStatus
-from orchestration.hostservice.install import Outcome, install, uninstall, write_files
+from orchestration.hostservice.install import InstallOutcome, install, uninstall, write_files
 from orchestration.hostservice.linux_host import Account, LinuxHost
 from orchestration.hostservice.service import Scope, build_host_service
 from orchestration.hostservice.systemd import SystemdRegistrar, parse_properties
@@ -27,10 +27,10 @@ class Scene:
     systemd: FakeSystemd
     settings: Settings
 
-    def install(self, *, dry_run: bool = False, starts: bool = False) -> Outcome:
+    def install(self, *, dry_run: bool = False, starts: bool = False) -> InstallOutcome:
         return install(self.registrar, self.settings, dry_run=dry_run, starts=starts)
 
-    def failed(self, outcome: Outcome) -> list[str]:
+    def failed(self, outcome: InstallOutcome) -> list[str]:
         return [check.name for check in outcome.checks if check.status is StepStatus.FAIL]
 
     def on(self, **changes: object) -> "Scene":

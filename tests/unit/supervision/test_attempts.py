@@ -7,7 +7,7 @@ import pytest
 
 from orchestration.errors import FailureWord
 from orchestration.hostservice import attempts
-from orchestration.hostservice.attempts import NONE, Attempts, Outcome, count_failure
+from orchestration.hostservice.attempts import NONE, Attempts, CountedFailure, count_failure
 from orchestration.settings import Settings
 from orchestration.state_dir import attempts_path
 
@@ -15,9 +15,9 @@ _NOW = datetime(2026, 11, 18, 14, 0, tzinfo=UTC)
 _COUNTED = (FailureWord.GATEWAY_TIMEOUT, FailureWord.BOT_START_FAILED, FailureWord.DOCKER_UNAVAILABLE, None)
 
 
-def count(*failures: tuple[float, FailureWord | None], begin: Attempts = NONE) -> tuple[Attempts, Outcome]:
+def count(*failures: tuple[float, FailureWord | None], begin: Attempts = NONE) -> tuple[Attempts, CountedFailure]:
     """Count failures at these minutes; what is on record and what follows from the last one."""
-    record, outcome = begin, Outcome(gives_up=False)
+    record, outcome = begin, CountedFailure(gives_up=False)
     for minute, word in failures:
         now = _NOW + timedelta(minutes=minute)
         record, outcome = count_failure(record, word, now=now, most=3, window_s=3600.0)

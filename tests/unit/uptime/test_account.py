@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.journal import FULL_LOGIN_SEEN, AlertDelivery, Evidence, JournalReader, ReportedEvent
-from orchestration.reports import Account, Limits, Outcome, build_account
+from orchestration.reports import Account, IncidentOutcome, Limits, build_account
 from orchestration.reports.account import clean_account, parse_since
 from orchestration.reports.document import build_document
 from orchestration.reports.verdict import floor_percent
@@ -52,10 +52,10 @@ def test_two_good_days_pass(evidence: Evidence) -> None:
 def test_each_incident_has_its_cause_its_alert_and_its_recovery(evidence: Evidence) -> None:
     found = [(one.cause, one.outcome, one.is_alerted, bool(one.duration_s)) for one in judge(evidence).incidents]
     assert found == [
-        ("gateway_lost", Outcome.OVER, True, True),
-        ("bot_ended", Outcome.CLEARED_BY_START, True, True),
-        ("disk_low", Outcome.OVER, True, True),
-        ("gateway_lost", Outcome.OVER, True, True),
+        ("gateway_lost", IncidentOutcome.OVER, True, True),
+        ("bot_ended", IncidentOutcome.CLEARED_BY_START, True, True),
+        ("disk_low", IncidentOutcome.OVER, True, True),
+        ("gateway_lost", IncidentOutcome.OVER, True, True),
     ]
     lost = judge(evidence).incidents[0]
     assert lost.actions == ("Gateway restart attempted",)
@@ -194,7 +194,7 @@ def test_a_watch_that_was_killed_is_an_incident_that_nobody_could_tell_of(eviden
         events=tuple(one for one in evidence.events if one.kind != "watch_ended"),
     )
     lost = [one for one in judge(killed).incidents if one.cause == "watch_lost"]
-    assert [(one.can_be_alerted, one.outcome) for one in lost] == [(False, Outcome.CLEARED_BY_START)]
+    assert [(one.can_be_alerted, one.outcome) for one in lost] == [(False, IncidentOutcome.CLEARED_BY_START)]
     assert "told" not in unmet(judge(killed))
 
 
@@ -247,7 +247,7 @@ def test_a_failed_start_is_over_when_a_later_one_succeeds() -> None:
         limits=None,
     )
     assert [(one.cause, one.outcome, one.duration_s) for one in account.incidents] == [
-        ("GATEWAY_TIMEOUT", Outcome.CLEARED_BY_START, 130)
+        ("GATEWAY_TIMEOUT", IncidentOutcome.CLEARED_BY_START, 130)
     ]
     assert account.verdict is None
 
