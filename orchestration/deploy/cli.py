@@ -31,8 +31,11 @@ from orchestration.deploy.show import (
 )
 from orchestration.deploy.ssh_config import find_config_files
 from orchestration.deploy.workflow import Options, Outcome, Workflow, build_json
-from orchestration.settings import PROJECT_DIR, expand_home
+from orchestration.redaction import protect
+from orchestration.settings import PROJECT_DIR, Settings, expand_home
 from orchestration.settings.child_environ import list_secret_names
+from orchestration.settings.env_file import read_values
+from orchestration.settings.sources import read_secret_texts
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands, withhold
 
@@ -72,8 +75,9 @@ class Session:
     """One command line: its hosts' outcomes, and the tree, which is read once."""
 
     def __init__(self) -> None:
-        # These commands load no settings, which is what withholds the secrets of this shell everywhere else.
+        # These commands need no settings of this computer, but must neither hand down nor show its secrets.
         withhold(list_secret_names())
+        Settings.load(lenient=True)  # for the secrets here: a hook or a proxy command may print one
         self.outcomes: list[Outcome] = []
         self.as_json = False
         self.clock = SystemClock()
@@ -106,7 +110,7 @@ class Session:
             checkout = self._read_checkout()
             options = Options(
                 dry_run=dry_run,
-                env=_read_env(env_file) if env_file else None,
+                env=read_env(env_file) if env_file else None,
                 wheels=build_wheel_archive(Path(expand_home(wheels))) if wheels and not dry_run else None,
                 timeout_s=timeout_s,
                 by=describe_caller(),
@@ -315,10 +319,17 @@ class Session:
         return self._archive
 
 
-def _read_env(name: str) -> bytes:
+def read_env(name: str) -> bytes:
+    """The settings for a host; from now on nothing shows the secrets in them.
+
+    Raises:
+        DeployError: The file cannot be read.
+    """
     path = Path(expand_home(name))
     with contextlib.suppress(OSError):
-        return path.read_bytes()
+        content = path.read_bytes()
+        protect(read_secret_texts((read_values(content.decode("utf-8-sig", "replace")),)))
+        return content
     raise DeployError(f"{path} cannot be read", next_action="--env-file names the settings for that host.")
 
 

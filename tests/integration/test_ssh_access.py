@@ -15,10 +15,12 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from orchestration.deploy.cli import read_env
 from orchestration.deploy.connection import SshAccess, SshRemote
 from orchestration.deploy.errors import DeployError
 from orchestration.deploy.link import Secrets
 from orchestration.deploy.ssh_config import ConfigFiles
+from orchestration.redaction import own_redactor
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from tests.integration.ssh_server import SshServer, make_key, serving
@@ -351,6 +353,21 @@ def test_what_runs_here_for_a_command_inherits_no_secret(home: Path) -> None:
     assert ended.returncode == 1
     assert "DEPLOY_CHAT=desk" in inherited
     assert "correct-horse-7!" not in inherited
+
+
+def test_a_secret_of_this_computers_settings_is_not_shown(home: Path) -> None:
+    (home / ".env").write_text("TWS_PASSWORD=correct-horse-7!\n")
+    (home / ".ssh/config").write_text("Host rack\n ProxyCommand sh -c 'exit 3' login=correct-horse-7!\n")
+    ended = fab(home, "-H", "rack", "status", environ={"ENV_FILE": str(home / ".env")})
+    assert ended.returncode == 1
+    assert "its proxy command ended with 3 (`sh -c 'exit 3' login=********`)" in ended.stderr
+    assert "correct-horse" not in ended.stdout + ended.stderr
+
+
+def test_the_secrets_for_a_host_are_not_shown_once_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "rack.env").write_text("TRADING_MODE=paper\nTWS_PASSWORD='staple-battery 9'\n")
+    read_env(str(tmp_path / "rack.env"))
+    assert "battery" not in own_redactor().text("+ login --password='staple-battery 9'")
 
 
 @pytest.mark.parametrize("hosts", ["", " , "])
