@@ -31,7 +31,7 @@ hypothesis.settings.register_profile(PROFILE, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("project")
 
 _HERE = Path(__file__).resolve().parent
-_PROCESSES_PER_PROCESSOR = {_HERE.parent: 3, _HERE: 3, _HERE / "integration": 3, _HERE / "unit": 1}
+_PROCESSES_PER_PROCESSOR = {_HERE.parent: 4, _HERE: 4, _HERE / "integration": 4, _HERE / "unit": 1}
 # Marker and folder of what takes minutes, and an engine or a store.
 _ON_DEMAND = {"docker": "e2e", "rackmount": "rackmount", "years": "years", "hosts": "hosts"}
 _LOOK_TIMEOUT_S = 20

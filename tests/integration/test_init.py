@@ -12,6 +12,7 @@ import pytest
 
 from orchestration.commands.init import QUESTIONS
 from orchestration.settings.env_file import read_values
+from tests import programs
 from tests.integration.alerts_scene import Channel
 from tests.system import PATIENCE_S, PROJECT, Ended, System, wait_until
 
@@ -37,17 +38,18 @@ def file(system: System) -> Path:
 
 def init(system: System, *arguments: str, lines: tuple[str, ...] = ()) -> Ended:
     """Run it with these lines on standard input, then the input's end."""
-    done = subprocess.run(
+    with programs.Popen(
         [sys.executable, "-m", "invoke", "init", *arguments],
         cwd=PROJECT,
         env=system.environ,
-        input="".join(f"{line}\n" for line in lines),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
+    ) as process:
+        system.started.append(process)
+        out, err = process.communicate("".join(f"{line}\n" for line in lines), timeout=PATIENCE_S)
+    return Ended(process.returncode, out, err)
 
 
 class Terminal:

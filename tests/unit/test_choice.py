@@ -13,10 +13,10 @@ _NEITHER = "not docker and not rackmount and not years and not hosts"
 @pytest.mark.parametrize(
     ("arguments", "markers", "expression", "processes_each"),
     [
-        (["tests"], "", _NEITHER, 3),
-        ([str(PROJECT)], "", _NEITHER, 3),
-        (["tests/unit", "tests/integration"], "", _NEITHER, 3),
-        (["tests"], "not browser", f"(not browser) and {_NEITHER}", 3),
+        (["tests"], "", _NEITHER, 4),
+        ([str(PROJECT)], "", _NEITHER, 4),
+        (["tests/unit", "tests/integration"], "", _NEITHER, 4),
+        (["tests"], "not browser", f"(not browser) and {_NEITHER}", 4),
         (["tests/unit"], "", _NEITHER, 1),
         (["tests/integration/test_files.py"], "", _NEITHER, 0),
         (["tests"], "docker", "(docker) and not rackmount and not years and not hosts", 0),
