@@ -304,6 +304,18 @@ def hold(_: Context, reason: str = "", json: bool = False) -> None:
     _end(cli.hold(reason, as_json=json))
 
 
+@task(pre=[_refuse_dry], help={"to": "The host that is to lead (its LEASE_HOST); any other one by default"})
+def failover(_: Context, to: str = "") -> None:
+    """Have another host take over (LEASE_ETCD).
+
+    The bot is stopped gracefully, the gateway logged out, and the whole sequence
+    validated there; if nobody takes over, this host comes back.
+    """
+    from orchestration.commands.failover import fail_over
+
+    _end(fail_over(to))
+
+
 @task(pre=[_refuse_dry], help={"json": _JSON})
 def resume(_: Context, json: bool = False) -> None:
     """End a hold; starts nothing."""
@@ -483,6 +495,7 @@ namespace = Collection(
     startup,
     monitor,
     shutdown,
+    failover,
     hold,
     resume,
     install,

@@ -363,6 +363,7 @@ def refuse(message: str, next_action: str, *, as_json: bool) -> int:
 def hold(reason: str, *, as_json: bool) -> int:
     """`inv hold`: say that the system stays down, then take it down."""
     from orchestration.bot.elsewhere import refuse_to_touch
+    from orchestration.commands.failover import hold_everywhere
     from orchestration.hold import write_hold
     from orchestration.shutdown import BOT_STOP_FIRST, GATEWAY_STOP
 
@@ -381,11 +382,17 @@ def hold(reason: str, *, as_json: bool) -> int:
             as_json=as_json,
         )
     (console.warn if as_json else console.print_line)(advise(f"The system is {held}. `inv resume` ends it.", settings))
-    return run_steps("hold", (BOT_STOP_FIRST, GATEWAY_STOP), as_json=as_json)
+    # Before anything is stopped here: another host must not take over what is given up.
+    problem = hold_everywhere(settings, str(held))
+    if problem:
+        console.warn(problem)
+    code = run_steps("hold", (BOT_STOP_FIRST, GATEWAY_STOP), as_json=as_json)
+    return code or int(ExitCode.FAILURE if problem else ExitCode.SUCCESS)
 
 
 def resume(*, as_json: bool) -> int:
     """`inv resume`: the system may be started again, also by a boot service that gave up; this starts nothing."""
+    from orchestration.commands.failover import resume_everywhere
     from orchestration.hold import clear_hold
     from orchestration.hostservice import attempts
 
@@ -402,6 +409,9 @@ def resume(*, as_json: bool) -> int:
             "Do it as the user who wrote it.",
             as_json=as_json,
         )
+    problem = resume_everywhere(settings)
+    if problem:
+        console.warn(problem)
     if as_json:
         console.print_json(
             {"instance": settings.instance, "was_held": None if held is None else dataclasses.asdict(held)}
@@ -411,7 +421,7 @@ def resume(*, as_json: bool) -> int:
         again = " The boot service, which had given up, may try again." if gave_up else ""
         then = " `inv startup` starts it." if held or gave_up else ""
         console.print_line(advise(f"{was}{again}{then}", settings))
-    return int(ExitCode.SUCCESS)
+    return int(ExitCode.FAILURE if problem else ExitCode.SUCCESS)
 
 
 def test_alert(*, as_json: bool) -> int:

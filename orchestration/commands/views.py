@@ -294,6 +294,13 @@ def _read_supervision(journal: "JournalReader", runs: "Sequence[RunRecord]") -> 
     return [event for event in journal.read_events(since, _MOST_EVENTS) if build_event_text(event)[0]]
 
 
+_LEASE_EVENTS = {
+    "lease_acquired": "lease acquired",
+    "lease_lost": "lease lost",
+    "lease_released": "lease handed over",
+}
+
+
 def build_event_text(event: "ReportedEvent") -> tuple[str, str]:
     """What happened in a word or two, and in a sentence; nothing for what is not about supervision."""
     detail = event.detail
@@ -304,6 +311,8 @@ def build_event_text(event: "ReportedEvent") -> tuple[str, str]:
         return "ended", f"with exit code {detail.get('exit_code')}{ended_by}"
     if event.kind == "service_ended":
         return "ended by the system", str(detail.get("message", ""))
+    if event.kind in _LEASE_EVENTS:
+        return _LEASE_EVENTS[event.kind], str(detail.get("message", ""))
     title = str(detail.get("title", "")) if detail.get("incident") else ""
     return title, str(detail.get("message", ""))
 

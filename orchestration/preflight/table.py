@@ -29,6 +29,7 @@ from orchestration.preflight.host import (
     check_state_folder,
     check_wsl,
 )
+from orchestration.preflight.lease import check_lease
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings, StrategyCBot
 from orchestration.state_dir import find_damaged_files, startup_lock_path, supervisor_lock_path
 from orchestration.system.clock import Clock, format_duration
@@ -93,6 +94,7 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             *_check_names(preflight.settings),
             *_check_windows(preflight.settings),
             _check_hold(preflight.settings),
+            *check_lease(preflight.settings, preflight.commands),
             _check_lock(preflight),
             check_bot_absent(
                 presence,

@@ -112,7 +112,9 @@ class Step:
     act: Callable[[StepContext, Progress], StepResult]
 
 
-_NEEDS_NO_LEASE = frozenset({"preflight", "gameplan.check", "gateway.wait", "gateway.down", "bot.stop"})
+_STARTS_NOTHING = frozenset({"preflight", "gameplan.check", "gateway.down", "bot.stop"})
+# It waits; the gateway that it may restart is another matter (`RunSpec.may_start`).
+_NEEDS_NO_LEASE = _STARTS_NOTHING | {"gateway.wait"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +148,11 @@ class RunSpec:
     def starts_bot(self) -> bool:
         """Whether one of its steps starts the bot."""
         return any(step.name == "bot.start" for step in self.steps)
+
+    @property
+    def may_start(self) -> bool:
+        """Whether one of its steps may start or restart something; a stop needs no lease."""
+        return self.starts and any(step.name not in _STARTS_NOTHING for step in self.steps)
 
     @property
     def needs_lease(self) -> bool:

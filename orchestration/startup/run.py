@@ -27,7 +27,7 @@ from orchestration.hold import refuse_if_held
 from orchestration.hostservice.advice import advise
 from orchestration.hostservice.service_end import take_service_end
 from orchestration.journal import Journal
-from orchestration.lease.held import refuse_by_hand, require_lease
+from orchestration.lease.held import kept_lease, refuse_by_hand, require_lease
 from orchestration.logs import open_run_log, prune_logs
 from orchestration.preflight.instances import build_find_users
 from orchestration.redaction import Redactor, clean_line
@@ -188,6 +188,10 @@ class Run:
             simulated=settings.simulated,
             pid=platform().own_pid(),
         )
+        lease = kept_lease()
+        if lease is not None and self._spec.supervises and self._spec.kind != "restart":
+            text = f"this host holds the lease of instance {settings.instance}: revision {lease.revision}"
+            self._journal.add_event(self.run_id, "lease_acquired", {"revision": lease.revision, "message": text})
         self._delivery = Delivery(
             channels=build_channels(settings),
             heartbeat=settings.heartbeat_url,
@@ -196,6 +200,7 @@ class Run:
             redactor=self._redactor,
             log=logging.getLogger("orchestration.alerts"),
         )
+        require = self._locks.require if self._spec.may_start else self._locks.require_in_place
         # Followed where the spec says so: what is told of a simulated system is marked, whatever the settings say.
         record = read_record(settings.state_dir) if self._spec.follows_record else None
         api_host, api_port = (record.host, record.port) if record else (settings.gateway_host, settings.gateway_port)
@@ -205,7 +210,7 @@ class Run:
             clock=self._clock,
             record=record,
             find_users=build_find_users(settings),
-            require_locks=self._locks.require,
+            require_locks=require,
         )
         self._teller = RunAlerts(
             self._delivery,
@@ -238,7 +243,7 @@ class Run:
             supervises=self._spec.supervises,
             revalidates=self._spec.revalidates,
             alert_channels=read_channel_states(self._journal, build_channels(settings)),
-            require_locks=self._locks.require,
+            require_locks=require,
             read_holdings=lambda: read_holdings(settings, self._clock, host=api_host, port=api_port),
         )
         self._note_stopped(stopped)

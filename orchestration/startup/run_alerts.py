@@ -9,6 +9,7 @@ from orchestration.alerts.heartbeat import Ping
 from orchestration.errors import FailureWord, StartupFailure, is_benign
 from orchestration.gateway.readiness import WaitEventKind
 from orchestration.hostservice.advice import advise
+from orchestration.lease.held import kept_lease
 from orchestration.settings import Settings
 from orchestration.startup.context import RunSpec
 from orchestration.startup.report import Report, Result
@@ -20,6 +21,11 @@ _TOLD_BY_EARLIER_TRY = frozenset(
     {"STARTUP_BEGUN", FailureWord.GATEWAY_SECOND_FACTOR, WaitEventKind.SECOND_FACTOR_NEEDED}
 )
 _NOTHING_TO_DO = "Nothing to do; `inv status` shows the present state."
+
+
+def _describe_lease() -> str:
+    lease = kept_lease()
+    return "" if lease is None else f" with lease revision {lease.revision}"
 
 
 class RunAlerts:
@@ -95,7 +101,7 @@ class RunAlerts:
             self.tell(
                 Severity.INFO,
                 "Start-up begun",
-                f"Starting {self._settings.trading_mode} trading system.",
+                f"Starting {self._settings.trading_mode} trading system{_describe_lease()}.",
                 cause="STARTUP_BEGUN",
                 next_action="Nothing to do: another alert says how it ended. Have the phone at hand for the login.",
             )

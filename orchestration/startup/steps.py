@@ -26,6 +26,7 @@ from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, c
 from orchestration.hold import refuse_if_held
 from orchestration.preflight.engine import refuse_without_credentials
 from orchestration.preflight.instances import build_find_users, refuse_conflict, sign_up
+from orchestration.preflight.lease import refuse_policy
 from orchestration.preflight.table import (
     BOT_CHECK,
     STATE_FILES_CHECK,
@@ -110,6 +111,7 @@ def gateway_up(context: StepContext, progress: Progress) -> StepResult:
         )
     started = context.runtime.ensure_started(on_progress=context.show)
     _record_runtime(context)
+    refuse_policy(context.settings, context.commands)
     after = context.runtime.probe()
     name = context.runtime.container_name or f"the {context.runtime.kind} gateway"
     if context.runtime.kind is GatewayRuntime.EXTERNAL:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from orchestration.bot.record import build_record_path
+from orchestration.docker.engine import read_context_host
 from orchestration.lease import etcd
 from orchestration.lease.etcd import Etcd, EtcdError
 from orchestration.lease.held import Role, Standing, read_standing, write_standing
@@ -31,9 +32,11 @@ from orchestration.lease.term import (
 from orchestration.settings import BotRuntime, Settings
 from orchestration.supervision.fence import Fence, FenceError
 from orchestration.system.clock import Clock, read_boottime_s
+from orchestration.system.commands import SystemCommands
 from orchestration.system.platform import platform
 from orchestration.system.processes import ProcessIdentity
 
+_ENGINE_TIMEOUT_S = 10.0
 _JOIN_TIMEOUT_S = 30.0
 
 
@@ -58,6 +61,9 @@ class Keeper:
         self._store = Etcd(settings, timeout_s=self._times.request_s)
         before = read_standing(settings)
         self._memory = Memory() if before is None else Memory(revision=before.seen_revision, cluster=before.cluster)
+        is_contained = settings.bot_runtime is BotRuntime.DOCKER
+        asks_engine = is_contained and not settings.environ.get("DOCKER_HOST")
+        self._engine_host = read_context_host(SystemCommands(), timeout_s=_ENGINE_TIMEOUT_S) if asks_engine else ""
         self._standing = Standing(role=Role.STANDBY, host=settings.lease_host)
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -206,7 +212,7 @@ class Keeper:
         held_back = self._find_reason_to_hold_back(seen)
         if seen.holder is None and self._may_acquire and not held_back and not self._is_over:
             return self._acquire(seen)
-        self._stand(Role.STANDBY, seen=seen)
+        self._stand(Role.STANDBY, seen=seen, problem=f"held on all hosts: {seen.hold}" if seen.hold else "")
         return self._times.look_every_s
 
     def _find_reason_to_hold_back(self, seen: Seen) -> str:
@@ -263,6 +269,7 @@ class Keeper:
                 marker=str(build_record_path(self._settings)),
                 environ=self._settings.environ,
                 container=self._settings.bot_container_name if is_contained else "",
+                engine_host=self._engine_host,
                 on_change=self._note_fence,
             )
         except FenceError as error:

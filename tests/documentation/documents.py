@@ -223,6 +223,15 @@ _STATUS: Keys = {
         "open_positions": "the symbols of the positions that were open then, likewise",
     },
     "bot_withheld": "whether no bot runs on Strategy C because none is to, and its supervisor waits for a trading plan",
+    "lease": {
+        "": "with `LEASE_ETCD`: where this host stands, or null",
+        "role": "`leading`, `standby`, `waiting` (it has the lease; the last holder's bot may still live) or `lost`",
+        "host": "this host",
+        "holder": "who leads, or null",
+        "since": "since when",
+        "revision": "of the holder's term: it grows with each new one",
+        "problem": "what is wrong with the store, or null",
+    },
     "given_up": {"": "that the boot service has given up, or null", "since": "when", "reason": "why"},
     "hold": {"": "who holds it down, or null", **_HOLD},
     "under_way": {"": "a start that is under way, or null", "pid": "its process", "purpose": "what", "since": "when"},
@@ -398,7 +407,7 @@ EXIT_CODES: Mapping[str, str] = {
     "startup": "0 up; 1 failure, manual action required; 2 up, on the emergency plan; with `--service` also 78: manual "
     "action required, not tried again. `--dry-run`: the one that is expected",
     "bot.restart": "those of `bot.start`; 0 where a supervisor was asked to do it",
-    "status": "0 all well; 1 the bot runs, something is not well; 3 no bot; 4 unknown",
+    "status": "0 all well; 1 the bot runs, something is not well; 3 no bot; 4 unknown; 5 standby (`LEASE_ETCD`)",
     "report": "0 made, and the verdict, where one was asked for, is passed; 1 failed, or not made",
     "soak": "0 passed; 1 failed, interrupted, or not made",
     "config": "0; 1 where settings are wrong",
@@ -412,6 +421,7 @@ EXIT_CODES: Mapping[str, str] = {
     "uninstall": "0 nothing is registered any more; 1 something is",
     "monitor": "0 asked to end; 1 could not watch",
     **dict.fromkeys(("bot.stop", "gateway.restart", "gateway.down", "shutdown", "hold", "resume"), _DONE),
+    "failover": "0 another host has the lease; 1 not, or another one than was meant",
 }
 FAB_EXIT_CODES: Mapping[str, str] = {
     "deploy": "0 it runs on every host, or ran already; 1 not on one of them",

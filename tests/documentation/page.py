@@ -33,7 +33,7 @@ _GROUPS: Sequence[tuple[str, Sequence[str]]] = (
     ("Look", ("status", "history", "report", "logs", "config", "monitor")),
     (
         "Stop and start again",
-        ("shutdown", "hold", "resume", "bot.stop", "bot.restart", "gateway.restart", "gateway.down"),
+        ("shutdown", "hold", "failover", "resume", "bot.stop", "bot.restart", "gateway.restart", "gateway.down"),
     ),
     ("At boot, and trials", ("install", "uninstall", "alert.test", "soak")),
 )

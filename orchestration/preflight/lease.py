@@ -1,0 +1,94 @@
+"""The checks of an instance that several hosts carry (LEASE_ETCD): the cluster, the holder, and Docker's own policy."""
+
+from collections.abc import Iterator
+
+from orchestration.errors import Check, FailureWord, StartupFailure, StepStatus
+from orchestration.settings import BotRuntime, GatewayRuntime, Settings
+from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError
+
+_NAME = "lease"
+_LOOK_TIMEOUT_S = 10.0
+_HARMLESS = frozenset({"", "no"})
+
+
+def check_lease(settings: Settings, commands: Commands) -> Iterator[Check]:
+    """Whether the cluster works, who holds the lease, and that no container logs in by Docker's own policy."""
+    if not settings.lease_etcd or settings.simulated:
+        return
+    yield _check_cluster(settings)
+    problem = find_policy_problem(settings, commands)
+    if problem is not None:
+        yield problem
+
+
+def _check_cluster(settings: Settings) -> Check:
+    from orchestration.lease.etcd import EtcdError
+    from orchestration.lease.orders import LeaseStore
+
+    store = LeaseStore(settings)
+    try:
+        members = store.look_at_members()
+        bad = [f"{one.endpoint}: {one.problem}" for one in members if one.problem]
+        seen = store.read()
+    except EtcdError as error:
+        return Check(
+            name=_NAME,
+            status=StepStatus.FAIL,
+            detail=f"the etcd cluster gives no answer that counts: {error}",
+            fix="Look at the etcd members and at LEASE_ETCD: more than half of them must run and reach each other.",
+            failure=FailureWord.LEASE_UNAVAILABLE,
+        )
+    finally:
+        store.close()
+    leader = "nobody leads" if seen.holder is None else f"{seen.holder.host} leads since {seen.holder.since}"
+    held = f"; held on all hosts: {seen.hold}" if seen.hold else ""
+    count = f"{len(members) - len(bad)} of {len(members)} members answer"
+    if bad:
+        return Check(
+            name=_NAME,
+            status=StepStatus.WARN,
+            detail=f"{count}, {leader}{held}; {'; '.join(bad)}",
+            fix="Bring the other members back: the next one that fails may end trading on all hosts.",
+        )
+    return Check(name=_NAME, status=StepStatus.OK, detail=f"{count}, {leader}{held}")
+
+
+def find_policy_problem(settings: Settings, commands: Commands) -> Check | None:
+    """The container that Docker itself would start again after a boot; None where there is none."""
+    names = []
+    if settings.gateway_runtime is GatewayRuntime.DOCKER:
+        names.append(settings.gateway_container_name)
+    if settings.bot_runtime is BotRuntime.DOCKER:
+        names.append(settings.bot_container_name)
+    for name in names:
+        policy = _read_policy(name, commands)
+        if policy not in _HARMLESS:
+            return Check(
+                name="restart policy",
+                status=StepStatus.FAIL,
+                detail=f"container {name} has the restart policy {policy!r}: Docker would start it at boot, "
+                "though another host holds the lease",
+                fix=f'docker update --restart=no {name} (and `restart: "no"` in a Compose file of your own)',
+                failure=FailureWord.CONFIG_INVALID,
+            )
+    return None
+
+
+def refuse_policy(settings: Settings, commands: Commands) -> None:
+    """The same, right after a container was made.
+
+    Raises:
+        StartupFailure: `CONFIG_INVALID`, with the command to change it.
+    """
+    problem = find_policy_problem(settings, commands) if settings.lease_etcd and not settings.simulated else None
+    if problem is not None:
+        raise StartupFailure(FailureWord.CONFIG_INVALID, f"LEASE_ETCD: {problem.detail}.", next_action=problem.fix)
+
+
+def _read_policy(name: str, commands: Commands) -> str:
+    argv = ("docker", "container", "inspect", "--format", "{{.HostConfig.RestartPolicy.Name}}", name)
+    try:
+        result = commands.run(argv, timeout_s=_LOOK_TIMEOUT_S)
+    except (CommandNotFoundError, CommandTimedOutError):
+        return ""  # the engine's own check says so
+    return result.stdout.strip() if result.ok else ""

@@ -1,0 +1,213 @@
+"""The lease against a real etcd: two participants of one machine, without their supervisors."""
+
+import functools
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.lease.etcd import EtcdError
+from orchestration.lease.held import Role, drop, keep, read_standing, require_lease
+from orchestration.lease.orders import LeaseStore
+from orchestration.settings import Settings
+from orchestration.supervision.lease_keeper import Keeper
+from orchestration.system.clock import SystemClock, read_boottime_s
+from tests.system import wait_until
+
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(120)]
+_TTL_S = 3.0
+_FENCE_S = 0.6 * _TTL_S
+
+
+def _wait(condition: Callable[[], object]) -> bool:
+    return bool(wait_until(condition, "the lease", 30.0))
+
+
+def _sees(keeper: Keeper, holder: str) -> bool:
+    return keeper.standing.holder == holder
+
+
+def _find_free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
+
+
+@dataclass
+class Store:
+    """An etcd member on its own."""
+
+    folder: Path
+    port: int = field(default_factory=_find_free_port)
+    peer_port: int = field(default_factory=_find_free_port)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        peer = f"http://127.0.0.1:{self.peer_port}"
+        argv = ["etcd", "--data-dir", str(self.folder), "--listen-client-urls", self.address]
+        argv += ["--advertise-client-urls", self.address, "--listen-peer-urls", peer]
+        argv += ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}", "--log-level", "error"]
+        self.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    if shutil.which("etcd") is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI must have etcd", pytrace=False)
+        pytest.skip("there is no etcd")
+    one = Store(tmp_path / "etcd")
+    one.start()
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def make(tmp_path: Path, store: Store) -> Iterator[Callable[[str], Keeper]]:
+    made: list[Keeper] = []
+
+    def make_one(name: str) -> Keeper:
+        settings = read_settings(tmp_path, store, name)
+        keeper = Keeper(settings, clock=SystemClock(), log=logging.getLogger(name), on_change=threading.Event().set)
+        made.append(keeper)
+        keeper.allow()
+        return keeper
+
+    yield make_one
+    for keeper in made:
+        keeper.release(is_clean=True)
+        keeper.close()
+
+
+def read_settings(folder: Path, store: Store, name: str) -> Settings:
+    (folder / name).mkdir(exist_ok=True)
+    return Settings.from_environ(
+        {
+            "STATE_DIR": str(folder / name),
+            "GATEWAY_RUNTIME": "simulator",
+            "LEASE_ETCD": store.address,
+            "LEASE_TTL": f"{_TTL_S:g}",
+            "LEASE_HOST": name,
+        }
+    )
+
+
+def test_a_released_lease_is_taken_at_once_and_its_number_grows(make: Callable[[str], Keeper]) -> None:
+    first = make("a")
+    assert _wait(lambda: first.may_start)
+    second = make("b")
+    assert _wait(lambda: second.standing.holder == "a")
+    assert second.standing.role is Role.STANDBY
+    assert not second.may_start
+
+    revision = first.revision
+    first.release(is_clean=True)
+    released_s = read_boottime_s()
+    assert _wait(lambda: second.may_start)
+    assert read_boottime_s() - released_s < _FENCE_S + 2  # nobody waited for a bot that is known to be gone
+    assert second.revision > revision
+
+
+def test_an_unclean_end_makes_the_next_holder_wait_until_the_bot_is_dead(make: Callable[[str], Keeper]) -> None:
+    first = make("a")
+    assert _wait(lambda: first.may_start)
+    second = make("b")
+    assert _wait(lambda: second.standing.holder == "a")
+    first.release(is_clean=False)  # the lease is left to expire
+    assert _wait(lambda: second.standing.role is Role.WAITING)
+    seen_s = read_boottime_s()
+    assert _wait(lambda: second.may_start)
+    assert read_boottime_s() - seen_s > _FENCE_S
+
+
+def test_a_store_that_is_away_ends_the_term_by_the_holders_own_clock(
+    make: Callable[[str], Keeper], store: Store, tmp_path: Path
+) -> None:
+    holder = make("a")
+    settings = read_settings(tmp_path, store, "a")
+    keep(holder)
+    try:
+        assert _wait(lambda: holder.may_start)
+        require_lease(settings)
+        store.stop()
+        assert _wait(lambda: holder.loss)
+        with pytest.raises(StartupFailure) as refused:
+            require_lease(settings)
+        assert refused.value.word is FailureWord.LEASE_UNAVAILABLE
+        assert not holder.may_start
+    finally:
+        drop()
+
+
+def test_a_failover_and_a_hold_are_asked_of_the_holder_through_the_store(
+    make: Callable[[str], Keeper], store: Store, tmp_path: Path
+) -> None:
+    first = make("a")
+    assert _wait(lambda: first.may_start)
+    second, third = make("b"), make("c")
+    for one in (second, third):
+        assert _wait(functools.partial(_sees, one, "a"))
+    orders = LeaseStore(read_settings(tmp_path, store, "a"))
+    try:
+        orders.ask_failover("c", now=SystemClock().now())
+        assert _wait(lambda: "to c" in first.handover)
+        first.release(is_clean=True)
+        first.allow()
+        assert _wait(lambda: third.may_start)
+        assert second.standing.holder != "b"
+
+        orders.hold("held by ann")
+        assert _wait(lambda: "held by ann" in third.handover)
+        third.release(is_clean=True)
+        third.allow()
+        assert _wait(lambda: "held by ann" in second.standing.problem)
+        assert orders.read().holder is None
+        assert orders.resume()
+        assert _wait(lambda: any(one.may_start for one in (first, second, third)))
+    finally:
+        orders.close()
+
+
+def test_a_store_that_has_gone_back_is_refused(make: Callable[[str], Keeper], store: Store, tmp_path: Path) -> None:
+    first = make("a")
+    assert _wait(lambda: first.may_start)
+    first.release(is_clean=True)
+    first.close()
+    standing = read_standing(read_settings(tmp_path, store, "a"))
+    assert standing is not None
+    assert standing.seen_revision > 0
+    store.stop()
+    shutil.rmtree(store.folder)
+    store.start()  # as one that was restored from before
+
+    again = make("a")
+    assert _wait(lambda: again.standing.problem)
+    assert _wait(lambda: "gone back" in again.standing.problem)
+    assert not again.may_start
+
+
+def test_a_member_that_is_away_is_said_by_name(store: Store, tmp_path: Path) -> None:
+    settings = read_settings(tmp_path, store, "a")
+    store.stop()
+    orders = LeaseStore(settings)
+    try:
+        with pytest.raises(EtcdError, match=str(store.port)):
+            orders.read()
+    finally:
+        orders.close()

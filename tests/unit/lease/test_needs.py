@@ -1,0 +1,81 @@
+"""Which commands need the lease, and what one without it is told."""
+
+import pytest
+
+from orchestration.errors import FailureWord, StartupFailure
+from orchestration.lease.held import Role, Standing, require_lease
+from orchestration.settings import Settings
+from orchestration.shutdown import BOT_STOP_FIRST, GATEWAY_DOWN, GATEWAY_RESTART, GATEWAY_STOP
+from orchestration.startup.admission import InstanceLocks
+from orchestration.startup.context import RunSpec
+from orchestration.startup.orphan import STOP_LEFT_BEHIND
+from orchestration.startup.sequence import STEPS
+
+_LEASED = {"LEASE_ETCD": "http://192.0.2.1:2379", "GATEWAY_RUNTIME": "simulator"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "needs_lease", "may_start"),
+    [
+        (RunSpec(kind="startup", steps=STEPS), True, True),
+        (RunSpec(kind="restart", steps=STEPS[2:]), True, True),
+        (RunSpec(kind="gateway.up", steps=STEPS[1:2]), True, True),
+        (RunSpec(kind="gateway.restart", steps=(GATEWAY_RESTART,)), True, True),
+        (RunSpec(kind="gateway.wait", steps=STEPS[2:3]), False, True),  # it waits, and must not restart
+        (RunSpec(kind="preflight", steps=STEPS[:1]), False, False),
+        (RunSpec(kind="gameplan.check", steps=STEPS[3:4]), False, False),
+        (RunSpec(kind="gateway.down", steps=(GATEWAY_DOWN,)), False, False),
+        (RunSpec(kind="shutdown", steps=(BOT_STOP_FIRST, GATEWAY_STOP), starts=False), False, False),
+        (STOP_LEFT_BEHIND, False, False),
+    ],
+)
+def test_what_can_lead_to_a_trade_needs_the_lease_and_a_stop_never_does(
+    spec: RunSpec, *, needs_lease: bool, may_start: bool
+) -> None:
+    assert (spec.needs_lease, spec.may_start) == (needs_lease, may_start)
+
+
+def test_without_the_lease_nothing_is_started_and_one_host_alone_is_asked_nothing() -> None:
+    leased = Settings.from_environ(_LEASED)
+    with pytest.raises(StartupFailure) as refused:
+        InstanceLocks(leased).require()
+    assert refused.value.word is FailureWord.LEASED_ELSEWHERE
+    InstanceLocks(leased).require_in_place()
+
+    for free in (Settings.from_environ({}), Settings.from_environ(_LEASED, simulated=True)):
+        require_lease(free)
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"GATEWAY_RUNTIME": "external"}, "LEASE_ETCD"),
+        ({"LEASE_ETCD": "http://a:1, https://b:1"}, "LEASE_ETCD"),
+        ({"LEASE_ETCD": "a:2379"}, "LEASE_ETCD"),
+        ({"LEASE_ETCD": "http://a:2379/v3"}, "LEASE_ETCD"),
+        ({"LEASE_CA": "/x"}, "LEASE_CA"),
+        ({"LEASE_CERT": "/x"}, "LEASE_CERT"),
+        ({"LEASE_KEY": "/x"}, "LEASE_CERT"),
+        ({"LEASE_USER": "u"}, "LEASE_USER"),
+        ({"LEASE_PASSWORD": "p"}, "LEASE_USER"),
+        ({"LEASE_TTL": "2"}, "LEASE_TTL"),
+    ],
+)
+def test_settings_that_do_not_belong_together_are_named(environ: dict[str, str], named: str) -> None:
+    with pytest.raises(StartupFailure) as wrong:
+        Settings.from_environ(_LEASED | environ)
+    assert wrong.value.word is FailureWord.CONFIG_INVALID
+    assert [one.partition(":")[0] for one in wrong.value.evidence] == [named]
+
+
+def test_the_password_is_a_secret_that_no_text_shows() -> None:
+    settings = Settings.from_environ(_LEASED | {"LEASE_USER": "u", "LEASE_PASSWORD": "hunter22"})
+    assert "hunter22" in settings.secrets
+    assert "hunter22" not in repr(settings)
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_every_role_is_said_in_a_sentence_of_its_own(role: Role) -> None:
+    text = str(Standing(role=role, host="a", holder="b", since="2026-11-18", revision=7, problem="no answer"))
+    assert text.startswith("a ")
+    assert "no answer" in text
