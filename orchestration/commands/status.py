@@ -246,6 +246,7 @@ class Status:
     def notes(self) -> tuple[str, ...]:
         """What else the operator must know; the exit code does not depend on it."""
         found = (
+            self._describe_open(),
             self._describe_watch(),
             self._describe_lease(),
             self._describe_refusals(),
@@ -254,6 +255,14 @@ class Status:
             f"at work now: {self.under_way}" if self.under_way else None,
         )
         return tuple(self.commands.apply(one) for one in found if one)
+
+    def _describe_open(self) -> str | None:
+        """What is open at the broker while nothing of this program looks after it."""
+        if self.bot.is_unknown or self.bot.found is not None:
+            return None
+        counts = ((len(self.holdings.positions or ()), "position"), (len(self.holdings.orders or ()), "order"))
+        parts = [f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts if count]
+        return f"open at the broker while no bot runs: {' and '.join(parts)}" if parts else None
 
     def _describe_watch(self) -> str | None:
         bot = self.bot.found

@@ -70,6 +70,7 @@ def test_a_system_that_is_down_held_or_holds_positions_without_a_bot(browser: Br
     with simulated_gateway(*held) as gateway:
         money = read_page(environ, GATEWAY_PORT=str(gateway.port), SHOW_AMOUNTS="yes")
     assert "SPY" in money
+    assert "open at the broker while no bot runs: 1 position and 1 order" in money
     look_at(browser, "positions", money, tmp_path)
     (tmp_path / "state").mkdir(exist_ok=True)
     write_hold(tmp_path / "state", reason="a word-of-" + "sixty-letters-" * 5 + " <b>&", now=SystemClock().now())
