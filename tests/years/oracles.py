@@ -11,6 +11,7 @@ from tests.years.scenario import KINDS, Happening, is_session
 from tests.years.world import Bot, Program, SentAlert, World
 
 _LOOK_S = 300.0
+_STATUS_EVERY_S = 17 * 3600.0
 _OLD_PLAN_GRACE_S = 240.0  # one look, a stop of the bot, and a validated restart
 _SETTLE_S = 45 * 60.0
 _SECRETS = ("correct-horse", "webhooks/1/token")
@@ -48,6 +49,12 @@ _EXPECTED: dict[str, tuple[set[str], float]] = {
 }
 _EARLY_CLOSE = time(13, 0)
 _OPEN, _CLOSE = time(9, 15), time(16, 0)
+
+
+def _show_status() -> int:
+    from orchestration.commands import views
+
+    return views.status(as_json=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +98,7 @@ class Oracles:
         world.on_step.append(self._judge_step)
         world.on_command.append(self._judge_command)
         world.clockwork.after(_LOOK_S, self._look)
+        world.clockwork.after(_STATUS_EVERY_S, self._ask_status)
         for one in self.faults:
             if one.kind in _EXPECTED:
                 world.clockwork.after(one.at_s, lambda one=one: self._expect(one))  # type: ignore[misc]
@@ -271,6 +279,36 @@ class Oracles:
         if clockwork.now_s - self._wrong_since_s > _SETTLE_S:
             runs = "a service runs" if world.service is not None else "no service runs"
             self.report("every session day is traded", f"no bot on the plan of {local.date()} ({runs})")
+
+    # What `inv status` says.
+
+    def _ask_status(self) -> None:
+        """Ask `inv status --json` now and then, and compare it with the world."""
+        world = self.world
+        world.clockwork.after(_STATUS_EVERY_S, self._ask_status)
+        if not world.is_host_up or not world.gateway.is_engine_up:
+            return
+        path, known = world.root / "status.json", self._describe_world()
+        path.unlink(missing_ok=True)
+
+        def compare(code: int) -> None:
+            if self._describe_world() != known:
+                return
+            try:
+                said = json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                self.report("status agrees", f"no document, exit code {code} ({error})")
+                return
+            found = (said["bot"]["pid"], said["gateway"]["ready"], said["hold"] is not None)
+            if found != known:
+                self.report("status agrees", f"pid, ready, held: {found} is said, {known} is so")
+
+        world.spawn("status", _show_status, output="status.json", on_end=compare)
+
+    def _describe_world(self) -> tuple[int | None, bool, bool]:
+        world = self.world
+        pids = [bot.process.pid for bot in world.bots]
+        return pids[0] if pids else None, world.gateway.is_ready and not world.gateway.is_silent, world.is_held()
 
     def _is_half_day(self, local: datetime) -> bool:
         return local.time() >= _EARLY_CLOSE and not is_session(local.date() + timedelta(days=1))

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.years.scenario import Happening
-from tests.years.simulate import BEGIN, Outcome, simulate
-from tests.years.world import warm_up
+from tests.years.simulate import BEGIN, Outcome, shrink, simulate
+from tests.years.world import Bot, World, warm_up
 
 pytestmark = pytest.mark.years
 
@@ -90,3 +90,23 @@ def test_a_phone_that_nobody_looks_at_is_told_each_hour_and_not_at_each_try_of_t
     assert outcome.titles["Start-up failed: GATEWAY_SECOND_FACTOR"] == 1
     assert outcome.titles["Second factor needed"] == 3  # at the first start; by the supervisor; by the next one's start
     assert outcome.titles["Start-up begun"] == 2
+
+
+def test_two_bots_at_once_are_a_breach() -> None:
+    def start_another(world: World) -> None:
+        process = world.table.start(("bot",), {}, parent_pid=1, on_signal=print, control_group="/", cwd="/")
+        world.bots.append(Bot(process, None, "A", ""))
+
+    outcome = simulate(
+        1, days=0.1, faults=(), prepare=lambda world: world.clockwork.after(_HOUR_S, lambda: start_another(world))
+    )
+    assert {breach.rule for breach in outcome.breaches} == {"one bot"}
+
+
+def test_a_failing_scenario_is_reduced_to_what_matters() -> None:
+    faults = [Happening(kind="bot_crashes", at_s=float(at)) for at in range(20)]
+
+    def fails(tried: Sequence[Happening]) -> bool:
+        return {3.0, 17.0} <= {one.at_s for one in tried}
+
+    assert [one.at_s for one in shrink(faults, fails)] == [3.0, 17.0]

@@ -258,6 +258,7 @@ class World:
         environ: Mapping[str, str] | None = None,
         on_end: Callable[[int], None] = lambda _code: None,
         is_unit: bool = False,
+        output: str = "output.txt",
     ) -> Program:
         """Start one of the product's programs."""
         ours, theirs = socket.socketpair()
@@ -286,7 +287,7 @@ class World:
                 proc_root=str(self.table.root),
                 environ=variables,
                 cwd=str(self.root),
-                output=str(self.root / "output.txt"),
+                output=str(self.root / output),
                 watched_folder=str(self.state_dir),
                 dies_at=dies_at,
             )
@@ -594,7 +595,10 @@ def warm_up() -> None:
 
     import orchestration.alerts.delivery
     import orchestration.commands.control
+    import orchestration.commands.status
+    import orchestration.commands.status_document
     import orchestration.commands.supervise
+    import orchestration.commands.views
     import orchestration.gameplan
     import orchestration.shutdown
 
