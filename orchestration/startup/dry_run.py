@@ -27,6 +27,7 @@ from orchestration.hostservice.advice import advise
 from orchestration.hostservice.attempts import count_failure
 from orchestration.hostservice.attempts import read as read_attempts
 from orchestration.journal import JournalReader
+from orchestration.lease.held import refuse_by_hand
 from orchestration.preflight.table import Preflight, build_config_failure, run_checks
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings
 from orchestration.startup.admission import refuse_beside_supervisor
@@ -95,7 +96,8 @@ def plan_startup(
         lenient = Settings.load(lenient=True)
         return _stop(lenient, build_config_failure(settings), is_service=is_service, instance="")
     try:
-        if not supervises:  # a supervisor takes the lock itself; whether it can is among the checks
+        if not supervises:  # a supervisor takes lock and lease itself; whether it can is among the checks
+            refuse_by_hand(settings)
             refuse_beside_supervisor(settings, supervises=False, starts_bot=True, replaces_bot=replaces_bot)
         refuse_if_held(settings.state_dir)
     except StartupFailure as failure:
@@ -122,8 +124,13 @@ def plan_startup(
     is_withheld = has_no_bot(settings, plan.strategy)
     status = runtime.probe()
     certain, not_yet = _look_at_gateway(settings, runtime, status, clock)
+    needs_lease = bool(settings.lease_etcd) and not settings.simulated
     steps = (
-        PlannedStep(name="preflight", would=f"pass: {len(checks)} checks, {len(_list_warnings(checks))} warned"),
+        PlannedStep(
+            name="preflight",
+            would=f"pass: {len(checks)} checks, {len(_list_warnings(checks))} warned"
+            + ("; the rest once this host holds the lease (LEASE_ETCD), until then stand by" if needs_lease else ""),
+        ),
         PlannedStep(name="gateway.up", would=_plan_up(runtime, status)),
         PlannedStep(
             name="gateway.wait", would=_plan_wait(settings) + (f"; not ready now: {not_yet}" if not_yet else "")

@@ -354,6 +354,10 @@ def _leave_the_gateway_to_nobody(system: System) -> None:
     system.environ |= {"GATEWAY_RUNTIME": "external", "GATEWAY_HEALTH_TIMEOUT": "0.5"}
 
 
+def _need_a_lease(system: System) -> None:
+    system.environ["LEASE_ETCD"] = "http://127.0.0.1:1"
+
+
 def _name_no_program(system: System) -> None:
     system.environ["BOT_COMMAND"] = "/not/there"
 
@@ -365,6 +369,7 @@ def _name_no_program(system: System) -> None:
         (_hold, ("--service",)),
         (_give_up, ("--service",)),
         (_name_no_program, ("--service",)),
+        (_need_a_lease, ()),
         (_finish_under_a_supervisor, ()),
         (_finish_under_a_supervisor, ("--service",)),
         (_leave_the_gateway_to_nobody, ()),
