@@ -100,7 +100,9 @@ class _Participant:
         while not self._is_asked_to_end() and not self._keeper.may_start:
             self._requests.wake.clear()
             now_s = self._clock.monotonic_s()
-            is_led_elsewhere = self._keeper.standing.role is Role.STANDBY and self._keeper.standing.holder != ""
+            standing = self._keeper.standing
+            # The term of this host's own supervisor that has died is nobody else's: the gateway may keep its session.
+            is_led_elsewhere = standing.role is Role.STANDBY and standing.holder not in {"", standing.host}
             if not is_clean or (is_led_elsewhere and now_s - cleaned_s > self._settings.monitor_interval_s):
                 cleaned_s = now_s
                 # While nobody leads, a gateway that is up is left alone: where this host leads again, it is used.

@@ -273,8 +273,8 @@ class Status:
 
     def _describe_lease(self) -> str | None:
         """What is wrong with the store; who leads stands in a row of its own."""
-        if self.lease is None or self.watcher is None or not self.lease.problem:
-            return None
+        if self.lease is None or self.watcher is None or not self.lease.problem or self.is_standby:
+            return None  # a standby's sentence has it
         return f"the lease's store: {self.lease.problem}"
 
     def _describe_refusals(self) -> str | None:

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestration.redaction import clean_line
 from orchestration.settings import Settings
 from orchestration.system.clock import read_boottime_s
 
+_WHY_CHARACTERS = 200
 _ANSWER_BYTES = 1024 * 1024
 _OK = 200
 _UNAUTHENTICATED = (401, 400)
@@ -192,20 +194,14 @@ class Etcd:
             ) as reply:
                 content = reply.raw.read(_ANSWER_BYTES, decode_content=True)
                 status = reply.status_code
-            answer = json.loads(content)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             # Of the library's texts only the kind: they repeat addresses and objects of the library.
             raise EtcdError(f"{endpoint} gives no answer ({type(error).__name__})") from None
         if read_boottime_s() - began_s > self._timeout_s:
             raise EtcdError(f"{endpoint} took longer than {self._timeout_s:g} s")
-        if not isinstance(answer, dict):
-            raise EtcdError(f"{endpoint} does not answer like etcd v3")
-        if status != _OK:
-            if status in _UNAUTHENTICATED:
-                self._token = ""  # it may have expired: the next request asks for a new one
-            why = str(answer.get("message") or answer.get("error") or f"status {status}")[:200]
-            raise EtcdError(f"{endpoint} refuses: {why}")
-        return answer
+        if status in _UNAUTHENTICATED:
+            self._token = ""  # it may have expired: the next request asks for a new one
+        return _judge(endpoint, status, content)
 
 
 def created_at(key: str, revision: int) -> dict[str, Any]:
@@ -241,6 +237,25 @@ def _encode(text: str) -> str:
 
 def _decode(text: object) -> str:
     return base64.b64decode(str(text)).decode("utf-8", "replace")
+
+
+def _judge(endpoint: str, status: int, content: bytes) -> dict[str, Any]:
+    answer = _read_object(content)
+    if status != _OK:
+        # Some refusals of its gateway are no JSON: that it takes no client certificate with a common name, say.
+        text = content.decode("utf-8", "replace") if answer is None else answer.get("message") or answer.get("error")
+        raise EtcdError(f"{endpoint} refuses: {clean_line(str(text or f'status {status}'), limit=_WHY_CHARACTERS)}")
+    if answer is None:
+        raise EtcdError(f"{endpoint} does not answer like etcd v3")
+    return answer
+
+
+def _read_object(content: bytes) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
 def _read_number(fields: Mapping[str, Any], name: str) -> int:
