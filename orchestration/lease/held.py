@@ -58,7 +58,7 @@ class Standing:
                 return f"{self.host} has acquired the lease and waits until the last holder's bot is dead{problem}"
             case Role.LOST:
                 return f"{self.host} has lost the lease{problem}"
-        leader = f"{self.holder} leads{since}" if self.holder else "nobody leads"
+        leader = f"{self.holder} leads{since}" if self.holder else "no host leads"
         return f"{self.host} stands by; {leader}{problem}"
 
 
@@ -115,12 +115,28 @@ def require_lease(settings: Settings) -> None:
     if lease is None:
         raise build_refusal(settings)
     if lease.loss or not lease.revision:
-        raise StartupFailure(
-            FailureWord.LEASE_UNAVAILABLE,
-            f"This host does not hold the lease of instance {settings.instance}: {lease.loss or 'it was given up'}.",
-            next_action="Nothing to do while the store works again by itself: the host that acquires the lease "
-            "starts. Otherwise look at the etcd cluster; `inv status` says who leads.",
-        )
+        raise _build_unavailable(settings, lease.loss or "it was given up")
+
+
+def name_cause(settings: Settings, failure: StartupFailure) -> StartupFailure:
+    """What a run failed for: the loss of the lease where that came first, or else the failure as it is.
+
+    The bot is killed at the lease's deadline; to a start that waits for the bot, it has died.
+    """
+    lease = kept_lease()
+    if lease is None or not lease.loss or failure.word in {FailureWord.INTERRUPTED, FailureWord.LEASE_UNAVAILABLE}:
+        return failure
+    return _build_unavailable(settings, lease.loss, evidence=(str(failure), *failure.evidence))
+
+
+def _build_unavailable(settings: Settings, why: str, *, evidence: tuple[str, ...] = ()) -> StartupFailure:
+    return StartupFailure(
+        FailureWord.LEASE_UNAVAILABLE,
+        f"This host does not hold the lease of instance {settings.instance}: {why}.",
+        next_action="Nothing to do while the store works again by itself: the host that acquires the lease "
+        "starts. Otherwise look at the etcd cluster; `inv status` says who leads.",
+        evidence=evidence,
+    )
 
 
 def build_refusal(settings: Settings) -> StartupFailure:

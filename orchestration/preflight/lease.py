@@ -40,7 +40,7 @@ def _check_cluster(settings: Settings) -> Check:
         )
     finally:
         store.close()
-    leader = "nobody leads" if seen.holder is None else f"{seen.holder.host} leads since {seen.holder.since}"
+    leader = "no host leads" if seen.holder is None else f"{seen.holder.host} leads since {seen.holder.since}"
     held = f"; held on all hosts: {seen.hold}" if seen.hold else ""
     count = f"{len(members) - len(bad)} of {len(members)} members answer"
     if bad:

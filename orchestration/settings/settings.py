@@ -39,6 +39,7 @@ from orchestration.settings.words import (
     GatewayHealthCheck,
     GatewayRecovery,
     GatewayRuntime,
+    StandbyGateway,
     StartWithOpenOrders,
     StrategyCBot,
     TradingMode,
@@ -167,6 +168,7 @@ class Settings:
 
     lease_etcd: tuple[str, ...]
     lease_ttl_s: float
+    standby_gateway: StandbyGateway
     lease_host: str
     lease_ca: Path | None
     lease_cert: Path | None
@@ -404,6 +406,8 @@ def _check_lease(values: dict[str, Any], problems: list[str]) -> None:
         problems.append("LEASE_CERT: a client certificate needs LEASE_KEY, and the other way round")
     if (values["lease_user"] is None) != (values["lease_password"] is None):
         problems.append("LEASE_USER: a user name needs LEASE_PASSWORD, and the other way round")
+    if values["standby_gateway"] is StandbyGateway.HOT:
+        problems.append("STANDBY_GATEWAY: 'hot' is not built yet; allowed: `cold`")
     if sys.platform != "linux":
         problems.append("LEASE_ETCD: only a Linux host can take part: nothing could kill the bot of a frozen one")
     if values["gateway_runtime"] is GatewayRuntime.EXTERNAL:

@@ -54,6 +54,13 @@ class StrategyCBot(StrEnum):
     NONE = "none"
 
 
+class StandbyGateway(StrEnum):
+    """What a host that stands by does with its gateway."""
+
+    COLD = "cold"
+    HOT = "hot"
+
+
 class StartWithOpenOrders(StrEnum):
     """What a start of the bot does where orders are open at the broker."""
 

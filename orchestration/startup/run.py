@@ -27,7 +27,7 @@ from orchestration.hold import refuse_if_held
 from orchestration.hostservice.advice import advise
 from orchestration.hostservice.service_end import take_service_end
 from orchestration.journal import Journal
-from orchestration.lease.held import kept_lease, refuse_by_hand, require_lease
+from orchestration.lease.held import kept_lease, name_cause, refuse_by_hand, require_lease
 from orchestration.logs import open_run_log, prune_logs
 from orchestration.preflight.instances import build_find_users
 from orchestration.redaction import Redactor, clean_line
@@ -360,6 +360,8 @@ class Run:
         if self._failure is not None:  # tidying up met another one: the first is the cause
             self._log.error("while tidying up: %s: %s", failure.word, failure.message)
             return
+        if self._spec.needs_lease:
+            failure = name_cause(self._settings, failure)
         self._failure = failure
         if failure.word is FailureWord.GATEWAY_SECOND_FACTOR and not self._teller.is_next_try:
             self._journal.add_event(self.run_id, _SECOND_FACTOR_TOLD)

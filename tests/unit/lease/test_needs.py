@@ -1,15 +1,18 @@
 """Which commands need the lease, and what one without it is told."""
 
+from collections.abc import Iterable
+
 import pytest
 
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.lease.held import Role, Standing, require_lease
+from orchestration.lease.held import Role, Standing, drop, keep, name_cause, require_lease
 from orchestration.settings import Settings
 from orchestration.shutdown import BOT_STOP_FIRST, GATEWAY_DOWN, GATEWAY_RESTART, GATEWAY_STOP
 from orchestration.startup.admission import InstanceLocks
 from orchestration.startup.context import RunSpec
 from orchestration.startup.orphan import STOP_LEFT_BEHIND
 from orchestration.startup.sequence import STEPS
+from orchestration.system.processes import ProcessIdentity
 
 _LEASED = {"LEASE_ETCD": "http://192.0.2.1:2379", "GATEWAY_RUNTIME": "simulator"}
 
@@ -59,6 +62,8 @@ def test_without_the_lease_nothing_is_started_and_one_host_alone_is_asked_nothin
         ({"LEASE_USER": "u"}, "LEASE_USER"),
         ({"LEASE_PASSWORD": "p"}, "LEASE_USER"),
         ({"LEASE_TTL": "2"}, "LEASE_TTL"),
+        ({"STANDBY_GATEWAY": "hot"}, "STANDBY_GATEWAY"),
+        ({"STANDBY_GATEWAY": "warm"}, "STANDBY_GATEWAY"),
     ],
 )
 def test_settings_that_do_not_belong_together_are_named(environ: dict[str, str], named: str) -> None:
@@ -66,6 +71,42 @@ def test_settings_that_do_not_belong_together_are_named(environ: dict[str, str],
         Settings.from_environ(_LEASED | environ)
     assert wrong.value.word is FailureWord.CONFIG_INVALID
     assert [one.partition(":")[0] for one in wrong.value.evidence] == [named]
+
+
+class _Lease:
+    """A lease that a supervisor keeps: held until a reason says that it is lost."""
+
+    revision = 7
+    handover = ""
+
+    def __init__(self, loss: str) -> None:
+        self.loss = loss
+
+    def watch(self, identities: Iterable[ProcessIdentity]) -> None:
+        raise AssertionError(identities)
+
+
+@pytest.mark.parametrize(
+    ("loss", "word", "named"),
+    [
+        ("no renewal of the lease has counted for 9.1 s", FailureWord.BOT_START_FAILED, FailureWord.LEASE_UNAVAILABLE),
+        ("no renewal of the lease has counted for 9.1 s", FailureWord.INTERRUPTED, FailureWord.INTERRUPTED),
+        ("", FailureWord.BOT_START_FAILED, FailureWord.BOT_START_FAILED),
+    ],
+)
+def test_a_bot_that_the_fence_killed_while_it_started_is_not_said_to_have_failed(
+    loss: str, word: FailureWord, named: FailureWord
+) -> None:
+    keep(_Lease(loss))
+    try:
+        failure = StartupFailure(word, "The bot was ended by SIGKILL.", next_action="Look.", evidence=("last line",))
+        cause = name_cause(Settings.from_environ(_LEASED), failure)
+    finally:
+        drop()
+    assert cause.word is named
+    if named is FailureWord.LEASE_UNAVAILABLE:
+        assert loss in cause.message
+        assert cause.evidence == (str(failure), "last line")
 
 
 def test_the_password_is_a_secret_that_no_text_shows() -> None:
