@@ -3,6 +3,7 @@
 A program runs without a terminal; its words are quoted here and nowhere else.
 """
 
+import functools
 import logging
 import os
 import shlex
@@ -306,9 +307,7 @@ class _HeldChannel:
 
     def _talk(self) -> None:
         while not self._over.wait(self._WORD_S):
-            try:
-                self._channel.sendall(b"\n")
-            except OSError:
+            if not send_all(self._channel, b"\n"):
                 return
 
 
@@ -321,7 +320,8 @@ def _converse(
 ) -> RemoteResult:
     """Send all of the input while listening, so that neither side waits for the other for ever."""
     if stdin is not None:
-        threading.Thread(target=_send, args=(channel, stdin), name="deploy-upload", daemon=True).start()
+        upload = functools.partial(send_all, channel, stdin, is_last=True)
+        threading.Thread(target=upload, name="deploy-upload", daemon=True).start()
     errors: list[bytes] = []
     rest = b""
     channel.settimeout(1.0)
@@ -360,12 +360,26 @@ def _check_goes_on(channel: "Channel", deadline_s: float) -> None:
         raise TimeoutError("no end in time")
 
 
-def _send(channel: "Channel", stdin: bytes) -> None:
+def send_all(channel: "Channel", data: bytes, *, is_last: bool = False) -> bool:
+    """Send from a thread of its own; the thread that listens to the channel finds out why it failed.
+
+    Args:
+        channel: An open channel.
+        data: What to send.
+        is_last: Whether the other side's input ends with it.
+
+    Returns:
+        Whether all was sent. False too where the program there ended before it had read all.
+    """
+    import paramiko
+
     try:
-        channel.sendall(stdin)
-        channel.shutdown_write()
-    except OSError:
-        return  # it ended before it had read all; its exit code says why
+        channel.sendall(data)
+        if is_last:
+            channel.shutdown_write()
+    except (OSError, EOFError, paramiko.SSHException):  # a link that ends while a packet is half sent is an EOFError
+        return False
+    return True
 
 
 def describe_caller() -> str:
