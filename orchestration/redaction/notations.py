@@ -220,6 +220,8 @@ _RUN_BREAK = re.compile(r"\\[rn]|[\r\n]")
 _HEX_RUN = re.compile(r"[0-9a-fA-F]{12,}")
 _UNLIKELY = bytes({*range(1, 9), *range(11, 13), *range(14, 27), *range(28, 32), *range(127, 256)})
 _MOST_UNLIKELY = 0.45  # of random bytes 0.6 are
+# Among other bytes: as long as a secret of nine characters is in Base64. One in 60,000 places of random bytes has it.
+_LIKELY_STRETCH = re.compile(rb"[^\x01-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\xff]{12}")
 
 
 def decode_runs(text: str) -> Iterator[tuple[int, int, str]]:
@@ -243,7 +245,8 @@ def decode_runs(text: str) -> Iterator[tuple[int, int, str]]:
 
 def _as_text(span: tuple[int, int], content: bytes) -> Iterator[tuple[int, int, str]]:
     unlikely = len(content) - len(content.translate(None, _UNLIKELY))
-    if unlikely <= _MOST_UNLIKELY * len(content) and (text := content.replace(b"\0", b"")):
+    is_likely = unlikely <= _MOST_UNLIKELY * len(content) or _LIKELY_STRETCH.search(content)
+    if is_likely and (text := content.replace(b"\0", b"")):
         yield *span, text.decode("utf-8", "replace")
 
 

@@ -329,13 +329,7 @@ def build_forms(secrets: Iterable[str]) -> Forms:
                     quoting.add((view, written))
                 plain.update(form for form in _list_notations(written) if len(form) >= _SHORT)
     contents = {one.encode("utf-8", "surrogatepass") for base in bases for one in _build_wrapped(base)}
-    # Of ASCII in UTF-16 the zeros are left out when it is decoded.
-    contents |= {
-        base.encode(name, "surrogatepass")
-        for base in bases
-        if not base.isascii()
-        for name in ("utf-16-le", "utf-16-be")
-    }
+    contents |= {base.encode(name, "surrogatepass") for base in bases for name in ("utf-16-le", "utf-16-be")}
     return Forms(
         words=tuple(sorted(words)),
         plain=tuple(sorted(plain)),

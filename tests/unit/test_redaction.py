@@ -385,3 +385,17 @@ def test_json_keeps_its_values_though_a_terminal_gets_nothing_to_act_on() -> Non
     text = escape_unsafe(json.dumps(document, ensure_ascii=False))
     assert json.loads(text) == document
     assert text.isascii()
+
+
+@pytest.mark.parametrize("secret", ["000189:", "hunter2-and-more"])
+@pytest.mark.parametrize("filler", ["z", "A/9+"], ids=["z", "mixed"])
+def test_an_encoded_secret_is_found_in_a_long_run_of_other_base64(secret: str, filler: str) -> None:
+    encoded = base64.b64encode(secret.encode()).decode()
+    for written in (
+        *(base64.b64encode(secret.encode(name)).decode() for name in ("utf-16-le", "utf-16-be")),
+        *(base64.b64encode(text.encode()).decode() for text in (encoded, secret.encode().hex())),
+    ):
+        for before in range(396, 400):  # every alignment
+            shown = Redactor([secret]).text(f"{filler * before} {(filler * before)[:before]}{written}{filler * 100}")
+            assert MASK in shown
+            assert written[4:-8] not in shown
