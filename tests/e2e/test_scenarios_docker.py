@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -435,6 +436,7 @@ def test_a_clock_that_jumps_under_the_supervisor_is_told_and_the_bot_stays_known
         "DISCORD_WEBHOOK_URL": channel.address,
         "HEARTBEAT_URL": f"http://127.0.0.1:{channel.port}/ping/pulse",
         "MONITOR_INTERVAL": "2",
+        "MARKET_TIMEZONE": find_zone_at_noon(),  # a step over midnight restarts the bot on the next day's plan
     }
     process = system.begin("--foreground")
     wait_for_supervisor(system, process)
@@ -447,6 +449,12 @@ def test_a_clock_that_jumps_under_the_supervisor_is_told_and_the_bot_stays_known
     assert [one.pid for one in system.bots()] == [bot]
     assert system.inv("status", "--json").document["bot"]["pid"] == bot
     assert end_and_read(process, SIGTERM).code == 0
+
+
+def find_zone_at_noon() -> str:
+    """A time zone in which it is between 11:00 and 13:00 now."""
+    ahead = 12 - datetime.now(UTC).hour
+    return f"Etc/GMT{-ahead:+d}"  # POSIX counts the hours west of Greenwich
 
 
 def pings_of(channel: Channel) -> list[str]:
