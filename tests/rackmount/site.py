@@ -102,8 +102,9 @@ class Site:
         (self.folder / "config").write_text(
             f"{jump + behind if jumps else ''}"
             f"Host rackmount\n  HostName 127.0.0.1\n  Port {port}\n  User {USER}\n  IdentityFile {self.folder}/key\n"
+            "  IdentitiesOnly yes\n"
             f"Host nowhere\n  HostName 127.0.0.1\n  Port 1\n"
-            f"Host *\n  IdentitiesOnly yes\n  UserKnownHostsFile {self.folder}/known_hosts\n"
+            f"Host *\n  UserKnownHostsFile {self.folder}/known_hosts\n"
         )
 
     def write_env(self, **changes: object) -> None:
