@@ -309,7 +309,7 @@ def failover(_: Context, to: str = "") -> None:
     """Have another host take over (LEASE_ETCD).
 
     The bot is stopped gracefully, the gateway logged out, and the whole sequence
-    validated there; if nobody takes over, this host comes back.
+    validated there; if no host takes over, this host comes back.
     """
     from orchestration.commands.failover import fail_over
 

@@ -1,6 +1,6 @@
 """A supervisor of an instance that several hosts carry (LEASE_ETCD).
 
-It stands by, leads while it holds the lease, and ends what ran here before the lease is given to anybody else.
+It stands by, leads while it holds the lease, and ends what ran here before the lease goes to another host.
 """
 
 import logging
@@ -101,11 +101,11 @@ class _Participant:
             self._requests.wake.clear()
             now_s = self._clock.monotonic_s()
             standing = self._keeper.standing
-            # The term of this host's own supervisor that has died is nobody else's: the gateway may keep its session.
+            # A term of this host's own dead supervisor belongs to no other host: the gateway may keep its session.
             is_led_elsewhere = standing.role is Role.STANDBY and standing.holder not in {"", standing.host}
             if not is_clean or (is_led_elsewhere and now_s - cleaned_s > self._settings.monitor_interval_s):
                 cleaned_s = now_s
-                # While nobody leads, a gateway that is up is left alone: where this host leads again, it is used.
+                # While no host leads, a gateway that is up is left alone: where this host leads again, it is used.
                 is_clean = self._end_bot(self._settings.bot_stop_timeout_s) and (
                     not is_led_elsewhere or self._log_out_gateway()
                 )

@@ -10,14 +10,13 @@ import functools
 import logging
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from orchestration import presenter as console
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.alerts.channels import build_channels
 from orchestration.alerts.delivery import Delivery
-from orchestration.bot.find import FoundBy, find_bot
+from orchestration.bot.find import find_bot
 from orchestration.bot.record import build_record_path, remove_record
 from orchestration.commands import watch_display
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
@@ -26,7 +25,7 @@ from orchestration.gateway.api import probe_api
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.gateway.soft_restart import measure_longest_restart_s
-from orchestration.hold import read_hold, refuse_if_held
+from orchestration.hold import refuse_if_held
 from orchestration.hostservice import attempts
 from orchestration.hostservice.advice import advise
 from orchestration.hostservice.service_end import note_service_end
@@ -36,7 +35,7 @@ from orchestration.logs import open_run_log
 from orchestration.preflight.instances import build_find_users
 from orchestration.redaction import Redactor
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.startup.admission import InstanceLocks, end_supervisor
+from orchestration.startup.admission import InstanceLocks, ServiceRefusal, build_second, end_supervisor, find_refusal
 from orchestration.startup.configuration import load_settings, load_settings_of_what_runs
 from orchestration.startup.context import Display, RunSpec
 from orchestration.startup.orphan import STOP_LEFT_BEHIND, is_left_behind
@@ -51,34 +50,17 @@ from orchestration.startup.sequence import (
 )
 from orchestration.state_dir import journal_path, monitor_lock_path, supervisor_lock_path
 from orchestration.supervision.host_notifier import HostNotifier, NotifyingDisplay
-from orchestration.supervision.supervisor import Post, Restart, Supervisor, find_withheld_plan
+from orchestration.supervision.post import Post, Restart
+from orchestration.supervision.supervisor import Supervisor, find_withheld_plan
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
-from orchestration.system.lock import HeldLock, LockHeldError, hold_lock, read_lock_holder
-from orchestration.system.processes import read_userspace_boot_id
+from orchestration.system.lock import HeldLock, LockHeldError, hold_lock
 from orchestration.system.signals import Requests, let_outcome_stand
 from orchestration.system.stopped import Stopped
 
 # The longest step without a sign of life: fetching an image, beyond its own time-out.
 _SILENCE_MARGIN_S = 120.0
 _FLUSH_TIMEOUT_S = 10.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Refusal:
-    """Why a boot service does not start anything.
-
-    Attributes:
-        word: The failure's word.
-        message: One sentence.
-        next_action: What the operator should do.
-        exit_code: 0 where a person meant it (a hold); 78 where trying again is of no use.
-    """
-
-    word: FailureWord
-    message: str
-    next_action: str
-    exit_code: ExitCode = ExitCode.GIVE_UP
 
 
 def serve(options: Options) -> int:
@@ -157,8 +139,8 @@ def _find_leased(options: Options, post: HeldLock | None) -> Settings | None:
     return settings if settings.lease_etcd else None
 
 
-def _is_given_up_in_order(report: Report | None = None) -> bool:
-    """Whether the lease was lost or is to be handed over: what ended by that says nothing against the next try."""
+def _has_given_up_lease(report: Report | None = None) -> bool:
+    """Whether the lease was lost or is to be handed over: an end for that reason is not counted as a failed try."""
     lease = kept_lease()
     if lease is None:
         return False
@@ -202,57 +184,7 @@ def _wait_given_up(settings: Settings, clock: SystemClock, requests: Requests) -
     return int(ExitCode.SUCCESS if requests.ended_by else ExitCode.FAILURE)
 
 
-def find_refusal(settings: Settings, *, changes_nothing: bool = False) -> Refusal | None:
-    """Why a boot service is not to try at all, or None: held down, given up, or the system runs already.
-
-    Args:
-        settings: Which instance.
-        changes_nothing: Whether to leave the record of failed starts as it is: this only looks.
-    """
-    held = read_hold(settings.state_dir)
-    if held is not None:
-        return Refusal(
-            word=FailureWord.HELD,
-            message=f"The system is {held}.",
-            next_action="If it may run again: `inv resume`, then `inv startup`.",
-            exit_code=ExitCode.SUCCESS,
-        )
-    if read_lock_holder(supervisor_lock_path(settings.state_dir)) is not None:
-        return build_second(settings)
-    presence = find_bot(settings)
-    if presence.found is not None and presence.found.how is FoundBy.BY_COMMAND:
-        return Refusal(
-            word=FailureWord.BOT_ALREADY_RUNNING,
-            message=f"The bot runs already, started by hand: {presence.found.who}. It is left alone.",
-            next_action="Stop it (`inv bot.stop`), then `inv startup`; or leave it alone.",
-        )
-    past = attempts.read(settings.state_dir)
-    if not past.has_given_up:
-        return None
-    if not changes_nothing and attempts.begins_by_hand(settings, past, boot_id=read_userspace_boot_id()):
-        attempts.clear(settings.state_dir)
-        return None
-    known = past.word in FailureWord.__members__
-    return Refusal(
-        word=FailureWord(past.word) if known else FailureWord.BOT_START_FAILED,
-        message=f"The boot service has given up since {past.given_up_since}: {past.given_up}.",
-        next_action="Fix the cause, then `inv startup`.",
-    )
-
-
-def build_second(settings: Settings) -> Refusal:
-    """A supervisor is at work already."""
-    found = find_bot(settings).found
-    running = "" if found is None else f" Its bot is {found.who}."
-    holder = read_lock_holder(supervisor_lock_path(settings.state_dir)) or "one that has just ended"
-    return Refusal(
-        word=FailureWord.BOT_ALREADY_RUNNING if found is not None else FailureWord.ALREADY_STARTING,
-        message=f"A supervisor of instance {settings.instance} is at work already: {holder}.{running}",
-        next_action="`inv bot.restart` has it restart the bot on the day's plan; `inv shutdown` ends it.",
-    )
-
-
-def _end_refused(options: Options, settings: Settings, refusal: Refusal, clock: SystemClock) -> int:
+def _end_refused(options: Options, settings: Settings, refusal: ServiceRefusal, clock: SystemClock) -> int:
     """A boot service that starts nothing: shown, and nothing is left behind.
 
     Again and again on Windows, where a trigger repeats: no log, no run, no alert.
@@ -432,7 +364,7 @@ def _judge_end(settings: Settings, code: int, failed: Sequence[FailureWord], clo
         clock: Tells the time.
         report: The start's.
     """
-    if _is_given_up_in_order():
+    if _has_given_up_lease():
         return code
     if code == ExitCode.GIVE_UP:
         attempts.note_given_up(settings, "manual action required; the last alert says why", now=clock.now())
@@ -528,7 +460,7 @@ def _build_delivery(settings: Settings, journal: Journal, clock: SystemClock, re
 
 def _judge_failed_start(options: Options, report: Report, clock: SystemClock, host: HostNotifier) -> int:
     """The exit code of a start that failed, and with `--service` whether it is tried again."""
-    if not options.service or _is_given_up_in_order(report):
+    if not options.service or _has_given_up_lease(report):
         return int(report.exit_code)
     if report.failure is FailureWord.HELD:
         host.say_ready(report.message)  # see `_end_refused`

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, TextIO
 from orchestration.redaction import clean_line, mask_account
 from orchestration.settings import Settings
 from orchestration.supervision import Decision, Notice, Observation
-from orchestration.supervision.supervisor import Watching
+from orchestration.supervision.post import Watching
 from orchestration.system.clock import format_duration
 from orchestration.system.streams import steady_stderr, steady_stdout
 

@@ -21,7 +21,7 @@ class Role(StrEnum):
     WAITING = "waiting"
     """It holds the lease, and waits until the bot of the last holder is certainly dead."""
     LOST = "lost"
-    """It has lost the lease, and is ending what it ran."""
+    """It has lost the lease, and is stopping its bot and gateway."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class Standing:
     Attributes:
         role: What it is.
         host: Its own LEASE_HOST.
-        holder: Who holds the lease; empty where nobody does, or that is unknown.
+        holder: Who holds the lease; empty where no host does, or that is unknown.
         since: Since when, ISO 8601.
         revision: The revision of the holder's term.
         problem: What is wrong with the store; empty where nothing is.
@@ -77,7 +77,7 @@ class HeldLease(Protocol):
 
     @property
     def handover(self) -> str:
-        """Why the lease is to be given up in order; empty where it is not."""
+        """Why the lease is to be released gracefully; empty where it is not."""
         ...
 
     def watch(self, identities: Iterable[ProcessIdentity]) -> None:

@@ -1,8 +1,8 @@
 """Who may run the instance, and until when. Pure.
 
 The store holds, for each instance: `holder` (bound to a lease: gone when it expires), `term` (written together with
-the holder, never deleted: its revision is the term's), `released` (written when a holder has ended in order, with
-nothing of it left), and what operators ask for: `hold` and `failover`.
+the holder, never deleted: its revision is the term's), `released` (written when a holder has stopped gracefully
+and has nothing running any more), and what operators ask for: `hold` and `failover`.
 
 All instants are seconds of the boot-time clock, which no operator and no time server can set and which counts the time
 in which the machine is suspended.
@@ -130,11 +130,11 @@ class Seen:
         at_s: When the answer had arrived.
         revision: The store's revision.
         cluster: The cluster's id.
-        holder: Who holds the lease; None where nobody does.
-        holder_revision: The revision of its term; 0 where nobody holds the lease.
+        holder: Who holds the lease; None where no host does.
+        holder_revision: The revision of its term; 0 where no host holds the lease.
         term_revision: The revision of the last term that began; 0 where none ever did.
         last: Who had that term.
-        released_revision: When a term was last released in order; 0 where none ever was.
+        released_revision: When a term was last released gracefully; 0 where none ever was.
         hold: The hold of all hosts, as it was written; empty where there is none.
         failover: The last fail-over that was asked for.
     """
@@ -158,7 +158,7 @@ class Memory:
     Attributes:
         revision: The highest revision seen; kept across restarts.
         cluster: The cluster's id; empty before the first answer; kept across restarts.
-        absent_since_s: Since when the lease is seen to be held by nobody; None while somebody holds it.
+        absent_since_s: Since when the lease is seen to have no holder; None while it has one.
         absent_term: The revision of the term that had ended then.
     """
 
@@ -227,8 +227,8 @@ def find_earliest_start_s(memory: Memory, seen: Seen, times: Times) -> float:
     """From when on a host that acquires the lease now may start anything.
 
     The last holder's bot is dead by then: it counted its last renewal from before the instant at which the key was
-    seen to be gone, whether or not the store dropped the lease too early. A holder that has released it in order had
-    nothing left that runs.
+    seen to be gone, whether or not the store dropped the lease too early. A holder that has released it gracefully
+    had nothing running any more.
     """
     is_released = seen.released_revision > seen.term_revision
     if seen.term_revision == 0 or is_released or memory.absent_since_s is None:

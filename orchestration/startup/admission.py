@@ -1,14 +1,17 @@
-"""Who goes first: one run of an instance at a time, no bot beside a supervisor, a stop by hand before everything."""
+"""Whether a run or a boot service may begin: one run at a time, no bot beside a supervisor, no hold, tries left."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from orchestration.bot.find import find_bot
+from orchestration.bot.find import FoundBy, find_bot
 from orchestration.bot.stop import describe_stopped
-from orchestration.errors import FailureWord, StartupFailure
+from orchestration.errors import ExitCode, FailureWord, StartupFailure
+from orchestration.hold import read_hold
+from orchestration.hostservice import attempts
 from orchestration.lease.held import require_lease
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.state_dir import monitor_lock_path, startup_lock_path, supervisor_lock_path
@@ -21,7 +24,7 @@ from orchestration.system.lock import (
     hold_lock,
     read_lock_holder,
 )
-from orchestration.system.processes import ask_to_end
+from orchestration.system.processes import ask_to_end, read_userspace_boot_id
 from orchestration.system.stopped import Stopped
 
 _CLEANUP_MARGIN_S = 20.0  # a run that is asked to end stops what it had half started
@@ -218,5 +221,72 @@ def refuse_beside_supervisor(settings: Settings, *, supervises: bool, starts_bot
     raise StartupFailure(
         FailureWord.ALREADY_STARTING,
         f"A supervisor of this instance is at work, and starts the bot itself: {holder}.",
+        next_action="`inv bot.restart` has it restart the bot on the day's plan; `inv shutdown` ends it.",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceRefusal:
+    """Why a boot service does not start anything.
+
+    Attributes:
+        word: The failure's word.
+        message: One sentence.
+        next_action: What the operator should do.
+        exit_code: 0 where a person meant it (a hold); 78 where trying again is of no use.
+    """
+
+    word: FailureWord
+    message: str
+    next_action: str
+    exit_code: ExitCode = ExitCode.GIVE_UP
+
+
+def find_refusal(settings: Settings, *, changes_nothing: bool = False) -> ServiceRefusal | None:
+    """Why a boot service is not to try at all, or None: held down, given up, or the system runs already.
+
+    Args:
+        settings: Which instance.
+        changes_nothing: Whether to leave the record of failed starts as it is: this only looks.
+    """
+    held = read_hold(settings.state_dir)
+    if held is not None:
+        return ServiceRefusal(
+            word=FailureWord.HELD,
+            message=f"The system is {held}.",
+            next_action="If it may run again: `inv resume`, then `inv startup`.",
+            exit_code=ExitCode.SUCCESS,
+        )
+    if read_lock_holder(supervisor_lock_path(settings.state_dir)) is not None:
+        return build_second(settings)
+    presence = find_bot(settings)
+    if presence.found is not None and presence.found.how is FoundBy.BY_COMMAND:
+        return ServiceRefusal(
+            word=FailureWord.BOT_ALREADY_RUNNING,
+            message=f"The bot runs already, started by hand: {presence.found.who}. It is left alone.",
+            next_action="Stop it (`inv bot.stop`), then `inv startup`; or leave it alone.",
+        )
+    past = attempts.read(settings.state_dir)
+    if not past.has_given_up:
+        return None
+    if not changes_nothing and attempts.begins_by_hand(settings, past, boot_id=read_userspace_boot_id()):
+        attempts.clear(settings.state_dir)
+        return None
+    known = past.word in FailureWord.__members__
+    return ServiceRefusal(
+        word=FailureWord(past.word) if known else FailureWord.BOT_START_FAILED,
+        message=f"The boot service has given up since {past.given_up_since}: {past.given_up}.",
+        next_action="Fix the cause, then `inv startup`.",
+    )
+
+
+def build_second(settings: Settings) -> ServiceRefusal:
+    """A supervisor is at work already."""
+    found = find_bot(settings).found
+    running = "" if found is None else f" Its bot is {found.who}."
+    holder = read_lock_holder(supervisor_lock_path(settings.state_dir)) or "one that has just ended"
+    return ServiceRefusal(
+        word=FailureWord.BOT_ALREADY_RUNNING if found is not None else FailureWord.ALREADY_STARTING,
+        message=f"A supervisor of instance {settings.instance} is at work already: {holder}.{running}",
         next_action="`inv bot.restart` has it restart the bot on the day's plan; `inv shutdown` ends it.",
     )

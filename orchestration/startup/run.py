@@ -307,7 +307,7 @@ class Run:
             )
 
     def _is_next_try(self) -> bool:
-        """Whether a boot service tries again what it has told within the last hour: a phone that nobody looks at.
+        """Whether a boot service tries again within an hour of telling that a second factor was not confirmed.
 
         systemd starts it again without end, for such a failure is not counted.
         """

@@ -16,7 +16,7 @@ from orchestration.startup.report import Report, Result
 from orchestration.system.clock import Clock
 
 _WHOLE_STARTS = frozenset({"startup", "service"})
-# What each try says while nobody looks at the phone.
+# What each try says while the second factor is not confirmed.
 _TOLD_BY_EARLIER_TRY = frozenset(
     {"STARTUP_BEGUN", FailureWord.GATEWAY_SECOND_FACTOR, WaitEventKind.SECOND_FACTOR_NEEDED}
 )

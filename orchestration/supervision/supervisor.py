@@ -6,14 +6,13 @@ it looks anyway. What is judged, and how, stands in `orchestration.supervision`;
 
 import logging
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from orchestration.alerts.alert import Severity
-from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
 from orchestration.bot.end_record import write_end
 from orchestration.bot.find import find_bot
@@ -26,25 +25,23 @@ from orchestration.bot.state import BotEnd
 from orchestration.bot.stop import end_members, stop_bot
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.gateway.history import StopReason
-from orchestration.gateway.holdings import Holdings, describe_open
+from orchestration.gateway.holdings import describe_open
 from orchestration.gateway.readiness import Sight
-from orchestration.gateway.runtime import Runtime, Start, find_still_running
+from orchestration.gateway.runtime import Start, find_still_running
 from orchestration.gateway.wait import GatewayReady
 from orchestration.hostservice.advice import advise
-from orchestration.journal import Journal
 from orchestration.lease.held import kept_lease
 from orchestration.logs import cut_back
-from orchestration.settings import GatewayRuntime, Settings
+from orchestration.settings import GatewayRuntime
 from orchestration.startup.admission import build_lost_lock_failure
 from orchestration.startup.report import Report, build_stopped_json
 from orchestration.startup.run_alerts import build_watch_alert
 from orchestration.state_dir import startup_lock_path
 from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, Stage, decide
-from orchestration.supervision.host_notifier import HostNotifier
 from orchestration.supervision.lease_loss import end_without_lease
 from orchestration.supervision.observe import Observer, WithheldPlan
+from orchestration.supervision.post import Post
 from orchestration.supervision.recorder import WatchRecorder
-from orchestration.system.clock import Clock
 from orchestration.system.lock import HeldLock, LockHeldError, hold_lock, read_lock_holder
 from orchestration.system.platform import platform
 from orchestration.system.signals import Requests
@@ -54,63 +51,6 @@ _EVIDENCE_LINES = 20
 _BYTES_PER_MB = 1_000_000
 # A gateway that was started together with its monitor: a login may take that long, and it was never seen ready before.
 _FIRST_LOGIN_GRACE_S = 600.0
-
-
-class Watching(Protocol):
-    """What shows the watch to a person."""
-
-    def look(self, observation: Observation, decision: Decision) -> None:
-        """One look, and what was decided."""
-        ...
-
-    def tell(self, notice: Notice) -> None:
-        """Something was said to the operator."""
-        ...
-
-    def close(self) -> None:
-        """The watch is over."""
-        ...
-
-
-class Restart(Protocol):
-    """Runs the validated part of the sequence again: gateway, plan, bot."""
-
-    def __call__(self) -> Report:
-        """Run it."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Post:
-    """Where a supervisor stands: what it watches with, and what it may do.
-
-    Attributes:
-        settings: The configuration.
-        runtime: Who runs the gateway.
-        clock: Tells the time.
-        journal: Where events are written down.
-        delivery: Sends alerts.
-        host: The host's service manager.
-        watching: What shows the watch.
-        restart: Runs the validated sequence again; None for a monitor, which never touches the bot.
-        run_id: The run that started the bot.
-        log: The log.
-        read_holdings: Reads what the broker holds, in bounded time.
-        lock: The lock of this supervisor or monitor; None where it could not be taken.
-    """
-
-    settings: Settings
-    runtime: Runtime
-    clock: Clock
-    journal: Journal
-    delivery: Delivery
-    host: HostNotifier
-    watching: Watching
-    restart: Restart | None
-    run_id: str
-    log: logging.Logger
-    read_holdings: Callable[[], Holdings]
-    lock: HeldLock | None = None
 
 
 def find_withheld_plan(report: Report) -> WithheldPlan | None:
@@ -433,19 +373,12 @@ class Supervisor:
         taken = "" if holder is None else f", and {holder} holds a new one"
         message = f"The lock {path} was deleted, replaced or renamed{taken}. This watch ends; {what}."
         post.log.error("%s", message)
-        post.delivery.send(
-            build_watch_alert(
-                post.settings,
-                post.run_id,
-                post.clock.now(),
-                Severity.CRITICAL,
-                title="Supervision ended: its lock is gone",
-                message=message,
-                cause=FailureWord.ALREADY_STARTING,
-                next_action="A boot service starts again by itself; otherwise start again by hand. Leave the files in "
-                "STATE_DIR alone while the system runs.",
-                simulated=post.runtime.kind is GatewayRuntime.SIMULATOR,
-            )
+        post.send_critical(
+            title="Supervision ended: its lock is gone",
+            message=message,
+            cause=FailureWord.ALREADY_STARTING,
+            next_action="A boot service starts again by itself; otherwise start again by hand. Leave the files in "
+            "STATE_DIR alone while the system runs.",
         )
         if stops_bot:
             self._stop_bot(observer)
@@ -455,18 +388,11 @@ class Supervisor:
         """Say it, stop the bot gracefully, and end as a failure: the service manager runs everything again."""
         post = self._post
         post.log.error("internal error\n%s", traceback.format_exc())
-        post.delivery.send(
-            build_watch_alert(
-                post.settings,
-                post.run_id,
-                post.clock.now(),
-                Severity.CRITICAL,
-                title="Supervision failed",
-                message=f"{type(error).__name__}: {error}",
-                cause=FailureWord.INTERNAL_ERROR,
-                next_action="Report it with the supervisor's log; the bot has been stopped unless this was a monitor.",
-                simulated=post.runtime.kind is GatewayRuntime.SIMULATOR,
-            )
+        post.send_critical(
+            title="Supervision failed",
+            message=f"{type(error).__name__}: {error}",
+            cause=FailureWord.INTERNAL_ERROR,
+            next_action="Report it with the supervisor's log; the bot has been stopped unless this was a monitor.",
         )
         if post.restart is not None:
             self._stop_bot(None)

@@ -1,0 +1,100 @@
+"""What a supervisor or a monitor is given: what it watches with, and what it may do."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestration.alerts.alert import Severity
+from orchestration.alerts.delivery import Delivery
+from orchestration.errors import FailureWord
+from orchestration.gateway.holdings import Holdings
+from orchestration.gateway.runtime import Runtime
+from orchestration.journal import Journal
+from orchestration.settings import GatewayRuntime, Settings
+from orchestration.startup.report import Report
+from orchestration.startup.run_alerts import build_watch_alert
+from orchestration.supervision import Decision, Notice, Observation
+from orchestration.supervision.host_notifier import HostNotifier
+from orchestration.system.clock import Clock
+from orchestration.system.lock import HeldLock
+
+
+class Watching(Protocol):
+    """What shows the watch to a person."""
+
+    def look(self, observation: Observation, decision: Decision) -> None:
+        """One look, and what was decided."""
+        ...
+
+    def tell(self, notice: Notice) -> None:
+        """Something was said to the operator."""
+        ...
+
+    def close(self) -> None:
+        """The watch is over."""
+        ...
+
+
+class Restart(Protocol):
+    """Runs the validated part of the sequence again: gateway, plan, bot."""
+
+    def __call__(self) -> Report:
+        """Run it."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Post:
+    """Where a supervisor stands: what it watches with, and what it may do.
+
+    Attributes:
+        settings: The configuration.
+        runtime: Who runs the gateway.
+        clock: Tells the time.
+        journal: Where events are written down.
+        delivery: Sends alerts.
+        host: The host's service manager.
+        watching: What shows the watch.
+        restart: Runs the validated sequence again; None for a monitor, which never touches the bot.
+        run_id: The run that started the bot.
+        log: The log.
+        read_holdings: Reads what the broker holds, in bounded time.
+        lock: The lock of this supervisor or monitor; None where it could not be taken.
+    """
+
+    settings: Settings
+    runtime: Runtime
+    clock: Clock
+    journal: Journal
+    delivery: Delivery
+    host: HostNotifier
+    watching: Watching
+    restart: Restart | None
+    run_id: str
+    log: logging.Logger
+    read_holdings: Callable[[], Holdings]
+    lock: HeldLock | None = None
+
+    def send_critical(self, *, title: str, message: str, cause: FailureWord, next_action: str) -> None:
+        """Tell the operator why the supervision ends, on every channel that takes a critical alert.
+
+        Args:
+            title: The alert's title.
+            message: What was found.
+            cause: The stable word for it.
+            next_action: What the operator should do.
+        """
+        self.delivery.send(
+            build_watch_alert(
+                self.settings,
+                self.run_id,
+                self.clock.now(),
+                Severity.CRITICAL,
+                title=title,
+                message=message,
+                cause=cause,
+                next_action=next_action,
+                simulated=self.runtime.kind is GatewayRuntime.SIMULATOR,
+            )
+        )
