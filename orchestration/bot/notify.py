@@ -1,8 +1,9 @@
 """The other end of the bot's `NOTIFY_SOCKET`: systemd's sd_notify protocol, as its receiver.
 
 The protocol: datagrams on a unix socket, each with one `NAME=value` a line. The names that mean something here are
-`READY=1`, `STATUS=` (a line for people), `WATCHDOG=1` (still alive), `STOPPING=1` and `ERRNO=`; all others are allowed
-and ignored (`EXTEND_TIMEOUT_USEC` too: a bot that is alive needs no extension). A client may pass descriptors along
+`READY=1`, `STATUS=` (a line for people), `WATCHDOG=1` (still alive), `WATCHDOG=trigger` (hung), `WATCHDOG_USEC=` (the
+silence after which it is hung), `STOPPING=1` and `ERRNO=`; all others are allowed and ignored (`EXTEND_TIMEOUT_USEC`
+too: a bot that is alive needs no extension). A client may pass descriptors along
 (`systemd-notify` does, with `BARRIER=1`, and waits until the receiver has closed them): they are closed at once.
 
 The socket is a path in the state folder, so that a later receiver can take its place. A unix socket's path holds 107
@@ -39,6 +40,9 @@ _MAX_PATH_BYTES = 107  # sockaddr_un.sun_path holds 108 bytes on Linux, the last
 _MAX_DATAGRAM_BYTES = 4096  # what systemd itself takes (NOTIFY_BUFFER_MAX is PIPE_BUF)
 _MAX_DESCRIPTORS = 253  # the kernel passes no more in one message (SCM_MAX_FD)
 _MAX_STATUS_CHARACTERS = 500  # one line of a table, an alert's field; a bot may send what it likes
+# A bot that pings at all pings at least twice a minute (systemd's advice is half of what is allowed); four missed.
+WATCHDOG_LIMIT_S = 120.0
+_MOST_WATCHDOG_DIGITS = 20  # systemd takes 64 bits
 _MOST_IN_A_ROW = 1000  # a bot that floods the socket must not keep its starter from ever looking up
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _ON_LINUX: bool = sys.platform == "linux"
@@ -68,6 +72,8 @@ class Notification:
         is_ready: It is up.
         is_stopping: It is on its way out.
         is_watchdog: It is alive.
+        is_hung: It is to be restarted, as if its watchdog had expired.
+        watchdog_limit_s: The silence after which it is hung from now on; 0 for never, None if it does not say.
         status: Its line for people as it sent it, or None if it sent none. May be empty: no status any more.
         error_number: Why it fails, as an errno, or None.
     """
@@ -75,6 +81,8 @@ class Notification:
     is_ready: bool = False
     is_stopping: bool = False
     is_watchdog: bool = False
+    is_hung: bool = False
+    watchdog_limit_s: float | None = None
     status: str | None = None
     error_number: int | None = None
 
@@ -90,11 +98,14 @@ def parse_notification(datagram: bytes) -> Notification:
         name, sign, value = line.partition("=")
         if sign:
             values[name] = value
-    number = values.get("ERRNO", "")
+    number, limit_us = values.get("ERRNO", ""), values.get("WATCHDOG_USEC", "")
+    is_limit = limit_us.isascii() and limit_us.isdigit() and len(limit_us) <= _MOST_WATCHDOG_DIGITS
     return Notification(
         is_ready=values.get("READY") == "1",
         is_stopping=values.get("STOPPING") == "1",
         is_watchdog=values.get("WATCHDOG") == "1",
+        is_hung=values.get("WATCHDOG") == "trigger",
+        watchdog_limit_s=int(limit_us) / 1e6 if is_limit else None,
         status=values.get("STATUS"),
         error_number=int(number) if number.isascii() and number.isdigit() and len(number) < 6 else None,  # noqa: PLR2004
     )
@@ -109,7 +120,9 @@ class NotifyReceiver:
         is_stopping: Whether `STOPPING=1` came.
         status: The last `STATUS=`, fit to be shown; empty if none came.
         error_number: The last `ERRNO=`, or None.
-        watchdog_at_s: When the last `WATCHDOG=1` came, in seconds of the monotonic clock, or None.
+        watchdog_at_s: When the last `WATCHDOG=1` or `WATCHDOG_USEC=` came, in seconds of the monotonic clock, or None.
+        watchdog_limit_s: The silence after which it counts as hung; None for never.
+        says_hung: Whether `WATCHDOG=trigger` came, and no `WATCHDOG=1` after it.
         yields: Whether the socket is given to the next listener as soon as it asks, and not only at the end.
     """
 
@@ -134,6 +147,8 @@ class NotifyReceiver:
         self.status = ""
         self.error_number: int | None = None
         self.watchdog_at_s: float | None = None
+        self.watchdog_limit_s: float | None = WATCHDOG_LIMIT_S
+        self.says_hung = False
 
     @property
     def is_listening(self) -> bool:
@@ -162,9 +177,16 @@ class NotifyReceiver:
             if said.status is not None:
                 self.status = clean_line(said.status.strip(), limit=_MAX_STATUS_CHARACTERS)
             self.error_number = self.error_number if said.error_number is None else said.error_number
-            self.watchdog_at_s = now_s if said.is_watchdog else self.watchdog_at_s
+            self._note_watchdog(said, now_s)
             if may_hand_over and self.yields and self._hand_over():
                 return
+
+    def _note_watchdog(self, said: Notification, now_s: float) -> None:
+        if said.watchdog_limit_s is not None:
+            self.watchdog_limit_s = said.watchdog_limit_s or None
+        if said.is_watchdog or said.watchdog_limit_s:
+            self.watchdog_at_s = now_s
+        self.says_hung = said.is_hung or (self.says_hung and not said.is_watchdog)
 
     def _receive_one(self, is_from_bot: Callable[[Sender], bool]) -> bytes | None:
         """One datagram; empty if it is not to be listened to; None if there is none."""

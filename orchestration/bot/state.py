@@ -36,6 +36,7 @@ class BotState:
         status: Its last `STATUS=`; empty if it sent none.
         watchdog_age_s: Seconds since its last `WATCHDOG=1`; None if it never sent one.
         watchdog_limit_s: After how many seconds of silence it counts as hung; None if that is not watched.
+        says_hung: Whether it said that it is hung (`WATCHDOG=trigger`), and not that it lives since.
         is_connected: Whether it held a connection to the gateway at the last look; None if that is unknown.
         has_connected: Whether it held one at any look; None if that is unknown.
         suspended: Why it runs and does nothing, as the end of a sentence: `is paused`; empty otherwise.
@@ -55,6 +56,7 @@ class BotState:
     status: str = ""
     watchdog_age_s: float | None = None
     watchdog_limit_s: float | None = None
+    says_hung: bool = False
     is_connected: bool | None = None
     has_connected: bool | None = None
     suspended: str = ""

@@ -35,7 +35,8 @@ class BotWatch:
         settings: The configuration.
         record: The bot.
         clock: Tells the time.
-        on_change: Called from a thread when the bot has ended, and when it may have been suspended or resumed.
+        on_change: Called from a thread when the bot has ended, when it may have been suspended or resumed, and when it
+            says that it is hung.
         receiver: What listens to the bot already, where this process has started it. It is closed with the watch.
         yields: Whether a supervisor that wants to listen gets the socket, as from a monitor.
         has_connected: Whether it was seen before to hold a connection to the gateway; None if that is unknown.
@@ -93,6 +94,8 @@ class BotWatch:
                 status=receiver.status if receiver is not None else "",
                 says_stopping=receiver.is_stopping if receiver is not None else False,
                 watchdog_age_s=None if heard_s is None else self._clock.monotonic_s() - heard_s,
+                watchdog_limit_s=None if receiver is None or heard_s is None else receiver.watchdog_limit_s,
+                says_hung=self._says_hung(),
                 is_connected=is_connected,
                 has_connected=self._has_connected,
                 suspended=suspended,
@@ -154,7 +157,14 @@ class BotWatch:
             if self._wait_for(listening, _POLL_S if listening is None else _MOST_S):
                 return
             with self._lock:
+                said_hung = self._says_hung()
                 self._listener.listen(is_from_bot=self._is_from_bot, now_s=self._clock.monotonic_s())
+                is_news = self._says_hung() and not said_hung
+            if is_news:
+                self._on_change()
+
+    def _says_hung(self) -> bool:
+        return self._listener.receiver is not None and self._listener.receiver.says_hung
 
     def _wait_for(self, descriptor: int | None, timeout_s: float) -> bool:
         """Wait until there is something to do; whether the watch is to end."""

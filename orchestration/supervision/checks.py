@@ -182,16 +182,18 @@ def _is_silent(s: Situation) -> bool:
     jumped_s, limit_s = s.memory.jumped_s, s.bot.watchdog_limit_s or 0.0
     # A machine that slept owes its bot one whole limit.
     has_slept = jumped_s is not None and s.observation.at_s - jumped_s < limit_s
-    return s.is_bot_working and _is_watchdog_late(s) and not has_slept
+    return s.is_bot_working and (s.bot.says_hung or (_is_watchdog_late(s) and not has_slept))
 
 
 def _keeps_watchdog(s: Situation) -> bool:
     is_watched = s.bot.watchdog_age_s is not None and s.bot.watchdog_limit_s is not None
-    return s.is_bot_working and is_watched and not _is_watchdog_late(s)
+    return s.is_bot_working and is_watched and not s.bot.says_hung and not _is_watchdog_late(s)
 
 
 def _describe_silence(s: Situation) -> str:
     then = " It is ended and restarted." if s.rules.owns_bot else ""
+    if s.bot.says_hung:
+        return f"The bot says that it is hung (WATCHDOG=trigger).{then}"
     return (
         f"The bot has not kept its watchdog for {s.bot.watchdog_age_s or 0:.0f} s "
         f"(limit {s.bot.watchdog_limit_s or 0:.0f} s).{then}"

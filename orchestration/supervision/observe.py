@@ -38,9 +38,6 @@ from orchestration.system.platform import platform
 if TYPE_CHECKING:
     import threading
 
-# A bot that pings at all pings at least twice a minute (systemd's advice is half of what is allowed); four missed.
-_BOT_WATCHDOG_LIMIT_S = 120.0
-
 
 @dataclass(frozen=True, kw_only=True)
 class WithheldPlan:
@@ -233,7 +230,6 @@ class Observer:
         return replace(
             seen,
             is_stopping=self._is_ending_bot or self._is_stop_requested(record),
-            watchdog_limit_s=None if seen.watchdog_age_s is None else _BOT_WATCHDOG_LIMIT_S,
             guard_problem=self._find_guard_problem(record) if seen.is_running else "",
         )
 

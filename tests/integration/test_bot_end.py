@@ -106,6 +106,27 @@ def test_an_end_that_this_program_was_not_asked_for_is_unplanned_though_the_bot_
     wait_for(channel, "Bot ended")
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("WATCHDOG=trigger", "WATCHDOG=trigger"),
+        ("WATCHDOG_USEC=1000", "has not kept its watchdog"),  # said once, and no WATCHDOG=1 within the millisecond
+    ],
+)
+def test_a_bot_that_says_it_is_hung_is_ended_and_told(
+    watched: System, channel: Channel, words: str, reason: str
+) -> None:
+    use_bot(watched, words, 0)
+    process = begin(watched)
+    (watched.root / "say").touch()
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1
+    wait_for(channel, "Bot does not answer")
+    alert = json.dumps(next(one.document for one in channel.received if "Bot does not answer" in one.title))
+    assert reason in alert
+    assert watched.bots() == []
+
+
 def test_a_bot_that_announced_its_end_and_hangs_is_watched_on(watched: System) -> None:
     use_bot(watched, "STOPPING=1", 0)
     process = begin(watched)

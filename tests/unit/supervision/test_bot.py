@@ -180,6 +180,13 @@ def test_a_missed_watchdog_is_said_and_ends_the_supervisor_as_a_failure() -> Non
     assert watch.actions() == [Action.END_FAILED]
 
 
+def test_a_bot_that_says_it_is_hung_is_told_and_ended_at_once() -> None:
+    watch = Watch().go_on(60).go_on(60, bot=replace(BOT, says_hung=True, watchdog_age_s=1.0, watchdog_limit_s=120.0))
+    assert watch.kinds() == [IncidentKind.BOT_SILENT]
+    assert watch.actions() == [Action.END_FAILED]
+    assert "WATCHDOG=trigger" in watch.said[0][1].message
+
+
 @pytest.mark.parametrize(
     "bot",
     [
