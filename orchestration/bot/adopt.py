@@ -3,8 +3,9 @@
 import dataclasses
 from pathlib import Path
 
+from orchestration.bot.argv import build_bot_argv
 from orchestration.bot.find import FoundBot, FoundBy
-from orchestration.bot.launch import BotRunning, build_argv
+from orchestration.bot.launch import BotRunning
 from orchestration.bot.members import read_connection
 from orchestration.bot.order_guard import GuardRecord, find_guard, has_no_bot, is_guarded, is_suspended
 from orchestration.bot.record import BotRecord, ReadyBy, build_record_path, write_record
@@ -46,7 +47,7 @@ def why_not_adopted(  # noqa: PLR0911 - one return for each reason
         if guard is None:
             return "its order guard does not run any more"
         gateway = Endpoint(host=guard.host, port=guard.port)
-    if record.argv != build_argv(settings, gateway, record.gameplan):
+    if record.argv != build_bot_argv(settings, gateway, gameplan=record.gameplan):
         return "its command has changed"
     return None
 

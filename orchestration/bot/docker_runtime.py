@@ -17,10 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+from orchestration.bot.argv import locate_plan_in_container
 from orchestration.bot.container import OVERLAY_NAME, RECORD_LABEL, RUN_LABEL, BotContainer, BotDocker
 from orchestration.bot.container_processes import speaks_for_container
 from orchestration.bot.ending import ContainerEnding
-from orchestration.bot.environment import build_bot_arguments, build_passed_secrets
+from orchestration.bot.environment import build_passed_secrets
 from orchestration.bot.log import create_log
 from orchestration.bot.members import read_connection
 from orchestration.bot.notify import SOCKET_NAME, Sender
@@ -45,7 +46,7 @@ from orchestration.system.sockets import is_own_address
 
 OnProgress = Callable[[str], None]
 
-PLAN_FOLDER, NOTIFY_FOLDER = "/run/gameplan", "/run/notify"
+NOTIFY_FOLDER = "/run/notify"
 _READABLE = 0o444
 _DEFAULT_NETWORK = "bridge"  # every engine has it, unless it was told otherwise
 NO_ADDRESS = (
@@ -127,21 +128,9 @@ def find_other_networks(config: str, service: str) -> str:
     return f"the network {', '.join(networks)}" if networks else ""
 
 
-def build_contained_argv(settings: Settings, address: Endpoint, gameplan: Path) -> tuple[str, ...]:
-    """What the bot's container is: its image and the arguments of its entrypoint. Pure."""
-    return (
-        settings.bot_image,
-        *build_bot_arguments(
-            settings,
-            address,
-            gameplan=f"{PLAN_FOLDER}/{gameplan.name}",
-        ),
-    )
-
-
 def build_overlay(settings: Settings, launch: BotLaunch, address: Endpoint) -> dict[str, Any]:
     """What is put on top of the bot's Compose file. Pure, but for who we are."""
-    plan = f"{PLAN_FOLDER}/{launch.gameplan.name}"
+    plan = locate_plan_in_container(launch.gameplan)
     environment = {
         "GATEWAY_HOST": address.host,
         "GATEWAY_PORT": str(address.port),

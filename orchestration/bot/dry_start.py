@@ -15,8 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from orchestration.bot.argv import build_bot_argv
 from orchestration.bot.command_line import Interpreter, parse_invocation
-from orchestration.bot.environment import build_bot_argv, build_bot_environ
+from orchestration.bot.environment import build_bot_environ
 from orchestration.bot.record import RECORD_MARKER
 from orchestration.errors import StartupFailure
 from orchestration.settings import BotRuntime, Settings

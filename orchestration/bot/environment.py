@@ -1,4 +1,4 @@
-"""What the bot is given: its arguments and its environment."""
+"""The environment that the bot is given; its arguments are built in `bot.argv`."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from orchestration.bot.command_line import is_reference_bot
 from orchestration.bot.record import RECORD_MARKER, build_record_path
 from orchestration.lease.held import REVISION_VARIABLE, kept_lease
-from orchestration.settings import PROJECT_DIR, BotArguments, CalendarRule, Secret, Settings, variables_by_field
+from orchestration.settings import PROJECT_DIR, CalendarRule, Secret, Settings, variables_by_field
 from orchestration.settings.child_environ import list_secret_names
 from orchestration.system.endpoint import Endpoint
 
@@ -28,30 +28,6 @@ _SERVICE_VARIABLES = frozenset(
         "SYSTEMD_EXEC_PID",
     }
 )
-
-
-def build_bot_argv(settings: Settings, gateway: Endpoint, *, gameplan: Path) -> tuple[str, ...]:
-    """The bot's whole argument list."""
-    return (
-        *settings.bot_command,
-        *build_bot_arguments(settings, gateway, gameplan=str(gameplan)),
-    )
-
-
-def build_bot_arguments(settings: Settings, gateway: Endpoint, *, gameplan: str) -> tuple[str, ...]:
-    """The arguments that are appended to the bot's command."""
-    if settings.bot_arguments is BotArguments.NONE:
-        return ()
-    return (
-        "--gateway-host",
-        gateway.host,
-        "--gateway-port",
-        str(gateway.port),
-        "--gameplan",
-        gameplan,
-        "--log-level",
-        settings.bot_log_level,
-    )
 
 
 def build_bot_environ(

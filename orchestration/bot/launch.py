@@ -19,17 +19,17 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 from pathlib import Path
 
+from orchestration.bot.argv import build_bot_argv
 from orchestration.bot.container import forget_container
 from orchestration.bot.docker_runtime import (
     StartedContainer,
-    build_contained_argv,
     end_container,
     ensure_guarded_network,
     launch_container,
 )
 from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.end_record import write_end
-from orchestration.bot.environment import build_bot_argv, build_bot_environ
+from orchestration.bot.environment import build_bot_environ
 from orchestration.bot.find import find_bot
 from orchestration.bot.log import create_log, read_last_lines
 from orchestration.bot.members import find_members, note_workers, read_connection
@@ -70,8 +70,6 @@ from orchestration.system.processes import LaunchedProcess, end_process_tree, is
 
 __all__ = [
     "BotRunning",
-    "build_bot_argv",
-    "build_bot_environ",
     "command_problem",
     "launch_bot",
 ]
@@ -162,7 +160,7 @@ def launch_bot(
                 end_guard(settings)
             launch = BotLaunch(
                 instance=settings.instance,
-                argv=build_argv(settings, address, gameplan),
+                argv=build_bot_argv(settings, address, gameplan=gameplan),
                 workdir=settings.bot_compose_dir if is_contained else settings.bot_workdir,
                 log=None if is_contained else _create_log(settings, now),
                 gameplan=gameplan,
@@ -233,13 +231,6 @@ def _read_own_control_group(settings: Settings) -> str:
     """The control group that systemd made for this very program as a service; empty where it did not."""
     is_service = settings.environ.get("SYSTEMD_EXEC_PID") == str(platform().own_pid())
     return read_control_group(platform().own_pid()) if is_service else ""
-
-
-def build_argv(settings: Settings, address: Endpoint, gameplan: Path) -> tuple[str, ...]:
-    """What the bot is started with: a process's whole argument list, or a container's image and arguments. Pure."""
-    if settings.bot_runtime is BotRuntime.DOCKER:
-        return build_contained_argv(settings, address, gameplan)
-    return build_bot_argv(settings, address, gameplan=gameplan)
 
 
 def _refuse_second_bot(settings: Settings) -> None:

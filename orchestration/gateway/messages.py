@@ -11,8 +11,8 @@ from orchestration.gateway.login import LoginPhase, LoginReading, Refusal
 from orchestration.gateway.login_patterns import explain_exit_code
 from orchestration.gateway.readiness import (
     CRASH_LOOP_STARTS,
-    Memory,
-    Observation,
+    ProbeResult,
+    ReadinessState,
     Sight,
     WaitEventKind,
     count_other_starts,
@@ -35,7 +35,7 @@ class Words:
 _READ_THE_LOG = "Read the gateway's log: `inv logs --of gateway`."
 
 
-def describe_sight(sight: Sight, observation: Observation, *, port: int) -> str:
+def describe_sight(sight: Sight, observation: ProbeResult, *, port: int) -> str:
     """What was seen last, as the end of a sentence that says the gateway is not ready."""
     status, login = observation.status, observation.login
     text = _PLAIN_SIGHTS.get(sight, "")
@@ -118,7 +118,7 @@ def describe_health_check(status: GatewayStatus | None) -> str:
     return status.health_log[-1]
 
 
-def _is_full(observation: Observation) -> bool:
+def _is_full(observation: ProbeResult) -> bool:
     return observation.api is not None and observation.api.state is ApiState.FULL
 
 
@@ -130,7 +130,7 @@ def _describe_login(phase: LoginPhase) -> str:
     }.get(phase, "")
 
 
-def _describe_api(observation: Observation, port: int) -> str:
+def _describe_api(observation: ProbeResult, port: int) -> str:
     api = observation.api
     if api is None:
         return "the API was not asked yet"
@@ -147,7 +147,7 @@ def _describe_api(observation: Observation, port: int) -> str:
 
 
 def describe_failure(
-    word: FailureWord, sight: Sight, observation: Observation, memory: Memory, *, waited_s: float, port: int
+    word: FailureWord, sight: Sight, observation: ProbeResult, memory: ReadinessState, *, waited_s: float, port: int
 ) -> Words:
     """What is said when the wait has failed."""
     seen = describe_sight(sight, observation, port=port)
@@ -172,7 +172,7 @@ def describe_failure(
     return Words(message=message, next_action=_FAILURE_ADVICE.get(word) or _advise(sight, observation, port))
 
 
-def _advise(sight: Sight, observation: Observation, port: int) -> str:
+def _advise(sight: Sight, observation: ProbeResult, port: int) -> str:
     status, api = observation.status, observation.api
     if sight is Sight.CLIENT_IDS_IN_USE and _is_full(observation):
         return (
@@ -243,7 +243,9 @@ _SIGHT_ADVICE: Mapping[Sight, str] = {
 }
 
 
-def describe_event(kind: WaitEventKind, observation: Observation, memory: Memory, *, twofa_timeout_s: float) -> Words:
+def describe_event(
+    kind: WaitEventKind, observation: ProbeResult, memory: ReadinessState, *, twofa_timeout_s: float
+) -> Words:
     """What is told to the operator while waiting."""
     match kind:
         case WaitEventKind.SECOND_FACTOR_NEEDED:
@@ -287,7 +289,7 @@ _PLAIN_EVENTS: Mapping[WaitEventKind, str] = {
 }
 
 
-def list_farms(observation: Observation) -> str:
+def list_farms(observation: ProbeResult) -> str:
     """The broken data farms, in the gateway's own words."""
     broken = find_broken(observation.api.codes) if observation.api is not None else ()
     return "; ".join(f"{said.code} {said.text}" for said in broken)

@@ -17,7 +17,7 @@ from orchestration.gateway.api_status import ApiStatus
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.launcher_log import LauncherPhase, LauncherReading
 from orchestration.gateway.login import NOTHING_READ, LoginReader, LoginReading, combine_logins, read_login
-from orchestration.gateway.readiness import Observation
+from orchestration.gateway.readiness import ProbeResult
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.time_windows import Window, is_in_any
 from orchestration.settings import Settings
@@ -95,7 +95,7 @@ class GatewayProber:
 
     def look(
         self, *, left_s: float, fresh: bool = False, is_handshake_due: IsHandshakeDue | None = None
-    ) -> Observation:
+    ) -> ProbeResult:
         """Look once.
 
         Args:
@@ -112,9 +112,9 @@ class GatewayProber:
                 # The answer must be that of the start that was looked at.
                 again = self._read_status(fresh=True)
                 if again is None or again.start != status.start or not again.is_up:
-                    return Observation(status=again, login=self._read_login(again))
+                    return ProbeResult(status=again, login=self._read_login(again))
                 status = again
-        return Observation(
+        return ProbeResult(
             status=status, login=login, api=api, in_reset_window=is_in_any(self._windows, self._clock.now())
         )
 

@@ -1,9 +1,10 @@
 """The machine that says when the gateway is ready, and when a restart may help it. Pure: no I/O, no clock, no sleep.
 
 A start and a supervisor feed the same machine with the same observation. What one observation amounts to is its
-`Sight`; what is remembered from look to look is `Memory`; from when on a restart may help is `find_restart_time`. What
-a start does about it is in `wait_decision`: it waits up to a deadline, restarts once, and fails. What a supervisor does
-about it is in `orchestration.supervision`. docs/explanation/readiness.md draws it. The rules, in order:
+`Sight`; what is remembered from look to look is `ReadinessState`; from when on a restart may help is
+`find_restart_time`. What a start does about it is in `wait_decision`: it waits up to a deadline, restarts once, and
+fails. What a supervisor does about it is in `orchestration.supervision`. docs/explanation/readiness.md draws it. The
+policy, in order:
 
 * Ready is an API handshake that completed on the latest start, the link to the broker up, and a container that does not
   say otherwise; also in the very last look.
@@ -89,7 +90,7 @@ class SecondFactor(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rules:
+class ReadinessPolicy:
     """What the settings say about waiting.
 
     Attributes:
@@ -110,7 +111,7 @@ class Rules:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observation:
+class ProbeResult:
     """One look.
 
     Attributes:
@@ -142,7 +143,7 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory:
+class ReadinessState:
     """What is remembered.
 
     Attributes:
@@ -188,19 +189,19 @@ class Memory:
     told: frozenset[WaitEventKind] = frozenset()
 
 
-def begin(now_s: float, rules: Rules) -> Memory:
+def begin(now_s: float, policy: ReadinessPolicy) -> ReadinessState:
     """Start to wait."""
-    return Memory(began_s=now_s, deadline_s=now_s + rules.timeout_s)
+    return ReadinessState(began_s=now_s, deadline_s=now_s + policy.timeout_s)
 
 
-def note_restarted(memory: Memory, now_s: float, rules: Rules) -> Memory:
+def note_restarted(memory: ReadinessState, now_s: float, policy: ReadinessPolicy) -> ReadinessState:
     """Our restart is done: wait once more, and take the next start that is seen for ours."""
     return replace(
-        _forget_start(memory), began_s=now_s, deadline_s=now_s + rules.timeout_s, is_restarted=True, start=None
+        _forget_start(memory), began_s=now_s, deadline_s=now_s + policy.timeout_s, is_restarted=True, start=None
     )
 
 
-def _forget_start(memory: Memory) -> Memory:
+def _forget_start(memory: ReadinessState) -> ReadinessState:
     """What was seen of one start of the container says nothing of the next one, but for how its logins failed."""
     return replace(
         memory,
@@ -217,7 +218,7 @@ def _forget_start(memory: Memory) -> Memory:
 
 
 def is_handshake_due(
-    status: GatewayStatus | None, login: LoginReading, memory: Memory, now_s: float, rules: Rules
+    status: GatewayStatus | None, login: LoginReading, memory: ReadinessState, now_s: float, policy: ReadinessPolicy
 ) -> bool:
     """Whether the API is worth asking now: the container has no objection, or it is time to ask it all the same.
 
@@ -227,9 +228,9 @@ def is_handshake_due(
     if status is None or status.state not in {ContainerState.RUNNING, ContainerState.UNKNOWN}:
         return False
     answer = memory.answer if memory.start == status.start else None
-    deadline_s = extend_deadline(memory, rules, memory.deadline_s)
+    deadline_s = extend_deadline(memory, policy, memory.deadline_s)
     is_last_look = now_s >= deadline_s and (answer is None or answer.at_s < deadline_s)
-    if _has_no_objection(status, rules) or is_last_look:
+    if _has_no_objection(status, policy) or is_last_look:
         return True
     is_new_failure = status.health is Health.UNHEALTHY and (answer is None or answer.health is not Health.UNHEALTHY)
     if is_new_failure:
@@ -240,28 +241,28 @@ def is_handshake_due(
     return answer is None or now_s - answer.at_s >= UNHEALTHY_HANDSHAKE_INTERVAL_S
 
 
-def _has_no_objection(status: GatewayStatus, rules: Rules) -> bool:
-    return status.health in {Health.HEALTHY, Health.NONE} or not rules.requires_health_check
+def _has_no_objection(status: GatewayStatus, policy: ReadinessPolicy) -> bool:
+    return status.health in {Health.HEALTHY, Health.NONE} or not policy.requires_health_check
 
 
-def see(observation: Observation, memory: Memory, now_s: float, rules: Rules) -> Sight:
+def see(observation: ProbeResult, memory: ReadinessState, now_s: float, policy: ReadinessPolicy) -> Sight:
     """What an observation amounts to."""
     status, login, api = observation.status, observation.login, observation.api
     if api is not None and api.is_ready and (status is None or status.is_up or status.state is ContainerState.UNKNOWN):
         if api.is_link_down:
             return Sight.LINK_DOWN
-        is_failing = status is not None and not _has_no_objection(status, rules)
+        is_failing = status is not None and not _has_no_objection(status, policy)
         return Sight.HEALTH_CHECK_FAILING if is_failing else Sight.READY
     if status is None:
         return Sight.ENGINE_GONE
-    return Sight.REJECTED if _is_rejected(login, memory) else _see_not_ready(status, observation, memory, now_s, rules)
+    return Sight.REJECTED if _is_rejected(login, memory) else _see_not_ready(status, observation, memory, now_s, policy)
 
 
 def _see_not_ready(
-    status: GatewayStatus, observation: Observation, memory: Memory, now_s: float, rules: Rules
+    status: GatewayStatus, observation: ProbeResult, memory: ReadinessState, now_s: float, policy: ReadinessPolicy
 ) -> Sight:
     login, api = observation.login, observation.api
-    sight = _SIGHT_OF_STATE.get(status.state) or _see_running(status, login, api, rules)
+    sight = _SIGHT_OF_STATE.get(status.state) or _see_running(status, login, api, policy)
     if login.phase is LoginPhase.SESSION_TAKEN and sight in {Sight.GONE, Sight.RESTARTING}:
         return Sight.SESSION_TAKEN  # its controller ended it, so that the other session proceeds
     if status.is_up and is_login_idle(login, memory, now_s):
@@ -295,39 +296,39 @@ _EXPLAINED_BY_SECOND_FACTOR = frozenset(
 )
 
 
-def _see_running(status: GatewayStatus, login: LoginReading, api: ApiStatus | None, rules: Rules) -> Sight:
+def _see_running(status: GatewayStatus, login: LoginReading, api: ApiStatus | None, policy: ReadinessPolicy) -> Sight:
     if login.phase is LoginPhase.SECOND_FACTOR:
         return Sight.SECOND_FACTOR
     if login.phase is LoginPhase.SESSION_TAKEN:
         return Sight.SESSION_TAKEN
     if login.phase is LoginPhase.PAUSED or (login.phase is LoginPhase.FAILED and login.has_too_many_attempts):
         return Sight.LOGIN_PAUSED
-    if status.health is Health.UNHEALTHY and rules.believes_health_check:
+    if status.health is Health.UNHEALTHY and policy.believes_health_check:
         return Sight.UNHEALTHY
     if api is None:
         return Sight.STARTING
     return Sight.CLIENT_IDS_IN_USE if api.state in _NO_ROOM else Sight.API_NOT_READY
 
 
-def is_login_idle(login: LoginReading, memory: Memory, now_s: float) -> bool:
+def is_login_idle(login: LoginReading, memory: ReadinessState, now_s: float) -> bool:
     """Whether a challenge or a pause is over for so long that no attempt is to be expected."""
     due_s = memory.attempt_due_s
     return login.phase is LoginPhase.IDLE or (due_s is not None and now_s - due_s > LOGIN_IDLE_AFTER_S)
 
 
-def is_second_factor_open(login: LoginReading, memory: Memory) -> bool:
+def is_second_factor_open(login: LoginReading, memory: ReadinessState) -> bool:
     """Whether a second factor was asked for, on this start or an earlier one, and no login has completed since."""
     if login.phase is LoginPhase.LOGGED_IN:
         return False
     return login.awaits_second_factor or memory.second_factor is SecondFactor.PENDING
 
 
-def is_gone_for(memory: Memory, now_s: float, least_s: float) -> bool:
+def is_gone_for(memory: ReadinessState, now_s: float, least_s: float) -> bool:
     """Whether the container has been dead for so long."""
     return memory.gone_since_s is not None and now_s - memory.gone_since_s >= least_s
 
 
-def _is_rejected(login: LoginReading, memory: Memory) -> bool:
+def _is_rejected(login: LoginReading, memory: ReadinessState) -> bool:
     """Whether user or password are wrong, judged by the last line and by what came before it."""
     is_said_plainly = login.is_rejected and not login.has_too_many_attempts
     if is_said_plainly or login.unrecognized_in_a_row >= FAILURES_THAT_PROVE:
@@ -342,7 +343,7 @@ def _is_rejected(login: LoginReading, memory: Memory) -> bool:
 
 
 def find_restart_time(
-    memory: Memory, observation: Observation, sight: Sight, rules: Rules, *, deadline_s: float
+    memory: ReadinessState, observation: ProbeResult, sight: Sight, policy: ReadinessPolicy, *, deadline_s: float
 ) -> float | None:
     """From when on a restart may help this gateway, on the machine's clock; None where it does not help.
 
@@ -353,10 +354,10 @@ def find_restart_time(
         memory: What is remembered.
         observation: The look.
         sight: What `see` says of it.
-        rules: What the settings say.
+        policy: What the settings say.
         deadline_s: Until when the gateway may become ready by itself.
     """
-    deadline_s = extend_deadline(memory, rules, deadline_s)
+    deadline_s = extend_deadline(memory, policy, deadline_s)
     match sight:
         case Sight.GONE:
             since_s = memory.gone_since_s
@@ -375,27 +376,27 @@ def find_restart_time(
         return None  # the same program would start again
     if memory.second_factor is SecondFactor.GRANTED and memory.granted_s is not None:
         # One that was confirmed must not be asked for again because of us: the API follows it.
-        return max(due_s, deadline_s, memory.granted_s + rules.timeout_s)
+        return max(due_s, deadline_s, memory.granted_s + policy.timeout_s)
     return due_s
 
 
-def is_health_outdated(memory: Memory) -> bool:
+def is_health_outdated(memory: ReadinessState) -> bool:
     """Whether the login got further after the health check began to fail: the check has not caught up yet."""
     since_s, moved_s = memory.unhealthy_since_s, memory.login_moved_s
     return since_s is not None and moved_s is not None and moved_s > since_s
 
 
-def extend_deadline(memory: Memory, rules: Rules, deadline_s: float) -> float:
+def extend_deadline(memory: ReadinessState, policy: ReadinessPolicy, deadline_s: float) -> float:
     """The deadline, a little later where the login was completed right before it: API and health check follow it."""
-    after_login_s = min(_AFTER_LOGIN_MOST_S, rules.timeout_s * _AFTER_LOGIN_SHARE)
+    after_login_s = min(_AFTER_LOGIN_MOST_S, policy.timeout_s * _AFTER_LOGIN_SHARE)
     logins_s = (at_s for at_s in (memory.granted_s, memory.logged_in_s) if at_s is not None)
     # Never more than once: a container that logs in and crashes again and again comes to an end, too.
     return max((deadline_s, *(min(at_s, deadline_s) + after_login_s for at_s in logins_s)))
 
 
 def take(
-    memory: Memory, observation: Observation, now_s: float, rules: Rules
-) -> tuple[Memory, Observation, Sight, tuple[WaitEventKind, ...]]:
+    memory: ReadinessState, observation: ProbeResult, now_s: float, policy: ReadinessPolicy
+) -> tuple[ReadinessState, ProbeResult, Sight, tuple[WaitEventKind, ...]]:
     """Take in an observation.
 
     Returns:
@@ -404,14 +405,14 @@ def take(
     """
     memory = _note_start(memory, observation)
     memory = _note_container(memory, observation, now_s)
-    memory, observation = _note_answer(memory, observation, now_s, rules)
+    memory, observation = _note_answer(memory, observation, now_s, policy)
     memory = _note_login(memory, observation, now_s)
-    sight = see(observation, memory, now_s, rules)
-    memory, tell = _note_sight(memory, observation, sight, now_s, rules)
+    sight = see(observation, memory, now_s, policy)
+    memory, tell = _note_sight(memory, observation, sight, now_s, policy)
     return memory, observation, sight, tell
 
 
-def _note_start(memory: Memory, observation: Observation) -> Memory:
+def _note_start(memory: ReadinessState, observation: ProbeResult) -> ReadinessState:
     """Note a start that is not the one seen last: what its predecessor said no longer counts."""
     status = observation.status
     if status is None:
@@ -427,7 +428,7 @@ def _note_start(memory: Memory, observation: Observation) -> Memory:
     return replace(memory, start=status.start, other_restarts=memory.other_restarts + 1)
 
 
-def _note_container(memory: Memory, observation: Observation, now_s: float) -> Memory:
+def _note_container(memory: ReadinessState, observation: ProbeResult, now_s: float) -> ReadinessState:
     """Note since when it has been gone, or its health check has failed."""
     status = observation.status
     if status is None:
@@ -445,10 +446,12 @@ def _keep_since(since_s: float | None, now_s: float) -> float:
     return now_s if since_s is None else since_s
 
 
-def _note_answer(memory: Memory, observation: Observation, now_s: float, rules: Rules) -> tuple[Memory, Observation]:
+def _note_answer(
+    memory: ReadinessState, observation: ProbeResult, now_s: float, policy: ReadinessPolicy
+) -> tuple[ReadinessState, ProbeResult]:
     """Between two handshakes with a container whose check does not pass, the last answer stands."""
     status = observation.status
-    if status is None or not status.is_up or _has_no_objection(status, rules):
+    if status is None or not status.is_up or _has_no_objection(status, policy):
         return replace(memory, answer=None), observation
     if observation.api is not None:
         return replace(memory, answer=Answer(at_s=now_s, health=status.health, api=observation.api)), observation
@@ -460,7 +463,7 @@ def _note_answer(memory: Memory, observation: Observation, now_s: float, rules: 
 _FURTHER = frozenset({LoginPhase.LOGGING_IN, LoginPhase.SECOND_FACTOR, LoginPhase.LOGGED_IN})
 
 
-def _note_login(memory: Memory, observation: Observation, now_s: float) -> Memory:
+def _note_login(memory: ReadinessState, observation: ProbeResult, now_s: float) -> ReadinessState:
     login = observation.login
     if login.attempt_due_s is None:
         memory = replace(memory, attempt_due_s=None)
@@ -480,8 +483,8 @@ _API_IS_UP = frozenset({Sight.READY, Sight.LINK_DOWN, Sight.HEALTH_CHECK_FAILING
 
 
 def _note_sight(
-    memory: Memory, observation: Observation, sight: Sight, now_s: float, rules: Rules
-) -> tuple[Memory, tuple[WaitEventKind, ...]]:
+    memory: ReadinessState, observation: ProbeResult, sight: Sight, now_s: float, policy: ReadinessPolicy
+) -> tuple[ReadinessState, tuple[WaitEventKind, ...]]:
     """Remember what has become so, and tell what is new."""
     is_asked = sight is Sight.SECOND_FACTOR
     was_asked = memory.second_factor is SecondFactor.PENDING
@@ -516,14 +519,14 @@ def _note_sight(
         replace(
             memory,
             is_extended=memory.is_extended or extends,
-            deadline_s=memory.deadline_s + (rules.twofa_timeout_s if extends else 0.0),
+            deadline_s=memory.deadline_s + (policy.twofa_timeout_s if extends else 0.0),
             told=frozenset(kind for kind, is_so in now_so.items() if is_so),
         ),
         tell,
     )
 
 
-def count_other_starts(memory: Memory, status: GatewayStatus | None) -> int:
+def count_other_starts(memory: ReadinessState, status: GatewayStatus | None) -> int:
     """How often the container was started by another program, most often by Docker, since it was first looked at."""
     by_docker = 0 if status is None else status.restart_count - (memory.first_restart_count or 0)
     return max(memory.other_restarts, by_docker)

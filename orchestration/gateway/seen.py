@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from orchestration.errors import StartupFailure
-from orchestration.gateway.readiness import Memory, Observation, count_other_starts
+from orchestration.gateway.readiness import ProbeResult, ReadinessState, count_other_starts
 from orchestration.settings import GatewayRuntime
 
 
@@ -40,7 +40,7 @@ class GatewaySeen:
 
     @classmethod
     def from_look(
-        cls, observation: Observation, memory: Memory, *, runtime: GatewayRuntime, container: str | None
+        cls, observation: ProbeResult, memory: ReadinessState, *, runtime: GatewayRuntime, container: str | None
     ) -> Self:
         """What the last look of a wait, and what the wait remembers, say."""
         status, api = observation.status, observation.api

@@ -13,7 +13,7 @@ from orchestration.gateway.history import StopReason, name_start
 from orchestration.gateway.launcher_log import LauncherReading
 from orchestration.gateway.login import NOTHING_READ, LoginReading, combine_logins, read_login
 from orchestration.gateway.prober import GatewayProber, Probe
-from orchestration.gateway.readiness import Memory, Observation, Rules, Sight, WaitEventKind
+from orchestration.gateway.readiness import ProbeResult, ReadinessPolicy, ReadinessState, Sight, WaitEventKind
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.seen import GatewayFailure, GatewaySeen
 from orchestration.gateway.time_windows import Window, parse_windows
@@ -123,9 +123,9 @@ def wait_until_ready(
     """
     windows = _parse_reset_windows(settings)
     with GatewayProber(runtime, settings, clock=clock, probe=probe, windows=windows) as prober:
-        rules = _build_rules(runtime, settings, requires_health_check=requires_health_check)
+        policy = _build_policy(runtime, settings, requires_health_check=requires_health_check)
         return _Wait(
-            runtime, settings, rules, clock=clock, prober=prober, on_event=on_event, on_progress=on_progress
+            runtime, settings, policy, clock=clock, prober=prober, on_event=on_event, on_progress=on_progress
         ).run()
 
 
@@ -147,11 +147,11 @@ def check_ready_now(
     windows = _parse_reset_windows(settings)
     status = runtime.probe()
     # No restart, no extension: the machine is asked what a wait that ends now would end with.
-    rules = _build_rules(runtime, settings, requires_health_check=requires_health_check)
-    rules = replace(rules, timeout_s=0.0, twofa_timeout_s=0.0, may_restart=False)
-    memory = Memory(deadline_s=float("-inf"))
+    policy = _build_policy(runtime, settings, requires_health_check=requires_health_check)
+    policy = replace(policy, timeout_s=0.0, twofa_timeout_s=0.0, may_restart=False)
+    memory = ReadinessState(deadline_s=float("-inf"))
     api = None
-    if readiness.is_handshake_due(status, NOTHING_READ, memory, 0.0, rules):
+    if readiness.is_handshake_due(status, NOTHING_READ, memory, 0.0, policy):
         api = probe(
             settings.gateway_host,
             settings.gateway_port,
@@ -159,8 +159,8 @@ def check_ready_now(
             timeout_s=settings.health_check_timeout_s,
             now=clock.now,
         )
-    observation = Observation(status=status, api=api)
-    sight = readiness.see(observation, memory, 0.0, rules)
+    observation = ProbeResult(status=status, api=api)
+    sight = readiness.see(observation, memory, 0.0, policy)
     if sight is Sight.READY:
         return _build_ready(runtime, settings, observation, memory)
     log = runtime.read_log(since=status.log_since, lines=200)
@@ -170,7 +170,7 @@ def check_ready_now(
         login=combine_logins(launcher, read_login(log), exit_code=None if status.is_up else status.exit_code),
         in_reset_window=any(window.contains(clock.now()) for window in windows),
     )
-    _, decision = decide(memory, observation, 0.0, rules)
+    _, decision = decide(memory, observation, 0.0, policy)
     said = words.describe_sight(decision.sight, observation, port=settings.gateway_port)
     failure = words.describe_failure(
         decision.word or FailureWord.GATEWAY_TIMEOUT,
@@ -189,11 +189,11 @@ def check_ready_now(
     raise GatewayFailure(not_ready, _build_seen(runtime, observation, memory))
 
 
-def _build_rules(runtime: Runtime, settings: Settings, *, requires_health_check: bool | None) -> Rules:
+def _build_policy(runtime: Runtime, settings: Settings, *, requires_health_check: bool | None) -> ReadinessPolicy:
     believes_health_check = settings.gateway_health_check is GatewayHealthCheck.REQUIRE
     if requires_health_check is None:
         requires_health_check = believes_health_check
-    return Rules(
+    return ReadinessPolicy(
         timeout_s=settings.gateway_health_timeout_s,
         twofa_timeout_s=settings.gateway_twofa_timeout_s,
         may_restart=runtime.can_control and settings.gateway_recovery is GatewayRecovery.RESTART,
@@ -209,7 +209,7 @@ class _Wait:
         self,
         runtime: Runtime,
         settings: Settings,
-        rules: Rules,
+        policy: ReadinessPolicy,
         *,
         clock: Clock,
         prober: GatewayProber,
@@ -222,10 +222,10 @@ class _Wait:
         self._prober = prober
         self._on_event = on_event
         self._on_progress = on_progress
-        self._rules = rules
+        self._policy = policy
         self._spared = ""
         self._begun_s = clock.monotonic_s()
-        self._memory = readiness.begin(self._begun_s, self._rules)
+        self._memory = readiness.begin(self._begun_s, self._policy)
 
     def run(self) -> GatewayReady:
         fresh = True
@@ -236,7 +236,7 @@ class _Wait:
             observation = self._prober.look(
                 left_s=self._find_deadline_s() - now_s, fresh=fresh, is_handshake_due=self._is_handshake_due
             )
-            self._memory, decision = decide(self._memory, observation, now_s, self._rules)
+            self._memory, decision = decide(self._memory, observation, now_s, self._policy)
             observation = decision.seen
             self._tell(decision, observation)
             match decision.action:
@@ -251,17 +251,17 @@ class _Wait:
             fresh = decision.sight in {Sight.GONE, Sight.ENGINE_GONE, Sight.PAUSED}
 
     def _find_deadline_s(self) -> float:
-        return readiness.extend_deadline(self._memory, self._rules, self._memory.deadline_s)
+        return readiness.extend_deadline(self._memory, self._policy, self._memory.deadline_s)
 
     def _is_handshake_due(self, status: GatewayStatus | None, login: LoginReading) -> bool:
-        return readiness.is_handshake_due(status, login, self._memory, self._clock.monotonic_s(), self._rules)
+        return readiness.is_handshake_due(status, login, self._memory, self._clock.monotonic_s(), self._policy)
 
-    def _tell(self, decision: WaitDecision, observation: Observation) -> None:
+    def _tell(self, decision: WaitDecision, observation: ProbeResult) -> None:
         for kind in decision.tell:
             if kind is not WaitEventKind.RESTARTING:  # told when it is certain that it is done, and not by another one
                 self._on_event(self._build_event(kind, decision, observation))
 
-    def _build_event(self, kind: WaitEventKind, decision: WaitDecision, observation: Observation) -> WaitEvent:
+    def _build_event(self, kind: WaitEventKind, decision: WaitDecision, observation: ProbeResult) -> WaitEvent:
         said = words.describe_event(
             kind, observation, self._memory, twofa_timeout_s=self._settings.gateway_twofa_timeout_s
         )
@@ -272,7 +272,7 @@ class _Wait:
             evidence = self._prober.read_evidence(_EVIDENCE_LINES)
         return WaitEvent(kind=kind, message=message, next_action=said.next_action, evidence=self._redact(evidence))
 
-    def _pause(self, sight: Sight, observation: Observation) -> None:
+    def _pause(self, sight: Sight, observation: ProbeResult) -> None:
         now_s = self._clock.monotonic_s()
         left_s = max(0.0, self._find_deadline_s() - now_s)
         text = words.describe_sight(sight, observation, port=self._settings.gateway_port)
@@ -282,7 +282,7 @@ class _Wait:
         tick_s = self._settings.gateway_health_retry_interval_s if asks else _TICK_S
         self._clock.wait(self._prober.wake, min(tick_s, left_s))
 
-    def _restart(self, decision: WaitDecision, observation: Observation) -> None:
+    def _restart(self, decision: WaitDecision, observation: ProbeResult) -> None:
         event = self._build_event(WaitEventKind.RESTARTING, decision, observation)
         spared = self._runtime.restart_lost(
             None if observation.status is None else observation.status.start,
@@ -297,12 +297,12 @@ class _Wait:
         self._prober.forget()
         if spared is not None and not spared.is_restarted:
             # It may still become ready in time; otherwise this wait fails without having touched it.
-            self._rules = replace(self._rules, may_restart=False)
+            self._policy = replace(self._policy, may_restart=False)
             self._spared = f"; {spared.why}"
             return
-        self._memory = readiness.note_restarted(self._memory, self._clock.monotonic_s(), self._rules)
+        self._memory = readiness.note_restarted(self._memory, self._clock.monotonic_s(), self._policy)
 
-    def _fail(self, decision: WaitDecision, observation: Observation) -> StartupFailure:
+    def _fail(self, decision: WaitDecision, observation: ProbeResult) -> StartupFailure:
         word = decision.word or FailureWord.GATEWAY_TIMEOUT
         evidence = self._redact(self._prober.read_evidence(_EVIDENCE_LINES))
         said = words.describe_failure(
@@ -341,7 +341,9 @@ class _Wait:
         return clean_lines([line for line in lines if line], redactor_for(self._settings.secrets))
 
 
-def _build_ready(runtime: Runtime, settings: Settings, observation: Observation, memory: Memory) -> GatewayReady:
+def _build_ready(
+    runtime: Runtime, settings: Settings, observation: ProbeResult, memory: ReadinessState
+) -> GatewayReady:
     status, api = observation.status, observation.api
     if api is None or status is None:
         raise AssertionError("ready without an answer")  # the machine cannot decide so
@@ -371,7 +373,7 @@ def _build_ready(runtime: Runtime, settings: Settings, observation: Observation,
     )
 
 
-def _build_seen(runtime: Runtime, observation: Observation, memory: Memory) -> GatewaySeen:
+def _build_seen(runtime: Runtime, observation: ProbeResult, memory: ReadinessState) -> GatewaySeen:
     return GatewaySeen.from_look(observation, memory, runtime=runtime.kind, container=runtime.container_name)
 
 

@@ -9,9 +9,9 @@ from orchestration.gateway.readiness import (
     CRASH_LOOP_STARTS,
     FAILURES_THAT_PROVE,
     GONE_GRACE_S,
-    Memory,
-    Observation,
-    Rules,
+    ProbeResult,
+    ReadinessPolicy,
+    ReadinessState,
     SecondFactor,
     Sight,
     WaitEventKind,
@@ -48,25 +48,27 @@ class WaitDecision:
 
     action: WaitAction
     sight: Sight
-    seen: Observation
+    seen: ProbeResult
     tell: tuple[WaitEventKind, ...] = ()
     word: FailureWord | None = None
 
 
-def decide(memory: Memory, observation: Observation, now_s: float, rules: Rules) -> tuple[Memory, WaitDecision]:
+def decide(
+    memory: ReadinessState, observation: ProbeResult, now_s: float, policy: ReadinessPolicy
+) -> tuple[ReadinessState, WaitDecision]:
     """What a start does about an observation, and what to remember of it."""
-    memory, observation, sight, tell = take(memory, observation, now_s, rules)
-    action, word = _choose(memory, observation, sight, now_s, rules)
+    memory, observation, sight, tell = take(memory, observation, now_s, policy)
+    action, word = _choose(memory, observation, sight, now_s, policy)
     if action is WaitAction.RESTART:
         tell = (*tell, WaitEventKind.RESTARTING)
     return memory, WaitDecision(action=action, sight=sight, seen=observation, tell=tell, word=word)
 
 
 def _choose(
-    memory: Memory, observation: Observation, sight: Sight, now_s: float, rules: Rules
+    memory: ReadinessState, observation: ProbeResult, sight: Sight, now_s: float, policy: ReadinessPolicy
 ) -> tuple[WaitAction, FailureWord | None]:
     """What a start does."""
-    is_over = now_s >= extend_deadline(memory, rules, memory.deadline_s)
+    is_over = now_s >= extend_deadline(memory, policy, memory.deadline_s)
     match sight:
         case Sight.READY:
             return WaitAction.READY, None
@@ -76,25 +78,27 @@ def _choose(
             return (WaitAction.FAIL, FailureWord.DOCKER_UNAVAILABLE) if is_over else (WaitAction.WAIT, None)
         case _:
             pass
-    due_s = find_restart_time(memory, observation, sight, rules, deadline_s=memory.deadline_s)
-    may_restart = rules.may_restart and not memory.is_restarted and memory.second_factor is SecondFactor.NOT_ASKED
+    due_s = find_restart_time(memory, observation, sight, policy, deadline_s=memory.deadline_s)
+    may_restart = policy.may_restart and not memory.is_restarted and memory.second_factor is SecondFactor.NOT_ASKED
     if may_restart and due_s is not None and now_s >= due_s:
         return WaitAction.RESTART, None
     # Where another monitor restarts (`GATEWAY_RECOVERY=alert`), one that is gone may come back in time.
-    if is_over or (is_gone_for(memory, now_s, GONE_GRACE_S) and rules.may_restart):
-        return _fail(memory, observation, sight, rules)
+    if is_over or (is_gone_for(memory, now_s, GONE_GRACE_S) and policy.may_restart):
+        return _fail(memory, observation, sight, policy)
     return WaitAction.WAIT, None
 
 
-def _fail(memory: Memory, observation: Observation, sight: Sight, rules: Rules) -> tuple[WaitAction, FailureWord]:
+def _fail(
+    memory: ReadinessState, observation: ProbeResult, sight: Sight, policy: ReadinessPolicy
+) -> tuple[WaitAction, FailureWord]:
     if sight is not Sight.LOGIN_IDLE and is_second_factor_open(observation.login, memory):
         return WaitAction.FAIL, FailureWord.GATEWAY_SECOND_FACTOR
     says_unhealthy = observation.status is not None and observation.status.health is Health.UNHEALTHY
     is_unhealthy = (
-        says_unhealthy and rules.believes_health_check and sight is not Sight.LOGIN_IDLE
+        says_unhealthy and policy.believes_health_check and sight is not Sight.LOGIN_IDLE
     ) or sight is Sight.HEALTH_CHECK_FAILING
     word = FailureWord.GATEWAY_UNHEALTHY if is_unhealthy else FailureWord.GATEWAY_TIMEOUT
-    is_crashing = rules.may_restart and count_other_starts(memory, observation.status) >= CRASH_LOOP_STARTS
+    is_crashing = policy.may_restart and count_other_starts(memory, observation.status) >= CRASH_LOOP_STARTS
     # Failed logins that prove nothing are those of the broker's reset: they are no reason.
     is_failing_again = observation.login.failures_in_a_row >= FAILURES_THAT_PROVE and not memory.excused
     is_to_be_stopped = is_crashing or is_failing_again or sight is Sight.LOGIN_PAUSED

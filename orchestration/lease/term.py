@@ -152,7 +152,7 @@ class Seen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory:
+class LeaseState:
     """What a host remembers of the store.
 
     Attributes:
@@ -201,7 +201,7 @@ def _read_failover(text: str, revision: int) -> Failover | None:
         return None
 
 
-def find_store_problem(memory: Memory, seen: Seen) -> str:
+def find_store_problem(memory: LeaseState, seen: Seen) -> str:
     """Why this store is not to be believed; empty where it is.
 
     A store that was restored from a backup, or another one, does not know what was promised since.
@@ -213,7 +213,7 @@ def find_store_problem(memory: Memory, seen: Seen) -> str:
     return ""
 
 
-def remember(memory: Memory, seen: Seen) -> Memory:
+def remember(memory: LeaseState, seen: Seen) -> LeaseState:
     """What is remembered after a look at a store that is believed."""
     memory = replace(memory, revision=max(memory.revision, seen.revision), cluster=seen.cluster)
     if seen.holder is not None:
@@ -223,7 +223,7 @@ def remember(memory: Memory, seen: Seen) -> Memory:
     return memory
 
 
-def find_earliest_start_s(memory: Memory, seen: Seen, times: Times) -> float:
+def find_earliest_start_s(memory: LeaseState, seen: Seen, times: Times) -> float:
     """From when on a host that acquires the lease now may start anything.
 
     The last holder's bot is dead by then: it counted its last renewal from before the instant at which the key was

@@ -128,7 +128,7 @@ def find_restartable(memory: Memory, observation: Observation, sight: Sight, rul
         return None
     if sight is Sight.GONE:
         is_allowed = not observation.in_restart_window or is_gone_for(
-            memory.readiness_memory, observation.at_s, DEAD_GRACE_S
+            memory.readiness_state, observation.at_s, DEAD_GRACE_S
         )
     else:
         is_allowed = not observation.in_window
@@ -150,7 +150,7 @@ def _find_due_s(
         return since_s + LINK_RESTART_AFTER_S
     deadline_s = since_s + rules.restart_after_s
     return find_restart_time(
-        memory.readiness_memory, observation.readiness_look, sight, rules.readiness_rules, deadline_s=deadline_s
+        memory.readiness_state, observation.probe_result, sight, rules.readiness_policy, deadline_s=deadline_s
     )
 
 

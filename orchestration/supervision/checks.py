@@ -97,7 +97,7 @@ def _describe_health_check(s: Situation) -> str:
 
 
 def _find_lost_grace(s: Situation) -> float:
-    memory, at_s = s.memory.readiness_memory, s.observation.at_s
+    memory, at_s = s.memory.readiness_state, s.observation.at_s
     grace_s = 0.0 if s.sight in _LOST_WITHOUT_GRACE or s.was_started else API_GRACE_S
     if s.sight is not Sight.GONE and memory.second_factor is SecondFactor.GRANTED and memory.granted_s is not None:
         grace_s = max(grace_s, memory.granted_s + LOGIN_GRACE_S - at_s)
@@ -115,17 +115,17 @@ def _is_lost_muted(s: Situation) -> bool:
     if s.memory.log.is_told(IncidentKind.LOGIN_REJECTED) and stop and stop.reason is StopReason.LOGIN_REJECTED:
         return True
     if observation.in_restart_window:
-        return not is_gone_for(s.memory.readiness_memory, observation.at_s, DEAD_GRACE_S)
+        return not is_gone_for(s.memory.readiness_state, observation.at_s, DEAD_GRACE_S)
     return observation.in_reset_window and s.sight is not Sight.GONE
 
 
 def _describe_lost(s: Situation) -> str:
     observation, stop = s.observation, s.observation.gateway_history.stop
     restart_s = readiness.find_restart_time(
-        s.memory.readiness_memory,
-        observation.readiness_look,
+        s.memory.readiness_state,
+        observation.probe_result,
         s.sight,
-        s.rules.readiness_rules,
+        s.rules.readiness_policy,
         deadline_s=observation.at_s,
     )
     if stop is not None:
@@ -136,7 +136,7 @@ def _describe_lost(s: Situation) -> str:
         then = "It is not restarted, which would not help."
     else:
         then = "It is restarted once if it does not come back."
-    seen = describe_sight(s.sight, observation.readiness_look, port=s.rules.port)
+    seen = describe_sight(s.sight, observation.probe_result, port=s.rules.port)
     return f"The gateway is not usable: {seen}. {then}"
 
 
@@ -385,7 +385,7 @@ CHECKS: tuple[IncidentCheck, ...] = (
         title=lambda s: "No login is under way" if s.sight is Sight.LOGIN_IDLE else "Gateway lost",
         message=_describe_lost,
         next_action=lambda s: (
-            advise_by_answer(s.observation.readiness_look.api, s.rules.port)
+            advise_by_answer(s.observation.probe_result.api, s.rules.port)
             or "Read the gateway's log: `inv logs --of gateway`."
         ),
         over_title="Gateway is back",

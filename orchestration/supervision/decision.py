@@ -10,7 +10,7 @@ from orchestration.supervision.plan_rollover import NO_DAY, DayMemory
 from orchestration.supervision.weekly_login import NO_WEEK, WeeklyMemory
 
 # A start gives up at its deadline; supervision goes on.
-_NO_DEADLINE = readiness.Memory(deadline_s=float("inf"))
+_NO_DEADLINE = readiness.ReadinessState(deadline_s=float("inf"))
 
 
 class Action(StrEnum):
@@ -44,7 +44,7 @@ class Memory:
 
     Attributes:
         log: The incidents that are open.
-        readiness_memory: What is remembered of the gateway's container and login.
+        readiness_state: What is remembered of the gateway's container and login.
         day: What is remembered of plans.
         bot_key: The bot of the last look.
         is_bot_ended: Whether it was said of this bot that it has ended.
@@ -60,7 +60,7 @@ class Memory:
     """
 
     log: Log = NOTHING_OPEN
-    readiness_memory: readiness.Memory = _NO_DEADLINE
+    readiness_state: readiness.ReadinessState = _NO_DEADLINE
     day: DayMemory = NO_DAY
     bot_key: str = ""
     is_bot_ended: bool = False

@@ -18,7 +18,7 @@ from orchestration.lease.etcd import Etcd, EtcdError
 from orchestration.lease.held import Role, Standing, read_standing, write_standing
 from orchestration.lease.term import (
     Holder,
-    Memory,
+    LeaseState,
     Seen,
     Term,
     Times,
@@ -60,7 +60,9 @@ class Keeper:
         self._session = secrets.token_hex(8)
         self._store = Etcd(settings, timeout_s=self._times.request_s)
         before = read_standing(settings)
-        self._memory = Memory() if before is None else Memory(revision=before.seen_revision, cluster=before.cluster)
+        self._memory = (
+            LeaseState() if before is None else LeaseState(revision=before.seen_revision, cluster=before.cluster)
+        )
         is_contained = settings.bot_runtime is BotRuntime.DOCKER
         asks_engine = is_contained and not settings.environ.get("DOCKER_HOST")
         self._engine_host = read_context_host(SystemCommands(), timeout_s=_ENGINE_TIMEOUT_S) if asks_engine else ""

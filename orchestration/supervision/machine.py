@@ -120,11 +120,11 @@ def _note_own_restart(memory: Memory, observation: Observation, rules: Rules) ->
         replace(one, acted_s=observation.at_s) if _is_about_gateway(one) and one.acted_s is not None else one
         for one in memory.log.incidents
     )
-    seen = readiness.note_restarted(memory.readiness_memory, observation.at_s, rules.readiness_rules)
+    seen = readiness.note_restarted(memory.readiness_state, observation.at_s, rules.readiness_policy)
     return replace(
         memory,
         log=replace(memory.log, incidents=acted),
-        readiness_memory=replace(seen, deadline_s=float("inf")),
+        readiness_state=replace(seen, deadline_s=float("inf")),
         gateway_restarts_s=(*memory.gateway_restarts_s[:-1], observation.at_s),
         grace_until_s=observation.at_s + rules.restart_after_s,
     )
@@ -150,14 +150,14 @@ def _note_clock(memory: Memory, observation: Observation) -> tuple[Memory, tuple
 
 
 def _see_gateway(memory: Memory, observation: Observation, rules: Rules) -> tuple[Memory, Sight, bool]:
-    before = memory.readiness_memory
-    readiness_memory, _, sight, _ = readiness.take(
-        before, observation.readiness_look, observation.at_s, rules.readiness_rules
+    before = memory.readiness_state
+    readiness_state, _, sight, _ = readiness.take(
+        before, observation.probe_result, observation.at_s, rules.readiness_policy
     )
     return (
-        replace(memory, readiness_memory=readiness_memory),
+        replace(memory, readiness_state=readiness_state),
         sight,
-        readiness_memory.other_restarts > before.other_restarts,
+        readiness_state.other_restarts > before.other_restarts,
     )
 
 
@@ -245,9 +245,9 @@ def _choose_next_look(memory: Memory, observation: Observation, sight: Sight, ru
             waits_s.append(FAST_LOOK_S)
     if sight is not Sight.READY:
         waits_s.append(FAST_LOOK_S)
-    if memory.readiness_memory.gone_since_s is not None:
+    if memory.readiness_state.gone_since_s is not None:
         graces_s = (GONE_GRACE_S, DEAD_GRACE_S)
-        waits_s += [memory.readiness_memory.gone_since_s + grace_s - at_s for grace_s in graces_s]
+        waits_s += [memory.readiness_state.gone_since_s + grace_s - at_s for grace_s in graces_s]
     restartable = find_restartable(memory, observation, sight, rules)
     if restartable is not None:
         waits_s.append(measure_patience(memory, observation, sight, rules, restartable))

@@ -117,12 +117,12 @@ class Observation:
     full_login_at: dt.datetime | None = None
 
     @property
-    def readiness_look(self) -> readiness.Observation:
+    def probe_result(self) -> readiness.ProbeResult:
         """The part of the look by which readiness is judged, as a start sees it."""
         api = self.api if self.api.is_tried else None
         if api is not None and api.is_ready and not api.is_identified:
             api = replace(api, state=ApiState.SILENT)
-        return readiness.Observation(
+        return readiness.ProbeResult(
             status=self.gateway if self.engine_reachable else None,
             login=self.login,
             api=api,

@@ -72,9 +72,9 @@ class Rules:
     weekly_login_reminder_s: float = 7200.0
 
     @property
-    def readiness_rules(self) -> readiness.Rules:
+    def readiness_policy(self) -> readiness.ReadinessPolicy:
         """What these rules are to the machine that also serves a start."""
-        return readiness.Rules(
+        return readiness.ReadinessPolicy(
             timeout_s=self.restart_after_s,
             twofa_timeout_s=0.0,
             may_restart=self.may_restart_gateway,

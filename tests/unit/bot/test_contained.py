@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from orchestration.bot.argv import build_bot_argv
 from orchestration.bot.container import BotDocker, is_recorded, parse_inspect
-from orchestration.bot.docker_runtime import build_compose_environ, build_contained_argv, build_overlay
+from orchestration.bot.docker_runtime import build_compose_environ, build_overlay
 from orchestration.bot.find import FoundBy, find_bot
 from orchestration.bot.record import BotLaunch, build_record_path, complete_launch, write_record
 from orchestration.docker import container
@@ -44,7 +45,7 @@ def launch_in(settings: Settings, **changes: Any) -> BotLaunch:  # noqa: ANN401 
     plan = settings.state_dir / "gameplans" / "2026-11-25_0123.json"
     values: dict[str, Any] = {
         "instance": "default",
-        "argv": build_contained_argv(settings, ADDRESS, plan),
+        "argv": build_bot_argv(settings, ADDRESS, gameplan=plan),
         "workdir": settings.bot_compose_dir,
         "log": None,
         "gameplan": plan,

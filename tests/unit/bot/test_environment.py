@@ -1,6 +1,7 @@
 from pathlib import Path
 
-from orchestration.bot.environment import build_bot_argv, build_bot_environ
+from orchestration.bot.argv import build_bot_argv
+from orchestration.bot.environment import build_bot_environ
 from orchestration.settings import PROJECT_DIR, Settings
 from orchestration.system.endpoint import Endpoint
 

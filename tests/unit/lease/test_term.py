@@ -8,7 +8,7 @@ from orchestration.lease.etcd import Answer, Row
 from orchestration.lease.term import (
     Failover,
     Holder,
-    Memory,
+    LeaseState,
     Seen,
     Term,
     Times,
@@ -54,7 +54,7 @@ def test_a_renewal_counts_only_for_a_living_lease_and_the_key_of_this_very_term(
 
 
 def test_a_new_holder_waits_from_when_the_key_was_seen_to_be_gone() -> None:
-    memory = remember(Memory(), _seen(40.0, holder=_OTHER, holder_revision=9, term_revision=9))
+    memory = remember(LeaseState(), _seen(40.0, holder=_OTHER, holder_revision=9, term_revision=9))
     gone = _seen(50.0, term_revision=9, last=_OTHER)
     memory = remember(memory, gone)
     later = remember(memory, dataclasses.replace(gone, at_s=55.0))
@@ -64,35 +64,35 @@ def test_a_new_holder_waits_from_when_the_key_was_seen_to_be_gone() -> None:
 
 def test_the_wait_is_as_long_as_the_last_holders_own_time_to_live_asks_for() -> None:
     gone = _seen(term_revision=9, last=dataclasses.replace(_OTHER, ttl_s=60.0))
-    assert find_earliest_start_s(remember(Memory(), gone), gone, _TIMES) == pytest.approx(50.0 + 36.0 + 2.0)
+    assert find_earliest_start_s(remember(LeaseState(), gone), gone, _TIMES) == pytest.approx(50.0 + 36.0 + 2.0)
 
 
 def test_a_host_that_has_just_come_up_waits_too() -> None:
     gone = _seen(term_revision=9, last=_OTHER)
-    assert find_earliest_start_s(remember(Memory(), gone), gone, _TIMES) == pytest.approx(61.0)
+    assert find_earliest_start_s(remember(LeaseState(), gone), gone, _TIMES) == pytest.approx(61.0)
 
 
 def test_nothing_is_waited_for_after_an_ordered_end_or_where_nobody_ever_led() -> None:
     released = _seen(term_revision=9, last=_OTHER, released_revision=12)
     never = _seen()
     for seen in (released, never):
-        assert find_earliest_start_s(remember(Memory(), seen), seen, _TIMES) == 0.0
+        assert find_earliest_start_s(remember(LeaseState(), seen), seen, _TIMES) == 0.0
 
 
 def test_the_release_of_an_earlier_term_says_nothing_about_the_last_one() -> None:
     gone = _seen(term_revision=15, last=_OTHER, released_revision=12)
-    assert find_earliest_start_s(remember(Memory(), gone), gone, _TIMES) == pytest.approx(61.0)
+    assert find_earliest_start_s(remember(LeaseState(), gone), gone, _TIMES) == pytest.approx(61.0)
 
 
 def test_a_term_that_came_and_went_between_two_looks_begins_the_wait_anew() -> None:
     first = _seen(50.0, term_revision=9, last=_OTHER)
     second = _seen(70.0, term_revision=18, last=_OTHER)
-    memory = remember(remember(Memory(), first), second)
+    memory = remember(remember(LeaseState(), first), second)
     assert find_earliest_start_s(memory, second, _TIMES) == pytest.approx(81.0)
 
 
 def test_a_store_that_has_gone_back_or_is_another_one_is_not_believed() -> None:
-    memory = remember(Memory(), _seen())
+    memory = remember(LeaseState(), _seen())
     assert find_store_problem(memory, _seen()) == ""
     assert "gone back" in find_store_problem(memory, _seen(revision=19))
     assert "another cluster" in find_store_problem(memory, _seen(cluster="d", revision=500))
