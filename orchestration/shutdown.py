@@ -44,10 +44,9 @@ def _stop_the_bot(context: StepContext, progress: Progress, *, is_all: bool) -> 
         )
     stopped: list[Stopped] = []
     # One, as a rule; several where more were started by hand.
-    while presence.found is not None and len(stopped) < _MOST_BOTS:
-        found = presence.found
-        context.show(f"asking {found.who} to end (at most {settings.bot_stop_timeout_s:g} s)")
-        one = stop_bot(settings, found, timeout_s=settings.bot_stop_timeout_s, on_progress=context.show)
+    while presence.is_found and len(stopped) < _MOST_BOTS:
+        context.show(f"asking {presence.who} to end (at most {settings.bot_stop_timeout_s:g} s)")
+        one = stop_bot(settings, presence, timeout_s=settings.bot_stop_timeout_s, on_progress=context.show)
         if not one.is_gone:
             break
         stopped.append(one)
@@ -59,12 +58,12 @@ def _stop_the_bot(context: StepContext, progress: Progress, *, is_all: bool) -> 
             still_running=find_still_running(context.runtime) if is_all else (),
             still_open=progress.open_at_broker,
         )
-    if presence.found is None:
+    if not presence.is_found:
         end_guard(settings)  # also one whose bot had ended before
     else:
         raise StartupFailure(
             FailureWord.INTERNAL_ERROR,
-            f"The bot, {presence.found.who}, still runs after it was stopped.",
+            f"The bot, {presence.who}, still runs after it was stopped.",
             next_action="Look at that process: it may be stuck, another user's, or started again by something else.",
         )
     progress = dataclasses.replace(

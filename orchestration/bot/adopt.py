@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from orchestration.bot.argv import build_bot_argv
-from orchestration.bot.find import FoundBot, FoundBy
+from orchestration.bot.find import BotPresence, FoundBy
 from orchestration.bot.launch import BotRunning
 from orchestration.bot.members import read_connection
 from orchestration.bot.order_guard import GuardRecord, find_guard, has_no_bot, is_guarded, is_suspended
@@ -16,7 +16,7 @@ _NO_TRADING = "C"
 
 
 def why_not_adopted(  # noqa: PLR0911 - one return for each reason
-    found: FoundBot,
+    found: BotPresence,
     settings: Settings,
     *,
     gateway: Endpoint,

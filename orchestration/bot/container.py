@@ -6,99 +6,27 @@ hand, by Compose alone for example; one that names another record belongs to ano
 """
 
 import contextlib
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
-from orchestration.bot.record import BotLaunch, BotRecord, build_record_path
+from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.docker import container
 from orchestration.docker.cli import DockerCli
-from orchestration.docker.container import ContainerState, parse_instant, parse_state
+from orchestration.docker.container import Container, ContainerState, parse_containers
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import BotRuntime, Settings
 from orchestration.system.commands import Commands, Following, SystemCommands
 from orchestration.system.files import is_there
-from orchestration.system.processes import ProcessIdentity
 
 RECORD_LABEL = "zero-touch.bot-record"
 RUN_LABEL = "zero-touch.run"
 OVERLAY_NAME = "bot_compose.json"  # JSON is YAML
 
-_ALIVE = frozenset({ContainerState.RUNNING, ContainerState.PAUSED, ContainerState.RESTARTING})
 _KILLED_EXIT_CODE = 137
 _KILL_MARGIN_S = 30.0  # what the engine may need after the time that the bot has
 _PAUSE_LOOK_BACK_S = 5  # until the engine has accepted the subscription
 _KEPT_LOG_LINES = 100_000
 _ENDING_SIGNALS = frozenset({"2", "3", "9", "15"})  # SIGINT, SIGQUIT, SIGKILL, SIGTERM
-
-
-@dataclass(frozen=True, kw_only=True)
-class BotContainer:
-    """What one look at the bot's container saw.
-
-    Attributes:
-        id: Its full id.
-        name: Its name.
-        state: Whether and how it runs.
-        pid: Its first process, as the engine's host numbers it; 0 if it does not run.
-        started_at: When its latest start was; None if it never started.
-        exit_code: Of its last end; None while it runs.
-        error: What the engine said when it could not start it.
-        record: The record that it belongs to; empty for one that this program did not make.
-        run_id: The run that made it; empty for one that this program did not make.
-    """
-
-    id: str
-    name: str
-    state: ContainerState
-    pid: int = 0
-    started_at: datetime | None = None
-    exit_code: int | None = None
-    error: str = ""
-    record: str = ""
-    run_id: str = ""
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it runs, or may run on at any moment."""
-        return self.state in _ALIVE
-
-    @property
-    def identity(self) -> ProcessIdentity:
-        """Which start of which container this is."""
-        started = self.started_at.isoformat() if self.started_at else "never"
-        return ProcessIdentity(pid=self.pid, birth=f"{self.id}:{started}")
-
-
-def parse_inspect(text: str) -> tuple[BotContainer, ...]:
-    """What `docker container inspect` printed.
-
-    Raises:
-        ValueError: It is not what that command prints.
-    """
-    try:
-        return tuple(_parse_one(one) for one in json.loads(text))
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"docker container inspect printed something unexpected: {error}") from error
-
-
-def _parse_one(raw: Mapping[str, Any]) -> BotContainer:
-    state = raw["State"]
-    labels: Mapping[str, str] = raw["Config"].get("Labels") or {}
-    word = parse_state(str(state["Status"]))
-    return BotContainer(
-        id=str(raw["Id"]),
-        name=str(raw["Name"]).removeprefix("/"),
-        state=word,
-        pid=int(state.get("Pid", 0)),
-        started_at=parse_instant(str(state.get("StartedAt", ""))),
-        exit_code=None if word in _ALIVE else int(state.get("ExitCode", 0)),
-        error=str(state.get("Error", "")),
-        record=labels.get(RECORD_LABEL, ""),
-        run_id=labels.get(RUN_LABEL, ""),
-    )
 
 
 class BotDocker:
@@ -127,33 +55,37 @@ class BotDocker:
             start_failure=FailureWord.BOT_START_FAILED,
         )
 
-    def probe(self) -> BotContainer | None:
+    def probe(self) -> Container | None:
         """Look at it once; None if there is none.
 
         Raises:
             StartupFailure: `DOCKER_UNAVAILABLE`.
         """
-        return next((one for one in self.docker.inspect(self.name, parse_inspect) if one.name == self.name), None)
+        return next((one for one in self.docker.inspect(self.name, parse_containers) if one.name == self.name), None)
 
-    def find_labelled(self) -> tuple[BotContainer, ...]:
+    def find_labelled(self) -> tuple[Container, ...]:
         """The containers that run and that this instance made, whatever their name is.
 
         Raises:
             StartupFailure: `DOCKER_UNAVAILABLE`.
         """
         ids = self.docker.find_ids_by_label(RECORD_LABEL, self._record)
-        found = [one for id_ in ids for one in self.docker.inspect(id_, parse_inspect)]
+        found = [one for id_ in ids for one in self.docker.inspect(id_, parse_containers)]
         return tuple(one for one in found if one.is_alive and self.is_ours(one))
 
-    def is_anothers(self, seen: BotContainer) -> bool:
+    def is_anothers(self, seen: Container) -> bool:
         """Whether it belongs to another system, which happens to use this name."""
-        return seen.record not in {"", self._record}
+        return seen.labels.get(RECORD_LABEL, "") not in {"", self._record}
 
-    def is_ours(self, seen: BotContainer) -> bool:
+    def is_ours(self, seen: Container) -> bool:
         """Whether this instance made it."""
-        return seen.record == self._record
+        return seen.labels.get(RECORD_LABEL) == self._record
 
-    def stop(self, seen: BotContainer, *, timeout_s: float) -> BotContainer | None:
+    def is_of_run(self, seen: Container, run_id: str) -> bool:
+        """Whether this very run made it."""
+        return seen.labels.get(RUN_LABEL) == run_id
+
+    def stop(self, seen: Container, *, timeout_s: float) -> Container | None:
         """Ask it to leave, and end it by force after `timeout_s` seconds. Returns what was seen afterwards.
 
         Raises:
@@ -164,7 +96,7 @@ class BotDocker:
         self._change(container.stop_argv(seen.id, timeout_s=timeout_s), timeout_s=timeout_s + _KILL_MARGIN_S)
         return self.probe()
 
-    def remove(self, seen: BotContainer) -> None:
+    def remove(self, seen: Container) -> None:
         """Remove one that does not run.
 
         Raises:
@@ -183,7 +115,7 @@ class BotDocker:
             return ()
         return self.docker.clean_lines(container.merge_streams(result.stdout, result.stderr), last=lines)
 
-    def was_told_to_end(self, seen: BotContainer, *, now: datetime) -> bool | None:
+    def was_told_to_end(self, seen: Container, *, now: datetime) -> bool | None:
         """Whether the engine was asked to end this start of a container; None if that is unknown.
 
         The engine keeps its last 256 events. So this is asked right after the end.
@@ -244,21 +176,21 @@ def forget_container(settings: Settings) -> None:
         (settings.state_dir / OVERLAY_NAME).unlink()
 
 
-def is_contained(settings: Settings, record: BotLaunch | None) -> bool:
+def is_contained(settings: Settings, record: BotRecord | None) -> bool:
     """Whether the bot is to be looked for among the engine's containers too."""
     return settings.bot_runtime is BotRuntime.DOCKER or (record is not None and bool(record.container))
 
 
-def build_door(settings: Settings, record: BotLaunch | None, *, commands: Commands | None = None) -> BotDocker:
+def build_door(settings: Settings, record: BotRecord | None, *, commands: Commands | None = None) -> BotDocker:
     """The door to the container that was recorded, or else to the configured one."""
     return BotDocker(settings, name=record.container if record is not None else "", commands=commands)
 
 
-def was_killed(seen: BotContainer | None) -> bool:
+def was_killed(seen: Container | None) -> bool:
     """Whether it had to be ended by force."""
     return seen is not None and seen.exit_code == _KILLED_EXIT_CODE
 
 
-def is_recorded(seen: BotContainer, record: BotLaunch | None) -> bool:
+def is_recorded(seen: Container, record: BotRecord | None) -> bool:
     """Whether this is the very start that was recorded."""
-    return isinstance(record, BotRecord) and record.birth == seen.identity.birth
+    return record is not None and record.is_launched and record.birth == seen.identity.birth

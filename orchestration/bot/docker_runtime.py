@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from orchestration.bot.argv import locate_plan_in_container
-from orchestration.bot.container import OVERLAY_NAME, RECORD_LABEL, RUN_LABEL, BotContainer, BotDocker
+from orchestration.bot.container import OVERLAY_NAME, RECORD_LABEL, RUN_LABEL, BotDocker
 from orchestration.bot.container_processes import speaks_for_container
 from orchestration.bot.ending import ContainerEnding
 from orchestration.bot.environment import build_passed_secrets
@@ -26,7 +26,7 @@ from orchestration.bot.log import create_log
 from orchestration.bot.members import read_connection
 from orchestration.bot.notify import SOCKET_NAME, Sender
 from orchestration.bot.order_guard import build_failure
-from orchestration.bot.record import BotLaunch, BotRecord, build_record_path, complete_launch
+from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.docker.compose import (
     ComposeService,
     ComposeTarget,
@@ -34,6 +34,7 @@ from orchestration.docker.compose import (
     build_project_name,
     find_compose_files,
 )
+from orchestration.docker.container import Container
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.lease.held import REVISION_VARIABLE, kept_lease
 from orchestration.settings import Settings
@@ -128,7 +129,7 @@ def find_other_networks(config: str, service: str) -> str:
     return f"the network {', '.join(networks)}" if networks else ""
 
 
-def build_overlay(settings: Settings, launch: BotLaunch, address: Endpoint) -> dict[str, Any]:
+def build_overlay(settings: Settings, launch: BotRecord, address: Endpoint) -> dict[str, Any]:
     """What is put on top of the bot's Compose file. Pure, but for who we are."""
     plan = locate_plan_in_container(launch.gameplan)
     environment = {
@@ -177,11 +178,11 @@ def build_overlay(settings: Settings, launch: BotLaunch, address: Endpoint) -> d
 
 def launch_container(
     settings: Settings,
-    launch: BotLaunch,
+    launch: BotRecord,
     address: Endpoint,
     *,
     clock: Clock,
-    write_record: Callable[[BotLaunch], None],
+    write_record: Callable[[BotRecord], None],
     on_progress: OnProgress,
     before_start: Callable[[], None] | None = None,
 ) -> BotRecord:
@@ -211,12 +212,12 @@ def launch_container(
         pull_timeout_s=settings.docker_pull_timeout_s, on_progress=on_progress, before_start=before_start
     )
     seen = door.probe()
-    if seen is None or seen.run_id != launch.run_id:
+    if seen is None or not door.is_of_run(seen, launch.run_id):
         raise door.docker.build_start_failure(
             f"container {door.name} is not the one that was just made",
             next_action="Something else is starting it at the same time; look at `docker ps -a`, then start again.",
         )
-    record = complete_launch(launch, seen.identity)
+    record = dataclasses.replace(launch, process=seen.identity)
     write_record(record)
     return record
 
@@ -274,12 +275,12 @@ class StartedContainer:
         return f"It {how}, by something else" if how else ""
 
 
-def end_container(settings: Settings, launch: BotLaunch, *, timeout_s: float) -> None:
+def end_container(settings: Settings, launch: BotRecord, *, timeout_s: float) -> None:
     """End the container of this launch, if it runs; it stays, stopped, and its output with it."""
     door = BotDocker(settings, name=launch.container)
     with contextlib.suppress(StartupFailure):  # the failure that brought us here is the one to be told
         seen = door.probe()
-        if seen is not None and seen.is_alive and seen.run_id == launch.run_id:
+        if seen is not None and seen.is_alive and door.is_of_run(seen, launch.run_id):
             door.stop(seen, timeout_s=timeout_s)
 
 
@@ -290,7 +291,7 @@ def _make_room(settings: Settings, door: BotDocker, clock: Clock) -> None:
         return
     if door.is_anothers(seen):
         raise door.docker.build_start_failure(
-            f"container {door.name} belongs to another system ({seen.record})",
+            f"container {door.name} belongs to another system ({seen.labels.get(RECORD_LABEL)})",
             next_action="Give this one's a name of its own: BOT_CONTAINER_NAME.",
         )
     if seen.is_alive:
@@ -303,7 +304,7 @@ def _make_room(settings: Settings, door: BotDocker, clock: Clock) -> None:
     door.remove(seen)
 
 
-def _keep_log(settings: Settings, door: BotDocker, seen: BotContainer, clock: Clock) -> None:
+def _keep_log(settings: Settings, door: BotDocker, seen: Container, clock: Clock) -> None:
     lines = door.read_log()
     if lines:
         began = seen.started_at or clock.now()

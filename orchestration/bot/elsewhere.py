@@ -24,7 +24,7 @@ def read_watched_record(settings: Settings) -> BotRecord | None:
     if folder is None or read_lock_holder(supervisor_lock_path(folder)) is None:
         return None
     record = read_record(folder / RECORD_NAME)
-    if not isinstance(record, BotRecord):
+    if record is None or not record.is_launched:
         return None
     # It was written down where that folder has another name.
     here = (folder / "gameplans" / record.gameplan.name, folder / record.gameplan.name)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestration import state_dir
-from orchestration.bot.state import BotEnd
+from orchestration.bot.state import BotState
 from orchestration.state_dir import read_fields, write_fields
 from orchestration.system.clock import Clock
 from orchestration.system.platform import platform
@@ -22,6 +22,7 @@ from orchestration.system.processes import ProcessIdentity
 
 STOP_NAME = state_dir.BOT_STOP
 END_NAME = state_dir.BOT_END
+_UNKNOWN_STOP = "was ended by something else, or left processes behind"
 _MARGIN_S = 60.0  # for what the engine or the system needs beyond the time that the bot has
 
 
@@ -53,26 +54,29 @@ def is_stop_requested(record_path: Path, identity: ProcessIdentity, *, clock: Cl
         return False
 
 
-def write_end(record_path: Path, identity: ProcessIdentity, end: BotEnd) -> None:
-    """Write down how this bot ended. No error if that cannot be."""
+def write_end(record_path: Path, identity: ProcessIdentity, ended: BotState, *, ended_at: datetime) -> None:
+    """Write down how this bot ended, and when that was seen. No error if that cannot be."""
     fields = {
         **_identify(identity),
-        "exit_code": end.exit_code,
-        "ended_at": end.ended_at.isoformat(),
-        "finished": end.is_finished,
+        "exit_code": ended.exit_code,
+        "ended_at": ended_at.isoformat(),
+        "finished": ended.is_finished,
+        "outside_stop": ended.outside_stop,
     }
     _write(record_path.with_name(END_NAME), fields)
 
 
-def read_end(record_path: Path, identity: ProcessIdentity) -> BotEnd | None:
+def read_end(record_path: Path, identity: ProcessIdentity) -> BotState | None:
     """How this bot ended, as it was written down; None where it was not."""
     fields = _read(record_path.with_name(END_NAME), identity)
     try:
         code = fields["exit_code"]
-        return BotEnd(
+        # Earlier releases wrote down that it had not finished, not why.
+        unfinished = "" if fields["finished"] is True or code != 0 else _UNKNOWN_STOP
+        return BotState(
             exit_code=None if code is None else int(code),
             ended_at=datetime.fromisoformat(fields["ended_at"]),
-            is_finished=fields["finished"] is True,
+            outside_stop=str(fields.get("outside_stop") or unfinished),
         )
     except (KeyError, TypeError, ValueError):
         return None

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from orchestration.bot.container import BotContainer, build_door
+from orchestration.bot.container import build_door
 from orchestration.bot.elsewhere import ElsewhereEnding
 from orchestration.bot.end_record import read_end
 from orchestration.bot.members import find_members, wait_for_leftovers
@@ -17,6 +17,7 @@ from orchestration.system.clock import SystemClock
 from orchestration.system.processes import collect_exit_code, is_running, open_end_descriptor
 
 if TYPE_CHECKING:
+    from orchestration.docker.container import Container
     from orchestration.system.commands import Following
 
 
@@ -106,7 +107,7 @@ class ContainerEnding:
         self._container_id = record.birth.partition(":")[0]
         self._following: Following | None = None
         self._was_engine_lost = False
-        self._last: BotContainer | None = None
+        self._last: Container | None = None
         self._has_come = False
         # The follower's thread may outlive the descriptors: it must not write to one that has another owner by then.
         self._guard = threading.Lock()

@@ -21,6 +21,7 @@ command is a look-alike, which is told of and never counts.
 """
 
 import contextlib
+import dataclasses
 import os
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,7 +29,6 @@ from pathlib import Path
 
 from orchestration.bot.command_line import is_same_command, name_program
 from orchestration.bot.container import (
-    BotContainer,
     BotDocker,
     build_door,
     is_contained,
@@ -47,16 +47,15 @@ from orchestration.bot.members import (
     sort_by_responsibility,
 )
 from orchestration.bot.record import (
-    BotLaunch,
     BotRecord,
     build_record_path,
-    complete_launch,
     find_record_damage,
     name_bot,
     read_record,
 )
-from orchestration.bot.state import BotEnd, BotState
+from orchestration.bot.state import BotState
 from orchestration.bot.suspension import describe_suspension
+from orchestration.docker.container import Container
 from orchestration.errors import StartupFailure
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.commands import Commands
@@ -84,44 +83,6 @@ class FoundBy(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundBot:
-    """This instance's bot.
-
-    Attributes:
-        identity: Exactly which process it is.
-        uptime_s: How long it has run, in seconds.
-        how: How it was found.
-        record: What was written down about it at its launch; None if it was not launched by this program. Its pid is
-            another one where only what the recorded process left behind still runs.
-        container: The name of its container; empty for a process.
-        left_of_pid: The recorded main process, where that has ended and this is what is left of the bot; else None.
-    """
-
-    identity: ProcessIdentity
-    uptime_s: float
-    how: FoundBy
-    record: BotRecord | None = None
-    container: str = ""
-    left_of_pid: int | None = None
-
-    @property
-    def pid(self) -> int:
-        """Its process id; of a container the first one's, as the engine's host numbers it."""
-        return self.identity.pid
-
-    @property
-    def who(self) -> str:
-        """What people call it."""
-        name = name_bot(self.pid, self.container)
-        return name if self.left_of_pid is None else f"{name} (what is left of process {self.left_of_pid})"
-
-    @property
-    def is_own(self) -> bool:
-        """Whether it is known that this program launched it for this instance; not one that was started by hand."""
-        return self.how is not FoundBy.BY_COMMAND
-
-
-@dataclass(frozen=True, kw_only=True)
 class LookAlike:
     """A process of a user who has nothing to do with this instance, with the bot's command.
 
@@ -136,10 +97,16 @@ class LookAlike:
 
 @dataclass(frozen=True, kw_only=True)
 class BotPresence:
-    """What one look found.
+    """Whether this instance's bot runs, and which process it is, by one look.
 
     Attributes:
-        found: The bot, or None.
+        process: Exactly which process it is; None if none was found.
+        uptime_s: How long it has run, in seconds.
+        how: How it was found; None if none was.
+        record: What was written down about it at its launch; None if it was not launched by this program. Its pid is
+            another one where only what the recorded process left behind still runs.
+        container: The name of its container; empty for a process.
+        left_of_pid: The recorded main process, where that has ended and this is what is left of the bot; else None.
         is_unknown: Whether it is unknown if there is one: nothing was found, but a process that may be it may not be
             looked at.
         detail: One sentence for people.
@@ -147,11 +114,43 @@ class BotPresence:
         look_alikes: What has the bot's command and is none of ours.
     """
 
-    found: FoundBot | None = None
+    process: ProcessIdentity | None = None
+    uptime_s: float = 0.0
+    how: FoundBy | None = None
+    record: BotRecord | None = None
+    container: str = ""
+    left_of_pid: int | None = None
     is_unknown: bool = False
     detail: str = ""
     next_action: str = "Look at that process as its owner; end it if it is this instance's bot."
     look_alikes: tuple[LookAlike, ...] = ()
+
+    @property
+    def is_found(self) -> bool:
+        """Whether it runs. False where that is unknown, too."""
+        return self.process is not None
+
+    @property
+    def identity(self) -> ProcessIdentity:
+        """Exactly which process it is.
+
+        Raises:
+            LookupError: None was found.
+        """
+        if self.process is None:
+            raise LookupError(f"no bot was found: {self.detail}")
+        return self.process
+
+    @property
+    def pid(self) -> int:
+        """Its process id, of a container the first one's, as the engine's host numbers it; raises as `identity`."""
+        return self.identity.pid
+
+    @property
+    def who(self) -> str:
+        """What people call it; raises as `identity`."""
+        name = name_bot(self.pid, self.container)
+        return name if self.left_of_pid is None else f"{name} (what is left of process {self.left_of_pid})"
 
 
 def find_bot(settings: Settings, *, commands: Commands | None = None, before_launch: bool = False) -> BotPresence:
@@ -167,14 +166,14 @@ def find_bot(settings: Settings, *, commands: Commands | None = None, before_lau
         return _find_elsewhere(settings)
     path = build_record_path(settings)
     record = read_record(path)
-    if isinstance(record, BotRecord) and not record.container and is_running(record.identity):
+    if record is not None and record.is_launched and not record.container and is_running(record.identity):
         return _present(record.identity, FoundBy.RECORDED, record, "as it was recorded at its launch")
     table = read_table()
     members = find_members(settings, record, table)
     if members:
         return _present_members(members, None if record is not None and record.container else record)
     contained = _find_contained(settings, record, commands, before_launch=before_launch)
-    if contained.found is not None or contained.is_unknown:
+    if contained.is_found or contained.is_unknown:
         return contained
     return _judge_by_command(_look_by_command(settings, table), path)
 
@@ -207,18 +206,18 @@ def _find_elsewhere(settings: Settings) -> BotPresence:
     record = read_watched_record(settings)
     if record is None:
         return BotPresence(detail=f"no supervisor is at work in {settings.watched_state_dir}, or it has no bot")
-    found = FoundBot(
-        identity=record.identity,
+    return BotPresence(
+        process=record.identity,
         uptime_s=read_age_s(record),
         how=FoundBy.RECORDED,
         record=record,
         container=record.container,
+        detail="by its supervisor's lock, in another container",
     )
-    return BotPresence(found=found, detail="by its supervisor's lock, in another container")
 
 
 def _find_contained(
-    settings: Settings, record: BotLaunch | None, commands: Commands | None, *, before_launch: bool
+    settings: Settings, record: BotRecord | None, commands: Commands | None, *, before_launch: bool
 ) -> BotPresence:
     """Look for the container: by its name where it has one, then for whichever container this instance made."""
     is_named = is_contained(settings, record)
@@ -247,27 +246,29 @@ def _is_engine_asked_anyway(settings: Settings) -> bool:
     return settings.gateway_runtime is GatewayRuntime.DOCKER and is_there(settings.state_dir / _JOURNAL)
 
 
-def _present_container(door: BotDocker, seen: BotContainer, record: BotLaunch | None) -> BotPresence:
+def _present_container(door: BotDocker, seen: Container, record: BotRecord | None) -> BotPresence:
     how, known, detail = FoundBy.BY_COMMAND, None, f"container {seen.name}, which this program did not start"
-    if isinstance(record, BotRecord) and is_recorded(seen, record):
+    if is_recorded(seen, record):
         how, known, detail = FoundBy.RECORDED, record, "as it was recorded at its launch"
-    elif record is not None and door.is_ours(seen) and record.run_id == seen.run_id:
+    elif record is not None and door.is_ours(seen) and door.is_of_run(seen, record.run_id):
         # Its launch was cut short, or Docker has started it again since: what it was given is known.
-        how, known, detail = FoundBy.RECORDED, complete_launch(record, seen.identity), "its launch was cut short"
+        known = dataclasses.replace(record, process=seen.identity, ready_by=None)
+        how, detail = FoundBy.RECORDED, "its launch was cut short"
     elif door.is_ours(seen):
         how, detail = FoundBy.MARKED, "by its container's labels; its record is lost"
     started_at = seen.started_at or platform().now()
     uptime_s = max(0.0, (platform().now() - started_at).total_seconds())
-    found = FoundBot(identity=seen.identity, uptime_s=uptime_s, how=how, record=known, container=seen.name)
-    return BotPresence(found=found, detail=detail)
+    return BotPresence(
+        process=seen.identity, uptime_s=uptime_s, how=how, record=known, container=seen.name, detail=detail
+    )
 
 
-def _present_members(members: tuple[ProcessIdentity, ...], record: BotLaunch | None) -> BotPresence:
-    if isinstance(record, BotRecord):
+def _present_members(members: tuple[ProcessIdentity, ...], record: BotRecord | None) -> BotPresence:
+    if record is not None and record.is_launched:
         detail = f"what is left of process {record.pid}: {_list_pids(members)}"
         return _present(members[0], FoundBy.MARKED, record, detail, left_of_pid=record.pid)
     if record is not None:
-        completed = complete_launch(record, members[0])
+        completed = dataclasses.replace(record, process=members[0])
         return _present(members[0], FoundBy.RECORDED, completed, "its launch was recorded, and cut short")
     return _present(members[0], FoundBy.MARKED, None, "by what it inherited from its launch; its record is lost")
 
@@ -325,8 +326,9 @@ def _present(
     left_of_pid: int | None = None,
 ) -> BotPresence:
     uptime_s = read_uptime_s(identity) or 0.0
-    found = FoundBot(identity=identity, uptime_s=uptime_s, how=how, record=record, left_of_pid=left_of_pid)
-    return BotPresence(found=found, detail=detail)
+    return BotPresence(
+        process=identity, uptime_s=uptime_s, how=how, record=record, left_of_pid=left_of_pid, detail=detail
+    )
 
 
 def _list_pids(identities: tuple[ProcessIdentity, ...]) -> str:
@@ -336,27 +338,27 @@ def _list_pids(identities: tuple[ProcessIdentity, ...]) -> str:
 
 def read_bot_state(settings: Settings, presence: BotPresence) -> BotState:
     """Look at the bot that was found, or at what is written down about the end of the last one."""
-    found = presence.found
-    if found is None:
-        return BotState() if presence.is_unknown else BotState(end=_read_last_end(settings))
-    if found.record is None:
+    if not presence.is_found:
+        return BotState() if presence.is_unknown else _read_last_end(settings)
+    if presence.record is None:
         # It was not launched by this program, so it is unknown which gateway address it was given.
-        argv = () if found.container else _read_argv_if_allowed(found.pid)
+        argv = () if presence.container else _read_argv_if_allowed(presence.pid)
         return BotState(is_running=True, program=name_program(argv) if argv else "")
     return BotState(
         is_running=True,
-        program=name_program(found.record.argv),
-        is_connected=read_connection(settings, found.record),
-        suspended=describe_suspension(settings, found.record),
+        program=name_program(presence.record.argv),
+        is_connected=read_connection(settings, presence.record),
+        suspended=describe_suspension(settings, presence.record),
     )
 
 
-def _read_last_end(settings: Settings) -> BotEnd | None:
+def _read_last_end(settings: Settings) -> BotState:
     path = build_record_path(settings)
     if settings.watched_state_dir is not None:
         path = settings.watched_state_dir / path.name
     record = read_record(path)
-    return read_end(path, record.identity) if isinstance(record, BotRecord) else None
+    end = read_end(path, record.identity) if record is not None and record.is_launched else None
+    return end or BotState()
 
 
 def _read_argv_if_allowed(pid: int) -> tuple[str, ...]:

@@ -45,16 +45,14 @@ from orchestration.bot.order_guard import (
 )
 from orchestration.bot.program import command_problem
 from orchestration.bot.record import (
-    BotLaunch,
     BotRecord,
     build_record_path,
-    complete_launch,
     name_bot,
     read_record,
     remove_record,
     write_record,
 )
-from orchestration.bot.state import BotEnd
+from orchestration.bot.state import BotState
 from orchestration.bot.stop import end_members
 from orchestration.bot.up import BotRunning, Started, speaks_for_bot, wait_until_up
 from orchestration.errors import FailureWord, StartupFailure
@@ -158,7 +156,7 @@ def launch_bot(
                 address = Endpoint(host=guard.host, port=guard.port, network="" if network is None else network.name)
             else:
                 end_guard(settings)
-            launch = BotLaunch(
+            launch = BotRecord(
                 instance=settings.instance,
                 argv=build_bot_argv(settings, address, gameplan=gameplan),
                 workdir=settings.bot_compose_dir if is_contained else settings.bot_workdir,
@@ -237,9 +235,9 @@ def _refuse_second_bot(settings: Settings) -> None:
     presence = find_bot(
         settings, before_launch=True
     )  # a few milliseconds; an earlier caller may have waited for a gateway since
-    if presence.found is None and not presence.is_unknown:
+    if not presence.is_found and not presence.is_unknown:
         return
-    who = f"{name_bot(presence.found.pid, presence.found.container)}: " if presence.found is not None else "perhaps: "
+    who = f"{name_bot(presence.pid, presence.container)}: " if presence.is_found else "perhaps: "
     raise StartupFailure(
         FailureWord.BOT_ALREADY_RUNNING,
         f"No second bot is started: a bot of this instance runs already ({who}{presence.detail}).",
@@ -249,7 +247,7 @@ def _refuse_second_bot(settings: Settings) -> None:
 
 def _launch_process(
     settings: Settings,
-    launch: BotLaunch,
+    launch: BotRecord,
     address: Endpoint,
     *,
     receiver: NotifyReceiver | None,
@@ -276,7 +274,7 @@ def _launch_process(
         raise _explain_no_confinement(launch, error) from error
     except OSError as error:
         raise _explain_no_start(settings, launch, error) from error
-    record = complete_launch(launch, process.identity)
+    record = dataclasses.replace(launch, process=process.identity)
     started = StartedProcess(settings, process, record, launch.log, marker=str(build_record_path(settings)))
     try:
         _write_record(settings, record)
@@ -299,7 +297,7 @@ def _launch_process(
 
 def _launch_contained(
     settings: Settings,
-    launch: BotLaunch,
+    launch: BotRecord,
     address: Endpoint,
     *,
     receiver: NotifyReceiver | None,
@@ -308,7 +306,7 @@ def _launch_contained(
     on_progress: OnProgress | None,
     before_start: Callable[[], None],
 ) -> BotRunning:
-    def write(record: BotLaunch) -> None:
+    def write(record: BotRecord) -> None:
         _write_record(settings, record)
 
     def show(text: str) -> None:
@@ -346,8 +344,7 @@ def _see_it_up(
     bot = wait_until_up(settings, record, started, receiver=receiver, clock=clock, on_progress=on_progress)
     _write_record(settings, bot.record)
     if bot.is_finished:
-        end = BotEnd(exit_code=0, ended_at=clock.now(), is_finished=True)
-        write_end(build_record_path(settings), record.identity, end)
+        write_end(build_record_path(settings), record.identity, BotState(exit_code=0), ended_at=clock.now())
     else:
         note_workers(settings, bot.record)
     return bot
@@ -400,7 +397,7 @@ def _create_log(settings: Settings, now: datetime) -> Path:
         raise _cannot_write("The bot's log", settings.log_dir, error) from error
 
 
-def _write_record(settings: Settings, record: BotLaunch) -> None:
+def _write_record(settings: Settings, record: BotRecord) -> None:
     path = build_record_path(settings)
     try:
         write_record(path, record)
@@ -408,7 +405,7 @@ def _write_record(settings: Settings, record: BotLaunch) -> None:
         raise _cannot_write("The bot's record", path, error) from error
 
 
-def _leave_nothing(settings: Settings, launch: BotLaunch, require_locks: Callable[[], None] | None) -> None:
+def _leave_nothing(settings: Settings, launch: BotRecord, require_locks: Callable[[], None] | None) -> None:
     """After a failed or interrupted start: no process of it, and no record.
 
     Where our locks no longer count, another run may have launched a bot since: what is that run's is left alone.
@@ -435,7 +432,7 @@ def _are_in_place(require_locks: Callable[[], None] | None) -> bool:
     return True
 
 
-def _explain_no_start(settings: Settings, launch: BotLaunch, error: OSError) -> StartupFailure:
+def _explain_no_start(settings: Settings, launch: BotRecord, error: OSError) -> StartupFailure:
     reason = {
         errno.ENOENT: f"{launch.argv[0]} was not found, or its interpreter or {launch.workdir} does not exist",
         errno.EACCES: f"{launch.argv[0]} or {launch.workdir} may not be used by this user",
@@ -448,7 +445,7 @@ def _explain_no_start(settings: Settings, launch: BotLaunch, error: OSError) -> 
     )
 
 
-def _explain_no_confinement(launch: BotLaunch, error: LandlockError) -> StartupFailure:
+def _explain_no_confinement(launch: BotRecord, error: LandlockError) -> StartupFailure:
     if launch.guarded:
         return build_failure(f"the kernel does not confine the bot: {error.strerror or error}")
     named = ", ".join(str(port) for port in launch.denied_ports)

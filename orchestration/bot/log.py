@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestration import redaction
 from orchestration.bot.container import build_door
-from orchestration.bot.record import BotLaunch
+from orchestration.bot.record import BotRecord
 from orchestration.redaction import Redactor, redactor_for
 from orchestration.settings import Settings
 
@@ -39,7 +39,7 @@ def read_last_lines(path: Path, count: int, redactor: Redactor | None = None) ->
         return ()
 
 
-def read_bot_lines(settings: Settings, record: BotLaunch, count: int) -> tuple[str, ...]:
+def read_bot_lines(settings: Settings, record: BotRecord, count: int) -> tuple[str, ...]:
     """The last lines of a bot's output; empty where they cannot be read."""
     if record.container:
         return build_door(settings, record).read_log(lines=count)

@@ -28,7 +28,6 @@ from orchestration.bot.container_processes import is_in_container, read_containe
 from orchestration.bot.order_guard import find_guard
 from orchestration.bot.record import (
     RECORD_MARKER,
-    BotLaunch,
     BotRecord,
     build_record_path,
     read_workers,
@@ -63,7 +62,7 @@ Table = Mapping[int, ProcessStat]
 
 
 def find_members(
-    settings: Settings, record: BotLaunch | None, table: Table | None = None, *, of_this_launch: bool = False
+    settings: Settings, record: BotRecord | None, table: Table | None = None, *, of_this_launch: bool = False
 ) -> tuple[ProcessIdentity, ...]:
     """Everything of this instance's bot that runs, its main process included; what is responsible for it first.
 
@@ -178,7 +177,7 @@ def note_workers(settings: Settings, record: BotRecord) -> None:
 class _Signs:
     """What ties a process to one bot, read once for one look."""
 
-    def __init__(self, settings: Settings, record: BotLaunch | None, table: Table) -> None:
+    def __init__(self, settings: Settings, record: BotRecord | None, table: Table) -> None:
         self._settings = settings
         self._record = record
         self._table = table
@@ -192,7 +191,7 @@ class _Signs:
     def find_recorded(self) -> Iterator[ProcessIdentity]:
         """By ids that were written down, each one exact."""
         record = self._record
-        if not isinstance(record, BotRecord):
+        if record is None or not record.is_launched:
             return
         for one in (record.identity, *read_workers(build_record_path(self._settings), record)):
             stat = self._table.get(one.pid)

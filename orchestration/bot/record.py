@@ -1,8 +1,8 @@
 """What is written down about the bot, in `state/bot.json`, so that the next run finds it for certain.
 
 A process cannot be recorded before it exists, and its launcher may be killed right after. So the file is written
-twice: before the launch with everything but the pid (`BotLaunch`), and right after it as a `BotRecord`. In between the
-bot can be told by the marker in its environment and by the log that its output goes to (`orchestration.bot.find`).
+twice: before the launch without the process, and right after it with it. In between the bot can be told by the marker
+in its environment and by the log that its output goes to (`orchestration.bot.find`).
 
 Beside it, `state/bot_workers.json` names the processes that were seen to belong to the recorded bot. They may cut every
 tie to it later and outlive it (`orchestration.bot.members`).
@@ -38,8 +38,8 @@ class ReadyBy(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BotLaunch:
-    """A bot that is about to be launched: everything that is known before its process exists.
+class BotRecord:
+    """A bot that is about to be launched, or was: what it was given, and which process it is once that exists.
 
     Attributes:
         instance: Whose bot it is.
@@ -58,6 +58,9 @@ class BotLaunch:
         denied_ports: The TCP ports that the kernel keeps it from connecting to.
         container: The name of its container; empty for a process.
         control_group: The control group of the service that launches it, where that is its own; empty elsewhere.
+        process: The process that was launched, which leads its session and its process group; of a container its first
+            process, as the engine's host numbers it, with the container's id and start. None before it exists.
+        ready_by: How it was found to be up; None while it is not, or if its launcher ended before.
     """
 
     instance: str
@@ -76,36 +79,43 @@ class BotLaunch:
     denied_ports: tuple[int, ...] = ()
     container: str = ""
     control_group: str = ""
+    process: ProcessIdentity | None = None
+    ready_by: ReadyBy | None = None
+
+    @property
+    def is_launched(self) -> bool:
+        """Whether its process is known; False for a launch that was cut short."""
+        return self.process is not None
+
+    @property
+    def identity(self) -> ProcessIdentity:
+        """Exactly which process it is.
+
+        Raises:
+            LookupError: It is not launched.
+        """
+        if self.process is None:
+            raise LookupError(f"the bot of run {self.run_id} was recorded before its launch: it has no process")
+        return self.process
+
+    @property
+    def pid(self) -> int:
+        """The process id; raises as `identity` does."""
+        return self.identity.pid
+
+    @property
+    def birth(self) -> str:
+        """What no other process with that id ever has; raises as `identity` does."""
+        return self.identity.birth
 
     @property
     def log_hint(self) -> str:
         """Where a person reads what it says: a file, or a command."""
         return f"`docker logs {self.container}`" if self.log is None else str(self.log)
 
-
-@dataclass(frozen=True, kw_only=True)
-class BotRecord(BotLaunch):
-    """A bot that was launched.
-
-    Attributes:
-        pid: The process that was launched; of a container the first one, as the engine's host numbers it. It is the
-            id of its session and its process group, too.
-        birth: Its `ProcessIdentity.birth`, which no clock change alters; of a container its id and its start.
-        ready_by: How it was found to be up; None while it is not, or if its launcher ended before.
-    """
-
-    pid: int
-    birth: str
-    ready_by: ReadyBy | None = None
-
-    @property
-    def identity(self) -> ProcessIdentity:
-        """Exactly which process it is."""
-        return ProcessIdentity(pid=self.pid, birth=self.birth)
-
     @property
     def who(self) -> str:
-        """What people call it."""
+        """What people call it; raises as `identity` does."""
         return name_bot(self.pid, self.container)
 
 
@@ -114,30 +124,26 @@ def name_bot(pid: int, container: str) -> str:
     return f"container {container}" if container else f"process {pid}"
 
 
-def complete_launch(launch: BotLaunch, identity: ProcessIdentity) -> BotRecord:
-    """The record of a launch whose process is known."""
-    return _complete(launch, identity, None)
-
-
 def build_record_path(settings: Settings) -> Path:
     """Where this instance's record is, by one name however the state folder was named (through a link, say)."""
     return Path(os.path.realpath(settings.state_dir)) / RECORD_NAME
 
 
-def write_record(path: Path, record: BotLaunch) -> None:
-    """Write a launch or a record, whole or not at all.
+def write_record(path: Path, record: BotRecord) -> None:
+    """Write what is known of the bot, whole or not at all.
 
     Raises:
         OSError: It could not be written.
     """
-    fields: dict[str, Any] = {"pid": None, "birth": None, "ready_by": None, **dataclasses.asdict(record)}
-    fields["started_at"] = record.started_at.isoformat()
+    fields = dataclasses.asdict(record)
+    process = fields.pop("process") or {"pid": None, "birth": None}
+    fields |= {**process, "started_at": record.started_at.isoformat()}
     # All of it is ASCII: a file name that is no text is escaped, and read back as the bytes it was.
     write_fields(path, fields)
 
 
-def read_record(path: Path) -> BotRecord | BotLaunch | None:
-    """What was written down last: a bot, a launch whose process was not recorded any more, or None.
+def read_record(path: Path) -> BotRecord | None:
+    """What was written down last; of a launch that was cut short without a process. None if there is nothing.
 
     A file that is damaged reads as None too: the bot is then found by its marker. `find_record_damage` tells the two
     apart.
@@ -162,8 +168,11 @@ def find_record_damage(path: Path) -> DamagedFile | None:
     return None
 
 
-def _parse_record(fields: dict[str, Any]) -> BotRecord | BotLaunch:
-    launch = BotLaunch(
+def _parse_record(fields: dict[str, Any]) -> BotRecord:
+    process = None
+    if fields["pid"] is not None:
+        process = ProcessIdentity(pid=_read_pid(fields["pid"]), birth=str(fields["birth"]))
+    return BotRecord(
         instance=str(fields["instance"]),
         argv=tuple(str(word) for word in fields["argv"]),
         workdir=Path(fields["workdir"]),
@@ -180,11 +189,9 @@ def _parse_record(fields: dict[str, Any]) -> BotRecord | BotLaunch:
         denied_ports=tuple(int(one) for one in fields.get("denied_ports") or ()),
         container=str(fields.get("container") or ""),
         control_group=str(fields.get("control_group") or ""),
+        process=process,
+        ready_by=ReadyBy(fields["ready_by"]) if process is not None and fields["ready_by"] else None,
     )
-    if fields["pid"] is None:
-        return launch
-    identity = ProcessIdentity(pid=_read_pid(fields["pid"]), birth=str(fields["birth"]))
-    return _complete(launch, identity, ReadyBy(fields["ready_by"]) if fields["ready_by"] else None)
 
 
 def remove_record(path: Path) -> None:
@@ -222,11 +229,6 @@ def read_workers(path: Path, record: BotRecord) -> tuple[ProcessIdentity, ...]:
         return tuple(ProcessIdentity(pid=_read_pid(one["pid"]), birth=str(one["birth"])) for one in fields["workers"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ()
-
-
-def _complete(launch: BotLaunch, identity: ProcessIdentity, ready_by: ReadyBy | None) -> BotRecord:
-    known = {field.name: getattr(launch, field.name) for field in dataclasses.fields(BotLaunch)}
-    return BotRecord(**known, pid=identity.pid, birth=identity.birth, ready_by=ready_by)
 
 
 def _read_log(fields: dict[str, Any]) -> Path | None:

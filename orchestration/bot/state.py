@@ -5,21 +5,6 @@ from datetime import datetime
 
 
 @dataclass(frozen=True, kw_only=True)
-class BotEnd:
-    """How a bot ended.
-
-    Attributes:
-        exit_code: Its exit code, negative for a signal; None if it is unknown.
-        ended_at: When its end was seen, aware.
-        is_finished: Whether it ended by itself with 0 and left no process: its work for the plan's date is done.
-    """
-
-    exit_code: int | None
-    ended_at: datetime
-    is_finished: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class BotState:
     """What is known of a bot now. A watcher fills in all of it; a single look, as for `inv status`, only a part.
 
@@ -28,7 +13,7 @@ class BotState:
         key: What tells this bot from one launched before or after it, for example its pid and birth.
         program: Which program it is, for people; empty where that is unknown.
         exit_code: Of one that has ended, negative for a signal; None while it runs, and where that is unknown.
-        end: How it ended, as it was written down; None while it runs, and where it was not.
+        ended_at: When its end was seen, aware, as it was written down; None while it runs, and where it was not.
         outside_stop: How another program ended it, or what it left behind, where that is known, as the end of a
             sentence: `was stopped through the Docker engine`. Its end is then unplanned, whatever its exit code is.
         is_stopping: Whether this program was asked to stop it: its end is then planned, whatever the bot says.
@@ -49,7 +34,7 @@ class BotState:
     key: str = ""
     program: str = ""
     exit_code: int | None = None
-    end: BotEnd | None = None
+    ended_at: datetime | None = None
     outside_stop: str = ""
     is_stopping: bool = False
     says_stopping: bool = False
@@ -66,8 +51,6 @@ class BotState:
     @property
     def is_finished(self) -> bool:
         """Whether it ended by itself with 0: its work for the plan's date is done."""
-        if self.end is not None:
-            return self.end.is_finished
         return not self.is_running and self.exit_code == 0 and not self.outside_stop
 
     @property

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from orchestration.bot.container import BotDocker, was_killed
 from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.end_record import note_stop_request
-from orchestration.bot.find import FoundBot
+from orchestration.bot.find import BotPresence
 from orchestration.bot.members import find_members
 from orchestration.bot.order_guard import end_guard
-from orchestration.bot.record import BotLaunch, build_record_path, read_record, remove_record
+from orchestration.bot.record import BotRecord, build_record_path, read_record, remove_record
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.processes import ProcessIdentity, end_process_tree, end_processes, is_running, resume
@@ -21,7 +21,7 @@ OnProgress = Callable[[str], None]
 
 
 def stop_bot(
-    settings: Settings, found: FoundBot | None, *, timeout_s: float, on_progress: OnProgress | None = None
+    settings: Settings, found: BotPresence, *, timeout_s: float, on_progress: OnProgress | None = None
 ) -> Stopped:
     """Ask the bot to leave, and after `timeout_s` seconds end it and everything it started by force.
 
@@ -31,7 +31,7 @@ def stop_bot(
 
     Args:
         settings: Whose bot it is.
-        found: What `find_bot` found; None does nothing but forget a dead bot's record.
+        found: What `find_bot` found. Where that is no bot, only a dead one's record and order guard are removed.
         timeout_s: Seconds that it has to end by itself (`BOT_STOP_TIMEOUT`).
         on_progress: Told what is waited for.
 
@@ -42,7 +42,7 @@ def stop_bot(
         StartupFailure: It is a container, and the engine could not stop it.
     """
     path = build_record_path(settings)
-    if found is None:
+    if not found.is_found:
         end_guard(settings)
         remove_record(path)
         return Stopped(what="bot", who="of an earlier run", was_running=False)
@@ -74,7 +74,7 @@ def stop_bot(
     return dataclasses.replace(stopped, is_gone=is_gone, was_running=was_running)
 
 
-def describe_stopped(found: FoundBot, looked_at: datetime, *, in_time: bool | None, by: str = "") -> Stopped:
+def describe_stopped(found: BotPresence, looked_at: datetime, *, in_time: bool | None, by: str = "") -> Stopped:
     """What is said of a bot that was stopped.
 
     Args:
@@ -95,7 +95,7 @@ def describe_stopped(found: FoundBot, looked_at: datetime, *, in_time: bool | No
 
 
 def _stop_container(
-    settings: Settings, found: FoundBot, looked_at: datetime, *, timeout_s: float, on_progress: OnProgress | None
+    settings: Settings, found: BotPresence, looked_at: datetime, *, timeout_s: float, on_progress: OnProgress | None
 ) -> Stopped:
     """The container stays, stopped, and its output with it, until the next start."""
     door = BotDocker(settings, name=found.container)
@@ -127,7 +127,7 @@ class MembersEnded:
 
 
 def end_members(
-    settings: Settings, record: BotLaunch | None, *, timeout_s: float = 0.0, of_this_launch: bool = False
+    settings: Settings, record: BotRecord | None, *, timeout_s: float = 0.0, of_this_launch: bool = False
 ) -> MembersEnded:
     """End everything of this instance's bot that still runs, whatever session it went into.
 

@@ -323,8 +323,7 @@ def _show_asked(settings: Settings, message: str, code: ExitCode, run: "RunRecor
         steps=() if run is None else tuple(_build_step(step) for step in run.steps),
         progress=Progress(),
     )
-    found = find_bot(settings).found
-    record = None if found is None else found.record
+    record = find_bot(settings).record
     document = build_json(report, exit_code=int(code))
     if run is not None:
         document |= {"result": run.result, "fallback": run.fallback}

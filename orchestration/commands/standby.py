@@ -128,15 +128,15 @@ class _Participant:
     def _end_bot(self, timeout_s: float) -> bool:
         """End a bot of this instance that still runs here. Returns whether none does any more."""
         presence = find_bot(self._settings)
-        if presence.found is None:
+        if not presence.is_found:
             if presence.is_unknown:
                 _LOG.error("unknown whether a bot runs here: %s", presence.detail)
             return not presence.is_unknown
-        if presence.found.how is FoundBy.BY_COMMAND:
-            _LOG.error("a bot that was started by hand runs here, without the lease: %s", presence.found.who)
+        if presence.how is FoundBy.BY_COMMAND:
+            _LOG.error("a bot that was started by hand runs here, without the lease: %s", presence.who)
             return False
         try:
-            stopped = stop_bot(self._settings, presence.found, timeout_s=timeout_s, on_progress=self._host.say_status)
+            stopped = stop_bot(self._settings, presence, timeout_s=timeout_s, on_progress=self._host.say_status)
         except StartupFailure as failure:
             _LOG.error("the bot could not be stopped: %s", failure)
             return False

@@ -166,7 +166,7 @@ class Status:
     @property
     def is_bot_watched(self) -> bool:
         """Whether the bot is supervised now: what its record says does not outlive a supervisor that was killed."""
-        return self.bot.found is not None and self.watcher is not None
+        return self.bot.is_found and self.watcher is not None
 
     @property
     def code(self) -> StatusCode:
@@ -175,7 +175,7 @@ class Status:
             return StatusCode.UNKNOWN
         if self.is_standby:
             return StatusCode.STANDBY
-        if self.bot.found is None and not self.is_finished_for_now and not self.is_bot_withheld:
+        if not self.bot.is_found and not self.is_finished_for_now and not self.is_bot_withheld:
             return StatusCode.NOT_RUNNING
         return StatusCode.RUNNING if not self.problems else StatusCode.DEGRADED
 
@@ -184,42 +184,42 @@ class Status:
         """Whether a supervisor is ready here, and another host leads or none does (LEASE_ETCD)."""
         is_supervised = self.watcher is not None and self.watcher.purpose == "supervisor"
         stands_by = self.lease is not None and self.lease.role is not Role.LEADING
-        return stands_by and is_supervised and self.bot.found is None and self.under_way is None
+        return stands_by and is_supervised and not self.bot.is_found and self.under_way is None
 
     @property
     def is_finished_for_now(self) -> bool:
         """Whether the bot has finished, and its supervisor starts it again on the next plan."""
         is_supervised = self.watcher is not None and self.watcher.purpose == "supervisor"
         # While a start is under way, the end that is known is an earlier bot's.
-        return self.bot.found is None and self.bot_state.is_finished and is_supervised and self.under_way is None
+        return not self.bot.is_found and self.bot_state.is_finished and is_supervised and self.under_way is None
 
     @property
     def is_bot_withheld(self) -> bool:
         """Whether none runs on Strategy C because none is to, and its supervisor starts it on the next trading plan."""
         is_supervised = self.watcher is not None and self.watcher.purpose == "supervisor"
-        is_settled = self.bot.found is None and self.bot_state.end is None and self.under_way is None
+        is_settled = not self.bot.is_found and self.bot_state.ended_at is None and self.under_way is None
         return self.has_no_bot_on_c and is_supervised and is_settled and not self.bot.is_unknown
 
     @property
     def last_end(self) -> str:
         """How the last bot ended, as the end of a sentence that says that none runs; empty where that is unknown."""
-        end = self.bot_state.end
-        if end is None or end.exit_code is None:
+        bot = self.bot_state
+        if bot.ended_at is None or bot.exit_code is None:
             return ""
-        how = "it has finished (exit code 0)" if end.is_finished else f"it {describe_exit(end.exit_code)}"
-        return f": {how} at {end.ended_at.astimezone():%Y-%m-%d %H:%M:%S}"
+        how = "it has finished (exit code 0)" if bot.is_finished else f"it {describe_exit(bot.exit_code)}"
+        return f": {how} at {bot.ended_at.astimezone():%Y-%m-%d %H:%M:%S}"
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What the bot needs and is not as it should be."""
         plan = self.plan.problem if self.plan else None
-        record = self.bot.found.record if self.bot.found else None
+        record = self.bot.record
         start = None
         if record is not None and record.ready_by is None and self.under_way is None:
             start = "its start was interrupted before it was seen to be up (`inv startup --replace` starts it again)"
         suspended = f"the bot {self.bot_state.suspended}" if self.bot_state.suspended else None
         left = None
-        if self.bot.found is not None and self.bot.found.left_of_pid is not None:
+        if self.bot.left_of_pid is not None:
             left = f"the bot's main process has ended; {self.bot.detail} (`inv bot.stop` ends it)"
         problems = (self.gateway.problem, plan, start, left, suspended, self._watcher_problem, self._guard_problem)
         return tuple(self.commands.apply(one) for one in problems if one)
@@ -235,7 +235,7 @@ class Status:
 
     @property
     def _guard_problem(self) -> str | None:
-        record = self.bot.found.record if self.bot.found else None
+        record = self.bot.record
         if record is None or not record.guarded or self.is_bot_elsewhere:
             return None
         if self.guard is None or self.guard.port != record.gateway_port or is_suspended(self.guard):
@@ -258,17 +258,16 @@ class Status:
 
     def _describe_open(self) -> str | None:
         """What is open at the broker while nothing of this program looks after it."""
-        if self.bot.is_unknown or self.bot.found is not None:
+        if self.bot.is_unknown or self.bot.is_found:
             return None
         counts = ((len(self.holdings.positions or ()), "position"), (len(self.holdings.orders or ()), "order"))
         parts = [f"{count} {name}{'' if count == 1 else 's'}" for count, name in counts if count]
         return f"open at the broker while no bot runs: {' and '.join(parts)}" if parts else None
 
     def _describe_watch(self) -> str | None:
-        bot = self.bot.found
-        if bot is None or self.is_bot_watched:
+        if not self.bot.is_found or self.is_bot_watched:
             return None
-        was_watched = bot.record is not None and bot.record.supervised
+        was_watched = self.bot.record is not None and self.bot.record.supervised
         return "nothing watches the bot" + (": its supervisor has ended without stopping it" if was_watched else "")
 
     def _describe_lease(self) -> str | None:
@@ -371,10 +370,10 @@ def describe(status: Status) -> str:
     if status.is_bot_withheld:
         problems = f", but: {'; '.join(status.problems)}" if status.problems else ""
         return f"No bot runs on Strategy C (STRATEGY_C_BOT=none); its supervisor waits for a plan{problems}.{notes}"
-    if status.bot.found is None:
+    if not status.bot.is_found:
         none = f"Standby: {status.lease}" if status.is_standby else f"The bot does not run{status.last_end}"
         return f"{none}.{notes}"
-    running = f"The bot runs as {status.bot.found.who}"
+    running = f"The bot runs as {status.bot.who}"
     strategy = f" on strategy {status.plan.strategy}" if status.plan else ""
     if status.problems:
         return f"{running}{strategy}, but: {'; '.join(status.problems)}.{notes}"
@@ -436,7 +435,7 @@ def _api_problem(look: ApiStatus) -> str | None:
 
 
 def _look_at_plan(bot: BotPresence, settings: Settings, clock: Clock) -> PlanLook | None:
-    record = bot.found.record if bot.found else None
+    record = bot.record
     if record is None:
         return None
     try:

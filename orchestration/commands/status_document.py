@@ -166,12 +166,11 @@ def _build_guard_json(guard: GuardRecord | None) -> dict[str, Any] | None:
 
 
 def _build_bot_json(bot: BotPresence, state: BotState, *, is_watched: bool) -> dict[str, Any]:
-    found = bot.found
-    record = found.record if found else None
+    record = bot.record
     return {
-        "running": None if bot.is_unknown else found is not None,
-        "pid": found.pid if found else None,
-        "uptime_s": _rounded(found.uptime_s if found else None),
+        "running": None if bot.is_unknown else bot.is_found,
+        "pid": bot.pid if bot.is_found else None,
+        "uptime_s": _rounded(bot.uptime_s if bot.is_found else None),
         # It lives: that alone does not say that it can trade.
         "ready": None if record is None else record.ready_by is not None and state.is_connected is not False,
         "ready_by": record.ready_by if record else None,
@@ -180,13 +179,13 @@ def _build_bot_json(bot: BotPresence, state: BotState, *, is_watched: bool) -> d
         "suspended": state.suspended or None,
         "finished": state.is_finished,
         "ended": None
-        if state.end is None
-        else {"exit_code": state.end.exit_code, "at": state.end.ended_at.isoformat(), "finished": state.is_finished},
-        "supervised": None if found is None else is_watched,
+        if state.ended_at is None
+        else {"exit_code": state.exit_code, "at": state.ended_at.isoformat(), "finished": state.is_finished},
+        "supervised": is_watched if bot.is_found else None,
         "log": str(record.log) if record and record.log else None,
-        "container": found.container or None if found else None,
-        "found_by": found.how if found else None,
-        "left_of_pid": found.left_of_pid if found else None,
+        "container": bot.container or None,
+        "found_by": bot.how,
+        "left_of_pid": bot.left_of_pid,
         "detail": bot.detail,
     }
 

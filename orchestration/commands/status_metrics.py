@@ -81,17 +81,17 @@ def render_metrics(
 
 
 def _gauges(status: "Status", *, version: str, now: datetime) -> Iterator["Metric"]:
-    gateway, bot, plan = status.gateway, status.bot.found, status.plan
+    gateway, bot, plan = status.gateway, status.bot, status.plan
     yield _gauge("build_info", "The program's version.", [({"version": version}, 1)])
     yield _gauge("status_code", "What `inv status` would end with.", [({}, int(status.code))])
     yield _gauge("gateway_ready", "Whether a bot can use the gateway.", [({}, gateway.is_ready)])
     if gateway.api is not None and gateway.api.latency_ms is not None:
         latency_s = gateway.api.latency_ms / 1000
         yield _gauge("gateway_api_latency_seconds", "Round trip to the gateway's API.", [({}, latency_s)])
-    if not status.bot.is_unknown:
-        yield _gauge("bot_running", "Whether the bot runs.", [({}, bot is not None)])
+    if not bot.is_unknown:
+        yield _gauge("bot_running", "Whether the bot runs.", [({}, bot.is_found)])
     yield _gauge("bot_supervised", "Whether a supervisor or a monitor watches the bot.", [({}, status.is_bot_watched)])
-    if bot is not None and bot.uptime_s is not None:
+    if bot.is_found:
         yield _gauge("bot_uptime_seconds", "How long the bot has run.", [({}, bot.uptime_s)])
     if status.bot_state.is_connected is not None:
         help_text = "Whether the bot holds a connection to the gateway."

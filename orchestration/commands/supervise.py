@@ -164,7 +164,7 @@ def _wait_given_up(settings: Settings, clock: SystemClock, requests: Requests) -
         f"No more tries since {past.given_up_since}: {past.given_up}. This container waits until the gateway has been "
         f"away and is ready again, or until `docker restart {settings.bot_container_name}`."
     )
-    if find_bot(settings).found is None:
+    if not find_bot(settings).is_found:
         remove_record(build_record_path(settings))  # the bot that has ended must not be taken for one that runs
     was_away = False
     while not requests.ended_by:

@@ -132,10 +132,10 @@ def build_overview_row(found: "Status") -> tuple[str, ...]:
 
 def build_status_rows(found: "Status") -> list[tuple[str, str]]:
     """The rows of the status table."""
-    bot, plan, last = found.bot.found, found.plan, found.last_run
+    bot, plan, last = found.bot, found.plan, found.last_run
     rows = [("instance", found.instance), *_build_gateway_rows(found.gateway), *_build_money_rows(found)]
     rows.append(("bot", describe_bot(found)))
-    record = bot.record if bot else None
+    record = bot.record
     rows.append(("  program", found.bot_state.program))
     if record is not None:
         rows.append(("  log", record.log_hint))
@@ -223,12 +223,12 @@ def describe_bot(found: "Status") -> str:
     """The bot in one line."""
     if found.bot.is_unknown:
         return f"unknown: {found.bot.detail}"
-    bot = found.bot.found
+    bot = found.bot
     if found.is_finished_for_now:
         return "finished, waits for the next plan"
     if found.is_bot_withheld:
         return "none on Strategy C (STRATEGY_C_BOT=none), waits for the next trading plan"
-    if bot is None:
+    if not bot.is_found:
         return f"not running{found.last_end}"
     record = bot.record
     not_up = ", starting" if found.under_way else ", never seen to come up"

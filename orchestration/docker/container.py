@@ -8,9 +8,13 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
+
+from orchestration.system.processes import ProcessIdentity
 
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
@@ -32,6 +36,7 @@ class ContainerState(StrEnum):
     UNKNOWN = "unknown"
 
 
+_ALIVE = frozenset({ContainerState.RUNNING, ContainerState.PAUSED, ContainerState.RESTARTING})
 DOWN_STATES = frozenset({ContainerState.MISSING, ContainerState.EXITED, ContainerState.CREATED})
 
 
@@ -43,6 +48,66 @@ def parse_state(word: str) -> ContainerState:
         return ContainerState(word)
     except ValueError:
         return ContainerState.UNKNOWN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """What one look at a container saw.
+
+    Attributes:
+        id: Its full id.
+        name: Its name.
+        state: Whether and how it runs.
+        pid: Its first process, as the engine's host numbers it; 0 if it does not run.
+        started_at: When its latest start was; None if it never started.
+        exit_code: Of its last end; None while it runs.
+        labels: Its labels.
+    """
+
+    id: str
+    name: str
+    state: ContainerState
+    pid: int = 0
+    started_at: datetime | None = None
+    exit_code: int | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs, or may run on at any moment."""
+        return self.state in _ALIVE
+
+    @property
+    def identity(self) -> ProcessIdentity:
+        """Which start of which container this is."""
+        started = self.started_at.isoformat() if self.started_at else "never"
+        return ProcessIdentity(pid=self.pid, birth=f"{self.id}:{started}")
+
+
+def parse_containers(text: str) -> tuple[Container, ...]:
+    """What `docker container inspect` printed.
+
+    Raises:
+        ValueError: It is not what that command prints.
+    """
+    try:
+        return tuple(_parse_container(one) for one in json.loads(text))
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"docker container inspect printed something unexpected: {error}") from error
+
+
+def _parse_container(raw: Mapping[str, Any]) -> Container:
+    state = raw["State"]
+    word = parse_state(str(state["Status"]))
+    return Container(
+        id=str(raw["Id"]),
+        name=str(raw["Name"]).removeprefix("/"),
+        state=word,
+        pid=int(state.get("Pid", 0)),
+        started_at=parse_instant(str(state.get("StartedAt", ""))),
+        exit_code=None if word in _ALIVE else int(state.get("ExitCode", 0)),
+        labels=raw["Config"].get("Labels") or {},
+    )
 
 
 def inspect_argv(reference: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestration.bot.find import FoundBot, FoundBy, find_bot
+from orchestration.bot.find import BotPresence, FoundBy, find_bot
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.history import GatewayUser
 from orchestration.gateway.record import RECORD_NAME, GatewayRecord
@@ -135,7 +135,7 @@ def build_find_users(settings: Settings) -> FindUsers:
 
     def find_users(record: GatewayRecord) -> tuple[GatewayUser, ...]:
         mine = build_sign(settings, record)
-        own = find_bot(settings).found
+        own = find_bot(settings)
         users = (find_user(sign, own=own) for sign in read_other_signs(settings) if is_same_gateway(mine, sign))
         return tuple(user for user in users if user is not None)
 
@@ -153,18 +153,18 @@ def has_same_address(one: Sign, other: Sign) -> bool:
     return one.port == other.port and normalize_host(one.host) == normalize_host(other.host)
 
 
-def find_user(sign: Sign, *, own: FoundBot | None) -> GatewayUser | None:
+def find_user(sign: Sign, *, own: BotPresence) -> GatewayUser | None:
     """What of an instance is at work now, or None if nothing is.
 
     Args:
         sign: Its sign.
-        own: The caller's own bot. Where a state folder was moved, the one left behind has a sign still, and the same
-            command, folder and marker find that bot for it, too.
+        own: The look at the caller's own bot. Where a state folder was moved, the one left behind has a sign still, and
+            the same command, folder and marker find that bot for it, too.
     """
     state_dir = Path(sign.state_dir)
     presence = find_bot(load_other(sign))
-    if presence.found is not None and not _is_own(presence.found, own):
-        detail = f"the bot of instance {sign.instance}, {presence.found.who}"
+    if presence.is_found and not _is_own(presence, own):
+        detail = f"the bot of instance {sign.instance}, {presence.who}"
         return GatewayUser(instance=sign.instance, detail=detail, has_bot=True)
     if presence.is_unknown:
         detail = f"perhaps the bot of instance {sign.instance}: {presence.detail}"
@@ -176,9 +176,9 @@ def find_user(sign: Sign, *, own: FoundBot | None) -> GatewayUser | None:
     return None
 
 
-def _is_own(found: FoundBot, own: FoundBot | None) -> bool:
+def _is_own(found: BotPresence, own: BotPresence) -> bool:
     """Whether a bot that no record of the other's names is the one that the caller's record names."""
-    if own is None or own.how is FoundBy.BY_COMMAND or found.how is not FoundBy.BY_COMMAND:
+    if not own.is_found or own.how is FoundBy.BY_COMMAND or found.how is not FoundBy.BY_COMMAND:
         return False
     return found.identity == own.identity
 
@@ -226,7 +226,7 @@ def refuse_conflict(settings: Settings, record: GatewayRecord) -> None:
     mine = build_sign(settings, record)
     for other in read_other_signs(settings):
         conflict = find_conflict(mine, other)
-        user = find_user(other, own=find_bot(settings).found) if conflict else None
+        user = find_user(other, own=find_bot(settings)) if conflict else None
         if user is not None:
             raise StartupFailure(
                 FailureWord.CONFIG_INVALID,

@@ -44,7 +44,7 @@ def check_instances(settings: Settings, presence: BotPresence, *, replaces_bot: 
         one for one in find_instances(settings.environ, settings.project_dir) if one.state_dir != settings.state_dir
     ]
     signs = {sign.state_dir: sign for sign in read_other_signs(settings)}
-    looked = {state_dir: find_user(sign, own=presence.found) for state_dir, sign in signs.items()}
+    looked = {state_dir: find_user(sign, own=presence) for state_dir, sign in signs.items()}
     users = {state_dir: user for state_dir, user in looked.items() if user is not None}
     # What is at work is what it signed up as; of the others the settings of now count.
     known = signs | {sign.state_dir: sign for sign in map(build_sign, loaded) if sign.state_dir not in users}
@@ -86,7 +86,7 @@ def _check_owner(settings: Settings, mine: Sign, presence: BotPresence, *, repla
         return
     holder = read_lock_holder(supervisor_lock_path(settings.state_dir))
     is_watched = holder is not None and holder.pid not in {None, platform().own_pid()}
-    is_at_work = presence.found is not None or is_watched
+    is_at_work = presence.is_found or is_watched
     how = "runs" if is_at_work else "was started last"
     yield Check(
         name="instance",

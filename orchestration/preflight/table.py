@@ -11,7 +11,7 @@ from orchestration.alerts.channels import NO_CHANNEL, ChannelState
 from orchestration.alerts.discord import mention_problem
 from orchestration.alerts.heartbeat import heartbeat_problem
 from orchestration.bot.docker_runtime import NO_ADDRESS, has_bridge_address
-from orchestration.bot.find import BotPresence, FoundBot, FoundBy, find_bot
+from orchestration.bot.find import BotPresence, FoundBy, find_bot
 from orchestration.bot.order_guard import is_guard_missing
 from orchestration.bot.program import command_problem, describe_program
 from orchestration.errors import GAMEPLAN_CHECK, Check, FailureWord, StartupFailure, StepStatus, build_failed_check
@@ -185,7 +185,7 @@ def is_bot_cut_off(settings: Settings, presence: BotPresence) -> bool:
 
     Such a bot reaches nothing, and nothing gives it its guard back, so a start puts another one in its place.
     """
-    record = presence.found.record if presence.found is not None else None
+    record = presence.record
     return (
         record is not None
         and record.guarded
@@ -198,31 +198,31 @@ def check_bot_absent(
     presence: BotPresence, *, replaces_bot: bool = False, adopts_bot: bool = False, is_cut_off: bool = False
 ) -> Check:
     """S3: is this instance's bot running already? One that is cut off from the gateway is replaced: no failure."""
-    if adopts_bot and presence.found is not None and presence.found.how is not FoundBy.BY_COMMAND:
+    if adopts_bot and presence.is_found and presence.how is not FoundBy.BY_COMMAND:
         return Check(
             name=BOT_CHECK,
             status=StepStatus.OK,
-            detail=f"the bot of an earlier run, {presence.found.who}, is adopted if nothing has changed",
-            found_by=presence.found.how,
+            detail=f"the bot of an earlier run, {presence.who}, is adopted if nothing has changed",
+            found_by=presence.how or "",
         )
-    if presence.found is not None and is_cut_off:
+    if presence.is_found and is_cut_off:
         return Check(
             name=BOT_CHECK,
             status=StepStatus.WARN,
-            detail=f"The bot of this instance runs already: {_describe_who(presence.found)}. Its order guard does not "
+            detail=f"The bot of this instance runs already: {_describe_who(presence)}. Its order guard does not "
             "work, so it is cut off from the gateway; a start replaces it.",
             fix="`inv startup` starts bot and order guard afresh.",
-            found_by=presence.found.how,
+            found_by=presence.how or "",
         )
-    if presence.found is not None:
+    if presence.is_found:
         return Check(
             name=BOT_CHECK,
             status=StepStatus.WARN if replaces_bot else StepStatus.FAIL,
-            detail=f"The bot of this instance runs already: {_describe_who(presence.found)}, for "
-            f"{format_duration(presence.found.uptime_s)} ({presence.detail}).",
+            detail=f"The bot of this instance runs already: {_describe_who(presence)}, for "
+            f"{format_duration(presence.uptime_s)} ({presence.detail}).",
             fix="Leave it alone, or `inv bot.restart`, or `inv bot.stop`, or (unwatched) `inv startup --replace`.",
             failure=None if replaces_bot else FailureWord.BOT_ALREADY_RUNNING,
-            found_by=presence.found.how,
+            found_by=presence.how or "",
         )
     if presence.is_unknown:
         return Check(
@@ -249,7 +249,7 @@ def check_look_alikes(presence: BotPresence) -> Iterator[Check]:
         )
 
 
-def _describe_who(found: FoundBot) -> str:
+def _describe_who(found: BotPresence) -> str:
     return found.who if found.container else f"pid {found.pid}"
 
 

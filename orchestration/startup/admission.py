@@ -142,7 +142,7 @@ def end_other_runs(
         What ran before and has ended, the bot first: afterwards there is no trace that it ran. How the bot ended is not
         known here.
     """
-    bot = find_bot(settings).found
+    bot = find_bot(settings)
     looked_at = clock.now()
     ended = []
     for lock_path in locks:
@@ -160,7 +160,7 @@ def end_other_runs(
         timeout_s = longest_s + _CLEANUP_MARGIN_S
         if wait_until(lambda: read_lock_holder(path) is None, timeout_s=timeout_s, every_s=_LOCK_LOOK_S, clock=clock):  # noqa: B023 - called before the loop goes on
             ended.append(_describe_holder(holder, looked_at))
-    if bot is None or not ended or find_bot(settings).found is not None:
+    if not bot.is_found or not ended or find_bot(settings).is_found:
         return tuple(ended)
     return (describe_stopped(bot, looked_at, in_time=None, by=f"the {ended[0].what} ({ended[0].who})"), *ended)
 
@@ -216,7 +216,7 @@ def refuse_beside_supervisor(settings: Settings, *, supervises: bool, starts_bot
         return
     if not starts_bot:
         return
-    if holder is None or (find_bot(settings).found is not None and not replaces_bot):
+    if holder is None or (find_bot(settings).is_found and not replaces_bot):
         return  # with a bot, the check for it says so better
     raise StartupFailure(
         FailureWord.ALREADY_STARTING,
@@ -260,10 +260,10 @@ def find_refusal(settings: Settings, *, changes_nothing: bool = False) -> Servic
     if read_lock_holder(supervisor_lock_path(settings.state_dir)) is not None:
         return build_second(settings)
     presence = find_bot(settings)
-    if presence.found is not None and presence.found.how is FoundBy.BY_COMMAND:
+    if presence.how is FoundBy.BY_COMMAND:
         return ServiceRefusal(
             word=FailureWord.BOT_ALREADY_RUNNING,
-            message=f"The bot runs already, started by hand: {presence.found.who}. It is left alone.",
+            message=f"The bot runs already, started by hand: {presence.who}. It is left alone.",
             next_action="Stop it (`inv bot.stop`), then `inv startup`; or leave it alone.",
         )
     past = attempts.read(settings.state_dir)
@@ -282,11 +282,11 @@ def find_refusal(settings: Settings, *, changes_nothing: bool = False) -> Servic
 
 def build_second(settings: Settings) -> ServiceRefusal:
     """A supervisor is at work already."""
-    found = find_bot(settings).found
-    running = "" if found is None else f" Its bot is {found.who}."
+    found = find_bot(settings)
+    running = "" if not found.is_found else f" Its bot is {found.who}."
     holder = read_lock_holder(supervisor_lock_path(settings.state_dir)) or "one that has just ended"
     return ServiceRefusal(
-        word=FailureWord.BOT_ALREADY_RUNNING if found is not None else FailureWord.ALREADY_STARTING,
+        word=FailureWord.BOT_ALREADY_RUNNING if found.is_found else FailureWord.ALREADY_STARTING,
         message=f"A supervisor of instance {settings.instance} is at work already: {holder}.{running}",
         next_action="`inv bot.restart` has it restart the bot on the day's plan; `inv shutdown` ends it.",
     )

@@ -268,8 +268,8 @@ def _plan_up(runtime: Runtime, status: GatewayStatus) -> str:
 
 
 def _plan_running_bot(settings: Settings, *, replaces_bot: bool) -> str:
-    found = find_bot(settings).found
-    if found is None:
+    found = find_bot(settings)
+    if not found.is_found:
         return ""
     if replaces_bot:
         return f"stop {found.who} gracefully, then "

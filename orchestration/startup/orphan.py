@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 
 from orchestration.alerts.alert import Severity
-from orchestration.bot.find import BotPresence, FoundBot, FoundBy, find_bot
+from orchestration.bot.find import BotPresence, FoundBy, find_bot
 from orchestration.bot.record import build_record_path, read_record
 from orchestration.bot.stop import stop_bot
 from orchestration.errors import FailureWord, StartupFailure, State, StepStatus
@@ -36,11 +36,11 @@ def is_left_behind(settings: Settings) -> bool:
     ):
         return False
     presence = find_bot(settings)
-    if presence.found is None:
+    if not presence.is_found:
         return is_in_doubt(settings, presence)
-    record = presence.found.record
+    record = presence.record
     was_watched = record is None or record.supervised or read_hold(settings.state_dir) is not None
-    return presence.found.how is not FoundBy.BY_COMMAND and was_watched
+    return presence.how is not FoundBy.BY_COMMAND and was_watched
 
 
 def is_in_doubt(settings: Settings, presence: BotPresence) -> bool:
@@ -50,7 +50,7 @@ def is_in_doubt(settings: Settings, presence: BotPresence) -> bool:
 
 def stop_left_behind(
     settings: Settings,
-    found: FoundBot,
+    found: BotPresence,
     *,
     why: str,
     tell: Tell,
@@ -107,15 +107,15 @@ def leave_nothing_unwatched(context: StepContext, failed: FailureWord) -> None:
     presence = find_bot(settings)
     if not _are_locks_in_place(context):
         # Another run may be at work by now: what is not known to be this run's own is that run's.
-        if presence.found is not None and _is_of_run(context, presence.found):
-            stop_bot(settings, presence.found, timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=context.show)
+        if presence.is_found and _is_of_run(context, presence):
+            stop_bot(settings, presence, timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=context.show)
         return
-    if presence.found is not None:
-        _stop_what_must_not_stay(context, presence.found, failed)
+    if presence.is_found:
+        _stop_what_must_not_stay(context, presence, failed)
         presence = find_bot(settings)
     elif context.supervises and is_in_doubt(settings, presence):
         tell_doubt(presence, tell=context.tell, log=context.log)
-    unused = presence.found is None and not presence.is_unknown
+    unused = not presence.is_found and not presence.is_unknown
     if unused and settings.gateway_runtime is GatewayRuntime.SIMULATOR:
         context.runtime.stop_unless_used(timeout_s=_CLEANUP_STOP_TIMEOUT_S, on_progress=context.show)
 
@@ -128,11 +128,11 @@ def _are_locks_in_place(context: StepContext) -> bool:
     return True
 
 
-def _is_of_run(context: StepContext, bot: FoundBot) -> bool:
+def _is_of_run(context: StepContext, bot: BotPresence) -> bool:
     return bot.record is not None and bot.record.run_id == context.run_id
 
 
-def _stop_what_must_not_stay(context: StepContext, bot: FoundBot, failed: FailureWord) -> None:
+def _stop_what_must_not_stay(context: StepContext, bot: BotPresence, failed: FailureWord) -> None:
     if bot.how is FoundBy.BY_COMMAND or context.settings.watched_state_dir is not None:
         return
     if _is_of_run(context, bot):
@@ -162,14 +162,14 @@ def tell_doubt(presence: BotPresence, *, tell: Tell, log: logging.Logger) -> Non
 
 def _stop(context: StepContext, progress: Progress) -> StepResult:
     presence = find_bot(context.settings)
-    if presence.found is None:
+    if not presence.is_found:
         if is_in_doubt(context.settings, presence):
             tell_doubt(presence, tell=context.tell, log=context.log)
             return StepResult(progress=progress, detail=presence.detail, status=StepStatus.WARN)
         return StepResult(progress=progress, detail="no bot was left behind")
     is_gone = stop_left_behind(
         context.settings,
-        presence.found,
+        presence,
         why="its supervisor has ended and none takes its place",
         tell=context.tell,
         show=context.show,
@@ -177,7 +177,7 @@ def _stop(context: StepContext, progress: Progress) -> StepResult:
     )
     return StepResult(
         progress=progress,
-        detail=f"the bot of an earlier run, {presence.found.who}, {'stopped' if is_gone else 'could not be stopped'}",
+        detail=f"the bot of an earlier run, {presence.who}, {'stopped' if is_gone else 'could not be stopped'}",
         status=StepStatus.WARN,
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchestration.alerts.alert import Severity
 from orchestration.bot.adopt import adopt_bot, why_not_adopted
-from orchestration.bot.find import FoundBot, find_bot
+from orchestration.bot.find import BotPresence, find_bot
 from orchestration.bot.launch import BotRunning, launch_bot
 from orchestration.bot.log import read_bot_lines
 from orchestration.bot.order_guard import end_guard, has_no_bot
@@ -219,8 +219,8 @@ def bot_start(context: StepContext, progress: Progress) -> StepResult:
     if plan is None or progress.gateway is None:  # both were made sure of above
         raise AssertionError("no bot without a validated gateway and an active plan")
     address = _locate_gateway(context)
-    if presence.found is not None:
-        progress, adopted = _adopt_or_stop(context, progress, presence.found, plan, address)
+    if presence.is_found:
+        progress, adopted = _adopt_or_stop(context, progress, presence, plan, address)
         if adopted is not None:
             return StepResult(
                 progress=dataclasses.replace(progress, bot=adopted),
@@ -438,7 +438,7 @@ def _locate_gateway(context: StepContext) -> Endpoint:
 
 
 def _adopt_or_stop(
-    context: StepContext, progress: Progress, found: FoundBot, plan: "ActivePlan", address: Endpoint
+    context: StepContext, progress: Progress, found: BotPresence, plan: "ActivePlan", address: Endpoint
 ) -> tuple[Progress, BotRunning | None]:
     """W4: keep the bot that runs if it is just the one that would be started; otherwise stop it gracefully."""
     reason = why_not_adopted(
@@ -535,12 +535,12 @@ def _tell_event(context: StepContext, event: WaitEvent) -> None:
 def _stop_running_bot(context: StepContext, progress: Progress) -> Progress:
     """Stop the bot that runs; the report says which one that was, as it was found before."""
     presence = find_bot(context.settings)
-    if presence.found is None:
+    if not presence.is_found:
         return progress
     context.require_locks()
-    context.show(f"stopping the running bot ({presence.found.who})")
+    context.show(f"stopping the running bot ({presence.who})")
     stopped = stop_bot(
-        context.settings, presence.found, timeout_s=context.settings.bot_stop_timeout_s, on_progress=context.show
+        context.settings, presence, timeout_s=context.settings.bot_stop_timeout_s, on_progress=context.show
     )
     context.log.info("%s", stopped)
     return dataclasses.replace(progress, stopped=(*progress.stopped, stopped))
@@ -558,7 +558,7 @@ def _leave_other_runtime(context: StepContext) -> None:
         record=record,
         find_users=build_find_users(context.settings),
     )
-    if other.probe().state is ContainerState.RUNNING and find_bot(context.settings).found is None:
+    if other.probe().state is ContainerState.RUNNING and not find_bot(context.settings).is_found:
         context.show("ending the simulated gateway of an earlier run")
         other.stop_unless_used(timeout_s=10.0, on_progress=context.show)
 

@@ -26,7 +26,7 @@ from orchestration.alerts.alert import Alert, Severity
 from orchestration.bot.container_processes import is_in_container
 from orchestration.bot.members import find_members
 from orchestration.bot.order_guard import GuardRecord, list_gateway_ports, write_guard
-from orchestration.bot.record import BotLaunch, BotRecord, build_record_path, read_record
+from orchestration.bot.record import BotRecord, build_record_path, read_record
 from orchestration.bot.stop import end_members
 from orchestration.gateway.account import BOOK_CLIENT_ID, BookReader, BookUnknownError
 from orchestration.gateway.holdings import name_orders, name_positions, summarize_book
@@ -179,12 +179,12 @@ class GuardProcess:
             self._last_needed_s = self._clock.monotonic_s()
         return self._clock.monotonic_s() - self._last_needed_s < _BOTLESS_S
 
-    def _is_alive(self, bot: BotLaunch) -> bool:
-        if isinstance(bot, BotRecord) and bot.container:
+    def _is_alive(self, bot: BotRecord) -> bool:
+        if bot.is_launched and bot.container:
             return is_in_container(bot.pid, bot.birth.partition(":")[0]) is True
-        return (isinstance(bot, BotRecord) and is_running(bot.identity)) or bool(find_members(self._settings, bot))
+        return (bot.is_launched and is_running(bot.identity)) or bool(find_members(self._settings, bot))
 
-    def _read_bot(self) -> BotLaunch | None:
+    def _read_bot(self) -> BotRecord | None:
         """The bot that was told of this guard, or None."""
         bot = read_record(build_record_path(self._settings))
         is_ours = bot is not None and bot.guarded and self._record is not None and bot.gateway_port == self._record.port
@@ -221,7 +221,7 @@ class GuardProcess:
             "GATEWAY_PORT say, or set STRATEGY_C_BOT=none.",
         )
 
-    def _kill(self, members: Sequence[ProcessIdentity], bot: BotLaunch) -> None:
+    def _kill(self, members: Sequence[ProcessIdentity], bot: BotRecord) -> None:
         kill_processes(members)  # not asked first: what it does when it is asked to end may be an order
         end_members(self._settings, bot)
 

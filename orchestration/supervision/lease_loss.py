@@ -23,9 +23,9 @@ def end_without_lease(post: Post, lease: HeldLease, record: BotRecord | None) ->
     )
     post.log.error("%s", message)
     presence = find_bot(post.settings)
-    if presence.found is not None:
+    if presence.is_found:
         try:
-            stop_bot(post.settings, presence.found, timeout_s=0.0)
+            stop_bot(post.settings, presence, timeout_s=0.0)
         except StartupFailure as failure:
             post.log.error("the bot could not be stopped: %s", failure)  # noqa: TRY400 - no mistake of ours
     end_members(post.settings, record)

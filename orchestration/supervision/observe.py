@@ -197,10 +197,6 @@ class Observer:
         """The bot's last `STATUS=`; empty if it sent none."""
         return self._bot.look().status if self._bot is not None else ""
 
-    def read_bot_exit_code(self) -> int | None:
-        """The exit code of a bot that has ended (negative: a signal), or None if it is unknown."""
-        return self._bot.look().exit_code if self._bot is not None else None
-
     def _read_wall_offset_s(self) -> float:
         return self._clock.now().timestamp() - self._clock.monotonic_s()
 

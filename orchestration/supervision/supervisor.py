@@ -21,7 +21,6 @@ from orchestration.bot.members import find_members, note_workers
 from orchestration.bot.notify import NotifyReceiver
 from orchestration.bot.order_guard import LOOPBACK, end_guard, ensure_guard, read_guard
 from orchestration.bot.record import BotRecord, build_record_path
-from orchestration.bot.state import BotEnd
 from orchestration.bot.stop import end_members, stop_bot
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.gateway.history import StopReason
@@ -147,7 +146,7 @@ class Supervisor:
             return code
         self._watch_by_fence(observation)
         self._note_announcement(observation)
-        self._note_bot_end(observer, observation)
+        self._note_bot_end(observation)
         self._gateway_start = None if observation.gateway is None else observation.gateway.start
         self._memory, decision = self._decide(observation)
         for notice in decision.notices:
@@ -175,7 +174,7 @@ class Supervisor:
             self._announced_key = bot.key
             self._post.log.info("the bot says that it is stopping (STOPPING=1); this program did not ask it to")
 
-    def _note_bot_end(self, observer: Observer, observation: Observation) -> None:
+    def _note_bot_end(self, observation: Observation) -> None:
         """Write down how the bot ended, once, for a later request of its status."""
         bot = observation.bot
         if self._record is None or self._post.restart is None or bot.key == self._ended_key:
@@ -183,10 +182,8 @@ class Supervisor:
         if bot.is_running or bot.is_stopping:
             return
         self._ended_key = bot.key
-        end = BotEnd(
-            exit_code=observer.read_bot_exit_code(), ended_at=self._post.clock.now(), is_finished=bot.is_finished
-        )
-        write_end(build_record_path(self._post.settings), self._record.identity, end)
+        path = build_record_path(self._post.settings)
+        write_end(path, self._record.identity, bot, ended_at=self._post.clock.now())
 
     def _decide(self, observation: Observation) -> tuple[Memory, Decision]:
         """Judge a look. On the built-in gateway, time may be told to pass faster for it: every patience is shorter."""
@@ -285,15 +282,17 @@ class Supervisor:
         post = self._post
         owns_bot = post.restart is not None
         running = list(find_still_running(post.runtime))
-        left = find_bot(post.settings).found
+        left = find_bot(post.settings)
         # An external gateway is left alone by a shutdown, too.
-        can_stop_more = left is not None or (bool(running) and post.runtime.kind is not GatewayRuntime.EXTERNAL)
-        if left is not None:
+        can_stop_more = left.is_found or (bool(running) and post.runtime.kind is not GatewayRuntime.EXTERNAL)
+        if left.is_found:
             running.insert(0, f"the bot ({left.who}), which nothing watches now")
         rest = f" Still running: {', '.join(running)}." if running else ""
         asked = "Ctrl-C" if signal_name == "SIGINT" else signal_name
-        bot = "No bot was running." if stopped is None and left is None else "" if stopped is None else stopped.sentence
-        is_bad = owns_bot and (left is not None or (stopped is not None and stopped.in_time is False))
+        bot = "" if left.is_found else "No bot was running."
+        if stopped is not None:
+            bot = stopped.sentence
+        is_bad = owns_bot and (left.is_found or (stopped is not None and stopped.in_time is False))
         self._tell(
             Notice(
                 severity=Severity.WARNING if is_bad else Severity.INFO,
@@ -410,7 +409,7 @@ class Supervisor:
         if observer is not None:
             observer.expect_end()
         presence = find_bot(post.settings)
-        if presence.found is None:
+        if not presence.is_found:
             if not presence.is_unknown and post.restart is not None:
                 end_guard(post.settings)
             return None
@@ -418,7 +417,7 @@ class Supervisor:
         try:
             stopped = stop_bot(
                 post.settings,
-                presence.found,
+                presence,
                 timeout_s=post.settings.bot_stop_timeout_s,
                 on_progress=post.host.say_status if stays else post.host.say_stopping,
             )
@@ -513,8 +512,7 @@ class Supervisor:
         """A monitor watches whichever bot its instance has."""
         if self._post.restart is not None:
             return
-        found = find_bot(self._post.settings).found
-        record = found.record if found is not None else None
+        record = find_bot(self._post.settings).record
         if record is not None and record != self._record:
             self._record = record
             observer.watch_bot(record, yields_socket=True)

@@ -18,7 +18,7 @@ import pytest
 
 from orchestration.bot.find import FoundBy, find_bot
 from orchestration.bot.members import note_workers
-from orchestration.bot.record import BotLaunch, ReadyBy, build_record_path, complete_launch, write_record
+from orchestration.bot.record import BotRecord, ReadyBy, build_record_path, write_record
 from orchestration.bot.stop import stop_bot
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
@@ -48,8 +48,8 @@ def _started(argv: Sequence[str], *, cwd: Path, **variables: str) -> Iterator["s
             os.killpg(process.pid, signal.SIGKILL)  # with what it started
 
 
-def _write_launch(settings: Settings, log: Path) -> BotLaunch:
-    launched = BotLaunch(
+def _write_launch(settings: Settings, log: Path) -> BotRecord:
+    launched = BotRecord(
         instance=settings.instance, argv=settings.bot_command, workdir=settings.bot_workdir,
         log=log, gameplan=settings.state_dir / "plan.json", strategy="A",
         gameplan_sha256="0" * 64, started_at=NOW, run_id="run-0",
@@ -60,7 +60,7 @@ def _write_launch(settings: Settings, log: Path) -> BotLaunch:
 
 def _forge_record(settings: Settings, identity: ProcessIdentity) -> None:
     launched = _write_launch(settings, settings.log_dir / "bot.log")
-    record = dataclasses.replace(complete_launch(launched, identity), ready_by=ReadyBy.GRACE)
+    record = dataclasses.replace(launched, process=identity, ready_by=ReadyBy.GRACE)
     write_record(build_record_path(settings), record)
 
 
@@ -69,14 +69,14 @@ def test_a_bot_started_by_hand_is_found_by_its_command_folder_and_instance(tmp_p
     python = str(Path(sys.executable).with_name("python3"))
     argv = [python, "-u", os.path.relpath(BOT, settings.bot_workdir), "--print", "hello", "--more"]
     with _started(argv, cwd=settings.bot_workdir) as process:
-        found = find_bot(settings).found
-        assert found is not None
+        found = find_bot(settings)
+        assert found.is_found
         assert (found.pid, found.how, found.record) == (process.pid, FoundBy.BY_COMMAND, None)
         assert 0 <= found.uptime_s < 60
         outcome = stop_bot(settings, found, timeout_s=30)
         assert outcome.was_running
         assert outcome.is_gone
-    assert find_bot(settings).found is None
+    assert not find_bot(settings).is_found
 
 
 def test_a_bot_of_another_instance_or_another_checkout_is_not_this_one(tmp_path: Path) -> None:
@@ -87,20 +87,20 @@ def test_a_bot_of_another_instance_or_another_checkout_is_not_this_one(tmp_path:
         _started(settings.bot_command, cwd=settings.bot_workdir, INSTANCE="paper2"),
         _started(settings.bot_command, cwd=elsewhere),
     ):
-        assert find_bot(settings).found is None
+        assert not find_bot(settings).is_found
         with _started(settings.bot_command, cwd=settings.bot_workdir, INSTANCE="default") as process:
-            found = find_bot(settings).found
-            assert found is not None
+            found = find_bot(settings)
+            assert found.is_found
             assert found.pid == process.pid
 
 
 def test_a_bot_by_hand_without_an_instance_belongs_to_the_default_instance_only(tmp_path: Path) -> None:
     settings = build_scene(tmp_path, INSTANCE="paper2")
     with _started(settings.bot_command, cwd=settings.bot_workdir):
-        assert find_bot(settings).found is None
+        assert not find_bot(settings).is_found
     with _started(settings.bot_command, cwd=settings.bot_workdir, INSTANCE="paper2") as process:
-        found = find_bot(settings).found
-        assert found is not None
+        found = find_bot(settings)
+        assert found.is_found
         assert found.pid == process.pid
 
 
@@ -124,10 +124,10 @@ def test_what_merely_mentions_the_bot_is_not_the_bot(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         for argv in others:
             stack.enter_context(_started(argv, cwd=settings.bot_workdir))
-        assert find_bot(settings).found is None
+        assert not find_bot(settings).is_found
         process = stack.enter_context(_started(settings.bot_command, cwd=settings.bot_workdir))
-        found = find_bot(settings).found
-        assert found is not None
+        found = find_bot(settings)
+        assert found.is_found
         assert found.pid == process.pid
 
 
@@ -137,8 +137,8 @@ def test_a_script_that_is_run_by_its_first_line_is_the_same_bot(tmp_path: Path) 
     script.write_text(f"#!{sys.executable} -u\nimport time; time.sleep(300)\n")
     script.chmod(0o755)
     with _started(["./bot"], cwd=settings.bot_workdir) as process:
-        found = find_bot(settings).found
-        assert found is not None
+        found = find_bot(settings)
+        assert found.is_found
         assert found.pid == process.pid
 
 
@@ -150,10 +150,10 @@ def test_a_pid_that_somebody_else_has_now_is_not_the_bot(tmp_path: Path) -> None
         boot, _, ticks = identity.birth.rpartition(":")
         for birth in (f"{boot}:{int(ticks) - 1}", f"another-boot:{ticks}"):
             _forge_record(settings, ProcessIdentity(pid=stranger.pid, birth=birth))
-            assert find_bot(settings).found is None
+            assert not find_bot(settings).is_found
         _forge_record(settings, identity)
-        found = find_bot(settings).found
-        assert found is not None
+        found = find_bot(settings)
+        assert found.is_found
         assert found.how is FoundBy.RECORDED
 
 
@@ -164,7 +164,7 @@ def test_a_bot_that_has_ended_but_was_not_collected_does_not_run(tmp_path: Path)
         ticks = Path(f"/proc/{zombie.pid}/stat").read_text().rpartition(")")[2].split()[19]
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         _forge_record(settings, ProcessIdentity(pid=zombie.pid, birth=f"{boot}:{ticks}"))
-        assert find_bot(settings).found is None
+        assert not find_bot(settings).is_found
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"pid": 0}', b"\xff\xfe", None])
@@ -176,8 +176,8 @@ def test_a_bot_whose_record_is_lost_or_damaged_is_found_by_its_marker(tmp_path: 
         path.unlink()
     else:
         path.write_bytes(damage)
-    found = find_bot(settings).found
-    assert found is not None
+    found = find_bot(settings)
+    assert found.is_found
     assert (found.pid, found.how) == (bot.pid, FoundBy.MARKED)
     assert stop_bot(settings, found, timeout_s=30).is_gone
 
@@ -189,17 +189,17 @@ def test_a_launch_that_was_cut_short_between_fork_and_exec_is_found_by_its_log(t
     log = settings.log_dir / "bot_20261118_090000.log"
     with log.open("wb") as output, subprocess.Popen(["sleep", "300"], stdout=output) as unfinished:
         try:
-            assert find_bot(settings).found is None
+            assert not find_bot(settings).is_found
             _write_launch(settings, log)
-            found = find_bot(settings).found
-            assert found is not None
+            found = find_bot(settings)
+            assert found.is_found
             assert (found.pid, found.how) == (unfinished.pid, FoundBy.RECORDED)
             assert found.record is not None
             assert (found.record.pid, found.record.ready_by) == (unfinished.pid, None)
             stop_bot(settings, found, timeout_s=30)
         finally:
             unfinished.kill()
-    assert find_bot(settings).found is None
+    assert not find_bot(settings).is_found
 
 
 def test_who_merely_reads_the_log_of_a_launch_that_was_cut_short_is_not_the_bot(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_who_merely_reads_the_log_of_a_launch_that_was_cut_short_is_not_the_bot(
     log.touch()
     _write_launch(settings, log)
     with _started(["tail", "-f", str(log)], cwd=tmp_path):
-        assert find_bot(settings).found is None
+        assert not find_bot(settings).is_found
 
 
 def test_what_a_dead_bot_left_behind_counts_as_running_and_is_ended_by_a_stop(tmp_path: Path) -> None:
@@ -219,14 +219,14 @@ def test_what_a_dead_bot_left_behind_counts_as_running_and_is_ended_by_a_stop(tm
     wait_until(lambda: not is_running(bot.record.identity), "the bot is dead")
     presence = find_bot(settings)
     children = read_children(settings)
-    assert presence.found is not None
-    assert presence.found.pid in children
-    assert presence.found.how is FoundBy.MARKED
-    assert presence.found.record == bot.record
+    assert presence.is_found
+    assert presence.pid in children
+    assert presence.how is FoundBy.MARKED
+    assert presence.record == bot.record
     assert str(bot.pid) in presence.detail
-    stop_bot(settings, presence.found, timeout_s=5)
+    stop_bot(settings, presence, timeout_s=5)
     assert [pid for pid in children if read_identity(pid) is not None] == []
-    assert find_bot(settings).found is None
+    assert not find_bot(settings).is_found
 
 
 _WORKERS = ("bare", "session", "silent", "fork")
@@ -247,18 +247,18 @@ def test_a_worker_that_has_cut_its_ties_is_what_is_left_of_the_bot(
     os.kill(bot.pid, signal.SIGKILL)
     wait_until(lambda: not is_running(bot.record.identity), "the bot is dead")
     presence = find_bot(settings)
-    assert presence.found is not None
-    assert (presence.found.pid, presence.found.left_of_pid) == (worker, bot.pid)
-    assert presence.found.record == bot.record
+    assert presence.is_found
+    assert (presence.pid, presence.left_of_pid) == (worker, bot.pid)
+    assert presence.record == bot.record
     assert f"what is left of process {bot.pid}: process {worker}" in presence.detail
     with pytest.raises(StartupFailure) as refused:
         launch(settings)
     assert refused.value.word is FailureWord.BOT_ALREADY_RUNNING
     assert f"what is left of process {bot.pid}" in refused.value.message
-    outcome = stop_bot(settings, presence.found, timeout_s=30)
+    outcome = stop_bot(settings, presence, timeout_s=30)
     assert (outcome.was_running, outcome.in_time, outcome.is_gone) == (True, True, True)
     assert read_identity(worker) is None
-    assert find_bot(settings).found is None
+    assert not find_bot(settings).is_found
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -267,9 +267,9 @@ def test_a_stop_ends_every_worker_whatever_ties_it_has_cut(tmp_path: Path) -> No
     settings = build_scene(tmp_path, "--retitle", *workers, "--notify", "READY=1")
     launch(settings)
     wait_until(lambda: len(read_children(settings)) == len(_WORKERS), "all workers have said their pids")
-    assert stop_bot(settings, find_bot(settings).found, timeout_s=30).is_gone
+    assert stop_bot(settings, find_bot(settings), timeout_s=30).is_gone
     assert [pid for pid in read_children(settings) if read_identity(pid) is not None] == []
-    assert find_bot(settings).found is None
+    assert not find_bot(settings).is_found
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -279,9 +279,9 @@ def test_a_bot_without_record_and_marker_is_found_by_its_log_and_its_folder(tmp_
     bot = launch(settings)
     build_record_path(settings).unlink()
     asked = dataclasses.replace(settings, bot_workdir=tmp_path / workdir)
-    found = find_bot(asked).found
-    assert (None if found is None else found.pid) == (bot.pid if workdir == "work" else None)
-    assert stop_bot(settings, find_bot(settings).found, timeout_s=30).is_gone
+    found = find_bot(asked)
+    assert (found.pid if found.is_found else None) == (bot.pid if workdir == "work" else None)
+    assert stop_bot(settings, find_bot(settings), timeout_s=30).is_gone
     assert not is_running(bot.record.identity)
 
 
@@ -298,7 +298,7 @@ def test_who_looks_at_the_bots_log_or_writes_beside_it_is_not_what_is_left_of_it
         others.enter_context(_started(["sh", "-c", f"exec sleep 300 3>>'{bot.log}'"], cwd=settings.bot_workdir))
         others.enter_context(_started(["sh", "-c", f"exec sleep 300 >'{beside}'"], cwd=settings.bot_workdir))
         others.enter_context(_started(["sh", "-c", f"exec sleep 300 1<'{bot.log}'"], cwd=settings.bot_workdir))
-        assert find_bot(settings).found is None
+        assert not find_bot(settings).is_found
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -313,10 +313,10 @@ def test_a_session_of_another_boot_or_of_another_leader_holds_nothing_of_the_bot
     try:
         for birth in (f"another-boot:{ticks}", f"{boot}:{int(ticks) + 1000}"):
             _forge_record(settings, ProcessIdentity(pid=leader.pid, birth=birth))
-            assert find_bot(settings).found is None
+            assert not find_bot(settings).is_found
         _forge_record(settings, ProcessIdentity(pid=leader.pid, birth=f"{boot}:{ticks}"))
-        found = find_bot(settings).found
-        assert found is not None
+        found = find_bot(settings)
+        assert found.is_found
         assert found.pid == member
     finally:
         os.kill(member, signal.SIGKILL)
@@ -332,8 +332,8 @@ def test_a_bot_whose_main_thread_has_ended_while_another_works_runs(tmp_path: Pa
     assert is_running(bot.record.identity)
     if record == "lost":
         build_record_path(settings).unlink()
-    found = find_bot(settings).found
-    assert found is not None
+    found = find_bot(settings)
+    assert found.is_found
     assert (found.pid, found.left_of_pid) == (bot.pid, None)
     with pytest.raises(StartupFailure) as refused:
         launch(settings)
@@ -347,8 +347,8 @@ def test_a_bot_by_hand_whose_main_thread_has_ended_is_found_by_its_command(tmp_p
     settings = build_scene(tmp_path, "--end-main-thread")
     with _started(settings.bot_command, cwd=settings.bot_workdir) as process:
         wait_until(lambda: "State:\tZ" in Path(f"/proc/{process.pid}/status").read_text(), "its main thread has ended")
-        found = find_bot(settings).found
-        assert found is not None
+        found = find_bot(settings)
+        assert found.is_found
         assert (found.pid, found.how) == (process.pid, FoundBy.BY_COMMAND)
 
 
@@ -358,11 +358,11 @@ def test_the_state_folder_may_be_named_through_a_link(tmp_path: Path) -> None:
     try:
         (tmp_path / "link").symlink_to(settings.state_dir)
         build_record_path(settings).unlink()
-        found = find_bot(dataclasses.replace(settings, state_dir=tmp_path / "link")).found
-        assert found is not None
+        found = find_bot(dataclasses.replace(settings, state_dir=tmp_path / "link"))
+        assert found.is_found
         assert found.pid == bot.pid
     finally:
-        assert stop_bot(settings, find_bot(settings).found, timeout_s=30).is_gone
+        assert stop_bot(settings, find_bot(settings), timeout_s=30).is_gone
 
 
 _NOBODY, _SOMEBODY = 65534, 54321
@@ -391,7 +391,7 @@ def _ask_as(user_id: int, folder: Path, command: tuple[str, ...]) -> str:
         f"settings = dataclasses.replace(build_scene(Path({str(folder)!r})), bot_command={command!r})\n"
         f"os.setgroups([]); os.setgid({user_id}); os.setuid({user_id})\n"
         "presence = find_bot(settings)\n"
-        "print(presence.found, presence.is_unknown, [one.pid for one in presence.look_alikes], presence.detail)\n"
+        "print(presence.is_found, presence.is_unknown, [one.pid for one in presence.look_alikes], presence.detail)\n"
     )
     project = Path(__file__).parents[2]
     asked = subprocess.run(
@@ -407,7 +407,7 @@ def test_a_process_of_root_with_the_bots_command_that_may_not_be_looked_at_leave
     command = ("sleep", "301")
     with _started(command, cwd=settings.bot_workdir) as process:
         said = _ask_as(_NOBODY, tmp_path, command)
-        assert said.startswith("None True []"), said
+        assert said.startswith("False True []"), said
         assert str(process.pid) in said
 
 
@@ -422,10 +422,10 @@ def test_another_users_process_with_the_bots_command_is_a_look_alike_and_nothing
         _started_by(_SOMEBODY, settings.bot_command, cwd=elsewhere) as other,
     ):
         presence = find_bot(settings)
-        assert (presence.found, presence.is_unknown) == (None, False)
+        assert (presence.is_found, presence.is_unknown) == (False, False)
         assert [one.pid for one in presence.look_alikes] == [pid], "the folder of the other one is seen, and another"
         assert presence.look_alikes[0].user == str(_SOMEBODY)
-        assert _ask_as(_NOBODY, tmp_path, settings.bot_command).startswith(f"None False {sorted([pid, other])}")
+        assert _ask_as(_NOBODY, tmp_path, settings.bot_command).startswith(f"False False {sorted([pid, other])}")
 
 
 @_NEEDS_ROOT
@@ -433,10 +433,10 @@ def test_another_users_process_that_claims_to_be_the_bot_is_not_believed(tmp_pat
     settings = build_scene(tmp_path)
     marker = str(build_record_path(settings))
     with _started_by(_SOMEBODY, ["sleep", "303"], cwd=Path("/"), BOT_RECORD=marker):
-        assert find_bot(settings).found is None
+        assert not find_bot(settings).is_found
     with _started(["sleep", "303"], cwd=Path("/"), BOT_RECORD=marker) as process:
-        found = find_bot(settings).found
-        assert found is not None
+        found = find_bot(settings)
+        assert found.is_found
         assert found.pid == process.pid
 
 
@@ -463,15 +463,15 @@ def test_a_bot_by_hand_of_a_user_who_has_to_do_with_this_instance_is_the_bot(tmp
             pid = process.pid
         else:
             pid = stack.enter_context(_started_by(_SOMEBODY, settings.bot_command, cwd=settings.bot_workdir))
-            assert find_bot(settings).found is None
+            assert not find_bot(settings).is_found
         if owner == "state":
             os.chown(settings.state_dir, _SOMEBODY, -1)
         if owner == "workdir":
             os.chown(settings.bot_workdir, _SOMEBODY, -1)
         if owner == "sudo":
             settings = dataclasses.replace(settings, environ={**settings.environ, "SUDO_UID": str(_SOMEBODY)})
-        found = find_bot(settings).found
-        assert found is not None
+        found = find_bot(settings)
+        assert found.is_found
         assert (found.pid, found.how) == (pid, FoundBy.BY_COMMAND)
 
 
@@ -511,7 +511,7 @@ def test_a_bot_that_ignores_sigterm_is_killed_after_its_time_with_all_it_started
     bot = launch(settings)
     started_s = time.monotonic()
     said: list[str] = []
-    outcome = stop_bot(settings, find_bot(settings).found, timeout_s=0.5, on_progress=said.append)
+    outcome = stop_bot(settings, find_bot(settings), timeout_s=0.5, on_progress=said.append)
     assert time.monotonic() - started_s >= 0.5
     assert (outcome.was_running, outcome.in_time, outcome.is_gone, outcome.pid) == (True, False, True, bot.pid)
     assert said
@@ -523,7 +523,7 @@ def test_a_bot_that_ignores_sigterm_is_killed_after_its_time_with_all_it_started
 def test_stopping_what_does_not_run_forgets_a_dead_bots_record(tmp_path: Path) -> None:
     settings = build_scene(tmp_path)
     _forge_record(settings, ProcessIdentity(pid=99999999, birth="another-boot:1"))
-    outcome = stop_bot(settings, find_bot(settings).found, timeout_s=5)
+    outcome = stop_bot(settings, find_bot(settings), timeout_s=5)
     assert (outcome.was_running, outcome.in_time, outcome.is_gone, outcome.pid) == (False, True, True, None)
     assert not build_record_path(settings).exists()
 
@@ -536,7 +536,7 @@ def test_a_process_whose_program_is_a_link_that_has_ended_is_not_the_bot_and_sto
         wait_until(lambda: not _can_be_read(link), "the end of the process")
         settings = dataclasses.replace(build_scene(tmp_path), bot_command=("/opt/bot/bin/trader",))
         with _renamed_process(link, cwd=tmp_path):
-            assert find_bot(settings).found is None
+            assert not find_bot(settings).is_found
 
 
 def _can_be_read(link: str) -> bool:

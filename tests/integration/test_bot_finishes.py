@@ -156,14 +156,14 @@ def test_a_bot_that_leaves_a_daemon_behind_has_not_finished(tmp_path: Path) -> N
         launch(settings)
     assert failed.value.word is FailureWord.BOT_START_FAILED
     assert "left behind" in failed.value.message
-    assert find_bot(settings).found is None
+    assert not find_bot(settings).is_found
 
 
 def test_a_child_that_ends_right_after_its_parent_is_no_daemon(tmp_path: Path) -> None:
     settings = build_scene(tmp_path, command="sh -c '(sleep 0.3)& exit 0'", BOT_ARGUMENTS="none")
     bot = launch(settings)
     assert bot.is_finished
-    assert find_bot(settings).found is None
+    assert not find_bot(settings).is_found
     end = read_end(build_record_path(settings), bot.record.identity)
     assert end is not None
     assert (end.exit_code, end.is_finished) == (0, True)

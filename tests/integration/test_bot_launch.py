@@ -10,7 +10,7 @@ import pytest
 
 from orchestration.bot.find import FoundBy, find_bot
 from orchestration.bot.launch import launch_bot
-from orchestration.bot.record import BotRecord, ReadyBy, build_record_path, read_record
+from orchestration.bot.record import ReadyBy, build_record_path, read_record
 from orchestration.bot.stop import stop_bot
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
@@ -22,7 +22,7 @@ from tests.integration.bot_scene import PROJECT, build_scene, launch, read_child
 
 
 def _stop(settings: Settings) -> None:
-    outcome = stop_bot(settings, find_bot(settings).found, timeout_s=30.0)
+    outcome = stop_bot(settings, find_bot(settings), timeout_s=30.0)
     assert outcome.is_gone
 
 
@@ -34,15 +34,15 @@ def test_a_bot_that_says_ready_is_handed_over_at_once(tmp_path: Path) -> None:
         assert bot.ready_by is ReadyBy.NOTIFY
         assert bot.status_text == "all set"
         assert "the bot says: all set" in said
-        found = find_bot(settings).found
-        assert found is not None
+        found = find_bot(settings)
+        assert found.is_found
         assert (found.pid, found.how) == (bot.pid, FoundBy.RECORDED)
         assert found.record == bot.record == read_record(build_record_path(settings))
         assert bot.record.notify_socket is not None
         assert not bot.record.notify_socket.exists(), "nobody listens any more"
     finally:
         _stop(settings)
-    assert find_bot(settings).found is None
+    assert not find_bot(settings).is_found
     assert read_record(build_record_path(settings)) is None
     assert "stopping gracefully" in read_log(settings)
 
@@ -66,7 +66,7 @@ def test_what_is_found_right_before_the_start_stops_the_launch_and_leaves_nothin
 
     with pytest.raises(StartupFailure, match="stop"):
         launch(settings, before_start=refuse)
-    assert find_bot(settings).found is None
+    assert not find_bot(settings).is_found
     assert read_record(build_record_path(settings)) is None
     assert "it began" not in read_log(settings)
 
@@ -82,7 +82,7 @@ def test_a_bot_that_crashes_at_once_fails_the_start_with_its_exit_code_and_its_l
     assert caught.value.evidence[-1] == "line 29"
     assert caught.value.evidence[0] == "line 10"
     assert read_record(build_record_path(settings)) is None
-    assert find_bot(settings).found is None
+    assert not find_bot(settings).is_found
 
 
 def test_a_crash_shortly_before_the_grace_is_over_is_a_failed_start(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_an_interrupted_launch_ends_the_bot_and_forgets_it(tmp_path: Path) -> No
 
     with pytest.raises(InterruptedBySignal):
         launch(settings, interrupt)
-    assert find_bot(settings).found is None
+    assert not find_bot(settings).is_found
     assert read_record(build_record_path(settings)) is None
     assert "stopping gracefully" in read_log(settings)
     assert [pid for pid in read_children(settings) if read_identity(pid) is not None] == []
@@ -242,7 +242,7 @@ def test_a_sigterm_at_any_instant_of_the_launch_leaves_nothing_of_the_bot(tmp_pa
             launcher.terminate()
             assert launcher.wait(timeout=60) == 3
         settings = build_scene(folder)
-        assert find_bot(settings).found is None
+        assert not find_bot(settings).is_found
         assert read_record(build_record_path(settings)) is None
         assert [pid for pid in read_children(settings) if read_identity(pid) is not None] == []
 
@@ -257,8 +257,8 @@ def test_the_bot_lives_on_and_writes_megabytes_after_its_launcher_has_gone(tmp_p
     with _start_launcher(str(tmp_path), *words) as launcher:
         assert launcher.wait(timeout=60) == 0
     settings = build_scene(tmp_path, *words)
-    found = find_bot(settings).found
-    assert found is not None
+    found = find_bot(settings)
+    assert found.is_found
     try:
         trigger.touch()
         wait_until(Path(f"{trigger}.done").exists, "the bot has written")
@@ -285,9 +285,9 @@ def test_a_bot_whose_launcher_dies_before_it_is_recorded_is_found(tmp_path: Path
         assert launcher.returncode == -9
         settings = build_scene(folder, command=command, BOT_ARGUMENTS="none")
         record = read_record(build_record_path(settings))
-        unrecorded += not isinstance(record, BotRecord)
-        found = find_bot(settings).found
-        assert found is not None
+        unrecorded += record is None or not record.is_launched
+        found = find_bot(settings)
+        assert found.is_found
         assert found.how is FoundBy.RECORDED
         assert found.record is not None
         assert found.record.pid == found.pid
@@ -313,9 +313,10 @@ def test_a_launcher_that_is_killed_at_any_instant_leaves_no_bot_that_cannot_be_f
             ["pgrep", "-f", f"{folder}/state/plan.json"], capture_output=True, text=True, check=False
         )
         running = [int(pid) for pid in truth.stdout.split() if read_identity(int(pid)) is not None]
-        found = find_bot(settings).found
-        assert ([found.pid] if found is not None else []) == running
-        outcomes.add((found is not None, isinstance(read_record(record), BotRecord)))
+        found = find_bot(settings)
+        assert ([found.pid] if found.is_found else []) == running
+        written = read_record(record)
+        outcomes.add((found.is_found, written is not None and written.is_launched))
         _stop(settings)
         assert [pid for pid in running if read_identity(pid) is not None] == []
     assert any(was_running for was_running, _ in outcomes), outcomes

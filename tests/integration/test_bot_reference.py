@@ -78,7 +78,7 @@ def test_the_whole_way_launched_ready_heartbeat_and_left_in_order(
         assert bot.watchdog_at_s is not None
         wait_until(lambda: read_log(settings).count("heartbeat: connected") > 2, "it has a heartbeat")
     finally:
-        outcome = stop_bot(settings, find_bot(settings).found, timeout_s=30)
+        outcome = stop_bot(settings, find_bot(settings), timeout_s=30)
     assert outcome.in_time
     assert "no order was ever sent" in read_log(settings)
     assert "says 321" not in read_log(settings), "what the gateway answers to an order"

@@ -78,7 +78,7 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
     made = build_scene(tmp_path, "--sdnotify-beats", "--ready-when", str(tmp_path / "ready"), BOT_START_GRACE="3600")
     (tmp_path / "ready").touch()
     yield made
-    stop_bot(made, find_bot(made).found, timeout_s=30)
+    stop_bot(made, find_bot(made), timeout_s=30)
 
 
 def _beat_of(watch: BotWatch) -> int:
@@ -156,7 +156,7 @@ def test_after_a_hand_over_nobody_listens_and_the_client_lives_on(settings: Sett
     bot = launch(settings)
     assert bot.receiver is None
     wait_until(lambda: "BEAT FAILED" in read_log(settings), "nobody listens any more")
-    assert find_bot(settings).found is not None
+    assert find_bot(settings).is_found
 
 
 def test_a_monitor_does_not_take_the_socket_of_a_start_and_hears_the_bot_once_the_start_is_over(
@@ -168,7 +168,7 @@ def test_a_monitor_does_not_take_the_socket_of_a_start_and_hears_the_bot_once_th
 
     def look_on(said: str) -> None:
         record = read_record(build_record_path(settings))
-        if "beat" in said and not watches and isinstance(record, BotRecord):
+        if "beat" in said and not watches and record is not None and record.is_launched:
             watches.append(held.enter_context(_watch(settings, record, yields=True)))
             (tmp_path / "ready").touch()
 
@@ -344,7 +344,8 @@ def test_a_supervised_bot_that_connects_once_is_heard_for_as_long_as_it_lives(wa
     bot = watched.bots()[0].pid
     wait_until(lambda: watched.inv("status", "--json").document["bot"]["supervised"], "supervisor")
     record = read_record(build_record_path(Settings.from_environ(watched.environ)))
-    assert isinstance(record, BotRecord)
+    assert record is not None
+    assert record.is_launched
     assert record.pid == bot
     assert "BEAT FAILED" not in log.read_text(encoding="utf-8")
     assert end_and_read(process, SIGTERM).code == 0

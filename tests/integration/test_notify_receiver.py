@@ -23,6 +23,7 @@ from orchestration.bot.up import wait_until_up
 from orchestration.bot.watch import BotWatch
 from orchestration.errors import StartupFailure
 from orchestration.system.clock import SystemClock
+from orchestration.system.processes import ProcessIdentity
 from tests.integration.bot_scene import build_scene, launch, read_log, wait_until
 from tests.system import PATIENCE_S
 
@@ -60,7 +61,7 @@ def test_the_python_client_sdnotify_is_heard_from_a_real_bot(tmp_path: Path) -> 
     assert bot.ready_by is ReadyBy.NOTIFY
     assert bot.status_text == "warming up"
     assert bot.watchdog_at_s is not None
-    assert stop_bot(settings, find_bot(settings).found, timeout_s=30).is_gone
+    assert stop_bot(settings, find_bot(settings), timeout_s=30).is_gone
 
 
 @needs_systemd_notify
@@ -71,7 +72,7 @@ def test_systemd_notify_is_heard_from_a_real_bot_and_does_not_hang(tmp_path: Pat
     assert bot.ready_by is ReadyBy.NOTIFY
     assert bot.status_text == "by_systemd"
     wait_until(lambda: "systemd-notify returned" in read_log(settings), "systemd-notify is through")
-    assert stop_bot(settings, find_bot(settings).found, timeout_s=30).is_gone
+    assert stop_bot(settings, find_bot(settings), timeout_s=30).is_gone
 
 
 @needs_systemd_notify
@@ -81,7 +82,7 @@ def test_the_barrier_of_systemd_notify_ends_while_the_bot_is_not_ready_yet(tmp_p
     bot = launch(settings)
     assert bot.ready_by is ReadyBy.NOTIFY
     assert bot.status_text == "one"
-    assert stop_bot(settings, find_bot(settings).found, timeout_s=30).is_gone
+    assert stop_bot(settings, find_bot(settings), timeout_s=30).is_gone
 
 
 def test_a_shell_bots_systemd_notify_is_heard_although_its_sender_is_a_child(tmp_path: Path) -> None:
@@ -90,7 +91,7 @@ def test_a_shell_bots_systemd_notify_is_heard_although_its_sender_is_a_child(tmp
     settings = build_scene(tmp_path, command="sh -c 'systemd-notify --ready; exec sleep 300'", BOT_ARGUMENTS="none")
     bot = launch(settings)
     assert bot.ready_by is ReadyBy.NOTIFY
-    assert stop_bot(settings, find_bot(settings).found, timeout_s=30).is_gone
+    assert stop_bot(settings, find_bot(settings), timeout_s=30).is_gone
 
 
 _STRANGER = """
@@ -122,7 +123,7 @@ def test_a_stranger_cannot_speak_for_the_bot(tmp_path: Path) -> None:
         for stranger in strangers:
             stranger.kill()
             stranger.communicate()
-        assert stop_bot(settings, find_bot(settings).found, timeout_s=30).is_gone
+        assert stop_bot(settings, find_bot(settings), timeout_s=30).is_gone
 
 
 def test_garbage_is_ignored_and_what_follows_it_is_heard(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_a_state_folder_that_is_too_long_for_a_socket_gets_a_short_private_one(t
 def test_a_bot_in_a_long_state_folder_is_heard(tmp_path: Path) -> None:
     settings = build_scene(tmp_path, "--sdnotify", BOT_START_GRACE="3600", STATE_DIR=str(tmp_path / ("s" * 120)))
     assert launch(settings).ready_by is ReadyBy.NOTIFY
-    assert stop_bot(settings, find_bot(settings).found, timeout_s=30).is_gone
+    assert stop_bot(settings, find_bot(settings), timeout_s=30).is_gone
 
 
 def test_no_client_minds_that_nobody_listens(tmp_path: Path) -> None:
@@ -245,8 +246,7 @@ def _build_record(folder: Path) -> BotRecord:
         gameplan_sha256="0" * 64,
         started_at=datetime.now(UTC),
         run_id="run-1",
-        pid=os.getpid(),  # this process speaks for it
-        birth="of no matter",
+        process=ProcessIdentity(pid=os.getpid(), birth="of no matter"),  # this process speaks for it
     )
 
 

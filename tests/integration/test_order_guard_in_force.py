@@ -1,6 +1,7 @@
 """Strategy C enforced: what reaches the gateway of bots that order all the same, started as users start them."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from orchestration.bot.order_guard import end_guard, ensure_guard
-from orchestration.bot.record import BotLaunch, build_record_path, complete_launch, write_record
+from orchestration.bot.record import BotRecord, build_record_path, write_record
 from orchestration.system.clock import SystemClock
 from orchestration.system.endpoint import Endpoint
 from orchestration.system.landlock import can_deny_ports
@@ -167,7 +168,7 @@ class TestOnStrategyC:
                 bot = launch_detached(
                     [sys.executable, "-c", code], cwd=tmp_path, environ=os.environ, output=tmp_path / "logs" / "out"
                 )
-                launch = BotLaunch(
+                launch = BotRecord(
                     instance="default",
                     argv=(sys.executable, "-c", code),
                     workdir=tmp_path,
@@ -180,7 +181,7 @@ class TestOnStrategyC:
                     gateway_port=guard.port,
                     guarded=True,
                 )
-                write_record(build_record_path(settings), complete_launch(launch, bot.identity))
+                write_record(build_record_path(settings), dataclasses.replace(launch, process=bot.identity))
                 wait_until(lambda: bot.poll_exit_code() is not None, "end of the bot")
                 assert bot.poll_exit_code() == -signal.SIGKILL
                 wait_until(lambda: "ORDER_GUARD_BYPASSED" in Path(guard.log).read_text(encoding="utf-8"), "alert")

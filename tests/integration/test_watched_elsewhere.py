@@ -13,6 +13,7 @@ from orchestration.bot.stop import stop_bot
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
 from orchestration.system.lock import hold_lock
+from orchestration.system.processes import ProcessIdentity
 from tests.integration.bot_scene import NOW
 from tests.system import SIGTERM, System, end_and_read, wait_until
 
@@ -26,8 +27,7 @@ RECORD = BotRecord(
     gameplan_sha256="0" * 64,
     started_at=NOW,
     run_id="run-1",
-    pid=4_000_000,  # of another container: no such process here
-    birth="elsewhere:1",
+    process=ProcessIdentity(pid=4_000_000, birth="elsewhere:1"),  # of another container: no such process here
 )
 
 
@@ -41,12 +41,12 @@ def watch(folder: Path) -> Settings:
 
 def test_the_bot_runs_while_its_supervisor_holds_its_lock(tmp_path: Path) -> None:
     settings = watch(tmp_path)
-    assert find_bot(settings).found is None
+    assert not find_bot(settings).is_found
     with hold_lock(tmp_path / "watched" / "supervisor.lock", purpose="supervisor", since="now"):
-        found = find_bot(settings).found
-        assert found is not None
+        found = find_bot(settings)
+        assert found.is_found
         assert found.record == RECORD
-    assert find_bot(settings).found is None
+    assert not find_bot(settings).is_found
 
 
 def test_its_plan_is_read_where_the_folder_is_mounted(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_its_plan_is_read_where_the_folder_is_mounted(tmp_path: Path) -> None:
 def test_it_cannot_be_stopped_from_there(tmp_path: Path) -> None:
     settings = watch(tmp_path)
     with hold_lock(tmp_path / "watched" / "supervisor.lock", purpose="supervisor", since="now"):
-        found = find_bot(settings).found
+        found = find_bot(settings)
     with pytest.raises(StartupFailure) as refused:
         stop_bot(settings, found, timeout_s=1.0)
     assert refused.value.word is FailureWord.CONFIG_INVALID

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.bot.find import BotPresence, FoundBot, FoundBy
+from orchestration.bot.find import BotPresence, FoundBy
 from orchestration.errors import Check, FailureWord, StepStatus
 from orchestration.gateway.record import GatewayRecord
 from orchestration.preflight.instances import sign_up
@@ -17,7 +17,7 @@ from orchestration.system.lock import hold_lock
 from orchestration.system.processes import ProcessIdentity
 
 NOBODY = BotPresence(detail="not running")
-RUNNING = BotPresence(found=FoundBot(identity=ProcessIdentity(pid=7, birth="b"), uptime_s=1.0, how=FoundBy.RECORDED))
+RUNNING = BotPresence(process=ProcessIdentity(pid=7, birth="b"), uptime_s=1.0, how=FoundBy.RECORDED)
 Load = Callable[..., Settings]
 
 

@@ -10,6 +10,7 @@ from orchestration.errors import ExitCode, FailureWord, FallbackWord, State
 from orchestration.gameplan import ActivePlan
 from orchestration.startup.report import Progress, Report, Result, build_json, describe_remedy, describe_success
 from orchestration.system.clock import format_duration
+from orchestration.system.processes import ProcessIdentity
 
 NOW = datetime(2026, 11, 18, 14, 0, tzinfo=UTC)
 PLAN = ActivePlan(
@@ -28,8 +29,7 @@ EMERGENCY = replace(
     PLAN, strategy="C", source=None, fallback=FallbackWord.GAMEPLAN_STALE, message="It is of yesterday."
 )
 RECORD = BotRecord(
-    pid=42,
-    birth="b",
+    process=ProcessIdentity(pid=42, birth="b"),
     instance="default",
     argv=("bot",),
     workdir=Path("/bot"),

@@ -1,5 +1,6 @@
 """The bot as a container: what a look sees, whose it is, and what is put on top of the Compose file."""
 
+import dataclasses
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,10 +9,10 @@ from typing import Any
 import pytest
 
 from orchestration.bot.argv import build_bot_argv
-from orchestration.bot.container import BotDocker, is_recorded, parse_inspect
+from orchestration.bot.container import BotDocker, is_recorded
 from orchestration.bot.docker_runtime import build_compose_environ, build_overlay
 from orchestration.bot.find import FoundBy, find_bot
-from orchestration.bot.record import BotLaunch, build_record_path, complete_launch, write_record
+from orchestration.bot.record import BotRecord, build_record_path, write_record
 from orchestration.docker import container
 from orchestration.docker.container import ContainerState
 from orchestration.settings import Settings
@@ -41,7 +42,7 @@ def raw(settings: Settings, *, labels: dict[str, str] | None = None, **state: An
     return json.dumps([described])
 
 
-def launch_in(settings: Settings, **changes: Any) -> BotLaunch:  # noqa: ANN401 - any field of a launch
+def launch_in(settings: Settings, **changes: Any) -> BotRecord:  # noqa: ANN401 - any field of a launch
     plan = settings.state_dir / "gameplans" / "2026-11-25_0123.json"
     values: dict[str, Any] = {
         "instance": "default",
@@ -56,7 +57,7 @@ def launch_in(settings: Settings, **changes: Any) -> BotLaunch:  # noqa: ANN401 
         "notify_socket": settings.state_dir / "notify" / "notify.sock",
         "container": NAME,
     }
-    return BotLaunch(**values | changes)
+    return BotRecord(**values | changes)
 
 
 def look(settings: Settings, answer: str | None) -> FakeCommands:
@@ -76,29 +77,29 @@ def look(settings: Settings, answer: str | None) -> FakeCommands:
 )
 def test_only_what_runs_or_may_run_on_counts_as_running(tmp_path: Path, word: str, *, alive: bool) -> None:
     settings = settings_in(tmp_path)
-    (seen,) = parse_inspect(raw(settings, Status=word))
+    (seen,) = container.parse_containers(raw(settings, Status=word))
     assert seen.state is ContainerState(word)
     assert seen.is_alive is alive
-    assert (find_bot(settings, commands=look(settings, raw(settings, Status=word))).found is not None) is alive
+    assert (find_bot(settings, commands=look(settings, raw(settings, Status=word))).is_found) is alive
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '[{"Id": "x"}]', "null", '[{"State": null}]'])
 def test_anything_else_is_not_taken_for_a_container(text: str) -> None:
     with pytest.raises(ValueError, match="unexpected"):
-        parse_inspect(text)
+        container.parse_containers(text)
 
 
 def test_the_container_of_the_record_is_the_bot(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
-    (seen,) = parse_inspect(raw(settings))
-    record = complete_launch(launch_in(settings), seen.identity)
+    (seen,) = container.parse_containers(raw(settings))
+    record = dataclasses.replace(launch_in(settings), process=seen.identity)
     write_record(build_record_path(settings), record)
-    found = find_bot(settings, commands=look(settings, raw(settings))).found
-    assert found is not None
+    found = find_bot(settings, commands=look(settings, raw(settings)))
+    assert found.is_found
     assert (found.how, found.record, found.container, found.pid) == (FoundBy.RECORDED, record, NAME, 4711)
     assert found.who == "container ibkr-bot"
     # A later start of the same container is not what was recorded.
-    (later,) = parse_inspect(raw(settings, StartedAt="2026-11-25T15:00:00Z"))
+    (later,) = container.parse_containers(raw(settings, StartedAt="2026-11-25T15:00:00Z"))
     assert is_recorded(seen, record)
     assert not is_recorded(later, record)
 
@@ -106,8 +107,8 @@ def test_the_container_of_the_record_is_the_bot(tmp_path: Path) -> None:
 def test_a_launch_that_was_cut_short_is_completed(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     write_record(build_record_path(settings), launch_in(settings))
-    found = find_bot(settings, commands=look(settings, raw(settings))).found
-    assert found is not None
+    found = find_bot(settings, commands=look(settings, raw(settings)))
+    assert found.is_found
     assert found.record is not None
     assert (found.how, found.record.strategy, found.record.ready_by) == (FoundBy.RECORDED, "A", None)
 
@@ -124,8 +125,8 @@ def test_whose_a_container_is_stands_in_its_labels(
     tmp_path: Path, labels: dict[str, str] | None, how: FoundBy | None
 ) -> None:
     settings = settings_in(tmp_path)
-    found = find_bot(settings, commands=look(settings, raw(settings, labels=labels))).found
-    assert (found.how if found else None) is how
+    found = find_bot(settings, commands=look(settings, raw(settings, labels=labels)))
+    assert found.how is how
 
 
 def test_an_engine_that_does_not_answer_is_no_proof_that_no_bot_runs(tmp_path: Path) -> None:
@@ -139,14 +140,14 @@ def test_an_engine_that_does_not_answer_is_no_proof_that_no_bot_runs(tmp_path: P
 
 def test_the_engine_is_not_asked_for_a_bot_that_is_a_process(tmp_path: Path) -> None:
     commands = FakeCommands()
-    assert find_bot(Settings.from_environ({"STATE_DIR": str(tmp_path)}), commands=commands).found is None
+    assert not find_bot(Settings.from_environ({"STATE_DIR": str(tmp_path)}), commands=commands).is_found
     assert commands.calls == []
 
 
 def test_a_container_is_looked_for_where_one_was_recorded_whatever_the_settings_say_now(tmp_path: Path) -> None:
     settings = Settings.from_environ({"STATE_DIR": str(tmp_path / "state")})
     write_record(build_record_path(settings), launch_in(settings_in(tmp_path)))
-    assert find_bot(settings, commands=look(settings, raw(settings))).found is not None
+    assert find_bot(settings, commands=look(settings, raw(settings))).is_found
 
 
 LOST_ID = "f" * 64
@@ -167,9 +168,9 @@ def test_a_container_whose_record_is_lost_is_the_bot_whatever_the_settings_say_n
     commands = FakeCommands()
     commands.expect(label_argv(settings), stdout=f"{LOST_ID}\n")
     commands.expect(container.inspect_argv(LOST_ID), stdout=raw(settings, Status="paused"))
-    found = find_bot(settings, commands=commands).found
-    assert found is not None
-    assert (found.container, found.how, found.is_own) == (NAME, FoundBy.MARKED, True)
+    found = find_bot(settings, commands=commands)
+    assert found.is_found
+    assert (found.container, found.how, found.record) == (NAME, FoundBy.MARKED, None)
 
 
 def test_a_container_of_an_earlier_name_is_the_bot(tmp_path: Path) -> None:
@@ -180,19 +181,19 @@ def test_a_container_of_an_earlier_name_is_the_bot(tmp_path: Path) -> None:
     commands.expect(by_name, CommandResult(argv=by_name, exit_code=1, stderr="Error: No such container: another-name"))
     commands.expect(label_argv(settings), stdout=f"{LOST_ID}\n")
     commands.expect(container.inspect_argv(LOST_ID), stdout=raw(settings))
-    found = find_bot(settings, commands=commands).found
-    assert found is not None
+    found = find_bot(settings, commands=commands)
+    assert found.is_found
     assert found.container == NAME
 
 
 def test_right_before_a_launch_the_engine_is_asked_though_nothing_here_has_to_do_with_it(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, BOT_RUNTIME="process", GATEWAY_RUNTIME="external")
     commands = FakeCommands()
-    assert find_bot(settings, commands=commands).found is None
+    assert not find_bot(settings, commands=commands).is_found
     assert commands.calls == []
     commands.expect(label_argv(settings), stdout=f"{LOST_ID}\n")
     commands.expect(container.inspect_argv(LOST_ID), stdout=raw(settings))
-    assert find_bot(settings, commands=commands, before_launch=True).found is not None
+    assert find_bot(settings, commands=commands, before_launch=True).is_found
 
 
 @pytest.mark.parametrize(("is_suggested", "is_unknown"), [(False, False), (True, True)])
@@ -212,7 +213,7 @@ def test_no_engine_is_a_doubt_only_where_something_suggests_a_container(
     commands = FakeCommands()
     commands.expect(argv, answers[trouble])
     presence = find_bot(settings, commands=commands, before_launch=True)
-    assert (presence.found, presence.is_unknown) == (None, is_unknown)
+    assert (presence.is_found, presence.is_unknown) == (False, is_unknown)
 
 
 def test_a_name_that_is_the_beginning_of_an_id_is_not_the_bot(tmp_path: Path) -> None:

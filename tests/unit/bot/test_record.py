@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.bot.record import BotLaunch, ReadyBy, complete_launch, read_record, remove_record, write_record
+from orchestration.bot.record import BotRecord, ReadyBy, read_record, remove_record, write_record
 from orchestration.system.processes import ProcessIdentity
 
-_LAUNCH = BotLaunch(
+_LAUNCH = BotRecord(
     instance="default",
     argv=("python", "bot.py", "--note", "naïve \udcff"),
     workdir=Path("/opt/my bot"),
@@ -20,7 +20,7 @@ _LAUNCH = BotLaunch(
     run_id="20261118-1",
     notify_socket=Path("/state/notify.sock"),
 )
-_RECORD = complete_launch(_LAUNCH, ProcessIdentity(pid=4711, birth="boot:12345"))
+_RECORD = dataclasses.replace(_LAUNCH, process=ProcessIdentity(pid=4711, birth="boot:12345"))
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ _RECORD = complete_launch(_LAUNCH, ProcessIdentity(pid=4711, birth="boot:12345")
         dataclasses.replace(_RECORD, notify_socket=None, supervised=True),
     ],
 )
-def test_what_was_written_is_read_back(tmp_path: Path, record: BotLaunch) -> None:
+def test_what_was_written_is_read_back(tmp_path: Path, record: BotRecord) -> None:
     path = tmp_path / "state" / "bot.json"
     write_record(path, record)
     assert read_record(path) == record
