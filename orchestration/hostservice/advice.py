@@ -19,7 +19,7 @@ from orchestration.errors import HostServiceError
 from orchestration.hostservice.registrars import build_registrars, choose_target
 from orchestration.hostservice.service import DEFAULT_INSTANCE, Registrar, Target, find_lasting_folder
 from orchestration.hostservice.systemd import SystemdRegistrar
-from orchestration.settings import Settings
+from orchestration.settings import PACKAGE_DIR, PROJECT_DIR, Settings, is_checkout
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 
@@ -70,14 +70,20 @@ def advise(text: str, settings: Settings) -> str:
     """The text with its commands as they work on this host. Looks at the host, changes nothing, raises nothing."""
     if settings.in_stack:
         return name_stack_commands(text, settings)
-    return read_host_commands(settings).apply(text) if _QUOTED.search(text) else text
+    if not _QUOTED.search(text):
+        return text
+    if not is_checkout(PROJECT_DIR):
+        return _QUOTED.sub(lambda found: f"{found[0]} in the project's folder", text)
+    return read_host_commands(settings).apply(text)
 
 
 def read_host_commands(settings: Settings) -> HostCommands:
     """Look at this host, afresh each time: a boot service may be installed or removed while a supervisor runs."""
     # sudo looks for programs in folders of its own, and passes on no variables but those on its command line.
     root_inv = build_inv(settings, on_path=None, prefix="sudo ")
-    inv = build_inv(settings, on_path=shutil.which("inv"))
+    # A copy of the package in a bot's environment has an `inv` on PATH that finds no tasks in the bot's folder.
+    is_copy = PACKAGE_DIR.parent != PROJECT_DIR
+    inv = build_inv(settings, on_path=None if is_copy else shutil.which("inv"))
     return build_host_commands(inv, find_registrar(settings), root_inv=root_inv)
 
 

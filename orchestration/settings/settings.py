@@ -22,6 +22,7 @@ from orchestration.settings.hosts import is_loopback, reaches_itself
 from orchestration.settings.image_variables import GivenVariable, find_given, secret_names
 from orchestration.settings.kinds import Secret, WrongValueError, split_addresses
 from orchestration.settings.market_calendar import MarketCalendarSetting
+from orchestration.settings.project import find_project_dir
 from orchestration.settings.sources import (
     find_env_file,
     instance_file_problem,
@@ -48,7 +49,8 @@ from orchestration.system.clock import ensure_local_time
 from orchestration.system.commands import withhold
 from orchestration.system.endpoint import Endpoint
 
-PROJECT_DIR = Path(__file__).resolve().parents[2]
+PACKAGE_DIR = Path(__file__).resolve().parents[1]
+PROJECT_DIR = find_project_dir(PACKAGE_DIR)
 SHIPPED_COMPOSE_DIR = Path("docker", "gateway")
 
 _LIVE_PORT, _PAPER_PORT = 4001, 4002

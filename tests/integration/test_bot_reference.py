@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -225,6 +226,47 @@ def test_what_a_bot_is_told_to_do_is_a_line_that_works_as_it_stands(tmp_path: Pa
     )
     assert checked.returncode == 1, checked
     assert "hard_limits" in checked.stdout + checked.stderr
+
+
+def _install_copy(tmp_path: Path, direct_url: str | None) -> Path:
+    """What `pip install .` leaves in a bot's environment."""
+    site_packages = tmp_path / "bot's own/site-packages"
+    shutil.copytree(PROJECT / "orchestration", site_packages / "orchestration")
+    record = site_packages / "zero_touch_startup-0.1.0.dist-info"
+    record.mkdir()
+    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: zero-touch-startup\nVersion: 0.1.0\n")
+    if direct_url is not None:
+        (record / "direct_url.json").write_text(json.dumps({"url": direct_url, "dir_info": {}}))
+    return site_packages
+
+
+def test_a_bot_with_a_copy_of_the_package_goes_by_the_settings_and_commands_of_the_checkout(tmp_path: Path) -> None:
+    checkout = tmp_path / "the project"
+    checkout.mkdir()
+    for name in ("orchestration", "tasks.py", "templates", ".venv"):
+        (checkout / name).symlink_to(PROJECT / name)
+    plan = tmp_path / "plan.json"
+    (checkout / ".env").write_text(f"GAMEPLAN_PATH={plan}\n")
+    plan.write_text("{}", encoding="utf-8")
+    copy = _install_copy(tmp_path, checkout.as_uri())
+    ended = _run_guarded(tmp_path, PYTHONPATH=str(copy))
+    assert ended.returncode == 1
+    assert str(plan) in ended.stderr  # which only `.env` of the checkout names
+    (line,) = re.findall(r"`([^`]+)`", ended.stderr)
+    assert line == f"cd '{checkout}' && .venv/bin/inv gameplan.check --path {plan}"
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    checked = subprocess.run(
+        ["bash", "-c", line], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (checked.returncode, "hard_limits" in checked.stdout + checked.stderr) == (1, True), checked
+
+
+def test_a_copy_whose_checkout_is_not_known_names_no_folder(tmp_path: Path) -> None:
+    copy = _install_copy(tmp_path, None)
+    ended = _run_guarded(tmp_path, PYTHONPATH=str(copy))
+    assert ended.returncode == 1
+    assert "`inv bot.start` in the project's folder" in ended.stderr
+    assert "site-packages" not in ended.stderr
 
 
 def test_a_bot_started_at_the_wrong_moment_stops_with_1_and_says_what_to_do(
