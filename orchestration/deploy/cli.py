@@ -1,11 +1,13 @@
 """`fab` commands: one function each, for one host; what came of all of them is shown at the end.
 
 What only looks, and what must take effect everywhere at once (`hold`), is done on all hosts at the same time. What
-restarts a system goes from one host to the next, so that a bad release does not stop all of them together.
+restarts a system goes from one host to the next, so that a bad release does not stop all of them together; among hosts
+that carry one instance (LEASE_ETCD), in the order that `cluster` finds.
 """
 
 import contextlib
 import dataclasses
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +15,11 @@ from pathlib import Path
 from orchestration import presenter as console
 from orchestration.deploy import deploy as steps
 from orchestration.deploy.checkout import Checkout, build_archive, build_wheel_archive, read_checkout, read_difference
+from orchestration.deploy.cluster import Turn, build_refusal, find_order, perform_in_order, read_part
 from orchestration.deploy.connection import SshAccess, SshRemote, describe_caller
 from orchestration.deploy.errors import DeployError
 from orchestration.deploy.hooks import run_post_deploy, run_pre_deploy
-from orchestration.deploy.host import Host
+from orchestration.deploy.host import Facts, Host
 from orchestration.deploy.link import Secrets
 from orchestration.deploy.ready import refuse_unless_watched
 from orchestration.deploy.show import (
@@ -71,6 +74,15 @@ class Target:
     secrets: Secrets
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Pending:
+    """A host's deploy or rollback, before its turn: see `cluster.Turn`; `undo` takes the release to go back to."""
+
+    work: Workflow
+    act: Callable[[], None]
+    undo: Callable[[str], None]
+
+
 class Session:
     """One command line: its hosts' outcomes, and the tree, which is read once."""
 
@@ -89,6 +101,7 @@ class Session:
         self._revision = ""
         self._places = threading.BoundedSemaphore(_MOST_AT_ONCE)
         self._under_way: list[tuple[threading.Thread, Workflow]] = []
+        self._pending: list[_Pending] = []
 
     def deploy(
         self,
@@ -104,39 +117,99 @@ class Session:
         """`fab deploy` for one host."""
         self.as_json = as_json
         work = self._begin(target, "deploy")
+        options = Options(dry_run=dry_run, timeout_s=timeout_s, by=describe_caller())
+
+        def act() -> None:
+            with work.judged():
+                self._deploy(work, options, revision=revision, env_file=env_file, wheels=wheels)
+
+        self._take_turn(target, work, act, options)
+
+    def _deploy(self, work: Workflow, options: Options, *, revision: str, env_file: str, wheels: str) -> None:
+        self._revision = revision
+        checkout = self._read_checkout()
+        options = dataclasses.replace(
+            options,
+            env=read_env(env_file) if env_file else None,
+            wheels=build_wheel_archive(Path(expand_home(wheels))) if wheels and not options.dry_run else None,
+        )
         facts: dict[str, str] = {}
-        with self._explaining_interrupts(), work.judged():
-            self._revision = revision
-            checkout = self._read_checkout()
-            options = Options(
-                dry_run=dry_run,
-                env=read_env(env_file) if env_file else None,
-                wheels=build_wheel_archive(Path(expand_home(wheels))) if wheels and not dry_run else None,
-                timeout_s=timeout_s,
-                by=describe_caller(),
-            )
-            if not dry_run:
-                facts |= {
-                    "DEPLOY_BY": options.by,
-                    "DEPLOY_COMMIT": checkout.commit,
-                    "DEPLOY_REVISION": revision,
-                    "DEPLOY_SUBJECT": checkout.subject,
-                }
-                run_pre_deploy(PROJECT_DIR, self._commands, facts, host=work.host.name, on_line=work.host.on_say)
-            outcome = steps.deploy(work, checkout, self._read_archive, options)
-            if facts:
-                run_post_deploy(PROJECT_DIR, self._commands, facts, outcome, on_line=work.host.on_say)
-            if dry_run and outcome.replaces:
-                outcome.difference = read_difference(checkout, outcome.replaces, self._commands)
+        if not options.dry_run:
+            facts |= {
+                "DEPLOY_BY": options.by,
+                "DEPLOY_COMMIT": checkout.commit,
+                "DEPLOY_REVISION": revision,
+                "DEPLOY_SUBJECT": checkout.subject,
+            }
+            run_pre_deploy(PROJECT_DIR, self._commands, facts, host=work.host.name, on_line=work.host.on_say)
+        outcome = steps.deploy(work, checkout, self._read_archive, options)
+        if facts:
+            run_post_deploy(PROJECT_DIR, self._commands, facts, outcome, on_line=work.host.on_say)
+        if options.dry_run and outcome.replaces:
+            outcome.difference = read_difference(checkout, outcome.replaces, self._commands)
 
     def rollback(self, target: Target, *, release: str, keeps_settings: bool, timeout_s: float, as_json: bool) -> None:
         """`fab rollback` for one host."""
         self.as_json = as_json
         work = self._begin(target, "rollback")
+        options = Options(timeout_s=timeout_s, by=describe_caller(), keeps_settings=keeps_settings)
+        self._take_turn(target, work, lambda: _discard(steps.rollback(work, release, options)), options)
+
+    def _take_turn(self, target: Target, work: Workflow, act: Callable[[], None], options: Options) -> None:
+        """Act on one host; of several, on all of them when the last one is named."""
+
+        def undo(previous: str) -> None:
+            if previous:
+                steps.rollback(work, previous, dataclasses.replace(options, discredits=True))
+
         with self._explaining_interrupts():
-            steps.rollback(
-                work, release, Options(timeout_s=timeout_s, by=describe_caller(), keeps_settings=keeps_settings)
-            )
+            if len(target.hosts) == 1:
+                act()
+                return
+            self._pending.append(_Pending(work=work, act=act, undo=undo))
+            if len(self._pending) == len(target.hosts):
+                pending, self._pending = self._pending, []
+                self._take_turns(pending, options)
+
+    def _take_turns(self, pending: list[_Pending], options: Options) -> None:
+        """Hosts without a lease as they were named; those of one instance in their order, at the first one's turn."""
+        groups: dict[str, list[Turn]] = {}
+        cut_off = []
+        for one in pending:
+            found: list[Facts] = []
+            with one.work.judged():
+                one.work.step("connect", one.work.host.connect)
+                found.append(one.work.host.look(status=True))
+            part = read_part(found[0]) if found else None
+            if not found:
+                cut_off.append(one.work)
+            elif part is not None:
+                undo = functools.partial(one.undo, found[0].current)
+                commit = found[0].release.commit if found[0].release else ""
+                turn = Turn(work=one.work, part=part, commit=commit, act=one.act, undo=undo)
+                groups.setdefault(part.instance, []).append(turn)
+        in_order = {id(turn.work) for turns in groups.values() for turn in turns}
+        for one in pending:
+            if id(one.work) not in in_order and one.work not in cut_off:
+                one.act()
+        for turns in groups.values():
+            self._take_turns_in_order(turns, cut_off, options)
+
+    def _take_turns_in_order(self, turns: list[Turn], cut_off: list[Workflow], options: Options) -> None:
+        """The hosts of one instance."""
+        try:
+            if cut_off:
+                raise build_refusal([f"{work.host.name}: {work.outcome.message}" for work in cut_off])
+            order = find_order([turn.part for turn in turns])
+        except DeployError as error:
+            for turn in turns:
+                turn.work.take_refusal(error)
+            return
+        if order is None or options.dry_run:
+            for turn in turns:
+                turn.act()
+        else:
+            perform_in_order(turns, order, timeout_s=options.timeout_s, clock=self.clock)
 
     def provision(self, target: Target, *, dry_run: bool, as_json: bool) -> None:
         """`fab provision` for one host."""
@@ -331,6 +404,10 @@ def read_env(name: str) -> bytes:
         protect(read_secret_texts((read_values(content.decode("utf-8-sig", "replace")),)))
         return content
     raise DeployError(f"{path} cannot be read", next_action="--env-file names the settings for that host.")
+
+
+def _discard(_: object) -> None:
+    """What came of it stands in the workflow's outcome."""
 
 
 def _count_changes(count: int, *, dry_run: bool) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from orchestration.deploy.checkout import Checkout
 from orchestration.deploy.errors import DeployError
-from orchestration.deploy.host import Facts
+from orchestration.deploy.host import Activated, Facts
 from orchestration.deploy.ready import LEAST_FREE_BYTES_BACK, LEAST_FREE_BYTES_START, check_host, refuse_if_locked
 from orchestration.deploy.release import (
     KEEP,
@@ -105,7 +105,7 @@ def _deploy_locked(work: Workflow, checkout: Checkout, archive: Callable[[], byt
     work.take(activated)
     if outcome.ok:
         outcome.result = "deployed"
-        outcome.message = f"{name} runs ({checkout.subject})"
+        outcome.message = f"{name} {_describe_good(activated)} ({checkout.subject})"
 
 
 def _make_release(
@@ -155,6 +155,7 @@ def rollback(work: Workflow, words: str, options: Options) -> Outcome:
                 keep=KEEP,
                 least_free_bytes=LEAST_FREE_BYTES_BACK,
                 deploy_id=work.deploy_id,
+                discredited=facts.current if options.discredits else "",
                 action="rollback",
                 by=options.by,
                 commit=target.commit,
@@ -162,8 +163,12 @@ def rollback(work: Workflow, words: str, options: Options) -> Outcome:
             work.take(activated)
             if outcome.ok:
                 outcome.result = "rolled_back"
-                outcome.message = f"{target.name} runs {activated.settings}".rstrip()
+                outcome.message = f"{target.name} {_describe_good(activated)} {activated.settings}".rstrip()
     return outcome
+
+
+def _describe_good(activated: Activated) -> str:
+    return "stands by: it has started no bot on this host yet" if activated.stands_by else "runs"
 
 
 def _settle(work: Workflow) -> Facts:

@@ -202,6 +202,7 @@ class Activated:
         next_action: What the operator should do next.
         evidence: Lines that show it.
         settings: What became of the settings where a rollback restores them; empty for nothing.
+        stands_by: Whether it is good because another host leads (LEASE_ETCD): the release has started nothing yet.
     """
 
     outcome: str
@@ -211,6 +212,7 @@ class Activated:
     next_action: str
     evidence: tuple[str, ...]
     settings: str = ""
+    stands_by: bool = False
 
 
 @dataclass(kw_only=True)

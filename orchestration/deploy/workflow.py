@@ -91,6 +91,7 @@ class Options:
         timeout_s: For how long the system may take until it is good.
         by: Who asks.
         keeps_settings: Whether a rollback leaves the settings as they are.
+        discredits: Whether a rollback marks the release that it leaves as failed.
     """
 
     dry_run: bool = False
@@ -99,6 +100,7 @@ class Options:
     timeout_s: float = 600.0
     by: str = ""
     keeps_settings: bool = False
+    discredits: bool = False
 
 
 class Workflow:
@@ -146,10 +148,7 @@ class Workflow:
         try:
             yield
         except DeployError as error:
-            advise = self.host.advise
-            outcome.ok, outcome.message = False, advise(error.message)
-            outcome.next_action = advise(error.next_action)
-            outcome.evidence = tuple(advise(line) for line in error.evidence)
+            self.take_refusal(error)
         except KeyboardInterrupt:
             outcome.ok, outcome.result, outcome.message = False, "interrupted", "interrupted here"
             if self.under_way:
@@ -160,6 +159,13 @@ class Workflow:
             outcome.take_unexpected(error)
         finally:
             self.outcome.round_trips = self.host.remote.round_trips
+
+    def take_refusal(self, error: DeployError) -> None:
+        """Make why it does not go on the outcome."""
+        outcome, advise = self.outcome, self.host.advise
+        outcome.ok, outcome.message = False, advise(error.message)
+        outcome.next_action = advise(error.next_action)
+        outcome.evidence = tuple(advise(line) for line in error.evidence)
 
     @contextlib.contextmanager
     def locked(self, by: str) -> Iterator[None]:

@@ -26,6 +26,7 @@ class FakeRemote:
     """`orchestration.deploy.connection.Remote` with prepared answers for the commands that run on the host.
 
     Answers to the same command are used up in order; the last one stays. Every call is recorded.
+    `on_inv` takes the words of an `inv` there, and gives its exit code and its output.
     """
 
     name: str = "rackmount"
@@ -40,6 +41,7 @@ class FakeRemote:
     dies_with: str = ""
     dies_with_code: int = 1
     loses_lock_at: str = ""
+    on_inv: Callable[..., tuple[int, str]] | None = None
 
     def expect(self, command: str, *documents: Answer) -> None:
         """Prepare one more answer: the lines it says, as documents, the last one its result."""
@@ -64,6 +66,12 @@ class FakeRemote:
         self.argvs.append(tuple(argv))
         if self.dies_with:
             return RemoteResult(code=self.dies_with_code, out="", err=self.dies_with)
+        if "deploy-inv" in argv:
+            assert self.on_inv is not None, f"unexpected: {argv}"
+            words = argv[argv.index("deploy-inv") + 2 :]
+            self.calls.append(("inv", {"words": list(words)}))
+            code, said = self.on_inv(*words)
+            return RemoteResult(code=code, out=said, err="")
         assert stdin is not None, f"an input that stays open for {argv}"
         length = int(argv[-1])
         arguments = json.loads(stdin[:length])["arguments"]

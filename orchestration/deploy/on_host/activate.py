@@ -94,6 +94,7 @@ def activate(arguments: Mapping[str, Any]) -> dict[str, Any]:
         hold_timeout_s=float(arguments["hold_timeout_s"]),
         keep=int(arguments["keep"]),
         least_free_bytes=int(arguments["least_free_bytes"]),
+        discredited=str(arguments.get("discredited", "")),
         audit_line={name: str(arguments.get(name, "")) for name in _AUDITED},
     )
     outcome = activation.perform()
@@ -104,6 +105,7 @@ def activate(arguments: Mapping[str, Any]) -> dict[str, Any]:
         "current": layout.read_current(),
         "gap_s": activation.gap_s,
         "settings": activation.settings,
+        "stands_by": activation.stands_by,
         "message": cause.message if cause else "",
         "next_action": cause.next_action if cause else "",
         "evidence": list(cause.evidence) if cause else [],

@@ -35,6 +35,7 @@ from orchestration.deploy.on_host.service import (
     Place,
     inv,
     is_good_status,
+    is_standby_status,
     read_journal,
     read_place,
     read_status,
@@ -66,6 +67,8 @@ class Activation:
         cause: Why it was not good, and lines that show it.
         gap_s: Seconds from the order to start until all was good; None if it did not come to that.
         settings: What became of the settings, where they were to be restored; empty for nothing.
+        discredited: A release that was found good here and is not; empty for none.
+        stands_by: Whether the release is good because another host leads: it has started nothing yet.
     """
 
     layout: Layout
@@ -82,6 +85,8 @@ class Activation:
     cause: RefusedError | None = None
     gap_s: float | None = None
     settings: str = ""
+    discredited: str = ""
+    stands_by: bool = False
     _saved: str = ""  # the release whose settings are kept already
 
     def perform(self) -> str:
@@ -110,6 +115,8 @@ class Activation:
         else:
             outcome = "good"
             self._leniently(lambda: self._mark(release, VERIFIED_FILE))
+            if self.discredited and self.discredited != self.target:
+                self._leniently(lambda: self._mark(self.layout.release(self.discredited), FAILED_FILE))
         guard.disarm()
         self._leniently(lambda: self.layout.env_previous.unlink(missing_ok=True))
         self._step("prune", lambda: self._leniently(lambda: prune(self.layout, keep=self.keep)))
@@ -219,6 +226,7 @@ class Activation:
             if unit.get("ActiveState") == "active":
                 status = read_status(self.layout, self.user)
                 if is_good_status(status):
+                    self.stands_by = is_standby_status(status)
                     return
                 lines = tuple(status["lines"])
             said = unit.get("StatusText", "") or said

@@ -20,7 +20,7 @@ _PROPERTIES = (
     "UnitFileState",
     "WorkingDirectory",
 )
-_GOOD_CODES = frozenset({0, 5})  # of `inv status`: the bot runs, or the host stands by
+_RUNS, _STANDS_BY = 0, 5  # exit codes of `inv status`
 _PYTHON = ".venv/bin/python"  # a release's own
 _GATEWAY = ("GATEWAY_RUNTIME", "GATEWAY_CONTAINER_NAME", "GATEWAY_HOST", "GATEWAY_PORT", "TRADING_MODE")
 _BASE_NAME = "zero-touch-startup"
@@ -139,7 +139,12 @@ def is_activation_under_way() -> bool:
 
 def is_good_status(status: Mapping[str, Any]) -> bool:
     """Whether `inv status`, as `read_status` returns it, says that the system runs or stands by."""
-    return status.get("code") in _GOOD_CODES
+    return status.get("code") in {_RUNS, _STANDS_BY}
+
+
+def is_standby_status(status: Mapping[str, Any]) -> bool:
+    """Whether it says that another host leads."""
+    return status.get("code") == _STANDS_BY
 
 
 def describe_activation() -> str:
