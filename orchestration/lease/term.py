@@ -69,6 +69,18 @@ class Times:
         """How often a standby looks."""
         return min(_LONGEST_LOOK_S, _LOOK_SHARE * self.ttl_s)
 
+    def find_pause_s(self, failed: int, *, members: int, is_leading: bool) -> float:
+        """How long to wait after a request that failed; the next one goes to the next member.
+
+        A standby goes through all members without its pause between looks: it would add up to what a take-over takes.
+
+        Args:
+            failed: How many requests in a row have failed, this one included.
+            members: How many addresses LEASE_ETCD has.
+            is_leading: Whether a renewal failed, and not a standby's look.
+        """
+        return self.try_again_s if is_leading or failed % members else self.look_every_s
+
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:

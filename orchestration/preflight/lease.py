@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from orchestration.errors import Check, FailureWord, StartupFailure, StepStatus
+from orchestration.lease.held import kept_lease
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError
 
@@ -31,6 +32,15 @@ def _check_cluster(settings: Settings) -> Check:
         bad = [f"{one.endpoint}: {one.problem}" for one in members if one.problem]
         seen = store.read()
     except EtcdError as error:
+        lease = kept_lease()
+        if lease is not None and lease.revision and not lease.loss:
+            # Each step that can lead to a trade looks again, and the fence ends the bot where no renewal comes through.
+            return Check(
+                name=_NAME,
+                status=StepStatus.WARN,
+                detail=f"this host holds the lease, but the etcd cluster gives no answer that counts: {error}",
+                fix="Look at the etcd members: without renewals the lease is lost within seconds.",
+            )
         return Check(
             name=_NAME,
             status=StepStatus.FAIL,

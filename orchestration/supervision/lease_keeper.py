@@ -5,6 +5,7 @@ The thread stands by, acquires, renews and notices the loss. What is started and
 The fence kills the bot at the deadline whether or not this process gets to run.
 """
 
+import contextlib
 import dataclasses
 import logging
 import secrets
@@ -78,6 +79,8 @@ class Keeper:
         self._holds_back_until_s = 0.0
         self._holds_back_from_term = 0
         self._failover_seen = -1
+        self._failed_in_a_row = 0
+        self._owed: Term | None = None
         self._told = ""
         self._thread = platform().start_thread(self._run, name="lease")
 
@@ -158,19 +161,37 @@ class Keeper:
         if not is_clean:
             self._stand(Role.STANDBY)
             return
+        if not self._give_back(term, is_released=may_say_so):
+            self._owed = term if may_say_so else None  # said as soon as the store answers again
+            self._wake.set()
+        self._stand(Role.STANDBY)
+
+    def _give_back(self, term: Term, *, is_released: bool) -> bool:
+        """Delete the key, at any member that answers. Returns whether it is done."""
         store = Etcd(self._settings, timeout_s=self._times.request_s)
+        error: EtcdError | None = None
         try:
-            said = [etcd.put(f"{self._prefix}released", str(term.revision))] if may_say_so else []
-            store.transact(
-                [etcd.created_at(f"{self._prefix}holder", term.revision)],
-                [*said, etcd.delete(f"{self._prefix}holder")],
-            )
-            store.revoke(term.lease)
-        except EtcdError as error:
-            self._log.warning("the lease could not be given back, and expires by itself: %s", error)
+            for _ in self._settings.lease_etcd:
+                try:
+                    self._delete_holder(store, term, is_released=is_released)
+                except EtcdError as problem:
+                    error = problem  # the next member is asked
+                else:
+                    return True
         finally:
             store.close()
-        self._stand(Role.STANDBY)
+        self._log.warning("the lease could not be given back yet, and expires by itself: %s", error)
+        return False
+
+    def _delete_holder(self, store: Etcd, term: Term, *, is_released: bool) -> None:
+        said = [etcd.put(f"{self._prefix}released", str(term.revision))] if is_released else []
+        answer = store.transact(
+            [etcd.created_at(f"{self._prefix}holder", term.revision)],
+            [*said, etcd.delete(f"{self._prefix}holder")],
+        )
+        if answer.succeeded:
+            with contextlib.suppress(EtcdError):
+                store.revoke(term.lease)  # it holds no key any more
 
     def close(self) -> None:
         """End the thread. A lease that is still held is left to expire, and its fence with it."""
@@ -185,8 +206,11 @@ class Keeper:
             term = self._term
             try:
                 pause_s = self._stand_by() if term is None else self._renew(term)
+                self._failed_in_a_row = 0
             except EtcdError as error:
-                pause_s = self._times.look_every_s if term is None else self._times.try_again_s
+                self._failed_in_a_row += 1
+                members = len(self._settings.lease_etcd)
+                pause_s = self._times.find_pause_s(self._failed_in_a_row, members=members, is_leading=term is not None)
                 self._stand(self._standing.role, problem=str(error))
             except Exception as error:  # noqa: BLE001 - the thread's boundary: it must go on, or end the bot
                 self._log.exception("the lease's thread failed")
@@ -211,6 +235,12 @@ class Keeper:
 
     def _stand_by(self) -> float:
         seen = self._look()
+        owed, self._owed = self._owed, None
+        if owed is not None and seen.holder_revision == owed.revision:
+            self._owed = owed  # until it is said
+            self._delete_holder(self._store, owed, is_released=True)
+            self._owed = None
+            return 0.0
         held_back = self._find_reason_to_hold_back(seen)
         if seen.holder is None and self._may_acquire and not held_back and not self._is_over:
             return self._acquire(seen)

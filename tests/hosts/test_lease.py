@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.errors import FailureWord, StartupFailure
+from orchestration.errors import FailureWord, StartupFailure, StepStatus
 from orchestration.lease.etcd import EtcdError
 from orchestration.lease.held import Role, drop, keep, read_standing, require_lease
 from orchestration.lease.orders import LeaseStore
+from orchestration.preflight.lease import check_lease
 from orchestration.settings import Settings
 from orchestration.supervision.lease_keeper import Keeper
 from orchestration.system.clock import SystemClock, read_boottime_s
+from orchestration.system.commands import SystemCommands
 from tests.system import wait_until
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(120)]
@@ -124,6 +126,26 @@ def test_a_released_lease_is_taken_at_once_and_its_number_grows(make: Callable[[
     assert second.revision > revision
 
 
+def test_a_release_that_the_store_did_not_hear_is_said_again_when_it_answers(
+    make: Callable[[str], Keeper], store: Store, tmp_path: Path
+) -> None:
+    first = make("a")
+    assert _wait(lambda: first.may_start)
+    second = make("b")
+    assert _wait(lambda: second.standing.holder == "a")
+    term = first.revision
+    store.stop()
+    first.release(is_clean=True)
+    store.start()
+    assert _wait(lambda: second.revision)
+    orders = LeaseStore(read_settings(tmp_path, store, "a"))
+    try:
+        # What makes the next holder begin at once, in place of a lease that expires.
+        assert term < orders.read().released_revision < second.revision
+    finally:
+        orders.close()
+
+
 def test_an_unclean_end_makes_the_next_holder_wait_until_the_bot_is_dead(make: Callable[[str], Keeper]) -> None:
     first = make("a")
     assert _wait(lambda: first.may_start)
@@ -151,6 +173,26 @@ def test_a_store_that_is_away_ends_the_term_by_the_holders_own_clock(
             require_lease(settings)
         assert refused.value.word is FailureWord.LEASE_UNAVAILABLE
         assert not holder.may_start
+    finally:
+        drop()
+
+
+def test_a_start_of_the_holder_outlives_a_moment_without_the_store(
+    make: Callable[[str], Keeper], store: Store, tmp_path: Path
+) -> None:
+    holder = make("a")
+    settings = read_settings(tmp_path, store, "a")
+    assert _wait(lambda: holder.may_start)
+    store.stop()
+    elsewhere = list(check_lease(settings, SystemCommands()))
+    keep(holder)
+    try:
+        here = list(check_lease(settings, SystemCommands()))
+        assert not holder.loss
+        assert [one.status for one in here] == [StepStatus.WARN]
+        assert [one.status for one in elsewhere] == [StepStatus.FAIL]
+        assert _wait(lambda: holder.loss)
+        assert [one.status for one in check_lease(settings, SystemCommands())] == [StepStatus.FAIL]
     finally:
         drop()
 

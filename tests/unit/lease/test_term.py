@@ -114,3 +114,13 @@ def test_what_the_store_keeps_is_read_by_prefix_and_damage_is_the_slowest_holder
     assert seen.last.ttl_s == 900.0  # what cannot be read may have been anything
     assert seen.failover == Failover(to="a", by="ann@b", at="x", revision=6)
     assert seen.hold == "held"
+
+
+def test_a_standby_goes_through_all_members_before_it_pauses_and_a_holder_never_does() -> None:
+    pauses = [_TIMES.find_pause_s(failed, members=3, is_leading=False) for failed in range(1, 7)]
+
+    soon_s, look_s = _TIMES.try_again_s, _TIMES.look_every_s
+    assert soon_s < look_s
+    assert pauses == [soon_s, soon_s, look_s, soon_s, soon_s, look_s]
+    assert {_TIMES.find_pause_s(failed, members=3, is_leading=True) for failed in range(1, 7)} == {soon_s}
+    assert _TIMES.find_pause_s(1, members=1, is_leading=False) == look_s
