@@ -93,7 +93,7 @@ class Broker:
                 pass
         if token and self._sessions.get(user) == (token, writer):
             del self._sessions[user]
-            _say("logout", user=user, token=token)
+            _say("logout", user=user, token=token, peer=_read_peer(writer))
         writer.close()
 
     def _admit(self, user: str, token: str, writer: asyncio.StreamWriter, *, is_primary: bool) -> str:
@@ -106,7 +106,7 @@ class Broker:
                 return ""
         elif not token and held:
             if not is_primary:
-                _say("refused", user=user, token=held)
+                _say("refused", user=user, token=held, peer=_read_peer(writer))
                 return ""
             if holder is not None:
                 holder.write(b"taken\n")
@@ -115,7 +115,7 @@ class Broker:
             self._count += 1
             token = str(self._count)
         self._sessions[user] = token, writer
-        _say("login", user=user, token=token)
+        _say("login", user=user, token=token, peer=_read_peer(writer))
         return token
 
 
@@ -137,6 +137,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     asyncio.run(run())
     return 0
+
+
+def _read_peer(writer: asyncio.StreamWriter) -> str:
+    """The address that the other side of a connection has; empty if it is unknown."""
+    return str((writer.get_extra_info("peername") or ("",))[0])
 
 
 def _say(event: str, **fields: object) -> None:

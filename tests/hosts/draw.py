@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 _MOST_FAULTS = 3
+_ON_LEADER = 0.75
 
 
 class Fault(StrEnum):
@@ -26,6 +27,28 @@ class Fault(StrEnum):
     STORE_MINORITY = "two store members killed"
     STORE_RESTART = "store restarted"
     STORE_SLOW = "store stutters"
+    DISK = "disk stands still"
+
+
+class State(StrEnum):
+    """What the host does at the moment when the first fault strikes it."""
+
+    STANDING_BY = "standing by"
+    WAITING = "waiting"
+    STARTING = "starting"
+    TRADING = "trading"
+    ON_C = "on C"
+    HELD = "held"
+    SHUTTING_DOWN = "shutting down"
+
+
+class Kind(StrEnum):
+    """How the hosts are set up."""
+
+    PLAIN = "three hosts"
+    TLS = "three hosts, TLS with client certificates"
+    TWO = "two hosts, and a third one with a store's member alone; TLS"
+    DISKS = "three hosts with disks of their own"
 
 
 # Those that a lease can get wrong, more often.
@@ -49,7 +72,7 @@ class Step:
     Attributes:
         at_s: Seconds after the first one.
         fault: What.
-        on_leader: Whether on the host that runs the bot, else on another one.
+        on_leader: Whether on the host that leads, else on another one.
         for_s: Seconds until it is over.
         size: A number from 0 to 1 for what the fault leaves open.
     """
@@ -68,11 +91,15 @@ class Case:
     Attributes:
         seed: The campaign's.
         number: The run's.
+        kind: How the hosts are set up.
+        state: What the first fault's host does then.
         steps: What goes wrong, in order of time.
     """
 
     seed: int
     number: int
+    kind: Kind
+    state: State
     steps: tuple[Step, ...]
 
     @property
@@ -82,18 +109,37 @@ class Case:
 
 
 def draw_case(seed: int, number: int, *, ttl_s: float) -> Case:
-    """The run of this number. Pure."""
+    """The run of this number. Pure.
+
+    The first fault and the state that it meets go through all pairs of them, in an order that the seed decides. The
+    rest is drawn.
+    """
+    cells = [(fault, state) for fault in Fault for state in State]
+    random.Random(seed).shuffle(cells)  # noqa: S311 - to be repeated
+    fault, state = cells[number % len(cells)]
     rng = random.Random(f"{seed}:{number}")  # noqa: S311 - to be repeated
-    kinds = list(Fault)
-    weights = [_WEIGHTS.get(kind, 1) for kind in kinds]
     steps = [
         Step(
-            at_s=0.0 if index == 0 else rng.uniform(0.0, 2.5 * ttl_s),
-            fault=rng.choices(kinds, weights)[0],
-            on_leader=rng.random() < 0.75,
+            at_s=0.0,
+            fault=fault,
+            on_leader=state is not State.STANDING_BY,
             for_s=rng.uniform(0.5, 3 * ttl_s),
             size=rng.random(),
         )
-        for index in range(rng.choices((1, 2, _MOST_FAULTS), (2, 2, 1))[0])
     ]
-    return Case(seed=seed, number=number, steps=tuple(sorted(steps, key=lambda step: step.at_s)))
+    kinds = [one for one in Fault if one is not Fault.DISK]
+    weights = [_WEIGHTS.get(one, 1) for one in kinds]
+    steps += [
+        Step(
+            at_s=rng.uniform(0.0, 2.5 * ttl_s),
+            fault=rng.choices(kinds, weights)[0],
+            on_leader=rng.random() < _ON_LEADER,
+            for_s=rng.uniform(0.5, 3 * ttl_s),
+            size=rng.random(),
+        )
+        for _ in range(rng.choices((0, 1, _MOST_FAULTS - 1), (3, 2, 1))[0])
+    ]
+    kind = Kind.DISKS if fault is Fault.DISK else rng.choice((Kind.PLAIN, Kind.TLS, Kind.TWO))
+    return Case(
+        seed=seed, number=number, kind=kind, state=state, steps=tuple(sorted(steps, key=lambda step: step.at_s))
+    )

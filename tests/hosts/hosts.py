@@ -14,7 +14,10 @@ from pathlib import Path
 import psutil
 
 from orchestration.soak.instance import Instance
-from tests.hosts.network import Space, network
+from tests.hosts.certificates import Files, make_authority, make_certificate
+from tests.hosts.disk import Disk, disk
+from tests.hosts.draw import Kind
+from tests.hosts.network import Cut, Space, network
 from tests.hosts.observer import Observer
 from tests.system import PROJECT, build_plan, wait_until
 
@@ -23,7 +26,8 @@ CLOCK = PROJECT / "tests" / "campaign" / "wall_clock.c"
 SUPERVISOR = (sys.executable, "-m", "orchestration.startup", "--service")
 GATEWAY_PORT = 4002
 BROKER_PORT = 4009
-_FIRST_PROXY_PORT = 2391
+CLOCK_VARIABLE = "CAMPAIGN_CLOCK"
+FIRST_PROXY_PORT = 2391
 _RESTART_S = 1.0
 _TIMES = {
     "GATEWAY_HEALTH_TIMEOUT": "20",
@@ -50,6 +54,8 @@ class Host:
         argv: Its supervisor's program.
         peers: The store's members, as etcd wants them named.
         addresses: The members' addresses, its own first.
+        files: Its certificate and key, and the authority's; None without TLS.
+        disk: Its own disk; None where its folder is the machine's.
         is_up: Whether its supervisor is to run.
     """
 
@@ -60,6 +66,8 @@ class Host:
     argv: tuple[str, ...]
     peers: str
     addresses: list[str]
+    files: Files | None = None
+    disk: Disk | None = None
     is_up: bool = False
     store: "subprocess.Popen[bytes] | None" = None
     supervisor: "subprocess.Popen[bytes] | None" = None
@@ -68,14 +76,23 @@ class Host:
 
     def start_store(self) -> None:
         """Start the etcd member, with the data that it has."""
-        address = self.space.address
+        address, scheme = self.space.address, "http" if self.files is None else "https"
         argv = [
             *(*self.space.inside, "etcd", "--name", f"h{self.number}", "--data-dir", str(self.root / "etcd")),
-            *("--listen-client-urls", f"http://{address}:2379,http://127.0.0.1:2379"),
-            *("--advertise-client-urls", f"http://{address}:2379", "--listen-peer-urls", f"http://{address}:2380"),
-            *("--initial-advertise-peer-urls", f"http://{address}:2380", "--initial-cluster", self.peers),
-            *("--logger", "zap", "--log-level", "error"),
+            *("--listen-client-urls", f"{scheme}://{address}:2379,{scheme}://127.0.0.1:2379"),
+            *(
+                "--advertise-client-urls",
+                f"{scheme}://{address}:2379",
+                "--listen-peer-urls",
+                f"{scheme}://{address}:2380",
+            ),
+            *("--initial-advertise-peer-urls", f"{scheme}://{address}:2380", "--initial-cluster", self.peers),
+            *("--pre-vote", "--logger", "zap", "--log-level", "error"),
         ]
+        if self.files is not None:
+            for prefix in ("", "peer-"):
+                argv += [f"--{prefix}cert-file", str(self.files.cert), f"--{prefix}key-file", str(self.files.key)]
+                argv += [f"--{prefix}trusted-ca-file", str(self.files.ca), f"--{prefix}client-cert-auth"]
         with (self.root / "etcd.log").open("ab") as log:
             self.store = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
 
@@ -102,7 +119,7 @@ class Host:
     def start_proxy(self) -> None:
         """Start what stands between the supervisor and all members, and can be slow."""
         self.set_delay(0.0)
-        routes = [f"{_FIRST_PROXY_PORT + index}={address}:2379" for index, address in enumerate(self.addresses)]
+        routes = [f"{FIRST_PROXY_PORT + index}={address}:2379" for index, address in enumerate(self.addresses)]
         argv = [sys.executable, "-m", "tests.hosts.delay_proxy", str(self.root / "delay"), *routes]
         with (self.root / "proxy.log").open("ab") as log:
             self.proxy = subprocess.Popen(
@@ -144,8 +161,9 @@ class Host:
         return found
 
     def die(self) -> None:
-        """The host loses its power: everything on it ends at one instant, the fence and the store too."""
+        """The host loses its power: all of it ends at one instant, the fence and the store too, without a packet."""
         self.is_up = False
+        self.space.cut(Cut.BOTH)
         for number in (signal.SIGSTOP, signal.SIGKILL):
             self.send(number, self.find(with_store=True, with_fence=True))
         for one in (self.supervisor, self.store, self.proxy):
@@ -154,6 +172,7 @@ class Host:
 
     def boot(self) -> None:
         """The host gets its power back."""
+        self.space.heal()
         self.start_store()
         self.start_proxy()
         self.start_supervisor()
@@ -182,6 +201,9 @@ class Scene:
         observer: What sees the bots.
         ttl_s: The lease's.
         bridge: Where the broker is.
+        broker_log: What the broker writes.
+        is_held: Whether the instance is held on all hosts.
+        commands: An operator's commands that are under way.
     """
 
     hosts: list[Host]
@@ -189,6 +211,9 @@ class Scene:
     observer: Observer
     ttl_s: float
     bridge: Space
+    broker_log: Path
+    is_held: bool = False
+    commands: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
     _ended: threading.Event = field(default_factory=threading.Event)
 
     def tend(self) -> None:
@@ -203,33 +228,42 @@ class Scene:
 
 
 @contextlib.contextmanager
-def scene(number: int, root: Path, *, ttl_s: float, hosts: int = 3) -> Iterator[Scene]:
+def scene(number: int, root: Path, *, ttl_s: float, kind: Kind = Kind.PLAIN) -> Iterator[Scene]:
     """Three hosts that work, with a bot on one of them."""
     library = root / "wall_clock.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(CLOCK)], check=True, timeout=60)
-    with network(number, 3) as (bridge, spaces), contextlib.ExitStack() as ending:
-        peers = ",".join(f"h{index}=http://{space.address}:2380" for index, space in enumerate(spaces))
+    hosts = 2 if kind is Kind.TWO else 3
+    authority = make_authority(root) if kind in {Kind.TLS, Kind.TWO} else None
+    scheme = "http" if authority is None else "https"
+    with contextlib.ExitStack() as disks, network(number, 3) as (bridge, spaces), contextlib.ExitStack() as ending:
+        peers = ",".join(f"h{index}={scheme}://{space.address}:2380" for index, space in enumerate(spaces))
         addresses = [space.address for space in spaces]
-        endpoints = [f"http://127.0.0.1:{_FIRST_PROXY_PORT + index}" for index in range(len(spaces))]
+        endpoints = [f"{scheme}://127.0.0.1:{FIRST_PROXY_PORT + index}" for index in range(len(spaces))]
         all_hosts = []
         for index, space in enumerate(spaces):
             folder = root / f"host{index}"
             folder.mkdir()
+            own_disk = disks.enter_context(disk(folder)) if kind is Kind.DISKS else None
             environ = build_environ(folder, endpoints, ttl_s, f"host{index}", library)
             environ["SIMULATOR_FAULTS"] = f"broker={bridge.address}:{BROKER_PORT}/trader"
             host = Host(index, space, folder, environ, SUPERVISOR, peers, addresses[index:] + addresses[:index])
+            host.disk = own_disk
+            if authority is not None:
+                host.files = make_certificate(authority, root, name=f"host{index}", address=space.address)
+                environ |= {"LEASE_CA": str(host.files.ca), "LEASE_CERT": str(host.files.cert)}
+                environ["LEASE_KEY"] = str(host.files.key)
             host.set_clock_ahead(0)
             all_hosts.append(host)
         with (root / "broker.log").open("ab") as log:
             listen = f"{bridge.address}:{BROKER_PORT}"
-            authority = [sys.executable, "-m", "orchestration.simulator.broker", "--listen", listen]
-            broker = subprocess.Popen([*bridge.inside, *authority], cwd=PROJECT, stdout=log, stderr=log)
+            argv = [sys.executable, "-m", "orchestration.simulator.broker", "--listen", listen]
+            broker = subprocess.Popen([*bridge.inside, *argv], cwd=PROJECT, stdout=log, stderr=log)
         ending.callback(broker.wait)
         ending.callback(broker.kill)
         observer = Observer([host.root for host in all_hosts])
         observer.start()
         ending.callback(observer.stop)
-        made = Scene(all_hosts[:hosts], all_hosts, observer, ttl_s, bridge)
+        made = Scene(all_hosts[:hosts], all_hosts, observer, ttl_s, bridge, root / "broker.log")
         for host in all_hosts:
             ending.callback(host.die)
         ending.callback(made.stop)
@@ -260,5 +294,5 @@ def build_environ(folder: Path, endpoints: list[str], ttl_s: float, name: str, l
         "LEASE_TTL": f"{ttl_s:g}",
         "LEASE_HOST": name,
         "LD_PRELOAD": str(library),
-        "CAMPAIGN_CLOCK": str(folder / "clock"),
+        CLOCK_VARIABLE: str(folder / "clock"),
     }

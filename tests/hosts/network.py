@@ -6,6 +6,7 @@ The bridge is in a namespace of its own: one in the machine's would pass the mac
 import contextlib
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,11 +24,12 @@ class Cut(StrEnum):
     STORE = "store"  # those to and from other hosts' stores alone: the broker can still be reached
 
 
-def run(*argv: str) -> None:
-    """Run a command that must succeed."""
+def run(*argv: str) -> str:
+    """Run a command that must succeed. Returns its output."""
     ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     if ended.returncode:
         raise RuntimeError(f"{' '.join(argv)}: {ended.stderr.strip()}")
+    return ended.stdout
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,27 @@ class Space:
         port = ("-p", "tcp", "-m", "multiport", "--ports", _STORE_PORTS) if what is Cut.STORE else ()
         for chain, flag, kinds in (("INPUT", "-i", {Cut.BOTH, Cut.IN}), ("OUTPUT", "-o", {Cut.BOTH, Cut.OUT})):
             if what in kinds | {Cut.STORE}:
-                run(*self.inside, "iptables", "-A", chain, flag, "eth0", *port, "-j", "DROP")
+                run(*self.inside, "iptables", "-w", "-A", chain, flag, "eth0", *port, "-j", "DROP")
 
     def heal(self) -> None:
         """Drop none."""
-        run(*self.inside, "iptables", "-F")
+        run(*self.inside, "iptables", "-w", "-F")
+
+    def count_dropped(self) -> dict[str, int]:
+        """How many packets the rules of `cut` have dropped until now, by chain; a chain without a rule is left out."""
+        listed = run(*self.inside, "iptables", "-w", "-S", "-v").splitlines()
+        found: dict[str, int] = {}
+        for line in listed:
+            words = line.split()
+            if words[:1] == ["-A"] and words[-1] == "DROP":
+                found[words[1]] = found.get(words[1], 0) + int(words[words.index("-c") + 1])
+        return found
+
+    def can_connect(self, address: str, port: int, *, timeout_s: float = 1.0) -> bool:
+        """Whether a TCP connection from here is taken there."""
+        program = f"import socket; socket.create_connection(({address!r}, {port}), {timeout_s}).close()"
+        argv = [*self.inside, sys.executable, "-I", "-S", "-c", program]
+        return subprocess.run(argv, capture_output=True, timeout=60, check=False).returncode == 0
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ begins with its process, before its program was even executed, and ends when it 
 
 import contextlib
 import os
+import re
 import threading
 import time
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from pathlib import Path
 _EVERY_S = 0.02
 _LOOKS = 15  # between fork and exec a process has its parent's environment
 _TICKS = os.sysconf("SC_CLK_TCK")
+_BEGIN = re.compile(rb"^run \S+ of instance \S+: preflight", re.MULTILINE)
+_OUTCOME = re.compile(rb"^[A-Z][^\n]*\(exit code (\d)", re.MULTILINE)
 
 
 @dataclass
@@ -35,6 +38,42 @@ class Life:
     revision: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What a supervisor has said of its sequence, and when it was read: within some hundredths of a second.
+
+    Attributes:
+        host: Which host it is on, from 0.
+        at_s: When.
+        code: The sequence's exit code; None where it has begun.
+    """
+
+    host: int
+    at_s: float
+    code: int | None = None
+
+
+@dataclass
+class _Log:
+    path: Path
+    offset: int = 0
+    rest: bytes = b""
+
+    def read_lines(self) -> bytes:
+        """The whole lines that have come since the last look."""
+        try:
+            if self.path.stat().st_size <= self.offset:
+                return b""
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                content = self.rest + file.read()
+                self.offset = file.tell()
+        except OSError:
+            return b""
+        lines, _, self.rest = content.rpartition(b"\n")
+        return lines
+
+
 @dataclass
 class _Seen:
     ticks: int
@@ -49,16 +88,20 @@ class Observer:
     Attributes:
         roots: Each host's folder, which its bot's marker is in.
         lives: What it has seen.
+        told: What the supervisors have said, in order.
     """
 
     roots: list[Path]
     lives: list[Life] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
     most_gap_s: float = 0.0
     _ended: threading.Event = field(default_factory=threading.Event)
     _seen: dict[int, _Seen] = field(default_factory=dict)
     _thread: threading.Thread | None = None
+    _logs: list[_Log] = field(default_factory=list)
 
     def start(self) -> None:
+        self._logs = [_Log(root / "supervisor.log") for root in self.roots]
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -78,7 +121,19 @@ class Observer:
             self.most_gap_s = max(self.most_gap_s, now_s() - last_s)
             last_s = now_s()
 
+    def find_last(self, host: int) -> Told | None:
+        """What this host's supervisor has said last of its sequence."""
+        return next((one for one in reversed(tuple(self.told)) if one.host == host), None)
+
+    def _listen(self) -> None:
+        for host, log in enumerate(self._logs):
+            lines = log.read_lines()
+            found: list[tuple[int, int | None]] = [(one.start(), None) for one in _BEGIN.finditer(lines)]
+            found += [(one.start(), int(one[1])) for one in _OUTCOME.finditer(lines)]
+            self.told += [Told(host=host, at_s=now_s(), code=code) for _, code in sorted(found, key=lambda one: one[0])]
+
     def _look(self) -> None:
+        self._listen()
         at_s = now_s()
         pids = {int(name) for name in os.listdir("/proc") if name.isdecimal()}  # noqa: PTH208 - fifty times a second
         for pid in self._seen.keys() - pids:

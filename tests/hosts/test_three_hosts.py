@@ -1,4 +1,4 @@
-"""Three hosts with one login: five runs of the campaign (`python -m tests.hosts` conducts a hundred)."""
+"""Three hosts with one login and TLS: five runs of the campaign (`python -m tests.hosts` conducts a hundred)."""
 
 import os
 import shutil
@@ -9,14 +9,14 @@ import pytest
 
 from tests.hosts.__main__ import TTL_S
 from tests.hosts.conduct import conduct
-from tests.hosts.draw import draw_case
+from tests.hosts.draw import Kind, draw_case
 from tests.hosts.hosts import Scene, scene
 from tests.hosts.observer import measure_overlap_s, now_s
 from tests.system import wait_until
 
 _SEED = 1
-_NUMBERS = (11, 27, 30, 32, 55)
-_PROGRAMS = ("etcd", "ip", "iptables", "nsenter", "cc")
+_NUMBERS = (5, 6, 47, 69, 90)
+_PROGRAMS = ("etcd", "openssl", "ip", "iptables", "nsenter", "cc")
 
 
 def _what_is_missing() -> str:
@@ -36,7 +36,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         pytest.fail(f"CI must have what it needs: {missing}", pytrace=False)
     if missing:
         pytest.skip(missing)
-    with scene(99, tmp_path_factory.mktemp("hosts"), ttl_s=TTL_S) as made:
+    with scene(99, tmp_path_factory.mktemp("hosts"), ttl_s=TTL_S, kind=Kind.TLS) as made:
         yield made
 
 

@@ -1,4 +1,4 @@
-"""The bot of the hosts: a main process, and a worker in a session of its own. It does nothing but live."""
+"""The bot of the hosts: a main process, and a worker in a session of its own. It only lives, and ends slowly."""
 
 import os
 import signal
@@ -6,6 +6,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+
+_END_S = 0.8  # so that faults meet a system that is being stopped
 
 
 def main() -> None:
@@ -20,6 +23,7 @@ def main() -> None:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as talk:
                 talk.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
         ended.wait()
+        time.sleep(_END_S)
         worker.terminate()
 
 

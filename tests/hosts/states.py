@@ -1,0 +1,127 @@
+"""What a host does: read from what it wrote and what was seen of it; and how it is brought to do that."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+from orchestration.lease.held import Role
+from tests.hosts.draw import State
+from tests.hosts.hosts import Host, Scene
+from tests.hosts.observer import now_s
+from tests.system import PROJECT, build_plan, wait_until
+
+_Found = TypeVar("_Found")
+_ON_C_CODE = 2
+_PATIENCE_S = 60.0
+_REQUESTED = ("was asked for by", "is held on all hosts")
+
+
+def read_role(host: Host) -> Role | None:
+    """Its part in the lease, as its supervisor last wrote it down."""
+    try:
+        return Role(json.loads((host.root / "state/lease.json").read_bytes())["role"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def read_state(scene: Scene, host: Host) -> State:
+    """What the host does now."""
+    if scene.is_held:
+        return State.HELD
+    role = read_role(host)
+    if role is Role.LEADING and not has_been_asked_to_stop(host):
+        last = scene.observer.find_last(host.number)
+        if last is None or last.code is None:
+            return State.STARTING
+        return State.ON_C if last.code == _ON_C_CODE else State.TRADING
+    if role in {Role.LEADING, Role.LOST}:
+        return State.SHUTTING_DOWN
+    return State.WAITING if role is Role.WAITING else State.STANDING_BY
+
+
+def has_been_asked_to_stop(host: Host) -> bool:
+    """Whether the present term is to be ended on request."""
+    for path in sorted((host.root / "logs").glob("lease_*.log"))[-1:]:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        return any(one in text[max(0, text.rfind("the lease is acquired")) :] for one in _REQUESTED)
+    return False
+
+
+def find_leader(scene: Scene) -> Host:
+    """The host that leads; the one with the bot, where two think that they do."""
+    found = [host for host in scene.hosts if read_role(host) in {Role.LEADING, Role.WAITING}]
+    with_bot = scene.observer.find_hosts()
+    return next((one for one in found if one.number in with_bot), found[0] if found else scene.hosts[0])
+
+
+def inv(scene: Scene, host: Host, *words: str) -> "subprocess.Popen[bytes]":
+    """An operator's command on this host; `leave` waits for its end."""
+    with (host.root / "operator.log").open("ab") as log:
+        argv = [*host.space.inside, sys.executable, "-m", "invoke", *words]
+        command = subprocess.Popen(
+            argv, cwd=PROJECT, env=host.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+    scene.commands.append(command)
+    return command
+
+
+def _write_plans(scene: Scene, **changes: object) -> None:
+    for host in scene.hosts:
+        new = host.root / "gameplan.new"
+        new.write_text(json.dumps(build_plan(**changes)), encoding="utf-8")
+        new.replace(host.root / "gameplan.json")
+
+
+def reach(scene: Scene, state: State) -> Host:
+    """Bring a host into this state. Returns the one that is in it."""
+    leader = find_leader(scene)
+    found = leader
+    match state:
+        case State.STANDING_BY:
+            found = next(host for host in scene.hosts if host is not leader)
+        case State.WAITING:
+            leader.die()
+            found = _wait(lambda: _find(scene, State.WAITING), "host that waits") or leader
+            leader.boot()
+        case State.STARTING:
+            since_s = now_s()
+            inv(scene, leader, "failover")
+            _wait(lambda: any(one.code is None and one.at_s > since_s for one in scene.observer.told), "sequence")
+            began = next(one for one in scene.observer.told if one.at_s > since_s and one.code is None)
+            found = scene.hosts[began.host]
+        case State.ON_C:
+            _write_plans(scene, strategy="no such strategy")
+            since_s = now_s()
+            _wait(lambda: inv(scene, find_leader(scene), "failover").wait(_PATIENCE_S) == 0, "planned fail-over")
+            _wait(lambda: any(one.code == _ON_C_CODE and one.at_s > since_s for one in scene.observer.told), "bot on C")
+            found = find_leader(scene)
+        case State.HELD:
+            scene.is_held = True
+            inv(scene, leader, "hold", "--reason=campaign").wait(_PATIENCE_S)
+            _wait(lambda: not scene.observer.find_hosts(), "end of the bot")
+        case State.SHUTTING_DOWN:
+            inv(scene, leader, "failover")
+            _wait(lambda: has_been_asked_to_stop(leader), "request to stop")
+    return found
+
+
+def leave(scene: Scene) -> None:
+    """End what `reach` has begun: no hold any more, and a plan that trades."""
+    if scene.is_held:
+        # The hold of all hosts is in the store, and each host has its own file.
+        _wait(lambda: all(inv(scene, host, "resume").wait(_PATIENCE_S) == 0 for host in scene.hosts), "end of the hold")
+        scene.is_held = False
+    _write_plans(scene)
+    for command in scene.commands:
+        command.wait(_PATIENCE_S)
+    scene.commands.clear()
+
+
+def _find(scene: Scene, state: State) -> Host | None:
+    return next((host for host in scene.hosts if host.is_up and read_state(scene, host) is state), None)
+
+
+def _wait(condition: Callable[[], _Found], what: str) -> _Found:
+    return wait_until(condition, what, _PATIENCE_S)
