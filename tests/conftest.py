@@ -11,10 +11,12 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterable
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
+from tests import warm_workers
 from tests.bytecode import compile_test_modules
 from tests.thorough import PROFILE
 
@@ -34,6 +36,7 @@ _HERE = Path(__file__).resolve().parent
 _PROCESSES_PER_PROCESSOR = {_HERE.parent: 4, _HERE: 4, _HERE / "integration": 4, _HERE / "unit": 1}
 # Marker and folder of what takes minutes, and an engine or a store.
 _ON_DEMAND = {"docker": "e2e", "rackmount": "rackmount", "years": "years", "hosts": "hosts"}
+_WARM = pytest.StashKey[warm_workers.WarmServer]()
 _LOOK_TIMEOUT_S = 20
 _LEAST_ENGINE = 25  # fast health checks while a container starts
 
@@ -93,6 +96,20 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         config.option.dist = "worksteal"
         if hasattr(os, "fork"):
             compile_test_modules(os.cpu_count() or 1)
+        if warm_workers.is_possible():
+            config.stash[_WARM] = warm_workers.WarmServer(["tests/unit", "tests/integration"])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    if _WARM in config.stash:
+        for spec in specs:
+            spec.python = config.stash[_WARM].python
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _WARM in config.stash:
+        config.stash[_WARM].close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -152,7 +152,7 @@ def _show_as(argv: Sequence[str], environ: dict[str, str]) -> None:
     _KEPT.append(block)
 
 
-def _open_streams(*, is_unbuffered: bool) -> None:
+def open_streams(*, is_unbuffered: bool) -> None:
     """Make new `sys.stdin`, `sys.stdout` and `sys.stderr`, as the interpreter makes them when it begins."""
     for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
         before = getattr(sys, name)
@@ -189,7 +189,7 @@ def _become(request: dict[str, Any], streams: Sequence[int], client: socket.sock
     os.environ.clear()
     os.environ.update(environ)
     time.tzset()
-    _open_streams(is_unbuffered=bool(environ.get("PYTHONUNBUFFERED")))
+    open_streams(is_unbuffered=bool(environ.get("PYTHONUNBUFFERED")))
     module = argv[2]
     for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
         del sys.modules[name]
