@@ -22,6 +22,7 @@ _MARKS = {
     Part.INSTANCES: ("<!-- figures of the instances: begin -->", "<!-- figures of the instances: end -->"),
     Part.JOURNAL: ("<!-- figures of the journal: begin -->", "<!-- figures of the journal: end -->"),
     Part.GUARD: ("<!-- figures of the guard: begin -->", "<!-- figures of the guard: end -->"),
+    Part.VIEWS: ("<!-- figures of the views: begin -->", "<!-- figures of the views: end -->"),
     Part.DEPLOY: ("<!-- figures of the deploy: begin -->", "<!-- figures of the deploy: end -->"),
 }
 _QUICK_RUNS = 2
@@ -35,7 +36,8 @@ def main() -> int:
     parser.add_argument(
         "--part",
         choices=list(Part),
-        help="only the start-up, the watch and the boot, many instances, a large journal, the order guard, or deploys",
+        help="only the start-up, the watch and the boot, many instances, a large journal, the order guard, "
+        "an operator's views, or deploys",
     )
     parser.add_argument("--runs", type=int, help="how often each thing is measured (default: 10)")
     parser.add_argument("--quick", action="store_true", help=f"{_QUICK_RUNS} runs, and seconds instead of minutes")

@@ -10,6 +10,7 @@ from benchmarks.idle import measure_idle
 from benchmarks.instances import measure_instances
 from benchmarks.scale import measure_scale
 from benchmarks.scenes import Part, Scene, measure_list, measure_reaction, measure_status, measure_warm_start
+from benchmarks.views import measure_crowd, measure_page, measure_status_with_money
 
 SCENES = (
     Scene(
@@ -104,5 +105,23 @@ SCENES = (
         title="a request on Strategy C, directly and through the order guard",
         measure=measure_guard,
         part=Part.GUARD,
+    ),
+    Scene(
+        name="page",
+        title="what the live page costs a supervisor",
+        measure=measure_page,
+        part=Part.VIEWS,
+    ),
+    Scene(
+        name="page-crowd",
+        title="a thousand clients at the live page; from a bot's death to the alert",
+        measure=measure_crowd,
+        part=Part.VIEWS,
+    ),
+    Scene(
+        name="status-money",
+        title="`inv status` with 200 positions and 100 orders against the same without reading any",
+        measure=measure_status_with_money,
+        part=Part.VIEWS,
     ),
 )

@@ -10,11 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from benchmarks.figures import SceneResult, Series, claim_at_most
 from benchmarks.place import CONTAINER, Place, SceneFailedError, inv, wait_for
 from orchestration.soak.channel import Channel, open_channel
 from orchestration.soak.instance import window_far_from_now
+
+if TYPE_CHECKING:
+    import psutil
 
 _MOST_MEDIAN_S = 1.0
 _SETTLED_AFTER_S = 1.5  # the watch has its first looks and its connection behind it
@@ -99,21 +103,30 @@ def _measure_once(
         time.sleep(_SETTLED_AFTER_S + _RANDOM.random())
         channel.received.clear()
         killed_s = kill(place, process)
-        return wait_for(f"an alert {title!r}", lambda: _find_arrivals_s(channel, title))[0] - killed_s
+        return wait_for(f"an alert {title!r}", lambda: find_arrivals_s(channel, title))[0] - killed_s
 
 
-def _find_arrivals_s(channel: Channel, title: str) -> list[float]:
+def find_arrivals_s(channel: Channel, title: str) -> list[float]:
+    """When alerts with this title arrived, on the monotonic clock."""
     return [one.at_s for one in channel.received if one.title.removeprefix("[SIMULATED] ") == title]
 
 
-def _kill_bot(place: Place, supervisor: "subprocess.Popen[bytes]") -> float:
+def find_bot(place: Place, supervisor: "subprocess.Popen[bytes]") -> "psutil.Process":
+    """The bot of a supervisor.
+
+    Raises:
+        SceneFailedError: It has none.
+    """
     import psutil
 
-    children = psutil.Process(supervisor.pid).children()
-    bots = [child.pid for child in children if place.bot_argv[-1] in child.cmdline()]
-    if not bots:
-        raise SceneFailedError("the supervisor has no bot")
-    return _kill(bots[0])
+    for child in psutil.Process(supervisor.pid).children():
+        if place.bot_argv[-1] in child.cmdline():
+            return child
+    raise SceneFailedError("the supervisor has no bot")
+
+
+def _kill_bot(place: Place, supervisor: "subprocess.Popen[bytes]") -> float:
+    return _kill(find_bot(place, supervisor).pid)
 
 
 def _kill_simulator(place: Place, _: "subprocess.Popen[bytes]") -> float:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -187,10 +187,10 @@ class Place:
         subprocess.run(argv, capture_output=True, check=False, env=self.environ)
 
     @contextlib.contextmanager
-    def simulator(self, *, fault: str = "") -> Iterator[Path]:
-        """A gateway as a process that is run from outside. Gives the path of its log."""
+    def simulator(self, *, fault: str = "", options: Sequence[str] = ()) -> Iterator[Path]:
+        """A gateway as a process that is run from outside, with these further options. Gives the path of its log."""
         log = self.root / "simulator.log"
-        argv = [sys.executable, "-m", "orchestration.simulator", "--port", str(self.port)]
+        argv = [sys.executable, "-m", "orchestration.simulator", "--port", str(self.port), *options]
         argv += ["--fault", fault] if fault else []
         with log.open("wb") as output:
             process = subprocess.Popen(argv, cwd=PROJECT, env=self.environ, stdin=subprocess.DEVNULL, stdout=output)

@@ -41,6 +41,7 @@ class Part(StrEnum):
     DEPLOY = "deploy"
     JOURNAL = "journal"
     GUARD = "guard"
+    VIEWS = "views"
 
 
 @dataclass(frozen=True, kw_only=True)

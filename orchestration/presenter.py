@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from orchestration.errors import GAMEPLAN_CHECK, StepStatus
-from orchestration.redaction import clean_line, clean_text, escape_unsafe, own_redactor
+from orchestration.redaction import Redactor, clean_line, clean_text, escape_unsafe, own_redactor
 from orchestration.startup.report import Report, Result, StepReport
 from orchestration.state_dir import find_damaged_files
 from orchestration.system.clock import describe_instant, format_duration
@@ -429,10 +429,17 @@ def fit_line(line: str, width: int) -> list[str]:
     return wrap_words(line, width)
 
 
-def write_prompt(text: str, *, as_json: bool) -> None:
-    """Show a question without ending the line; on standard error where a program asked for JSON."""
+def write_prompt(text: str, *, as_json: bool, redactor: Redactor | None = None) -> None:
+    """Show a question without ending the line; on standard error where a program asked for JSON.
+
+    Args:
+        text: The question.
+        as_json: Whether standard output is for a document.
+        redactor: Knows what may not be shown; by default every secret that this process has loaded.
+    """
     stream = steady_stderr() if as_json else steady_stdout()
-    stream.write(clean_text(fit_text(text, shutil.get_terminal_size().columns) if stream.isatty() else text))
+    shown = clean_text(text, redactor)  # before it is broken into lines: a mask has its own length
+    stream.write(fit_text(shown, shutil.get_terminal_size().columns) if stream.isatty() else shown)
     stream.flush()
 
 

@@ -20,7 +20,7 @@ from orchestration.alerts.discord import webhook_problem
 from orchestration.commands.control import describe_test_alert, refuse, run_preflight, send_test_alert
 from orchestration.errors import ExitCode
 from orchestration.hostservice.advice import advise
-from orchestration.redaction import protect
+from orchestration.redaction import Redactor, protect
 from orchestration.settings import PROJECT_DIR, Secret, Settings, expand_home
 from orchestration.settings.env_file import EnvFile, check_answers, open_env_file, read_answers
 from orchestration.settings.sources import read_environment
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _REMOVE = "-"
 _MAX_SECRET_BYTES = 64 * 1024
+# A word of a question that is masked would tell that it is the password.
+_FOR_OWN_WORDS = Redactor(())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +200,9 @@ def _ask(file: EnvFile, *, as_json: bool) -> dict[str, str | None]:
             continue
         if question.unless and known.get(question.unless):
             continue
-        console.write_prompt(f"\n{number}. {question.title}\n   {question.why}\n", as_json=as_json)
+        console.write_prompt(
+            f"\n{number}. {question.title}\n   {question.why}\n", as_json=as_json, redactor=_FOR_OWN_WORDS
+        )
         while True:
             answer = _read_answer(question, question.read_current(file.values), as_json=as_json)
             asked = question.assign(answer, file.values)

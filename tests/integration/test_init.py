@@ -107,6 +107,14 @@ def test_a_pipe_of_answers_makes_a_file_that_only_its_owner_can_read(system: Sys
     assert "inv startup" in ended.out
 
 
+def test_a_password_that_is_an_ordinary_word_is_not_given_away_by_a_question_that_is_masked(
+    system: System, file: Path
+) -> None:
+    ended = init(system, lines=("ann", "", "secret", "", "", ""))
+    assert read_values(file.read_text())["TWS_PASSWORD"] == "secret"
+    assert all(question.title in ended.out and question.why in ended.out for question in QUESTIONS), ended.out
+
+
 def test_a_person_answers_and_the_password_is_never_shown(system: System, file: Path) -> None:
     terminal = Terminal(system)
     for question, answer in zip(QUESTIONS, ANSWERS, strict=True):

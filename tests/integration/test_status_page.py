@@ -15,7 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from orchestration.commands.status_page import serving_status
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
+from tests.crowd import crowded
+from tests.integration.alerts_scene import Channel
 from tests.integration.simulated_gateway import simulated_gateway
+from tests.integration.watch_scene import begin, wait_for
 from tests.system import PATIENCE_S, SIGTERM, System, end_and_read, find_free_port, wait_until
 
 TOKEN = "a token of the operator's"  # noqa: S105 - planted
@@ -193,6 +196,26 @@ def test_hostile_clients_are_turned_away_and_others_are_answered(served: int) ->
             return False  # the places of those that left are free in a moment
 
     wait_until(is_answered, "an answer")
+
+
+def test_a_thousand_clients_keep_neither_the_watch_nor_its_alerts_nor_its_end_from_their_work(
+    watched: System, channel: Channel
+) -> None:
+    port = find_free_port()
+    watched.environ["STATUS_LISTEN"] = f"127.0.0.1:{port}"
+    supervisor = begin(watched)
+    with crowded(port, 1000) as crowd:
+        wait_until(lambda: crowd.turned_away >= 1000, "a thousand clients that were turned away")
+        watched.bots()[0].suspend()
+        wait_for(channel, "Bot is suspended")
+        watched.bots()[0].resume()
+        wait_for(channel, "Bot resumed")
+        told_by, turned_away = crowd.opened, crowd.turned_away
+        wait_until(lambda: crowd.turned_away > turned_away, "a crowd that still comes")
+        assert told_by > 2000
+        ended = end_and_read(supervisor, SIGTERM)
+    assert ended.code == 0
+    assert "Traceback" not in ended.err + watched.startup_log()
 
 
 @pytest.fixture
