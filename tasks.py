@@ -5,6 +5,7 @@ completion stay as quick as Invoke itself.
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -394,12 +395,19 @@ def status(_: Context, all_: bool = False, json: bool = False) -> None:
     _end(views.status_of_all(as_json=json) if all_ else views.status(as_json=json))
 
 
-@task(help={"limit": "How many runs (20)", "json": _JSON})
-def history(_: Context, limit: str = "20", json: bool = False) -> None:
+@task(
+    help={
+        "limit": "How many runs (20; with --since all of them)",
+        "since": "Only those since: 48h, 7d, 90m, or 2026-11-20 or 2026-11-20T09:00",
+        "json": _JSON,
+    }
+)
+def history(_: Context, limit: str = "", since: str | None = None, json: bool = False) -> None:
     """Show past runs and their outcomes, the newest first."""
     from orchestration.commands import flags, views
 
-    _end(views.history(limit=flags.read_count("--limit", limit), as_json=json))
+    most = flags.read_count("--limit", limit) if limit else None
+    _end(views.history(limit=most, since=since, as_json=json))
 
 
 @task(
@@ -512,3 +520,32 @@ namespace.add_collection(Collection("gateway", gateway_up, gateway_wait, gateway
 namespace.add_collection(Collection("gameplan", gameplan_check, gameplan_new))
 namespace.add_collection(Collection("bot", bot_start, bot_stop, bot_restart))
 namespace.add_collection(Collection("alert", alert_test))
+
+
+def _check_command_line() -> None:
+    """Refuse a word that Invoke would only say it has no idea of, and say what was probably meant."""
+    program, words = Path(sys.argv[0]), sys.argv[1:]
+    is_ours = program.stem in {"inv", "invoke"} or program.parts[-2:] == ("invoke", "__main__.py")
+    if not is_ours or words[:1] == [] or words[0].startswith("-"):
+        return  # flags of Invoke's own may name another file of tasks
+    if all(word in namespace.task_names for word in words):
+        return
+    from invoke.exceptions import ParseError
+    from invoke.parser import Parser
+    from invoke.parser.context import ParserContext
+    from invoke.program import Program
+
+    from orchestration.commands import flags
+
+    contexts = namespace.to_contexts()
+    try:
+        Parser(initial=ParserContext(args=Program().core_args()), contexts=contexts).parse_argv(words)
+    except ParseError as error:
+        found = re.fullmatch(r"No idea what '(.+)' is!", str(error))
+        if found is not None:
+            command = error.context.name if error.context is not None else None
+            own = {one.name: tuple(one.flags) for one in contexts if one.name}
+            flags.refuse(flags.explain_word(found[1], command, own))
+
+
+_check_command_line()

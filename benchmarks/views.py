@@ -112,8 +112,8 @@ def measure_crowd(place: Place, runs: int, result: SceneResult) -> SceneResult:
 
 def measure_status_with_money(place: Place, runs: int, result: SceneResult) -> SceneResult:
     """`inv status` as it is, and the same command without positions, orders and account values, in turns."""
-    held = [f"--position=S{number}=100" for number in range(_POSITIONS)]
-    orders = [f"--order={number}:{number}:SELL:100:S{number}:STP" for number in range(1, _ORDERS + 1)]
+    held = [f"--position={_name(number)}=100" for number in range(_POSITIONS)]
+    orders = [f"--order={number}:{number}:SELL:100:{_name(number)}:STP" for number in range(1, _ORDERS + 1)]
     (place.root / "without_money.py").write_text(_WITHOUT_MONEY, encoding="utf-8")
     without = (sys.executable, str(place.root / "without_money.py"))
     empty: list[float] = []
@@ -208,3 +208,8 @@ def _kill_and_wait(place: Place, channel: Channel, crowd_at: int | None) -> tupl
             return arrived_s - killed_s, crowd.turned_away
     finally:
         end_supervisor(place, process)
+
+
+def _name(number: int) -> str:
+    """A symbol of three letters for a number."""
+    return "".join(chr(ord("A") + number // 26**place % 26) for place in (2, 1, 0))

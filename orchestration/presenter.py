@@ -438,8 +438,9 @@ def write_prompt(text: str, *, as_json: bool, redactor: Redactor | None = None) 
         redactor: Knows what may not be shown; by default every secret that this process has loaded.
     """
     stream = steady_stderr() if as_json else steady_stdout()
-    shown = clean_text(text, redactor)  # before it is broken into lines: a mask has its own length
-    stream.write(fit_text(shown, shutil.get_terminal_size().columns) if stream.isatty() else shown)
+    shown = clean_text(text, redactor)  # before it is broken into lines: a mask has a length of its own
+    fitting = fit_text(shown, shutil.get_terminal_size().columns) if stream.isatty() else shown
+    stream.write(clean_text(fitting, redactor))
     stream.flush()
 
 

@@ -24,6 +24,7 @@ from orchestration.alerts.discord import clean
 from orchestration.alerts.posting import Recorded, Try, record_requests
 from orchestration.settings import Secret, split_addresses
 from orchestration.settings.hosts import is_loopback
+from orchestration.system.clock import describe_instant
 
 # The kinds of addresses that Apprise knows, so that a mistyped one is found without importing it. A test compares them
 # with the installed Apprise: `sorted(NotificationManager().schemas())`.
@@ -220,7 +221,7 @@ def build_message(alert: Alert, *, may_be_repeat: bool) -> tuple[str, str]:
         "Run": alert.run_id,
         "Step": alert.step,
         "Cause": alert.cause,
-        "At": alert.at.isoformat(timespec="seconds"),
+        "At": describe_instant(alert.at),
     }
     parts = [clean(alert.message) or "(no details)"]
     parts += [f"What to do next: {action}" for action in (clean(alert.next_action),) if action]

@@ -1,5 +1,6 @@
 """What a command line gives and Invoke would misread: numbers, and flags that mean another thing than they seem to."""
 
+import difflib
 import math
 import re
 import sys
@@ -123,3 +124,32 @@ def is_short_debug(argv: Sequence[str], own: Mapping[str, Collection[str]]) -> b
         elif word.startswith("-") and not word.startswith("--") and "d" in word.partition("=")[0] and "d" not in flags:
             return True
     return False
+
+
+def explain_word(word: str, command: str | None, flags: Mapping[str, Collection[str]]) -> str:
+    """What to say of a word that is neither a command nor a flag of the command before it. Pure.
+
+    Args:
+        word: The word.
+        command: The command before it; None if it is the first.
+        flags: Every command, and its flags.
+    """
+    own = [flag for flag in flags.get(command or "", ()) if flag.startswith("--")]
+    if command and word.startswith("-"):
+        near = difflib.get_close_matches(word.partition("=")[0], own, n=1)
+        meant = f"; did you mean {near[0]}?" if near else f", only {_join(own)}." if own else " and takes no flags."
+        return f"`inv {command}` has no {word}{meant} `inv --help {command}` explains it."
+    if command and f"--{word}" in own:
+        near = [f"{command} --{word}"]
+    elif f"{command}.{word}" in flags:
+        near = [f"{command}.{word}"]
+    else:
+        near = [name for name in flags if name.startswith(f"{word}.")] or difflib.get_close_matches(word, flags, n=1)
+    if near or not own:
+        meant = f"; did you mean {_join([f'`inv {name}`' for name in near], ' or ')}?" if near else "."
+        return f"{word!r} is no command{meant} `inv` lists the commands."
+    return f"{word!r} is no command, and after `inv {command}` come only its flags: {_join(own)}."
+
+
+def _join(names: Sequence[str], last: str = " and ") -> str:
+    return ", ".join(names[:-1]) + last + names[-1] if len(names) > 1 else "".join(names)

@@ -1,10 +1,12 @@
 """The commands that only look: status, history, logs, config. One function each, which returns an exit code."""
 
 import dataclasses
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from orchestration import presenter as console
 from orchestration.bot.record import ReadyBy
+from orchestration.commands import flags
 from orchestration.errors import ExitCode, StartupFailure
 from orchestration.redaction import mask_account
 from orchestration.settings import PROJECT_DIR, Settings
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from orchestration.hostservice.service import HostServiceStatus
     from orchestration.journal import JournalReader, ReportedEvent, RunRecord
 
+_USUAL_RUNS, _MOST_RUNS = 20, 10_000
 _MOST_EVENTS = 100  # of supervision, in `inv history`; a report has all of them
 
 
@@ -241,16 +244,24 @@ def describe_bot(found: "Status") -> str:
     return f"{bot.who}, up {console.describe_duration(bot.uptime_s)}{ready}, {watched}"
 
 
-def history(*, limit: int, as_json: bool) -> int:
-    """`inv history`: the runs of this instance, the newest first."""
+def history(*, limit: int | None, since: str | None, as_json: bool) -> int:
+    """`inv history`: the runs of this instance, the newest first.
+
+    Args:
+        limit: How many runs; None: the usual number, or with `since` all of them.
+        since: Only what began since then, as `inv report` reads it.
+        as_json: Whether to print one JSON document.
+    """
     from orchestration.journal import JournalReader
 
     settings = load_settings_or_explain(as_json=as_json)
     if settings is None:
         return int(ExitCode.FAILURE)
+    begin = None if since is None else _read_since(since)
     journal = JournalReader(journal_path(settings.state_dir))
-    runs = journal.read_runs(limit)
-    events = [] if journal.problem else _read_supervision(journal, runs)
+    runs = journal.read_runs(limit or (_USUAL_RUNS if begin is None else _MOST_RUNS))
+    runs = [run for run in runs if begin is None or run.started_at >= begin]
+    events = [] if journal.problem else _read_supervision(journal, runs, begin)
     if journal.problem:
         console.warn(journal.problem)
     if as_json:
@@ -266,7 +277,7 @@ def history(*, limit: int, as_json: bool) -> int:
     if journal.problem:
         return int(ExitCode.FAILURE)
     if not runs and not events:
-        console.print_line("no runs yet")
+        console.print_line("no runs yet" if begin is None else f"nothing since {console.describe_moment(begin)}")
         return int(ExitCode.SUCCESS)
     rows: list[tuple[datetime, tuple[str, ...]]] = [(event.at, _build_event_row(event)) for event in events]
     for run in runs:
@@ -288,9 +299,26 @@ def history(*, limit: int, as_json: bool) -> int:
     return int(ExitCode.SUCCESS)
 
 
-def _read_supervision(journal: "JournalReader", runs: "Sequence[RunRecord]") -> "list[ReportedEvent]":
-    """What watchers wrote down since the oldest of the runs shown: incidents, what was done about them, ends."""
-    since = min((run.started_at for run in runs), default=None)
+def _read_since(text: str) -> "datetime":
+    """The beginning of a period, in UTC.
+
+    Raises:
+        SystemExit: It is none; with a message that says what is allowed.
+    """
+    from orchestration.reports.account import parse_since
+
+    clock = SystemClock()
+    try:
+        return parse_since(text, now=clock.now().astimezone()).astimezone(UTC)
+    except ValueError as error:
+        flags.refuse(str(error))
+
+
+def _read_supervision(
+    journal: "JournalReader", runs: "Sequence[RunRecord]", since: "datetime | None"
+) -> "list[ReportedEvent]":
+    """What watchers wrote down since then, or since the oldest of the runs shown: incidents, what was done, ends."""
+    since = since or min((run.started_at for run in runs), default=None)
     return [event for event in journal.read_events(since, _MOST_EVENTS) if build_event_text(event)[0]]
 
 

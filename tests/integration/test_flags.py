@@ -48,6 +48,32 @@ def test_a_refused_command_line_that_asks_for_json_gives_one_document(line: str,
     assert system.processes() == []
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("statu", "'statu' is no command; did you mean `inv status`? `inv` lists the commands."),
+        ("bot stop", "'bot' is no command; did you mean `inv bot.start`, `inv bot.stop` or `inv bot.restart`?"),
+        ("status --jsn", "`inv status` has no --jsn; did you mean --json? `inv --help status` explains it."),
+        ("shutdown --now", "`inv shutdown` has no --now, only --"),
+        ("startup simulate", "did you mean `inv startup --simulate`?"),
+        ("hold because", "'because' is no command, and after `inv hold` come only its flags: --"),
+        ("logs supervisor", "after `inv logs` come only its flags: --of, "),
+        ("history --since nonsense", "--since nonsense: allowed are 48h, 7d, 2w, 90m, or a beginning such as"),
+    ],
+)
+def test_a_line_that_is_not_understood_says_what_was_probably_meant(line: str, said: str, system: System) -> None:
+    ended = system.inv(*line.split(), "--json")
+    assert (ended.code, len(ended.err.splitlines())) == (1, 1)
+    assert said in ended.err
+    assert ended.document == {"exit_code": 1, "message": ended.err.rstrip("\n")}
+    assert system.processes() == []
+
+
+@pytest.mark.parametrize("line", ["history --limit 3", "logs --of bot -f --help", "--list", "status history"])
+def test_a_line_that_is_understood_is_left_to_invoke(line: str, system: System) -> None:
+    assert "is no command" not in system.inv(*line.split()).err
+
+
 def test_an_output_without_a_folder_registers_nothing(system: System) -> None:
     ended = system.inv("install", "--target=linux", "--output", "", "--json")
     assert ended.code == 1

@@ -13,6 +13,7 @@ from orchestration.alerts.channels import NO_CHANNEL, build_channels, describe_c
 from orchestration.redaction import Redactor
 from orchestration.settings import Secret, Settings, split_addresses
 
+_AT = datetime(2026, 11, 18, 14, 0, tzinfo=UTC)
 _TOKEN = "planted-T0ken_9f8e7d6c5b4a"  # noqa: S105 - planted to be looked for
 
 
@@ -153,7 +154,7 @@ def _alert(**changes: Any) -> Alert:  # noqa: ANN401 - any field of an alert
         "cause": "GATEWAY_TIMEOUT",
         "next_action": "Look at its log.",
         "evidence": ("first line", "last line"),
-        "at": datetime(2026, 11, 18, 14, 0, tzinfo=UTC),
+        "at": _AT,
         **changes,
     }
     return Alert(**fields)
@@ -165,7 +166,7 @@ def test_a_message_says_everything_that_an_alert_says() -> None:
     assert body == (
         "It did not answer.\n\nWhat to do next: Look at its log.\n\n"
         "Host: desk\nInstance: default\nRun: run-1\nStep: gateway.wait\nCause: GATEWAY_TIMEOUT\n"
-        "At: 2026-11-18T14:00:00+00:00\n\nEvidence:\nfirst line\nlast line"
+        f"At: {_AT.astimezone():%Y-%m-%d %H:%M:%S %Z}\n\nEvidence:\nfirst line\nlast line"
     )
 
 
