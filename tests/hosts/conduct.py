@@ -19,7 +19,7 @@ from tests.hosts.states import find_leader, leave, reach, read_state
 
 _SETTLE_TTLS = 4
 _SETTLE_S = 40.0
-_STABLE_S = 2.0
+_STABLE_S = 1.5
 _LONGEST_PROBE_S = 4.0
 _PULSE_STOP_S, _PULSE_GO_S = 0.5, 0.2
 _CLOCK_STEPS_S = (-3600, -300, 300, 3600, 86400)
@@ -133,7 +133,8 @@ def _judge(
         if result.begun_s is not None and result.begun_s > limit_s:
             result.broken.append(f"the next sequence began after {result.begun_s:.2f} s, {limit_s:g} s are allowed")
     if case.state is not State.HELD:
-        is_up = any(one.begin_s < over_s and (one.end_s is None or one.end_s > over_s + _STABLE_S) for one in lives)
+        stable_s = Times(ttl_s=scene.ttl_s).fence_s + _STABLE_S
+        is_up = any(one.begin_s < over_s and (one.end_s is None or one.end_s > over_s + stable_s) for one in lives)
         last = next((one for one in reversed(told) if one.at_s < over_s), None)
         later = next((one.at_s - over_s for one in begins if one.at_s > over_s), 0.0)
         result.recovered_s = 0.0 if is_up or (last is not None and last.code is None) else round(later, 2)
@@ -169,14 +170,15 @@ def pick(scene: Scene, leader: int, step: Step) -> Host:
 
 
 def settle(scene: Scene, result: Result) -> None:
-    """Wait until exactly one host runs a bot, and goes on to do so."""
+    """Wait until exactly one host runs a bot, and goes on to do so for longer than a fence waits."""
+    stable_s = Times(ttl_s=scene.ttl_s).fence_s + _STABLE_S
     deadline_s = now_s() + _SETTLE_TTLS * scene.ttl_s + _SETTLE_S
     since_s, hosts = now_s(), set[int]()
     while now_s() < deadline_s:
         found = scene.observer.find_hosts()
         if found != hosts or len(found) != 1:
             since_s, hosts = now_s(), found
-        if now_s() - since_s > _STABLE_S:
+        if now_s() - since_s > stable_s:
             return
         time.sleep(0.05)
     result.broken.append(f"no steady bot again: {sorted(hosts)}")
