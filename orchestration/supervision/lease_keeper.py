@@ -126,8 +126,9 @@ class Keeper:
 
     def allow(self) -> None:
         """Nothing of the bot runs here: the lease may be acquired."""
-        self._may_acquire = True
-        self._wake.set()
+        if not self._may_acquire:  # it is said with each look: that adds no request to the store
+            self._may_acquire = True
+            self._wake.set()
 
     def watch(self, identities: Iterable[ProcessIdentity]) -> None:
         """See `HeldLease.watch`."""

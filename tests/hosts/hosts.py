@@ -110,6 +110,11 @@ class Host:
                 start_new_session=True,
             )
 
+    @property
+    def metrics(self) -> str:
+        """Where its member tells what it has done; without TLS."""
+        return "http://127.0.0.1:2379/metrics"
+
     def stop_store(self) -> None:
         """Kill the etcd member."""
         if self.store is not None:
