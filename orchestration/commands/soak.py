@@ -66,7 +66,13 @@ def _run(schedule: Schedule, settings: Settings, root: Path) -> Account:
     with contextlib.ExitStack() as held:
         requests = held.enter_context(Requests())
         channel = held.enter_context(open_channel())
-        instance = SupervisedInstance(root, settings.environ, schedule, webhook=channel.address, clock=clock)
+        instance = SupervisedInstance(
+            root,
+            settings.environ,
+            patience_scale=schedule.patience_scale,
+            webhook=channel.address,
+            clock=clock,
+        )
         trial = Trial(instance, channel, schedule, clock=clock, requests=requests, say=console.warn)
         result = trial.run()
         account = read_account(

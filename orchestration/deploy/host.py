@@ -4,12 +4,12 @@ Each method sends a command and its arguments as JSON to the programs of `on_hos
 `sudo -n python3 -I`. Argument lists hold nothing but that program: they stand in the host's process list.
 """
 
+import importlib.resources
 import json
 import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from orchestration.deploy import on_host
@@ -32,13 +32,12 @@ def take(length):
     return taken
 where = sys.argv[1]
 sent = json.loads(take(int(where)) if where.isdigit() else open(where, encoding="utf-8").read())
-package = "orchestration.deploy.on_host"
-parent = sys.modules[package] = types.ModuleType(package)
 for name, text in sent["sources"].items():
-    module = sys.modules[package + "." + name] = types.ModuleType(package + "." + name)
-    setattr(parent, name, module)
+    package, _, last = name.rpartition(".")
+    module = sys.modules[name] = types.ModuleType(name)
+    setattr(sys.modules.setdefault(package, types.ModuleType(package)), last, module)
     exec(compile(text, name, "exec"), module.__dict__)
-sys.exit(parent.main.main(sent))
+sys.exit(module.main(sent))
 """
 # Holds a lock for as long as a word comes each minute, and as the path still names the file that is held: one that was
 # deleted, renamed or replaced locks no process out. The kernel frees it with the process. No symlink is followed.
@@ -432,9 +431,12 @@ class Host:
 
 
 def read_sources() -> dict[str, str]:
-    """The programs that run on the host, in the order in which they load."""
-    folder = Path(on_host.__file__).parent
-    return {name: (folder / f"{name}.py").read_text(encoding="utf-8") for name in on_host.SOURCES}
+    """The programs that run on the host by their modules' names, in the order in which they load."""
+    found = {}
+    for name in on_host.SOURCES:
+        package, _, module = name.rpartition(".")
+        found[name] = (importlib.resources.files(package) / f"{module}.py").read_text(encoding="utf-8")
+    return found
 
 
 def _asks_for_password(errors: str) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import secrets
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -65,6 +66,16 @@ def answer(status: int, headers: Mapping[str, str] | None = None, body: bytes = 
         exchange.wfile.write(body)
 
     return behave
+
+
+def hang(exchange: "Exchange") -> None:
+    """Do not answer until the channel ends."""
+    exchange.channel.over.wait()
+
+
+def close(exchange: "Exchange") -> None:
+    """Close the connection without an answer."""
+    exchange.connection.shutdown(socket.SHUT_RDWR)
 
 
 ACCEPT, BAD_REQUEST, UNAVAILABLE = answer(204), answer(400), answer(503)

@@ -1,23 +1,23 @@
 """Injects one fault into the system and waits for its consequences: incident, alert, end of the incident, recovery."""
 
 import functools
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from orchestration.journal import Evidence
 from orchestration.reports import IncidentOutcome, Injected
 from orchestration.reports.incidents import find_incidents
+from orchestration.soak.catalogue import CATALOGUE, Fault, Target
 from orchestration.soak.channel import Channel
-from orchestration.soak.instance import SupervisedInstance, cut_in_half
-from orchestration.soak.schedule import NATURES, Fault, cost_s
+from orchestration.soak.instance import SupervisedInstance
+from orchestration.soak.schedule import RECOVERIES, cost_s
 from orchestration.system.clock import Clock
 
 _PATIENCE = 2.0  # so many times what a fault should cost is waited for; what takes longer is a finding
 _LEAST_PATIENCE_S = 30.0
-_GRANTED_S = 1.5
 _LINK_DOWN_S, _LINK_DOWN_MARGIN_S = 40.0, 3.0
 
 
@@ -27,6 +27,29 @@ class Until(Protocol):
     def __call__(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         """Whether it came about in time."""
         ...
+
+
+class SupervisedTarget(Target):
+    """The system of a soak run, as what faults are put into.
+
+    Args:
+        instance: The system.
+        channel: Its alert channel.
+        link_down_s: For how long the gateway loses its link to the broker.
+    """
+
+    def __init__(self, instance: SupervisedInstance, channel: Channel, *, link_down_s: float) -> None:
+        super().__init__(instance, channel, link_down_s=link_down_s)
+        self._supervised = instance
+
+    def signal_program(self, number: int) -> bool:
+        """See `Target.signal_program`: the supervisor is meant."""
+        return self._supervised.signal_supervisor(number)
+
+    def set_gateway_faults(self, text: str) -> bool:
+        """See `Target.set_gateway_faults`."""
+        self._supervised.set_faults(text)
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +73,13 @@ class Injector:
     def inject(self, fault: Fault) -> Injected:
         """Put it in, wait for what follows, and take it away."""
         begun_at, begun_s = self.clock.now(), self.clock.monotonic_s()
-        nature = NATURES[fault]
         problem = self._inject_and_wait(fault, begun_at)
         took_s = self.clock.monotonic_s() - begun_s
-        followed = ", ".join(nature.causes) or "the watch resumed"
+        followed = ", ".join(RECOVERIES[fault].causes) or "the watch resumed"
         return Injected(
             at=begun_at,
             fault=fault.value,
-            about=nature.about,
+            about=CATALOGUE[fault].about,
             found=problem or f"{followed}; all was well again after {took_s:.1f} s",
             is_met=not problem,
         )
@@ -70,43 +92,24 @@ class Injector:
         """Empty if all came as it must, else what did not."""
         patience_s = max(_LEAST_PATIENCE_S, _PATIENCE * cost_s(fault, self.scale))
         instance = self.instance
-        plan: bytes | None = None
+        broken = plan = instance.plan_path.read_bytes()
         try:
-            match fault:
-                case Fault.GATEWAY_KILLED:
-                    is_done = instance.signal_gateway(signal.SIGKILL)
-                case Fault.GATEWAY_SILENT:
-                    is_done = instance.signal_gateway(signal.SIGSTOP)
-                case Fault.SECOND_FACTOR:
-                    instance.set_faults(f"second_factor={_GRANTED_S}")
-                    is_done = instance.signal_gateway(signal.SIGKILL)
-                case Fault.LINK_DOWN | Fault.WEBHOOK_DOWN:
-                    self.channel.is_down = fault is Fault.WEBHOOK_DOWN
-                    down_s = _LINK_DOWN_S / self.scale + _LINK_DOWN_MARGIN_S
-                    instance.set_faults(f"error=1100:{down_s:g}")
-                    is_done = instance.signal_gateway(signal.SIGHUP)
-                case Fault.BOT_KILLED:
-                    is_done = instance.signal_bots(signal.SIGKILL)
-                case Fault.SUPERVISOR_KILLED:
-                    is_done = instance.kill_supervisor()
-                case Fault.PLAN_BROKEN:
-                    plan, is_done = cut_in_half(instance.plan_path), True
-            if not is_done:
+            if not CATALOGUE[fault].inject(self._target):
                 return "it could not be put in: the process was not there"
-            return self._wait_for(fault, begun_at, patience_s, plan)
+            broken = instance.plan_path.read_bytes()
+            repair_plan = functools.partial(_repair_plan, instance.plan_path, plan, broken)
+            return self._wait_for(fault, begun_at, patience_s, repair_plan)
         finally:
             instance.set_faults("")
             self.channel.is_down = False
-            if plan is not None:
-                instance.plan_path.write_bytes(plan)
+            _repair_plan(instance.plan_path, plan, broken)
 
-    def _wait_for(self, fault: Fault, begun_at: datetime, patience_s: float, plan: bytes | None) -> str:
-        causes = NATURES[fault].causes
+    def _wait_for(self, fault: Fault, begun_at: datetime, patience_s: float, repair_plan: Callable[[], None]) -> str:
+        causes = RECOVERIES[fault].causes
         for cause in causes:
             if not self.until(functools.partial(self._has_opened, cause, begun_at), patience_s):
                 return f"no incident {cause} within {patience_s:.0f} s"
-        if plan is not None:
-            self.instance.plan_path.write_bytes(plan)
+        repair_plan()
         for cause in causes:
             if not self.until(functools.partial(self._is_over, cause, begun_at), patience_s):
                 return f"{cause} was not over within {patience_s:.0f} s"
@@ -119,6 +122,11 @@ class Injector:
         if not self.wait_until_well(begun_at, patience_s):
             return f"not well again within {patience_s:.0f} s"
         return ""
+
+    @property
+    def _target(self) -> SupervisedTarget:
+        link_down_s = _LINK_DOWN_S / self.scale + _LINK_DOWN_MARGIN_S
+        return SupervisedTarget(self.instance, self.channel, link_down_s=link_down_s)
 
     def _read(self, since: datetime) -> Evidence:
         return self.instance.read_evidence(since)
@@ -136,6 +144,12 @@ class Injector:
     def _is_told(self, begun_at: datetime) -> bool:
         found = find_incidents(self._read(begun_at), begun_at, self.clock.now())
         return all(one.is_alerted for one in found if one.can_be_alerted)
+
+
+def _repair_plan(path: Path, plan: bytes, broken: bytes) -> None:
+    """Write the plan as it was before the fault, unless the fault left it alone or the day's next one is there."""
+    if broken != plan and path.read_bytes() == broken:
+        path.write_bytes(plan)
 
 
 def is_well(evidence: Evidence, since: datetime) -> bool:

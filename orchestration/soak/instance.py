@@ -22,7 +22,6 @@ import psutil
 from orchestration.gameplan import write_sample_plan
 from orchestration.journal import Evidence, JournalReader
 from orchestration.settings import PROJECT_DIR
-from orchestration.soak.schedule import Schedule
 from orchestration.state_dir import journal_path
 from orchestration.system.clock import Clock
 from orchestration.system.process_table import has_variable, read_pids
@@ -147,7 +146,7 @@ class SupervisedInstance(Instance):
     Args:
         root: Its folder, which is there.
         environ: The environment of the process that runs the trial; only what a process needs is taken from it.
-        schedule: The run.
+        patience_scale: How many times shorter its supervisor's patience is.
         webhook: The channel's address.
         clock: Tells the time.
 
@@ -156,7 +155,7 @@ class SupervisedInstance(Instance):
     """
 
     def __init__(
-        self, root: Path, environ: Mapping[str, str], schedule: Schedule, *, webhook: str, clock: Clock
+        self, root: Path, environ: Mapping[str, str], *, patience_scale: int, webhook: str, clock: Clock
     ) -> None:
         super().__init__(root)
         # A name that no other run has: a bot that was started by hand is known by its instance's name.
@@ -165,7 +164,7 @@ class SupervisedInstance(Instance):
         self._faults_path = root / "faults"
         self._plan_day = ""
         self._supervisor: LaunchedProcess | None = None
-        scale = schedule.patience_scale
+        scale = patience_scale
         self.environ = {
             **{name: environ[name] for name in _INHERITED if name in environ},
             **self.isolate(),
@@ -207,9 +206,9 @@ class SupervisedInstance(Instance):
             argv, cwd=PROJECT_DIR, environ=self.environ, output=self.root / "supervisor_output.log"
         )
 
-    def kill_supervisor(self) -> bool:
-        """SIGKILL for the supervisor."""
-        return self._supervisor is not None and send_signal(self._supervisor.identity.pid, signal.SIGKILL)
+    def signal_supervisor(self, number: int) -> bool:
+        """Send the supervisor a signal; returns whether there was one."""
+        return self._supervisor is not None and send_signal(self._supervisor.identity.pid, number)
 
     def set_faults(self, text: str) -> None:
         """What the gateway's next start, or the gateway at SIGHUP, goes by."""

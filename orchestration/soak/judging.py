@@ -8,8 +8,9 @@ from datetime import datetime
 from orchestration.journal import AlertDelivery, ReportedAlert
 from orchestration.reports import Account, Criterion, Limits, ReportVerdict
 from orchestration.reports.page import describe_duration
+from orchestration.soak.catalogue import Fault
 from orchestration.soak.channel import Received
-from orchestration.soak.schedule import NATURES, Fault, Schedule
+from orchestration.soak.schedule import RECOVERIES, Schedule
 from orchestration.soak.trial import TrialResult
 
 _USUAL = Limits()
@@ -21,7 +22,7 @@ _LEAST_SEEN = 0.25  # of the run: it may last less than the minute that a report
 def build_limits(schedule: Schedule) -> Limits:
     """What a report may allow: the usual, and what the faults were meant to cost."""
     real_s = schedule.real_s
-    restarts = sum(NATURES[one.fault].restarts_gateway for one in schedule.faults)
+    restarts = sum(RECOVERIES[one.fault].restarts_gateway for one in schedule.faults)
     return Limits(
         gateway_up=max(0.0, _USUAL.gateway_up - (schedule.gateway_down_s + _START_S) / real_s),
         bot_up=max(0.0, _USUAL.bot_up - (schedule.bot_down_s + _START_S) / real_s),

@@ -9,98 +9,17 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from orchestration.gateway.history import DAY_S, RESTART_SPACING_S, RESTARTS_A_DAY
+from orchestration.soak.catalogue import CATALOGUE, Fault
 
 MOST_PATIENCE_SCALE = 10
 LEAST_REAL_S = 20.0
 _USUAL_GAP_S = 45 * 60.0  # about one fault in 45 minutes, before the time scale
 _START_S = 6.0  # what the first start may take before the first fault
 _SPARE_RESTARTS = 1  # for one that a fault causes beyond its own
-
-
-class Fault(StrEnum):
-    """What is done to the system."""
-
-    GATEWAY_KILLED = "gateway_killed"
-    GATEWAY_SILENT = "gateway_silent"
-    SECOND_FACTOR = "second_factor"
-    LINK_DOWN = "link_down"
-    BOT_KILLED = "bot_killed"
-    SUPERVISOR_KILLED = "supervisor_killed"
-    PLAN_BROKEN = "plan_broken"
-    WEBHOOK_DOWN = "webhook_down"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FaultTraits:
-    """What is known of a fault.
-
-    Attributes:
-        about: What is done, for people.
-        causes: The incidents that must follow; none for a death of the one who would say so.
-        restarts_gateway: Whether the supervisor restarts the gateway for it.
-        gateway_down_s: How long the gateway may be down for it: what is waited for, which the patience scale shortens.
-        process_s: The same, of what processes take, which nothing shortens.
-        bot_down_s: How long the bot may be down or unwatched.
-    """
-
-    about: str
-    causes: tuple[str, ...]
-    restarts_gateway: bool = False
-    gateway_down_s: float = 0.0
-    process_s: float = 5.0
-    bot_down_s: float = 0.0
-
-
-NATURES = {
-    Fault.GATEWAY_KILLED: FaultTraits(
-        about="the gateway's process is ended by SIGKILL",
-        causes=("gateway_lost",),
-        restarts_gateway=True,
-        gateway_down_s=15.0,
-        process_s=10.0,
-    ),
-    Fault.GATEWAY_SILENT: FaultTraits(
-        about="the gateway's process is stopped: its port accepts, its API is silent",
-        causes=("gateway_lost",),
-        restarts_gateway=True,
-        gateway_down_s=220.0,
-        process_s=25.0,
-    ),
-    Fault.SECOND_FACTOR: FaultTraits(
-        about="the gateway is ended by SIGKILL, and its next login asks for a second factor, which is granted",
-        causes=("gateway_lost", "second_factor"),
-        restarts_gateway=True,
-        gateway_down_s=15.0,
-        process_s=14.0,
-    ),
-    Fault.LINK_DOWN: FaultTraits(
-        about="the gateway loses its link to the broker (1100), and has it again (1102)",
-        causes=("link_down",),
-        gateway_down_s=60.0,
-        process_s=6.0,
-    ),
-    Fault.BOT_KILLED: FaultTraits(
-        about="the bot is ended by SIGKILL", causes=("bot_ended",), process_s=8.0, bot_down_s=8.0
-    ),
-    Fault.SUPERVISOR_KILLED: FaultTraits(
-        about="the supervisor is ended by SIGKILL; who starts it again is the trial, in the service manager's place",
-        causes=(),
-        process_s=8.0,
-        bot_down_s=8.0,
-    ),
-    Fault.PLAN_BROKEN: FaultTraits(
-        about="the plan file is half overwritten, and is repaired later", causes=("plan_unusable",), process_s=25.0
-    ),
-    Fault.WEBHOOK_DOWN: FaultTraits(
-        about="the alert channel answers 503 while the gateway's link to the broker is lost and found",
-        causes=("link_down",),
-        gateway_down_s=60.0,
-        process_s=25.0,
-    ),
-}
+# What a supervised system must recover from by itself: what a soak run draws from.
+RECOVERIES = {fault: traits.recovery for fault, traits in CATALOGUE.items() if traits.recovery is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,12 +63,14 @@ class Schedule:
     @property
     def gateway_down_s(self) -> float:
         """How long the gateway may be down for all of them."""
-        return sum(cost_s(one.fault, self.patience_scale) for one in self.faults if NATURES[one.fault].gateway_down_s)
+        return sum(
+            cost_s(one.fault, self.patience_scale) for one in self.faults if RECOVERIES[one.fault].gateway_down_s
+        )
 
     @property
     def bot_down_s(self) -> float:
         """How long the bot may be down or unwatched, for all of them."""
-        return sum(NATURES[one.fault].bot_down_s for one in self.faults)
+        return sum(RECOVERIES[one.fault].bot_down_s for one in self.faults)
 
 
 def choose_patience_scale(time_scale: float) -> int:
@@ -159,8 +80,8 @@ def choose_patience_scale(time_scale: float) -> int:
 
 def cost_s(fault: Fault, patience_scale: int) -> float:
     """How long a fault may take on the real clock until all is well again."""
-    nature = NATURES[fault]
-    return nature.gateway_down_s / patience_scale + nature.process_s
+    recovery = RECOVERIES[fault]
+    return recovery.gateway_down_s / patience_scale + recovery.process_s
 
 
 def plan_faults(*, hours: float, time_scale: float, seed: int) -> Schedule:
@@ -185,7 +106,9 @@ def plan_faults(*, hours: float, time_scale: float, seed: int) -> Schedule:
     at_s = _START_S
     while True:
         allowed = [
-            fault for fault in Fault if at_s + cost_s(fault, scale) < real_s and _may_restart(found, fault, at_s, scale)
+            fault
+            for fault in RECOVERIES
+            if at_s + cost_s(fault, scale) < real_s and _may_restart(found, fault, at_s, scale)
         ]
         if not allowed:
             break
@@ -199,10 +122,10 @@ def plan_faults(*, hours: float, time_scale: float, seed: int) -> Schedule:
 
 
 def _may_restart(found: Sequence[Planned], fault: Fault, at_s: float, scale: int) -> bool:
-    if not NATURES[fault].restarts_gateway:
+    if not RECOVERIES[fault].restarts_gateway:
         return True
     # Counted from when the one before may have been answered, not from when it was put in.
-    times_s = [one.at_s + cost_s(one.fault, scale) for one in found if NATURES[one.fault].restarts_gateway]
+    times_s = [one.at_s + cost_s(one.fault, scale) for one in found if RECOVERIES[one.fault].restarts_gateway]
     lately = [one for one in times_s if at_s - one < DAY_S / scale]
     is_spaced = not times_s or at_s - times_s[-1] >= RESTART_SPACING_S / scale
     return is_spaced and len(lately) < RESTARTS_A_DAY - _SPARE_RESTARTS

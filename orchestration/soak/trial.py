@@ -6,10 +6,11 @@ from datetime import datetime
 
 from orchestration.journal import AlertDelivery
 from orchestration.reports import Injected
+from orchestration.soak.catalogue import Fault
 from orchestration.soak.channel import Channel
 from orchestration.soak.faults import Injector
 from orchestration.soak.instance import SupervisedInstance
-from orchestration.soak.schedule import Fault, Schedule
+from orchestration.soak.schedule import Schedule
 from orchestration.system.clock import Clock
 from orchestration.system.signals import Requests
 

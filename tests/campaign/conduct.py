@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from tests.campaign import faults
-from tests.campaign.draw import SUPERVISED, Case, Fault, Instant, Way
+from tests.campaign.draw import SUPERVISED, Case, Instant, Way
 from tests.campaign.observer import (
     Ended,
     Seen,
@@ -66,18 +66,15 @@ def _conduct(world: World, begun_s: float) -> CaseResult:
 
 def _run_with_fault(world: World) -> tuple[Seen, bool]:
     case = world.case
-    if case.instant is Instant.BEFORE:
-        faults.inject(world, [])
     seen = Seen()
-    was_injected = case.instant is Instant.BEFORE
+    was_injected = case.instant is Instant.BEFORE and faults.inject(world, [])
     ways = _ARGUMENTS.get(case.way, (case.way,))
     with watching(world, seen):
         logs = len(list(world.system.logs.glob("startup_*.log")))
         watched = len(list(world.system.logs.glob("supervisor_*.log")))
         runs = [_begin(world, way) for way in ways]
-        if not was_injected and _wait_for(world, runs, logs=logs):
-            was_injected = True
-            faults.inject(world, runs)
+        if case.instant is not Instant.BEFORE and _wait_for(world, runs, logs=logs):
+            was_injected = faults.inject(world, runs)
         _let_settle(world, [run for run, way in zip(runs, ways, strict=True) if way in SUPERVISED], watched=watched)
         _collect(world, seen, runs, ways)
     return seen, was_injected
@@ -165,7 +162,7 @@ def _wait_for(world: World, runs: "list[subprocess.Popen[str]]", *, logs: int) -
             )
         if is_there:
             time.sleep(case.delay_s)
-            return case.fault is not Fault.NONE
+            return True
         time.sleep(_LOOK_S)
     return False
 

@@ -4,6 +4,8 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestration.soak.catalogue import CATALOGUE, Fault
+
 
 class Runtime(StrEnum):
     """Who runs the gateway."""
@@ -39,53 +41,6 @@ class Start(StrEnum):
     HELD = "held"
 
 
-class Fault(StrEnum):
-    """What goes wrong."""
-
-    NONE = "none"
-    KILL_RUN = "SIGKILL the run"
-    TERM_RUN = "SIGTERM the run"
-    INT_RUN = "SIGINT the run"
-    STOP_RUN = "SIGSTOP the run for a second"
-    KILL_BOT = "SIGKILL the bot"
-    STOP_BOT = "SIGSTOP the bot for a second"
-    BOT_DIES = "bot dies at once"
-    KILL_GATEWAY = "kill the gateway"
-    STOP_GATEWAY = "stop the gateway"
-    PAUSE_GATEWAY = "pause the gateway"
-    CUT_NETWORK = "cut the gateway's network"
-    FULL_STATE = "state disk full"
-    FULL_LOGS = "log disk full"
-    CLOCK_FORWARD = "clock a day ahead"
-    CLOCK_BACK = "clock a day behind"
-    GATEWAY_CLOCK = "gateway's clock 90 s off"
-    PLAN_GARBAGE = "plan: garbage"
-    PLAN_CUT = "plan: half written"
-    PLAN_GONE = "plan: deleted"
-    PLAN_OTHER = "plan: another valid one"
-    PLAN_STALE = "plan: yesterday's"
-    PLAN_PIPE = "plan: a pipe"
-    JOURNAL_BYTES = "journal: bytes overwritten"
-    JOURNAL_CUT = "journal: cut"
-    BOT_RECORD = "bot record damaged"
-    LOCK_FILE = "lock file damaged"
-    GATEWAY_RECORD = "gateway record damaged"
-    ATTEMPTS = "attempts damaged"
-    EMERGENCY_PLAN = "emergency plan damaged"
-    STATE_GONE = "state folder deleted"
-    WEBHOOK_REFUSES = "webhook refuses"
-    WEBHOOK_HANGS = "webhook hangs"
-    WEBHOOK_500 = "webhook: 500"
-    WEBHOOK_429 = "webhook: 429"
-    WEBHOOK_404 = "webhook: 404"
-    WRONG_ACCOUNT = "wrong account"
-    WRONG_PASSWORD = "wrong password"  # noqa: S105 - a fault's name
-    SECOND_FACTOR = "second factor never granted"
-    API_GARBAGE = "API: garbage"
-    API_SILENT_LATER = "API falls silent"
-    LIVE = "live without the second switch"
-
-
 class Instant(StrEnum):
     """When it goes wrong: before the run, when a step begins, once the bot has started, or at a random time."""
 
@@ -100,22 +55,6 @@ class Instant(StrEnum):
 
 
 SUPERVISED = frozenset({Way.FOREGROUND, Way.SERVICE})
-# Those that are a setting of the gateway, the bot or the run: they can only be there from the beginning.
-ONLY_BEFORE = frozenset(
-    {
-        Fault.BOT_DIES,
-        Fault.GATEWAY_CLOCK,
-        Fault.WRONG_ACCOUNT,
-        Fault.WRONG_PASSWORD,
-        Fault.SECOND_FACTOR,
-        Fault.API_GARBAGE,
-        Fault.API_SILENT_LATER,
-        Fault.LIVE,
-    }
-)
-NEEDS_PROCESS = frozenset({Fault.KILL_RUN, Fault.TERM_RUN, Fault.INT_RUN, Fault.STOP_RUN})
-CLOCKS = frozenset({Fault.CLOCK_FORWARD, Fault.CLOCK_BACK})
-DISKS = frozenset({Fault.FULL_STATE, Fault.FULL_LOGS})
 _PLANS = ("valid",) * 7 + ("none", "stale", "invalid", "quarantined", "chooses C")
 
 
@@ -173,11 +112,12 @@ def draw_case(seed: int, number: int, *, engine_share: int) -> Case:
     order = list(Fault)
     random.Random(f"{seed}:round {round_}").shuffle(order)  # noqa: S311 - likewise
     fault = order[place]
-    instants = [one for one in Instant if fault not in NEEDS_PROCESS or one is not Instant.BEFORE]
-    instant = Instant.BEFORE if fault in ONLY_BEFORE else rng.choice(instants)
+    traits = CATALOGUE[fault]
+    instants = [one for one in Instant if not (traits.needs_program and one is Instant.BEFORE)]
+    instant = Instant.BEFORE if traits.is_set_before else rng.choice(instants)
     is_engine = engine_share > 0 and number % engine_share == 0
     runtime = Runtime.DOCKER if is_engine else Runtime.SIMULATOR
-    if not is_engine and fault in CLOCKS | {Fault.FULL_LOGS}:
+    if not is_engine and (traits.needs_other_clock or fault is Fault.LOG_DISK_FULL):
         # The gateway must not share the clock that is shifted, nor the disk that its log is judged by.
         runtime = Runtime.EXTERNAL
     elif not is_engine and rng.random() < 0.1:

@@ -1,4 +1,4 @@
-"""What goes wrong, and how it is put right again."""
+"""Injects the faults of the catalogue into a world of the campaign, and puts them right again."""
 
 import contextlib
 import json
@@ -13,64 +13,152 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orchestration.soak.instance import cut_in_half, send_signal
-from tests.campaign.draw import Fault, Runtime, Start
+from orchestration.soak.catalogue import CATALOGUE, Fault, Target
+from orchestration.soak.channel import Behaviour, close
+from orchestration.soak.instance import send_signal
+from tests.campaign.draw import Runtime, Start
 from tests.campaign.wall_clock import set_clock_ahead
 from tests.campaign.world import NOBODY_LISTENS, World, docker, end
-from tests.integration.alerts_scene import answer, close, hang
 from tests.system import is_port_free, wait_until
 
 _STOPPED_S = 1.0
+_LINK_DOWN_S = 2.0
 _MANY = 200
-_DAY_S = 86400
 # A record that cannot be understood may be that of a running bot: the program refuses to start, and says this.
 _MOVE_AWAY = re.compile(r"Make sure that no bot runs, then move it away: `(mv [^`]+)`")
 _WRONG_WORDS: tuple[object, ...] = ("x", -1, 0, 1, None, [], {}, 2**70, 1.5, True, "\x00", "../../etc")
 
-# A fault that is a setting of the run, the gateway or the bot.
-_SETTINGS: dict[Fault, dict[str, str]] = {
-    Fault.BOT_DIES: {"CAMPAIGN_BOT": "dies"},
-    Fault.GATEWAY_CLOCK: {"SIMULATOR_FAULTS": "clock_skew=90"},
-    Fault.WRONG_ACCOUNT: {"SIMULATOR_FAULTS": "wrong_account"},
-    Fault.WRONG_PASSWORD: {"SIMULATOR_FAULTS": "wrong_password=0.3"},
-    Fault.SECOND_FACTOR: {"SIMULATOR_FAULTS": "second_factor"},
-    Fault.API_GARBAGE: {"SIMULATOR_FAULTS": "garbage"},
-    Fault.API_SILENT_LATER: {"SIMULATOR_FAULTS": "silent_after=1.5"},
-    Fault.LIVE: {"TRADING_MODE": "live"},
-}
-OF_GATEWAY = frozenset(fault for fault, change in _SETTINGS.items() if "SIMULATOR_FAULTS" in change)
-
 
 def prepare(world: World) -> None:
     """Put the faults that are settings in place, before the run."""
-    change = _SETTINGS.get(world.case.fault, {})
-    world.system.environ |= change
-    if world.case.fault not in OF_GATEWAY:
+    traits = CATALOGUE[world.case.fault]
+    faults = traits.settings.get("SIMULATOR_FAULTS")
+    if faults is None:
+        world.system.environ |= traits.settings
         return
     # A gateway that runs already would not have the fault.
     if world.case.runtime is Runtime.EXTERNAL:
-        _restart_external(world, change["SIMULATOR_FAULTS"])
-    elif world.case.start is not Start.NOTHING:
+        _restart_external(world, faults)
+        return
+    if world.case.start is not Start.NOTHING:
         world.signal_gateway(signal.SIGCONT)
         world.must("gateway.down")
+    world.give_faults(faults)
 
 
-def inject(world: World, runs: "list[subprocess.Popen[str]]") -> None:
-    """Let it go wrong now."""
-    fault = world.case.fault
-    rng = random.Random(world.case.chance)  # noqa: S311 - which bytes, not a secret
-    if fault in _TO_RUN:
-        _signal_for_a_while([run.pid for run in runs[:1] if run.poll() is None], _TO_RUN[fault])
-    elif fault in _TO_BOT:
-        _signal_for_a_while([bot.pid for bot in world.system.bots()], _TO_BOT[fault])
-    elif fault in _TO_GATEWAY:
-        world.signal_gateway(_TO_GATEWAY[fault])
-    elif fault in _FILES:
-        damage(world.system.state / rng.choice(_FILES[fault]), rng, pids=(world.bystander.pid,))
-    elif fault in _ANSWERS:
-        world.channel.script[:] = [_ANSWERS[fault]] * _MANY
-    elif fault in _OTHERS:
-        _OTHERS[fault](world)
+def inject(world: World, runs: "list[subprocess.Popen[str]]") -> bool:
+    """Let it go wrong now; returns whether it did."""
+    return CATALOGUE[world.case.fault].inject(WorldTarget(world, runs))
+
+
+class WorldTarget(Target):
+    """A world of the campaign, as what faults are put into; see `Target` for each method.
+
+    Args:
+        world: The world.
+        runs: The program's processes, the one that is to be hit first.
+    """
+
+    def __init__(self, world: World, runs: "list[subprocess.Popen[str]]") -> None:
+        super().__init__(world.system, world.channel, link_down_s=_LINK_DOWN_S)
+        self._world = world
+        self._runs = runs
+        self._rng = random.Random(world.case.chance)  # noqa: S311 - which bytes, not a secret
+
+    def signal_gateway(self, number: int) -> bool:
+        """See `Target`: a container, too, or a gateway that is this world's own."""
+        return self._world.signal_gateway(number)
+
+    def signal_bots(self, number: int) -> bool:
+        """See `Target`."""
+        return _signal_for_a_while([bot.pid for bot in self.instance.bots()], number)
+
+    def signal_program(self, number: int) -> bool:
+        """See `Target`."""
+        return _signal_for_a_while([run.pid for run in self._runs[:1] if run.poll() is None], number)
+
+    def set_gateway_faults(self, text: str) -> bool:
+        """See `Target`."""
+        return self._world.set_gateway_faults(text)
+
+    def change_plan(self, change: Callable[[Path], object]) -> bool:
+        """See `Target`."""
+        is_changed = super().change_plan(change)
+        if is_changed:
+            self._world.note_plan("damaged")
+        return is_changed
+
+    def place_plan(self, kind: str) -> bool:
+        """See `Target`."""
+        self._world.place_plan(kind)
+        return True
+
+    def answer_alerts(self, behaviour: Behaviour) -> bool:
+        """See `Target`."""
+        self.channel.script[:] = [behaviour] * _MANY
+        return True
+
+    def refuse_alerts(self) -> bool:
+        """See `Target`."""
+        address = self.instance.environ["DISCORD_WEBHOOK_URL"]
+        self.instance.environ["DISCORD_WEBHOOK_URL"] = re.sub(r":\d+/", f":{NOBODY_LISTENS}/", address)
+        return self.answer_alerts(close)  # for a run that has its settings already
+
+    def damage_record(self, *names: str) -> bool:
+        """See `Target`."""
+        damage(self.instance.state / self._rng.choice(names), self._rng, pids=(self._world.bystander.pid,))
+        return True
+
+    def overwrite_journal(self) -> bool:
+        """See `Target`."""
+        rng, path = self._rng, self.instance.state / "journal.sqlite3"
+        with contextlib.suppress(OSError), path.open("r+b") as file:
+            size = path.stat().st_size
+            for _ in range(rng.choice((1, 3, 20))):
+                file.seek(rng.randrange(max(size, 1)) if rng.random() < 0.8 else 0)
+                file.write(rng.randbytes(rng.choice((1, 64, 512))))
+        return True
+
+    def cut_journal(self) -> bool:
+        """See `Target`."""
+        path = self.instance.state / "journal.sqlite3"
+        with contextlib.suppress(OSError):
+            os.truncate(path, self._rng.randrange(max(path.stat().st_size, 1)))
+        return True
+
+    def delete_state(self) -> bool:
+        """See `Target`."""
+        shutil.rmtree(self.instance.state, ignore_errors=True)
+        return True
+
+    def fill_disk(self, folder: Path) -> bool:
+        """See `Target`."""
+        handle = os.open(folder / "filler", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            for size in (65536, 4096, 512, 1):
+                with contextlib.suppress(OSError):
+                    while True:
+                        os.write(handle, b"\0" * size)
+        finally:
+            os.close(handle)
+        return True
+
+    def shift_clock(self, seconds: int) -> bool:
+        """See `Target`."""
+        set_clock_ahead(self._world.system, seconds)
+        return True
+
+    def cut_network(self) -> bool:
+        """See `Target`."""
+        world = self._world
+        if world.is_docker:
+            docker("network", "disconnect", "--force", f"{world.container}_default", world.container)
+            return True
+        rule = _rule(world)
+        subprocess.run(["iptables", "-w", "-I", *rule], check=True, timeout=30)
+        undone = ["iptables", "-w", "-D", *rule]
+        world.undo.callback(subprocess.run, undone, check=False, capture_output=True, timeout=30)
+        return True
 
 
 def repair(world: World, *, told: Sequence[str]) -> None:
@@ -79,9 +167,12 @@ def repair(world: World, *, told: Sequence[str]) -> None:
     for command in dict.fromkeys(found for text in told for found in _MOVE_AWAY.findall(text)):
         if not system.bots():
             subprocess.run(shlex.split(command), check=True, timeout=30)
-    for name in _SETTINGS.get(case.fault, {}):
+    traits = CATALOGUE[case.fault]
+    for name in traits.settings:
         system.environ.pop(name, None)
+    world.give_faults("")
     world.channel.script.clear()
+    world.channel.is_down = False
     system.environ["DISCORD_WEBHOOK_URL"] = world.channel.address
     _join_network(world)
     for folder in (system.state, system.logs):
@@ -93,7 +184,7 @@ def repair(world: World, *, told: Sequence[str]) -> None:
         world.must("resume")
     if case.runtime is Runtime.EXTERNAL:
         _restart_external(world, "")
-    elif case.fault in OF_GATEWAY:
+    elif traits.is_of_gateway:
         world.signal_gateway(signal.SIGCONT)
         system.inv("gateway.down")
 
@@ -133,11 +224,14 @@ def _damage_values(content: bytes, rng: random.Random, pids: tuple[int, ...]) ->
     return json.dumps(fields).encode()
 
 
-def _signal_for_a_while(pids: list[int], number: int) -> None:
-    for pid in pids:
-        if send_signal(pid, number) and number == signal.SIGSTOP:
-            time.sleep(_STOPPED_S)
+def _signal_for_a_while(pids: list[int], number: int) -> bool:
+    """Send a signal; those that are stopped by it are continued a second later. Whether any was there."""
+    were_there = [send_signal(pid, number) for pid in pids]
+    if number == signal.SIGSTOP and any(were_there):
+        time.sleep(_STOPPED_S)
+        for pid in pids:
             send_signal(pid, signal.SIGCONT)
+    return any(were_there)
 
 
 def _restart_external(world: World, faults: str) -> None:
@@ -149,17 +243,8 @@ def _restart_external(world: World, faults: str) -> None:
         wait_until(lambda: not is_port_free(world.system.port), "gateway that listens")
 
 
-def _cut_network(world: World) -> None:
-    if world.is_docker:
-        docker("network", "disconnect", "--force", f"{world.container}_default", world.container)
-        return
-    rule = _rule(world)
-    subprocess.run(["iptables", "-w", "-I", *rule], check=True, timeout=30)
-    world.undo.callback(subprocess.run, ["iptables", "-w", "-D", *rule], check=False, capture_output=True, timeout=30)
-
-
 def _join_network(world: World) -> None:
-    if world.case.fault is not Fault.CUT_NETWORK:
+    if world.case.fault is not Fault.NETWORK_CUT:
         return
     if world.is_docker:
         docker("network", "connect", "--alias", "gateway", f"{world.container}_default", world.container)
@@ -169,100 +254,3 @@ def _join_network(world: World) -> None:
 
 def _rule(world: World) -> tuple[str, ...]:
     return ("INPUT", "-i", "lo", "-p", "tcp", "--dport", str(world.system.port), "-j", "DROP")
-
-
-def _fill(folder: Path) -> None:
-    handle = os.open(folder / "filler", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    try:
-        for size in (65536, 4096, 512, 1):
-            with contextlib.suppress(OSError):
-                while True:
-                    os.write(handle, b"\0" * size)
-    finally:
-        os.close(handle)
-
-
-def _overwrite_journal(world: World) -> None:
-    rng = random.Random(world.case.chance)  # noqa: S311 - which bytes
-    path = world.system.state / "journal.sqlite3"
-    with contextlib.suppress(OSError), path.open("r+b") as file:
-        size = path.stat().st_size
-        for _ in range(rng.choice((1, 3, 20))):
-            file.seek(rng.randrange(max(size, 1)) if rng.random() < 0.8 else 0)
-            file.write(rng.randbytes(rng.choice((1, 64, 512))))
-
-
-def _cut_journal(world: World) -> None:
-    rng = random.Random(world.case.chance)  # noqa: S311 - where
-    path = world.system.state / "journal.sqlite3"
-    with contextlib.suppress(OSError):
-        os.truncate(path, rng.randrange(max(path.stat().st_size, 1)))
-
-
-def _delete_state(world: World) -> None:
-    shutil.rmtree(world.system.state, ignore_errors=True)
-
-
-def _plan(write: Callable[[Path], object]) -> Callable[[World], None]:
-    def act(world: World) -> None:
-        path = world.system.plan_path
-        if path.exists():
-            write(path)
-            world.note_plan("damaged")
-
-    return act
-
-
-def _make_pipe(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-def _refuse(world: World) -> None:
-    address = world.system.environ["DISCORD_WEBHOOK_URL"]
-    world.system.environ["DISCORD_WEBHOOK_URL"] = re.sub(r":\d+/", f":{NOBODY_LISTENS}/", address)
-    world.channel.script[:] = [close] * _MANY  # for a run that has its settings already
-
-
-_TO_RUN = {
-    Fault.KILL_RUN: signal.SIGKILL,
-    Fault.TERM_RUN: signal.SIGTERM,
-    Fault.INT_RUN: signal.SIGINT,
-    Fault.STOP_RUN: signal.SIGSTOP,
-}
-_TO_BOT = {Fault.KILL_BOT: signal.SIGKILL, Fault.STOP_BOT: signal.SIGSTOP}
-_TO_GATEWAY = {
-    Fault.KILL_GATEWAY: signal.SIGKILL,
-    Fault.STOP_GATEWAY: signal.SIGTERM,
-    Fault.PAUSE_GATEWAY: signal.SIGSTOP,
-}
-_FILES = {
-    Fault.BOT_RECORD: ("bot.json",),
-    Fault.LOCK_FILE: ("startup.lock", "supervisor.lock"),
-    Fault.GATEWAY_RECORD: ("gateway.json",),
-    Fault.ATTEMPTS: ("attempts.json",),
-    Fault.EMERGENCY_PLAN: ("emergency_gameplan.json",),
-}
-_ANSWERS = {
-    Fault.WEBHOOK_HANGS: hang,
-    Fault.WEBHOOK_500: answer(500),
-    Fault.WEBHOOK_429: answer(429, {"Retry-After": "1000"}),
-    Fault.WEBHOOK_404: answer(404),
-}
-_OTHERS: dict[Fault, Callable[[World], None]] = {
-    Fault.CUT_NETWORK: _cut_network,
-    Fault.FULL_STATE: lambda world: _fill(world.system.state),
-    Fault.FULL_LOGS: lambda world: _fill(world.system.logs),
-    Fault.CLOCK_FORWARD: lambda world: set_clock_ahead(world.system, _DAY_S),
-    Fault.CLOCK_BACK: lambda world: set_clock_ahead(world.system, -_DAY_S),
-    Fault.PLAN_GARBAGE: _plan(lambda path: path.write_bytes(b"\x00{garbage")),
-    Fault.PLAN_CUT: _plan(cut_in_half),
-    Fault.PLAN_GONE: _plan(lambda path: path.unlink()),
-    Fault.PLAN_OTHER: lambda world: world.place_plan("other"),
-    Fault.PLAN_STALE: lambda world: world.place_plan("stale"),
-    Fault.PLAN_PIPE: _plan(_make_pipe),
-    Fault.JOURNAL_BYTES: _overwrite_journal,
-    Fault.JOURNAL_CUT: _cut_journal,
-    Fault.STATE_GONE: _delete_state,
-    Fault.WEBHOOK_REFUSES: _refuse,
-}

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tests.campaign.draw import SUPERVISED, Fault, Runtime, Way
+from orchestration.soak.catalogue import CATALOGUE
+from tests.campaign.draw import SUPERVISED, Runtime, Way
 from tests.campaign.world import PASSWORD, PULSE, World, docker
 from tests.integration.alerts_scene import TOKEN
 
@@ -31,8 +32,6 @@ _LONGEST_S = 100.0  # two waits, a second factor, a stop, ten seconds for alerts
 # What a boot service is refused for without a run: a trigger may repeat it without end (W3).
 _LEAVES_NOTHING = frozenset({"HELD", "BOT_ALREADY_RUNNING", "ALREADY_STARTING"})
 _NO_BOT_OF_OURS = frozenset({"BOT_ALREADY_RUNNING", "ALREADY_STARTING", "HELD"})
-_BOT_IS_HIT = frozenset({Fault.KILL_BOT, Fault.BOT_DIES, Fault.KILL_RUN, Fault.TERM_RUN, Fault.INT_RUN})
-_JOURNAL_IS_HIT = frozenset({Fault.JOURNAL_BYTES, Fault.JOURNAL_CUT, Fault.STATE_GONE, Fault.FULL_STATE})
 
 
 @dataclass
@@ -162,7 +161,7 @@ def _check_left_running(world: World, seen: Seen) -> Iterator[str]:
     # A supervisor that was started beside it may have adopted the bot, and have stopped it when it was asked to end.
     is_alone = not any(one.way in SUPERVISED for one in seen.ended)
     is_up = [one for one in seen.ended if one.code in {0, 2} and one.way == Way.STARTUP and is_alone]
-    if is_up and not seen.bots_left and not (seen.is_faulty and world.case.fault in _BOT_IS_HIT):
+    if is_up and not seen.bots_left and not (seen.is_faulty and CATALOGUE[world.case.fault].ends_bot):
         yield f"3: exit code {is_up[0].code}, and no bot runs"
 
 
@@ -197,7 +196,7 @@ def _check_restarts(world: World, _seen: Seen) -> Iterator[str]:
 
 def _check_journal(world: World, seen: Seen) -> Iterator[str]:
     """Rule 3: each failure is recorded, and alerted or kept to be."""
-    is_hit = world.case.fault in _JOURNAL_IS_HIT and seen.is_faulty
+    is_hit = CATALOGUE[world.case.fault].hits_journal and seen.is_faulty
     runs, alerts, problem = read_journal(world.system.state / "journal.sqlite3")
     if problem and not is_hit:
         yield f"3: the journal: {problem}"

@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tests.campaign.draw import Fault, Runtime, Start, Way
+from orchestration.soak.catalogue import CATALOGUE, Fault
+from tests.campaign.draw import Runtime, Start, Way
 from tests.campaign.result import CaseResult
 
 _HEAD = """\
@@ -66,7 +67,8 @@ def _render_outcomes(results: Sequence[CaseResult]) -> str:
     lines = ["| fault | the run | the next one, without the fault |", "|---|---|---|"]
     for fault in Fault:
         mine = [one for one in results if one.case.fault is fault]
-        lines.append(f"| {fault} | {_count(one.outcome for one in mine)} | {_count(one.again for one in mine)} |")
+        outcomes, next_ones = _count(one.outcome for one in mine), _count(one.again for one in mine)
+        lines.append(f"| {fault}: {CATALOGUE[fault].about} | {outcomes} | {next_ones} |")
     return "\n".join(lines) + "\n"
 
 

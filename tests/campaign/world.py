@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.campaign.draw import CLOCKS, DISKS, Case, Runtime, Start
+from orchestration.soak.catalogue import CATALOGUE
+from tests.campaign.draw import Case, Runtime, Start
 from tests.campaign.wall_clock import use_settable_clock
 from tests.integration.alerts_scene import Channel, run_channel
 from tests.system import PROJECT, System, build_plan, day_from_today, is_port_free, system_in, wait_until
@@ -114,17 +115,28 @@ class World:
         content = self.system.plan_path.read_bytes() if is_good else b""
         self.plans.append((time.monotonic(), hashlib.sha256(content).hexdigest() if is_good else None))
 
+    def give_faults(self, text: str) -> None:
+        """What the simulator's next start goes by, wherever it runs (`SIMULATOR_FAULTS`)."""
+        self.system.environ["SIMULATOR_FAULTS"] = f"@{self.faults_path}" if self.set_gateway_faults(text) else text
+
+    @property
+    def faults_path(self) -> Path:
+        """What the simulator that is not in a container goes by."""
+        return self.root / "faults"
+
     def start_gateway(self, faults: str = "") -> None:
         """Start the gateway that is nobody's but this world's."""
-        argv = [sys.executable, "-m", "orchestration.simulator", "--port", str(self.system.port), "--faults", faults]
+        self.set_gateway_faults(faults)
+        argv = [sys.executable, "-m", "orchestration.simulator", "--port", str(self.system.port), "--faults"]
+        argv.append(f"@{self.faults_path}")
         with (self.root / "external_gateway.log").open("ab") as log:
             self.gateway = subprocess.Popen(
                 argv, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         self.undo.callback(end, self.gateway)
 
-    def signal_gateway(self, number: int) -> None:
-        """Send the gateway a signal, or do to its container what comes nearest."""
+    def signal_gateway(self, number: int) -> bool:
+        """Send the gateway a signal, or do to its container what comes nearest; whether there was one."""
         if self.is_docker:
             words = {
                 signal.SIGKILL: "kill",
@@ -132,12 +144,20 @@ class World:
                 signal.SIGSTOP: "pause",
                 signal.SIGCONT: "unpause",
             }
-            docker(words[signal.Signals(number)], self.container)
-            return
+            return self.container in docker(words[signal.Signals(number)], self.container).split()
         if self.gateway is None:
-            self.system.signal_gateway(number)
-        elif self.gateway.poll() is None:
+            return self.system.signal_gateway(number)
+        if self.gateway.poll() is None:
             self.gateway.send_signal(number)
+            return True
+        return False
+
+    def set_gateway_faults(self, text: str) -> bool:
+        """What the simulator's next start, or the one that runs at SIGHUP, goes by; a container's is not told."""
+        if self.is_docker:
+            return False
+        self.faults_path.write_text(text, encoding="utf-8")
+        return True
 
     def read_ledger(self) -> list[dict[str, object]]:
         """What the bots wrote down."""
@@ -163,7 +183,9 @@ class World:
 
     def must(self, *arguments: str, codes: tuple[int, ...] = (0,), faults: str = "") -> None:
         """Run an `inv` command that has to work for the start state to come about."""
-        ended = self.system.inv(*arguments, environ={"SIMULATOR_FAULTS": faults})
+        self.give_faults(faults)
+        ended = self.system.inv(*arguments)
+        self.give_faults("")
         if ended.code not in codes:
             raise CannotStageError(f"inv {' '.join(arguments)}: {ended.code}: {ended.err[-500:]}")
 
@@ -212,11 +234,12 @@ def _bot_orphaned(world: World) -> None:
 
 
 def _run_killed(world: World) -> None:
-    environ = {"SIMULATOR_FAULTS": f"slow_login=60, {_FIRST_START_ONLY}"}
-    process = world.system.begin(environ=environ)
+    world.give_faults(f"slow_login=60, {_FIRST_START_ONLY}")
+    process = world.system.begin()
     wait_until(lambda: "step gateway.wait" in world.system.startup_log() or process.poll() is not None, "wait", 60.0)
     process.kill()
     process.communicate()
+    world.give_faults("")
 
 
 def _record_left(world: World) -> None:
@@ -269,6 +292,7 @@ def world_of(case: Case, root: Path, *, image: str) -> Iterator[World]:
             "BOT_WORKDIR": str(root),
             "CAMPAIGN_LEDGER": str(world.ledger),
         }
+        world.give_faults("")
         if case.runtime is Runtime.DOCKER:
             system.environ |= {
                 "GATEWAY_CONTAINER_NAME": f"zt-campaign-{uuid.uuid4().hex[:10]}",
@@ -276,9 +300,9 @@ def world_of(case: Case, root: Path, *, image: str) -> Iterator[World]:
                 "GATEWAY_HEALTH_TIMEOUT": "12",
             }
             undo.callback(_remove_container, world.container)
-        if case.fault in CLOCKS:
+        if CATALOGUE[case.fault].needs_other_clock:
             use_settable_clock(system)
-        if case.fault in DISKS:
+        if CATALOGUE[case.fault].needs_other_disk:
             for folder in (system.state, system.logs):
                 _mount_disk(folder, undo)
         yield world

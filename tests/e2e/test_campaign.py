@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.soak.catalogue import Fault
 from tests.campaign.conduct import conduct
-from tests.campaign.draw import Fault, Runtime, draw_case
+from tests.campaign.draw import Runtime, draw_case
 
 SEED = 24
 RUNS = 24

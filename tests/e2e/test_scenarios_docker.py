@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.soak.channel import close, hang
 from tests.campaign.wall_clock import set_clock_ahead, use_settable_clock
 from tests.e2e.docker_system import docker, name_of, start_of, state_of
-from tests.integration.alerts_scene import Behaviour, Channel, answer, close, hang, run_channel
+from tests.integration.alerts_scene import Behaviour, Channel, answer, run_channel
 from tests.integration.test_bad_disks import small_disk
 from tests.system import PATIENCE_S, SIGKILL, SIGTERM, System, day_from_today, end_and_read, wait_until
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -33,16 +32,6 @@ QUICK = DeliveryLimits(
     backoff_s=0.01,
     other_sender_wait_s=0.01,
 )
-
-
-def hang(exchange: Exchange) -> None:
-    """Never answer."""
-    exchange.channel.over.wait(PATIENCE_S)
-
-
-def close(exchange: Exchange) -> None:
-    """Close without an answer."""
-    exchange.connection.shutdown(socket.SHUT_RDWR)
 
 
 def garbage(exchange: Exchange) -> None:

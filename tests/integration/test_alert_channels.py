@@ -11,13 +11,13 @@ from orchestration.alerts.channels import read_channel_states
 from orchestration.alerts.discord import DiscordChannel
 from orchestration.journal import AlertDelivery, JournalReader
 from orchestration.journal.schema import MIGRATIONS
+from orchestration.soak.channel import hang
 from tests.integration.alerts_scene import (
     CLOCK,
     QUICK,
     TOKEN,
     Channel,
     answer,
-    hang,
     make_alert,
     make_delivery_to,
     open_journal,

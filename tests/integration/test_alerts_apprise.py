@@ -24,6 +24,7 @@ from orchestration.alerts.channels import read_channel_states
 from orchestration.alerts.discord import DiscordChannel
 from orchestration.journal import JournalReader
 from orchestration.settings import Secret
+from orchestration.soak.channel import close, hang
 from tests.integration.alerts_scene import (
     PATIENCE_S,
     QUICK,
@@ -32,9 +33,7 @@ from tests.integration.alerts_scene import (
     Channel,
     Received,
     answer,
-    close,
     garbage,
-    hang,
     make_alert,
     make_delivery_to,
     open_journal,

@@ -19,6 +19,7 @@ from orchestration.alerts.discord import DiscordChannel
 from orchestration.alerts.heartbeat import Ping
 from orchestration.journal import AlertDelivery, JournalReader
 from orchestration.settings import Secret
+from orchestration.soak.channel import close, hang
 from tests.integration.alerts_scene import (
     CLOCK,
     QUICK,
@@ -26,9 +27,7 @@ from tests.integration.alerts_scene import (
     Behaviour,
     Exchange,
     answer,
-    close,
     garbage,
-    hang,
     make_alert,
     make_delivery,
     open_journal,

@@ -19,15 +19,14 @@ from orchestration.alerts.heartbeat import Ping
 from orchestration.alerts.posting import Cutoff, NotSentError, send_request
 from orchestration.journal import Journal, PendingAlert
 from orchestration.settings import Secret
+from orchestration.soak.channel import close, hang
 from tests.integration.alerts_scene import (
     CLOCK,
     LOG,
     TOKEN,
     Behaviour,
     answer,
-    close,
     garbage,
-    hang,
     make_alert,
     make_delivery,
     open_journal,

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.campaign.draw import Case, Fault, Instant, Runtime, Start, Way
+from orchestration.soak.catalogue import Fault
+from tests.campaign.draw import Case, Instant, Runtime, Start, Way
 from tests.campaign.observer import Ended, Seen, find_violations, read_living_bots
 from tests.campaign.world import PASSWORD, World, world_of
 from tests.system import is_port_free, wait_until

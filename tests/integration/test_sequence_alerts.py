@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.alerts_scene import TOKEN, Channel, answer, hang, run_channel
+from orchestration.soak.channel import hang
+from tests.integration.alerts_scene import TOKEN, Channel, answer, run_channel
 from tests.system import SIGINT, System, end_and_read, wait_until
 
 PASSWORD = "pl4nted-Passw0rd"  # noqa: S105 - planted to be looked for

@@ -11,13 +11,13 @@ from orchestration.gateway.history import DAY_S, RESTART_SPACING_S, RESTARTS_A_D
 from orchestration.journal import AlertDelivery, Evidence, ReportedAlert
 from orchestration.reports import Injected, build_account
 from orchestration.settings import Settings
+from orchestration.soak.catalogue import Fault
 from orchestration.soak.channel import ACCEPT, BAD_REQUEST, UNAVAILABLE, Channel, Received
 from orchestration.soak.judging import build_limits, judge_channel, judge_trial
 from orchestration.soak.schedule import (
     LEAST_REAL_S,
     MOST_PATIENCE_SCALE,
-    NATURES,
-    Fault,
+    RECOVERIES,
     Planned,
     Schedule,
     cost_s,
@@ -34,7 +34,7 @@ _LENGTHS = [(48, 480), (48, 1), (4, 480), (168, 100), (1, 1), (1, 5)]
 def test_the_supervisors_own_bounds_are_respected(hours: float, scale: float, seed: int) -> None:
     schedule = plan_faults(hours=hours, time_scale=scale, seed=seed)
     patience = schedule.patience_scale
-    times_s = [one.at_s for one in schedule.faults if NATURES[one.fault].restarts_gateway]
+    times_s = [one.at_s for one in schedule.faults if RECOVERIES[one.fault].restarts_gateway]
     spacing_s = RESTART_SPACING_S / patience
     assert all(two - one >= spacing_s for one, two in itertools.pairwise(times_s))
     assert all(sum(at_s <= other < at_s + DAY_S / patience for other in times_s) < RESTARTS_A_DAY for at_s in times_s)
@@ -59,7 +59,7 @@ def test_the_same_seed_picks_the_same_faults_and_another_one_others() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_six_minutes_hold_every_kind_of_fault(seed: int) -> None:
     schedule = plan_faults(hours=48, time_scale=480, seed=seed)
-    assert {one.fault for one in schedule.faults} == set(Fault)
+    assert {one.fault for one in schedule.faults} == set(RECOVERIES)
 
 
 def test_a_run_that_is_too_short_is_refused() -> None:
@@ -179,7 +179,7 @@ def test_what_the_faults_may_cost_is_taken_off_and_no_more() -> None:
     assert build_limits(replace(_SCHEDULE, time_scale=90)).least_evidence_s == 10, "a run of 40 s is judged too"
     cost = cost_s(Fault.GATEWAY_KILLED, 10)
     assert limits.gateway_up == pytest.approx(0.99 - (cost + 5) / 360)
-    assert limits.bot_up == pytest.approx(0.99 - (NATURES[Fault.BOT_KILLED].bot_down_s + 5) / 360)
+    assert limits.bot_up == pytest.approx(0.99 - (RECOVERIES[Fault.BOT_KILLED].bot_down_s + 5) / 360)
 
 
 def test_a_channel_that_is_out_of_order_takes_nothing() -> None:

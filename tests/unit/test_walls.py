@@ -6,10 +6,13 @@ room that the table does not name (`startup`, `preflight`, …) is a place where
 
 import ast
 import functools
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from orchestration.deploy.on_host import SOURCES
 
 _PROJECT = Path(__file__).resolve().parents[2]
 _PACKAGE = _PROJECT / "orchestration"
@@ -313,6 +316,20 @@ _ALLOWED = [
 def _judge(module: str, source: str, judge: Callable[[str, Import], str] = _breach) -> list[str]:
     imports = _read_imports(source, package=module.rpartition(".")[0])
     return [why for one in imports if (why := judge(module, one))]
+
+
+def test_what_runs_on_a_host_imports_only_what_is_sent_there_before_it() -> None:
+    breaches = []
+    for number, name in enumerate(SOURCES):
+        path = _PROJECT / f"{name.replace('.', '/')}.py"
+        for one in _read_imports(path.read_text(encoding="utf-8")):
+            wanted = {one.module, f"{one.module}.{one.name}"}
+            is_sent = not wanted.isdisjoint(SOURCES[:number])
+            if not (is_sent or (one.top in sys.stdlib_module_names and one.top != "orchestration")):
+                breaches.append(f"{name}:{one.line}: {one.module}")
+    assert breaches == []
+    on_host = {f"orchestration.deploy.on_host.{path.stem}" for path in (_PACKAGE / "deploy/on_host").glob("[!_]*.py")}
+    assert on_host <= set(SOURCES)
 
 
 def test_a_hole_in_a_wall_is_seen() -> None:

@@ -5,13 +5,14 @@ Lines of JSON go to standard output: `say` for display, `step` for a step that h
 
 import json
 import os
-import stat
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
+
+from orchestration.system.files import read_regular
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 RELEASE_FILE = ".release.json"  # written last: a folder without it is no release
@@ -209,29 +210,10 @@ def read_json(path: Path) -> dict[str, Any]:
     The folder is the service's user's, and root reads: no pipe there makes it wait, and no link is followed.
     """
     try:
-        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(number, "rb") as file:
-            if not stat.S_ISREG(os.fstat(number).st_mode):
-                return {}
-            found = json.loads(file.read(_MAX_RECORD_BYTES))
+        found = json.loads(read_regular(path, max_bytes=_MAX_RECORD_BYTES, follow=False))
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def write_whole(path: Path, content: bytes, *, mode: int) -> None:
-    """Write a file so that it is there whole or not at all, with its mode from the first byte."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def refuse(message: str, next_action: str = "", evidence: Sequence[str] = ()) -> NoReturn:

@@ -7,7 +7,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from orchestration.deploy.on_host.base import Layout, read_json, refuse, write_whole
+from orchestration.deploy.on_host.base import Layout, read_json, refuse
+from orchestration.system.files import write_atomic
 
 _MODE = 0o640
 
@@ -33,7 +34,7 @@ def put_lock(arguments: Mapping[str, Any]) -> dict[str, Any]:
         )
     since = datetime.now(tz=timezone.utc).isoformat(timespec="seconds")  # noqa: UP017 - also on Python 3.10
     lock = {"by": str(arguments["by"]), "since": since, "message": str(arguments["message"])}
-    write_whole(layout.operator_lock, json.dumps(lock).encode() + b"\n", mode=_MODE)
+    write_atomic(layout.operator_lock, json.dumps(lock).encode() + b"\n", mode=_MODE)
     return {"lock": lock}
 
 

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestration.deploy.on_host.base import RELEASE_FILE, Layout, read_json, refuse, run, say, write_whole
+from orchestration.deploy.on_host.base import RELEASE_FILE, Layout, read_json, refuse, run, say
 from orchestration.deploy.on_host.look import read_releases
+from orchestration.system.files import write_atomic
 
 _UNPACK_TIMEOUT_S = 600
 _BUILD_TIMEOUT_S = 1800
@@ -87,7 +88,7 @@ def put_env(arguments: Mapping[str, Any]) -> dict[str, Any]:
     changed = _differs(layout, content)
     layout.env_new.unlink(missing_ok=True)
     if changed:
-        write_whole(layout.env_new, content, mode=0o600)
+        write_atomic(layout.env_new, content, mode=0o600)
     return {"changed": changed}
 
 
@@ -121,7 +122,7 @@ def build(arguments: Mapping[str, Any]) -> dict[str, Any]:
         _install(environment, requirements, release / ".wheels" if arguments.get("wheels") else None)
         if not release.is_dir():  # the next deploy has cleared it away, and may have begun to clear this away
             refuse("another deploy has taken over", "Nothing: this one was cut off before.")
-        write_whole(environment / _ENVIRONMENT_FILE, b"{}\n", mode=0o644)
+        write_atomic(environment / _ENVIRONMENT_FILE, b"{}\n", mode=0o644)
     (release / ".venv").symlink_to(os.path.relpath(environment, release))
     shutil.rmtree(release / ".wheels", ignore_errors=True)
     # All of it, the bot's too, wherever in the release it lies; links (`.venv`, `state`, `logs`) are not followed.
@@ -143,7 +144,7 @@ def seal(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     release = Layout(Path(arguments["base"])).release(arguments["name"])
     record = {name: arguments[name] for name in ("name", "commit", "gateway", "files")}
-    write_whole(release / RELEASE_FILE, json.dumps(record).encode(), mode=0o644)
+    write_atomic(release / RELEASE_FILE, json.dumps(record).encode(), mode=0o644)
     return {}
 
 

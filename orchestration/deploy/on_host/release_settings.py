@@ -6,7 +6,8 @@ The current release's settings are `.env` itself. All of it is done as the servi
 import re
 from contextlib import suppress
 
-from orchestration.deploy.on_host.base import Layout, write_whole
+from orchestration.deploy.on_host.base import Layout
+from orchestration.system.files import write_atomic
 
 SETTINGS_FILE = ".env.release"  # in the release's folder, so that it goes when the release is pruned
 _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
@@ -15,7 +16,7 @@ _ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)"
 def save_settings(layout: Layout, name: str) -> None:
     """Keep `.env` as the settings of a release that is about to be replaced."""
     with suppress(FileNotFoundError):
-        write_whole(layout.release(name) / SETTINGS_FILE, layout.env.read_bytes(), mode=0o600)
+        write_atomic(layout.release(name) / SETTINGS_FILE, layout.env.read_bytes(), mode=0o600)
 
 
 def adopt_interrupted(layout: Layout, name: str) -> bool:
@@ -38,14 +39,14 @@ def stage_settings(layout: Layout, name: str) -> None:
     layout.env_new.unlink(missing_ok=True)
     content = read_settings(layout, name)
     if content is not None and content != _read_env(layout):
-        write_whole(layout.env_new, content, mode=0o600)
+        write_atomic(layout.env_new, content, mode=0o600)
 
 
 def restore_settings(layout: Layout, name: str) -> None:
     """Make a release's own settings the current ones, where they are known."""
     content = read_settings(layout, name)
     if content is not None and content != _read_env(layout):
-        write_whole(layout.env, content, mode=0o600)
+        write_atomic(layout.env, content, mode=0o600)
 
 
 def read_settings(layout: Layout, name: str) -> bytes | None:

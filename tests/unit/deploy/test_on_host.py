@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.deploy.on_host.activate import read_audit
-from orchestration.deploy.on_host.base import RELEASE_FILE, VERIFIED_FILE, Layout, RefusedError, write_whole
+from orchestration.deploy.on_host.base import RELEASE_FILE, VERIFIED_FILE, Layout, RefusedError
 from orchestration.deploy.on_host.boot_guard import BootGuard, render_program, render_unit
 from orchestration.deploy.on_host.look import read_releases
 from orchestration.deploy.on_host.operator_lock import put_lock, read_lock, remove_lock
@@ -22,6 +22,7 @@ from orchestration.deploy.on_host.release_settings import (
     stage_settings,
 )
 from orchestration.deploy.on_host.room import check_room
+from orchestration.system.files import write_atomic
 
 NAMES = [f"2026010{number}T000000Z_abcdef0" for number in range(1, 9)]
 
@@ -103,7 +104,7 @@ def test_a_secret_file_is_for_its_owner_alone_and_whole(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.write_text("old")
     path.chmod(0o644)
-    write_whole(path, b"new", mode=0o600)
+    write_atomic(path, b"new", mode=0o600)
     assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", 0o600)
     assert [one.name for one in tmp_path.iterdir()] == [".env"]
 
