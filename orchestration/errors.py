@@ -107,8 +107,8 @@ class StartupFailure(Exception):  # noqa: N818 - the field's word; it is an outc
         return f"{self.word}: {self.message}"
 
 
-class HostServiceError(Exception):
-    """The host service could not be brought to the requested state; manual action is required.
+class OperationError(Exception):
+    """An operation outside of a run could not be done; manual action is required.
 
     Attributes:
         message: One sentence: what was found.
@@ -116,7 +116,7 @@ class HostServiceError(Exception):
         evidence: Lines that show it.
     """
 
-    def __init__(self, message: str, *, next_action: str, evidence: tuple[str, ...] = ()) -> None:
+    def __init__(self, message: str, *, next_action: str = "", evidence: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.next_action = next_action
@@ -124,6 +124,10 @@ class HostServiceError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+class HostServiceError(OperationError):
+    """The host service could not be brought to the requested state."""
 
 
 GAMEPLAN_CHECK = "gameplan"  # the name of the check whose finding a run with a fallback also tells

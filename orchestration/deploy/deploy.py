@@ -87,22 +87,17 @@ def _deploy_locked(work: Workflow, checkout: Checkout, archive: Callable[[], byt
                 )
             outcome.result = "not_made"
             raise
-    work.check_lock()
-    work.under_way = True
-    activated = host.activate(
+    activated = _activate(
+        work,
+        facts,
+        options,
         target=name,
-        previous=find_rollback_target(facts.releases, facts.current),
         gateway_changed=current is not None and current.gateway != build_gateway_digest(checkout.files),
         brings_env=env_changed,
-        hold_timeout_s=options.timeout_s,
-        keep=KEEP,
         least_free_bytes=LEAST_FREE_BYTES_START,
-        deploy_id=work.deploy_id,
         action="deploy",
-        by=options.by,
         commit=checkout.commit,
     )
-    work.take(activated)
     if outcome.ok:
         outcome.result = "deployed"
         outcome.message = f"{name} {_describe_good(activated)} ({checkout.subject})"
@@ -121,6 +116,42 @@ def _make_release(
         work.step("packages", lambda: host.build_environment(name, wheels=True))
     release = Release(name=name, commit=checkout.commit, gateway=build_gateway_digest(checkout.files))
     work.step("seal", lambda: host.seal(release, files=checkout.files))
+
+
+def _activate(
+    work: Workflow,
+    facts: Facts,
+    options: Options,
+    *,
+    target: str,
+    gateway_changed: bool,
+    least_free_bytes: int,
+    action: str,
+    commit: str,
+    brings_env: bool = False,
+    restores_env: bool = False,
+    discredited: str = "",
+) -> Activated:
+    """Activate a release while the lock is still held, and take up what came of it."""
+    work.check_lock()
+    work.under_way = True
+    activated = work.host.activate(
+        target=target,
+        previous=find_rollback_target(facts.releases, facts.current),
+        gateway_changed=gateway_changed,
+        brings_env=brings_env,
+        restores_env=restores_env,
+        hold_timeout_s=options.timeout_s,
+        keep=KEEP,
+        least_free_bytes=least_free_bytes,
+        deploy_id=work.deploy_id,
+        discredited=discredited,
+        action=action,
+        by=options.by,
+        commit=commit,
+    )
+    work.take(activated)
+    return activated
 
 
 def rollback(work: Workflow, words: str, options: Options) -> Outcome:
@@ -143,24 +174,18 @@ def rollback(work: Workflow, words: str, options: Options) -> Outcome:
                 host.on_say(f"{target.name} was tried before and was not found good")
             if target.name == facts.current and words:
                 host.on_say(f"{target.name} is the current release already; it is restarted")
-            work.check_lock()
-            work.under_way = True
-            activated = host.activate(
+            activated = _activate(
+                work,
+                facts,
+                options,
                 target=target.name,
-                previous=find_rollback_target(facts.releases, facts.current),
                 gateway_changed=facts.release is not None and facts.release.gateway != target.gateway,
-                brings_env=False,
                 restores_env=not options.keeps_settings,
-                hold_timeout_s=options.timeout_s,
-                keep=KEEP,
                 least_free_bytes=LEAST_FREE_BYTES_BACK,
-                deploy_id=work.deploy_id,
                 discredited=facts.current if options.discredits else "",
                 action="rollback",
-                by=options.by,
                 commit=target.commit,
             )
-            work.take(activated)
             if outcome.ok:
                 outcome.result = "rolled_back"
                 outcome.message = f"{target.name} {_describe_good(activated)} {activated.settings}".rstrip()

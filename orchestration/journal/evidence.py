@@ -3,9 +3,8 @@
 import sqlite3
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from orchestration.journal.records import AlertDelivery, RunRecord, fetch_runs, parse_detail
+from orchestration.journal.records import AlertDelivery, EventRecord, RunRecord, fetch_runs
 
 MOST_ROWS = 10_000  # of events, alerts and spans: 48 hours with something new every 17 seconds
 _BEFORE = timedelta(days=14)  # an incident that is open at the beginning was told of in these days before
@@ -62,18 +61,10 @@ class ReportedAlert:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportedEvent:
+class ReportedEvent(EventRecord):
     """An event, and the run that it belongs to."""
 
     run_id: str
-    at: datetime
-    kind: str
-    detail_json: str
-
-    @property
-    def detail(self) -> dict[str, Any]:
-        """The document's fields; none where it has none."""
-        return parse_detail(self.detail_json)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -153,17 +153,9 @@ class Platform:
         Raises:
             OSError: It could not be started.
         """
+        flags = 0
         if sys.platform == "win32":
             flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
-            return subprocess.Popen(
-                list(argv),
-                cwd=cwd,
-                env=dict(environ),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                creationflags=flags,
-            )
         return subprocess.Popen(
             list(argv),
             cwd=cwd,
@@ -171,7 +163,8 @@ class Platform:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,
+            creationflags=flags,
+            start_new_session=sys.platform != "win32",
         )
 
     def read_session_id(self, pid: int) -> int:

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -15,6 +15,12 @@ from orchestration.system.platform import platform
 _NAMES = ("SIGTERM", "SIGINT", "SIGHUP")  # Windows has the first two only
 _NAME_OF = {getattr(signal, name): name for name in _NAMES if hasattr(signal, name)}
 RESTART_SIGNAL = "SIGUSR1"
+
+
+def _set_handlers(names: Sequence[str], handler: Callable[[int, FrameType | None], None]) -> Mapping[int, object]:
+    """Set a handler for those of these signals that this system has; returns what handled them before."""
+    numbers = [getattr(signal, name, None) for name in names]
+    return {number: signal.signal(number, handler) for number in numbers if number is not None}
 
 
 class InterruptedBySignal(BaseException):
@@ -68,7 +74,7 @@ class Interruption:
         self._is_allowed = False
         self._is_spent = False
         self._pending: int | None = None
-        self._before: dict[int, object] = {}
+        self._before: Mapping[int, object] = {}
 
     @contextlib.contextmanager
     def allowed(self) -> Iterator[None]:
@@ -92,11 +98,8 @@ class Interruption:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for name in _NAMES:
-                number = getattr(signal, name, None)
-                if number is not None:
-                    # A handler of Python's, never SIG_IGN: the programs that we start would inherit that.
-                    self._before[number] = signal.signal(number, self._note)
+            # A handler of Python's, never SIG_IGN: the programs that we start would inherit that.
+            self._before = _set_handlers(_NAMES, self._note)
         return self
 
     def __exit__(
@@ -163,7 +166,7 @@ class Requests:
     def __init__(self) -> None:
         self.wake = threading.Event()
         self._wants_restart = False
-        self._before: dict[int, object] = {}
+        self._before: Mapping[int, object] = {}
         self.ended_by = ""
 
     def take_restart(self) -> bool:
@@ -172,10 +175,7 @@ class Requests:
         return wanted
 
     def __enter__(self) -> Self:
-        for name in (*_NAMES, RESTART_SIGNAL):
-            number = getattr(signal, name, None)
-            if number is not None:
-                self._before[number] = signal.signal(number, self._note)
+        self._before = _set_handlers((*_NAMES, RESTART_SIGNAL), self._note)
         return self
 
     def __exit__(
@@ -184,7 +184,7 @@ class Requests:
         for number, handler in self._before.items():
             if signal.getsignal(number) is not signal.SIG_IGN:  # the outcome stands
                 signal.signal(number, handler)  # type: ignore[arg-type]  # what `signal.signal` returned, it takes back
-        self._before.clear()
+        self._before = {}
 
     def _note(self, number: int, _: FrameType | None) -> None:
         # What was asked already returns at once: a handler is interrupted by the next signal itself, and a flood of

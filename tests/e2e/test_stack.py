@@ -32,17 +32,8 @@ class Stack:
 
     def stack(self, *words: str, check: bool = True) -> str:
         """The documented command: `docker/stack`, which hands the settings to Compose as they stand in the file."""
-        ended = subprocess.run(
-            [PROJECT / "docker" / "stack", "--env-file", str(self.env_file), *words],
-            cwd=self.env_file.parent,
-            env={"PATH": os.environ["PATH"], "HOME": str(self.env_file.parent)},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        assert not check or ended.returncode == 0, ended.stderr
-        return ended.stdout + ended.stderr
+        program = str(PROJECT / "docker" / "stack")
+        return self._run([program, "--env-file", str(self.env_file), *words], self.env_file.parent, check=check)
 
     def set(self, **lines: str) -> None:
         """Change settings in the file; the last line of a name counts."""
@@ -120,15 +111,12 @@ class Stack:
         return self.docker("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", self.name(part))
 
     def compose(self, *words: str, file: str = "compose.yaml", check: bool = True) -> str:
-        ended = subprocess.run(
-            ["docker", "compose", "--env-file", str(self.env_file), "-f", f"docker/{file}", *self.overrides, *words],
-            cwd=PROJECT,
-            env={"PATH": os.environ["PATH"], "HOME": str(self.env_file.parent)},
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+        given = ["--env-file", str(self.env_file), "-f", f"docker/{file}", *self.overrides]
+        return self._run(["docker", "compose", *given, *words], PROJECT, check=check)
+
+    def _run(self, argv: list[str], cwd: Path, *, check: bool) -> str:
+        environ = {"PATH": os.environ["PATH"], "HOME": str(self.env_file.parent)}
+        ended = subprocess.run(argv, cwd=cwd, env=environ, capture_output=True, text=True, timeout=240, check=False)
         assert not check or ended.returncode == 0, ended.stderr
         return ended.stdout + ended.stderr
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from orchestration.gateway.api import ApiState, ApiStatus, probe_api
 from orchestration.gateway.api_status import find_broken
+from tests.integration.scripted_gateway import scripted_gateway, wait_for_the_end
 from tests.integration.simulated_gateway import PATIENCE_S, PROJECT, hand_shake, simulated_gateway
 
 CLIENT_ID = 9990
@@ -45,38 +46,6 @@ VERSION = frame(178, "20261118 14:00:00 UTC")
 ACCOUNTS = frame(15, 1, "DU1")
 NEXT_ID = frame(9, 1, 5)
 TIME = frame(49, 1, 1_800_000_000)
-
-
-@contextlib.contextmanager
-def scripted_gateway(serve: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A server that lets `serve` treat each connection, and then closes it."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-
-        def accept() -> None:
-            while True:
-                try:
-                    client, _ = server.accept()
-                except OSError:
-                    return
-                with client, contextlib.suppress(OSError):
-                    client.settimeout(PATIENCE_S)
-                    serve(client)
-
-        thread = threading.Thread(target=accept)
-        thread.start()
-        try:
-            yield server.getsockname()[1]
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            server.close()
-            thread.join()
-
-
-def wait_for_the_end(client: socket.socket) -> None:
-    while client.recv(4096):
-        pass
 
 
 def test_a_ready_gateway_tells_everything() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.kept_api import KeptApi
+from tests.integration.scripted_gateway import scripted_gateway, wait_for_the_end
 from tests.integration.simulated_gateway import PATIENCE_S, SimulatedGateway, simulated_gateway
 
 CLIENT_ID = 9990
@@ -100,39 +101,6 @@ def shake_hands(client: socket.socket) -> None:
     client.sendall(HANDSHAKE_END)
 
 
-def wait_for_the_end(client: socket.socket) -> None:
-    while client.recv(4096):
-        pass
-
-
-@contextlib.contextmanager
-def scripted_gateway(*scripts: Callable[[socket.socket], None]) -> Iterator[int]:
-    """A server that lets each script treat one connection, the last one all that follow, and then closes it."""
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-
-        def accept() -> None:
-            served = 0
-            while True:
-                try:
-                    client, _ = server.accept()
-                except OSError:
-                    return
-                with client, contextlib.suppress(OSError):
-                    scripts[min(served, len(scripts) - 1)](client)
-                served += 1
-
-        thread = threading.Thread(target=accept)
-        thread.start()
-        try:
-            yield server.getsockname()[1]
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            server.close()
-            thread.join()
-
-
 def count_open_files() -> int:
     return len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0  # noqa: PTH208 - only how many
 
@@ -209,8 +177,8 @@ def answer_times(client: socket.socket) -> None:
         client.sendall(TIME)
 
 
-def test_time_requests_go_on_over_the_one_connection() -> None:
-    asked: list[bytes] = []
+def count_requests(asked: list[bytes]) -> Callable[[socket.socket], None]:
+    """A gateway that answers each request with its time, and notes the request."""
 
     def serve(client: socket.socket) -> None:
         shake_hands(client)
@@ -218,7 +186,12 @@ def test_time_requests_go_on_over_the_one_connection() -> None:
             asked.append(request)
             client.sendall(TIME)
 
-    with scripted_gateway(serve) as port, kept(port, interval_s=0.02) as (_, watcher):
+    return serve
+
+
+def test_time_requests_go_on_over_the_one_connection() -> None:
+    asked: list[bytes] = []
+    with scripted_gateway(count_requests(asked)) as port, kept(port, interval_s=0.02) as (_, watcher):
         watcher.wait_for(lambda _: len(asked) > 20)
         assert watcher.api
         assert watcher.api.read().connections == 1
@@ -227,14 +200,7 @@ def test_time_requests_go_on_over_the_one_connection() -> None:
 
 def test_it_does_not_ask_before_the_interval_unless_it_is_told_to() -> None:
     asked: list[bytes] = []
-
-    def serve(client: socket.socket) -> None:
-        shake_hands(client)
-        while request := client.recv(4096):
-            asked.append(request)
-            client.sendall(TIME)
-
-    with scripted_gateway(serve) as port, kept(port, interval_s=3600) as (api, watcher):
+    with scripted_gateway(count_requests(asked)) as port, kept(port, interval_s=3600) as (api, watcher):
         watcher.wait_for_state(ApiState.READY)
         assert len(asked) == 1
         api.look_now()
