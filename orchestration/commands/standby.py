@@ -100,6 +100,10 @@ class _Participant:
         while not self._is_asked_to_end() and not self._keeper.may_start:
             self._requests.wake.clear()
             now_s = self._clock.monotonic_s()
+            if self._keeper.loss or self._keeper.handover:
+                # It held the lease, but might not start anything yet: without this it would never stand by again.
+                self._keeper.release(is_clean=self._end_all(has_lost=bool(self._keeper.loss)))
+                is_clean = False
             standing = self._keeper.standing
             # A term of this host's own dead supervisor belongs to no other host: the gateway may keep its session.
             is_led_elsewhere = standing.role is Role.STANDBY and standing.holder not in {"", standing.host}

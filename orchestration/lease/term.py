@@ -88,7 +88,7 @@ class Holder:
 
     Attributes:
         host: Its LEASE_HOST.
-        session: A random name of its process.
+        session: A random name of its term.
         since: When it acquired the lease, ISO 8601.
         ttl_s: Its LEASE_TTL.
     """

@@ -58,7 +58,6 @@ class Keeper:
         self._on_change = on_change
         self._times = Times(ttl_s=settings.lease_ttl_s)
         self._prefix = name_keys(settings.instance)
-        self._session = secrets.token_hex(8)
         self._store = Etcd(settings, timeout_s=self._times.request_s)
         before = read_standing(settings)
         self._memory = (
@@ -81,6 +80,7 @@ class Keeper:
         self._failover_seen = -1
         self._failed_in_a_row = 0
         self._owed: Term | None = None
+        self._unheard: tuple[str, Term] | None = None
         self._told = ""
         self._thread = platform().start_thread(self._run, name="lease")
 
@@ -150,7 +150,8 @@ class Keeper:
             self._may_acquire = False
             if term is None:
                 return
-            may_say_so = is_clean and not self.loss and read_boottime_s() >= term.starts_s
+            # After a loss too: what the fence has killed is gone as certainly as what was stopped.
+            may_say_so = is_clean and read_boottime_s() >= term.starts_s
             if self._handover:
                 self._holds_back_until_s = read_boottime_s() + self._times.takeover_s
                 self._holds_back_from_term = term.revision
@@ -242,6 +243,9 @@ class Keeper:
             self._delete_holder(self._store, owed, is_released=True)
             self._owed = None
             return 0.0
+        unheard = self._take_up_unheard(seen)
+        if unheard is not None and not self._is_over:
+            return self._begin(unheard)
         held_back = self._find_reason_to_hold_back(seen)
         if seen.holder is None and self._may_acquire and not held_back and not self._is_over:
             return self._acquire(seen)
@@ -271,7 +275,17 @@ class Keeper:
         prefix, began_s = self._prefix, read_boottime_s()
         lease = self._store.grant(self._times.grant_s)
         since = self._clock.now().astimezone().isoformat(timespec="seconds")
-        me = Holder(host=self._settings.lease_host, session=self._session, since=since, ttl_s=self._times.ttl_s)
+        session = secrets.token_hex(8)  # of this try: it tells whether the one was done whose answer is missing
+        me = Holder(host=self._settings.lease_host, session=session, since=since, ttl_s=self._times.ttl_s)
+        term = Term(
+            revision=0,
+            lease=lease,
+            since=since,
+            renewed_s=began_s,
+            starts_s=find_earliest_start_s(self._memory, seen, self._times),
+            fence_s=self._times.fence_s,
+        )
+        self._unheard = (me.session, term)
         answer = self._store.transact(
             [
                 etcd.created_at(f"{prefix}holder", 0),
@@ -280,20 +294,26 @@ class Keeper:
             ],
             [etcd.put(f"{prefix}holder", me.write(), lease=lease), etcd.put(f"{prefix}term", me.write())],
         )
+        self._unheard = None
         if not answer.succeeded:
             self._store.revoke(lease)
             return 0.0
-        starts_s = find_earliest_start_s(self._memory, seen, self._times)
-        term = Term(
-            revision=answer.revision,
-            lease=lease,
-            since=since,
-            renewed_s=began_s,
-            starts_s=starts_s,
-            fence_s=self._times.fence_s,
-        )
+        return self._begin(dataclasses.replace(term, revision=answer.revision))
+
+    def _take_up_unheard(self, seen: Seen) -> Term | None:
+        """The term that began by a request whose answer did not arrive; None where none did.
+
+        It is this host's alone: nobody else knows the name that was written. Its time counts from before that request.
+        """
+        unheard, self._unheard = self._unheard, None
+        if unheard is None or seen.holder is None or seen.holder.session != unheard[0] or not self._may_acquire:
+            return None
+        term = dataclasses.replace(unheard[1], revision=seen.holder_revision)
+        return None if term.find_loss(read_boottime_s()) else term
+
+    def _begin(self, term: Term) -> float:
         self._memory = dataclasses.replace(
-            self._memory, revision=max(self._memory.revision, answer.revision), absent_since_s=None
+            self._memory, revision=max(self._memory.revision, term.revision), absent_since_s=None
         )
         is_contained = self._settings.bot_runtime is BotRuntime.DOCKER
         try:
@@ -306,13 +326,13 @@ class Keeper:
                 on_change=self._note_fence,
             )
         except FenceError as error:
-            self._store.revoke(lease)
+            self._store.revoke(term.lease)
             raise EtcdError(f"the lease is not kept: {error}") from error
         with self._lock:
             self._loss, self._handover = "", ""
             self._fence, self._term = fence, term
         self._log.info("the lease is acquired: revision %d", term.revision)
-        self._stand(Role.WAITING if read_boottime_s() < starts_s else Role.LEADING)
+        self._stand(Role.WAITING if read_boottime_s() < term.starts_s else Role.LEADING)
         self._on_change()
         return 0.0
 

@@ -1,6 +1,7 @@
 """What a host does: read from what it wrote and what was seen of it; and how it is brought to do that."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -82,9 +83,13 @@ def reach(scene: Scene, state: State) -> Host:
         case State.STANDING_BY:
             found = next(host for host in scene.hosts if host is not leader)
         case State.WAITING:
-            leader.die()
-            found = _wait(lambda: _find(scene, State.WAITING), "host that waits") or leader
-            leader.boot()
+            # The store stays as it is, so that the take-over that follows has all its members.
+            stopped = leader.find(with_store=False, with_fence=False)
+            leader.send(signal.SIGSTOP, stopped)
+            try:
+                found = _wait(lambda: _find(scene, State.WAITING), "host that waits") or leader
+            finally:
+                leader.send(signal.SIGCONT, stopped)
         case State.STARTING:
             since_s = now_s()
             inv(scene, leader, "failover")

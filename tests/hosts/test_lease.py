@@ -1,12 +1,15 @@
 """The lease against a real etcd: two participants of one machine, without their supervisors."""
 
+import contextlib
 import functools
+import http.server
 import logging
 import os
 import shutil
 import socket
 import subprocess
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +25,12 @@ from orchestration.settings import Settings
 from orchestration.supervision.lease_keeper import Keeper
 from orchestration.system.clock import SystemClock, read_boottime_s
 from orchestration.system.commands import SystemCommands
-from tests.system import wait_until
+from tests.hosts.hosts import SUPERVISOR, build_environ
+from tests.system import PROJECT, wait_until
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(120)]
 _TTL_S = 3.0
+_FIRST_REVISION = 2  # of what is written first to an empty store
 _FENCE_S = 0.6 * _TTL_S
 
 
@@ -84,8 +89,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def make(tmp_path: Path, store: Store) -> Iterator[Callable[[str], Keeper]]:
     made: list[Keeper] = []
 
-    def make_one(name: str) -> Keeper:
-        settings = read_settings(tmp_path, store, name)
+    def make_one(name: str, address: str = "") -> Keeper:
+        settings = read_settings(tmp_path, store, name, address)
         keeper = Keeper(settings, clock=SystemClock(), log=logging.getLogger(name), on_change=threading.Event().set)
         made.append(keeper)
         keeper.allow()
@@ -97,13 +102,13 @@ def make(tmp_path: Path, store: Store) -> Iterator[Callable[[str], Keeper]]:
         keeper.close()
 
 
-def read_settings(folder: Path, store: Store, name: str) -> Settings:
+def read_settings(folder: Path, store: Store, name: str, address: str = "") -> Settings:
     (folder / name).mkdir(exist_ok=True)
     return Settings.from_environ(
         {
             "STATE_DIR": str(folder / name),
             "GATEWAY_RUNTIME": "simulator",
-            "LEASE_ETCD": store.address,
+            "LEASE_ETCD": address or store.address,
             "LEASE_TTL": f"{_TTL_S:g}",
             "LEASE_HOST": name,
         }
@@ -144,6 +149,102 @@ def test_a_release_that_the_store_did_not_hear_is_said_again_when_it_answers(
         assert term < orders.read().released_revision < second.revision
     finally:
         orders.close()
+
+
+def test_a_lost_term_is_released_too_once_its_host_is_clean_and_the_store_answers(
+    make: Callable[[str], Keeper], store: Store, tmp_path: Path
+) -> None:
+    first = make("a")
+    assert _wait(lambda: first.may_start)
+    second = make("b")
+    assert _wait(lambda: second.standing.holder == "a")
+    term = first.revision
+    store.stop()
+    assert _wait(lambda: first.loss)
+    first.release(is_clean=True)
+    store.start()
+    assert _wait(lambda: second.revision)
+    orders = LeaseStore(read_settings(tmp_path, store, "a"))
+    try:
+        assert term < orders.read().released_revision < second.revision
+    finally:
+        orders.close()
+
+
+def test_an_acquisition_whose_answer_was_lost_is_taken_up(
+    make: Callable[..., Keeper], store: Store, tmp_path: Path
+) -> None:
+    with _losing_the_first_answer(store, "/v3/kv/txn") as (address, lost):
+        keeper = make("a", address)
+        assert _wait(lambda: keeper.may_start)
+        assert lost == ["/v3/kv/txn"]
+    orders = LeaseStore(read_settings(tmp_path, store, "a"))
+    try:
+        seen = orders.read()
+        # One term: the key was not left to expire, and made again.
+        assert seen.term_revision == seen.holder_revision == keeper.revision == _FIRST_REVISION
+    finally:
+        orders.close()
+
+
+@contextlib.contextmanager
+def _losing_the_first_answer(store: Store, path: str) -> Iterator[tuple[str, list[str]]]:
+    """A way to the store that loses the first answer to this path. Yields its address, and what was lost."""
+    lost: list[str] = []
+
+    class Way(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            with urllib.request.urlopen(store.address + self.path, body, timeout=10) as answer:  # noqa: S310 - ours
+                content = answer.read()
+            if self.path == path and not lost:
+                lost.append(path)
+                self.close_connection = True
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Way) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", lost
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_host_that_loses_the_lease_before_it_may_start_stands_by_again_and_leads_later(
+    make: Callable[..., Keeper], store: Store, tmp_path: Path
+) -> None:
+    first = make("b")
+    assert _wait(lambda: first.may_start)
+    folder = tmp_path / "host"
+    folder.mkdir()
+    host = build_environ(folder, [store.address], _TTL_S, "a", Path(os.devnull))
+    del host["LD_PRELOAD"]
+    settings = Settings.from_environ(host)
+    with subprocess.Popen([*SUPERVISOR], cwd=PROJECT, env=host, stdin=subprocess.DEVNULL) as supervisor:
+        try:
+            assert _wait(lambda: _is(settings, Role.STANDBY, holder="b"))
+            first.release(is_clean=False)
+            assert _wait(lambda: _is(settings, Role.WAITING))
+            store.stop()
+            assert _wait(lambda: not _is(settings, Role.WAITING))
+            store.start()
+            assert _wait(lambda: _is(settings, Role.LEADING))
+        finally:
+            supervisor.terminate()
+
+
+def _is(settings: Settings, role: Role, *, holder: str = "") -> bool:
+    standing = read_standing(settings)
+    return standing is not None and standing.role is role and (not holder or standing.holder == holder)
 
 
 def test_an_unclean_end_makes_the_next_holder_wait_until_the_bot_is_dead(make: Callable[[str], Keeper]) -> None:
