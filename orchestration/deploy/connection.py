@@ -153,7 +153,9 @@ class SshRemote:
         return self._links[-1].options.user if self._links else ""
 
     def open(self) -> None:
-        """See `Remote.open`."""
+        """See `Remote.open`. A connection that is open already is replaced."""
+        self.close()
+        self._links.clear()
         # paramiko's own log has a traceback for every host that does not answer as it should.
         logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
         destination = parse_destination(self.name)

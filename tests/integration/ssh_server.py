@@ -130,6 +130,11 @@ class SshServer:
     def port(self) -> int:
         return int(self._listening.getsockname()[1])
 
+    def drop(self) -> None:
+        """Break the connections that there are; new ones are taken."""
+        for transport in self._transports:
+            transport.close()
+
     def close(self) -> None:
         self._listening.shutdown(socket.SHUT_RDWR)  # ends the wait for the next client
         self._accepting.join()

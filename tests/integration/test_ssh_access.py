@@ -328,6 +328,15 @@ def fab(home: Path, *words: str, environ: Mapping[str, str] | None = None) -> "s
     )
 
 
+def test_a_host_that_is_connected_to_again_is_not_reached_through_itself(home: Path, key: paramiko.PKey) -> None:
+    with serving([key]) as server:
+        remote = open_remote(home, "rack", config=f"Host rack\n HostName 127.0.0.1\n Port {server.port}\n")
+        server.drop()
+        remote.open()
+
+        assert say_hello(remote) == ["hello"]
+
+
 def test_no_host_stops_the_next_and_nothing_is_a_traceback(home: Path, server: SshServer) -> None:
     (home / ".ssh/known_hosts").write_text("@cert-authority * x\nbroken\n" + (home / ".ssh/known_hosts").read_text())
     (home / ".ssh/config").write_text(
