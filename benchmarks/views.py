@@ -61,16 +61,16 @@ def measure_page(place: Place, _: int, result: SceneResult) -> SceneResult:
         read_mb = read_proportional_mb(with_page.pid), read_proportional_mb(without.pid)
     added_mb = max(unread_mb[0] - unread_mb[1], read_mb[0] - read_mb[1])
     series = (
-        Series(label="memory that the page adds, nobody reads it", unit="MB", samples=(unread_mb[0] - unread_mb[1],)),
+        Series(label="memory that the page adds, it is not read", unit="MB", samples=(unread_mb[0] - unread_mb[1],)),
         Series(label="memory that the page adds, it is read", unit="MB", samples=(read_mb[0] - read_mb[1],)),
-        Series(label="processor that the page adds, nobody reads it", unit="s/h", samples=(unread[0] - unread[1],)),
+        Series(label="processor that the page adds, it is not read", unit="s/h", samples=(unread[0] - unread[1],)),
         Series(label="processor that the page adds, it is read", unit="s/h", samples=(read[0] - read[1],)),
         Series(label="processor of a supervisor without it", unit="s/h", samples=(unread[1], read[1])),
     )
     claims = (
         claim_at_most("memory that the page adds", added_mb, _MOST_MEMORY_MB, "MB"),
         claim_at_most(
-            "processor that the page adds while nobody reads it, of one core",
+            "processor that the page adds while it is not read, of one core",
             100 * (unread[0] - unread[1]) / _HOUR_S,
             _MOST_PROCESSOR_PERCENT,
             "%",
@@ -84,7 +84,7 @@ def measure_page(place: Place, _: int, result: SceneResult) -> SceneResult:
 
 
 def measure_crowd(place: Place, runs: int, result: SceneResult) -> SceneResult:
-    """From a bot's suspension and its death to the alert, with nobody at the page and with a thousand clients."""
+    """From a bot's suspension and its death to the alert, with no client at the page and with a thousand clients."""
     port = find_free_port()
     place.environ.update(GATEWAY_RUNTIME="simulator", STATUS_LISTEN=f"127.0.0.1:{port}")
     quiet: list[float] = []
@@ -101,7 +101,7 @@ def measure_crowd(place: Place, runs: int, result: SceneResult) -> SceneResult:
         finally:
             place.run(inv("shutdown"), codes=(0, 1))
     series = (
-        Series(label="the bot, SIGKILL → the alert, nobody at the page", unit="s", samples=tuple(quiet)),
+        Series(label="the bot, SIGKILL → the alert, no client at the page", unit="s", samples=tuple(quiet)),
         Series(label=f"the same, {_CLIENTS:,} clients at the page", unit="s", samples=tuple(crowd_took)),
         Series(label="connections turned away meanwhile", unit="", samples=tuple(turned_away)),
     )
@@ -183,7 +183,7 @@ def _read_for(window_s: float, ports: tuple[int, ...]) -> None:
 
 
 def _read(port: int, path: str) -> bytes:
-    """What the page answers; nothing where nobody listens yet."""
+    """What the page answers; nothing where nothing listens yet."""
     found = b""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE_S) as client:
         client.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())

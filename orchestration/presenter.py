@@ -3,7 +3,7 @@
 Everything for people goes to standard error when a program asked for JSON, so that standard output holds the document
 and nothing else.
 
-Every text goes through `orchestration.redaction` on its way out: what is shown may have been said by anybody.
+Every text goes through `orchestration.redaction` on its way out: what is shown may come from outside.
 """
 
 import json

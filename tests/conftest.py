@@ -20,13 +20,13 @@ from tests import warm_workers
 from tests.bytecode import compile_test_modules
 from tests.thorough import PROFILE
 
-# Whoever set this for the tests did not mean the programs that they start: without byte code each one costs half a
-# second more.
+# Set for the tests, it is not meant for the programs that they start: without byte code each one costs half a second
+# more.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 # How long one example takes says something of the machine, not of the code. The same examples each time: a build that
-# fails has to fail again for whoever looks into it.
+# fails has to fail again when it is looked into.
 hypothesis.settings.register_profile("project", deadline=None, derandomize=True)
 # For CI: more examples and seeds of the tests that ask `tests.thorough` how many.
 hypothesis.settings.register_profile(PROFILE, deadline=None, derandomize=True)

@@ -214,7 +214,7 @@ def _become(request: dict[str, Any], streams: Sequence[int], client: socket.sock
     sys.orig_argv[:] = argv
     sys.argv[:] = [spec.origin, *argv[3:]]
     _show_as(argv, environ)
-    # All is done that can fail: whoever asked may go on. After that, nothing of the server is left open.
+    # All is done that can fail: the caller may go on. After that, nothing of the server is left open.
     _reply(client, {"pid": os.getpid()})
     client.detach()
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
@@ -227,7 +227,7 @@ def _reply(to: socket.socket, answer: dict[str, object]) -> None:
 
 
 def _receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """One request and the three standard streams; ends the server where nobody will ask again."""
+    """One request and the three standard streams; ends the server where nothing will ask again."""
     head, streams, _, _ = socket.recv_fds(client, LENGTH.size, 3)
     if not head:
         os._exit(0)
@@ -243,7 +243,7 @@ def _refuse(client: socket.socket, error: Exception) -> None:
 
 
 def _serve(client: socket.socket) -> types.CodeType:
-    """Answer requests until nobody asks any more. In a child, return what it is to run."""
+    """Answer requests until nothing asks any more. In a child, return what it is to run."""
     while True:
         request, streams = _receive(client)
         try:
@@ -254,7 +254,7 @@ def _serve(client: socket.socket) -> types.CodeType:
         if pid == 0:
             try:
                 return _become(request, streams, client)
-            except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
+            except Exception as error:  # noqa: BLE001 - whatever it is, the waiting side must hear of it
                 _refuse(client, error)
                 os._exit(1)
         for stream in streams:

@@ -148,7 +148,7 @@ def tell_story(folder: Path, *, aside: str = HOSTILE) -> Path:
         story.watch(3 * 3600, bot="finished")
         story.notice("bot_finished", "event", "Bot has finished", "It is done with the plan of 2026-11-19.", "info")
         story.watch(4 * 3600, bot="finished")
-        clock.sleep(25 * 60)  # nobody looked
+        clock.sleep(25 * 60)  # without a look
         story.watch(3.4 * 3600)
         story.lose_gateway(95)
         story.watch((END - clock.now()).total_seconds())

@@ -182,7 +182,7 @@ def day_from_today(days: int) -> str:
 
 
 def is_port_free(port: int) -> bool:
-    """Whether nobody listens on this port."""
+    """Whether nothing listens on this port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 

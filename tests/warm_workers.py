@@ -64,7 +64,7 @@ class WarmServer:
 
 
 def is_possible() -> bool:
-    """Whether workers can be forked on this system, and nobody wants otherwise."""
+    """Whether workers can be forked on this system, and no setting says otherwise."""
     return sys.platform == "linux" and os.environ.get("TEST_WARM_WORKERS") != "off"
 
 
@@ -78,7 +78,7 @@ def _ask_for_a_worker(address: str, arguments: list[str]) -> None:
         server.sendall(request)
         is_begun = server.recv(1) != b""
         if is_begun:
-            # Whoever holds the other ends is to see when the worker closes them.
+            # The holder of the other ends is to see when the worker closes them.
             os.close(0)
             os.close(1)
             server.recv(1)
@@ -88,7 +88,7 @@ def _ask_for_a_worker(address: str, arguments: list[str]) -> None:
 
 def _serve(listener: socket.socket) -> dict[str, Any]:
     """Fork workers until standard input ends. In a worker, return its request."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a worker ended: it has told xdist
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nothing asks how a worker ended: it has told xdist
     waited_for: list[Any] = [0, listener]
     while True:
         if 0 in select.select(waited_for, [], [])[0]:

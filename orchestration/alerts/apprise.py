@@ -207,7 +207,7 @@ def build_apprise_channels(addresses: Secret | None, level: str) -> Iterable[App
 
 
 def build_message(alert: Alert, *, may_be_repeat: bool) -> tuple[str, str]:
-    """An alert as title and plain text. Nothing that is quoted in it pings anybody.
+    """An alert as title and plain text. Nothing that is quoted in it pings a user.
 
     Args:
         alert: What to say. Redacted already.

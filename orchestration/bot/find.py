@@ -236,7 +236,7 @@ def _find_contained(
         labelled = () if is_enough else door.find_labelled()
     except StartupFailure as failure:
         if not is_suggested:
-            return _NOT_RUNNING  # no engine: and no container of ours, as far as anybody knows
+            return _NOT_RUNNING  # no engine: and no container of ours, as far as is known
         return BotPresence(is_unknown=True, detail=f"container {door.name} cannot be looked at: {failure.message}")
     return _present_container(door, labelled[0], record) if labelled else _NOT_RUNNING
 

@@ -122,7 +122,7 @@ class BotWatch:
         return _MOST_S if self._has_connected else _next_look_s(self._clock.monotonic_s() - self._started_s)
 
     def _watch(self) -> None:
-        timeout_s = connection_due_s = 0.0  # it may have ended before anybody watched
+        timeout_s = connection_due_s = 0.0  # it may have ended before it was watched
         with self._ending.open() as ended, contextlib.closing(self._suspension):
             while True:
                 if self._wait_for(ended, timeout_s):

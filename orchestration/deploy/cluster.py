@@ -29,7 +29,7 @@ class Part:
         instance: The instance's name.
         host: Its LEASE_HOST.
         role: `leading`, `standby`, `waiting` or `lost`; empty where its supervisor does not run.
-        holder: Who leads, as it knows; empty for nobody.
+        holder: Who leads, as it knows; empty for none.
         is_good: Whether it leads with a bot, or stands by.
         message: What `inv status` there says.
     """

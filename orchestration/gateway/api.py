@@ -1,6 +1,6 @@
 """One look at the gateway's API: does the handshake complete, and what does it say?
 
-A port that accepts proves nothing: Docker's proxy and the image's forwarder accept before anybody is logged in. Ready
+A port that accepts proves nothing: Docker's proxy and the image's forwarder accept before a user is logged in. Ready
 means that the server's version, the managed accounts and the next valid order id have all arrived. The look is made
 with this program's own small codec (`orchestration.tws`): the client library costs 0.35 s and 30 MB to import. Errors
 of the gateway arrive beside the handshake, some right after it (1100, farms), so the probe listens to a ready gateway

@@ -395,7 +395,7 @@ _IBG_CONTROLLER = _rows(
 )
 
 # What the broker says in whatever text, the gateway's own output included.
-_ANYBODY = _rows(
+_ANY_CONTROLLER = _rows(
     Source.IBC,
     (
         (
@@ -417,7 +417,7 @@ _ANYBODY = _rows(
 )
 
 # A rejection by the broker is plainer than any text of a controller in the same line.
-CONTROLLERS: tuple[Pattern, ...] = (*_IBCONTROLLER, *_IBC, *_ANYBODY, *_IBG_CONTROLLER)
+CONTROLLERS: tuple[Pattern, ...] = (*_IBCONTROLLER, *_IBC, *_ANY_CONTROLLER, *_IBG_CONTROLLER)
 PATTERNS: tuple[Pattern, ...] = (*LAUNCHER_LOG, *CONTROLLERS)
 
 # What a container's own end says, where its log said nothing: ibcontroller's codes, and those of IBC's script.

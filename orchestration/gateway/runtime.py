@@ -169,7 +169,7 @@ class Runtime(OwnRuntime, Protocol):
         ...
 
     def read_history(self, status: GatewayStatus | None) -> GatewayHistory:
-        """What the other instances have done to it: their restarts, and the stop that holds it down, anybody's.
+        """What the other instances have done to it: their restarts, and the stop that holds it down.
 
         Args:
             status: How the gateway is; a stop that it has outlived holds nothing down.

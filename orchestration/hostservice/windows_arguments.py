@@ -67,7 +67,7 @@ def build_wsl_arguments(
     Args:
         distribution: Its name, as `wsl.exe -l` shows it; check it with `is_wsl_argument` first.
         wrapper: `production-startup.sh`, absolute, inside the distribution.
-        environment: Variables for it. Never a secret: anybody on the machine can read a scheduled task.
+        environment: Variables for it. Never a secret: every user of the machine can read a scheduled task.
         arguments: The wrapper's own.
     """
     command = ["bash", str(wrapper), *arguments]

@@ -96,7 +96,7 @@ class CommandTimedOutError(Exception):
     Attributes:
         argv: The argument list it was run with.
         timeout_s: How long it was given, in seconds.
-        last_lines: What it had written until then: the last lines of it, more of them than anybody shows.
+        last_lines: What it had written until then: the last lines of it, more of them than are ever shown.
     """
 
     def __init__(self, argv: Sequence[str], timeout_s: float, last_lines: tuple[str, ...] = ()) -> None:

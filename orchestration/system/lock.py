@@ -278,7 +278,7 @@ def _is_named(path: Path, handle: int) -> bool:
 
 
 def _is_ours_to_write(handle: int) -> bool:
-    """Whether the file holds a note, or nothing that could be anybody's.
+    """Whether the file holds a note, or nothing that could be another program's.
 
     A file with a second name (a hard link) may have been put here on purpose, and is kept unless it holds a note.
     """

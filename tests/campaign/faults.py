@@ -206,7 +206,7 @@ def damage(path: Path, rng: random.Random, *, pids: tuple[int, ...]) -> None:
         broken = _damage_values(content, rng, pids)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        # In place, as a bad sector or a careless editor would: whoever holds the file open holds this one.
+        # In place, as a bad sector or a careless editor would: a process that holds the file open holds this one.
         with path.open("r+b" if path.exists() else "wb") as file:
             file.write(broken)
             file.truncate()

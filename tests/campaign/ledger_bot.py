@@ -81,7 +81,7 @@ def main() -> int:
             try:
                 talk.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
             except OSError:
-                sys.stdout.write("nobody listens\n")
+                sys.stdout.write("nothing listens\n")
     while True:
         signal.pause()
 

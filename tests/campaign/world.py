@@ -57,7 +57,7 @@ class World:
         system: The system under test.
         channel: What receives its alerts and its heartbeat.
         bystander: A process that the system has nothing to do with.
-        gateway: The gateway, where somebody else (this world) runs it.
+        gateway: The gateway, where the world itself runs it.
         undo: What must be undone, whatever happens.
         plans: When the plan's file became what it is, and the hash of a valid plan of today (None for anything else).
     """
@@ -125,7 +125,7 @@ class World:
         return self.root / "faults"
 
     def start_gateway(self, faults: str = "") -> None:
-        """Start the gateway that is nobody's but this world's."""
+        """Start the gateway that is this world's own."""
         self.set_gateway_faults(faults)
         argv = [sys.executable, "-m", "orchestration.simulator", "--port", str(self.system.port), "--faults"]
         argv.append(f"@{self.faults_path}")

@@ -81,7 +81,7 @@ def read_asked() -> list[Asked]:
 
 
 def build_rows(asked: list[Asked]) -> dict[str, list[Asked]]:
-    """The requests that mean the same, in the order of their numbers, by a name; what nobody sends comes last."""
+    """The requests that mean the same, in the order of their numbers, by a name; what is never sent comes last."""
     numbers = {one.method.lower(): one.number for one in asked if one.number is not None}
     rows: dict[tuple[int, str], list[Asked]] = {}
     for one in asked:

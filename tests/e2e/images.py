@@ -25,8 +25,9 @@ class NoImageError(Exception):
 def share_image(lease: Path, name: str, build: Callable[[str], str], remove: Callable[[str], None]) -> Iterator[str]:
     """An image that the first of several test processes builds, all of them use, and the last one removes.
 
-    Two locks: one for whoever builds or removes it, which is held for as long as that takes, and a shared one for as
-    long as the image is used. With a single lock the second user would wait until the first one no longer needs it.
+    Two locks: one for the process that builds or removes it, which is held for as long as that takes, and a shared one
+    for as long as the image is used. With a single lock the second user would wait until the first one no longer needs
+    it.
 
     Args:
         lease: A file that those processes share. It holds the image's tag.

@@ -29,7 +29,7 @@ class Phone:
         folder = system.root / "compose"
         folder.mkdir()
         (folder / "docker-compose.yml").write_bytes(_SHIPPED.read_bytes())
-        # Unhealthy within seconds: what a gateway that waits for nobody would be restarted for.
+        # Unhealthy within seconds: what a gateway that waits for no process would be restarted for.
         check = {
             "start_interval": "0.5s",
             "start_period": "1s",

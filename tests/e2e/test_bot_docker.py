@@ -417,7 +417,7 @@ def test_a_paused_container_is_an_incident_and_shown(system: System) -> None:
 
 
 @pytest.mark.parametrize("command", ["stop", "restart", "rm"])
-def test_a_container_that_somebody_else_ended_is_an_unplanned_end_though_its_exit_code_is_0(
+def test_a_container_that_another_program_ended_is_an_unplanned_end_though_its_exit_code_is_0(
     system: System, command: str
 ) -> None:
     with run_channel() as channel:

@@ -190,7 +190,7 @@ def test_a_second_factor_that_is_granted_is_told_at_once_and_leads_to_ready(scen
     assert scene.start_of() == before
 
 
-def test_a_second_factor_that_nobody_grants_fails_without_a_restart(scene: GatewayScene) -> None:
+def test_a_second_factor_that_is_not_granted_fails_without_a_restart(scene: GatewayScene) -> None:
     scene.environ |= {
         "SIMULATOR_FAULTS": "second_factor=never",
         "GATEWAY_HEALTH_TIMEOUT": "1.5",
@@ -206,7 +206,7 @@ def test_a_second_factor_that_nobody_grants_fails_without_a_restart(scene: Gatew
     assert scene.runtime().probe().state is ContainerState.RUNNING
 
 
-def test_a_container_that_ends_when_nobody_grants_the_second_factor_is_not_restarted_by_us(scene: GatewayScene) -> None:
+def test_a_container_that_ends_without_a_second_factor_is_not_restarted_by_us(scene: GatewayScene) -> None:
     scene.environ |= {
         "SIMULATOR_FAULTS": "second_factor=never:0.5",
         "TWOFA_TIMEOUT_ACTION": "exit",

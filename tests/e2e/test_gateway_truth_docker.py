@@ -86,7 +86,7 @@ def test_a_check_that_can_never_pass_restarts_a_working_gateway_at_the_deadline_
     assert scene.runtime().probe().is_up, "it works, and is left to it"
 
 
-def test_a_check_that_is_ignored_keeps_nobody_waiting(scene: GatewayScene) -> None:
+def test_a_check_that_is_ignored_delays_nothing(scene: GatewayScene) -> None:
     scene.environ |= {
         "DOCKER_COMPOSE_DIR": use_check(scene.folder / "compose", _NO_SUCH_PROGRAM),
         "GATEWAY_HEALTH_CHECK": "ignore",

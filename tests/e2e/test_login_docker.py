@@ -42,7 +42,7 @@ def login(simulator_image: str, tmp_path: Path) -> Iterator[LoginScene]:
 
 
 @pytest.mark.parametrize("controller", ["none", "ibcontroller"])
-def test_a_gateway_that_waits_for_a_phone_is_not_restarted_whoever_logs_it_in(
+def test_a_gateway_that_waits_for_a_phone_is_not_restarted_with_any_controller(
     login: LoginScene, controller: str
 ) -> None:
     login.use_controller(controller)

@@ -14,7 +14,7 @@ from tests.system import SIGTERM, System, end_and_read, wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(400)]
 _TIMEOUT_S = 25  # enough for a start without a wait on a slow machine
-# One a second: longer than the time after which a gateway that waits for nobody would be restarted.
+# One a second: longer than the time after which a gateway that waits for no process would be restarted.
 _HEARTBEATS = _TIMEOUT_S + 10
 
 

@@ -80,7 +80,7 @@ def test_one_sunday_is_a_reminder_a_login_and_its_proof(system: System, channel:
     assert end_and_read(process, SIGTERM).code == 0
 
 
-def test_a_sunday_on_which_nobody_confirms_is_alarmed_and_nothing_is_restarted_again(
+def test_a_sunday_without_a_confirmation_is_alarmed_and_nothing_is_restarted_again(
     system: System, channel: Channel
 ) -> None:
     set_to(system, WEEK.session_ended_at - 5 * HOUR)

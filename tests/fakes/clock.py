@@ -1,4 +1,4 @@
-"""A clock that moves only when somebody waits on it, or when the test moves it."""
+"""A clock that moves only when it is waited on, or when the test moves it."""
 
 import threading
 from collections.abc import Callable

@@ -22,7 +22,7 @@ class Disk:
     folder: Path
 
     def freeze(self) -> None:
-        """From now on whoever writes there waits."""
+        """From now on a writer there waits."""
         run("fsfreeze", "--freeze", str(self.folder))
 
     def thaw(self) -> None:

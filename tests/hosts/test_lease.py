@@ -127,7 +127,7 @@ def test_a_released_lease_is_taken_at_once_and_its_number_grows(make: Callable[[
     first.release(is_clean=True)
     released_s = read_boottime_s()
     assert _wait(lambda: second.may_start)
-    assert read_boottime_s() - released_s < _FENCE_S + 2  # nobody waited for a bot that is known to be gone
+    assert read_boottime_s() - released_s < _FENCE_S + 2  # no host waited for a bot that is known to be gone
     assert second.revision > revision
 
 

@@ -21,7 +21,7 @@ _LENGTH_BYTES = 4
 
 
 class Tap:
-    """Relays every connection to a port, and keeps what was sent there: what reached the gateway, whoever judges it."""
+    """Relays every connection to a port, and keeps what was sent: so a test can judge what reached the gateway."""
 
     def __init__(self, target_port: int) -> None:
         self._target_port = target_port

@@ -70,7 +70,7 @@ def use_lonely_bot(system: System) -> None:
 
 
 def open_gateway(system: System) -> SimulatedGateway:
-    """The gateway that somebody else runs, and that is late."""
+    """An external gateway that is late."""
     gateway = SimulatedGateway("--port", str(system.port))
     gateway.wait_for_line("API port ")
     return gateway

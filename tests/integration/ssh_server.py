@@ -95,7 +95,7 @@ def _run(channel: paramiko.Channel, command: str) -> None:
                 stdin.flush()
 
     threading.Thread(target=feed, daemon=True).start()
-    # The client may leave at any moment. Its input is closed by who feeds it, and by nobody else.
+    # The client may leave at any moment. Its input is closed by who feeds it, and by no other user.
     with contextlib.suppress(OSError, EOFError), stdout, stderr:
         while piece := stdout.read1(65536):  # type: ignore[attr-defined]  # a buffered reader
             channel.sendall(piece)

@@ -125,7 +125,7 @@ def test_a_critical_alert_that_no_channel_took_in_time_goes_to_all_of_them_again
     assert _read_deliveries(tmp_path) == [("one", "delivered"), ("two", "delivered")]
 
 
-def test_a_critical_alert_is_repeated_once_and_only_if_nobody_took_it(tmp_path: Path) -> None:
+def test_a_critical_alert_is_repeated_once_and_only_if_no_channel_took_it(tmp_path: Path) -> None:
     limits = dataclasses.replace(QUICK, repeat_after_s=0.0)
     with open_journal(tmp_path) as journal, run_channel(*[answer(404)] * 99) as dead, run_channel() as alive:
         delivery = make_delivery_to(journal, (_as("one", dead),), limits=limits)
@@ -143,7 +143,7 @@ def test_a_critical_alert_is_repeated_once_and_only_if_nobody_took_it(tmp_path: 
         for _ in range(5):
             both.resume_sending()
         both.close()
-    assert len(dead.received) <= asked + 1  # while nobody had it; once somebody had, no more
+    assert len(dead.received) <= asked + 1  # while no channel had taken it; once one had, no more
     assert alive.titles.count("taken") == 1
 
 
@@ -216,7 +216,7 @@ def _add_as_an_older_release(connection: sqlite3.Connection, title: str) -> None
     connection.execute("UPDATE alerts SET place = id WHERE id = ?", (cursor.lastrowid,))
 
 
-def test_the_record_of_an_alert_says_that_it_reached_somebody_as_soon_as_one_channel_took_it(tmp_path: Path) -> None:
+def test_an_alert_is_recorded_as_delivered_as_soon_as_one_channel_took_it(tmp_path: Path) -> None:
     with open_journal(tmp_path) as journal, run_channel(*[answer(404)] * 9) as dead, run_channel() as alive:
         journal.start_run("run-1", instance="default", kind="startup", simulated=True, pid=1)
         delivery = make_delivery_to(journal, (_as("one", dead), _as("two", alive)))

@@ -193,7 +193,7 @@ def test_a_connection_that_breaks_or_never_ends_is_tried_again(behaviour: Behavi
     assert len(server.received) == 2
 
 
-def test_what_nobody_listens_to_waits_and_comes_with_the_next_run(tmp_path: Path) -> None:
+def test_what_no_channel_took_waits_and_comes_with_the_next_run(tmp_path: Path) -> None:
     with run_channel() as server:
         address = _FORMS["json"](server)
     with open_journal(tmp_path) as journal:
@@ -427,7 +427,7 @@ def test_a_mail_server_that_refuses_the_receiver_twice_is_a_dead_channel(tmp_pat
     assert "answered 550" in problem
 
 
-def test_a_mail_account_is_not_told_to_anybody_without_tls(tmp_path: Path) -> None:
+def test_a_mail_account_is_not_sent_without_tls(tmp_path: Path) -> None:
     with open_journal(tmp_path) as journal:
         channels = _open("mailto://user:planted-T0ken@mail.example.com")
         delivery = make_delivery_to(journal, channels)

@@ -177,7 +177,7 @@ def test_no_exception_of_the_http_library_gets_out(template: str) -> None:
 
 
 def test_a_certificate_that_is_not_trusted_prints_nothing(tmp_path: Path) -> None:
-    """A server of our own with a certificate of our own, which nobody signed."""
+    """A server of our own with a certificate of our own, which no authority signed."""
     import ssl
     import subprocess
 
@@ -232,8 +232,8 @@ def test_the_library_of_other_threads_logs_as_before(tmp_path: Path) -> None:
         delivery.send(make_alert())
         delivery.close()
         assert "urllib3.connectionpool" in sys.modules
-        logging.getLogger("urllib3.connectionpool").debug("somebody else's line")
-    assert "somebody else's line" in logged.getvalue()
+        logging.getLogger("urllib3.connectionpool").debug("another library's line")
+    assert "another library's line" in logged.getvalue()
 
 
 def test_a_server_that_stretches_the_tls_handshake_is_cut_off() -> None:

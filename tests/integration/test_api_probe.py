@@ -103,7 +103,7 @@ def test_a_fault_that_keeps_silent_is_told_at_the_time_out(faults: str) -> None:
 
 
 @pytest.mark.parametrize("faults", ["unhealthy", "slow_login=60"])
-def test_a_port_that_nobody_listens_on_is_refused(faults: str) -> None:
+def test_a_port_without_a_listener_is_refused(faults: str) -> None:
     with simulated_gateway(faults=faults, is_open=False) as gateway:
         probe = look(gateway.port)
     assert probe.state is ApiState.REFUSED

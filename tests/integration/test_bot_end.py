@@ -1,4 +1,4 @@
-"""The end of a bot: planned only if this program was asked to stop it, whatever the bot said or somebody deleted."""
+"""The end of a bot: planned only if this program was asked to stop it, whatever it said and whatever was deleted."""
 
 import json
 import os

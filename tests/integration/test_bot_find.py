@@ -35,7 +35,7 @@ def _wait_for_arguments(pid: int) -> None:
 
 @contextlib.contextmanager
 def _started(argv: Sequence[str], *, cwd: Path, **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A process that somebody else started; it is known by its arguments from here on, and ended afterwards."""
+    """A process that another program started; it is known by its arguments from here on, and ended afterwards."""
     environ = {name: value for name, value in os.environ.items() if name not in {"INSTANCE", "BOT_RECORD"}}
     with subprocess.Popen(
         list(argv), cwd=cwd, env={**environ, **variables}, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
@@ -142,7 +142,7 @@ def test_a_script_that_is_run_by_its_first_line_is_the_same_bot(tmp_path: Path) 
         assert found.pid == process.pid
 
 
-def test_a_pid_that_somebody_else_has_now_is_not_the_bot(tmp_path: Path) -> None:
+def test_a_pid_that_another_process_has_now_is_not_the_bot(tmp_path: Path) -> None:
     settings = build_scene(tmp_path)
     with _started(["sleep", "300"], cwd=tmp_path) as stranger:
         identity = read_identity(stranger.pid)

@@ -39,7 +39,7 @@ def test_a_bot_that_says_ready_is_handed_over_at_once(tmp_path: Path) -> None:
         assert (found.pid, found.how) == (bot.pid, FoundBy.RECORDED)
         assert found.record == bot.record == read_record(build_record_path(settings))
         assert bot.record.notify_socket is not None
-        assert not bot.record.notify_socket.exists(), "nobody listens any more"
+        assert not bot.record.notify_socket.exists(), "nothing listens any more"
     finally:
         _stop(settings)
     assert not find_bot(settings).is_found

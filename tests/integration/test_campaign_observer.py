@@ -43,7 +43,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 @contextlib.contextmanager
 def bot_on(world: World, plan: Path) -> Iterator[int]:
-    """A bot that somebody starts past everything."""
+    """A bot that is started by hand, past every check."""
     environ = {**world.system.environ, "GAMEPLAN_PATH": str(plan)}
     before = len(world.read_ledger())
     process = subprocess.Popen([sys.executable, str(Path(__file__).parents[1] / "campaign/ledger_bot.py")], env=environ)

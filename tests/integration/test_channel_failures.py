@@ -167,7 +167,7 @@ def _judge(server: FaultyServer, titles: list[str], outcomes: dict[str, str], se
     settled: set[str] = set()
     for seen in server.seen:
         if seen.fault is Fault.RESET:
-            was_reset = True  # nobody but the server knows that it had read nothing
+            was_reset = True  # only the server knows that it had read nothing
             continue
         assert seen.title in titles, told
         assert seen.title not in settled, ("sent again after it was taken or refused", told)

@@ -34,7 +34,7 @@ def _make_socket(path: Path) -> None:
 
 def _make_folder(path: Path) -> None:
     path.mkdir()
-    (path / "somebody's").touch()
+    (path / "another-users").touch()
 
 
 def _make_sparse(path: Path) -> None:

@@ -82,7 +82,7 @@ def replace_by_a_link(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [delete, rename, replace_by_a_file, replace_by_a_link])
-def test_whoever_holds_a_file_that_the_path_no_longer_names_has_lost_the_lock(
+def test_holding_a_file_that_the_path_no_longer_names_holds_no_lock(
     path: Path, first: Taker, change: Callable[[Path], None]
 ) -> None:
     layout = Layout(path.parent.parent)

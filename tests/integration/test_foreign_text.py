@@ -27,7 +27,7 @@ _BATCHES = 4  # which run in parallel
 _EXAMPLES = choose_count(usual=60, thorough=5000)
 _CUT_STEP = choose_count(usual=4, thorough=1)
 _WINDOW = 64 * 1024
-_LEAK = 5  # of four characters of a notation in a row nobody can tell whether they are of a secret
+_LEAK = 5  # of four characters of a notation in a row it cannot be told whether they are of a secret
 
 _SECRETS = (
     "hunter2-and-more",
@@ -224,7 +224,7 @@ sys.exit(3)
 
 @pytest.mark.parametrize("secret", ["hunter2-and-more", 'it\'s "Zürich" 100%'])
 @pytest.mark.parametrize("words", ["", "window"])
-def test_what_a_bot_says_reaches_nobody_with_a_secret_or_a_control_sequence(
+def test_what_a_bot_says_is_shown_nowhere_with_a_secret_or_a_control_sequence(
     system: System, channel: Channel, secret: str, words: str
 ) -> None:
     """Screen, JSON, log, journal and alert of a real start, and `inv logs`, `inv history` and `inv report` after it."""

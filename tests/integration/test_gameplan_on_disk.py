@@ -62,9 +62,9 @@ def _fill(folder: Path) -> None:
             return
 
 
-def _run_as_nobody(code: str, *arguments: str) -> dict[str, object]:
+def _run_as_unprivileged(code: str, *arguments: str) -> dict[str, object]:
     """Run Python code without root's rights, and return the JSON object that it prints."""
-    # The modules are imported first: the project may stand where nobody else may look.
+    # The modules are imported first: the project may stand where no other user may look.
     program = f"""
 import json, os, sys
 sys.path.insert(0, {str(PROJECT_DIR)!r})
@@ -99,7 +99,7 @@ def test_a_plan_without_permission_is_unreadable(open_folder: Path, what: str) -
     path = write_plan(locked, load_plan())
     (path if what == "file" else locked).chmod(0)
     try:
-        answer = _run_as_nobody(
+        answer = _run_as_unprivileged(
             "verdict = check_gameplan(Path(sys.argv[1]), clock=FakeClock(), calendar=NYSE,"
             " freshness=GameplanFreshness.TODAY, extra_schema=None)\n"
             "print(json.dumps({'word': verdict.word, 'message': verdict.message}))",
@@ -117,7 +117,7 @@ def test_a_folder_that_may_not_be_written_is_strategy_c_failed(open_folder: Path
     state.mkdir(mode=0o555)
     path = write_plan(open_folder, load_plan())
     path.chmod(0o644)
-    answer = _run_as_nobody(
+    answer = _run_as_unprivileged(
         """
 settings = Settings.from_environ({"GAMEPLAN_PATH": sys.argv[1], "STATE_DIR": sys.argv[2]})
 verdict = check_from_settings(settings, clock=FakeClock())

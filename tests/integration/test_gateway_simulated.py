@@ -97,7 +97,9 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
 
 @pytest.mark.skipif(os.name != "posix", reason="arguments of other processes")
 @pytest.mark.parametrize("content", [None, b"{", b'{"runtime": "simulator", "host": "h", "port": 1, "pid": -1}'])
-def test_a_simulator_that_nobody_lived_to_record_is_found_by_its_arguments(scene: Scene, content: bytes | None) -> None:
+def test_a_simulator_whose_launcher_died_before_recording_it_is_found_by_its_arguments(
+    scene: Scene, content: bytes | None
+) -> None:
     scene.start()
     first = scene.identity()
     path = scene.settings().state_dir / "gateway.json"
@@ -143,7 +145,7 @@ def test_a_simulator_on_another_port_than_configured_now_is_replaced(scene: Scen
     other.wait()
 
 
-def test_a_port_that_somebody_else_holds_is_named_with_its_holder(scene: Scene) -> None:
+def test_a_port_that_another_program_holds_is_named_with_its_holder(scene: Scene) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", scene.port))
         listener.listen()
@@ -230,7 +232,7 @@ def test_the_built_in_gateways_own_log_says_how_far_its_login_has_come(scene: Sc
     assert look().full_login_at is not None
 
 
-def test_a_second_factor_that_nobody_grants_fails_without_a_restart(scene: Scene) -> None:
+def test_a_second_factor_that_is_not_granted_fails_without_a_restart(scene: Scene) -> None:
     scene.start("second_factor=never", GATEWAY_HEALTH_TIMEOUT="1", GATEWAY_TWOFA_TIMEOUT="1")
     before = scene.identity()
     assert scene.fail().word is FailureWord.GATEWAY_SECOND_FACTOR
@@ -292,7 +294,7 @@ def test_a_silent_api_is_mended_by_the_one_restart(scene: Scene) -> None:
     assert scene.wait().restarted
 
 
-def test_the_simulator_outlives_whoever_started_it_and_its_log_goes_on(scene: Scene) -> None:
+def test_the_simulator_outlives_its_launcher_and_its_log_goes_on(scene: Scene) -> None:
     scene.start()
     record = read_record(scene.settings().state_dir)
     assert record is not None

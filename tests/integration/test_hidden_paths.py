@@ -22,7 +22,7 @@ needs_permissions = pytest.mark.skipif(
 
 @contextlib.contextmanager
 def hidden(folder: Path) -> Iterator[Path]:
-    """A folder that nobody may enter."""
+    """A folder that no user may enter."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0)
     try:

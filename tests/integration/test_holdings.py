@@ -99,7 +99,7 @@ def test_two_hundred_positions_and_a_thousand_orders_are_read() -> None:
 
 @pytest.fixture
 def held(system: System) -> Iterator[System]:
-    """A system on a gateway that somebody else runs, with orders and positions at the broker."""
+    """A system on an external gateway, with orders and positions at the broker."""
     system.use_small_bot("--ready")
     system.use_plan()
     with simulated_gateway(*HELD) as gateway:

@@ -191,7 +191,7 @@ def test_what_is_set_is_kept_by_enter_and_replaced_only_when_that_is_confirmed(s
     assert file.read_text() == before
     changed = ("", "", "", "", "other.json", "")
     assert init(system, lines=(*changed, "n")).code == 1
-    assert init(system, lines=changed).code == 1, "nobody confirmed it"
+    assert init(system, lines=changed).code == 1, "it was not confirmed"
     assert file.read_text() == before
     assert init(system, lines=(*changed, "y")).code == 0
     assert file.read_text() == before.replace("plan.json", "other.json")

@@ -68,7 +68,7 @@ def test_what_systemd_does_not_know_is_found(tmp_path: Path) -> None:
 def test_the_unit_is_hardened_as_far_as_docker_allows(tmp_path: Path) -> None:
     path = tmp_path / "zero-touch-startup.service"
     path.write_bytes(render_unit(_service(tmp_path / "project")).content)
-    # root weighs more than the rest together; the service runs as somebody who is not.
+    # root weighs more than the rest together; the service runs as a user who is not.
     path.write_text(path.read_text(encoding="utf-8").replace("User=root", "User=trader"), encoding="utf-8")
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--no-pager", path],

@@ -118,7 +118,7 @@ def test_a_shutdown_leaves_the_gateway_to_the_others_and_the_last_one_stops_it(s
     wait_until(lambda: not site.gateways(), "end of the gateway")
 
 
-def test_nobody_stops_or_restarts_a_gateway_under_anothers_bot_by_mistake(site: Site) -> None:
+def test_a_gateway_is_not_stopped_or_restarted_under_another_instances_bot_by_mistake(site: Site) -> None:
     assert site["momentum"].startup().code == 0
     assert site["meanrev"].startup().code == 0
     assert site["meanrev"].inv("bot.stop").code == 0

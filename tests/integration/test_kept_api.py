@@ -498,7 +498,7 @@ def test_no_host_name_makes_it_raise(host: str) -> None:
         assert watcher.wait_for_state(ApiState.REFUSED).detail
 
 
-def test_what_nobody_foresaw_ends_an_attempt_and_not_the_watch(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_error_ends_an_attempt_and_not_the_watch(caplog: pytest.LogCaptureFixture) -> None:
     class Odd(str):
         """A host that surprises the library."""
 

@@ -272,7 +272,7 @@ def test_a_failure_inside_the_block_frees_the_lock(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="open files of other processes")
 @pytest.mark.parametrize("pid", ["BYSTANDER", 1, 0, -1, 2**70, "7", None, True])
-def test_a_damaged_note_names_nobody(tmp_path: Path, pid: object) -> None:
+def test_a_damaged_note_names_no_holder(tmp_path: Path, pid: object) -> None:
     path = tmp_path / "startup.lock"
     with subprocess.Popen(["sleep", "60"]) as bystander:
         try:
@@ -294,7 +294,7 @@ def test_a_lock_whose_path_names_another_file_no_longer_counts(tmp_path: Path, t
         assert held.is_in_place()
         tamper(path)
         assert not held.is_in_place()
-        assert read_lock_holder(path) is None, "whoever looks does not see it"
+        assert read_lock_holder(path) is None, "a look does not see it"
     if not path.is_symlink():
         with hold_lock(path, purpose="startup", since=_NOW) as held:
             assert held.is_in_place()
@@ -314,7 +314,7 @@ def test_what_is_no_regular_file_is_no_lock_and_is_told_of_at_once(tmp_path: Pat
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links of POSIX")
-def test_no_file_of_somebody_elses_is_emptied_through_a_link(tmp_path: Path) -> None:
+def test_no_other_file_is_emptied_through_a_link(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("years of work", encoding="utf-8")
     path = tmp_path / "startup.lock"

@@ -1,4 +1,4 @@
-"""Locks that are deleted, replaced, renamed or linked while they are held: never two bots, and none that nobody sees.
+"""Locks that are deleted, replaced, renamed or linked while they are held: never two bots, and none that is overlooked.
 
 `LOCK_TRIES=200 pytest tests/integration/test_lock_tampering.py -k seeded -n 2` runs that many seeded tries, in place of
 a few; `LOCK_FIRST_TRY` says with which seed to begin. A try that fails is repeated by its seed.
@@ -127,7 +127,7 @@ def test_a_supervisor_whose_lock_no_longer_counts_says_so_and_ends_with_its_bot(
 def test_a_supervisor_leaves_its_bot_to_the_one_that_took_its_place(watched: System) -> None:
     first = begin(watched)
     (bot,) = watched.bots()
-    # A supervisor that sees its lock gone while nobody holds a new one stops its bot: it must not look before that.
+    # A supervisor that sees its lock gone while no process holds a new one stops its bot: it must not look before that.
     first.send_signal(signal.SIGSTOP)
     TAMPERINGS["deleted"](watched.state / "supervisor.lock")
     second = begin(watched)
@@ -286,7 +286,7 @@ class Try:
 
 
 @pytest.mark.parametrize("seed", range(_FIRST_TRY, _FIRST_TRY + _TRIES))
-def test_in_seeded_tries_there_are_never_two_bots_nor_one_that_nobody_sees(system: System, seed: int) -> None:
+def test_in_seeded_tries_there_are_never_two_bots_nor_one_that_is_not_found(system: System, seed: int) -> None:
     use_lonely_bot(system)
     system.environ["BOT_STOP_TIMEOUT"] = "5"
     one = Try(system, seed)

@@ -44,7 +44,7 @@ def open_folder() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _as_nobody(work: Callable[[], None]) -> Iterator[None]:
+def _as_unprivileged(work: Callable[[], None]) -> Iterator[None]:
     """A process of another user that does this, until it has done it or the block ends."""
     pid = os.fork()
     if pid == 0:
@@ -97,7 +97,7 @@ def _has_been_asked(watch: BotWatch) -> bool:
     return receiver is not None and receiver._next_listener is not None  # noqa: SLF001 - see above
 
 
-def test_whoever_started_the_bot_and_stays_hears_a_client_that_connects_once(settings: Settings) -> None:
+def test_a_launcher_that_stays_hears_a_client_that_connects_once(settings: Settings) -> None:
     bot = launch(settings, supervised=True)
     assert bot.ready_by is ReadyBy.NOTIFY
     with _watch(settings, bot.record, receiver=bot.receiver) as watch:
@@ -152,10 +152,10 @@ def test_a_bot_that_waits_until_it_is_heard_is_not_held_up_by_a_look_that_hangs(
             ending.answers.set()
 
 
-def test_after_a_hand_over_nobody_listens_and_the_client_lives_on(settings: Settings) -> None:
+def test_after_a_hand_over_nothing_listens_and_the_client_lives_on(settings: Settings) -> None:
     bot = launch(settings)
     assert bot.receiver is None
-    wait_until(lambda: "BEAT FAILED" in read_log(settings), "nobody listens any more")
+    wait_until(lambda: "BEAT FAILED" in read_log(settings), "nothing listens any more")
     assert find_bot(settings).is_found
 
 
@@ -186,7 +186,7 @@ def test_a_supervisor_gets_the_socket_from_a_monitor_and_the_monitor_gets_it_bac
         _wait_for_next_beat(monitor)
         with _watch(settings, record) as supervisor:
             _wait_for_next_beat(supervisor)
-            # A listener that ends before anybody has asked for its socket takes the socket along.
+            # A listener that ends before its socket was asked for takes the socket along.
             wait_until(lambda: _has_been_asked(supervisor), "the monitor has asked to listen again")
         _wait_for_next_beat(monitor)
         assert "BEAT FAILED" not in read_log(settings)
@@ -257,7 +257,7 @@ def test_a_listener_that_ends_leaves_anothers_socket_alone(tmp_path: Path) -> No
 
 
 def test_a_monitor_that_looks_at_the_very_moment_of_a_start_never_takes_its_socket(tmp_path: Path) -> None:
-    """The launcher binds while others look whether anybody listens: each time the path must be the launcher's."""
+    """The launcher binds while others look whether anything listens: each time the path must be the launcher's."""
     is_over = threading.Event()
 
     def monitor() -> None:
@@ -295,10 +295,10 @@ def test_another_user_cannot_have_the_socket_handed_over(open_folder: Path) -> N
 
     def ask() -> None:
         request = ask_to_listen(receiver.path, state_dir=open_folder)
-        os.write(tell, b"asked" if request is not None else b"nobody listens")
+        os.write(tell, b"asked" if request is not None else b"nothing listens")
         signal.pause()  # its end of the request stays open
 
-    with contextlib.closing(receiver), _as_nobody(ask):
+    with contextlib.closing(receiver), _as_unprivileged(ask):
         assert os.read(told, 100) == b"asked"
         receiver.receive(is_from_bot=lambda _: False, now_s=0.0)
         assert receiver.is_listening
@@ -309,7 +309,7 @@ def test_another_user_cannot_have_the_socket_handed_over(open_folder: Path) -> N
 @as_root
 @pytest.mark.parametrize("stays", [True, False], ids=["a sender that lives", "a sender that has ended"])
 def test_where_a_container_is_the_bot_another_users_word_is_not_heard(open_folder: Path, *, stays: bool) -> None:
-    """We are root, so the socket is open to the container's user, whoever that is on this host: and so to everybody."""
+    """We are root, so the socket is open to the container's user, an unknown one on this host: and so to all users."""
     receiver = open_notify_receiver(open_folder, for_container=True)
     assert receiver is not None
     senders: list[int] = []
@@ -326,7 +326,7 @@ def test_where_a_container_is_the_bot_another_users_word_is_not_heard(open_folde
         if stays:
             say()  # root itself, which lives, is no process of the container
         else:
-            with _as_nobody(say):
+            with _as_unprivileged(say):
                 wait_until(lambda: bool(select.select([receiver], [], [], 0)[0]), "it was said")
         receiver.receive(is_from_bot=is_from_bot, now_s=0.0)
         assert senders == [0 if stays else NOBODY]
@@ -359,6 +359,6 @@ def test_the_next_supervisor_listens_where_the_killed_one_did(watched: System, c
     process.communicate(timeout=PATIENCE_S)
     again = begin(watched)
     path = watched.state / "notify.sock"
-    wait_until(lambda: _is_listened_to(path), "somebody listens")
+    wait_until(lambda: _is_listened_to(path), "something listens")
     assert end_and_read(again, SIGTERM).code == 0
     assert not path.exists()

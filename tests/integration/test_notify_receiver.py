@@ -1,4 +1,4 @@
-"""The sd_notify receiver against clients that nobody here wrote, and against what a socket may bring."""
+"""The sd_notify receiver against clients that are not ours, and against what a socket may bring."""
 
 import array
 import contextlib
@@ -198,7 +198,7 @@ def test_a_bot_in_a_long_state_folder_is_heard(tmp_path: Path) -> None:
     assert stop_bot(settings, find_bot(settings), timeout_s=30).is_gone
 
 
-def test_no_client_minds_that_nobody_listens(tmp_path: Path) -> None:
+def test_no_client_minds_that_nothing_listens(tmp_path: Path) -> None:
     with _open(tmp_path) as receiver:
         notifier = Notifier({"NOTIFY_SOCKET": str(receiver.path)})
         for _ in range(2000):  # far more than a socket's queue holds: a full one is not waited for

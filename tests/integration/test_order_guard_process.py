@@ -223,7 +223,9 @@ class TestFloods:
         assert_nothing_came_through(scene)
 
     @pytest.mark.parametrize("half", [b"", b"AP", b"API\0\0\0", b"API\0" + b"\0\0\0\x09v157"])
-    def test_clients_that_stop_within_the_handshake_hold_up_nobody(self, scene: GuardScene, half: bytes) -> None:
+    def test_clients_that_stop_within_the_handshake_hold_up_no_other_client(
+        self, scene: GuardScene, half: bytes
+    ) -> None:
         with contextlib.ExitStack() as held:
             for _ in range(20):
                 silent = held.enter_context(socket.create_connection(("127.0.0.1", scene.port), timeout=PATIENCE_S))
@@ -232,7 +234,7 @@ class TestFloods:
                 client.send(build_frame(3, 6, "0"))
                 assert read_codes(client.read_answers()) == {(6, 201): 1}
 
-    def test_half_an_order_never_arrives_and_holds_up_nobody(self, scene: GuardScene) -> None:
+    def test_half_an_order_never_arrives_and_holds_up_no_other_client(self, scene: GuardScene) -> None:
         order = build_frame(3, 5, *["x"] * 80)
         with Client(scene.port, client_id=20) as half:
             half.send(order[:-1])

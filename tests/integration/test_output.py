@@ -1,4 +1,4 @@
-"""What becomes of a command when nobody can read what it says."""
+"""What becomes of a command when its output cannot be read."""
 
 import json
 import re

@@ -61,7 +61,7 @@ def test_waiting_returns_as_soon_as_the_process_has_ended(tmp_path: Path) -> Non
 
 def test_the_exit_code_of_a_process_that_ended_right_before_it_was_left_behind_is_still_known(tmp_path: Path) -> None:
     process = _launch(tmp_path, "raise SystemExit(7)")
-    wait_until(lambda: not is_running(process.identity), "it has ended, and nobody has asked for its exit code")
+    wait_until(lambda: not is_running(process.identity), "it has ended, and its exit code was not asked for")
     process.disown()
     assert collect_exit_code(process.pid) == 7
 

@@ -220,7 +220,7 @@ def test_the_real_program_writes_one_log_when_the_wrapper_runs_it(tmp_path: Path
         "STATE_DIR": str(tmp_path / "state"),
         "LOG_DIR": str(tmp_path / "logs"),
         "GATEWAY_RUNTIME": "external",
-        "GATEWAY_PORT": "1",  # nobody listens there
+        "GATEWAY_PORT": "1",  # nothing listens there
         "GATEWAY_HEALTH_TIMEOUT": "0.2",
         "HEALTH_CHECK_TIMEOUT": "0.2",
     }

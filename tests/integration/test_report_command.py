@@ -35,7 +35,7 @@ def test_a_watched_system_is_seen_up_and_what_was_before_is_unknown(system: Syst
     assert document["bot"]["up_s"] > 0
     assert document["gateway"]["segments"][0]["known"] == "unknown"
     assert document["starts"][0]["phases"][2]["name"] == "gateway.wait"
-    assert document["verdict"]["passed"] is False  # nobody watched for most of that hour
+    assert document["verdict"]["passed"] is False  # most of that hour was not watched
     unmet = {one["name"] for one in document["verdict"]["criteria"] if not one["met"]}
     assert "watched" in unmet
     assert not {"told", "recovered", "known_ends", "validated", "one_bot"} & unmet

@@ -105,7 +105,7 @@ def test_the_pieces_of_the_timeline_stand_where_their_time_is(
     assert covered == pytest.approx(whole, abs=whole * 0.01 + len(pieces))
 
 
-def test_what_nobody_saw_has_its_own_pattern(browser: Browser, page: Path) -> None:
+def test_unwatched_time_has_its_own_pattern(browser: Browser, page: Path) -> None:
     browser.open(page, width=_DESK)
     fills = {
         known: browser.ask(f"getComputedStyle(document.querySelector('.k-{known}')).fill")

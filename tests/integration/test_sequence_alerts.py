@@ -79,7 +79,7 @@ def test_a_channel_that_does_not_work_changes_nothing_for_the_start(
 def test_what_could_not_be_sent_is_sent_by_the_next_run_once_and_in_order(alerted: System, channel: Channel) -> None:
     alerted.use_plan()
     address = alerted.environ["DISCORD_WEBHOOK_URL"]
-    alerted.environ["DISCORD_WEBHOOK_URL"] = re.sub(r":\d+/", ":9/", address)  # nobody listens there
+    alerted.environ["DISCORD_WEBHOOK_URL"] = re.sub(r":\d+/", ":9/", address)  # nothing listens there
     assert alerted.startup().code == 0
     assert channel.received == []
     alerted.environ["DISCORD_WEBHOOK_URL"] = address

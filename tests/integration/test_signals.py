@@ -26,7 +26,7 @@ def test_a_signal_interrupts_where_it_may_and_only_once() -> None:
             send(signal.SIGTERM)
         assert interrupted.value.signal_name == "SIGTERM"
         with interruption.allowed():
-            send(signal.SIGINT)  # whoever tidies up is left alone
+            send(signal.SIGINT)  # a clean-up is left alone
 
 
 def test_a_signal_that_comes_elsewhere_is_kept_until_it_may_interrupt() -> None:
@@ -36,7 +36,7 @@ def test_a_signal_that_comes_elsewhere_is_kept_until_it_may_interrupt() -> None:
             pytest.fail("not reached")
 
 
-def test_a_signal_that_nobody_took_goes_to_whoever_was_asked_before() -> None:
+def test_a_signal_that_was_not_taken_goes_to_the_earlier_handler() -> None:
     with Requests() as requests:
         with Interruption():
             send(signal.SIGTERM)

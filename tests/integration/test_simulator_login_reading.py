@@ -55,7 +55,7 @@ def test_too_many_attempts_while_second_factors_go_unanswered_are_no_wrong_passw
     assert (reading.phase, reading.is_rejected) == (LoginPhase.SECOND_FACTOR, False)
 
 
-def test_the_gateways_own_log_is_written_whoever_logs_it_in(tmp_path: Path) -> None:
+def test_the_gateways_own_log_is_written_with_every_controller(tmp_path: Path) -> None:
     settings = tmp_path / "settings"
     options = ("--controller", "none", "--settings-dir", str(settings))
     with simulated_gateway(*options, faults="second_factor", is_open=False) as gateway:

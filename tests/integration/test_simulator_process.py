@@ -147,7 +147,7 @@ def test_a_second_factor_that_is_granted_completes_the_login() -> None:
     assert told.index("Second Factor Authentication initiated") < told.index("Login has completed")
 
 
-def test_a_second_factor_that_nobody_confirms_is_asked_for_again_and_again() -> None:
+def test_a_second_factor_that_is_not_confirmed_is_asked_for_again_and_again() -> None:
     with simulated_gateway(faults="second_factor=never:0.1", is_open=False) as gateway:
         gateway.wait_for_line("IBC returned exit status 87", times=2)
         gateway.wait_for_line("Second Factor Authentication initiated", times=3)
@@ -160,7 +160,7 @@ def test_a_second_factor_confirmed_in_a_later_dialog_completes_the_login() -> No
     assert told.index("IBC returned exit status 87") < told.index("Login has completed")
 
 
-def test_it_can_end_with_87_when_nobody_confirms() -> None:
+def test_it_can_end_with_87_without_a_confirmation() -> None:
     code, output = run_to_end("--port", "0", "--second-factor-timeout", "exit", "--fault", "second_factor=never:0.1")
     assert code == 87
     assert "IBC returned exit status 87" in output
@@ -237,7 +237,7 @@ def test_a_password_file_that_cannot_be_read_ends_it_with_exit_code_1(tmp_path: 
 
 
 @POSIX_ONLY
-def test_it_goes_on_when_nobody_reads_its_log_any_more() -> None:
+def test_it_goes_on_when_its_log_is_not_read_any_more() -> None:
     port = find_free_port()
     read_end, write_end = os.pipe()
     process = programs.Popen(

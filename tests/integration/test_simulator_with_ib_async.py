@@ -1,4 +1,4 @@
-"""The simulator against a client that nobody here wrote: `ib_async`, with all that its `connect` asks for."""
+"""The simulator against a client that is not ours: `ib_async`, with all that its `connect` asks for."""
 
 import contextlib
 import logging

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals of POSIX"),
 
 @pytest.fixture
 def operator(tmp_path: Path) -> Iterator[System]:
-    """Whoever runs it: an instance of the operator's own, which must not be touched."""
+    """The one that runs it: an instance of the operator's own, which must not be touched."""
     with system_in(tmp_path / "operator") as system:
         system.environ["TMPDIR"] = str(tmp_path)
         yield system

@@ -386,7 +386,7 @@ def test_no_host_at_all_is_told_so(home: Path, hosts: str) -> None:
     assert ended.stderr.startswith("name the host")
 
 
-def test_a_configuration_that_nobody_can_read_is_the_hosts_failure(home: Path) -> None:
+def test_an_unreadable_configuration_is_the_hosts_failure(home: Path) -> None:
     (home / ".ssh/config").write_text("Host rack\n HostName\n")
     for words in (("-H", "rack,rack2"), ("-S", str(home / "not-there"), "-H", "rack,rack2")):
         ended = fab(home, *words, "status")

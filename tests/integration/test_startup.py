@@ -350,7 +350,7 @@ def _block_the_plans_copies(system: System) -> None:
     (system.state / "gameplans").write_text("in the way", encoding="utf-8")
 
 
-def _leave_the_gateway_to_nobody(system: System) -> None:
+def _leave_the_gateway_unused(system: System) -> None:
     system.environ |= {"GATEWAY_RUNTIME": "external", "GATEWAY_HEALTH_TIMEOUT": "0.5"}
 
 
@@ -372,7 +372,7 @@ def _name_no_program(system: System) -> None:
         (_need_a_lease, ()),
         (_finish_under_a_supervisor, ()),
         (_finish_under_a_supervisor, ("--service",)),
-        (_leave_the_gateway_to_nobody, ()),
+        (_leave_the_gateway_unused, ()),
         (_want_no_bot_on_strategy_c, ()),
         (_block_the_plans_copies, ()),
     ],
@@ -481,7 +481,7 @@ def test_the_wrapper_keeps_the_exit_code_from_any_folder_and_through_a_link(syst
     assert len(list(system.logs.glob("startup_*.log"))) == 3
 
 
-def test_a_simulated_gateway_refuses_a_port_that_somebody_else_holds(system: System) -> None:
+def test_a_simulated_gateway_refuses_a_port_that_another_program_holds(system: System) -> None:
     import socket
 
     with socket.socket() as holder:

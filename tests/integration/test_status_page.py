@@ -220,7 +220,7 @@ def test_a_thousand_clients_keep_neither_the_watch_nor_its_alerts_nor_its_end_fr
 
 @pytest.fixture
 def knocks(environ: dict[str, str]) -> Iterator[list[int]]:
-    """A gateway's port that never answers; how often somebody connected, by the client's port."""
+    """A gateway's port that never answers; how often a client connected, by the client's port."""
     found: list[int] = []
     with socket.create_server(("127.0.0.1", int(environ["GATEWAY_PORT"]))) as listening:
 

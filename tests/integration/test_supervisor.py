@@ -74,7 +74,7 @@ def test_the_watch_begins_with_what_the_start_has_validated(watched: System) -> 
     assert end_and_read(process, SIGTERM).code == 0
 
 
-def test_the_watch_begins_so_too_where_somebody_else_runs_the_gateway(watched: System) -> None:
+def test_the_watch_begins_so_too_with_an_external_gateway(watched: System) -> None:
     # The simulator of another start stands for that gateway: nothing is known of it but its API.
     assert watched.inv("gateway.up", "gateway.wait").code == 0
     environ = {"GATEWAY_RUNTIME": "external", "STATE_DIR": str(watched.root / "another state")}
@@ -122,13 +122,13 @@ def test_second_factors_that_go_unanswered_again_and_again_end_nothing(watched: 
     wait_for(channel, "Second factor needed")
     weekly = pid_of_gateway(watched)
     wait_for(channel, "Second factor confirmed")
-    assert pid_of_gateway(watched) == weekly, "no restart while somebody looks for the phone, nor right after"
+    assert pid_of_gateway(watched) == weekly, "no restart while the operator looks for the phone, nor right after"
     assert told(channel).count("Gateway restart attempted") == 1, "the one that made this login"
     assert [one.pid for one in watched.bots()] == [bot]
     assert end_and_read(process, SIGTERM).code == 0
 
 
-def test_the_watch_goes_on_when_nobody_reads_what_it_says(watched: System, channel: Channel) -> None:
+def test_the_watch_goes_on_when_its_output_is_not_read(watched: System, channel: Channel) -> None:
     process = begin(watched)
     for stream in (process.stdout, process.stderr):
         assert stream is not None
@@ -139,7 +139,7 @@ def test_the_watch_goes_on_when_nobody_reads_what_it_says(watched: System, chann
     assert process.wait(timeout=PATIENCE_S) == 0
 
 
-def test_a_lost_gateway_is_left_alone_where_somebody_else_restarts_it(watched: System, channel: Channel) -> None:
+def test_a_lost_gateway_is_left_alone_where_another_program_restarts_it(watched: System, channel: Channel) -> None:
     watched.environ["GATEWAY_RECOVERY"] = "alert"
     process = begin(watched)
     psutil.Process(pid_of_gateway(watched)).kill()

@@ -70,7 +70,7 @@ def test_a_forked_worker_is_like_a_started_one_but_has_the_tests_loaded(server: 
     assert run(shlex.quote(sys.executable), has_it)[0] == "False\n"
 
 
-def test_whoever_waits_for_a_worker_sees_that_it_was_killed(server: warm_workers.WarmServer) -> None:
+def test_the_killing_of_a_worker_is_seen_where_it_is_awaited(server: warm_workers.WarmServer) -> None:
     assert run(server.python, f"import os; print(1); os.kill(os.getpid(), {int(signal.SIGKILL)})") == ("1\n", "")
 
 

@@ -255,7 +255,7 @@ def test_a_wrong_password_is_not_tried_again_not_even_after_a_reboot(project: Pr
     project.host.wait_until(
         lambda: project.host.show(UNIT, "ActiveState")["ActiveState"] == "failed", "the unit gives up", timeout_s=120
     )
-    assert project.host.run(count).out.startswith("exited"), "nobody may knock at the broker's door again"
+    assert project.host.run(count).out.startswith("exited"), "no further login may be tried"
 
 
 def test_three_failures_end_the_tries_until_a_person_starts_it(project: Project) -> None:

@@ -249,7 +249,7 @@ def test_five_releases_are_kept_and_the_current_one_always(deployed: Site) -> No
     assert deployed.is_well()
 
 
-def test_a_bad_release_goes_back_though_nobody_listens(deployed: Site) -> None:
+def test_a_bad_release_is_rolled_back_without_a_connection(deployed: Site) -> None:
     before, lines = deployed.current(), len(deployed.audit())
     break_bot(deployed)
     deployed.commit("bad, and cut off")

@@ -121,7 +121,7 @@ def test_a_log_is_followed_until_ctrl_c_and_not_for_a_moment_longer(running: Sit
         assert find_followers(running)
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
-    running.host.wait_until(lambda: not find_followers(running), "nobody follows", timeout_s=20)
+    running.host.wait_until(lambda: not find_followers(running), "nothing follows it", timeout_s=20)
 
 
 def test_one_host_whose_log_cannot_be_shown_does_not_stop_the_next(running: Site) -> None:
@@ -137,7 +137,7 @@ def as_user(site: Site, user: str, *words: str) -> Fabbed:
     return site.fab(*words)
 
 
-def test_whoever_may_not_use_sudo_without_a_password_is_told_so_at_once(running: Site) -> None:
+def test_a_user_without_passwordless_sudo_is_told_so_at_once(running: Site) -> None:
     host = running.host
     host.authorize((running.folder / "key.pub").read_text(), user=GUEST)
     refused: list[dict[str, Any]] = []

@@ -163,7 +163,7 @@ def test_a_user_needs_root_only_to_let_services_start_at_boot(host: RackHost, pr
     assert host.read(f"{project.folder}/stopped") == "in order"
 
 
-def test_a_users_unit_that_nobody_starts_at_boot_is_told(host: RackHost, project: Project) -> None:
+def test_a_users_unit_that_is_not_started_at_boot_is_reported(host: RackHost, project: Project) -> None:
     host.run(["loginctl", "enable-linger", USER])
     project.inv("install", "--user")
     host.run(["loginctl", "disable-linger", USER])

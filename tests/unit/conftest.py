@@ -1,7 +1,7 @@
-"""The guard of the unit tests: whoever starts a process, opens a socket or really sleeps, fails.
+"""The guard of the unit tests: a test that starts a process, opens a socket or really sleeps, fails.
 
 Python announces these acts to audit hooks. The hook below answers with a failure that no `except Exception` in the
-tested code can swallow; and because a thread's failure reaches nobody, each act is also noted and fails the test at its
+tested code can swallow; and because a thread's failure is not seen, each act is also noted and fails the test at its
 end. A hook can never be taken out again, so it is switched on and off around each test.
 """
 

@@ -47,7 +47,7 @@ def test_a_container_that_is_made_anew_anyway_has_no_drift(tmp_path: Path) -> No
     assert _check(_settings(tmp_path), STOPPED, Drift(name="READ_ONLY_API", actual="no", wanted="yes")) == []
 
 
-def test_a_container_that_somebody_else_made_must_be_removed_first(tmp_path: Path) -> None:
+def test_a_container_made_by_another_program_must_be_removed_first(tmp_path: Path) -> None:
     foreign = replace(HEALTHY, compose_project="their-own", name="theirs")
     (check,) = _check(_settings(tmp_path), foreign, Drift(name="READ_ONLY_API", actual="no", wanted="yes"))
     assert "`docker rm theirs`" in check.fix

@@ -42,7 +42,7 @@ def test_answers_are_used_up_in_order_and_the_last_one_stays() -> None:
     assert commands.environs == [{}, {"A": "b"}, {"A": "b"}, {"A": "b"}]
 
 
-def test_the_clock_stands_still_unless_somebody_waits() -> None:
+def test_the_clock_stands_still_without_a_wait() -> None:
     clock = FakeClock()
     before, before_s = clock.now(), clock.monotonic_s()
     assert (clock.now(), clock.monotonic_s()) == (before, before_s)

@@ -73,7 +73,7 @@ def test_binding_a_socket_in_the_file_system_fails(guard: Guard) -> None:
     guard.acts.clear()
 
 
-def test_an_act_in_a_thread_is_noted_although_nobody_sees_its_failure(guard: Guard) -> None:
+def test_an_act_in_a_thread_is_noted_although_its_failure_is_not_seen(guard: Guard) -> None:
     def act() -> None:
         with pytest.raises(pytest.fail.Exception):
             _sleep()

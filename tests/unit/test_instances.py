@@ -109,7 +109,7 @@ def test_whose_state_folder_is_gone_is_forgotten(tmp_path: Path) -> None:
     assert read_other_signs(momentum) == ()
 
 
-def test_a_sign_that_cannot_be_understood_is_nobodys(tmp_path: Path) -> None:
+def test_a_sign_that_cannot_be_understood_is_of_no_instance(tmp_path: Path) -> None:
     momentum = _sign_up(tmp_path, INSTANCE="momentum")
     (tmp_path / "shared" / "instances" / "broken.json").write_text("{", encoding="utf-8")
     assert read_other_signs(momentum) == ()

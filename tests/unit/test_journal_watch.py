@@ -1,4 +1,4 @@
-"""What the journal keeps of a watch: spans without gaps that nobody saw, latencies that do not grow for ever."""
+"""What the journal keeps of a watch: spans without unseen gaps, latencies that do not grow for ever."""
 
 import logging
 from collections.abc import Iterator
@@ -65,7 +65,7 @@ def test_a_change_ends_a_span_and_begins_the_next(journal: Journal, clock: FakeC
     assert _spans(journal) == [("ready", "running", 0, 60), ("gone", "running", 60, 70), ("ready", "running", 70, 70)]
 
 
-def test_time_in_which_nobody_looked_belongs_to_no_span(journal: Journal, clock: FakeClock) -> None:
+def test_time_without_a_look_belongs_to_no_span(journal: Journal, clock: FakeClock) -> None:
     _see(journal)
     clock.sleep(_GAP_S + 1)
     _see(journal)

@@ -88,17 +88,17 @@ def test_the_token_of_a_known_webhook_is_found_alone(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "https://discord.com/api/webhooks/1/unknown-token-of-somebody",
-        "https://ptb.discord.com/api/v10/webhooks/99/unknown-token-of-somebody",
-        "https://discordapp.com/api/webhooks/1/unknown-token-of-somebody/slack",
-        "HTTPS://DISCORD.COM/API/WEBHOOKS/1/unknown-token-of-somebody",
-        "url: /api/webhooks/1/unknown-token-of-somebody (Caused by",
-        "https%3A%2F%2Fdiscord.com%2Fapi%2Fwebhooks%2F1%2Funknown-token-of-somebody",
-        "http://user:unknown-token-of-somebody@host/path",
+        "https://discord.com/api/webhooks/1/unknown-token",
+        "https://ptb.discord.com/api/v10/webhooks/99/unknown-token",
+        "https://discordapp.com/api/webhooks/1/unknown-token/slack",
+        "HTTPS://DISCORD.COM/API/WEBHOOKS/1/unknown-token",
+        "url: /api/webhooks/1/unknown-token (Caused by",
+        "https%3A%2F%2Fdiscord.com%2Fapi%2Fwebhooks%2F1%2Funknown-token",
+        "http://user:unknown-token@host/path",
     ],
 )
-def test_what_is_shaped_like_a_secret_address_is_masked_though_nobody_knew_it(text: str) -> None:
-    assert "unknown-token-of-somebody" not in Redactor().text(text)
+def test_what_is_shaped_like_a_secret_address_is_masked_though_it_is_not_configured(text: str) -> None:
+    assert "unknown-token" not in Redactor().text(text)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ NOTHING_OPEN = Holdings(orders=(), positions=(), accounts=())
 def build(tmp_path: Path) -> Build:
     def make(runtime: FakeRuntime, probe: FakeProbe | None = None, **environ: str) -> tuple[StepContext, Told]:
         told = Told()
-        shared = str(tmp_path / "shared")  # not the one of whoever runs the tests
+        shared = str(tmp_path / "shared")  # not the one of the user who runs the tests
         values = {"PATH": "/usr/bin:/bin", "GATEWAY_SHARED_DIR": shared, **environ}
         settings = Settings.from_environ(values, project_dir=tmp_path)
         context = StepContext(
@@ -111,7 +111,7 @@ def build(tmp_path: Path) -> Build:
     return make
 
 
-def test_a_running_gateway_is_left_alone_and_nobody_is_told(build: Build) -> None:
+def test_a_running_gateway_is_left_alone_without_an_alert(build: Build) -> None:
     context, told = build(FakeRuntime(status=HEALTHY))
     outcome = steps.gateway_up(context, Progress())
     assert outcome.progress.gateway_launched is False

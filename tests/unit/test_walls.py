@@ -1,4 +1,4 @@
-"""The walls between the rooms, read from the source: who may import whom, and what nobody imports at module level.
+"""The walls between the rooms, read from the source: which may import which, and what none imports at module level.
 
 Rooms stand on floors, and a room imports from lower floors only. A table says what each of the lower rooms may use. A
 room that the table does not name (`startup`, `preflight`, …) is a place where rooms come together.

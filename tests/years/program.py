@@ -340,7 +340,7 @@ class InlineExecutor(concurrent.futures.Executor):
         done: concurrent.futures.Future[Any] = concurrent.futures.Future()
         try:
             done.set_result(fn(*args, **kwargs))
-        except Exception as error:  # noqa: BLE001 - handed to whoever asks for the result
+        except Exception as error:  # noqa: BLE001 - handed to the caller that asks for the result
             done.set_exception(error)
         return done
 

@@ -53,8 +53,8 @@ def test_a_gateway_that_hangs_while_the_channel_is_away_is_restarted_once_and_to
 
 
 def test_a_supervisor_killed_while_the_weekly_login_waits_restarts_no_gateway() -> None:
-    # Saturday noon; Sunday at 01:00 the session ends, and nobody confirms for half an hour. Found by seed 32: a gateway
-    # whose log stands still for 90 s does not wait for anybody; one that waits writes a heartbeat.
+    # Saturday noon; Sunday at 01:00 the session ends, and no confirmation comes for half an hour. Found by seed 32:
+    # a gateway whose log stands still for 90 s waits for nothing; one that waits writes a heartbeat.
     outcome = _play(
         0.65,
         Happening(kind="phone_forgotten", at_s=12 * _HOUR_S, lasts_s=1.5 * _HOUR_S),
@@ -79,7 +79,7 @@ def test_the_weekend_on_which_the_clocks_change_trades_friday_and_monday(name: s
     assert len(set(_launches(outcome.trace))) == len(_launches(outcome.trace))
 
 
-def test_a_phone_that_nobody_looks_at_is_told_each_hour_and_not_at_each_try_of_the_boot_service() -> None:
+def test_an_unconfirmed_second_factor_is_reported_each_hour_and_not_at_each_try_of_the_boot_service() -> None:
     outcome = _play(
         0.58,
         Happening(kind="phone_forgotten", at_s=12 * _HOUR_S, lasts_s=1.6 * _HOUR_S),

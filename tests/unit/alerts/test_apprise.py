@@ -178,7 +178,7 @@ def test_a_message_is_marked_where_it_may_be_a_repeat_or_is_simulated() -> None:
 
 @pytest.mark.parametrize("field", ["title", "message", "next_action"])
 @pytest.mark.parametrize("ping", ["@everyone", "@here", "@channel", "@all", "<@123>", "<!channel>", "<#C123>", "@HERE"])
-def test_what_is_quoted_pings_nobody(ping: str, field: str) -> None:
+def test_what_is_quoted_pings_no_one(ping: str, field: str) -> None:
     title, body = build_message(_alert(**{field: f"the bot said {ping} to all"}), may_be_repeat=False)
     assert ping not in title + body
 

@@ -1,4 +1,4 @@
-"""What is posted for an alert always fits Discord, pings nobody by accident, and says what is to be said."""
+"""What is posted for an alert always fits Discord, pings no one by accident, and says what is to be said."""
 
 import json
 from datetime import UTC, datetime
@@ -121,7 +121,7 @@ def test_a_mention_that_is_none_is_left_out_and_said(mention: str) -> None:
     assert "bob" not in problem
 
 
-def test_mentions_in_quoted_text_ping_nobody() -> None:
+def test_mentions_in_quoted_text_ping_no_one() -> None:
     alert = _alert(severity=Severity.CRITICAL, title="@everyone", message="<@1> @here", evidence=("@everyone <@&2>",))
     payload = build_payload(alert, mention="<@7>")
     assert payload["content"] == "<@7>"

@@ -31,7 +31,7 @@ def settings_in(folder: Path, **changes: str) -> Settings:
 
 
 def raw(settings: Settings, *, labels: dict[str, str] | None = None, **state: Any) -> str:  # noqa: ANN401 - a JSON document's fields
-    """What Engine 26.1 prints, without what nobody reads."""
+    """What Engine 26.1 prints, without what is not read."""
     ours = {"zero-touch.bot-record": str(build_record_path(settings)), "zero-touch.run": "run-1"}
     described = {
         "Id": "c0ffee",
@@ -257,7 +257,7 @@ def test_arguments_are_appended_only_where_they_are_wanted(tmp_path: Path) -> No
     assert "command" not in overlay["services"]["bot"]
 
 
-def test_a_compose_folder_of_the_bots_own_is_given_only_what_somebody_set() -> None:
+def test_a_compose_folder_of_the_bots_own_is_given_only_what_is_set() -> None:
     assert build_compose_environ(Settings.from_environ({}), container="b1") == {"BOT_CONTAINER_NAME": "b1"}
     environ = {"BOT_IMAGE": "mine:1", "TWS_PASSWORD": "planted", "VNC_SERVER_PASSWORD": "planted", "BOT_PASS_ENV": ""}
     settings = Settings.from_environ(environ, dotenv={"BOT_MEMORY_LIMIT": "3g", "DISCORD_WEBHOOK_URL": "https://x/y"})

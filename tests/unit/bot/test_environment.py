@@ -86,7 +86,7 @@ def test_the_bot_knows_its_instance_and_carries_the_marker_of_its_record(tmp_pat
     assert environ["BOT_RECORD"] == str(tmp_path.resolve() / "paper2" / "bot.json")
 
 
-def test_python_is_told_not_to_buffer_unless_somebody_said_otherwise() -> None:
+def test_python_is_told_not_to_buffer_unless_that_is_set() -> None:
     assert _environ(Settings.from_environ({}))["PYTHONUNBUFFERED"] == "1"
     assert _environ(Settings.from_environ({"PYTHONUNBUFFERED": ""}))["PYTHONUNBUFFERED"] == ""
 

@@ -34,7 +34,7 @@ class _AnyCommand(FakeCommands):
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "bot.py").write_text("")
     (tmp_path / "package" / "inner").mkdir(parents=True)
-    (tmp_path / "package" / "inner" / "bot.py").write_text("raise SystemExit('nobody may run this')")
+    (tmp_path / "package" / "inner" / "bot.py").write_text("raise SystemExit('this must not run')")
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)

@@ -173,7 +173,7 @@ def test_a_release_that_does_not_start_goes_back_and_never_reaches_the_host_that
     assert "was not touched" in works["a"].outcome.message
 
 
-def test_a_fail_over_that_nobody_takes_leaves_the_leader_alone() -> None:
+def test_a_fail_over_that_no_host_takes_leaves_the_leader_alone() -> None:
     cluster = Cluster(can_fail_over=False)
     works = deploy(cluster)
 

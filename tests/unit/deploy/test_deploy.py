@@ -173,7 +173,7 @@ def test_a_host_that_is_not_ready_is_left_alone(change: dict[str, Any], words: s
     assert remote.commands == ["look"]
 
 
-def test_whoever_holds_the_lock_is_named(remote: FakeRemote) -> None:
+def test_the_holder_of_the_lock_is_named(remote: FakeRemote) -> None:
     remote.locked_by = '{"by": "bob@desk (process 7)", "since": "2026-11-18T13:59:00+00:00", "action": "deploy"}'
     outcome = run(remote)
     assert "by bob@desk (process 7) since 2026-11-18T13:59" in outcome.message
@@ -181,7 +181,7 @@ def test_whoever_holds_the_lock_is_named(remote: FakeRemote) -> None:
 
 
 @pytest.mark.parametrize("lost_at", ["unpack", "build", "seal"])
-def test_whoever_lost_the_lock_goes_no_further(remote: FakeRemote, lost_at: str) -> None:
+def test_a_deploy_that_lost_the_lock_goes_no_further(remote: FakeRemote, lost_at: str) -> None:
     remote.loses_lock_at = lost_at
     remote.expect("discard", {"result": {}})
     remote.expect("audit", {"result": {}})

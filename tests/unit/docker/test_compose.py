@@ -113,7 +113,7 @@ def test_anything_else_is_not_taken_for_a_compose_file(text: str) -> None:
         ("no such service: gateway", "Correct GATEWAY_SERVICE"),
         ("write /var/lib/docker: no space left on device", "The disk is full"),
         ("Error response: minimum memory limit allowed is 6MB", "GATEWAY_MEMORY_LIMIT"),
-        ("something nobody foresaw", "Compose's own words"),
+        ("something unexpected", "Compose's own words"),
     ],
 )
 def test_composes_complaint_leads_to_advice(line: str, advice: str) -> None:

@@ -45,11 +45,11 @@ def test_every_variable_of_the_vendors_files_can_be_given() -> None:
     assert set(all_names()) <= ours | IMAGE_VARIABLES.keys()
 
 
-def test_what_nobody_set_is_not_handed_over() -> None:
+def test_a_variable_that_is_not_set_is_not_handed_over() -> None:
     assert build_handed_over(Settings.from_environ({}), IN_ENV_FILE) == {}
 
 
-def test_what_somebody_set_is_handed_over_from_wherever_it_came() -> None:
+def test_a_variable_that_is_set_is_handed_over_from_every_source() -> None:
     settings = Settings.from_environ(
         {"TIME_ZONE": "Asia/Tokyo", "TWOFA_DEVICE": "IB Key", "TZ": "UTC"},
         dotenv={

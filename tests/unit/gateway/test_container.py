@@ -11,7 +11,7 @@ from orchestration.gateway.container import GatewayStatus, Health, parse_inspect
 
 
 def raw(**state: Any) -> dict[str, Any]:  # noqa: ANN401 - a JSON document's fields
-    """What Engine 26.1 prints, without what nobody reads."""
+    """What Engine 26.1 prints, without what is not read."""
     return {
         "Id": "f7ee363fb71b",
         "Name": "/ibkr-gateway",

@@ -330,7 +330,7 @@ def test_each_setting_that_differs_from_what_the_container_was_made_with_is_name
         assert secret not in shown.split()
 
 
-def test_a_default_is_no_drift_of_a_container_that_somebody_else_made(scene: Scene) -> None:
+def test_a_default_is_no_drift_of_a_container_made_by_another_program(scene: Scene) -> None:
     foreign = made_with(password=None, READ_ONLY_API="yes", TIME_ZONE="Europe/Zurich")
     foreign["Config"]["Labels"] = {}
     assert found_drift(_shipped(scene), **foreign) == []
@@ -627,7 +627,7 @@ def test_where_nothing_comes_of_it_the_container_is_restarted_once(
     assert scene.clock.monotonic_s() - began_s == waited_s
 
 
-def test_whoever_is_asked_to_end_need_not_wait_for_a_soft_restart(scene: Scene) -> None:
+def test_a_request_to_end_does_not_wait_for_a_soft_restart(scene: Scene) -> None:
     scene.expect_states("running")
     scene.commands.expect(ASK, stdout=OPEN + ACCEPTED)
     scene.commands.expect(LOOK, stdout=OPEN)
@@ -644,7 +644,7 @@ def test_whoever_is_asked_to_end_need_not_wait_for_a_soft_restart(scene: Scene) 
 
 
 @pytest.mark.parametrize("code", [1, 3, 126, 127])
-def test_where_there_is_nobody_to_ask_the_container_is_restarted_at_once(scene: Scene, code: int) -> None:
+def test_without_a_controller_to_ask_the_container_is_restarted_at_once(scene: Scene, code: int) -> None:
     scene.expect_states("running")
     scene.commands.expect(ASK, CommandResult(argv=ASK, exit_code=code))
     scene.commands.expect(RESTART)

@@ -64,7 +64,7 @@ def read(*told: tuple[float, str], now_s: float, offset: timedelta = timedelta()
         ([(9, DONE), (10, ENCRYPTED)], 9_000_000, LauncherPhase.LOGGED_IN),
         ([(9, "### onAuthenticationCompleted tokenProtocol=5; authenticated=false")], 10, LauncherPhase.LOGGING_IN),
         ([(0, RESTART), (3, ATTEMPT), (4, ROUND)], 1000, LauncherPhase.UNKNOWN),
-        ([(4, "something that nobody has seen before")], 10, LauncherPhase.UNKNOWN),
+        ([(4, "something that is unknown")], 10, LauncherPhase.UNKNOWN),
         ([], 10, LauncherPhase.UNKNOWN),
     ],
 )  # fmt: skip

@@ -409,8 +409,8 @@ FAULTS: Mapping[str, tuple[Expected, Mapping[str, Said]]] = {
         },
     ),
 }  # fmt: skip
-# What each text by itself comes to that tells of a trouble, whoever writes it. A pause is over after its own time, and
-# what the broker says beside the password must be said twice, so both stand above only.
+# What each text by itself comes to that tells of a trouble, whichever controller writes it. A pause is over after its
+# own time, and what the broker says beside the password must be said twice, so both stand above only.
 _BY_EVENT = {
     Event.CHALLENGE: _PHONE,
     Event.DEVICE_NEEDED: _PHONE,
@@ -478,7 +478,7 @@ class Start:
 
 
 @pytest.mark.parametrize(("said", "expected"), CASES)
-def test_a_start_says_and_does_the_same_whoever_logs_the_gateway_in(said: Said, expected: Expected) -> None:
+def test_a_start_says_and_does_the_same_with_every_controller(said: Said, expected: Expected) -> None:
     start = Start(said)
     failure, runtime = start.run()
     assert failure.word is expected.word
@@ -502,7 +502,7 @@ def test_a_look_without_a_wait_says_the_same() -> None:
 
 
 @pytest.mark.parametrize(("said", "expected"), CASES)
-def test_a_supervisor_says_and_does_the_same_whoever_logs_the_gateway_in(said: Said, expected: Expected) -> None:
+def test_a_supervisor_says_and_does_the_same_with_every_controller(said: Said, expected: Expected) -> None:
     launcher = read_launcher_log(
         said.launcher_lines() or (), now=STARTED + timedelta(seconds=said.age_s), since=STARTED
     )

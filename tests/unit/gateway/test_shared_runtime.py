@@ -70,7 +70,7 @@ def test_the_second_finds_a_newer_start_and_leaves_it_alone(scene: Scene) -> Non
     assert scene.gateway.restarts == 1
 
 
-def test_a_start_that_nobody_of_ours_made_is_left_alone_too(scene: Scene) -> None:
+def test_a_start_by_another_program_is_left_alone_too(scene: Scene) -> None:
     meanrev = scene.of("meanrev")
     about = meanrev.probe().start
     scene.gateway.start_anew()
@@ -102,7 +102,7 @@ def test_together_they_restart_no_more_often_than_one_alone(scene: Scene) -> Non
     assert scene.gateway.restarts == 2
 
 
-def test_a_restart_that_did_not_come_about_holds_nobody_back(scene: Scene) -> None:
+def test_a_restart_that_did_not_come_about_delays_no_instance(scene: Scene) -> None:
     meanrev, momentum = scene.of("meanrev"), scene.of("momentum")
     engine_gone = StartupFailure(FailureWord.DOCKER_UNAVAILABLE, "down", next_action="start it")
 
@@ -129,11 +129,11 @@ def test_a_start_does_not_restart_a_gateway_under_another_instances_bot(scene: S
     ("users", "state", "yields"),
     [
         ((MOMENTUM_RUN,), ContainerState.RUNNING, True),  # it has no bot yet
-        ((MOMENTUM_BOT,), ContainerState.EXITED, True),  # nobody's bot works on a dead gateway
+        ((MOMENTUM_BOT,), ContainerState.EXITED, True),  # no bot works on a dead gateway
         ((MOMENTUM_BOT,), ContainerState.RUNNING, False),  # a supervisor repairs what all of them need
     ],
 )
-def test_a_gateway_that_serves_nobody_is_restarted(
+def test_a_gateway_that_serves_no_bot_is_restarted(
     scene: Scene, users: tuple[GatewayUser, ...], state: ContainerState, *, yields: bool
 ) -> None:
     scene.gateway.status = replace(RUNNING, state=state)
@@ -165,7 +165,7 @@ def test_a_stop_on_purpose_holds_it_down_until_a_person_starts_it(scene: Scene) 
     assert momentum.read_history(momentum.probe()).stop is None, "it has ended by itself since"
 
 
-def test_a_gateway_that_somebody_started_by_hand_has_outlived_the_stop(scene: Scene) -> None:
+def test_a_gateway_that_was_started_by_hand_has_outlived_the_stop(scene: Scene) -> None:
     meanrev, momentum = scene.of("meanrev"), scene.of("momentum")
     meanrev.stop(timeout_s=1.0)
     scene.gateway.start_anew()
@@ -206,7 +206,7 @@ def test_a_person_can_lift_a_stop_from_any_instance(scene: Scene) -> None:
     assert momentum.ensure_started(on_progress=_ignore)
 
 
-def test_nobody_is_told_of_his_own_restarts(scene: Scene) -> None:
+def test_no_instance_is_told_of_its_own_restarts(scene: Scene) -> None:
     meanrev, momentum = scene.of("meanrev"), scene.of("momentum")
     meanrev.restart()
     assert meanrev.read_history(meanrev.probe()).restarts == ()
@@ -272,18 +272,20 @@ def _ignore(text: str) -> None:
     del text
 
 
-def test_whoever_uses_it_is_found_without_waiting_for_one_that_is_at_work(scene: Scene) -> None:
+def test_its_users_are_found_without_waiting_for_one_that_is_at_work(scene: Scene) -> None:
     (scene.folder / "shared" / "gateways").mkdir(parents=True)
     with scene.shared_state("momentum").hold("start", _ignore):
         left = scene.of("meanrev", MOMENTUM_RUN).stop_unless_used(timeout_s=1.0, on_progress=_ignore)
     assert left.users == (MOMENTUM_RUN,)
 
 
-def test_one_that_was_killed_in_the_act_holds_nobody_back(scene: Scene) -> None:
+def test_an_instance_that_was_killed_in_the_act_delays_no_other(scene: Scene) -> None:
     momentum = scene.of("momentum")
     with scene.shared_state("meanrev").hold("restart", _ignore):
         scene.shared_state("meanrev").note_restart(scene.gateway.probe())
         assert len(momentum.read_history(momentum.probe()).restarts) == 1, "while it is at it, it is waited for"
-    assert momentum.read_history(momentum.probe()).restarts == (), "nobody is at it, and the start is still the same"
+    assert momentum.read_history(momentum.probe()).restarts == (), (
+        "no instance is at it, and the start is still the same"
+    )
     assert scene.restart_lost(momentum) is None
     assert scene.gateway.restarts == 1

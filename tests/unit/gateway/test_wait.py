@@ -119,7 +119,7 @@ def test_while_nothing_happens_the_container_is_hardly_looked_at() -> None:
     assert scene.runtime.looks <= 60 / 5 + 4
 
 
-def test_a_change_that_nobody_told_is_found_all_the_same() -> None:
+def test_a_change_without_an_event_is_found_all_the_same() -> None:
     scene = Scene()
     scene.at(20.0, lambda: scene.runtime.become(HEALTHY, silently=True))
     scene.wait()
@@ -141,7 +141,7 @@ def test_an_api_that_is_not_ready_is_asked_again_each_interval() -> None:
     assert "disclaimer" in scene.progress[1][2]
 
 
-def test_a_gateway_that_somebody_else_runs_is_waited_for_through_its_api_alone() -> None:
+def test_an_external_gateway_is_waited_for_through_its_api_alone() -> None:
     runtime = FakeRuntime(
         status=UNKNOWN, kind=GatewayRuntime.EXTERNAL, container_name=None, can_control=False, has_events=False
     )
@@ -150,7 +150,7 @@ def test_a_gateway_that_somebody_else_runs_is_waited_for_through_its_api_alone()
     assert scene.took_s == pytest.approx(2.5)
 
 
-def test_a_gateway_that_somebody_else_runs_is_never_restarted() -> None:
+def test_an_external_gateway_is_never_restarted() -> None:
     runtime = FakeRuntime(status=UNKNOWN, kind=GatewayRuntime.EXTERNAL, can_control=False, has_events=False)
     scene = Scene(runtime, FakeProbe([api(ApiState.REFUSED)]))
     assert scene.fail().word is FailureWord.GATEWAY_TIMEOUT
@@ -550,7 +550,7 @@ def test_what_an_earlier_start_said_is_forgotten_even_while_its_log_is_still_rea
     assert scene.runtime.restarts == 1, "a session that was taken over is never restarted; this start's was not"
 
 
-def test_our_own_restart_is_looked_at_anew_even_if_nobody_tells_of_it() -> None:
+def test_our_own_restart_is_looked_at_again_even_without_an_event() -> None:
     scene = Scene(FakeRuntime(status=UNHEALTHY, tells_of_starts=False))
     scene.runtime.after_restart = lambda: scene.runtime.become(_healthy(scene.runtime), silently=True)
     scene.wait()
@@ -644,7 +644,7 @@ def test_a_restart_by_another_instance_counts_as_the_one_of_this_wait() -> None:
     assert failure.word is FailureWord.GATEWAY_TIMEOUT
     assert scene.runtime.restarts == 0
     assert scene.took_s == pytest.approx(240.0), "it has the time of a restart once more, and no more than that"
-    assert WaitEventKind.RESTARTING not in scene.told(), "nobody is told of a restart that this run does not make"
+    assert WaitEventKind.RESTARTING not in scene.told(), "no alert tells of a restart that this run does not make"
     (spared,) = [event for event in scene.events if event.kind is WaitEventKind.RESTART_SPARED]
     assert "instance momentum restarted it" in spared.message
 

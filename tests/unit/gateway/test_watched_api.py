@@ -77,7 +77,7 @@ def test_it_comes_back_when_there_is_room_again_and_not_before() -> None:
     assert scene.look().state is ApiState.IDLE
 
 
-def test_where_nobody_can_count_a_connection_is_kept() -> None:
+def test_where_connections_cannot_be_counted_one_is_kept() -> None:
     scene = Scene(clients=None)
     scene.watched.look()
     assert scene.probe.calls == 0

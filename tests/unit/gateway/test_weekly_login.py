@@ -91,7 +91,7 @@ def test_an_hour_after_it_is_taken(text: str, zone: str) -> None:
     assert Settings.from_environ({"WEEKLY_LOGIN": text, "TIME_ZONE": zone}).weekly_login == parse_week_time(text)
 
 
-def test_a_gateway_that_somebody_else_logs_in_has_no_weekly_login_of_ours() -> None:
+def test_an_external_gateway_has_no_weekly_login_of_ours() -> None:
     with pytest.raises(StartupFailure, match="external"):
         Settings.from_environ({"WEEKLY_LOGIN": "Sun 18:00", "GATEWAY_RUNTIME": "external"})
 

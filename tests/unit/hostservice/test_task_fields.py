@@ -1,4 +1,4 @@
-"""What Windows gives back is another text that says the same, and a task that somebody changed is seen."""
+"""What Windows gives back is another text that says the same, and a changed task is seen."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -94,7 +94,7 @@ def test_before_it_is_there_the_difference_is_all_of_it(scene: Scene) -> None:
     assert scene.windows.changes == []
 
 
-def test_what_somebody_changed_is_shown_and_put_right(scene: Scene) -> None:
+def test_a_change_by_hand_is_shown_and_put_right(scene: Scene) -> None:
     scene.install()
     scene.windows.tasks[_TASK] = scene.windows.tasks[_TASK].replace("<Priority>5<", "<Priority>7<")
     registrar = scene.registrar()
@@ -304,7 +304,7 @@ def test_on_linux_a_definition_is_rendered_for_whom_and_where_it_is_told(tmp_pat
     assert {check.status for check in registrar.check_host()} == {StepStatus.FAIL}
 
 
-def test_on_linux_what_nobody_named_is_assumed_and_said_and_never_registered(tmp_path: Path) -> None:
+def test_on_linux_an_option_that_is_not_given_is_assumed_and_said_and_never_registered(tmp_path: Path) -> None:
     settings = Settings.from_environ({}, project_dir=tmp_path)
     registrar = build_task_scheduler(settings, commands=NoWindows(), side=WindowsSide.ABSENT)
     rendered = registrar.render()

@@ -92,7 +92,7 @@ def test_at_logon_it_is_this_users_logon_and_this_users_session() -> None:
     assert root.find("t:Triggers/t:BootTrigger", _NS) is None
 
 
-def test_at_boot_nobody_needs_to_be_logged_on_and_no_password_is_stored() -> None:
+def test_at_boot_no_user_needs_to_be_logged_on_and_no_password_is_stored() -> None:
     root = _render(BOOT)
     assert root.find("t:Triggers/t:BootTrigger", _NS) is not None
     assert root.find("t:Triggers/t:LogonTrigger", _NS) is None

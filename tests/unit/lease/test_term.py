@@ -72,7 +72,7 @@ def test_a_host_that_has_just_come_up_waits_too() -> None:
     assert find_earliest_start_s(remember(LeaseState(), gone), gone, _TIMES) == pytest.approx(61.0)
 
 
-def test_nothing_is_waited_for_after_an_ordered_end_or_where_nobody_ever_led() -> None:
+def test_there_is_no_wait_after_an_orderly_end_or_where_no_host_ever_led() -> None:
     released = _seen(term_revision=9, last=_OTHER, released_revision=12)
     never = _seen()
     for seen in (released, never):

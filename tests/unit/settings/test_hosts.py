@@ -74,7 +74,7 @@ def test_two_hosts_have_two() -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "127.1", "localhost.", "[::1]"])  # noqa: S104 - nothing is bound
-def test_some_addresses_lead_to_whoever_uses_them(host: str) -> None:
+def test_some_addresses_lead_to_the_host_that_uses_them(host: str) -> None:
     assert reaches_itself(host)
     assert not reaches_itself("rackmount")
     assert not reaches_itself("127.example.org")

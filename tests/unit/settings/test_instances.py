@@ -71,7 +71,7 @@ def test_client_ids_can_be_chosen() -> None:
         Settings.from_environ({"BOT_CLIENT_ID": "-1"})
 
 
-def test_all_instances_of_a_checkout_agree_in_one_folder_whoever_looks(tmp_path: Path) -> None:
+def test_all_instances_of_a_checkout_agree_in_one_folder_for_every_user(tmp_path: Path) -> None:
     folders = {
         Settings.from_environ(environ, project_dir=tmp_path).gateway_shared_dir
         for environ in ({}, {"INSTANCE": "a"}, {"INSTANCE": "b", "STATE_DIR": "/elsewhere"}, {"HOME": "/root/sudo"})

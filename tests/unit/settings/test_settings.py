@@ -146,7 +146,7 @@ def test_a_wrong_value_is_named_with_its_problem_and_what_is_allowed(name: str, 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows makes up a home for everybody")
-def test_the_home_of_nobody_is_a_wrong_path() -> None:
+def test_the_home_of_an_unknown_user_is_a_wrong_path() -> None:
     (problem,) = _problems({"GAMEPLAN_PATH": "~nobody-of-this-name/plan.json"})
     assert "must be a path" in problem
 

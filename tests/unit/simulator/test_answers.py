@@ -159,7 +159,7 @@ def test_every_tag_of_the_summary_is_answered_and_the_ledger_in_each_currency() 
     assert {row[6] for row in first if row[4] == "CashBalance"} == {"BASE", "USD"}
 
 
-def test_orders_are_told_to_the_client_that_placed_them_and_all_of_them_to_whoever_asks_for_all() -> None:
+def test_orders_are_told_to_the_client_that_placed_them_and_all_of_them_to_a_client_that_asks_for_all() -> None:
     own, every = ask(Request.OPEN_ORDERS, 1), ask(Request.ALL_OPEN_ORDERS, 1)
     assert [(row[1], row[24]) for row in own if row[0] == "5"] == [("12", "7")]
     assert [(row[1], row[24]) for row in every if row[0] == "5"] == [("12", "7"), ("13", "8")]

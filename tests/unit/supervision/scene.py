@@ -125,7 +125,7 @@ class Watch:
         """One look now."""
         observation = replace(WELL, at_s=self.at_s, now=NOON + timedelta(seconds=self.at_s), **changes)
         self.memory, self.last = decide(self.memory, observation, self.rules)
-        # Nobody else is at work on the gateway here, so each restart comes about.
+        # No other instance is at work on the gateway here, so each restart comes about.
         on_restart = () if self.last.on_restart is None else (self.last.on_restart,)
         self.said += [(self.at_s, notice) for notice in (*self.last.notices, *on_restart)]
         self.done += [(self.at_s, action) for action in self.last.actions]

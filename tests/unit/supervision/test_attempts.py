@@ -73,7 +73,7 @@ def test_what_only_a_person_can_mend_ends_it_at_once(word: FailureWord) -> None:
         FailureWord.GATEWAY_SECOND_FACTOR,
     ],
 )
-def test_what_somebody_meant_and_a_phone_that_lies_elsewhere_do_not_count(word: FailureWord) -> None:
+def test_an_intended_end_and_an_unconfirmed_second_factor_do_not_count(word: FailureWord) -> None:
     record, outcome = count(*((minute, word) for minute in range(20)))
     assert not outcome.gives_up
     assert record == NONE

@@ -45,7 +45,7 @@ def test_what_the_bot_announced_makes_no_end_a_planned_one(changes: dict[str, An
     assert watch.actions() == [Action.END_FAILED]
 
 
-def test_a_bot_that_somebody_else_stopped_has_not_finished_though_it_ended_with_0() -> None:
+def test_a_bot_that_another_program_stopped_has_not_finished_though_it_ended_with_0() -> None:
     stopped = gone(exit_code=0)["bot"]
     watch = Watch().go_on(60).go_on(600, bot=replace(stopped, outside_stop="was stopped through the Docker engine"))
     assert watch.kinds() == [IncidentKind.BOT_ENDED]

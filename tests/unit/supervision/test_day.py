@@ -72,7 +72,7 @@ _TABLE: list[tuple[date, bool, PlanLook, PlanCandidate, list[Action]]] = [
     (SATURDAY, True, _CHOSEN_C, _STALE, []),
     (MONDAY, False, PLAN, valid(MONDAY), [_NEW]),
     (MONDAY, True, PLAN, _STALE, [_C]),
-    (THURSDAY, True, replace(PLAN, date=None), _MISSING, []),  # nobody knows which day's it is
+    (THURSDAY, True, replace(PLAN, date=None), _MISSING, []),  # it is unknown which day's it is
     (WEDNESDAY, True, replace(PLAN, date=THURSDAY), valid(THURSDAY, "a"), []),  # started the evening before
 ]
 

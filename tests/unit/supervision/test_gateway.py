@@ -213,7 +213,7 @@ def test_the_start_that_follows_our_own_restart_of_a_gateway_without_link_is_no_
     assert watch.kinds(Stage.OVER) == [IncidentKind.LINK_DOWN]
 
 
-def test_our_own_restart_that_is_over_at_once_is_no_start_by_somebody_else() -> None:
+def test_our_own_restart_that_is_over_at_once_is_no_start_by_another_program() -> None:
     watch = Watch().go_on(900, **scene.LINK_DOWN)
     watch.look(**scene.LINK_DOWN)
     assert watch.actions() == [Action.RESTART_GATEWAY]
@@ -228,13 +228,13 @@ def test_a_window_that_begins_holds_back_a_restart_that_had_to_wait() -> None:
     assert watch.go_on(30, **scene.SICK).actions() == [Action.RESTART_GATEWAY] * 2
 
 
-def test_a_start_by_somebody_else_is_said_even_if_it_was_over_before_anybody_looked() -> None:
+def test_a_start_by_another_program_is_reported_even_if_it_was_over_before_the_look() -> None:
     watch = Watch().go_on(60).go_on(60, **start_number(5))
     assert watch.kinds(Stage.EVENT) == [IncidentKind.GATEWAY_RESTARTED]
     assert watch.go_on(600, **start_number(5)).kinds() == [IncidentKind.GATEWAY_RESTARTED]
 
 
-def test_a_start_by_somebody_else_is_said_at_once_where_the_gateway_is_not_ready_yet() -> None:
+def test_a_start_by_another_program_is_reported_at_once_where_the_gateway_is_not_ready_yet() -> None:
     watch = Watch().go_on(60)
     watch.look(**both(start_number(5), {"api": ApiStatus(state=ApiState.CLOSED)}))
     assert watch.kinds(Stage.OPENED) == [IncidentKind.GATEWAY_LOST]
@@ -245,7 +245,7 @@ def test_the_nightly_restart_of_the_container_is_no_news() -> None:
     assert watch.said == []
 
 
-def test_our_own_restart_is_no_start_by_somebody_else() -> None:
+def test_our_own_restart_is_no_start_by_another_program() -> None:
     watch = Watch().go_on(30, **scene.SICK).go_on(60, **start_number(5))
     assert IncidentKind.GATEWAY_RESTARTED not in watch.kinds()
 
@@ -456,7 +456,7 @@ def test_a_monitor_stops_a_second_wrong_password_too_and_says_each_once() -> Non
     assert watch.kinds(Stage.OVER) == [refused]
 
 
-def test_a_stop_that_somebody_meant_is_said_to_be_one() -> None:
+def test_an_intended_stop_is_reported_as_one() -> None:
     stop = GatewayStop(by="a", owner="/s", at=scene.NOON, reason=StopReason.ASKED, start="c0ffee@")
     watch = Watch(rules=MONITOR).go_on(60, **scene.DEAD, gateway_history=GatewayHistory(stop=stop))
     assert watch.kinds() == [_LOST]

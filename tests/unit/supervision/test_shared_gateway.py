@@ -44,7 +44,7 @@ def test_a_restart_is_told_only_when_it_is_certain_which_instance_does_it() -> N
     assert decision.on_restart.title == "Gateway restart attempted"
 
 
-def test_the_start_after_another_instances_restart_is_not_told_as_somebodys_again() -> None:
+def test_the_start_after_another_instances_restart_is_not_reported_twice() -> None:
     watch = Watch().go_on(60.0, **LINK_DOWN)
     history = _restarted(watch.at_s)
     watch.go_on(60.0, **start_number(5), gateway_history=history).go_on(

@@ -167,7 +167,7 @@ def test_each_criterion_fails_for_its_own_reason(
     assert unmet(judge(change(evidence))) == names
 
 
-def test_time_that_nobody_watched_fails_the_usual_limits(evidence: Evidence) -> None:
+def test_unwatched_time_fails_the_usual_limits(evidence: Evidence) -> None:
     wide = replace(
         evidence,
         spans=tuple(one for one in evidence.spans if one.began_at > BEGIN + timedelta(hours=12)),
@@ -188,7 +188,7 @@ def test_a_run_without_an_end_whose_process_lives_is_at_work(evidence: Evidence)
     assert "known_ends" not in unmet(account)
 
 
-def test_a_watch_that_was_killed_is_an_incident_that_nobody_could_tell_of(evidence: Evidence) -> None:
+def test_a_watch_that_was_killed_is_an_incident_without_an_alert(evidence: Evidence) -> None:
     killed = replace(
         evidence,
         events=tuple(one for one in evidence.events if one.kind != "watch_ended"),

@@ -86,7 +86,7 @@ def test_without_any_evidence_all_is_unknown_and_nothing_is_up() -> None:
     assert timeline.watched_ratio == 0
 
 
-def test_between_two_spans_nobody_knows() -> None:
+def test_between_two_spans_it_is_unknown() -> None:
     assert shown(gateway(span(0, 300), span(400, 1000))) == [("up", 0, 300), ("unknown", 300, 400), ("up", 400, 1000)]
 
 
@@ -144,7 +144,7 @@ def test_what_a_watcher_saw_goes_before_what_a_step_says() -> None:
     assert shown(gateway(span(0, 1000), runs=(step_by_hand,))) == [("up", 0, 1000)]
 
 
-def test_after_a_shutdown_by_hand_nobody_is_to_watch_until_the_next_start() -> None:
+def test_after_a_shutdown_by_hand_no_watch_is_expected_until_the_next_start() -> None:
     runs = (run(500, 510, kind="shutdown", bot_stop=505), run(800, 801, gateway_wait=800.5, bot_start=801))
     timeline = gateway(span(0, 500), span(801, 1000), runs=runs)
     assert [one.word for one in timeline.segments if one.known is Availability.UNKNOWN] == ["nobody_watched", OFF]
