@@ -35,6 +35,7 @@ from orchestration.docker.compose import (
     find_compose_files,
 )
 from orchestration.docker.container import Container
+from orchestration.docker.engine import PLACE_ARGV, EnginePlace, parse_place
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.lease.held import REVISION_VARIABLE, kept_lease
 from orchestration.settings import Settings
@@ -79,6 +80,8 @@ def ensure_guarded_network(settings: Settings) -> GuardedNetwork:
     door = BotDocker(settings, name=settings.bot_container_name)
     _refuse_other_networks(settings, door)
     name = f"{build_project_name(door.name)}_guarded"
+    if _read_place(door) is not EnginePlace.HOST:
+        raise build_failure(f"the Docker network {name} would have no address of this host: {NO_ADDRESS}")
     found = door.docker.look(_network_argv(name))
     if not found.ok:
         made = door.docker.change(("docker", "network", "create", "--driver", "bridge", name))
@@ -94,9 +97,17 @@ def ensure_guarded_network(settings: Settings) -> GuardedNetwork:
 
 def has_bridge_address(settings: Settings, commands: Commands) -> bool | None:
     """Whether this host has an address in the engine's networks, where a guard can listen; None if that is unknown."""
-    found = BotDocker(settings, commands=commands).docker.look(_network_argv(_DEFAULT_NETWORK))
+    door = BotDocker(settings, commands=commands)
+    if _read_place(door) is not EnginePlace.HOST:
+        return False  # an address of the same number may be here, for another engine's networks
+    found = door.docker.look(_network_argv(_DEFAULT_NETWORK))
     hosts = found.stdout.split() if found.ok else []
     return is_own_address(hosts[0]) if hosts else None
+
+
+def _read_place(door: BotDocker) -> EnginePlace:
+    found = door.docker.look(PLACE_ARGV)
+    return parse_place(found.stdout) if found.ok else EnginePlace.HOST
 
 
 def _network_argv(name: str) -> tuple[str, ...]:
@@ -129,7 +140,9 @@ def find_other_networks(config: str, service: str) -> str:
     return f"the network {', '.join(networks)}" if networks else ""
 
 
-def build_overlay(settings: Settings, launch: BotRecord, address: Endpoint) -> dict[str, Any]:
+def build_overlay(
+    settings: Settings, launch: BotRecord, address: Endpoint, *, place: EnginePlace = EnginePlace.HOST
+) -> dict[str, Any]:
     """What is put on top of the bot's Compose file. Pure, but for who we are."""
     plan = locate_plan_in_container(launch.gameplan)
     environment = {
@@ -164,7 +177,7 @@ def build_overlay(settings: Settings, launch: BotRecord, address: Endpoint) -> d
     arguments = launch.argv[1:]
     if arguments:
         service["command"] = [_escape(word) for word in arguments]
-    user = _read_user()
+    user = "" if sys.platform == "win32" else choose_user(place, user=os.geteuid(), group=os.getegid())
     if user:
         service["user"] = user
     overlay: dict[str, Any] = {"services": {settings.bot_service: service}}
@@ -206,8 +219,9 @@ def launch_container(
         # The container's user is none of this host's. Who may look into the state folder is for that folder to say.
         launch.gameplan.chmod(_READABLE)
     overlay = settings.state_dir.absolute() / OVERLAY_NAME
+    content = build_overlay(settings, launch, address, place=_read_place(door))
     write_record(launch)
-    write_atomic(overlay, json.dumps(build_overlay(settings, launch, address), indent=2).encode())
+    write_atomic(overlay, json.dumps(content, indent=2).encode())
     _build_service(settings, door, overlay).up(
         pull_timeout_s=settings.docker_pull_timeout_s, on_progress=on_progress, before_start=before_start
     )
@@ -377,6 +391,11 @@ def _is_root() -> bool:
     return sys.platform != "win32" and os.geteuid() == 0
 
 
-def _read_user() -> str:
-    """Whom the container runs as: us, whose files it reads; the image's own user where we are root."""
-    return "" if sys.platform == "win32" or _is_root() else f"{os.geteuid()}:{os.getegid()}"
+def choose_user(place: EnginePlace, *, user: int, group: int) -> str:
+    """Whom the container runs as: us, whose files it reads; the image's own user where we are root. Pure.
+
+    What a rootless engine calls root is us, with no right that we do not have.
+    """
+    if user == 0:
+        return ""
+    return "0:0" if place is EnginePlace.ROOTLESS else f"{user}:{group}"

@@ -4,11 +4,15 @@ Pure, but for `probe_engine` and `read_context_host`.
 """
 
 import dataclasses
+import os
 import re
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from orchestration.system.commands import CommandNotFoundError, CommandResult, Commands, CommandTimedOutError
+from orchestration.system.files import is_there
 
 # `docker compose config --images`, `--policy` of pull and environment secrets are all in 2.17; `include`, which the
 # whole stack uses, came with 2.20.
@@ -18,6 +22,18 @@ FAST_HEALTH_CHECKS_ENGINE = 25  # `start_interval`
 VERSION_ARGV = ("docker", "version", "--format", "{{.Server.Version}}")
 CONTEXT_HOST_ARGV = ("docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
 COMPOSE_VERSION_ARGV = ("docker", "compose", "version", "--short")
+PLACE_ARGV = ("docker", "info", "--format", "{{.OperatingSystem}}{{range .SecurityOptions}}\n{{.}}{{end}}")
+
+
+class EnginePlace(StrEnum):
+    """Where an engine's networks and users are, seen from this host."""
+
+    HOST = "host"
+    """Its networks are this host's (or nothing says that they are not), and a user's number is the same inside."""
+    ROOTLESS = "rootless"
+    """In namespaces of one user: a container's root is that user, and every other number inside is somebody else."""
+    DESKTOP = "desktop"
+    """In a virtual machine."""
 
 
 class EngineProblem(StrEnum):
@@ -73,6 +89,7 @@ _NEXT_ACTION = {
 # Engines of one user, by the socket that Docker's own complaint names: a rootless one, and Docker Desktop's.
 _ROOTLESS = re.compile(r"/run/user/\d+/docker\.sock")
 _DESKTOP = re.compile(r"/\.docker/(?:desktop|run)/docker\.sock|docker_engine|dockerDesktop")
+_SYSTEM_SOCKET = "/var/run/docker.sock"
 _SOCKET_ADVICE = (
     (
         EngineProblem.ENGINE_DOWN,
@@ -94,8 +111,14 @@ _SOCKET_ADVICE = (
 )
 
 
-def probe_engine(commands: Commands, *, timeout_s: float) -> EngineProbe:
-    """Look at Docker: two short commands. Changes nothing, raises nothing."""
+def probe_engine(commands: Commands, *, timeout_s: float, run_dir: Path | None = None) -> EngineProbe:
+    """Look at Docker: two short commands. Changes nothing, raises nothing.
+
+    Args:
+        commands: Runs `docker`.
+        timeout_s: For each of them.
+        run_dir: Where a rootless engine of this user has its socket; by default where the system puts it.
+    """
     try:
         version = commands.run(VERSION_ARGV, timeout_s=timeout_s)
     except CommandNotFoundError:
@@ -104,11 +127,28 @@ def probe_engine(commands: Commands, *, timeout_s: float) -> EngineProbe:
         return describe_problem(EngineProblem.ENGINE_DOWN, f"the Docker engine did not answer within {timeout_s:g} s")
     engine_version = version.stdout.strip()
     if not version.ok or not engine_version:
-        return describe_problem(classify_engine_error(version), _first_meaningful_line(version))
+        found = describe_problem(classify_engine_error(version), _first_meaningful_line(version))
+        return _point_to_own_engine(found, _find_run_dir() if run_dir is None else run_dir)
     return dataclasses.replace(
         _probe_compose(commands, timeout_s=timeout_s, engine_version=engine_version),
         engine_version=engine_version,
         supports_fast_health_checks=parse_version(engine_version)[0] >= FAST_HEALTH_CHECKS_ENGINE,
+    )
+
+
+def _find_run_dir() -> Path | None:
+    return None if sys.platform == "win32" else Path("/run/user", str(os.geteuid()))
+
+
+def _point_to_own_engine(found: EngineProbe, run_dir: Path | None) -> EngineProbe:
+    """A shell that names a rootless engine by DOCKER_HOST is not where a boot service looks: a context is."""
+    socket = None if run_dir is None else run_dir / "docker.sock"
+    if socket is None or not found.is_waitable or _SYSTEM_SOCKET not in found.detail or not is_there(socket):
+        return found
+    return dataclasses.replace(
+        found,
+        next_action=f"This user's own rootless engine is at unix://{socket}: `docker context use rootless` (where that "
+        f"is missing, first `docker context create rootless --docker host=unix://{socket}`).",
     )
 
 
@@ -136,6 +176,14 @@ def read_context_host(commands: Commands, *, timeout_s: float) -> str:
     except (CommandNotFoundError, CommandTimedOutError):
         return ""
     return found.stdout.strip() if found.ok else ""
+
+
+def parse_place(text: str) -> EnginePlace:
+    """What `PLACE_ARGV` printed."""
+    system, *options = text.splitlines() or [""]
+    if any("name=rootless" in option.split(",") for option in options):
+        return EnginePlace.ROOTLESS
+    return EnginePlace.DESKTOP if system.strip() == "Docker Desktop" else EnginePlace.HOST
 
 
 def classify_engine_error(result: CommandResult) -> EngineProblem:

@@ -1,18 +1,22 @@
 """`python -m tests.bots NAME...`: follow the recipes of these bots; without a name, all of them."""
 
+import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bots.recipe import Recipe, read_recipes
+from tests.bots.recipe import Recipe, read_connecting, read_recipes
 from tests.integration.alerts_scene import run_channel
 from tests.integration.watch_scene import told
-from tests.system import PROJECT, System, wait_until
+from tests.system import PROJECT, System, build_plan, wait_until
 
 _CONSTRAINTS = PROJECT / ".ci/constraints"
 _INSTALL_TIMEOUT_S = 1800
@@ -69,6 +73,8 @@ print("ORDER", [entry.errorCode for entry in trade.log if entry.errorCode], flus
         at_guard="1 rejected or unfilled order",
     ),
 }
+# Where a script that follows `docs/how-to/connect-your-bot.md` says that it is ready: right before this.
+_READY_BEFORE = {"ib_async": _LOOP}
 # What tests set for bots of their own is the recipe's business here.
 _OF_RECIPE = ("BOT_WORKDIR", "BOT_START_GRACE", "BOT_STOP_TIMEOUT")
 
@@ -100,17 +106,23 @@ class Trial:
             self._supervise()
             if self._recipe.name in _ORDERINGS:
                 self._order(_ORDERINGS[self._recipe.name])
+            if self._recipe.name in _READY_BEFORE:
+                self._connect(_READY_BEFORE[self._recipe.name])
         except BaseException:
             print(self._system.startup_log()[-_SHOWN_OF_LOG:])  # noqa: T201
             raise
         finally:
             self._system.close()
 
-    def _install(self) -> None:
+    def _run_installer(self, command: str) -> None:
+        """Run it in the project's folder; the bot keeps its own versions, whatever else comes into its environment."""
         pins = _CONSTRAINTS / f"{self._recipe.name}.txt"
         environ = {**os.environ, "HOME": str(self._home), "PIP_CONSTRAINT": str(pins), "PIP_QUIET": "1"}
+        subprocess.run(["bash", "-c", command], check=True, cwd=PROJECT, env=environ, timeout=_INSTALL_TIMEOUT_S)
+
+    def _install(self) -> None:
         for command in self._recipe.commands:
-            subprocess.run(["bash", "-c", command], check=True, env=environ, timeout=_INSTALL_TIMEOUT_S)
+            self._run_installer(command)
         for name, content in self._recipe.files.items():
             (self._home / name.removeprefix("~/")).write_text(content, encoding="utf-8")
         (self._system.root / "settings.env").write_text(self._recipe.settings, encoding="utf-8")
@@ -149,6 +161,43 @@ class Trial:
             self._stop()
             expect(self._count_orders() - before, 0)
             self._say("its order on Strategy C is refused and alerted, and reaches nothing")
+
+    def _connect(self, ready_before: str) -> None:
+        """The same bot with the lines of the general how-to: it refuses the wrong moment, and says when it is ready."""
+        connecting = read_connecting()
+        home = self._home / "bots" / self._recipe.name
+        install = connecting.install.replace("/srv/trader", shlex.quote(str(home))) + " sdnotify"
+        self._run_installer(install)
+        file = home / "trader.py"
+        indent = ready_before[: len(ready_before) - len(ready_before.lstrip())]
+        ready = textwrap.indent(connecting.ready, indent)
+        script = file.read_text(encoding="utf-8").replace(ready_before, ready + ready_before)
+        file.write_text(f"{connecting.check}\n{script}", encoding="utf-8")
+        self._refuse_wrong_moment(file)
+        self._system.environ.pop("BOT_START_GRACE", None)  # nothing but its own word
+        started = self._inv("startup", "--simulate", "--json", code=0)
+        expect(started["bot"]["ready_by"], "notify")
+        self._wait_until_connected()
+        self._stop()
+        self._say("connected by the how-to: it refuses the wrong moment, and is up by its own word")
+
+    def _refuse_wrong_moment(self, file: Path) -> None:
+        """Started by hand while no gateway runs: it says so, names a command that works, and ends with 1."""
+        plan = self._system.root / "plan.json"
+        plan.write_text(json.dumps(build_plan(strategy="C", symbols=[])), encoding="utf-8")
+        environ = {name: value for name, value in self._system.environ.items() if name != "PYTHONPATH"}
+        ended = subprocess.run(
+            [file.parent / ".venv/bin/python", file.name, "--gameplan", str(plan)],
+            cwd=file.parent, env=environ, capture_output=True, text=True, check=False, timeout=_PATIENCE_S,
+        )  # fmt: skip
+        expect(ended.returncode, 1, ended.stdout + ended.stderr)
+        told = next(line for line in ended.stderr.splitlines() if line.startswith("This bot must not run now."))
+        commands = re.findall(r"`([^`]+)`", told)
+        expect(len(commands), 2, told)
+        looked = subprocess.run(
+            ["bash", "-c", commands[0]], cwd="/", env=environ, capture_output=True, text=True, check=False, timeout=60
+        )
+        expect(looked.returncode, 3, commands[0] + looked.stdout + looked.stderr)  # `inv status`: nothing runs
 
     def _count_orders(self) -> int:
         """How many orders have reached a built-in gateway, in its own words."""

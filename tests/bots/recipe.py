@@ -11,6 +11,8 @@ _SECTION = re.compile(r"^## (\S+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"^In `([^`]+)`:\n\n```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _COMMANDS = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _SETTINGS = ".env"
+_HOW_TO = PROJECT / "docs/how-to/connect-your-bot.md"
+_INSTALL = re.compile(r"`(\S+/pip install \.)` from this folder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +62,36 @@ def _read_recipe(name: str, text: str) -> Recipe:
         settings=files.pop(_SETTINGS),
         files=files,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connecting:
+    """What the how-to "connect your bot" has its reader add to a script.
+
+    Attributes:
+        install: The command that puts this project into the bot's own environment.
+        check: The lines that refuse the wrong moment.
+        ready: The lines that say that the bot is ready.
+    """
+
+    install: str
+    check: str
+    ready: str
+
+
+def read_connecting(page: Path = _HOW_TO) -> Connecting:
+    """The lines of that page.
+
+    Raises:
+        ValueError: The page has others now.
+    """
+    text = page.read_text(encoding="utf-8")
+    install = _INSTALL.search(text)
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    check = next((block for block in blocks if "check_or_exit()" in block), "")
+    ready = next((block for block in blocks if "READY=1" in block), "")
+    call = re.search(r"^ +(given = check_or_exit\(\)).*$", check, re.MULTILINE)
+    imported = re.search(r"^from orchestration.*$", check, re.MULTILINE)
+    if install is None or call is None or imported is None or not ready:
+        raise ValueError(f"{page} no longer says how to install, check and be ready")
+    return Connecting(install=install[1], check=f"{imported[0]}\n\n{call[1]}\n", ready=ready)

@@ -7,7 +7,7 @@ import tomllib
 import pytest
 
 from orchestration.settings import Settings
-from tests.bots.recipe import Recipe, read_recipes
+from tests.bots.recipe import Recipe, read_connecting, read_recipes
 from tests.system import PROJECT
 
 _RECIPES = read_recipes()
@@ -46,3 +46,10 @@ def test_every_version_is_pinned_and_no_line_says_where_files_come_from(name: st
     assert lines
     assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line)] == []
     assert any(line.lower().replace("-", "_").startswith(f"{name}==") for line in lines)
+
+
+def test_the_lines_that_connect_a_script_are_found_in_the_how_to() -> None:
+    connecting = read_connecting()
+    assert connecting.install == "/srv/trader/.venv/bin/pip install ."
+    assert connecting.check == "from orchestration.prerequisites import check_or_exit\n\ngiven = check_or_exit()\n"
+    compile(connecting.ready, "ready", "exec")

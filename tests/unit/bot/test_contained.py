@@ -10,11 +10,12 @@ import pytest
 
 from orchestration.bot.argv import build_bot_argv
 from orchestration.bot.container import BotDocker, is_recorded
-from orchestration.bot.docker_runtime import build_compose_environ, build_overlay
+from orchestration.bot.docker_runtime import build_compose_environ, build_overlay, choose_user, has_bridge_address
 from orchestration.bot.find import FoundBy, find_bot
 from orchestration.bot.record import BotRecord, build_record_path, write_record
 from orchestration.docker import container
 from orchestration.docker.container import ContainerState
+from orchestration.docker.engine import PLACE_ARGV, EnginePlace
 from orchestration.settings import Settings
 from orchestration.system.commands import CommandNotFoundError, CommandResult, CommandTimedOutError
 from orchestration.system.endpoint import Endpoint
@@ -273,3 +274,38 @@ def test_a_compose_folder_of_the_bots_own_is_given_only_what_is_set() -> None:
 def test_a_secret_that_the_bot_is_to_have_is_handed_over_from_wherever_it_came() -> None:
     settings = Settings.from_environ({"BOT_PASS_ENV": "TWS_PASSWORD"}, dotenv={"TWS_PASSWORD": "planted"})
     assert build_compose_environ(settings, container="b1")["TWS_PASSWORD"] == "planted"  # noqa: S105 - planted
+
+
+@pytest.mark.parametrize(
+    ("place", "user", "expected"),
+    [
+        (EnginePlace.HOST, 1001, "1001:1002"),
+        (EnginePlace.DESKTOP, 1001, "1001:1002"),
+        (EnginePlace.ROOTLESS, 1001, "0:0"),  # every other number inside is somebody who cannot read our files
+        (EnginePlace.HOST, 0, ""),
+        (EnginePlace.ROOTLESS, 0, ""),
+    ],
+)
+def test_the_container_runs_as_us_by_the_number_that_the_engine_has_for_us(
+    place: EnginePlace, user: int, expected: str
+) -> None:
+    assert choose_user(place, user=user, group=1002) == expected
+
+
+@pytest.mark.parametrize(
+    ("info", "address", "expected"),
+    [
+        # Two engines on one host give their bridges the same numbers.
+        ("Debian\nname=seccomp\nname=rootless", "127.0.0.1", False),
+        ("Docker Desktop", "127.0.0.1", False),
+        ("Debian", "", None),
+    ],
+)
+def test_a_guard_cannot_listen_in_the_networks_of_an_engine_that_has_them_to_itself(
+    tmp_path: Path, *, info: str, address: str, expected: bool | None
+) -> None:
+    commands = FakeCommands()
+    commands.expect(PLACE_ARGV, stdout=info)
+    network = ("docker", "network", "inspect", "--format", "{{range .IPAM.Config}}{{.Gateway}} {{end}}", "bridge")
+    commands.expect(network, stdout=f"{address}\n")
+    assert has_bridge_address(settings_in(tmp_path), commands) is expected

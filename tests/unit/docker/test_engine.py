@@ -1,12 +1,16 @@
 """Why Docker cannot be used: each reason told apart, each with how to fix it."""
 
+from pathlib import Path
+
 import pytest
 
 from orchestration.docker.engine import (
     COMPOSE_VERSION_ARGV,
     VERSION_ARGV,
+    EnginePlace,
     EngineProblem,
     is_engine_error,
+    parse_place,
     parse_version,
     probe_engine,
     read_context_host,
@@ -107,3 +111,33 @@ def test_a_missing_engine_is_not_taken_for_a_refusal_and_the_reverse(text: str, 
 @pytest.mark.parametrize(("text", "version"), [("v2.26.1", (2, 26)), ("25.0", (25, 0)), ("dev", (0, 0))])
 def test_versions_are_read(text: str, version: tuple[int, int]) -> None:
     assert parse_version(text) == version
+
+
+@pytest.mark.parametrize(
+    ("said", "place"),
+    [
+        ("Debian GNU/Linux 13 (trixie)\nname=seccomp,profile=builtin", EnginePlace.HOST),
+        ("Debian GNU/Linux 13 (trixie)\nname=seccomp,profile=builtin\nname=rootless", EnginePlace.ROOTLESS),
+        ("Ubuntu 24.04.1 LTS\nname=apparmor\nname=rootless\nname=cgroupns", EnginePlace.ROOTLESS),
+        ("Docker Desktop\nname=seccomp,profile=unconfined", EnginePlace.DESKTOP),
+        ("Docker Desktop\r\n", EnginePlace.DESKTOP),
+        ("", EnginePlace.HOST),
+    ],
+)
+def test_an_engine_in_a_network_of_its_own_is_told_apart(said: str, place: EnginePlace) -> None:
+    assert parse_place(said) is place
+
+
+@pytest.mark.parametrize("complaint", [DENIED, DOWN])
+def test_a_rootless_engine_of_this_user_is_pointed_to_where_the_systems_own_is_no_use(
+    tmp_path: Path, complaint: str
+) -> None:
+    commands = FakeCommands()
+    commands.expect(VERSION_ARGV, failed(complaint))
+    assert "rootless" not in probe_engine(commands, timeout_s=5.0, run_dir=tmp_path).next_action
+    (tmp_path / "docker.sock").touch()
+    found = probe_engine(commands, timeout_s=5.0, run_dir=tmp_path)
+    assert "`docker context use rootless`" in found.next_action
+    assert str(tmp_path) in found.next_action
+    commands.answers[VERSION_ARGV] = [failed(CONTEXT)]
+    assert "use rootless" not in probe_engine(commands, timeout_s=5.0, run_dir=tmp_path).next_action
