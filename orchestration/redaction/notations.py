@@ -5,14 +5,17 @@ address percent-encodes it, and each of these may be wrapped in another one. To 
 so the text is decoded instead, one layer at a time, and each layer is searched. A layer knows what in the original text
 each of its characters comes from, which is what has to be masked.
 
-What was turned into Base64 or hexadecimal as a whole (`decode_runs`) is searched like a text of its own.
+What was turned into Base64 or hexadecimal as a whole (`decode_runs`) is searched like a text of its own, and so are
+the bytes of dumps and lists (`orchestration.redaction.dumps`).
 
-Three views of each layer are searched, because what they undo is no escape but noise between characters:
+Four views of each layer are searched, because what they undo is no escape but noise between characters:
 
 * quotes, backslashes and dollar signs, with which shells cut a word into pieces (`'pa'\''ss'`), and any number of
   which JSON in JSON puts before a character;
 * separators between hexadecimal bytes;
-* line breaks in Base64.
+* line breaks in Base64;
+* all that is neither a letter nor a digit: a line break in the middle of a secret with the frame around the lines, the
+  backtick of PowerShell, the caret of `cmd`, a sign that is doubled, characters that are not seen.
 """
 
 import binascii
@@ -45,7 +48,7 @@ _ESCAPE = re.compile(
     r"|(?P<utf8>[\xc2-\xdf][\\\x1c]*+[\x80-\xbf]|[\xe0-\xef](?:[\\\x1c]*+[\x80-\xbf]){2}"
     r"|[\xf0-\xf4](?:[\\\x1c]*+[\x80-\xbf]){3})"
     r"|(?P<utf16>[\ud800-\udbff][\\\x1c]*+[\udc00-\udfff])"
-    rf"|(?P<ansi>{_ANSI.pattern}|\x00)"  # UTF-16 that is read as UTF-8 has a NUL at every second place
+    rf"|(?P<ansi>{_ANSI.pattern}|[^\n\x08]\x08|\x00)"  # UTF-16 that is read as UTF-8 has a NUL at every second place
 )
 _IN_BASE_16 = frozenset({"x", "u", "U", "braced", "percent", "percent_u", "hex"})
 _LAST_CHARACTER = 0x10FFFF
@@ -158,21 +161,31 @@ _BASE64_NOISE = re.compile(r"(?<!\\)\\++[nrt]|[ \t\r\n'\"$\\\x1c]")
 _BASE64_BREAK = re.compile(rb"(?<!\\)\\++[nrt]")
 
 
+_NO_LETTERS = bytes(one for one in range(128) if not chr(one).isalnum())
+# Blanks, box drawing, characters that join or divide words without being seen.
+_UNSEEN = re.compile("[\x80-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u2064\u2500-\u257f\u3000\ufeff]")
+_MOST_SIGNS = 16
+_NOT_A_LETTER = re.compile(f"(?:[\\x00-\\x7f](?<![0-9A-Za-z])|{_UNSEEN.pattern})+")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Views:
     """What is searched of one layer, as UTF-8: made in microseconds, and without places."""
 
     unquoted: bytes
+    letters: bytes
     hexadecimal: bytes
     base64: bytes
 
 
 def build_views(text: str) -> Views:
-    """The three views of a layer's text."""
+    """The four views of a layer's text."""
     content = text.encode("utf-8", "surrogatepass")
+    seen = content if text.isascii() else _UNSEEN.sub("", text).encode("utf-8", "surrogatepass")
     unbroken = _BASE64_BREAK.sub(b"", content) if b"\\" in content else content
     return Views(
         unquoted=content.translate(_UNQUOTE_TABLE, _UNQUOTE_DELETED),
+        letters=seen.translate(None, _NO_LETTERS),
         hexadecimal=content.translate(_LOWER_TABLE, _HEX_SEPARATORS).replace(b"0x", b"").replace(b"0X", b""),
         base64=unbroken.translate(_BASE64_TABLE, b" \t\r\n'\"$\\\x1c"),
     )
@@ -199,6 +212,11 @@ def build_base64(text: str) -> tuple[str, "array[int]"]:
     """The view of Base64; the URL-safe alphabet becomes the usual one."""
     view, kept = _without(text, _BASE64_NOISE)
     return view.replace("-", "+").replace("_", "/"), kept
+
+
+def build_letters(text: str) -> tuple[str, "array[int]"]:
+    """The view of letters and digits alone."""
+    return _without(text, _NOT_A_LETTER)
 
 
 def _without(text: str, noise: re.Pattern[str]) -> tuple[str, "array[int]"]:
@@ -259,6 +277,16 @@ def extend_over_quoting(text: str, first: int, last: int) -> tuple[int, int]:
     return first, last
 
 
+def extend_over_signs(text: str, first: int, last: int) -> tuple[int, int]:
+    """The stretch `first` to `last`, and up to 16 characters on both sides that are neither letters nor digits."""
+    bounds = max(0, first - _MOST_SIGNS), min(len(text), last + _MOST_SIGNS)
+    while first > bounds[0] and _NOT_A_LETTER.match(text[first - 1]):
+        first -= 1
+    while last < bounds[1] and _NOT_A_LETTER.match(text[last]):
+        last += 1
+    return first, last
+
+
 def has_quoting_of(text: str, secret: str) -> bool:
     """Whether a text holds each character of quoting as often as a secret does: a quick look, before any other."""
     return all(text.count(one) >= secret.count(one) for one in set(secret) if one in "'\"$") and (
@@ -279,12 +307,26 @@ def has_quoting_at(secret: str) -> tuple[bool, bool]:
 
 def stands_for(written: str, secret: str) -> bool:
     """Whether every character of the secret is in what was written, in order: the unquoted view knows no quotes."""
+    return _find_last(written, secret) is not None
+
+
+def find_written(written: str, secret: str) -> tuple[int, int] | None:
+    """The shortest stretch that ends where the secret is complete, or None: see `stands_for`."""
+    last = _find_last(written, secret)
+    if last is None:
+        return None
+    first = _find_last(written[:last][::-1], secret[::-1])
+    return None if first is None else (last - first, last)
+
+
+def _find_last(written: str, secret: str) -> int | None:
+    """Where each character of the secret has been found, in order; None where one is missing."""
     place = 0
     for one in secret:
         stand_ins = _STAND_INS.get(one, one)
         while place < len(written) and written[place] not in stand_ins:
             place += 1
         if place == len(written):
-            return False
+            return None
         place += 1
-    return True
+    return place

@@ -14,12 +14,14 @@ import html
 import json
 import re
 import shlex
+import unicodedata
 import urllib.parse
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestration.redaction import notations
+from orchestration.redaction.dumps import decode_dumps
 from orchestration.redaction.notations import MAX_LAYERS, Layer, decode_once, unquote
 
 MASK = "********"
@@ -40,6 +42,7 @@ Span = tuple[int, int]
 
 # What is looked for: the forms of a secret that no decoding of the text leads back to the secret itself.
 _SHORT = 4  # below this many characters a secret is masked only as a whole word
+_LEAST_LETTERS = 6  # fewer letters in a row stand in many texts, with whatever between them
 _LEAST_UNQUOTED = 3  # where fewer characters of a secret are left, its quotes have to be there as well
 _MOST_ENCODED = 3  # Base64 in hexadecimal in Base64
 _BASE64_LEAST_BYTES = 6  # a shorter one leaves fewer than five telling characters at some alignments
@@ -76,6 +79,8 @@ class Redactor:
         self._unquoted = forms.unquoted
         self._quoting = forms.quoting
         self._unquoted_bytes = [view.encode("utf-8", "surrogatepass") for view, _ in forms.unquoted]
+        self._letters = forms.letters
+        self._letters_bytes = [view.encode("utf-8", "surrogatepass") for view, _ in forms.letters]
         self._hexadecimal = forms.hexadecimal
         self._hexadecimal_bytes = [one.encode() for one in forms.hexadecimal]
         self._base64 = forms.base64
@@ -138,7 +143,7 @@ class Redactor:
 
     def _find_with_places(self, text: str) -> Iterator[Span]:
         for layer in notations.build_layers(text):
-            found = list(self._find_in_layer(layer))
+            found = [*self._find_in_layer(layer), *self._find_dumps(layer.text)]
             for first, last in self._find_encoded(layer.text):
                 # Where the secret itself was found in it, there is no need to mask the rest.
                 if not any(start < last and first < end for start, end in found):
@@ -149,7 +154,9 @@ class Redactor:
     def _may_hold_any(self, text: str, *, depth: int = 0) -> bool:
         """The quick look without places: most texts hold no secret."""
         for _ in range(notations.MAX_LAYERS + 1):
-            if self._is_suspicious(text, is_decoded=depth > 0) or any(self._find_encoded(text, depth=depth)):
+            if self._is_suspicious(text, is_decoded=depth > 0):
+                return True
+            if any(self._find_dumps(text, depth=depth)) or any(self._find_encoded(text, depth=depth)):
                 return True
             decoded = notations.decode_once(text)
             if decoded == text:
@@ -161,6 +168,15 @@ class Redactor:
         """What is Base64 or hexadecimal as a whole, and holds a secret in whatever notation."""
         if depth < _MOST_ENCODED and self._secrets:
             for first, last, decoded in notations.decode_runs(text):
+                if self._may_hold_any(decoded, depth=depth + 1):
+                    yield first, last
+
+    def _find_dumps(self, text: str, *, depth: int = 0) -> Iterator[Span]:
+        """Printed bytes that hold a secret, as a whole: beside the numbers a dump shows the characters, in pieces."""
+        dumps = tuple(decode_dumps(text)) if depth < _MOST_ENCODED and self._secrets else ()
+        # A text may hold thousands of lists of numbers: one look at all of them first.
+        if dumps and self._may_hold_any("\n".join(decoded for _, _, decoded in dumps), depth=depth + 1):
+            for first, last, decoded in dumps:
                 if self._may_hold_any(decoded, depth=depth + 1):
                     yield first, last
 
@@ -177,6 +193,7 @@ class Redactor:
             any(form in views.unquoted for form in self._unquoted_bytes)
             or any(form in text for form in self._plain)
             or any(notations.has_quoting_of(text, secret) for _, secret in self._quoting)
+            or any(form in views.letters for form in self._letters_bytes)
             or any(form in views.hexadecimal for form in self._hexadecimal_bytes)
             or any(form in views.base64 for form in self._base64_bytes)
         )
@@ -189,6 +206,7 @@ class Redactor:
         for form in self._plain:
             yield from _find_all(text, form)
         yield from self._find_unquoted(text)
+        yield from self._find_letters(text)
         yield from self._find_hexadecimal(text)
         yield from self._find_base64(text)
 
@@ -204,6 +222,15 @@ class Redactor:
         for form, secret in self._quoting:
             if notations.has_quoting_of(text, secret):
                 yield from _find_quoting(text, view, kept, form, secret)
+
+    def _find_letters(self, text: str) -> Iterator[Span]:
+        view, kept = notations.build_letters(text)
+        for form, secret in self._letters:
+            signs = "".join(secret.split())  # a line may have been broken at a blank
+            for first, last in _find_all(view, form):
+                outer = notations.extend_over_signs(text, kept[first], kept[last - 1] + 1)
+                if written := notations.find_written(text[slice(*outer)], signs):
+                    yield outer[0] + written[0], outer[0] + written[1]
 
     def _find_hexadecimal(self, text: str) -> Iterator[Span]:
         view, kept = notations.build_hexadecimal(text)
@@ -296,6 +323,7 @@ class Forms:
         unquoted: In the unquoted view; each with what has to be there, quotes included.
         quoting: Likewise, of secrets that are almost nothing but quotes: what is left of one, perhaps nothing, is in
             every text, so the quotes are looked for first.
+        letters: In the view of letters and digits; each with the secret itself.
         hexadecimal: In the view for hexadecimal bytes, in small letters.
         base64: In the view for Base64.
         longest: How many bytes a secret takes up at most, in whatever notation.
@@ -305,6 +333,7 @@ class Forms:
     plain: tuple[str, ...]
     unquoted: tuple[tuple[str, str], ...]
     quoting: tuple[tuple[str, str], ...]
+    letters: tuple[tuple[str, str], ...]
     hexadecimal: tuple[str, ...]
     base64: tuple[str, ...]
     longest: int
@@ -335,6 +364,7 @@ def build_forms(secrets: Iterable[str]) -> Forms:
         plain=tuple(sorted(plain)),
         unquoted=tuple(sorted(unquoted)),
         quoting=tuple(sorted(quoting)),
+        letters=tuple(sorted({pair for base in bases for pair in _build_letters(base)})),
         hexadecimal=tuple(sorted(content.hex() for content in contents)),
         base64=tuple(sorted({form for content in contents for form in _build_base64_forms(content)})),
         longest=_LARGEST_WRITTEN * max((len(base.encode("utf-8", "surrogatepass")) for base in bases), default=0),
@@ -342,7 +372,12 @@ def build_forms(secrets: Iterable[str]) -> Forms:
 
 
 def _build_bases(secret: str) -> set[str]:
-    return {secret, secret.strip(), *(line.strip() for line in secret.splitlines()), *_find_identifying_parts(secret)}
+    whole = {secret, secret.strip(), *(line.strip() for line in secret.splitlines()), *_find_identifying_parts(secret)}
+    accented = [one for one in whole if not one.isascii()]
+    # As another program composes its accents, and as one shows it that takes UTF-8 for Windows' own code page.
+    whole.update(unicodedata.normalize(form, one) for one in accented for form in ("NFC", "NFD"))
+    whole.update(one.encode("utf-8", "surrogatepass").decode("cp1252", "replace") for one in accented)
+    return whole
 
 
 def _build_spellings(base: str) -> Iterator[str]:
@@ -354,6 +389,12 @@ def _build_spellings(base: str) -> Iterator[str]:
         if decoded == written:
             return
         written = decoded
+
+
+def _build_letters(base: str) -> Iterator[tuple[str, str]]:
+    letters, _ = notations.build_letters(base)
+    if len(letters) >= _LEAST_LETTERS:
+        yield letters, base
 
 
 def _build_wrapped(base: str) -> set[str]:

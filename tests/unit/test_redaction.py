@@ -217,6 +217,106 @@ def test_what_only_resembles_a_secret_stays(text: str) -> None:
     assert Redactor(["pa$sword", "n\nn\nn", "pass'word"]).text(text) == text
 
 
+# Of one secret, each as the named program prints it.
+_DUMPS = {
+    "xxd": """\
+00000000: 5472 3075 6234 646f 7226 332d 686f 2472  Tr0ub4dor&3-ho$r
+00000010: 7365                                     se
+""",
+    "xxd -e": """\
+00000000: 75307254 6f643462 2d332672 72246f68  Tr0ub4dor&3-ho$r
+00000010:     6573                             se
+""",
+    "hexdump -C": """\
+00000000  54 72 30 75 62 34 64 6f  72 26 33 2d 68 6f 24 72  |Tr0ub4dor&3-ho$r|
+00000010  73 65                                             |se|
+00000012
+""",
+    "hexdump": """\
+0000000 7254 7530 3462 6f64 2672 2d33 6f68 7224
+0000010 6573
+0000012
+""",
+    "od": """\
+0000000 071124 072460 032142 067544 023162 026463 067550 071044
+0000020 062563
+0000022
+""",
+    "od -c": """\
+0000000   T   r   0   u   b   4   d   o   r   &   3   -   h   o   $   r
+0000020   s   e
+0000022
+""",
+    "od -t x1z": """\
+0000000 54 72 30 75 62 34 64 6f 72 26 33 2d 68 6f 24 72  >Tr0ub4dor&3-ho$r<
+0000020 73 65                                            >se<
+0000022
+""",
+    "od -b": """\
+0000000 124 162 060 165 142 064 144 157 162 046 063 055 150 157 044 162
+0000020 163 145
+0000022
+""",
+    "od -t u1": """\
+0000000  84 114  48 117  98  52 100 111 114  38  51  45 104 111  36 114
+0000020 115 101
+0000022
+""",
+    "curl --trace": """\
+=> Send header, 18 bytes (0x12)
+0000: 54 72 30 75 62 34 64 6f 72 26 33 2d 68 6f 24 72 Tr0ub4dor&3-ho$r
+0010: 73 65                                           se
+""",
+    "a log of each line": """\
+10:00:01 DEBUG tls: 0000 - 54 72 30 75 62 34 64 6f-72 26 33 2d 68 6f 24 72   Tr0ub4dor&3-ho$r
+10:00:01 DEBUG tls: 00000000: 5472 3075 6234 646f 7226 332d 686f 2472  Tr0ub4dor&3-ho$r
+10:00:01 DEBUG tls: 00000010: 7365                                     se
+""",
+    "Python's list of bytes": "[84, 114, 48, 117, 98, 52, 100, 111, 114, 38, 51, 45, 104, 111, 36, 114, 115, 101]",
+    "JavaScript's Buffer": '{"type":"Buffer","data":[84,114,48,117,98,52,100,111,114,38,51,45,104,111,36,114,115,101]}',
+    "numbers alone": "84 114 48 117 98 52 100 111 114 38 51 45 104 111 36 114 115 101",
+    "quoted-printable": "=54=72=30ub4dor&3=\n-ho$rse",
+    "broken by a frame": "│ password = 'Tr0ub4d  │\n│ or&3-ho$rse'          │",
+    "broken by a terminal": "Tr0ub4dor\r\n&3-ho$rse",
+    "continued by a shell": "Tr0ub4dor&\\\n    3-ho$rse",
+    "spaced": "T r 0 u b 4 d o r & 3 - h o $ r s e",
+    "PowerShell": '"Tr0ub4dor`&3-ho`$rse"',
+    "cmd": "Tr0ub4dor^&3-ho$rse",
+    "a sign doubled": "Tr0ub4dor&&3-ho$$rse",
+    "overstruck": "T\x08Tr\x08r0\x080ub4dor&3-ho$rse",
+    "joined unseen": "Tr0u\u200bb4dor\u00ad&3-ho$rse",
+}
+
+
+@pytest.mark.parametrize("shown", _DUMPS.values(), ids=_DUMPS)
+@pytest.mark.parametrize("text", ["{}", "before\n{}\nafter", "before 12 {} 34 after"])
+def test_a_secret_in_pieces_is_found(shown: str, text: str) -> None:
+    redacted = Redactor(["Tr0ub4dor&3-ho$rse"]).text(text.format(shown))
+    assert MASK in redacted
+    for piece in ("Tr0ub4dor", "5472 3075", "54 72 30", "114", "162", "-ho$r"):
+        assert piece not in redacted.replace("- 54 72 30", "").replace("   Tr0ub4dor&3-ho$r", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Tr0ub4dor 3 horse",
+        "84 114 48 117 98 52",
+        "00000000: 5472 3075 6234 646f 7226 332d  Tr0ub4dor&3-",
+        "0000000 999999 888 -5 0000020 78901",
+        "x=3D=4\n=\n==\n=ZZ",
+        "prices 101 102 103 104 105 106 107 108 at +0000",
+    ],
+)
+def test_other_dumps_lists_and_signs_stay(text: str) -> None:
+    assert Redactor(["Tr0ub4dor&3-ho$rse"]).text(text) == text
+
+
+@pytest.mark.parametrize("written", ["Zu\u0308rich-77", "ZÃ¼rich-77", "Zürich-77"])
+def test_an_accent_may_be_composed_or_read_in_another_code_page(written: str) -> None:
+    assert Redactor(["Zürich-77"]).text(f"<{written}>") == f"<{MASK}>"
+
+
 def test_a_hostile_text_takes_no_longer_than_any_other() -> None:
     """Against blow-ups of the patterns: a quadratic one would take hours for these."""
     redactor = Redactor([_SECRET, "hunter2-and-more", _WEBHOOK])
@@ -229,6 +329,13 @@ def test_a_hostile_text_takes_no_longer_than_any_other() -> None:
         "\x1b]" * many,
         "\x1b[" * many,
         "'" * many,
+        "00000000: 7061 " * (many // 10),
+        "0000000 " + "1 " * (many // 10),
+        "=AA" * many,
+        "a=\n" * many,
+        "1" + " " * many + "1",
+        " " * many,
+        "a\x08" * many,
     ):
         assert redactor.text(hostile).replace(MASK, "") == hostile
 
