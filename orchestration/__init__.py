@@ -8,8 +8,9 @@ The page `docs/explanation/architecture.md` draws them and says how a run passes
 * `tws`: the wire protocol of the gateway's API, for both ends, pure;
 * `gateway`, `gameplan`, `bot`, `alerts`, `journal`, `simulator`: the domain rooms; none imports another one (but the
   reference bot may);
+* `lease`: which of several hosts may run the bot;
 * `reports`: how well it ran, judged from the journal, pure; `hostservice`: the boot service's unit or scheduled task;
-  `soak`: a trial run with injected faults, and the isolated instance that the test suite runs too;
+  `soak`: a trial run with injected faults, their catalogue, and the isolated instance that the test suite runs too;
 * `prerequisites`: one call for bot authors; `hold`: whether the system is held down; `preflight`: the table of checks;
 * `startup`: the five steps, the run that performs them, whether it may run now, its report;
 * `shutdown`: stopping bot and gateway; `supervision`: what a supervisor observes, decides (pure) and does; `presenter`:

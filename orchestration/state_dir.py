@@ -18,6 +18,7 @@ from typing import Any
 
 from orchestration.system.files import UnfitFileError, open_regular, read_regular, write_atomic
 
+# Who writes each of them: the table in docs/explanation/architecture.md.
 BOT_RECORD = "bot.json"
 BOT_WORKERS = "bot_workers.json"
 BOT_STOP = "bot_stop.json"

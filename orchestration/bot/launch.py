@@ -74,7 +74,7 @@ __all__ = [
 
 OnProgress = Callable[[str], None]
 
-# An interrupted start ends within this, whatever the bot does: who interrupts (systemd, a person) waits for it.
+# An interrupted start ends within this, whatever the bot does: who interrupts (systemd, the operator) waits for it.
 _INTERRUPTED_STOP_TIMEOUT_S = 10.0
 _MOST_SHOWN = 5
 # Another run holds the folder for a few milliseconds, unless it is stuck or makes a container.

@@ -1,4 +1,4 @@
-"""Is the bot's program there at all? Asked before the gateway's login, which may need a person's phone."""
+"""Is the bot's program there at all? Asked before the gateway's login, which may need the operator's phone."""
 
 import importlib.machinery
 import importlib.util

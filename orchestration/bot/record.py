@@ -110,7 +110,7 @@ class BotRecord:
 
     @property
     def log_hint(self) -> str:
-        """Where a person reads what it says: a file, or a command."""
+        """Where the operator reads what it says: a file, or a command."""
         return f"`docker logs {self.container}`" if self.log is None else str(self.log)
 
     @property

@@ -39,7 +39,7 @@ class Started(Protocol):
 
     @property
     def log_hint(self) -> str:
-        """Where a person reads what it said: a file, or a command."""
+        """Where the operator reads what it said: a file, or a command."""
         ...
 
     def poll_exit_code(self) -> int | None:

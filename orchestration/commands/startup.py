@@ -81,7 +81,7 @@ def _show_dry_run(options: Options) -> int:
 
 
 def _find_first_refusal(options: Options) -> "DryRun | None":
-    """What a start would end with before its first step, where another process or a person keeps it from beginning."""
+    """What a start would end with before its first step, where another process or a hold keeps it from beginning."""
     from orchestration.startup.admission import build_second, find_refusal
     from orchestration.startup.dry_run import DryRun, PlannedStep, refuse
     from orchestration.system.lock import read_lock_holder

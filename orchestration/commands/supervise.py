@@ -156,7 +156,7 @@ def _stays_given_up(settings: Settings) -> bool:
 def _wait_given_up(settings: Settings, clock: SystemClock, requests: Requests) -> int:
     """Stay without a bot until there is a reason to try again; then the count is cleared, and Docker restarts this.
 
-    A reason is a gateway that was away and is ready again, or a person: who restarts the container, or recreates it,
+    A reason is a gateway that was away and is ready again, or the operator: restarting or recreating the container
     stops this program first.
     """
     past = attempts.read(settings.state_dir)
@@ -239,7 +239,7 @@ def _take_over(
 
 
 def _refuse_second(options: Options, settings: Settings) -> int:
-    """A person's start beside a supervisor: recorded, shown and alerted like any other that is refused."""
+    """The operator's start beside a supervisor: recorded, shown and alerted like any other that is refused."""
     second = build_second(settings)
     return _refuse(options, StartupFailure(second.word, second.message, next_action=second.next_action))
 
@@ -466,7 +466,7 @@ def _judge_failed_start(options: Options, report: Report, clock: SystemClock, ho
         host.say_ready(report.message)  # see `_end_refused`
         host.say_stopping(report.message)
     if report.failure in {FailureWord.INTERRUPTED, FailureWord.HELD}:
-        return int(ExitCode.SUCCESS)  # a person meant it: an ordered end, and not counted
+        return int(ExitCode.SUCCESS)  # the operator meant it: a graceful end, and not counted
     settings = Settings.load(lenient=True)
     outcome = attempts.note_failed_start(settings, report.failure, now=clock.now())
     return _give_up(settings, outcome, clock, report) or int(report.exit_code)

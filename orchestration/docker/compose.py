@@ -136,7 +136,7 @@ def up_argv(target: ComposeTarget, *, recreates: bool = True) -> tuple[str, ...]
     """Make the service's container, or start it, in the background.
 
     A service that is named is started whatever its `profiles:`. In a folder of the operator's own nothing is added to
-    what a person would type there.
+    what an operator would type there.
 
     Args:
         target: The service.

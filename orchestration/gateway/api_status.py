@@ -99,7 +99,7 @@ class ApiStatus:
         broken_farms: Names of the data farms that are broken, sorted, as last heard: degraded, not down.
         client_id: The client id of the last attempt.
         codes: The last codes, oldest first.
-        detail: One sentence for a person.
+        detail: One sentence for the operator.
         holdings: What the broker holds, where a look asked for it and the handshake completed.
     """
 

@@ -39,7 +39,7 @@ def build_compose_environ(settings: Settings) -> dict[str, str]:
 
 
 def build_service_names(settings: Settings, files: Sequence[Path]) -> ServiceNames:
-    """What a person knows the gateway's container by."""
+    """What operators know the gateway's container by."""
     return ServiceNames(
         prefix="GATEWAY",
         container=settings.gateway_container_name,

@@ -1,6 +1,6 @@
 """The operator's own Compose folder: the result is that of `docker compose up -d` there by hand.
 
-So Compose is called in the folder as a person calls it, and finds files, project name and `.env` itself. It is given
+So Compose is called in the folder as an operator calls it, and finds files, project name and `.env` itself. It is given
 only the variables that are set for this program, which then go before the folder's `.env`. What would be made is
 read with `docker compose config` before anything is started, and refused where it would be dangerous or could not work.
 """
@@ -151,7 +151,7 @@ class ComposeFolder:
         return ComposeService(self._docker, target, environ=environ, known=known)
 
     def build_service_names(self) -> ServiceNames:
-        """What a person knows the service by."""
+        """What operators know the service by."""
         files = find_compose_files(self._directory)
         return ServiceNames(
             prefix="GATEWAY",

@@ -10,7 +10,7 @@ from orchestration.gateway.record import GatewayRecord
 from orchestration.system.clock import describe_time_of_day
 
 RESTART_SPACING_S = 900.0  # trouble right after a restart, by any process, is the same trouble
-RESTARTS_A_DAY = 6  # a gateway that crashes again and again needs a person, and each login may need a phone
+RESTARTS_A_DAY = 6  # a gateway that crashes again and again needs manual action, and each login may need a phone
 DAY_S = 86400.0
 
 
@@ -18,7 +18,7 @@ class StopReason(StrEnum):
     """Why a gateway was stopped."""
 
     ASKED = "asked"
-    """A person meant it."""
+    """The operator meant it."""
     LOGIN_REJECTED = "login_rejected"
     """The broker refused user or password: a login loop can lock the account."""
     FAILING = "failing"

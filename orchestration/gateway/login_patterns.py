@@ -318,7 +318,7 @@ _IBG_CONTROLLER = _rows(
             "  IB Key wait t+12s: still waiting for approval...",
         ),
         (Event.CHALLENGE_ENDED, r".*\bib key approval wait timed out", "IB Key approval wait timed out"),
-        # What only a person can go on with: by VNC, or by another setting. No attempt follows by itself.
+        # What only the operator can go on with: by VNC, or by another setting. No attempt follows by itself.
         (
             Event.CHALLENGE,
             r".*\balert_(?:2fa_manual_window|halted)\b",

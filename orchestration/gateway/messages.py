@@ -25,7 +25,7 @@ class Words:
 
     Attributes:
         message: One sentence: what was found.
-        next_action: One sentence: what a person should do; empty if nothing.
+        next_action: One sentence: what the operator should do; empty if nothing.
     """
 
     message: str

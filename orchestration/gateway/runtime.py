@@ -109,7 +109,7 @@ class OwnRuntime(Protocol):
         """Make the gateway run, if it does not; a running one is left alone. Returns whether anything was changed.
 
         Raises:
-            StartupFailure: `GATEWAY_START_FAILED` with the evidence; `DOCKER_UNAVAILABLE`. A person is needed.
+            StartupFailure: `GATEWAY_START_FAILED` with the evidence; `DOCKER_UNAVAILABLE`. Manual action is required.
         """
         ...
 

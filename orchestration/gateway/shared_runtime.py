@@ -1,8 +1,8 @@
 """A runtime whose gateway other instances may use too: acting on it takes its lock, and is recorded.
 
 A start that finds another one at it waits, and then finds the gateway running. A restart is about one start: who comes
-second finds a newer one, and leaves it alone. What a person stopped, and what was stopped because the broker refuses
-the password, no process brings back on its own.
+second finds a newer one, and leaves it alone. What the operator stopped, and what was stopped because the broker
+refuses the password, no process brings back on its own.
 
 Right before anything is started or restarted, the locks are looked at once more: the gateway's, and those of the run.
 """

@@ -24,7 +24,7 @@ from orchestration.system.clock import Clock
 
 __all__ = ["GatewayReady", "WaitEvent", "WaitEventKind", "check_ready_now", "wait_until_ready"]
 
-_TICK_S = 1.0  # how often a person sees the seconds move; costs nothing
+_TICK_S = 1.0  # how often the operator sees the seconds move; costs nothing
 _EVIDENCE_LINES = 15
 _HOW_TO_RESTART_A_USED_ONE = (
     "Look whether it works for the others (`inv status --all`); if it does not, `inv gateway.restart --force`."
@@ -48,7 +48,7 @@ class WaitEvent:
     Attributes:
         kind: What.
         message: One sentence: what was found.
-        next_action: One sentence: what a person should do; empty if nothing.
+        next_action: One sentence: what the operator should do; empty if nothing.
         evidence: Lines that show it, without secrets.
     """
 
@@ -119,7 +119,7 @@ def wait_until_ready(
         requires_health_check: Whether the container's own health check must pass; None for what the settings say.
 
     Raises:
-        StartupFailure: One of the `GATEWAY_` words, or `DOCKER_UNAVAILABLE`; with the evidence. A person is needed.
+        StartupFailure: One of the `GATEWAY_` words, or `DOCKER_UNAVAILABLE`; with the evidence. Manual action needed.
     """
     windows = _parse_reset_windows(settings)
     with GatewayProber(runtime, settings, clock=clock, probe=probe, windows=windows) as prober:

@@ -1,4 +1,8 @@
-"""What a start does about what it sees of the gateway: wait, restart once, or fail. Pure: no I/O, clock or sleep."""
+"""What a start does about what it sees of the gateway: wait, restart, or fail. Pure: no I/O, clock or sleep.
+
+It restarts the gateway at most once: each restart is a login, which may send a push for the second factor, and a login
+loop can lock the account.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -147,7 +147,7 @@ def note_unplanned_end(settings: Settings, *, now: datetime) -> CountedFailure:
 
 
 def note_given_up(settings: Settings, reason: str, *, now: datetime) -> CountedFailure:
-    """Write down that only a person can help."""
+    """Write down that manual action is required."""
     attempts, outcome = give_up(read(settings.state_dir), reason, now=now)
     return _write(settings.state_dir, attempts, outcome)
 
@@ -213,7 +213,7 @@ def read(state_dir: Path) -> Attempts:
 
 
 def clear(state_dir: Path) -> bool:
-    """Forget it all: a person has started the system. Returns whether there was anything.
+    """Forget it all: the operator has started the system. Returns whether there was anything.
 
     A record that cannot be removed stays; a start that failed for it would help no one.
     """

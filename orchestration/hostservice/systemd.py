@@ -542,6 +542,6 @@ def _test(as_user: CommandsAs, switch: str, path: str) -> bool:
 
 
 def _quote(path: PurePath | str) -> str:
-    """A path as one word of a shell's line. Quoted where it need not be, too: a person may change it."""
+    """A path as one word of a shell's line. Quoted where it need not be, too: the operator may change it."""
     escaped = str(path).replace("'", "'\\''")
     return f"'{escaped}'"

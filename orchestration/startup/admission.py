@@ -233,7 +233,7 @@ class ServiceRefusal:
         word: The failure's word.
         message: One sentence.
         next_action: What the operator should do.
-        exit_code: 0 where a person meant it (a hold); 78 where trying again is of no use.
+        exit_code: 0 where the operator meant it (a hold); 78 where trying again is of no use.
     """
 
     word: FailureWord

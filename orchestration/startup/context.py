@@ -46,7 +46,7 @@ class StepContext:
         probe: One look at the gateway's API.
         run_id: The run's id.
         tell: Sends an alert.
-        show: Shows a person what is being done now.
+        show: Shows the operator what is being done now.
         show_wait: Shows a wait: elapsed and remaining seconds, and what is waited for.
         log: The run's log.
         read_holdings: Reads what the broker holds, in bounded time.
@@ -161,7 +161,7 @@ class RunSpec:
 
 
 class Display(Protocol):
-    """What shows a run to a person."""
+    """What shows a run to the operator."""
 
     def begin(self, *, run_id: str, instance: str, simulated: bool, steps: tuple[Step, ...]) -> None:
         """The run begins."""

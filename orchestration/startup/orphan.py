@@ -57,7 +57,7 @@ def stop_left_behind(
     show: Callable[[str], None],
     log: logging.Logger,
 ) -> bool:
-    """Stop it in order, and say so; also where it could not be stopped. Returns whether nothing of it runs any more.
+    """Stop it gracefully, and say so; also where it could not be stopped. Returns whether nothing of it runs any more.
 
     Args:
         settings: Whose bot it is.

@@ -90,7 +90,7 @@ class Report:
         simulated: Whether it ran on the built-in gateway by `--simulate`.
         failure: Why it failed, or None.
         message: One sentence for people.
-        next_action: What a person should do next; empty where there is nothing to do.
+        next_action: What the operator should do next; empty where there is nothing to do.
         started_at: When it began.
         duration_s: How long it took, in seconds.
         steps: All five, in order.
@@ -260,7 +260,7 @@ def describe_connection(is_connected: bool | None) -> str:  # noqa: FBT001 - the
 
 
 def describe_remedy(fallback: FallbackWord) -> str:
-    """What a person does to get from the emergency plan to the day's plan."""
+    """What the operator does to get from the emergency plan to the day's plan."""
     return {
         FallbackWord.GAMEPLAN_NOT_CONFIGURED: "Set GAMEPLAN_PATH to the day's plan, then `inv startup --replace`.",
         FallbackWord.CLOCK_SKEW: "Set this host's clock right (`timedatectl`; in WSL `sudo hwclock -s`), "

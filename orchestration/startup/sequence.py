@@ -41,7 +41,7 @@ class Options:
         replace: Stop a running bot gracefully first.
         as_json: One JSON document on standard output, everything else on standard error.
         foreground: Stay with the bot and watch the system.
-        service: The same for a boot service: failures are counted, and 78 says that only a person can help.
+        service: The same for a boot service: failures are counted, and 78 says that manual action is required.
     """
 
     simulate: bool = False

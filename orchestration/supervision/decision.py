@@ -23,19 +23,19 @@ class Action(StrEnum):
     RESTART_ORDER_GUARD = "restart_order_guard"
     """Start the order guard of a bot on Strategy C again, on the same port."""
     RESTART_BOT = "restart_bot"
-    """Stop the bot in order and run the whole validated sequence for it again."""
+    """Stop the bot gracefully and run the whole validated sequence for it again."""
     RESTART_BOT_ON_NEW_PLAN = "restart_bot_on_new_plan"
     """The same, or the start of a bot that has finished; the day's plan is there."""
     RESTART_BOT_ON_STRATEGY_C = "restart_bot_on_strategy_c"
     """The same; there is no plan for the day."""
     STOP_BOT = "stop_bot"
-    """Stop the bot in order and watch on: it is started again later."""
+    """Stop the bot gracefully and watch on: it is started again later."""
     END_FINISHED_WAIT = "end_finished_wait"
     """The bot has finished with 0: stay, and wait for the next day's plan."""
     END_FAILED = "end_failed"
     """End with 1: the host's service manager runs the whole sequence again."""
     END_78 = "end_78"
-    """Stop the bot in order and end with 78: only a person can help."""
+    """Stop the bot gracefully and end with 78: manual action is required."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ class Decision:
             one does it.
         status_text: One line for the service's status.
         next_look_s: After how many seconds to look again, if no event comes before.
-        is_well: Whether nothing is wrong that a person should know of: then the heartbeat may be sent.
+        is_well: Whether nothing is wrong that the operator should know of: then the heartbeat may be sent.
         sight: What the look amounts to for the gateway.
     """
 

@@ -346,7 +346,7 @@ def _read_sockets(pid: int) -> frozenset[int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a guard. Returns 0 after an ordered end, 1 where it could not begin."""
+    """Run a guard. Returns 0 after a graceful end, 1 where it could not begin."""
     parser = argparse.ArgumentParser(prog="python -m orchestration.supervision.guard_process")
     parser.add_argument("--record", required=True)
     parser.add_argument("--listen", required=True)

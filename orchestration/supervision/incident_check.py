@@ -71,7 +71,7 @@ class IncidentCheck:
         is_fine: Whether it is right now. Asked only where `is_bad` does not hold.
         title: The alert's title.
         message: The alert's one or two sentences.
-        next_action: What a person should do.
+        next_action: What the operator should do.
         over_title: The title of the message that it is over.
         over_message: The message that it is over.
         key: What of that kind: another key is another incident.

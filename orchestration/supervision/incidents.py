@@ -84,7 +84,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """Something said: a few words, one or two sentences, and what a person should do (may be empty)."""
+    """Something said: a few words, one or two sentences, and what the operator should do (may be empty)."""
 
     title: str
     message: str
@@ -104,7 +104,7 @@ class Notice:
         stage: Where in its incident.
         title: What happened, in a few words.
         message: One or two sentences.
-        next_action: What a person should do; empty where nothing.
+        next_action: What the operator should do; empty where nothing.
         incident: Which incident, for example `gateway_lost-3`; an event has one of its own.
     """
 

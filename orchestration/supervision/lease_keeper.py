@@ -140,7 +140,7 @@ class Keeper:
                 self._log.error("%s", error)
 
     def release(self, *, is_clean: bool) -> None:
-        """Give the lease up. The main thread says so after an ordered end.
+        """Give the lease up. The main thread says so after a graceful end.
 
         Args:
             is_clean: Whether nothing of the bot and no login is left here. The next holder then need not wait.

@@ -21,7 +21,7 @@ from orchestration.system.lock import HeldLock
 
 
 class Watching(Protocol):
-    """What shows the watch to a person."""
+    """What shows the watch to the operator."""
 
     def look(self, observation: Observation, decision: Decision) -> None:
         """One look, and what was decided."""

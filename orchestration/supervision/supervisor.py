@@ -106,7 +106,7 @@ class Supervisor:
         )
 
     def run(self) -> int:
-        """Watch. Returns 0 after an ordered end, 1 after an unplanned one, 78 where only a person can help."""
+        """Watch. Returns 0 after a graceful end, 1 after an unplanned one, 78 where manual action is required."""
         self._recorder.begin(pid=platform().own_pid())
         try:
             code = int(self._watch())
@@ -242,7 +242,7 @@ class Supervisor:
         return None
 
     def _restart_bot(self, observer: Observer) -> ExitCode | None:
-        """Stop the bot in order and run the validated sequence again."""
+        """Stop the bot gracefully and run the validated sequence again."""
         restart = self._post.restart
         if restart is None:
             return None
@@ -278,7 +278,7 @@ class Supervisor:
         return ExitCode.SUCCESS
 
     def _say_what_was_stopped(self, stopped: Stopped | None, signal_name: str) -> None:
-        """The last words of an ordered end: what was stopped, as it was found before, and what goes on running."""
+        """The last words of a graceful end: what was stopped, as it was found before, and what goes on running."""
         post = self._post
         owns_bot = post.restart is not None
         running = list(find_still_running(post.runtime))

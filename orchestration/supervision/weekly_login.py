@@ -1,9 +1,9 @@
 """The weekly login under supervision: the reminder, the login at its hour, its proof, and the alarm without it. Pure.
 
 A login is begun once, at `WEEKLY_LOGIN` or as soon after it as nothing else is going on, and not later than two hours
-after: then the alarm asks a person. None is begun where this week's login has been seen already, where the container's
-own controller does it (`TWS_COLD_RESTART`), while a second factor is being waited for, while the gateway restarts
-itself, or where a new login would not help.
+after: then the alarm asks the operator. None is begun where this week's login has been seen already, where the
+container's own controller does it (`TWS_COLD_RESTART`), while a second factor is being waited for, while the gateway
+restarts itself, or where a new login would not help.
 """
 
 import datetime as dt
