@@ -165,6 +165,7 @@ def send_request(
         try:
             status, wait_s = network.request(address, document, timeout_s=timeout_s, is_cut=lambda: cutoff.is_cut)
         except OSError as error:
+            cutoff.was_connected = isinstance(error, TimeoutError)  # this door connects before it can be late
             raise _explain(error, cutoff) from None
         return Reply(status=status, retry_after_s=wait_s)
     known = _library_errors()

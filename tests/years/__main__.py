@@ -8,10 +8,12 @@ import os
 import secrets
 import sys
 import time
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
-from tests.years.scenario import read_faults, write_faults
-from tests.years.simulate import Outcome, shrink, simulate
+from tests.years.scenario import Happening, read_faults, write_faults
+from tests.years.simulate import BEGIN, Outcome, shrink, simulate
 from tests.years.world import warm_up
 
 _YEAR_DAYS = 365.25
@@ -27,6 +29,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--every-days", type=float, default=1.5, help="how often something goes wrong, on average")
     parser.add_argument("--trace", type=Path, help="write the trace to this file")
+    parser.add_argument("--begin", type=datetime.fromisoformat, default=BEGIN, help="the first instant")
     parser.add_argument("--faults", type=Path, help="play the faults of this file instead of drawn ones")
     parser.add_argument("--shrink", type=Path, help="reduce what fails to what matters, and write it to this file")
     return parser.parse_args()
@@ -60,15 +63,18 @@ def main() -> int:
         every_days=arguments.every_days,
         interval_s=arguments.interval,
         trace_path=arguments.trace,
+        begin=arguments.begin,
     )
     _show(seed, outcome)
     if outcome.breaches and arguments.shrink is not None:
         first = outcome.breaches[0]
         days = min(days, first.at_s / 86400 + 0.1)
 
-        def fails(tried: object) -> bool:
-            again = simulate(seed, days=days, faults=tried, interval_s=arguments.interval)  # type: ignore[arg-type]
-            return any(one.rule == first.rule for one in again.breaches)
+        kind = (first.rule, first.what.partition("(")[0])
+
+        def fails(tried: Sequence[Happening]) -> bool:
+            again = simulate(seed, days=days, faults=tried, interval_s=arguments.interval, begin=arguments.begin)
+            return any((one.rule, one.what.partition("(")[0]) == kind for one in again.breaches)
 
         left = shrink(
             [one for one in outcome.faults if one.at_s <= first.at_s], fails, until_s=time.monotonic() + _PATIENCE_S

@@ -39,6 +39,7 @@ class Clockwork:
         wall_s: What the host's wall clock shows, in seconds since the epoch, less `now_s`.
         true_s: The same of a clock that is right.
         random: Where every decision of chance comes from.
+        on_say: Told who says what in the trace.
     """
 
     def __init__(self, begin: datetime, *, seed: int, trace: Trace) -> None:
@@ -46,6 +47,7 @@ class Clockwork:
         self.wall_s = self.true_s = begin.timestamp()
         self.random = random.Random(seed)  # noqa: S311 - a simulation has to repeat itself
         self.trace = trace
+        self.on_say: list[Callable[[str, str], None]] = []
         self._planned: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
 
@@ -89,3 +91,5 @@ class Clockwork:
         """Write a line of the trace."""
         shown = (datetime.fromtimestamp(self.true_s, UTC) + timedelta(seconds=self.now_s)).astimezone(MARKET)
         self.trace.write(f"{self.now_s:.3f} {shown:%Y-%m-%d %a %H:%M:%S} {who}: {what}")
+        for told in self.on_say:
+            told(who, what)

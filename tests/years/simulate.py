@@ -76,8 +76,7 @@ def simulate(
         try:
             play(world, drawn, days=days)
             world.run(days * DAY_S)
-            oracles.judge_files()
-            oracles.judge_twins()
+            oracles.judge_end()
         finally:
             world.close()
             trace.close()

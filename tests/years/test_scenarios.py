@@ -1,13 +1,15 @@
 """Named scenarios on virtual time: what a seed once failed on, reduced to what matters, and plain weeks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
+from tests.years.dense import SCENARIOS, Dense
 from tests.years.scenario import Happening
 from tests.years.simulate import BEGIN, Outcome, shrink, simulate
-from tests.years.world import Bot, World, warm_up
+from tests.years.world import Bot, SentAlert, World, warm_up
 
 pytestmark = pytest.mark.years
 
@@ -92,6 +94,12 @@ def test_an_unconfirmed_second_factor_is_reported_each_hour_and_not_at_each_try_
     assert outcome.titles["Start-up begun"] == 2
 
 
+@pytest.mark.parametrize("dense", SCENARIOS, ids=lambda one: one.name)
+def test_dense_days_pass_all_oracles(dense: Dense) -> None:
+    outcome = simulate(1, days=dense.days, faults=dense.faults, interval_s=120.0, begin=dense.begin)
+    assert not outcome.breaches, _explain(outcome)
+
+
 def test_two_bots_at_once_are_a_breach() -> None:
     def start_another(world: World) -> None:
         process = world.table.start(("bot",), {}, parent_pid=1, on_signal=print, control_group="/", cwd="/")
@@ -100,7 +108,42 @@ def test_two_bots_at_once_are_a_breach() -> None:
     outcome = simulate(
         1, days=0.1, faults=(), prepare=lambda world: world.clockwork.after(_HOUR_S, lambda: start_another(world))
     )
-    assert {breach.rule for breach in outcome.breaches} == {"one bot"}
+    assert "one bot" in {breach.rule for breach in outcome.breaches}
+
+
+def test_an_alert_that_nothing_explains_and_one_that_is_told_twice_are_breaches() -> None:
+    def tell(world: World) -> None:
+        stamp = world.clockwork.host_now.isoformat()
+        for title in ("Gateway lost", "Clock jumped", "Disk has room again", "Strategy D"):
+            alert = SentAlert(at_s=world.clockwork.now_s, title=title, message="", fields={}, stamp=stamp)
+            world.alerts.append(alert)
+        begun = next(one for one in world.alerts if one.title == "Start-up begun")
+        world.alerts.append(replace(begun, at_s=world.clockwork.now_s))
+
+    outcome = simulate(
+        1, days=0.1, faults=(), prepare=lambda world: world.clockwork.after(_HOUR_S, lambda: tell(world))
+    )
+    found = {(breach.rule, breach.what.partition(" (")[0]) for breach in outcome.breaches}
+    assert found == {
+        ("no false alarm", "Gateway lost"),
+        ("no false alarm", "Clock jumped"),
+        ("no false alarm", "Strategy D"),
+        ("no end without a beginning", "Disk has room again"),
+        ("told once", "Start-up begun"),
+    }
+
+
+def test_what_is_not_told_is_a_breach() -> None:
+    outcome = simulate(
+        1,
+        days=0.4,
+        faults=(Happening(kind="disk_full", at_s=3 * _HOUR_S, lasts_s=1800.0),),
+        interval_s=120.0,
+        prepare=lambda world: world.clockwork.after(4 * _HOUR_S, world.alerts.clear),
+    )
+    assert [(one.rule, one.what.partition(" (")[0]) for one in outcome.breaches] == [
+        ("each incident is told", "disk low")
+    ]
 
 
 def test_a_failing_scenario_is_reduced_to_what_matters() -> None:

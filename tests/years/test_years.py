@@ -13,7 +13,7 @@ from tests import programs
 
 pytestmark = pytest.mark.years
 
-_FIXED = (1, 7)
+_FIXED = (7,)
 _DAYS = 12.0
 
 

@@ -76,6 +76,7 @@ class SentAlert:
         message: Its message.
         fields: Its fields by name.
         footer: What stands under it: the severity, and whether it may be a repeat.
+        stamp: When it is said to have been so.
     """
 
     at_s: float
@@ -83,6 +84,7 @@ class SentAlert:
     message: str
     fields: Mapping[str, str]
     footer: str = ""
+    stamp: str = ""
 
     @property
     def severity(self) -> str:
@@ -426,6 +428,7 @@ class World:
             message=str(embed.get("description", "")),
             fields={one["name"]: one["value"] for one in embed.get("fields", ())},
             footer=str(embed.get("footer", {}).get("text", "")),
+            stamp=str(embed.get("timestamp", "")),
         )
         shown = "no answer" if status is None else status
         self.clockwork.say(program.name, f"alert ({shown}): {alert.title}")
