@@ -53,6 +53,7 @@ _FLOORS = (
 _FLOOR_OF = {room: floor for floor, rooms in enumerate(_FLOORS, 1) for room in rooms}
 # Modules in the longest chain of imports, the faces of packages included; it had 30 when this was first measured.
 _LONGEST_CHAIN = 24
+_MOST_FLAT_MODULES, _MOST_FLOORS = 8, 10
 # `python -m orchestration.startup` is a command.
 _ENTRY_POINTS = frozenset({"orchestration.startup.__main__"})
 # The pure part of the supervision: it judges what others have looked at, and says it with the alerts' own word for how
@@ -519,6 +520,35 @@ def test_no_chain_of_imports_grows_longer() -> None:
     # It may only become shorter: an import for a word or a type that stands in the wrong room makes it longer.
     assert _take_floors(_read_arrows()) <= _LONGEST_CHAIN
     assert _take_floors({"a": {"b"}, "b": {"c"}, "c": set()}) == 3
+
+
+def _list_loaded(first: str, function: str) -> set[str]:
+    """What a command loads: what its module and its own function import, and what that loads while it is loaded."""
+    modules = {_module_of(path): _imports_of(path) for path in _files()}
+    tree = ast.parse((_PROJECT / f"{first.replace('.', '/')}.py").read_text(encoding="utf-8"))
+    (own,) = (one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == function)
+    lines = range(own.lineno, (own.end_lineno or own.lineno) + 1)
+    taken = [one for one in modules[first] if one.line in lines or (one.at_module_level and not one.guarded)]
+    loaded, due = {first}, {name for one in taken for name in _targets(one, modules)}
+    while due:
+        loaded |= due
+        seen = [one for name in due for one in modules[name] if one.at_module_level and not one.guarded]
+        due = {name for one in seen for name in _targets(one, modules)} - loaded
+    return loaded
+
+
+def test_a_command_that_only_shows_something_loads_less_than_a_third() -> None:
+    lines = {_module_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in _files()}
+    for function in ("config", "history"):
+        loaded = _list_loaded("orchestration.commands.views", function)
+        assert "orchestration.presenter" in loaded
+        assert "orchestration.supervision.supervisor" not in loaded
+        assert sum(lines[name] for name in loaded) < sum(lines.values()) / 3, function
+
+
+def test_there_are_few_modules_outside_of_a_room_and_few_floors() -> None:
+    assert len(list(_PACKAGE.glob("*.py"))) <= _MOST_FLAT_MODULES
+    assert len(_FLOORS) <= _MOST_FLOORS
 
 
 # An import that takes only constants from a module is a wrong place for the constant, or a value that should have been
