@@ -260,6 +260,14 @@ FAULTS: Mapping[str, tuple[Expected, Mapping[str, Said]]] = {
     "two texts about the password after an automatic restart": (
         _REFUSED,
         {
+            "IBC": Said(
+                lines=(
+                    "autorestart file found at /Jts/a/autorestart: authentication will not be required",
+                    "IBC: Unrecognized Username or Password",
+                    *_IBC_BEGUN,
+                    "IBC: Unrecognized Username or Password",
+                )
+            ),
             "ibcontroller": Said(
                 lines=(
                     f"{_IB} restart_expected flag -- skipping credential fill",
@@ -310,6 +318,12 @@ FAULTS: Mapping[str, tuple[Expected, Mapping[str, Said]]] = {
     "refused for another reason": (
         _REFUSED,
         {
+            "IBC": Said(
+                lines=(
+                    *_IBC_BEGUN,
+                    "Connection to server failed: this user has multiple Paper Trading users associated with it",
+                )
+            ),
             "ibcontroller": Said(
                 lines=(*_IB_BEGUN, f"{_IB} Connection failed: user has multiple Paper Trading users associated with it")
             ),
@@ -429,6 +443,35 @@ def say(pattern: Pattern) -> Said:
     return Said(lines=(*_BEGUN_BY[pattern.source], pattern.example))
 
 
+# Which dialect has no text of its own for a trouble, and why.
+_SAYS_NOTHING = "no text of its own is known"
+_ONLY_REFUSAL = "the gateway itself says one thing only about a refused password, which is above"
+UNSAID: Mapping[tuple[str, Source], str] = {
+    ("several devices, none chosen", Source.IBCONTROLLER): _SAYS_NOTHING,
+    (
+        "several devices, none chosen",
+        Source.IBG_CONTROLLER,
+    ): "told as `second factor pending`",
+    ("two texts about the password after an automatic restart", Source.LAUNCHER_LOG): _ONLY_REFUSAL,
+    ("two texts about the password after an automatic restart", Source.IBG_CONTROLLER): _SAYS_NOTHING,
+    ("one text about the password after an automatic restart", Source.IBG_CONTROLLER): _SAYS_NOTHING,
+    ("a version that the broker no longer accepts", Source.IBG_CONTROLLER): _SAYS_NOTHING,
+    ("refused for another reason", Source.IBG_CONTROLLER): _SAYS_NOTHING,
+    ("the controller pauses", Source.LAUNCHER_LOG): "it is the controller that pauses",
+    ("the controller pauses", Source.IBC): "it pauses only when the broker has counted too many attempts",
+    ("the controller pauses", Source.IBCONTROLLER): "it pauses only when the broker has counted too many attempts",
+    ("no attempt follows a challenge", Source.IBC): "as its controller tells, below",
+    ("no attempt follows a challenge", Source.IBCONTROLLER): "as its controller tells, below",
+    ("no attempt follows a challenge", Source.IBG_CONTROLLER): "as its controller tells, below",
+    ("no attempt follows a challenge, as its controller tells", Source.LAUNCHER_LOG): "above",
+}
+
+
+def find_dialects(said: Mapping[str, Said]) -> set[Source]:
+    """The dialects in which a trouble is told, by the names of its rows."""
+    return {source for source in Source for name in said if name.startswith(source.value)}
+
+
 CASES = [
     *(
         pytest.param(said, expected, id=f"{fault}: {dialect}")
@@ -489,6 +532,13 @@ def test_a_start_says_and_does_the_same_with_every_controller(said: Said, expect
     is_refused = expected.word is FailureWord.GATEWAY_LOGIN_FAILED
     assert runtime.stop_reasons == ([StopReason.LOGIN_REJECTED if is_refused else StopReason.FAILING]
                                     if expected.is_stopped else [])  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "nothing can be read"])
+def test_each_trouble_is_told_in_each_dialect_or_it_is_said_why_not(fault: str) -> None:
+    said, unsaid = find_dialects(FAULTS[fault][1]), {source for one, source in UNSAID if one == fault}
+    assert said | unsaid == set(Source)
+    assert not said & unsaid
 
 
 def test_a_look_without_a_wait_says_the_same() -> None:
