@@ -98,14 +98,15 @@ class RackHost:
         name: The container's name.
     """
 
-    def __init__(self, name: str, image: str) -> None:
+    def __init__(self, name: str, image: str, hostname: str = "rackmount") -> None:
         self.name = name
         self._image = image
+        self._hostname = hostname
 
     def start(self) -> None:
         """Switch it on and wait until it has booted."""
         _docker(
-            *("run", "--detach", "--privileged", "--cgroupns=private", "--hostname", "rackmount"),
+            *("run", "--detach", "--privileged", "--cgroupns=private", "--hostname", self._hostname),
             *("--tmpfs", "/run", "--tmpfs", "/tmp:exec", "--volume", f"{self.name}:/var/lib/docker"),  # noqa: S108 - its own
             *("--publish", "127.0.0.1::22", "--name", self.name, self._image),
         )
@@ -271,9 +272,9 @@ class RackHost:
 
 
 @contextlib.contextmanager
-def running_host(image: str) -> Iterator[RackHost]:
+def running_host(image: str, hostname: str = "rackmount") -> Iterator[RackHost]:
     """A host of one's own, switched on; gone afterwards."""
-    host = RackHost(f"zero-touch-rackmount-{uuid.uuid4().hex[:8]}", image)
+    host = RackHost(f"zero-touch-rackmount-{uuid.uuid4().hex[:8]}", image, hostname)
     try:
         host.start()
         yield host
