@@ -57,7 +57,8 @@ def _during(kind: str, *, after_s: float = 0.0) -> Callable[["Telling", float], 
 
 def _explain_lost(telling: "Telling", at_s: float) -> Key | None:
     for one in reversed(telling.facts.find("gateway unusable", at_s - _LOOK_S, at_s + 0.5)):
-        if one.cause not in _EXPECTED_CAUSES or at_s - one.began_s >= _EXPECTED_S:
+        is_clock_wrong = abs(telling.facts.find_offset_s(at_s)) > 60.0  # it does not know that it is night
+        if one.cause not in _EXPECTED_CAUSES or at_s - one.began_s >= _EXPECTED_S or is_clock_wrong:
             return ("gateway unusable", one.began_s)
     return None
 
@@ -494,7 +495,8 @@ class Telling:
                 continue
             midnight_s = due_s - self.due.hour * 3600.0 - self.due.minute * 60.0
             life = facts.find_life(due_s)
-            if life is not None and life.began_s >= midnight_s - 600.0:
+            is_restarted = any(one.cause == "bot.restart" and one.began_s >= midnight_s for one in facts.programs)
+            if is_restarted or (life is not None and life.began_s >= midnight_s - 600.0):
                 continue  # what was started without a plan said so then
             if not self._is_told(("No plan for today",), midnight_s, until_s):
                 self.report(until_s, "each incident is told", f"No plan for today (not told on {day})")
