@@ -5,24 +5,30 @@ It stands by, leads while it holds the lease, and ends what ran here before the 
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from orchestration import presenter as console
+from orchestration.alerts.alert import Severity
 from orchestration.bot.find import FoundBy, find_bot
 from orchestration.bot.stop import stop_bot
-from orchestration.errors import ExitCode, StartupFailure
+from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime import find_still_running
 from orchestration.gateway.runtime_kinds import build_runtime
-from orchestration.lease.held import Role, drop, keep
+from orchestration.lease.held import Role, Standing, drop, fingerprint_login, keep
 from orchestration.logs import open_run_log
 from orchestration.preflight.instances import build_find_users
 from orchestration.redaction import Redactor
-from orchestration.settings import Settings
+from orchestration.settings import Settings, StandbyGateway
 from orchestration.supervision.host_notifier import HostNotifier
 from orchestration.supervision.lease_keeper import Keeper
+from orchestration.supervision.standby_news import StandbyNews
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from orchestration.system.signals import Requests
+
+if TYPE_CHECKING:
+    from orchestration.supervision.standby_gateway import HotGateway
 
 _LOG = logging.getLogger("orchestration.lease")
 _LOOK_S = 1.0
@@ -57,35 +63,63 @@ def serve_with_lease(
 
         keeper = Keeper(settings, clock=clock, log=_LOG, on_change=wake)
         keep(keeper)
+        news = StandbyNews(settings, clock)
+        gateway = _build_hot_gateway(settings, clock, news, keeper)
         try:
-            return _Participant(settings, keeper, clock, host, requests).serve(lead)
+            return _Participant(settings, keeper, clock, host, requests, news, gateway).serve(lead)
         finally:
             drop()
+            if gateway is not None:
+                gateway.close()
             keeper.close()
+
+
+def _build_hot_gateway(
+    settings: Settings, clock: SystemClock, news: StandbyNews, keeper: Keeper
+) -> "HotGateway | None":
+    if settings.standby_gateway is not StandbyGateway.HOT:
+        return None
+    from orchestration.supervision.standby_gateway import HotGateway
+
+    return HotGateway(settings, clock=clock, log=_LOG, news=news, on_state=keeper.note_gateway)
 
 
 class _Participant:
     """One host of those that carry the instance."""
 
-    def __init__(
-        self, settings: Settings, keeper: Keeper, clock: SystemClock, host: HostNotifier, requests: Requests
+    def __init__(  # noqa: PLR0917 - what one host takes part with
+        self,
+        settings: Settings,
+        keeper: Keeper,
+        clock: SystemClock,
+        host: HostNotifier,
+        requests: Requests,
+        news: StandbyNews,
+        gateway: "HotGateway | None",
     ) -> None:
         self._settings = settings
         self._keeper = keeper
         self._clock = clock
         self._host = host
         self._requests = requests
+        self._news = news
+        self._gateway = gateway
+        self._login = fingerprint_login(settings)
+        self._cold_because = ""
+        self._has_told_namesake = False
 
     def serve(self, lead: Callable[[], int]) -> int:
         while True:
             self._stand_by()
             if self._requests.ended_by != "":
-                self._keeper.release(is_clean=self._end_all())
+                self._keeper.release(is_clean=self._end_all(), why=self._describe_end())
                 return int(ExitCode.SUCCESS)
+            self._let_gateway_go()
             code = lead()
             loss, handover = self._keeper.loss, self._keeper.handover
             _LOG.info("what was led has ended with %d%s", code, f": {loss or handover}" if loss or handover else "")
-            self._keeper.release(is_clean=self._end_all(has_lost=bool(loss)))
+            why = self._describe_end() or f"what it ran has ended with {code}"
+            self._keeper.release(is_clean=self._end_all(has_lost=bool(loss)), why=why)
             if not loss and not handover:
                 return code
             if self._is_asked_to_end():
@@ -94,9 +128,14 @@ class _Participant:
     def _is_asked_to_end(self) -> bool:
         return self._requests.ended_by != ""
 
+    def _describe_end(self) -> str:
+        asked = self._requests.ended_by
+        return f"its supervisor was asked to end ({asked})" if asked else ""
+
     def _stand_by(self) -> None:
         """Wait until this host may start something, or is asked to end. Nothing of the bot runs here meanwhile."""
         said, is_clean, cleaned_s = "", False, float("-inf")
+        led_by: tuple[str, int] | None = None
         while not self._is_asked_to_end() and not self._keeper.may_start:
             self._requests.wake.clear()
             now_s = self._clock.monotonic_s()
@@ -105,16 +144,21 @@ class _Participant:
                 self._keeper.release(is_clean=self._end_all(has_lost=bool(self._keeper.loss)))
                 is_clean = False
             standing = self._keeper.standing
+            if self._keeper.loss:
+                self._give_up_lost_term()
+                is_clean = False
             # A term of this host's own dead supervisor belongs to no other host: the gateway may keep its session.
-            is_led_elsewhere = standing.role is Role.STANDBY and standing.holder not in {"", standing.host}
+            is_led_elsewhere = standing.role is Role.STANDBY and self._keeper.is_led_elsewhere
+            keeps_gateway = self._keep_gateway(is_led_elsewhere=is_led_elsewhere)
             if not is_clean or (is_led_elsewhere and now_s - cleaned_s > self._settings.monitor_interval_s):
                 cleaned_s = now_s
                 # While no host leads, a gateway that is up is left alone: where this host leads again, it is used.
                 is_clean = self._end_bot(self._settings.bot_stop_timeout_s) and (
-                    not is_led_elsewhere or self._log_out_gateway()
+                    keeps_gateway or not is_led_elsewhere or self._log_out_gateway()
                 )
                 if is_clean:
                     self._keeper.allow()
+            led_by = self._tell_changes(self._keeper.standing, led_by)
             text = str(self._keeper.standing)
             if text != said:
                 said = text
@@ -124,8 +168,72 @@ class _Participant:
             self._requests.take_restart()  # there is no bot to restart
             self._clock.wait(self._requests.wake, _LOOK_S)
 
+    def _give_up_lost_term(self) -> None:
+        """The lease was lost while this host still waited for the last holder's bot to be dead: nothing runs here."""
+        loss, revision = self._keeper.loss, self._keeper.revision
+        message = (
+            f"This host has lost the lease of instance {self._settings.instance} (revision {revision}) before it "
+            f"started anything: {loss}. It stands by again."
+        )
+        _LOG.error("%s", message)
+        self._keeper.release(is_clean=self._end_bot(0.0))
+        self._news.note("lease_lost", message, revision=revision)
+        self._news.tell(
+            Severity.ERROR,
+            "Lease lost before the start",
+            message,
+            cause=FailureWord.LEASE_UNAVAILABLE,
+            next_action="The host that acquires the lease starts by itself. Look at the etcd cluster; `inv status` on "
+            "each host says who leads.",
+        )
+
+    def _keep_gateway(self, *, is_led_elsewhere: bool) -> bool:
+        """Whether this host's gateway may be up while another host leads; a hot one is kept up then."""
+        if self._gateway is None:
+            return False
+        if not is_led_elsewhere:
+            return True  # it is left as it is
+        from orchestration.supervision.standby_gateway import find_reason_for_cold
+
+        why = find_reason_for_cold(self._settings, self._keeper.leader, self._login)
+        why = why or ("the instance is held on all hosts" if self._keeper.is_held else "")
+        if why != self._cold_because:
+            self._cold_because = why
+            if why:
+                _LOG.warning("the gateway is kept logged out: %s", why)
+        if not why:
+            self._gateway.keep_up()
+            return True
+        self._gateway.let_go()
+        self._keeper.note_gateway(f"logged out: {why}")
+        return False
+
+    def _let_gateway_go(self) -> None:
+        if self._gateway is not None and not self._gateway.let_go():
+            _LOG.warning("the thread that kept the gateway up is still at it; the start waits for the gateway's lock")
+
+    def _tell_changes(self, standing: Standing, led_by: tuple[str, int] | None) -> tuple[str, int] | None:
+        """Write to the journal who leads, when that has changed."""
+        if self._keeper.has_namesake and not self._has_told_namesake:
+            self._has_told_namesake = True
+            self._news.tell(
+                Severity.CRITICAL,
+                "LEASE_HOST is used twice",
+                f"This host does not take part in instance {self._settings.instance}: {standing.problem}.",
+                cause=FailureWord.CONFIG_INVALID,
+                next_action="Set LEASE_HOST to a name that no other host has, and start the service again.",
+            )
+        if standing.role is not Role.STANDBY or not standing.holder or (standing.holder, standing.revision) == led_by:
+            return led_by
+        since = f" since {standing.since}" if standing.since else ""
+        because = f", because {standing.reason}" if standing.reason else ""
+        message = f"{standing.holder} leads{since} (lease revision {standing.revision}){because}; this host stands by"
+        self._news.note("lease_seen", message, revision=standing.revision)
+        return standing.holder, standing.revision
+
     def _end_all(self, *, has_lost: bool = False) -> bool:
         """End the bot, then log the gateway out with its full grace. Returns whether both are certainly gone."""
+        self._let_gateway_go()
         is_bot_gone = self._end_bot(0.0 if has_lost else self._settings.bot_stop_timeout_s)
         return self._log_out_gateway() and is_bot_gone
 

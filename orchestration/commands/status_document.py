@@ -89,6 +89,8 @@ def _build_lease_json(lease: Standing | None) -> dict[str, Any] | None:
         "holder": lease.holder or None,
         "since": lease.since or None,
         "revision": lease.revision or None,
+        "reason": lease.reason or None,
+        "standby_gateway": lease.gateway or None,
         "problem": lease.problem or None,
     }
 

@@ -326,6 +326,7 @@ _LEASE_EVENTS = {
     "lease_acquired": "lease acquired",
     "lease_lost": "lease lost",
     "lease_released": "lease handed over",
+    "lease_seen": "another host leads",
 }
 
 

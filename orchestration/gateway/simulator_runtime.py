@@ -346,6 +346,9 @@ def build_simulator_argv(settings: Settings, *, marker: Path, settings_dir: Path
     argv += ["--settings-dir", str(settings_dir)]
     if settings.trading_mode is TradingMode.LIVE:
         argv += ["--mode", "live"]
+    action = {one.name: one.value for one in settings.image_variables}.get("EXISTING_SESSION_DETECTED_ACTION", "")
+    if action == "secondary":
+        argv += ["--existing-session", action]
     if settings.simulator_faults:
         argv += ["--faults", settings.simulator_faults]
     return tuple(argv)

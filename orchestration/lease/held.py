@@ -11,6 +11,8 @@ from orchestration.state_dir import LEASE, StateFileError, read_fields, write_fi
 from orchestration.system.processes import ProcessIdentity
 
 REVISION_VARIABLE = "LEASE_REVISION"
+_FINGERPRINT_ROUNDS = 100_000
+_FINGERPRINT_DIGITS = 16
 
 
 class Role(StrEnum):
@@ -37,6 +39,9 @@ class Standing:
         problem: What is wrong with the store; empty where nothing is.
         seen_revision: The highest revision of the store that was seen.
         cluster: The id of the store's cluster.
+        reason: Why the holder has the lease.
+        host_id: Which host this is, whatever it is called: made up once for a STATE_DIR.
+        gateway: How the gateway of a hot standby is (STANDBY_GATEWAY=hot); empty where there is none.
     """
 
     role: Role
@@ -47,19 +52,26 @@ class Standing:
     problem: str = ""
     seen_revision: int = 0
     cluster: str = ""
+    reason: str = ""
+    host_id: str = ""
+    gateway: str = ""
 
     def __str__(self) -> str:
         since = f" since {self.since}" if self.since else ""
+        reason = f", because {self.reason}" if self.reason else ""
         problem = f"; the store: {self.problem}" if self.problem else ""
         match self.role:
             case Role.LEADING:
-                return f"{self.host} leads{since} (lease revision {self.revision}){problem}"
+                return f"{self.host} leads{since} (lease revision {self.revision}){reason}{problem}"
             case Role.WAITING:
-                return f"{self.host} has acquired the lease and waits until the last holder's bot is dead{problem}"
+                return (
+                    f"{self.host} has acquired the lease and waits until the last holder's bot is dead{reason}{problem}"
+                )
             case Role.LOST:
                 return f"{self.host} has lost the lease{problem}"
-        leader = f"{self.holder} leads{since}" if self.holder else "no host leads"
-        return f"{self.host} stands by; {leader}{problem}"
+        leader = f"{self.holder} leads{since}{reason}" if self.holder else "no host leads"
+        gateway = f"; its gateway: {self.gateway}" if self.gateway else ""
+        return f"{self.host} stands by; {leader}{gateway}{problem}"
 
 
 class HeldLease(Protocol):
@@ -68,6 +80,11 @@ class HeldLease(Protocol):
     @property
     def revision(self) -> int:
         """The fencing number of the term; 0 without one."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """Why this host got it; empty without one."""
         ...
 
     @property
@@ -166,6 +183,17 @@ def refuse_by_hand(settings: Settings) -> None:
             next_action="Start with `inv startup --foreground`, or install the boot service (`inv install`); "
             "`--simulate` needs no lease.",
         )
+
+
+def fingerprint_login(settings: Settings) -> str:
+    """Tells user names of the broker apart without showing them; empty where this host's is not known."""
+    if settings.tws_userid is None:
+        return ""
+    import hashlib
+
+    salt = settings.instance.encode()
+    user = settings.tws_userid.reveal().strip().lower().encode()
+    return hashlib.pbkdf2_hmac("sha256", user, salt, _FINGERPRINT_ROUNDS).hex()[:_FINGERPRINT_DIGITS]
 
 
 def read_standing(settings: Settings) -> Standing | None:

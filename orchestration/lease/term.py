@@ -91,12 +91,18 @@ class Holder:
         session: A random name of its term.
         since: When it acquired the lease, ISO 8601.
         ttl_s: Its LEASE_TTL.
+        reason: Why the lease came to it.
+        host_id: Which host that is, whatever it is called; empty where an earlier release wrote it.
+        login: A fingerprint of the user name that its gateway logs in with; empty where that is not known.
     """
 
     host: str
     session: str
     since: str
     ttl_s: float
+    reason: str = ""
+    host_id: str = ""
+    login: str = ""
 
     def write(self) -> str:
         """As the store keeps it."""
@@ -112,6 +118,9 @@ class Holder:
                 session=str(fields["session"]),
                 since=str(fields["since"]),
                 ttl_s=float(fields["ttl_s"]),
+                reason=str(fields.get("reason", "")),
+                host_id=str(fields.get("host_id", "")),
+                login=str(fields.get("login", "")),
             )
         except (ValueError, KeyError, TypeError):
             return cls(host="unknown", session="", since="", ttl_s=900.0)
@@ -147,6 +156,7 @@ class Seen:
         term_revision: The revision of the last term that began; 0 where none ever did.
         last: Who had that term.
         released_revision: When a term was last released gracefully; 0 where none ever was.
+        released_why: Why it was; empty where that was not written.
         hold: The hold of all hosts, as it was written; empty where there is none.
         failover: The last fail-over that was asked for.
     """
@@ -159,6 +169,7 @@ class Seen:
     term_revision: int = 0
     last: Holder | None = None
     released_revision: int = 0
+    released_why: str = ""
     hold: str = ""
     failover: Failover | None = None
 
@@ -200,9 +211,37 @@ def read_seen(answer: Answer, prefix: str, *, at_s: float) -> Seen:
         term_revision=0 if term is None else term.mod_revision,
         last=None if term is None else Holder.read(term.value),
         released_revision=0 if released is None else released.mod_revision,
+        released_why="" if released is None else _read_why(released.value),
         hold="" if hold is None else hold.value or "held",
         failover=None if failover is None else _read_failover(failover.value, failover.mod_revision),
     )
+
+
+def write_released(revision: int, why: str) -> str:
+    """What a holder writes that has stopped gracefully and has nothing running any more."""
+    return json.dumps({"term": revision, "why": why})
+
+
+def _read_why(text: str) -> str:
+    try:
+        fields: Any = json.loads(text)
+    except ValueError:
+        return ""
+    return str(fields.get("why", "")) if isinstance(fields, dict) else ""  # an earlier release wrote a number
+
+
+def is_released(seen: Seen) -> bool:
+    """Whether the last holder ended its term gracefully, with nothing running any more."""
+    return seen.released_revision > seen.term_revision
+
+
+def explain_takeover(seen: Seen) -> str:
+    """Why a host that acquires the lease now gets it."""
+    if seen.term_revision == 0 or seen.last is None:
+        return "no host led before"
+    if is_released(seen):
+        return f"{seen.last.host} released it" + (f": {seen.released_why}" if seen.released_why else "")
+    return f"the lease of {seen.last.host} expired: its host or supervisor died, was cut off or stood still"
 
 
 def _read_failover(text: str, revision: int) -> Failover | None:
@@ -242,8 +281,7 @@ def find_earliest_start_s(memory: LeaseState, seen: Seen, times: Times) -> float
     seen to be gone, whether or not the store dropped the lease too early. A holder that has released it gracefully
     had nothing running any more.
     """
-    is_released = seen.released_revision > seen.term_revision
-    if seen.term_revision == 0 or is_released or memory.absent_since_s is None:
+    if seen.term_revision == 0 or is_released(seen) or memory.absent_since_s is None:
         return 0.0
     ttl_s = max(times.ttl_s, seen.last.ttl_s if seen.last is not None else 0.0)
     return memory.absent_since_s + _FENCE_SHARE * ttl_s + _TAKEOVER_MARGIN_S
@@ -257,6 +295,7 @@ class Term:
         revision: Its fencing number: strictly growing over all terms of all hosts.
         lease: The store's lease.
         since: When it was acquired, ISO 8601.
+        reason: Why this host got it.
         renewed_s: When the last renewal that counted began.
         starts_s: From when on something may be started.
         fence_s: How long after a renewal's begin the bot may run.
@@ -268,6 +307,7 @@ class Term:
     renewed_s: float
     starts_s: float
     fence_s: float
+    reason: str = ""
 
     @property
     def deadline_s(self) -> float:

@@ -289,7 +289,7 @@ class Settings:
         _make_absolute(values, project_dir)
         _complete(values, found)
         near_misses = find_near_misses(environ, dotenv or {})
-        given = find_given(layers)
+        given = _add_session_action(find_given(layers), values, found)
         if found and not lenient:
             # A mistyped name is often why another setting is wrong, so it is said with it.
             raise StartupFailure(
@@ -307,6 +307,21 @@ class Settings:
             environ=dict(environ),
             image_variables=given,
         )
+
+
+def _add_session_action(
+    given: tuple[GivenVariable, ...], values: dict[str, Any], problems: list[str]
+) -> tuple[GivenVariable, ...]:
+    """With a hot standby, the gateway gives way to another session of its user name, and never takes one away."""
+    name = "EXISTING_SESSION_DETECTED_ACTION"
+    if not values["lease_etcd"] or values["standby_gateway"] is not StandbyGateway.HOT:
+        return given
+    for one in given:
+        if one.name == name:
+            if one.value.strip().lower() != "secondary":
+                problems.append(f"{name}: {one.value!r}; with STANDBY_GATEWAY=hot it must be unset, or `secondary`")
+            return given
+    return (*given, GivenVariable(name=name, value="secondary", source="STANDBY_GATEWAY=hot"))
 
 
 def _show_given(given: GivenVariable) -> Effective:
@@ -408,8 +423,11 @@ def _check_lease(values: dict[str, Any], problems: list[str]) -> None:
         problems.append("LEASE_CERT: a client certificate needs LEASE_KEY, and the other way round")
     if (values["lease_user"] is None) != (values["lease_password"] is None):
         problems.append("LEASE_USER: a user name needs LEASE_PASSWORD, and the other way round")
-    if values["standby_gateway"] is StandbyGateway.HOT:
-        problems.append("STANDBY_GATEWAY: 'hot' is not built yet; allowed: `cold`")
+    if values["standby_gateway"] is StandbyGateway.HOT and values["tws_userid"] is None:
+        problems.append(
+            "STANDBY_GATEWAY: 'hot' needs a user name of this host's own in TWS_USERID: by it hosts that log in with "
+            "the same one are noticed"
+        )
     if sys.platform != "linux":
         problems.append("LEASE_ETCD: only a Linux host can take part: nothing could kill the bot of a frozen one")
     if values["gateway_runtime"] is GatewayRuntime.EXTERNAL:

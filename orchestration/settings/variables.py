@@ -262,7 +262,7 @@ _TABLE: dict[str, tuple[_Row, ...]] = {
         ("lease_ttl_s", seconds(3, 600), "15",
          "How long a host that died keeps the lease; the bot of a host that cannot renew it is killed after 0.6 of it"),
         ("standby_gateway", one_of(StandbyGateway), "cold",
-         "The gateway of a host that stands by: `cold` keeps it logged out; `hot` is not built yet, and refused"),
+         "The gateway of a host that stands by: `cold` keeps it logged out; `hot` keeps it up, under an own user name"),
         ("lease_host", kinds.NAME, ("", "the host's name"),
          "This host's name in the lease; no two hosts may have the same"),
         ("lease_ca", kinds.PATH, _UNSET,

@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         is_read_only=given.read_only,
         controller=Controller(given.controller),
         settings_dir=Path(given.settings_dir) if given.settings_dir else None,
+        gives_way=given.existing_session == "secondary",
     )
     simulator = Simulator(options, write=_write)
     for number in _END_SIGNALS:
@@ -129,6 +130,12 @@ def _build_parser() -> argparse.ArgumentParser:
         choices=("restart", "exit"),
         default="restart",
         help="what follows when the second factor is not confirmed (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--existing-session",
+        choices=("primary", "secondary"),
+        default="primary",
+        help="what a login does that finds another session of its user name (default: %(default)s)",
     )
     parser.add_argument(
         "--position", type=_holding, action="append", default=[], metavar="SYMBOL=QUANTITY",

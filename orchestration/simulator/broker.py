@@ -28,10 +28,12 @@ class BrokerSession:
 
     Args:
         login: Where and how it logs in.
+        gives_way: Whether it gives way to an existing session where the login does not say so.
     """
 
-    def __init__(self, login: BrokerLogin) -> None:
+    def __init__(self, login: BrokerLogin, *, gives_way: bool = False) -> None:
         self._login = login
+        self._is_primary = not gives_way if login.is_primary is None else login.is_primary
         self._token = ""
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -64,7 +66,7 @@ class BrokerSession:
         self.close()
         login = self._login
         self._reader, self._writer = await asyncio.open_connection(login.host, login.port, limit=_LIMIT_BYTES)
-        asked = {"user": login.user, "is_primary": login.is_primary, "token": self._token}
+        asked = {"user": login.user, "is_primary": self._is_primary, "token": self._token}
         self._writer.write(json.dumps(asked).encode() + b"\n")
         verb, _, token = (await self._reader.readline()).decode("ascii").strip().partition(" ")
         if verb not in {"ok", "refused"}:

@@ -70,13 +70,14 @@ class BrokerLogin:
         host: The authority's address.
         port: Its port.
         user: The user name; one session each.
-        is_primary: Whether this login takes an existing session away, or gives way to it.
+        is_primary: Whether this login takes an existing session away, or gives way to it; None where the fault does not
+            say so: then as the gateway was started (`--existing-session`).
     """
 
     host: str
     port: int
     user: str
-    is_primary: bool = True
+    is_primary: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +217,7 @@ def _parse_broker_login(text: str) -> BrokerLogin:
     host, _, port = address.rpartition(":")
     if not host or not user or not port.isdecimal() or action not in {"", "primary", "secondary"}:
         raise ValueError("HOST:PORT/USER or HOST:PORT/USER/primary|secondary is wanted")
-    return BrokerLogin(host=host, port=int(port), user=user, is_primary=action != "secondary")
+    return BrokerLogin(host=host, port=int(port), user=user, is_primary=action == "primary" if action else None)
 
 
 def _broker(name: str, value: str) -> dict[str, object]:

@@ -63,6 +63,7 @@ class Options:
         is_read_only: Whether the API refuses open and completed orders, as a real gateway set to be read-only does.
         controller: Whose texts its log has.
         settings_dir: Where it writes `launcher.log`; None for nowhere.
+        gives_way: Whether its login gives way to an existing session of its user name.
     """
 
     host: str
@@ -76,6 +77,7 @@ class Options:
     is_read_only: bool = False
     controller: Controller = Controller.IBC
     settings_dir: Path | None = None
+    gives_way: bool = False
 
 
 class Simulator:
@@ -167,7 +169,8 @@ class Simulator:
 
     async def _log_in_and_open(self, api_socket: socket.socket) -> None:
         faults = self._faults
-        session = None if faults.broker is None else BrokerSession(faults.broker)
+        gives_way = self._options.gives_way
+        session = None if faults.broker is None else BrokerSession(faults.broker, gives_way=gives_way)
         self._session = session
         code = await log_in(self._log, faults, second_factor_exits=self._options.second_factor_exits, session=session)
         if code:

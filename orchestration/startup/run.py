@@ -190,7 +190,9 @@ class Run:
         )
         lease = kept_lease()
         if lease is not None and self._spec.supervises and self._spec.kind != "restart":
-            text = f"this host holds the lease of instance {settings.instance}: revision {lease.revision}"
+            text = (
+                f"this host holds the lease of instance {settings.instance}: revision {lease.revision}; {lease.reason}"
+            )
             self._journal.add_event(self.run_id, "lease_acquired", {"revision": lease.revision, "message": text})
         self._delivery = Delivery(
             channels=build_channels(settings),

@@ -25,7 +25,7 @@ _NOTHING_TO_DO = "Nothing to do; `inv status` shows the present state."
 
 def _describe_lease() -> str:
     lease = kept_lease()
-    return "" if lease is None else f" with lease revision {lease.revision}"
+    return "" if lease is None else f" with lease revision {lease.revision}, because {lease.reason}"
 
 
 class RunAlerts:

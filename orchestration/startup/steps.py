@@ -510,20 +510,27 @@ _EVENT_TITLE = {
 }
 
 
+def classify_event(kind: WaitEventKind) -> tuple[Severity, str] | None:
+    """How bad something is that a wait for the gateway found, and its alert's title; None for what is no alert."""
+    severity = _EVENT_SEVERITY.get(kind)
+    return None if severity is None else (severity, _EVENT_TITLE[kind])
+
+
 def _tell_event(context: StepContext, event: WaitEvent) -> None:
     context.log.info("%s: %s", event.kind, event.message)
-    severity = _EVENT_SEVERITY.get(event.kind)
-    if severity is None:
+    found = classify_event(event.kind)
+    if found is None:
         context.show(event.message)
         return
+    severity, title = found
     for line in event.evidence:
         context.show(f"| {line}")
-    context.show(f"{_EVENT_TITLE[event.kind]}: {event.message}")
+    context.show(f"{title}: {event.message}")
     if context.settings.gateway_watched_by is not None:
         return  # who watches the gateway alerts about it
     context.tell(
         severity,
-        _EVENT_TITLE[event.kind],
+        title,
         event.message,
         cause=event.kind,
         next_action=event.next_action

@@ -16,19 +16,21 @@ from orchestration.bot.record import build_record_path
 from orchestration.docker.engine import read_context_host
 from orchestration.lease import etcd
 from orchestration.lease.etcd import Etcd, EtcdError
-from orchestration.lease.held import Role, Standing, read_standing, write_standing
+from orchestration.lease.held import Role, Standing, fingerprint_login, read_standing, write_standing
 from orchestration.lease.term import (
     Holder,
     LeaseState,
     Seen,
     Term,
     Times,
+    explain_takeover,
     find_earliest_start_s,
     find_store_problem,
     is_renewed,
     name_keys,
     read_seen,
     remember,
+    write_released,
 )
 from orchestration.settings import BotRuntime, Settings
 from orchestration.supervision.fence import Fence, FenceError
@@ -63,10 +65,18 @@ class Keeper:
         self._memory = (
             LeaseState() if before is None else LeaseState(revision=before.seen_revision, cluster=before.cluster)
         )
+        self._host_id = (before.host_id if before is not None else "") or secrets.token_hex(8)
         is_contained = settings.bot_runtime is BotRuntime.DOCKER
         asks_engine = is_contained and not settings.environ.get("DOCKER_HOST")
         self._engine_host = read_context_host(SystemCommands(), timeout_s=_ENGINE_TIMEOUT_S) if asks_engine else ""
-        self._standing = Standing(role=Role.STANDBY, host=settings.lease_host)
+        self._standing = Standing(role=Role.STANDBY, host=settings.lease_host, host_id=self._host_id)
+        self._gateway = ""
+        self._login = fingerprint_login(settings)
+        self._namesake_since_s: float | None = None
+        self._has_namesake = False
+        self._leader: Holder | None = None
+        self._is_held = False
+        self._why = ""
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._is_over = False
@@ -102,6 +112,36 @@ class Keeper:
         return "" if term is None else term.since
 
     @property
+    def reason(self) -> str:
+        """See `HeldLease.reason`."""
+        term = self._term
+        return "" if term is None else term.reason
+
+    @property
+    def leader(self) -> Holder | None:
+        """The other host that holds the lease, as it was last seen; None where none does, or this one does."""
+        return self._leader
+
+    @property
+    def is_led_elsewhere(self) -> bool:
+        """Whether another host holds the lease; a term of this host's own former supervisor is not another host's."""
+        leader = self._leader
+        if leader is None:
+            return False
+        is_own = leader.host == self._settings.lease_host and leader.host_id in {"", self._host_id}
+        return not is_own
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the instance was held on all hosts when the store was last seen."""
+        return self._is_held
+
+    @property
+    def has_namesake(self) -> bool:
+        """Whether another host has been seen that leads under this host's LEASE_HOST. This one never leads then."""
+        return self._has_namesake
+
+    @property
     def loss(self) -> str:
         """See `HeldLease.loss`. Looks at the clock: a process that was frozen learns it at once."""
         term, fence = self._term, self._fence
@@ -130,6 +170,11 @@ class Keeper:
             self._may_acquire = True
             self._wake.set()
 
+    def note_gateway(self, text: str) -> None:
+        """Say in `status` how the gateway of this hot standby is; empty for none."""
+        self._gateway = text
+        self._wake.set()
+
     def watch(self, identities: Iterable[ProcessIdentity]) -> None:
         """See `HeldLease.watch`."""
         fence = self._fence
@@ -139,11 +184,12 @@ class Keeper:
             except FenceError as error:
                 self._log.error("%s", error)
 
-    def release(self, *, is_clean: bool) -> None:
+    def release(self, *, is_clean: bool, why: str = "") -> None:
         """Give the lease up. The main thread says so after a graceful end.
 
         Args:
             is_clean: Whether nothing of the bot and no login is left here. The next holder then need not wait.
+            why: Why, as the next holder tells it; by default what was asked for through the store.
         """
         with self._lock:
             term, fence = self._term, self._fence
@@ -152,6 +198,7 @@ class Keeper:
                 return
             # After a loss too: what the fence has killed is gone as certainly as what was stopped.
             may_say_so = is_clean and read_boottime_s() >= term.starts_s
+            self._why = self._handover or why or self._loss
             if self._handover:
                 self._holds_back_until_s = read_boottime_s() + self._times.takeover_s
                 self._holds_back_from_term = term.revision
@@ -186,7 +233,7 @@ class Keeper:
         return False
 
     def _delete_holder(self, store: Etcd, term: Term, *, is_released: bool) -> None:
-        said = [etcd.put(f"{self._prefix}released", str(term.revision))] if is_released else []
+        said = [etcd.put(f"{self._prefix}released", write_released(term.revision, self._why))] if is_released else []
         answer = store.transact(
             [etcd.created_at(f"{self._prefix}holder", term.revision)],
             [*said, etcd.delete(f"{self._prefix}holder")],
@@ -233,6 +280,7 @@ class Keeper:
                 f"{problem}; make sure that no bot runs on any host, then remove STATE_DIR/lease.json there"
             )
         self._memory = remember(self._memory, seen)
+        self._is_held = bool(seen.hold)
         return seen
 
     def _stand_by(self) -> float:
@@ -246,11 +294,40 @@ class Keeper:
         unheard = self._take_up_unheard(seen)
         if unheard is not None and not self._is_over:
             return self._begin(unheard)
+        self._look_for_namesake(seen)
         held_back = self._find_reason_to_hold_back(seen)
-        if seen.holder is None and self._may_acquire and not held_back and not self._is_over:
+        may_acquire = self._may_acquire and not held_back and not self._has_namesake and not self._is_over
+        if seen.holder is None and may_acquire:
             return self._acquire(seen)
-        self._stand(Role.STANDBY, seen=seen, problem=f"held on all hosts: {seen.hold}" if seen.hold else "")
+        problem = f"held on all hosts: {seen.hold}" if seen.hold else ""
+        self._stand(Role.STANDBY, seen=seen, problem=self._describe_namesake() or problem)
         return self._times.look_every_s
+
+    def _look_for_namesake(self, seen: Seen) -> None:
+        """Find another host of the same name: one that still leads when a former process of this host could not.
+
+        A supervisor that was killed leaves its key behind until the lease expires. Its key has this host's own id, or,
+        where STATE_DIR was emptied meanwhile, is gone after that time.
+        """
+        holder = seen.holder
+        if holder is None or holder.host != self._settings.lease_host or holder.host_id in {"", self._host_id}:
+            self._namesake_since_s = None
+            return
+        if self._namesake_since_s is None:
+            self._namesake_since_s = seen.at_s
+        longest_s = max(self._times.ttl_s, holder.ttl_s) + self._times.grant_s
+        if seen.at_s - self._namesake_since_s > longest_s and not self._has_namesake:
+            self._has_namesake = True
+            self._log.error("%s", self._describe_namesake())
+            self._on_change()
+
+    def _describe_namesake(self) -> str:
+        if not self._has_namesake:
+            return ""
+        return (
+            f"another host leads as {self._settings.lease_host!r}, too: give each host a LEASE_HOST of its own and "
+            "start this one again"
+        )
 
     def _find_reason_to_hold_back(self, seen: Seen) -> str:
         if seen.hold:
@@ -277,6 +354,8 @@ class Keeper:
         since = self._clock.now().astimezone().isoformat(timespec="seconds")
         session = secrets.token_hex(8)  # of this try: it tells whether the one was done whose answer is missing
         me = Holder(host=self._settings.lease_host, session=session, since=since, ttl_s=self._times.ttl_s)
+        reason = explain_takeover(seen)
+        me = dataclasses.replace(me, reason=reason, host_id=self._host_id, login=self._login)
         term = Term(
             revision=0,
             lease=lease,
@@ -284,6 +363,7 @@ class Keeper:
             renewed_s=began_s,
             starts_s=find_earliest_start_s(self._memory, seen, self._times),
             fence_s=self._times.fence_s,
+            reason=reason,
         )
         self._unheard = (me.session, term)
         answer = self._store.transact(
@@ -331,7 +411,7 @@ class Keeper:
         with self._lock:
             self._loss, self._handover = "", ""
             self._fence, self._term = fence, term
-        self._log.info("the lease is acquired: revision %d", term.revision)
+        self._log.info("the lease is acquired: revision %d; %s", term.revision, term.reason)
         self._stand(Role.WAITING if read_boottime_s() < term.starts_s else Role.LEADING)
         self._on_change()
         return 0.0
@@ -426,15 +506,19 @@ class Keeper:
     def _stand(self, role: Role, *, seen: Seen | None = None, problem: str = "") -> None:
         term = self._term
         host = self._settings.lease_host
-        holder, since, revision = self._standing.holder, self._standing.since, self._standing.revision
+        before = self._standing
+        holder, since, revision, reason = before.holder, before.since, before.revision, before.reason
         if term is not None:
-            holder, since, revision = host, term.since, term.revision
+            holder, since, revision, reason = host, term.since, term.revision, term.reason
+            self._leader = None
         elif seen is not None:
             leader = seen.holder
-            holder = "" if leader is None else leader.host
-            since, revision = ("" if leader is None else leader.since), seen.holder_revision
+            holder, revision = ("" if leader is None else leader.host), seen.holder_revision
+            since, reason = ("", "") if leader is None else (leader.since, leader.reason)
+            self._leader = leader
         elif role is Role.STANDBY and not problem:
-            holder, since, revision = "", "", 0
+            holder, since, revision, reason = "", "", 0, ""
+            self._leader = None
         standing = Standing(
             role=role,
             host=host,
@@ -444,6 +528,9 @@ class Keeper:
             problem=problem,
             seen_revision=self._memory.revision,
             cluster=self._memory.cluster,
+            reason=reason,
+            host_id=self._host_id,
+            gateway=self._gateway if term is None else "",
         )
         if standing == self._standing:
             return

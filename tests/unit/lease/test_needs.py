@@ -1,17 +1,22 @@
 """Which commands need the lease, and what one without it is told."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.lease.held import Role, Standing, drop, keep, name_cause, require_lease
+from orchestration.hold import write_hold
+from orchestration.lease.held import Role, Standing, drop, fingerprint_login, keep, name_cause, require_lease
+from orchestration.lease.term import Holder
 from orchestration.settings import Settings
 from orchestration.shutdown import BOT_STOP_FIRST, GATEWAY_DOWN, GATEWAY_RESTART, GATEWAY_STOP
 from orchestration.startup.admission import InstanceLocks
 from orchestration.startup.context import RunSpec
 from orchestration.startup.orphan import STOP_LEFT_BEHIND
 from orchestration.startup.sequence import STEPS
+from orchestration.supervision.standby_gateway import find_reason_for_cold
 from orchestration.system.processes import ProcessIdentity
 
 _LEASED = {"LEASE_ETCD": "http://192.0.2.1:2379", "GATEWAY_RUNTIME": "simulator"}
@@ -62,7 +67,11 @@ def test_without_the_lease_nothing_is_started_and_one_host_alone_is_asked_nothin
         ({"LEASE_USER": "u"}, "LEASE_USER"),
         ({"LEASE_PASSWORD": "p"}, "LEASE_USER"),
         ({"LEASE_TTL": "2"}, "LEASE_TTL"),
-        ({"STANDBY_GATEWAY": "hot"}, "STANDBY_GATEWAY"),
+        ({"STANDBY_GATEWAY": "hot"}, "STANDBY_GATEWAY"),  # whose user name?
+        (
+            {"STANDBY_GATEWAY": "hot", "TWS_USERID": "u", "EXISTING_SESSION_DETECTED_ACTION": "primary"},
+            "EXISTING_SESSION_DETECTED_ACTION",
+        ),
         ({"STANDBY_GATEWAY": "warm"}, "STANDBY_GATEWAY"),
     ],
 )
@@ -77,6 +86,7 @@ class _Lease:
     """A lease that a supervisor keeps: held until a reason says that it is lost."""
 
     revision = 7
+    reason = "no host led before"
     handover = ""
 
     def __init__(self, loss: str) -> None:
@@ -120,3 +130,51 @@ def test_every_role_is_said_in_a_sentence_of_its_own(role: Role) -> None:
     text = str(Standing(role=role, host="a", holder="b", since="2026-11-18", revision=7, problem="no answer"))
     assert text.startswith("a ")
     assert "no answer" in text
+
+
+def test_a_hot_standbys_gateway_never_takes_a_session_away() -> None:
+    hot = {"STANDBY_GATEWAY": "hot", "TWS_USERID": "two"}
+
+    def find_action(environ: dict[str, str]) -> list[str]:
+        return [one.value for one in Settings.from_environ(environ).image_variables]
+
+    assert find_action(_LEASED | hot) == ["secondary"]
+    assert find_action(_LEASED | hot | {"EXISTING_SESSION_DETECTED_ACTION": "secondary"}) == ["secondary"]
+    assert find_action(_LEASED | {"TWS_USERID": "two"}) == []
+    assert find_action(hot) == []  # one host alone is exactly as before
+
+
+def test_user_names_are_told_apart_without_showing_them() -> None:
+    def fingerprint(**environ: str) -> str:
+        return fingerprint_login(Settings.from_environ(_LEASED | environ))
+
+    one = fingerprint(TWS_USERID="trader")
+    assert one == fingerprint(TWS_USERID="Trader")  # the broker takes both
+    assert one not in {"", "trader", fingerprint(TWS_USERID="trader2"), fingerprint(TWS_USERID="trader", INSTANCE="b")}
+    assert fingerprint() == ""
+
+
+@pytest.mark.parametrize(
+    ("leader", "own", "kind", "said"),
+    [
+        ("a1", "b2", "hot", ""),
+        ("a1", "a1", "hot", "same user name"),
+        ("", "b2", "hot", "unknown whether"),
+        ("a1", "", "hot", "unknown whether"),
+        (None, "b2", "hot", "no other host leads"),
+        ("a1", "b2", "cold", "cold"),
+    ],
+)
+def test_a_standbys_gateway_is_up_only_beside_a_leader_of_another_user_name(
+    tmp_path: Path, leader: str | None, own: str, kind: str, said: str
+) -> None:
+    environ = _LEASED | {"STANDBY_GATEWAY": kind, "TWS_USERID": "two", "STATE_DIR": str(tmp_path)}
+    other = None if leader is None else Holder(host="a", session="", since="", ttl_s=15.0, login=leader)
+    settings = Settings.from_environ(environ)
+
+    why = find_reason_for_cold(settings, other, own)
+    assert (why == "") is (said == "")
+    assert said in why
+
+    write_hold(tmp_path, reason="a test", now=datetime.now(tz=UTC))
+    assert find_reason_for_cold(settings, other, own)

@@ -12,12 +12,14 @@ from orchestration.lease.term import (
     Seen,
     Term,
     Times,
+    explain_takeover,
     find_earliest_start_s,
     find_store_problem,
     is_renewed,
     name_keys,
     read_seen,
     remember,
+    write_released,
 )
 
 _TIMES = Times(ttl_s=15.0)
@@ -124,3 +126,29 @@ def test_a_standby_goes_through_all_members_before_it_pauses_and_a_holder_never_
     assert pauses == [soon_s, soon_s, look_s, soon_s, soon_s, look_s]
     assert {_TIMES.find_pause_s(failed, members=3, is_leading=True) for failed in range(1, 7)} == {soon_s}
     assert _TIMES.find_pause_s(1, members=1, is_leading=False) == look_s
+
+
+@pytest.mark.parametrize(
+    ("released", "said"),
+    [
+        (None, "the lease of b expired"),
+        (write_released(9, "its supervisor was asked to end"), "b released it: its supervisor was asked to end"),
+        ("9", "b released it"),  # as an earlier release wrote it
+        ("{", "b released it"),
+    ],
+)
+def test_why_the_lease_changed_is_read_from_what_the_last_holder_left(released: str | None, said: str) -> None:
+    prefix = name_keys("paper")
+    rows = {f"{prefix}term": Row(value=_OTHER.write(), create_revision=2, mod_revision=9)}
+    if released is not None:
+        rows[f"{prefix}released"] = Row(value=released, create_revision=4, mod_revision=12)
+    seen = read_seen(Answer(revision=20, cluster="c", succeeded=True, rows=rows), prefix, at_s=1.0)
+
+    why = explain_takeover(seen)
+    assert why.startswith(said)
+    assert explain_takeover(_seen()) == "no host led before"
+
+
+def test_a_holder_of_an_earlier_release_is_read_without_what_it_did_not_write() -> None:
+    text = '{"host": "a", "session": "s", "since": "x", "ttl_s": 15}'
+    assert Holder.read(text) == Holder(host="a", session="s", since="x", ttl_s=15.0)
