@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -157,22 +158,28 @@ def read_launcher_log(
     if last_local is None:
         return LauncherReading()
     fallback = offset or timedelta()
-    reading = LauncherReading()
-    is_latest = since is None
     latest = now + (_AHEAD if offsets else _LARGEST_OFFSET + _AHEAD)
     last_line_at = _to_utc(last_local, offsets, fallback)
-    last_told_at: datetime | None = None
-    for one in told:
-        at = _to_utc(one.local, offsets, fallback)
-        if at > latest:
-            continue
-        last_told_at = at
+    dated = ((_to_utc(one.local, offsets, fallback), one) for one in told)
+    in_time = tuple(one for one in dated if one[0] <= latest)
+    reading, is_latest = _fold(in_time, since)
+    if not is_latest:
+        return reading
+    last_told_at = in_time[-1][0] if in_time else None
+    return _judge_time(replace(reading, last_line_at=last_told_at if last_line_at > latest else last_line_at), now)
+
+
+# At one look after the other the file says the same: once logged in, the gateway hardly writes there.
+@lru_cache(maxsize=4)
+def _fold(told: tuple[tuple[datetime, _Told], ...], since: datetime | None) -> tuple[LauncherReading, bool]:
+    """What the lines say with their instants, and whether any of them is of the latest start."""
+    reading = LauncherReading()
+    is_latest = since is None
+    for at, one in told:
         if not is_latest and since is not None and at >= since:
             reading, is_latest = _forget_start(reading), True
         reading = _take(reading, one, at=at)
-    if not is_latest:
-        return _forget_start(reading)
-    return _judge_time(replace(reading, last_line_at=last_told_at if last_line_at > latest else last_line_at), now)
+    return (reading, True) if is_latest else (_forget_start(reading), False)
 
 
 def _forget_start(reading: LauncherReading) -> LauncherReading:
@@ -190,22 +197,33 @@ def _parse(lines: Iterable[str]) -> tuple[list[_Told], list[tuple[datetime, time
     offsets: list[tuple[datetime, timedelta]] = []
     local = None
     for line in lines:
-        found = _LINE.match(remove_terminal_sequences(line) if "\x1b" in line else line)
-        if found is None:
-            continue  # it continues the line before
-        try:
-            local = datetime.strptime(f"{found['time']}.{found['ms']}", "%Y-%m-%d %H:%M:%S.%f")  # noqa: DTZ007 - the zone is what is sought
-        except ValueError:
+        parsed = _parse_line(line)
+        if parsed is None:
             continue
-        message = found["message"].strip()
-        for pattern in LAUNCHER_LOG:
-            if matched := pattern.text.match(message):
-                told.append(_Told(local=local, event=pattern.event, found=matched))
-                break
-        offset = _read_offset(message, local)
+        local, event, offset = parsed
+        if event is not None:
+            told.append(event)
         if offset is not None:
             offsets.append((local, offset))
     return told, offsets, local
+
+
+@lru_cache(maxsize=1024)
+def _parse_line(line: str) -> tuple[datetime, _Told | None, timedelta | None] | None:
+    """A line's local time, what it tells, and the offset that it tells; None for one that continues the line before."""
+    found = _LINE.match(remove_terminal_sequences(line) if "\x1b" in line else line)
+    if found is None:
+        return None
+    try:
+        local = datetime.strptime(f"{found['time']}.{found['ms']}", "%Y-%m-%d %H:%M:%S.%f")  # noqa: DTZ007 - the zone is what is sought
+    except ValueError:
+        return None
+    message = found["message"].strip()
+    offset = _read_offset(message, local)
+    for pattern in LAUNCHER_LOG:
+        if matched := pattern.text.match(message):
+            return local, _Told(local=local, event=pattern.event, found=matched), offset
+    return local, None, offset
 
 
 def _read_offset(message: str, local: datetime) -> timedelta | None:

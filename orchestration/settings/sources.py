@@ -4,6 +4,7 @@ import io
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from orchestration.settings.image_variables import secret_names
@@ -93,8 +94,12 @@ def read_env_file(path: Path, problems: list[str]) -> dict[str, str]:
 
 def read_secret_texts(layers: Iterable[Mapping[str, str]]) -> tuple[str, ...]:
     """What stands as a secret in these layers, right or wrong, but for what is in files."""
-    names = [*(variable.name for variable in variables_by_field().values() if variable.secret), *sorted(secret_names())]
-    return tuple(text for layer in layers for name in names if (text := layer.get(name, "").strip()))
+    return tuple(text for layer in layers for name in _list_secrets() if (text := layer.get(name, "").strip()))
+
+
+@cache
+def _list_secrets() -> tuple[str, ...]:
+    return *(one.name for one in variables_by_field().values() if one.secret), *sorted(secret_names())
 
 
 def look_up(variable: Variable, layers: Layers, problems: list[str], *, project_dir: Path) -> tuple[str, str]:

@@ -4,6 +4,9 @@ Each program is a real process, forked from the simulation, so that a kill is a 
 state are what the kernel leaves. Its threads are real threads of which exactly one runs at any time, until it waits at
 a door. Once all of them wait, the program tells the world until when, and sleeps. So what happens is decided by the
 world's seed alone.
+
+With everything that it says, the world names the instant before which nothing else happens, in it or in another
+program. Up to there a program whose threads all wait passes the time by itself: what it would be told is nothing.
 """
 
 import _thread
@@ -40,7 +43,8 @@ class SimThread:
     def __init__(self, scheduler: "Scheduler", name: str) -> None:
         self._scheduler = scheduler
         self.name = name
-        self.turn = threading.Semaphore(0)
+        self.turn = _thread.allocate_lock()
+        self.turn.acquire()
         self.is_ready: Callable[[], bool] = lambda: True
         self.deadline_s: float | None = None
         self.is_poller = name in _POLLERS
@@ -61,13 +65,15 @@ class Scheduler:
         self._current = self.main
         self.now_s = 0.0
         self.wall_s = 0.0
+        self._quiet_until_s = 0.0
         self.signals: list[int] = []
         self.on_delivery: dict[str, Callable[..., None]] = {"signal": self.signals.append}
 
     def ask(self, *request: object) -> Any:  # noqa: ANN401 - whatever the world answers
         """Ask the world something that takes no time."""
-        self.wire.send(request)
-        return self.wire.receive()
+        self.wire.send((self.now_s, *request))
+        answer, self._quiet_until_s = self.wire.receive()
+        return answer
 
     def block(self, is_ready: Callable[[], bool], timeout_s: float | None) -> bool:
         """Wait until something is so, at most `timeout_s` seconds of virtual time; whether it is."""
@@ -78,9 +84,10 @@ class Scheduler:
         me = self._current
         me.is_ready = is_ready
         me.deadline_s = None if timeout_s is None else self.now_s + timeout_s
-        self._give_turn(me)
-        me.turn.acquire()
-        self._take_signals(me)
+        if self._give_turn(me) is not me:
+            me.turn.acquire()
+        if self.signals:
+            self._take_signals(me)
         return is_ready()
 
     def start(self, work: Callable[..., None], name: str, arguments: tuple[Any, ...]) -> SimThread:
@@ -100,17 +107,24 @@ class Scheduler:
         threading.Thread(target=run, name=name, daemon=True).start()
         return thread
 
-    def synchronise(self, told: tuple[float, float, list[tuple[Any, ...]]]) -> None:
+    def synchronise(self, told: tuple[float, float, float, list[tuple[Any, ...]]]) -> None:
         """Take in what the world says after a sleep."""
-        self.now_s, self.wall_s, deliveries = told
+        self.now_s, self.wall_s, self._quiet_until_s, deliveries = told
         for kind, *arguments in deliveries:
             self.on_delivery[kind](*arguments)
 
-    def _give_turn(self, me: SimThread) -> None:
+    def _give_turn(self, me: SimThread) -> SimThread:
         while (chosen := self._choose(me)) is None:
-            self.synchronise(self.ask("sleep", self._find_wake_s()))
+            wake_s = self._find_wake_s()
+            if wake_s < self._quiet_until_s:
+                self.now_s = max(self.now_s, wake_s)
+                continue
+            self.wire.send((self.now_s, "sleep", wake_s))
+            self.synchronise(self.wire.receive())
         self._current = chosen
-        chosen.turn.release()
+        if chosen is not me:
+            chosen.turn.release()
+        return chosen
 
     def _choose(self, me: SimThread) -> SimThread | None:
         if self.signals:
@@ -526,11 +540,11 @@ def run_program(  # what a program is made of
 
             sys.addaudithook(count)
         code = work()
-        wire.send(("exit", code))
+        wire.send((scheduler.now_s, "exit", code))
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
         with contextlib.suppress(Exception):
-            wire.send(("exit", code))
+            wire.send((scheduler.now_s, "exit", code))
     except BaseException:  # noqa: BLE001 - the end of a process: the trace shows its exit code
         import traceback
 

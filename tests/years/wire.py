@@ -1,16 +1,20 @@
 """What a simulated program and its world say to each other: one request at a time, over a pair of sockets."""
 
 import marshal
-import select
 import socket
 import struct
 from typing import Any
 
-_LENGTH = struct.Struct("<I")
+_LONGEST = 1 << 22
+_SECONDS_AND_MICROSECONDS = struct.Struct("@ll")
 
 
 class GoneError(Exception):
     """The other end has ended."""
+
+
+class SilentError(Exception):
+    """The other end says nothing."""
 
 
 class Wire:
@@ -21,37 +25,40 @@ class Wire:
 
     def send(self, value: Any) -> None:  # noqa: ANN401 - see the class
         """Send one value."""
-        content = marshal.dumps(value)
         try:
-            self._end.sendall(_LENGTH.pack(len(content)) + content)
+            self._end.send(marshal.dumps(value))
         except OSError as error:
             raise GoneError from error
-
-    def wait(self, timeout_s: float) -> bool:
-        """Whether something to receive has come, or the end, within so many seconds."""
-        return bool(select.select([self._end], (), (), timeout_s)[0])
 
     def receive(self) -> Any:  # noqa: ANN401 - whatever was sent
         """Wait for one value.
 
         Raises:
             GoneError: There will be none.
+            SilentError: None has come in the time that `limit_patience` has set.
         """
-        (length,) = _LENGTH.unpack(self._read(_LENGTH.size))
-        return marshal.loads(self._read(length))  # noqa: S302 - both ends are this program
+        try:
+            content = self._end.recv(_LONGEST)
+        except BlockingIOError as error:
+            raise SilentError from error
+        except OSError as error:
+            raise GoneError from error
+        if not content:
+            raise GoneError
+        return marshal.loads(content)  # noqa: S302 - both ends are this program
+
+    def limit_patience(self, timeout_s: int) -> None:
+        """Wait no longer than this for a value, in seconds of real time."""
+        self._end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _SECONDS_AND_MICROSECONDS.pack(timeout_s, 0))
 
     def close(self) -> None:
         """Close this end."""
         self._end.close()
 
-    def _read(self, length: int) -> bytes:
-        content = b""
-        while len(content) < length:
-            try:
-                part = self._end.recv(length - len(content))
-            except OSError as error:
-                raise GoneError from error
-            if not part:
-                raise GoneError
-            content += part
-        return content
+
+def open_wire() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a new one; a value is one packet, so that each costs one call of the kernel's a side."""
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    for end in ends:
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LONGEST)
+    return ends

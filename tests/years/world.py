@@ -5,6 +5,7 @@ exactly one of them its turn at a time and lets virtual time pass when all of th
 """
 
 import contextlib
+import gc
 import json
 import os
 import shutil
@@ -21,12 +22,12 @@ from tests.years.clockwork import Clockwork, Trace
 from tests.years.gateway import PORT, ApiClient, Gateway
 from tests.years.processes import ProcessTable, SimProcess
 from tests.years.program import run_program
-from tests.years.wire import GoneError, Wire
+from tests.years.wire import GoneError, SilentError, Wire, open_wire
 
 UNIT_GROUP = "/system.slice/zero-touch-startup.service"
 USER_GROUP = "/user.slice/session-1.scope"
 RESTART_DELAY_S = 30.0
-_PATIENCE_S = 30.0  # of real time, for a program to reach its next door
+_PATIENCE_S = 30  # of real time, for a program to reach its next door
 OPERATOR_COMES_S = 3600.0
 _KILLED = -int(signal.SIGKILL)
 _PLAN = json.loads((Path(__file__).parent.parent / "fixtures/gameplans/full.json").read_text(encoding="utf-8"))
@@ -135,6 +136,7 @@ class World:
         self.is_service_wanted = True
         self._service: Program | None = None
         self._numbers = 0
+        self._until_s = 0.0
         self.plan_path = root / "plan.json"
         self.state_dir = root / "state"
         for folder in (root, root / "shared", root / "work"):
@@ -263,7 +265,7 @@ class World:
         output: str = "output.txt",
     ) -> Program:
         """Start one of the product's programs."""
-        ours, theirs = socket.socketpair()
+        ours, theirs = open_wire()
         own: list[Program] = []
         process = self.table.start(
             ("python", "-m", name),
@@ -295,6 +297,7 @@ class World:
             )
         theirs.close()
         program = Program(name, process, Wire(ours), child, on_end, self.clockwork.now_s)
+        program.wire.limit_patience(_PATIENCE_S)
         own.append(program)
         self.programs.append(program)
         self.clockwork.say("host", f"starts {name}")
@@ -330,6 +333,7 @@ class World:
     def run(self, until_s: float) -> None:
         """Let time pass."""
         clockwork = self.clockwork
+        self._until_s = until_s
         while True:
             next_s = min([clockwork.next_s, *(one.wake_s for one in self.programs)])
             if next_s > until_s:
@@ -340,8 +344,19 @@ class World:
             for program in list(self.programs):
                 if program in self.programs and program.wake_s <= clockwork.now_s:
                     self._resume(program)
-            for step in self.on_step:
-                step()
+            self._take_step()
+
+    def _take_step(self) -> None:
+        for step in self.on_step:
+            step()
+
+    def _find_quiet_until_s(self, program: Program) -> float:
+        """Before which instant nothing happens but what this program does."""
+        found_s = min(self.clockwork.next_s, self._until_s)
+        for other in self.programs:
+            if other.wake_s < found_s and (other is not program or other.pending):
+                found_s = other.wake_s
+        return found_s
 
     def close(self) -> None:
         """End everything and remove the files."""
@@ -351,29 +366,36 @@ class World:
         shutil.rmtree(self.root, ignore_errors=True)
 
     def _resume(self, program: Program) -> None:
+        clockwork = self.clockwork
         deliveries, program.pending = program.pending, []
         program.wake_s = float("inf")
         try:
-            program.wire.send((self.clockwork.now_s, self.clockwork.wall_s, deliveries))
+            quiet_until_s = self._find_quiet_until_s(program)
+            program.wire.send((clockwork.now_s, clockwork.wall_s, quiet_until_s, deliveries))
             while True:
-                operation, *arguments = self._receive(program)
+                now_s, operation, *arguments = self._receive(program)
+                if now_s > clockwork.now_s:  # it has passed the time by itself
+                    self._take_step()
+                    clockwork.now_s = now_s
                 if operation == "sleep":
                     program.wake_s = min(program.wake_s, arguments[0])
                     return
                 if operation == "exit":
                     self._end_program(program, int(arguments[0]))
                     return
-                program.wire.send(_ANSWERS[operation](self, program, *arguments))
+                answer = _ANSWERS[operation](self, program, *arguments)
+                program.wire.send((answer, self._find_quiet_until_s(program)))
         except GoneError:
             self._end_program(program, _KILLED)
 
     def _receive(self, program: Program) -> Any:  # noqa: ANN401 - whatever it asks for
-        if not program.wire.wait(_PATIENCE_S):
+        try:
+            return program.wire.receive()
+        except SilentError:
             os.kill(program.child, signal.SIGUSR2)
             time.sleep(0.5)
             said = (self.root / "output.txt").read_text(encoding="utf-8", errors="replace")
-            raise AssertionError(f"{program.name} neither sleeps nor asks for anything\n{said[-6000:]}")
-        return program.wire.receive()
+            raise AssertionError(f"{program.name} neither sleeps nor asks for anything\n{said[-6000:]}") from None
 
     # What programs ask for.
 
@@ -609,3 +631,5 @@ def warm_up() -> None:
     holidays.financial_holidays("NYSE", years=2026)
     os.environ["TZ"] = "UTC"
     time.tzset()
+    gc.collect()
+    gc.freeze()  # a fork that collects garbage would write to, and so copy, every page of what is loaded
