@@ -65,6 +65,7 @@ class Scheduler:
         self._current = self.main
         self.now_s = 0.0
         self.wall_s = 0.0
+        self.suspended_s = 0.0
         self._quiet_until_s = 0.0
         self.signals: list[int] = []
         self.on_delivery: dict[str, Callable[..., None]] = {"signal": self.signals.append}
@@ -107,9 +108,9 @@ class Scheduler:
         threading.Thread(target=run, name=name, daemon=True).start()
         return thread
 
-    def synchronise(self, told: tuple[float, float, float, list[tuple[Any, ...]]]) -> None:
+    def synchronise(self, told: tuple[float, float, float, float, list[tuple[Any, ...]]]) -> None:
         """Take in what the world says after a sleep."""
-        self.now_s, self.wall_s, self._quiet_until_s, deliveries = told
+        self.now_s, self.wall_s, self.suspended_s, self._quiet_until_s, deliveries = told
         for kind, *arguments in deliveries:
             self.on_delivery[kind](*arguments)
 
@@ -403,7 +404,7 @@ class SimPlatform(Platform):
 
     def boottime_s(self) -> float:
         """See the base class."""
-        return self._scheduler.now_s
+        return self._scheduler.now_s + self._scheduler.suspended_s
 
     def sleep(self, duration_s: float) -> None:
         """See the base class."""

@@ -115,6 +115,11 @@ def _step_clock(direction: float) -> Act:
     return act
 
 
+def _suspend(world: World, one: Happening) -> None:
+    if world.is_host_up:
+        world.suspend(one.lasts_s)
+
+
 def _lose_link(world: World, one: Happening) -> None:
     world.gateway.tell_all(1100, "Connectivity between IB and Trader Workstation has been lost.")
     world.clockwork.after(
@@ -231,6 +236,8 @@ KINDS: dict[str, Kind] = {
     "power_cut": Kind(_cut_power, 30.0, 3 * _HOUR_S),
     "clock_ahead": Kind(_step_clock(1.0), 60.0, 3 * _HOUR_S, 1),
     "clock_behind": Kind(_step_clock(-1.0), 60.0, 3 * _HOUR_S, 1),
+    # The host is suspended. Not drawn: what a gateway does that sleeps through its restart or Sunday is not known.
+    "clock_suspended": Kind(_suspend, 60.0, 10 * _HOUR_S, weight=0),
     "link_lost": Kind(_lose_link, 30.0, 600.0),
     "phone_forgotten": Kind(_forget_phone, _HOUR_S, 12 * _HOUR_S),
     "bot_restart_asked": Kind(_operate("bot.restart")),
@@ -286,11 +293,12 @@ def _play_nights(world: World) -> None:
     clockwork = world.clockwork
 
     def restart() -> None:
-        world.gateway.restart_itself()
+        if clockwork.market_now.hour == 23:  # else the host was suspended then
+            world.gateway.restart_itself()
         clockwork.after(1.0, _play_nights_again)
 
     def _play_nights_again() -> None:
-        clockwork.after((next_market_night(clockwork) - clockwork.now).total_seconds(), restart)
+        clockwork.after((next_market_night(clockwork) - clockwork.now).total_seconds(), restart, is_outside=True)
 
     _play_nights_again()
 

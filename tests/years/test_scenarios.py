@@ -1,12 +1,18 @@
 """Named scenarios on virtual time: what a seed once failed on, reduced to what matters, and plain weeks."""
 
+import contextlib
+import random
+import shutil
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from tests.years.dense import SCENARIOS, Dense
+from tests.years.disk import lose_unsynced_frames
 from tests.years.scenario import Happening
 from tests.years.simulate import BEGIN, Outcome, shrink, simulate
 from tests.years.world import Bot, SentAlert, World, warm_up
@@ -98,6 +104,54 @@ def test_an_unconfirmed_second_factor_is_reported_each_hour_and_not_at_each_try_
 def test_dense_days_pass_all_oracles(dense: Dense) -> None:
     outcome = simulate(1, days=dense.days, faults=dense.faults, interval_s=120.0, begin=dense.begin)
     assert not outcome.breaches, _explain(outcome)
+
+
+def test_a_host_suspended_over_night_trades_the_next_day_on_its_plan_and_says_once_that_it_slept() -> None:
+    # From 18:00 to 10:00: the plan was written while the host stood still, and yesterday's bot is still there.
+    outcome = _play(1.1, Happening(kind="clock_suspended", at_s=10 * _HOUR_S, lasts_s=16 * _HOUR_S))
+    assert _launches(outcome.trace) == ["A of 2026-11-18", "A of 2026-11-19"]
+    launched_s = [float(line.split()[0]) for line in outcome.trace if "bot: launched" in line]
+    assert 10 * _HOUR_S < launched_s[1] < 10 * _HOUR_S + 300.0
+    assert outcome.titles["Clock jumped"] == 1
+
+
+def test_a_power_cut_that_loses_what_the_journal_had_not_synced_ends_in_order() -> None:
+    for after_s in (60.0, 420.0):  # before and after the restart of the gateway
+        outcome = _play(
+            0.4,
+            Happening(kind="gateway_hangs", at_s=4 * _HOUR_S),
+            Happening(kind="power_cut", at_s=4 * _HOUR_S + after_s, lasts_s=600.0),
+        )
+        (line,) = [line for line in outcome.trace if " disk: keeps " in line]
+        left, most = int(line.split()[-8]), int(line.split()[-6])
+        assert 0 <= left < most
+        assert outcome.titles["Start-up begun"] == 2
+        assert _launches(outcome.trace) == ["A of 2026-11-18", "A of 2026-11-18"]
+
+
+def test_a_cut_log_leaves_a_whole_journal_with_the_first_of_its_commits(tmp_path: Path) -> None:
+    lost = 0
+    for seed in range(20):
+        folder, after_cut = tmp_path / f"before{seed}", tmp_path / f"after{seed}"
+        folder.mkdir()
+        with contextlib.closing(sqlite3.connect(folder / "journal.sqlite3", isolation_level=None)) as database:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute("CREATE TABLE said (number INTEGER PRIMARY KEY, text TEXT)")
+            for number in range(40):
+                if number == 10 + seed:
+                    database.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                database.execute("INSERT INTO said VALUES (?, ?)", (number, "x" * 1000))
+            shutil.copytree(folder, after_cut)  # as it is with the database open
+        left, most = lose_unsynced_frames(after_cut / "journal.sqlite3", random.Random(seed))  # noqa: S311 - repeatable
+        assert left <= most
+        with contextlib.closing(sqlite3.connect(after_cut / "journal.sqlite3")) as database:
+            assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            numbers = [number for (number,) in database.execute("SELECT number FROM said ORDER BY number")]
+        assert numbers == list(range(len(numbers)))
+        assert 10 + seed <= len(numbers)  # what was checkpointed is there
+        lost += 40 - len(numbers)
+    assert lost > 0
 
 
 def test_two_bots_at_once_are_a_breach() -> None:

@@ -18,7 +18,9 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from orchestration.state_dir import journal_path
 from tests.years.clockwork import Clockwork, Trace
+from tests.years.disk import lose_unsynced_frames
 from tests.years.gateway import PORT, ApiClient, Gateway
 from tests.years.processes import ProcessTable, SimProcess
 from tests.years.program import run_program
@@ -186,7 +188,7 @@ class World:
         self.clockwork.after(15.0, self.start_service)
 
     def cut_power(self) -> None:
-        """Everything ends at once. What was written is kept: see docs on what is not simulated."""
+        """Everything ends at once. Of the journal, what was not synced may be lost."""
         self.clockwork.say("host", "loses power")
         self.is_host_up = False
         for program in list(self.programs):
@@ -195,6 +197,13 @@ class World:
             self.table.end(bot.process, _KILLED)
         self.gateway.end(137, by_engine=True)
         self.gateway.is_engine_up = False
+        left, most = lose_unsynced_frames(journal_path(self.state_dir), self.clockwork.random)
+        self.clockwork.say("disk", f"keeps {left} of {most} frames of the journal's log")
+
+    def suspend(self, duration_s: float) -> None:
+        """The host stands still for so long, container and connections too."""
+        self.clockwork.suspend(duration_s)
+        self.clockwork.say("host", f"was suspended for {duration_s:.0f} s")
 
     def start_service(self) -> None:
         """systemd starts the boot service, where it is wanted and does not run."""
@@ -371,7 +380,8 @@ class World:
         program.wake_s = float("inf")
         try:
             quiet_until_s = self._find_quiet_until_s(program)
-            program.wire.send((clockwork.now_s, clockwork.wall_s, quiet_until_s, deliveries))
+            clocks = (clockwork.now_s, clockwork.wall_s, clockwork.suspended_s)
+            program.wire.send((*clocks, quiet_until_s, deliveries))
             while True:
                 now_s, operation, *arguments = self._receive(program)
                 if now_s > clockwork.now_s:  # it has passed the time by itself
