@@ -486,7 +486,7 @@ class Telling:
         for number in range(int(self.until_s / DAY_S) + 1):
             day = facts.find_market_time(number * DAY_S).date()
             due = datetime.combine(day, self.due, begin.tzinfo)
-            due_s = (due - begin).total_seconds()
+            due_s = due.timestamp() - begin.timestamp()  # the clocks may change in between
             until_s = due_s + self.interval_s + 120.0
             is_open = is_session(day) and due_s > 0 and self._is_watched(due_s - 60.0, until_s)
             if not is_open or facts.find("plan in place", due_s - 60.0, until_s):
