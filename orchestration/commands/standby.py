@@ -141,12 +141,12 @@ class _Participant:
             now_s = self._clock.monotonic_s()
             if self._keeper.loss or self._keeper.handover:
                 # It held the lease, but might not start anything yet: without this it would never stand by again.
-                self._keeper.release(is_clean=self._end_all(has_lost=bool(self._keeper.loss)))
+                loss, revision = self._keeper.loss, self._keeper.revision
+                self._keeper.release(is_clean=self._end_all(has_lost=bool(loss)))
                 is_clean = False
+                if loss:
+                    self._tell_lost_before_start(loss, revision)
             standing = self._keeper.standing
-            if self._keeper.loss:
-                self._give_up_lost_term()
-                is_clean = False
             # A term of this host's own dead supervisor belongs to no other host: the gateway may keep its session.
             is_led_elsewhere = standing.role is Role.STANDBY and self._keeper.is_led_elsewhere
             keeps_gateway = self._keep_gateway(is_led_elsewhere=is_led_elsewhere)
@@ -168,15 +168,13 @@ class _Participant:
             self._requests.take_restart()  # there is no bot to restart
             self._clock.wait(self._requests.wake, _LOOK_S)
 
-    def _give_up_lost_term(self) -> None:
-        """The lease was lost while this host still waited for the last holder's bot to be dead: nothing runs here."""
-        loss, revision = self._keeper.loss, self._keeper.revision
+    def _tell_lost_before_start(self, loss: str, revision: int) -> None:
+        """The lease was lost while this host still waited for the last holder's bot to be dead: nothing ran here."""
         message = (
             f"This host has lost the lease of instance {self._settings.instance} (revision {revision}) before it "
             f"started anything: {loss}. It stands by again."
         )
         _LOG.error("%s", message)
-        self._keeper.release(is_clean=self._end_bot(0.0))
         self._news.note("lease_lost", message, revision=revision)
         self._news.tell(
             Severity.ERROR,
