@@ -81,9 +81,13 @@ class _Server:
             if self._socket is None:
                 return None
             data = json.dumps(request).encode()
-            socket.send_fds(self._socket, [LENGTH.pack(len(data))], list(streams))
-            self._socket.sendall(data)
-            return self._read_answer()
+            try:
+                socket.send_fds(self._socket, [LENGTH.pack(len(data))], list(streams))
+                self._socket.sendall(data)
+                return self._read_answer()
+            except OSError as error:
+                self._abandon()
+                raise ForkServerError(f"the fork server has died, or does not answer: {error}") from error
 
     def _begin(self) -> None:
         self._owner = os.getpid()
@@ -100,8 +104,19 @@ class _Server:
                 pass_fds=(its.fileno(),),
             )
         atexit.register(self.close)
-        if self._read_answer() is None:
-            self.close()
+        try:
+            if self._read_answer() is None:
+                self.close()
+        except OSError as error:
+            self._abandon()
+            raise ForkServerError(f"the fork server does not come up: {error}") from error
+
+    def _abandon(self) -> None:
+        """Kill it, so that a late answer is not taken for that to the next request, which starts another one."""
+        assert self._process is not None
+        self._process.kill()
+        self.close()
+        self._owner = 0
 
     def _read_answer(self) -> int | None:
         answer = json.loads(self._read(LENGTH.unpack(self._read(LENGTH.size))[0]))
@@ -114,7 +129,7 @@ class _Server:
         while len(data) < length:
             part = self._socket.recv(length - len(data))
             if not part:
-                raise ForkServerError("the fork server has died; TEST_FORK_SERVER=off does without it")
+                raise ConnectionError("it has closed the connection; TEST_FORK_SERVER=off does without it")
             data += part
         return data
 

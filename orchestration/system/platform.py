@@ -5,7 +5,6 @@ A test that runs the whole program in virtual time (`tests/years`) puts another 
 program starts; nothing else ever does.
 """
 
-import asyncio
 import concurrent.futures
 import os
 import selectors
@@ -17,7 +16,10 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Child(Protocol):
@@ -139,8 +141,10 @@ class Platform:
         """What runs several pieces of work side by side."""
         return concurrent.futures.ThreadPoolExecutor(max_workers=workers, thread_name_prefix=name)
 
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
+    def new_event_loop(self) -> "asyncio.AbstractEventLoop":
         """An event loop of asyncio."""
+        import asyncio
+
         return asyncio.new_event_loop()
 
     def own_pid(self) -> int:

@@ -229,3 +229,16 @@ def test_the_commands_themselves_say_the_same(system: System) -> None:
             started.stdout,
             started.stderr,
         ), line
+
+
+def test_a_server_that_has_died_fails_one_start_and_not_those_after_it() -> None:
+    assert _end(_begin(programs.Popen, ["describe"]))[0] == 0
+    (server,) = (child for child in psutil.Process().children() if child.cmdline()[1:3] == ["-m", "tests.fork_server"])
+    server.kill()
+    server.wait(PATIENCE_S)
+    with pytest.raises(programs.ForkServerError):
+        _begin(programs.Popen, ["describe"])
+    after = _begin(programs.Popen, ["describe"])
+    assert isinstance(after, programs.Popen)
+    assert after.is_forked
+    assert _end(after)[0] == 0

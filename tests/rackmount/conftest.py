@@ -62,6 +62,7 @@ def deployed(site: Site) -> Site:
     """A host on which the checkout's last commit runs, and all is well."""
     site.use_ssh()
     site.write_env()
+    site.ensure_plan_of_today()
     if not site.host.exists(BASE):
         provisioned = site.fab("provision", "--json")
         assert provisioned.code == 0, str(provisioned)
