@@ -120,7 +120,7 @@ SCENES = (
     ),
     Scene(
         name="status-money",
-        title="`inv status` with 200 positions and 100 orders against the same without reading any",
+        title="`inv status` with 4 positions and 100 orders against the same without reading any",
         measure=measure_status_with_money,
         part=Part.VIEWS,
     ),

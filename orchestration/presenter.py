@@ -41,7 +41,8 @@ _REFRESHES_PER_SECOND = 4
 _PLAIN_WAIT_EVERY_S = 10.0
 _NARROW = 60  # a phone's terminal has some 40 columns
 _GAP = 3  # between two columns of a drawn table, and at its edges
-_COMMAND = re.compile(r"`| && ")
+_COMMAND = re.compile(r"`[^`]*`")
+_UNBROKEN = "\0"  # for a blank in a command; none is in a line that was cleaned
 _LEAST_WIDTH, _LEAST_WIDTH_OF_SENTENCES = 14, 20
 _SENTENCE = 48
 _FEW_COLUMNS = 2
@@ -412,7 +413,7 @@ def wrap_words(text: str, width: int, indent: str = "") -> list[str]:
 def print_line(text: str) -> None:
     """One line for people on standard output; in a terminal it is broken between words.
 
-    One with a command is left whole where there is room, so that the command is copied as one line.
+    A command in backticks is left whole where there is room, so that it is copied as one line.
     """
     _write_fitting(steady_stdout(), clean_line(text))
 
@@ -424,9 +425,13 @@ def _write_fitting(stream: TextIO, line: str) -> None:
 
 def fit_line(line: str, width: int) -> list[str]:
     """A line for a terminal of this width, broken between words; see `print_line`. Pure."""
-    if line.startswith(" ") or (width >= _NARROW and _COMMAND.search(line)):
+    outside = _COMMAND.sub("", line)
+    if line.startswith(" ") or (width >= _NARROW and (" && " in outside or "`" in outside)):
         return [line]
-    return wrap_words(line, width)
+    if width < _NARROW:
+        return wrap_words(line, width)
+    whole = _COMMAND.sub(lambda found: found[0].replace(" ", _UNBROKEN), line)
+    return [part.replace(_UNBROKEN, " ") for part in wrap_words(whole, width)]
 
 
 def write_prompt(text: str, *, as_json: bool, redactor: Redactor | None = None) -> None:

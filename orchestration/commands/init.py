@@ -145,7 +145,10 @@ class _Done:
     @property
     def next_action(self) -> str:
         if console.has_failed(self.checks):
-            return "Fix what failed above; `inv preflight` checks again, `inv init` asks again."
+            return (
+                "Fix what failed above; `inv preflight` checks again, `inv init` asks again. "
+                "`inv startup --simulate` needs neither Docker nor an account."
+            )
         if self.alert_problem is not None:
             return "Correct the alert channel with `inv init`; `inv alert.test` tries it again."
         return "Start the system: `inv startup`."

@@ -1,9 +1,11 @@
 """The live view of a supervisor: a live view in a terminal; otherwise one line per message."""
 
+import shutil
 from collections import deque
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, TextIO
 
+from orchestration.presenter import fit_line
 from orchestration.redaction import clean_line, mask_account
 from orchestration.settings import Settings
 from orchestration.supervision import Decision, Notice, Observation
@@ -54,7 +56,9 @@ class PlainWatch:
 def print_notice(stream: IO[str], notice: Notice) -> None:
     """One line for a notice."""
     then = f" Next: {notice.next_action}" if notice.next_action else ""
-    stream.write(clean_line(f"{notice.severity}: {notice.title}: {notice.message}{then}") + "\n")
+    line = clean_line(f"{notice.severity}: {notice.title}: {notice.message}{then}")
+    parts = fit_line(line, shutil.get_terminal_size().columns) if stream.isatty() else [line]
+    stream.writelines(clean_line(part) + "\n" for part in parts)
     stream.flush()
 
 

@@ -129,7 +129,13 @@ def test_a_line_is_broken_between_words_but_a_command_stays_in_one_line_where_th
     text = "The bot runs as process 25195 on strategy A, and the gateway is ready. Note: nothing watches the bot."
     assert fit_line(text, 80) == [text[:77].rstrip(), text[77:]]
     advice = "run `inv startup --replace`, which stops the bot that runs and starts another one in its place"
-    assert fit_line(advice, 80) == [advice]
+    assert fit_line(advice, 80) == [advice[:77], advice[78:]]
+    assert fit_line("Start it again when it is meant to run, as before: " + advice, 72)[1].startswith(
+        "`inv startup --replace`"
+    )
+    assert (
+        fit_line("cd /srv && inv startup --replace, in the folder of the project, which has a long name", 60)[1:] == []
+    )
     assert len(fit_line(advice, 40)) == 3
 
 

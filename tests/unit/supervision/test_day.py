@@ -307,3 +307,32 @@ def test_without_a_rule_about_dates_a_finished_bot_is_started_the_next_day() -> 
     assert watch.actions() == [_DONE]
     watch.go_on(600, **both(on(THURSDAY, PLAN, scene.IN_FORCE), gone(exit_code=0)))
     assert watch.actions() == [_DONE, _NEW]
+
+
+@pytest.mark.parametrize("is_early", [True, False])
+def test_a_good_day_sends_what_the_page_of_alerts_says(*, is_early: bool) -> None:
+    """From Wednesday to Monday, 24 hours each: the plan comes before midnight, or with the morning."""
+    watch, plan, bots = Watch(rules=replace(RULES, interval_s=900.0)), PLAN, iter(range(200, 300))
+    counted: list[list[str]] = []
+    for number, day in enumerate((THURSDAY, FRIDAY, SATURDAY, SATURDAY + timedelta(days=1), MONDAY)):
+        watch.forget_said()
+        is_open = day.weekday() < 5
+        has_come = is_early and is_open
+        for hours, due in ((6, False), (3, False), (15, True)):
+            candidate = valid(day, "bcdef"[number]) if has_come else _STALE
+            bot = {"bot": replace(BOT, key=f"{next(bots)}:1")}
+            watch.go_on(60, **both(on(day, plan, candidate, due=due), bot))
+            if Action.RESTART_BOT_ON_NEW_PLAN in watch.actions():
+                plan = PlanLook(
+                    date=day, strategy="A", is_emergency=False, sha256="bcdef"[number] * 64, candidate=candidate
+                )
+            elif Action.RESTART_BOT_ON_STRATEGY_C in watch.actions():
+                plan = replace(_EMERGENCY, date=day)
+            watch.go_on(hours * 3600 / 2, **both(on(day, plan, candidate, due=due), bot))
+            watch.go_on(600, **both(on(day, plan, candidate, due=due), bot, scene.NIGHTLY, RESET, scene.STARTING))
+            watch.go_on(hours * 3600 / 2, **both(on(day, plan, candidate, due=due), bot))
+            has_come = is_open
+        counted.append([notice.title for _, notice in watch.said])
+    expired, switched = "Trading plan has expired", "Bot switched to the day's plan"
+    good = [switched] if is_early else [expired, switched]
+    assert counted == [good, good, [expired], [], [switched]]
