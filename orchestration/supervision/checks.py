@@ -230,9 +230,11 @@ _WHOLE = frozenset({FallbackWord.GAMEPLAN_STALE, FallbackWord.GAMEPLAN_NOT_YET})
 def _is_plan_missing(s: Situation) -> bool:
     day, observation = s.memory.day, s.observation
     has_none = not plan_rollover.has_plan_for_today(observation, s.rules) and plan_rollover.is_settled(day, observation)
-    # A bot that was put on Strategy C at midnight waits for a plan; one that was started without one said so then.
+    # A bot that was put on Strategy C at midnight, or started on it in the night, waits for a plan; a start after the
+    # plan was due has said itself that there is none.
     has_expired = day.switched == plan_rollover.build_switch_key(Switch.STRATEGY_C, observation)
-    needs_one = plan_rollover.is_out_of_date(observation, s.rules) or has_expired
+    is_awaited = observation.plan.is_emergency and day.awaited_on == observation.market.today
+    needs_one = plan_rollover.is_out_of_date(observation, s.rules) or has_expired or is_awaited
     is_wanted = s.candidate.word is not FallbackWord.GAMEPLAN_NOT_CONFIGURED
     return plan_rollover.is_due(observation, s.rules) and has_none and needs_one and is_wanted
 

@@ -25,7 +25,7 @@ from orchestration.supervision.decision import Action, Decision, Memory
 from orchestration.supervision.incident_check import Situation
 from orchestration.supervision.incidents import Incident, IncidentKind, Notice, Words, tell_event, track
 from orchestration.supervision.observation import Observation
-from orchestration.supervision.plan_rollover import note_candidate, note_finished, note_running
+from orchestration.supervision.plan_rollover import note_finished, note_plan, note_running
 from orchestration.supervision.rules import (
     CLOCK_JUMP_S,
     FAST_LOOK_S,
@@ -51,7 +51,7 @@ def decide(memory: Memory, observation: Observation, rules: Rules) -> tuple[Memo
     memory, sight, was_started = _see_gateway(memory, observation, rules)
     memory, finished = _note_bot(memory, observation, rules)
     notices += finished
-    memory = replace(memory, day=note_candidate(memory.day, observation))
+    memory = replace(memory, day=note_plan(memory.day, observation))
 
     weekly, log, said_of_week = weekly_login.tell(memory.weekly, memory.log, observation, rules)
     memory, notices = replace(memory, weekly=weekly, log=log), (*notices, *said_of_week)

@@ -39,6 +39,7 @@ class DayMemory:
         finished_plan: The date of the plan that the bot has finished with 0; None while it has not.
         finished_day: The market's date at which it did.
         finished_emergency: Whether that plan was the emergency one.
+        awaited_on: The session day on which a bot on the emergency plan was seen before a plan was due.
     """
 
     key: str = ""
@@ -49,13 +50,21 @@ class DayMemory:
     finished_plan: date | None = None
     finished_day: date | None = None
     finished_emergency: bool = False
+    awaited_on: date | None = None
 
 
 NO_DAY = DayMemory()
 
 
-def note_candidate(memory: DayMemory, observation: Observation) -> DayMemory:
-    """Remember which content the file has, and since when."""
+def note_plan(memory: DayMemory, observation: Observation) -> DayMemory:
+    """Remember which content the file has, and since when; and whether the bot waits for a plan that is not due yet."""
+    market = observation.market
+    if observation.plan.is_emergency and market.is_session and not market.is_past_due:
+        memory = replace(memory, awaited_on=market.today)
+    return _note_candidate(memory, observation)
+
+
+def _note_candidate(memory: DayMemory, observation: Observation) -> DayMemory:
     plan, at_s = observation.plan, observation.at_s
     key = plan.candidate.key
     if key == memory.key:

@@ -495,8 +495,11 @@ class Telling:
                 continue
             midnight_s = due_s - self.due.hour * 3600.0 - self.due.minute * 60.0
             life = facts.find_life(due_s)
-            is_restarted = any(one.cause == "bot.restart" and one.began_s >= midnight_s for one in facts.programs)
-            if is_restarted or (life is not None and life.began_s >= midnight_s - 600.0):
-                continue  # what was started without a plan said so then
+            begun_s = due_s - 600.0 - self.interval_s  # a start that may have ended after the hour said so itself
+            is_restarted = any(
+                one.cause == "bot.restart" and begun_s <= one.began_s <= until_s for one in facts.programs
+            )
+            if is_restarted or (life is not None and life.began_s >= begun_s):
+                continue
             if not self._is_told(("No plan for today",), midnight_s, until_s):
                 self.report(until_s, "each incident is told", f"No plan for today (not told on {day})")

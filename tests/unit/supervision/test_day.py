@@ -115,6 +115,26 @@ def test_a_plan_that_is_late_takes_the_place_of_strategy_c() -> None:
     assert watch.said[-1][1].is_recovery
 
 
+def test_a_bot_that_was_started_on_strategy_c_in_the_night_is_missed_a_plan_for_once_it_is_due() -> None:
+    """Whoever started it at three o'clock expects the plan that is made before the open."""
+    on_c = replace(_EMERGENCY, date=THURSDAY)
+    watch = Watch().go_on(300, **on(THURSDAY, on_c, _MISSING, due=False))
+    assert watch.said == []
+    watch.go_on(3600, **on(THURSDAY, on_c, _MISSING))
+    assert watch.kinds() == [IncidentKind.PLAN_MISSING]
+    assert watch.actions() == []  # it trades nothing already
+    plan = replace(PLAN, date=THURSDAY, sha256="b" * 64)
+    watch.go_on(300, **both(on(THURSDAY, plan, valid(THURSDAY)), {"bot": replace(BOT, key="200:2")}))
+    assert watch.said[-1][1].is_recovery
+
+
+@pytest.mark.parametrize("plan", [PLAN, _CHOSEN_C])
+def test_a_bot_on_its_plan_for_the_day_waits_for_none(plan: PlanLook) -> None:
+    today = replace(plan, date=THURSDAY)
+    watch = Watch().go_on(300, **on(THURSDAY, today, _MISSING, due=False)).go_on(300, **on(THURSDAY, today, _MISSING))
+    assert IncidentKind.PLAN_MISSING not in watch.kinds()
+
+
 def test_each_day_without_a_plan_is_said_once() -> None:
     watch = Watch()
     for day in (THURSDAY, FRIDAY, SATURDAY, MONDAY):
