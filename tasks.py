@@ -305,8 +305,10 @@ def hold(_: Context, reason: str = "", json: bool = False) -> None:
     _end(cli.hold(reason, as_json=json))
 
 
-@task(pre=[_refuse_dry], help={"to": "The host that is to lead (its LEASE_HOST); any other one by default"})
-def failover(_: Context, to: str = "") -> None:
+@task(
+    pre=[_refuse_dry], help={"to": "The host that is to lead (its LEASE_HOST); any other one by default", "json": _JSON}
+)
+def failover(_: Context, to: str = "", json: bool = False) -> None:
     """Have another host take over (LEASE_ETCD).
 
     The bot is stopped gracefully, the gateway logged out, and the whole sequence
@@ -314,7 +316,7 @@ def failover(_: Context, to: str = "") -> None:
     """
     from orchestration.commands.failover import fail_over
 
-    _end(fail_over(to))
+    _end(fail_over(to, as_json=json))
 
 
 @task(pre=[_refuse_dry], help={"json": _JSON})

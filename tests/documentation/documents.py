@@ -330,6 +330,15 @@ JSON_KEYS: Mapping[str, Keys] = {
         "warnings": "what looks wrong",
     },
     "gameplan.new": {"path": "the file that was written", "strategy": "`A`, `B`, `C`", "date": "its day"},
+    "failover": {
+        "instance": "whose it is",
+        "result": "`success`, `failure`",
+        "message": "what was done, or why it was not",
+        "next_action": "what to do about a failure, or empty",
+        "holder_before": "the host that led when it was asked for, or empty",
+        "holder": "the host that leads now, or empty",
+        "revision": "of its lease; 0 if that is unknown",
+    },
     "resume": {
         "instance": "whose it is",
         "was_held": {"": "who held it, or null", **_HOLD},

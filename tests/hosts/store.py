@@ -59,19 +59,21 @@ class Store:
             self.process.wait()
 
 
+def build_lease_environ(folder: Path, store: Store, name: str) -> dict[str, str]:
+    """The variables of one host."""
+    (folder / name).mkdir(exist_ok=True)
+    return {
+        "STATE_DIR": str(folder / name),
+        "LOG_DIR": str(folder / name / "logs"),
+        "GATEWAY_SHARED_DIR": str(folder / name / "shared"),
+        "GATEWAY_RUNTIME": "simulator",
+        "LEASE_ETCD": store.address,
+        "LEASE_TTL": f"{TTL_S:g}",
+        "LEASE_HOST": name,
+        "DISCORD_WEBHOOK_URL": "http://127.0.0.1:9/api/webhooks/1/nobody-listens",
+    }
+
+
 def read_settings(folder: Path, store: Store, name: str, **further: str) -> Settings:
     """The settings of one host."""
-    (folder / name).mkdir(exist_ok=True)
-    return Settings.from_environ(
-        {
-            "STATE_DIR": str(folder / name),
-            "LOG_DIR": str(folder / name / "logs"),
-            "GATEWAY_SHARED_DIR": str(folder / name / "shared"),
-            "GATEWAY_RUNTIME": "simulator",
-            "LEASE_ETCD": store.address,
-            "LEASE_TTL": f"{TTL_S:g}",
-            "LEASE_HOST": name,
-            "DISCORD_WEBHOOK_URL": "http://127.0.0.1:9/api/webhooks/1/nobody-listens",
-            **further,
-        }
-    )
+    return Settings.from_environ(build_lease_environ(folder, store, name) | further)

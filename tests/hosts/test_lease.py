@@ -3,15 +3,15 @@
 import contextlib
 import functools
 import http.server
+import json
 import logging
 import os
 import shutil
-import socket
 import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -26,12 +26,11 @@ from orchestration.supervision.lease_keeper import Keeper
 from orchestration.system.clock import SystemClock, read_boottime_s
 from orchestration.system.commands import SystemCommands
 from tests.hosts.hosts import SUPERVISOR, build_environ
-from tests.system import PROJECT, wait_until
+from tests.hosts.store import FENCE_S, TTL_S, Store, build_lease_environ, read_settings, require_etcd
+from tests.system import PATIENCE_S, PROJECT, wait_until
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(120)]
-_TTL_S = 3.0
 _FIRST_REVISION = 2  # of what is written first to an empty store
-_FENCE_S = 0.6 * _TTL_S
 
 
 def _wait(condition: Callable[[], object]) -> bool:
@@ -42,43 +41,9 @@ def _sees(keeper: Keeper, holder: str) -> bool:
     return keeper.standing.holder == holder
 
 
-def _find_free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])
-
-
-@dataclass
-class Store:
-    """An etcd member on its own."""
-
-    folder: Path
-    port: int = field(default_factory=_find_free_port)
-    peer_port: int = field(default_factory=_find_free_port)
-    process: "subprocess.Popen[bytes] | None" = None
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        peer = f"http://127.0.0.1:{self.peer_port}"
-        argv = ["etcd", "--data-dir", str(self.folder), "--listen-client-urls", self.address]
-        argv += ["--advertise-client-urls", self.address, "--listen-peer-urls", peer]
-        argv += ["--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}", "--log-level", "error"]
-        self.process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    if shutil.which("etcd") is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI must have etcd", pytrace=False)
-        pytest.skip("there is no etcd")
+    require_etcd()
     one = Store(tmp_path / "etcd")
     one.start()
     yield one
@@ -90,7 +55,7 @@ def make(tmp_path: Path, store: Store) -> Iterator[Callable[[str], Keeper]]:
     made: list[Keeper] = []
 
     def make_one(name: str, address: str = "") -> Keeper:
-        settings = read_settings(tmp_path, store, name, address)
+        settings = read_settings(tmp_path, store, name, **({"LEASE_ETCD": address} if address else {}))
         keeper = Keeper(settings, clock=SystemClock(), log=logging.getLogger(name), on_change=threading.Event().set)
         made.append(keeper)
         keeper.allow()
@@ -100,19 +65,6 @@ def make(tmp_path: Path, store: Store) -> Iterator[Callable[[str], Keeper]]:
     for keeper in made:
         keeper.release(is_clean=True)
         keeper.close()
-
-
-def read_settings(folder: Path, store: Store, name: str, address: str = "") -> Settings:
-    (folder / name).mkdir(exist_ok=True)
-    return Settings.from_environ(
-        {
-            "STATE_DIR": str(folder / name),
-            "GATEWAY_RUNTIME": "simulator",
-            "LEASE_ETCD": address or store.address,
-            "LEASE_TTL": f"{_TTL_S:g}",
-            "LEASE_HOST": name,
-        }
-    )
 
 
 def test_a_released_lease_is_taken_at_once_and_its_number_grows(make: Callable[[str], Keeper]) -> None:
@@ -127,7 +79,7 @@ def test_a_released_lease_is_taken_at_once_and_its_number_grows(make: Callable[[
     first.release(is_clean=True)
     released_s = read_boottime_s()
     assert _wait(lambda: second.may_start)
-    assert read_boottime_s() - released_s < _FENCE_S + 2  # no host waited for a bot that is known to be gone
+    assert read_boottime_s() - released_s < FENCE_S + 2  # no host waited for a bot that is known to be gone
     assert second.revision > revision
 
 
@@ -226,7 +178,7 @@ def test_a_host_that_loses_the_lease_before_it_may_start_stands_by_again_and_lea
     assert _wait(lambda: first.may_start)
     folder = tmp_path / "host"
     folder.mkdir()
-    host = build_environ(folder, [store.address], _TTL_S, "a", Path(os.devnull))
+    host = build_environ(folder, [store.address], TTL_S, "a", Path(os.devnull))
     del host["LD_PRELOAD"]
     settings = Settings.from_environ(host)
     with subprocess.Popen([*SUPERVISOR], cwd=PROJECT, env=host, stdin=subprocess.DEVNULL) as supervisor:
@@ -256,7 +208,7 @@ def test_an_unclean_end_makes_the_next_holder_wait_until_the_bot_is_dead(make: C
     assert _wait(lambda: second.standing.role is Role.WAITING)
     seen_s = read_boottime_s()
     assert _wait(lambda: second.may_start)
-    assert read_boottime_s() - seen_s > _FENCE_S
+    assert read_boottime_s() - seen_s > FENCE_S
 
 
 def test_a_store_that_is_away_ends_the_term_by_the_holders_own_clock(
@@ -325,6 +277,34 @@ def test_a_failover_and_a_hold_are_asked_of_the_holder_through_the_store(
         assert _wait(lambda: any(one.may_start for one in (first, second, third)))
     finally:
         orders.close()
+
+
+def test_a_planned_fail_over_says_as_json_who_leads_then(
+    make: Callable[[str], Keeper], store: Store, tmp_path: Path
+) -> None:
+    first = make("a")
+    assert _wait(lambda: first.may_start)
+    second = make("b")
+    assert _wait(functools.partial(_sees, second, "a"))
+    environ = os.environ | build_lease_environ(tmp_path, store, "a")
+
+    def fail_over(to: str) -> "subprocess.Popen[str]":
+        argv = [sys.executable, "-m", "invoke", "failover", f"--to={to}", "--json"]
+        return subprocess.Popen(argv, cwd=PROJECT, env=environ, stdout=subprocess.PIPE, text=True)
+
+    def read(command: "subprocess.Popen[str]") -> tuple[int, dict[str, object]]:
+        said, _ = command.communicate(timeout=PATIENCE_S)
+        return command.returncode, json.loads(said)
+
+    already = {"holder_before": "a", "holder": "a", "revision": first.revision, "result": "success", "next_action": ""}
+    assert read(fail_over("a")) == (0, {"instance": "default", "message": "a leads already.", **already})
+    command = fail_over("b")
+    assert _wait(lambda: "to b" in first.handover)
+    first.release(is_clean=True)
+    first.allow()
+    code, document = read(command)
+    assert (code, document["result"], document["holder_before"], document["holder"]) == (0, "success", "a", "b")
+    assert document["revision"] == second.revision
 
 
 def test_a_store_that_has_gone_back_is_refused(make: Callable[[str], Keeper], store: Store, tmp_path: Path) -> None:

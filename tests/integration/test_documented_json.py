@@ -31,8 +31,19 @@ def test_every_document_has_the_keys_that_the_page_names(tmp_path: Path) -> None
         plan = system.use_plan()
         _hold_against_page(system, VARIANTS["startup", "--dry-run"], "startup", "--dry-run")
         _hold_against_page(system, VARIANTS["gameplan.check", "--path FILE"], "gameplan.check", "--path", str(plan))
-        for task in ("preflight", "startup", "status", "history", "config", "alert.test", "hold", "status", "resume"):
+        for task in (
+            "preflight",
+            "startup",
+            "status",
+            "history",
+            "config",
+            "alert.test",
+            "hold",
+            "status",
+            "resume",
+            "failover",
+        ):
             _hold_against_page(system, JSON_KEYS[task], task)
         _hold_against_page(system, JSON_KEYS["install"], "install", "--output", str(tmp_path / "unit"))
-        for task in ("bot.stop", "shutdown"):
+        for task in ("bot.stop", "shutdown", "failover"):
             _hold_against_page(system, JSON_KEYS[task], task)
