@@ -3,13 +3,17 @@
 import json
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 import orchestration
+from tests.integration.watch_scene import begin
+from tests.system import SIGTERM, System, end_and_read
 from tests.thorough import choose_count
 
 _PROJECT = Path(__file__).resolve().parents[2]
@@ -101,3 +105,36 @@ def test_every_module_loads_where_there_is_nothing_of_posix() -> None:
     argv = [sys.executable, "-c", _ON_WINDOWS, *_modules()]
     done = subprocess.run(argv, cwd=_PROJECT, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+_FOR_ONE_HOST = {
+    "orchestration.lease",
+    "orchestration.lease.held",
+    "orchestration.preflight.lease",
+    "orchestration.supervision.lease_loss",
+}
+_FOR_SEVERAL = re.compile(r"orchestration\.(?:lease\b.*|.*(?:lease|fence|standby|failover).*)")
+_WRITE_LOADED = """
+import atexit, os, sys
+def write():
+    with open(f"{os.environ['LOADED']}/{os.getpid()}", "w") as file:
+        file.write("\\n".join(sys.modules))
+atexit.register(write)
+"""
+
+
+def test_one_host_without_a_lease_loads_and_writes_nothing_for_several(watched: System, tmp_path: Path) -> None:
+    """Section 12, L1: as it was before, for whoever has one host."""
+    folder = tmp_path / "loaded"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(_WRITE_LOADED)
+    watched.kind = subprocess.Popen
+    watched.environ |= {"PYTHONPATH": str(folder), "LOADED": str(folder)}
+    process = begin(watched)
+    children = [" ".join(one.cmdline()) for one in psutil.Process(process.pid).children(recursive=True)]
+    assert end_and_read(process, SIGTERM).code == 0
+    loaded = set((folder / str(process.pid)).read_text().split())
+    assert "orchestration.supervision.supervisor" in loaded
+    assert {one for one in loaded if _FOR_SEVERAL.fullmatch(one)} <= _FOR_ONE_HOST
+    assert [one for one in children if "fence" in one] == []
+    assert [one.name for one in watched.state.rglob("*") if re.search("lease|fence|standby", one.name)] == []
