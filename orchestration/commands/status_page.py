@@ -36,7 +36,7 @@ from orchestration.system.clock import Clock
 from orchestration.system.commands import SystemCommands
 
 if TYPE_CHECKING:
-    from orchestration.journal import Evidence
+    from orchestration.journal import Evidence, ReportedEvent
 
 _LOG = logging.getLogger("orchestration.status_page")
 _TEMPLATES = Path(__file__).resolve().parent.parent.parent / "templates" / "status"
@@ -135,9 +135,9 @@ class StatusSource:
         weekly = describe_weekly_login(self._settings, now=look.at, full_login_at=gateway.full_login_at)
         rows.append(("weekly login", clean_line(weekly, redactor)))
         events = [
-            (describe_moment(event.at), *(clean_line(text, redactor) for text in build_event_text(event)))
+            (describe_moment(event.at), *(clean_line(text, redactor) for text in _describe_event(event)))
             for event in reversed(look.evidence.events)
-            if build_event_text(event)[0]
+            if _describe_event(event)[0]
         ]
         return (
             open_templates(_TEMPLATES)
@@ -156,6 +156,11 @@ class StatusSource:
                 version=read_version(),
             )
         )
+
+
+def _describe_event(event: "ReportedEvent") -> tuple[str, str]:
+    title, message = build_event_text(event)
+    return (f"Supervision {title}" if event.kind.startswith("watch_") else title), message
 
 
 def _name_state(status: Status) -> str:

@@ -91,6 +91,7 @@ def test_a_supervisor_serves_what_inv_status_says(system: System) -> None:
     wait_until(lambda: system.inv("status").code == 0, "a status that is well")
     page, metrics = get(port), get(port, "/metrics")
     assert "Running on strategy A" in page.text
+    assert "<strong>Supervision began</strong> process" in page.text
     assert str(system.bots()[0].pid) in page.text
     samples = read_metrics(metrics.text)
     assert (samples["zero_touch_status_code"], samples["zero_touch_gateway_ready"]) == (0, 1)
