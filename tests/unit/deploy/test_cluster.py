@@ -192,6 +192,20 @@ def test_a_standby_that_does_not_take_the_release_stops_everything() -> None:
     assert "b did not take the release" in works["a"].outcome.message
 
 
+def test_where_a_second_standby_does_not_take_the_release_the_first_one_goes_back() -> None:
+    cluster = Cluster(refuses="c", releases=dict.fromkeys("abc", "old"))
+    turns = [cluster.turn(host) for host in "abc"]
+    perform_in_order(turns, Order(standbys=(1, 2), leader=0), timeout_s=60, clock=FakeClock())
+
+    assert cluster.events == ["b: deploy", "c: deploy", "b: undo"]
+    assert [(turn.work.outcome.ok, turn.work.outcome.result) for turn in turns] == [
+        (False, "kept"),
+        (False, "went_back"),
+        (False, "went_back"),
+    ]
+    assert cluster.releases["b"] == "old"
+
+
 @pytest.mark.parametrize(
     ("standbys_release", "events"), [("new", ["a: failover to b", "a: deploy"]), ("old", ["a: deploy"])]
 )
