@@ -12,6 +12,7 @@ from orchestration.gateway.login import NOTHING_READ, LoginPhase, LoginReading
 from orchestration.gateway.readiness import (
     GONE_GRACE_S,
     UNHEALTHY_HANDSHAKE_INTERVAL_S,
+    Answer,
     ProbeResult,
     ReadinessPolicy,
     ReadinessState,
@@ -162,6 +163,25 @@ def test_ready_exactly_at_the_deadline_is_ready() -> None:
     memory = begin(0.0, POLICY)
     _, decision = decide(memory, OBSERVATIONS[Sight.READY], POLICY.timeout_s, POLICY)
     assert decision.action is WaitAction.READY
+
+
+def test_exactly_at_the_deadline_the_api_is_asked_once_more_though_it_was_asked_right_before() -> None:
+    def is_due(asked_s: float, now_s: float) -> bool:
+        answer = Answer(at_s=asked_s, health=UNHEALTHY.health, api=api(ApiState.CLOSED))
+        memory = replace(begin(0.0, POLICY), start=UNHEALTHY.start, answer=answer)
+        return is_handshake_due(UNHEALTHY, NOTHING_READ, memory, now_s, POLICY)
+
+    deadline_s = POLICY.timeout_s
+    assert not is_due(deadline_s - 2.0, deadline_s - 1.0)
+    assert is_due(deadline_s - 2.0, deadline_s)
+    assert not is_due(deadline_s, deadline_s + 1.0)
+
+
+def test_failures_of_earlier_starts_prove_nothing_before_this_one_has_failed_too() -> None:
+    memory = replace(_MEMORY, failures_before=2)
+    assert see(ProbeResult(status=RUNNING), memory, 1.0, POLICY) is Sight.STARTING
+    assert see(ProbeResult(status=RUNNING, login=LOGGING_IN), memory, 1.0, POLICY) is Sight.STARTING
+    assert see(ProbeResult(status=RUNNING, login=FAILED_ONCE), memory, 1.0, POLICY) is Sight.REJECTED
 
 
 def test_an_answer_of_a_container_that_has_ended_is_not_ready() -> None:
