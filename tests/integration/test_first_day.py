@@ -17,7 +17,8 @@ import pytest
 from tests.integration.test_init import init
 from tests.system import PATIENCE_S, PROJECT, System, end_and_read, find_free_port, wait_until
 
-pytestmark = pytest.mark.ntfy
+# Others that use the project folder may be waited for.
+pytestmark = [pytest.mark.ntfy, pytest.mark.timeout(300)]
 
 _PAGE = (PROJECT / "docs/how-to/first-day.md").read_text(encoding="utf-8")
 _BOT = re.search(r"^```python\n(.*?)^```", _PAGE, re.MULTILINE | re.DOTALL)

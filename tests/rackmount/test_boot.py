@@ -218,9 +218,9 @@ def test_stopping_the_service_stops_the_bot_in_order(project: Project) -> None:
 
 def test_shutdown_under_the_service_stays_down_until_the_next_boot(project: Project) -> None:
     project.inv("shutdown")
-    shown = project.host.show(UNIT, "ActiveState", "Result")
-    assert (shown["ActiveState"], shown["Result"]) == ("inactive", "success")
     assert bots(project) == []
+    project.host.wait_until(lambda: project.host.show(UNIT, "ActiveState")["ActiveState"] == "inactive", "its end")
+    assert project.host.show(UNIT, "Result")["Result"] == "success"
     project.host.reboot()
     wait_until_up(project)
 
