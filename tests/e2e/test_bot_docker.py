@@ -439,8 +439,9 @@ def test_a_container_that_ends_with_0_has_finished_at_any_time(system: System) -
     assert (started.code, started.document["bot"]["finished"]) == (0, True), started.err
     with run_channel() as channel:
         supervisor = foreground(system, channel.address)
-        wait_until(lambda: "Bot has finished" in channel.titles, "alert", 60)
-        assert supervisor.poll() is None
+        wait_until(lambda: "Bot has finished" in channel.titles or supervisor.poll() is not None, "alert", 60)
+        assert supervisor.poll() is None, (channel.titles, system.startup_log())
+        assert "Bot has finished" in channel.titles
         status = system.inv("status", "--json")
         assert (status.code, status.document["bot"]["finished"]) == (0, True)
         assert end_and_read(supervisor, SIGTERM).code == 0
