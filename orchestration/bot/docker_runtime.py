@@ -239,10 +239,10 @@ def launch_container(
 class StartedContainer:
     """See `up.Started`: a container. Use as a context."""
 
-    def __init__(self, settings: Settings, record: BotRecord) -> None:
+    def __init__(self, settings: Settings, record: BotRecord, *, clock: Clock) -> None:
         self._settings = settings
         self._record = record
-        self._ending = ContainerEnding(settings, record)
+        self._ending = ContainerEnding(settings, record, clock=clock)
         self._door = BotDocker(settings, name=record.container)
         self._container_id = record.birth.partition(":")[0]
         self._held = contextlib.ExitStack()

@@ -13,12 +13,12 @@ from orchestration.bot.members import find_members, wait_for_leftovers
 from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.errors import StartupFailure
 from orchestration.settings import Settings
-from orchestration.system.clock import SystemClock
+from orchestration.system.clock import Clock, SystemClock
 from orchestration.system.processes import collect_exit_code, is_running, open_end_descriptor
 
 if TYPE_CHECKING:
     from orchestration.docker.container import Container
-    from orchestration.system.commands import Following
+    from orchestration.system.commands import Commands, Following
 
 
 _MOST_SHOWN = 5
@@ -48,11 +48,11 @@ class Ending(Protocol):
         ...
 
 
-def build_ending(settings: Settings, record: BotRecord) -> Ending:
+def build_ending(settings: Settings, record: BotRecord, *, clock: Clock) -> Ending:
     """The end of this bot."""
     if settings.watched_state_dir is not None:
         return ElsewhereEnding(settings, record)
-    return ContainerEnding(settings, record) if record.container else ProcessEnding(settings, record)
+    return ContainerEnding(settings, record, clock=clock) if record.container else ProcessEnding(settings, record)
 
 
 class ProcessEnding:
@@ -100,9 +100,11 @@ class ContainerEnding:
     then the engine is asked at every look, and while it does not answer the bot counts as running.
     """
 
-    def __init__(self, settings: Settings, record: BotRecord) -> None:
-        self._door = build_door(settings, record)
-        self._clock = SystemClock()
+    def __init__(
+        self, settings: Settings, record: BotRecord, *, clock: Clock, commands: "Commands | None" = None
+    ) -> None:
+        self._door = build_door(settings, record, commands=commands)
+        self._clock = clock
         self._birth = record.birth
         self._container_id = record.birth.partition(":")[0]
         self._following: Following | None = None
@@ -132,8 +134,10 @@ class ContainerEnding:
 
     def has_come(self) -> bool:
         """See `Ending.has_come`."""
+        # In this order: once it does not run any more, all that it said has been handed on.
+        is_following = self._following is not None and self._following.is_running
         is_told = self._take_word()
-        if self._has_come or (self._following is not None and self._following.is_running and not is_told):
+        if self._has_come or (is_following and not is_told):
             return self._has_come
         if not is_told and self._following is not None:
             self._was_engine_lost = True  # `docker wait` ended without a word

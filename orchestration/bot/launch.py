@@ -324,7 +324,7 @@ def _launch_contained(
             before_start=before_start,
         )
         on_recorded()
-        with StartedContainer(settings, record) as started:
+        with StartedContainer(settings, record, clock=clock) as started:
             return _see_it_up(settings, record, started, receiver=receiver, clock=clock, on_progress=on_progress)
     except OSError as error:
         raise _cannot_write("What the bot's container needs", settings.state_dir, error) from error

@@ -59,7 +59,7 @@ class BotWatch:
         self._settings = settings
         self._has_connected = has_connected
         self._started_s = clock.monotonic_s()
-        self._ending = ending or build_ending(settings, record)
+        self._ending = ending or build_ending(settings, record, clock=clock)
         self._clock = clock
         self._on_change = on_change
         is_elsewhere = settings.watched_state_dir is not None  # its socket is in another container, as its listener is

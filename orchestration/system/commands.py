@@ -25,7 +25,7 @@ from orchestration.system.platform import platform
 OnLine = Callable[[str], None]
 
 _LAST_LINES = 200
-_DRAIN_S = 0.5  # for output that is still in the pipe when the program has ended
+_DRAIN_S = 2.0  # for output that is still in the pipe when the program has ended
 _OUTPUT, _ERRORS, _EXIT = "stdout", "stderr", "exit"
 # What the kernel says of a file that is there and is no program.
 _NOT_A_PROGRAM = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC, errno.ELOOP, errno.EISDIR}
@@ -114,7 +114,7 @@ class Following(Protocol):
 
     @property
     def is_running(self) -> bool:
-        """Whether it still runs."""
+        """Whether it still runs, or has said something that is not handed on yet."""
         ...
 
     def close(self) -> None:
@@ -217,8 +217,7 @@ class SystemCommands:
             for line in _lines_of(process.stdout):
                 on_line(line.rstrip("\r\n"))
 
-        _in_thread(read)
-        return _SystemFollowing(process)
+        return _SystemFollowing(process, reader=_in_thread(read))
 
 
 class _DeadlineError(Exception):
@@ -226,14 +225,24 @@ class _DeadlineError(Exception):
 
 
 class _SystemFollowing:
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: "subprocess.Popen[str]", *, reader: threading.Thread) -> None:
         self._process = process
+        self._reader = reader
+        self._ended_s: float | None = None
+        self._is_closed = False
 
     @property
     def is_running(self) -> bool:
-        return not _has_ended(self._process, wait=False)
+        if self._is_closed:
+            return False
+        if not _has_ended(self._process, wait=False):
+            return True
+        # Its last lines may still be on their way; a child that it left behind may hold the output for ever.
+        self._ended_s = self._ended_s or time.monotonic()
+        return self._reader.is_alive() and time.monotonic() < self._ended_s + _DRAIN_S
 
     def close(self) -> None:
+        self._is_closed = True
         if self._process.returncode is None:
             _kill_session(self._process)
 
@@ -307,8 +316,10 @@ def _lines_of(stream: IO[str] | None) -> Iterator[str]:
             yield from stream
 
 
-def _in_thread(work: Callable[..., None], *arguments: object) -> None:
-    threading.Thread(target=work, args=arguments, name="command", daemon=True).start()
+def _in_thread(work: Callable[..., None], *arguments: object) -> threading.Thread:
+    thread = threading.Thread(target=work, args=arguments, name="command", daemon=True)
+    thread.start()
+    return thread
 
 
 if sys.platform == "win32":

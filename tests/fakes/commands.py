@@ -11,18 +11,32 @@ Answer = CommandResult | Exception | Callable[[], CommandResult]
 
 @dataclass
 class FakeFollowing:
-    """A followed program: the test feeds its lines."""
+    """A followed program: the test feeds its lines.
+
+    Attributes:
+        argv: Program and arguments.
+        on_line: Takes its lines.
+        last_words: What it says at the moment in which it ends, which is that of the next look.
+    """
 
     argv: tuple[str, ...]
     on_line: OnLine
-    is_running: bool = True
+    last_words: tuple[str, ...] = ()
+    _is_running: bool = True
+
+    @property
+    def is_running(self) -> bool:
+        if self.last_words:
+            words, self.last_words, self._is_running = self.last_words, (), False
+            self.say(*words)
+        return self._is_running
 
     def say(self, *lines: str) -> None:
         for line in lines:
             self.on_line(line)
 
     def close(self) -> None:
-        self.is_running = False
+        self._is_running = False
 
 
 @dataclass
