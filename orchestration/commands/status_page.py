@@ -137,7 +137,7 @@ class StatusSource:
         events = [
             (describe_moment(event.at), *(clean_line(text, redactor) for text in _describe_event(event)))
             for event in reversed(look.evidence.events)
-            if _describe_event(event)[0]
+            if build_event_text(event)[0]
         ]
         return (
             open_templates(_TEMPLATES)

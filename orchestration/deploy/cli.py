@@ -172,7 +172,7 @@ class Session:
                 self._take_turns(pending, options)
 
     def _take_turns(self, pending: list[_Pending], options: Options) -> None:
-        """Hosts without a lease as they were named; those of one instance in their order, at the first one's turn."""
+        """Hosts without a lease as they were named, then those of each instance in their order."""
         groups: dict[str, list[Turn]] = {}
         cut_off = []
         for one in pending:

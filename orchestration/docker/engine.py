@@ -31,7 +31,7 @@ class EnginePlace(StrEnum):
     HOST = "host"
     """Its networks are this host's (or nothing says that they are not), and a user's number is the same inside."""
     ROOTLESS = "rootless"
-    """In namespaces of one user: a container's root is that user, and every other number inside is somebody else."""
+    """In namespaces of one user: a container's root is that user, and every other number inside is another user."""
     DESKTOP = "desktop"
     """In a virtual machine."""
 

@@ -1,8 +1,8 @@
 """What programs print of bytes: dumps, lists of numbers, quoted-printable. Pure.
 
 A dump shows the bytes once as numbers and, often, once more as characters, 16 to a line, so a secret in it is cut into
-pieces that no search of the text finds. The bytes are put together again here, over all lines of a dump; whoever finds
-a secret in them masks the dump as a whole.
+pieces that no search of the text finds. The bytes are put together again here, over all lines of a dump; where a secret
+is found in them, the dump is masked as a whole.
 
 The formats are those of `xxd`, `hexdump` (plain and `-C`), `od` (`-c`, `-b`, `-t x1`, `-t u1` and its octal words),
 `curl --trace`, a list of bytes as Python, Java and JavaScript print it, and RFC 2045's quoted-printable.

@@ -383,7 +383,7 @@ class Keeper:
     def _take_up_unheard(self, seen: Seen) -> Term | None:
         """The term that began by a request whose answer did not arrive; None where none did.
 
-        It is this host's alone: nobody else knows the name that was written. Its time counts from before that request.
+        It belongs to this host: no other one knows the name that was written. Its time counts from before that request.
         """
         unheard, self._unheard = self._unheard, None
         if unheard is None or seen.holder is None or seen.holder.session != unheard[0] or not self._may_acquire:

@@ -1,7 +1,7 @@
 """The gateway of a host that stands by with STANDBY_GATEWAY=hot: kept up and logged in, under a user name of its own.
 
 A take-over then needs no login. It is kept by a thread, so that nothing of it, an image that is pulled or a second
-factor that nobody confirms, delays the take-over: whoever starts the bot finds the gateway as it is by then.
+factor that is not confirmed, delays the take-over: the start of the bot finds the gateway as it is by then.
 """
 
 import logging

@@ -70,7 +70,7 @@ def build_lease_environ(folder: Path, store: Store, name: str) -> dict[str, str]
         "LEASE_ETCD": store.address,
         "LEASE_TTL": f"{TTL_S:g}",
         "LEASE_HOST": name,
-        "DISCORD_WEBHOOK_URL": "http://127.0.0.1:9/api/webhooks/1/nobody-listens",
+        "DISCORD_WEBHOOK_URL": "http://127.0.0.1:9/api/webhooks/1/not-served",
     }
 
 

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import http.server
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -26,7 +25,7 @@ from orchestration.supervision.lease_keeper import Keeper
 from orchestration.system.clock import SystemClock, read_boottime_s
 from orchestration.system.commands import SystemCommands
 from tests.hosts.hosts import SUPERVISOR, build_environ
-from tests.hosts.store import FENCE_S, TTL_S, Store, build_lease_environ, read_settings, require_etcd
+from tests.hosts.store import FENCE_S, TTL_S, Store, build_lease_environ, read_settings
 from tests.system import PATIENCE_S, PROJECT, wait_until
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(120)]
@@ -41,33 +40,7 @@ def _sees(keeper: Keeper, holder: str) -> bool:
     return keeper.standing.holder == holder
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    require_etcd()
-    one = Store(tmp_path / "etcd")
-    one.start()
-    yield one
-    one.stop()
-
-
-@pytest.fixture
-def make(tmp_path: Path, store: Store) -> Iterator[Callable[[str], Keeper]]:
-    made: list[Keeper] = []
-
-    def make_one(name: str, address: str = "") -> Keeper:
-        settings = read_settings(tmp_path, store, name, **({"LEASE_ETCD": address} if address else {}))
-        keeper = Keeper(settings, clock=SystemClock(), log=logging.getLogger(name), on_change=threading.Event().set)
-        made.append(keeper)
-        keeper.allow()
-        return keeper
-
-    yield make_one
-    for keeper in made:
-        keeper.release(is_clean=True)
-        keeper.close()
-
-
-def test_a_released_lease_is_taken_at_once_and_its_number_grows(make: Callable[[str], Keeper]) -> None:
+def test_a_released_lease_is_taken_at_once_and_its_number_grows(make: Callable[..., Keeper]) -> None:
     first = make("a")
     assert _wait(lambda: first.may_start)
     second = make("b")
@@ -84,7 +57,7 @@ def test_a_released_lease_is_taken_at_once_and_its_number_grows(make: Callable[[
 
 
 def test_a_release_that_the_store_did_not_hear_is_said_again_when_it_answers(
-    make: Callable[[str], Keeper], store: Store, tmp_path: Path
+    make: Callable[..., Keeper], store: Store, tmp_path: Path
 ) -> None:
     first = make("a")
     assert _wait(lambda: first.may_start)
@@ -104,7 +77,7 @@ def test_a_release_that_the_store_did_not_hear_is_said_again_when_it_answers(
 
 
 def test_a_lost_term_is_released_too_once_its_host_is_clean_and_the_store_answers(
-    make: Callable[[str], Keeper], store: Store, tmp_path: Path
+    make: Callable[..., Keeper], store: Store, tmp_path: Path
 ) -> None:
     first = make("a")
     assert _wait(lambda: first.may_start)
@@ -127,7 +100,7 @@ def test_an_acquisition_whose_answer_was_lost_is_taken_up(
     make: Callable[..., Keeper], store: Store, tmp_path: Path
 ) -> None:
     with _losing_the_first_answer(store, "/v3/kv/txn") as (address, lost):
-        keeper = make("a", address)
+        keeper = make("a", LEASE_ETCD=address)
         assert _wait(lambda: keeper.may_start)
         assert lost == ["/v3/kv/txn"]
     orders = LeaseStore(read_settings(tmp_path, store, "a"))
@@ -199,7 +172,7 @@ def _is(settings: Settings, role: Role, *, holder: str = "") -> bool:
     return standing is not None and standing.role is role and (not holder or standing.holder == holder)
 
 
-def test_an_unclean_end_makes_the_next_holder_wait_until_the_bot_is_dead(make: Callable[[str], Keeper]) -> None:
+def test_an_unclean_end_makes_the_next_holder_wait_until_the_bot_is_dead(make: Callable[..., Keeper]) -> None:
     first = make("a")
     assert _wait(lambda: first.may_start)
     second = make("b")
@@ -212,7 +185,7 @@ def test_an_unclean_end_makes_the_next_holder_wait_until_the_bot_is_dead(make: C
 
 
 def test_a_store_that_is_away_ends_the_term_by_the_holders_own_clock(
-    make: Callable[[str], Keeper], store: Store, tmp_path: Path
+    make: Callable[..., Keeper], store: Store, tmp_path: Path
 ) -> None:
     holder = make("a")
     settings = read_settings(tmp_path, store, "a")
@@ -231,7 +204,7 @@ def test_a_store_that_is_away_ends_the_term_by_the_holders_own_clock(
 
 
 def test_a_start_of_the_holder_outlives_a_moment_without_the_store(
-    make: Callable[[str], Keeper], store: Store, tmp_path: Path
+    make: Callable[..., Keeper], store: Store, tmp_path: Path
 ) -> None:
     holder = make("a")
     settings = read_settings(tmp_path, store, "a")
@@ -251,7 +224,7 @@ def test_a_start_of_the_holder_outlives_a_moment_without_the_store(
 
 
 def test_a_failover_and_a_hold_are_asked_of_the_holder_through_the_store(
-    make: Callable[[str], Keeper], store: Store, tmp_path: Path
+    make: Callable[..., Keeper], store: Store, tmp_path: Path
 ) -> None:
     first = make("a")
     assert _wait(lambda: first.may_start)
@@ -280,7 +253,7 @@ def test_a_failover_and_a_hold_are_asked_of_the_holder_through_the_store(
 
 
 def test_a_planned_fail_over_says_as_json_who_leads_then(
-    make: Callable[[str], Keeper], store: Store, tmp_path: Path
+    make: Callable[..., Keeper], store: Store, tmp_path: Path
 ) -> None:
     first = make("a")
     assert _wait(lambda: first.may_start)
@@ -307,7 +280,7 @@ def test_a_planned_fail_over_says_as_json_who_leads_then(
     assert document["revision"] == second.revision
 
 
-def test_a_store_that_has_gone_back_is_refused(make: Callable[[str], Keeper], store: Store, tmp_path: Path) -> None:
+def test_a_store_that_has_gone_back_is_refused(make: Callable[..., Keeper], store: Store, tmp_path: Path) -> None:
     first = make("a")
     assert _wait(lambda: first.may_start)
     first.release(is_clean=True)

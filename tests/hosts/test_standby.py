@@ -1,6 +1,5 @@
 """A host that stands by, against a real etcd: what it does when the lease comes and goes, and its hot gateway."""
 
-import logging
 import socket
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from orchestration.supervision.lease_keeper import Keeper
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from orchestration.system.signals import Requests
-from tests.hosts.store import Store, find_free_port, read_settings, require_etcd
+from tests.hosts.store import Store, find_free_port, read_settings
 from tests.system import PROJECT, wait_until
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(120)]
@@ -86,33 +85,6 @@ class Participant:
         """The alerts that it has sent: none arrives, so they all wait."""
         journal = Journal.open_for_reading(journal_path(self.settings.state_dir))
         return [one.body for one in journal.read_pending_alerts()]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    require_etcd()
-    one = Store(tmp_path / "etcd")
-    one.start()
-    yield one
-    one.stop()
-
-
-@pytest.fixture
-def make(tmp_path: Path, store: Store) -> Iterator[Callable[..., Keeper]]:
-    """Makes another host, without its supervisor."""
-    made: list[Keeper] = []
-
-    def make_one(name: str, **further: str) -> Keeper:
-        settings = read_settings(tmp_path, store, name, **further)
-        keeper = Keeper(settings, clock=SystemClock(), log=logging.getLogger(name), on_change=threading.Event().set)
-        made.append(keeper)
-        keeper.allow()
-        return keeper
-
-    yield make_one
-    for keeper in made:
-        keeper.release(is_clean=True)
-        keeper.close()
 
 
 def test_a_lease_that_is_lost_before_anything_started_is_told_and_taken_again(

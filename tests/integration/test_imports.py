@@ -124,7 +124,7 @@ atexit.register(write)
 
 
 def test_one_host_without_a_lease_loads_and_writes_nothing_for_several(watched: System, tmp_path: Path) -> None:
-    """Section 12, L1: as it was before, for whoever has one host."""
+    """Section 12, L1: a single host is as it was before."""
     folder = tmp_path / "loaded"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(_WRITE_LOADED)
