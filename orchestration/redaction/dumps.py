@@ -30,7 +30,8 @@ _START_OF_OFFSETS = "0000"  # of a dump's first line, and of each of the first 6
 _FEW_NUMBERS = re.compile(
     r",\s?-?\d{1,3},\s?-?\d{1,3},\s?-?\d{1,3},|[ \n]-?\d{1,3}[ \n]+-?\d{1,3}[ \n]+-?\d{1,3}[ \n]+-?\d"
 )
-_QUOTED_BYTE = re.compile(r"=[0-9A-F]{2}")
+# An equals sign, a byte that is not ASCII, two bytes in a row, a line that goes on; `limit=42` is none of these.
+_QUOTED_BYTE = re.compile(r"=(?:3D|[A-F][0-9A-F]|[0-9A-F]{2}=[0-9A-F]{2}|\r?\n)")
 _QUOTED_PRINTABLE = re.compile(r"^.*=(?:[0-9A-F]{2}|$).*$(?:\n.*=(?:[0-9A-F]{2}|$).*$)*+(?:(?<==)\n.*$)?", re.MULTILINE)
 _ESCAPED = {"0": 0, "a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11}
 
@@ -49,7 +50,9 @@ def decode_dumps(text: str) -> Iterator[tuple[int, int, str]]:
             yield *match.span(), _read_numbers(match[0], base=10).decode("utf-8", "replace")
     if _QUOTED_BYTE.search(text):
         for match in _QUOTED_PRINTABLE.finditer(text):
-            yield *match.span(), binascii.a2b_qp(match[0].encode("utf-8", "replace")).decode("utf-8", "replace")
+            content = binascii.a2b_qp(match[0].encode("utf-8", "replace"))
+            for encoding in ("utf-8", "latin-1"):
+                yield *match.span(), content.decode(encoding, "replace")
 
 
 def _find_blocks(text: str, pattern: re.Pattern[str]) -> Iterator[tuple[tuple[int, int], list[str]]]:

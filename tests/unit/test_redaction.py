@@ -276,6 +276,8 @@ _DUMPS = {
     "JavaScript's Buffer": '{"type":"Buffer","data":[84,114,48,117,98,52,100,111,114,38,51,45,104,111,36,114,115,101]}',
     "numbers alone": "84 114 48 117 98 52 100 111 114 38 51 45 104 111 36 114 115 101",
     "quoted-printable": "=54=72=30ub4dor&3=\n-ho$rse",
+    "quoted-printable, all of it": "=54=72=30=75=62=34=64=6F=72=26=33=2D=68=6F=24=72=73=65",
+    "quoted-printable, a line that goes on": "Tr0ub4=\ndor&3-ho$rse",
     "broken by a frame": "│ password = 'Tr0ub4d  │\n│ or&3-ho$rse'          │",
     "broken by a terminal": "Tr0ub4dor\r\n&3-ho$rse",
     "continued by a shell": "Tr0ub4dor&\\\n    3-ho$rse",
@@ -310,6 +312,12 @@ def test_a_secret_in_pieces_is_found(shown: str, text: str) -> None:
 )
 def test_other_dumps_lists_and_signs_stay(text: str) -> None:
     assert Redactor(["Tr0ub4dor&3-ho$rse"]).text(text) == text
+
+
+@pytest.mark.parametrize("written", ["p=3Dss-w=C3=B6rd", "p=ss-w=C3=B6rd", "p=3Dss-w=F6rd"])
+def test_quoted_printable_writes_only_what_it_must(written: str) -> None:
+    redactor = Redactor(["p=ss-wörd"])
+    assert MASK in redactor.text(f"Subject: {written} end")
 
 
 @pytest.mark.parametrize("written", ["Zu\u0308rich-77", "ZÃ¼rich-77", "Zürich-77"])
