@@ -1,6 +1,7 @@
 """The door for commands, with real programs."""
 
 import os
+import queue
 import signal
 import sys
 import threading
@@ -220,24 +221,20 @@ def test_a_followed_program_hands_on_both_streams_until_it_is_closed() -> None:
 
 
 def test_a_followed_program_runs_until_its_last_line_has_been_taken() -> None:
-    taken, may_go_on = threading.Event(), threading.Event()
+    taken: queue.Queue[str] = queue.Queue()
+    may_go_on = threading.Event()
 
-    def take(_line: str) -> None:
-        taken.set()
+    def take(line: str) -> None:
+        taken.put(line)
         may_go_on.wait(_DEADLINE_S)
 
-    following = SystemCommands().follow(_python("print('0')"), on_line=take)
-    assert taken.wait(_DEADLINE_S)
-    (process,) = (one for one in psutil.Process().children() if "print('0')" in one.cmdline() or _is_zombie(one))
-    _wait_until(lambda: _is_zombie(process))
+    following = SystemCommands().follow(_python("import os; print(os.getpid())"), on_line=take)
+    process = psutil.Process(int(taken.get(timeout=_DEADLINE_S)))
+    _wait_until(lambda: process.status() == psutil.STATUS_ZOMBIE)
     assert following.is_running
     may_go_on.set()
     _wait_until(lambda: not following.is_running)
     following.close()
-
-
-def _is_zombie(process: psutil.Process) -> bool:
-    return process.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sessions are POSIX")
