@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestration.alerts.alert import OUTCOME_LEVEL, Alert, Severity, parse_level
-from orchestration.alerts.channel import Answer, AnswerKind, channel_key, read_answer
+from orchestration.alerts.channel import AnswerKind, SendResult, channel_key, read_answer
 from orchestration.alerts.discord import clean
 from orchestration.alerts.posting import Recorded, Try, record_requests
 from orchestration.settings import Secret, split_addresses
@@ -159,7 +159,7 @@ class AppriseChannel:
 
             apprise.Apprise.instantiate("json://localhost")  # the first address loads all services
 
-    def post(self, alert: Alert, one_try: Try, *, may_be_repeat: bool) -> Answer:
+    def post(self, alert: Alert, one_try: Try, *, may_be_repeat: bool) -> SendResult:
         """Send one alert.
 
         Raises:
@@ -170,12 +170,12 @@ class AppriseChannel:
             try:
                 plugin = _load_plugin(self.address.reveal(), one_try)
                 if plugin is None:
-                    return Answer(verdict=AnswerKind.DEAD, said="is no address that Apprise accepts")
+                    return SendResult(verdict=AnswerKind.DEAD, said="is no address that Apprise accepts")
                 if _sends_plain_mail(plugin):
-                    return Answer(verdict=AnswerKind.DEAD, said="would send e-mail without TLS (use mailtos://)")
+                    return SendResult(verdict=AnswerKind.DEAD, said="would send e-mail without TLS (use mailtos://)")
                 problem = None if _notify(plugin, title, body, alert.severity) else "did not take it"
             except ImportError:
-                return Answer(verdict=AnswerKind.DEAD, said="needs the package `apprise`, which is not installed")
+                return SendResult(verdict=AnswerKind.DEAD, said="needs the package `apprise`, which is not installed")
             # The code of some 150 services by other people: whatever it raises must not end the sending of alerts, and
             # its text may hold the address.
             except Exception as error:  # noqa: BLE001 - see above
@@ -321,16 +321,16 @@ def _notify(plugin: Any, title: str, body: str, severity: Severity) -> bool:  # 
     return bool(plugin.notify(title=title, body=body, notify_type=kind, body_format=NotifyFormat.TEXT))
 
 
-def _judge(recorded: Recorded, said: list[str], problem: str | None) -> Answer:
+def _judge(recorded: Recorded, said: list[str], problem: str | None) -> SendResult:
     """What Apprise's answer means, from what was seen on the way.
 
     Raises:
         NotSentError: There was no answer.
     """
     if problem is None:
-        return Answer(verdict=AnswerKind.DELIVERED)
+        return SendResult(verdict=AnswerKind.DELIVERED)
     if recorded.forbidden is not None:
-        return Answer(verdict=AnswerKind.DEAD, said=recorded.forbidden)
+        return SendResult(verdict=AnswerKind.DEAD, said=recorded.forbidden)
     was_taken_in_part = any(reply.status // 100 == _OK for reply in recorded.replies)
     if recorded.error is not None:
         recorded.error.is_unsure |= was_taken_in_part
@@ -340,14 +340,14 @@ def _judge(recorded: Recorded, said: list[str], problem: str | None) -> Answer:
         return dataclasses.replace(read_answer(refusals[-1]), is_unsure=was_taken_in_part)
     reason = said[-1] if said else ""
     if was_taken_in_part:  # Slack and others say `200` to what they refuse, and why in the body
-        return Answer(verdict=AnswerKind.POISON, said=f"{problem}: {reason}")
+        return SendResult(verdict=AnswerKind.POISON, said=f"{problem}: {reason}")
     code = next((int(match.group(1)) for line in reversed(said) if (match := _SMTP_CODE.search(line))), None)
     verdict = AnswerKind.RETRY
     if code is not None and code // 100 == 5:  # noqa: PLR2004 - the class of what a mail server refuses for good
         verdict = AnswerKind.DEAD if code in _SMTP_DENIED else AnswerKind.POISON
     answered = f"answered {code}" if code is not None else problem
     was_connected = not any(_NO_CONNECTION.search(line) for line in said)
-    return Answer(
+    return SendResult(
         verdict=verdict, said=f"{answered}: {reason}" if reason else answered, is_unsure=code is None and was_connected
     )
 

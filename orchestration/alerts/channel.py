@@ -95,7 +95,7 @@ def judge_status(status: int) -> AnswerKind:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class SendResult:
     """What a channel said to one alert.
 
     Attributes:
@@ -114,10 +114,10 @@ class Answer:
     is_unsure: bool = False
 
 
-def read_answer(reply: Reply) -> Answer:
+def read_answer(reply: Reply) -> SendResult:
     """The answer that an HTTP reply is."""
     about = f": {reply.reason}" if reply.reason else ""
-    return Answer(
+    return SendResult(
         verdict=judge_status(reply.status),
         said=f"answered {reply.status}{about}",
         code=f"HTTP {reply.status}{about}",
@@ -187,7 +187,7 @@ class Channel(Protocol):
         """Load what `post` needs. Called before each try: what it takes does not count towards the try's deadline."""
         ...
 
-    def post(self, alert: Alert, one_try: Try, *, may_be_repeat: bool) -> Answer:
+    def post(self, alert: Alert, one_try: Try, *, may_be_repeat: bool) -> SendResult:
         """Send one alert.
 
         Args:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestration.alerts.alert import Alert, Severity
-from orchestration.alerts.channel import Answer, channel_key, read_answer
+from orchestration.alerts.channel import SendResult, channel_key, read_answer
 from orchestration.alerts.posting import Try
 from orchestration.settings import Secret
 from orchestration.settings.hosts import is_loopback
@@ -85,7 +85,7 @@ class DiscordChannel:
     def prepare(self) -> None:
         """See `Channel.prepare`: there is nothing to load."""
 
-    def post(self, alert: Alert, one_try: Try, *, may_be_repeat: bool) -> Answer:
+    def post(self, alert: Alert, one_try: Try, *, may_be_repeat: bool) -> SendResult:
         """Send one alert.
 
         Raises:

@@ -21,7 +21,14 @@ from datetime import timedelta
 
 from orchestration.alerts.alert import Alert
 from orchestration.alerts.backlog import fold_backlog
-from orchestration.alerts.channel import Answer, AnswerKind, Channel, DeliveryLimits, DeliveryReport, channel_problem
+from orchestration.alerts.channel import (
+    AnswerKind,
+    Channel,
+    DeliveryLimits,
+    DeliveryReport,
+    SendResult,
+    channel_problem,
+)
 from orchestration.alerts.outbox import Outbox, Waiting
 from orchestration.alerts.posting import NotSentError
 from orchestration.alerts.worker import Worker
@@ -282,7 +289,7 @@ class Sender:
         """It is not to be sent again by this process, even if the outbox cannot write that down (a full disk)."""
         self._done.add(alert_id)
 
-    def _weigh(self, answer: Answer) -> tuple[AnswerKind, str]:
+    def _weigh(self, answer: SendResult) -> tuple[AnswerKind, str]:
         """Draw the consequences of an answer for the channel; the verdict and a note for the alert."""
         note = f"the channel {clean_line(answer.said, self._redactor, limit=_SAID_LENGTH)}"
         if answer.verdict is AnswerKind.DELIVERED:
@@ -312,7 +319,7 @@ class Sender:
                 "Alerts could not be sent to %s (%s); they are kept and sent later", self._channel.name, reason
             )
 
-    def _post(self, alert: Alert, *, may_be_repeat: bool) -> Answer:
+    def _post(self, alert: Alert, *, may_be_repeat: bool) -> SendResult:
         self._channel.prepare()
         with self.worker.begin_try() as one_try:
             return self._channel.post(alert, one_try, may_be_repeat=may_be_repeat)

@@ -56,7 +56,7 @@ _HEADERS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class HttpResponse:
     """What a client gets."""
 
     status: HTTPStatus
@@ -111,7 +111,7 @@ class StatusSource:
                 self._look = look
             return look
 
-    def build_answer(self, path: str) -> Answer:
+    def build_answer(self, path: str) -> HttpResponse:
         """What stands at a path."""
         if path == "/healthz":
             return _build_health(self.read().status)
@@ -121,9 +121,9 @@ class StatusSource:
             body = render_metrics(
                 look.status, counts, version=read_version(), now=look.at, next_events=look.next_events
             )
-            return Answer(status=HTTPStatus.OK, content_type=CONTENT_TYPE, body=body)
+            return HttpResponse(status=HTTPStatus.OK, content_type=CONTENT_TYPE, body=body)
         if path == "/":
-            return Answer(
+            return HttpResponse(
                 status=HTTPStatus.OK, content_type="text/html; charset=utf-8", body=self._render(self.read()).encode()
             )
         return _build_text(HTTPStatus.NOT_FOUND, "Here are /, /healthz and /metrics.")
@@ -177,15 +177,15 @@ def _name_state(status: Status) -> str:
     return names[status.code]
 
 
-def _build_health(status: Status) -> Answer:
+def _build_health(status: Status) -> HttpResponse:
     if status.code in _WELL:
         return _build_text(HTTPStatus.OK, "ok")
     reasons = status.problems or status.notes or (_name_state(status),)
     return _build_text(HTTPStatus.SERVICE_UNAVAILABLE, f"{_name_state(status)}: {'; '.join(reasons)}")
 
 
-def _build_text(status: HTTPStatus, text: str) -> Answer:
-    return Answer(status=status, content_type="text/plain; charset=utf-8", body=f"{clean_line(text)}\n".encode())
+def _build_text(status: HTTPStatus, text: str) -> HttpResponse:
+    return HttpResponse(status=status, content_type="text/plain; charset=utf-8", body=f"{clean_line(text)}\n".encode())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +257,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if has_body:
             self.wfile.write(answer.body)
 
-    def _refuse(self, parts: urllib.parse.SplitResult) -> Answer | None:
+    def _refuse(self, parts: urllib.parse.SplitResult) -> HttpResponse | None:
         """Why this client is told nothing, or None; and where it goes on without the token in the address."""
         if not self.access.knows(self.headers.get("Host", "")):
             return _build_text(HTTPStatus.FORBIDDEN, "This name is not this server's.")
@@ -266,7 +266,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             # A browser keeps the token, and neither the address bar nor the history shows it any more.
             cookie = f"{_COOKIE}={urllib.parse.quote(in_address)}; HttpOnly; SameSite=Strict; Path=/; Max-Age=31536000"
             answer = _build_text(HTTPStatus.SEE_OTHER, "Go on at /.")
-            return Answer(
+            return HttpResponse(
                 status=answer.status,
                 content_type=answer.content_type,
                 body=answer.body,
@@ -275,7 +275,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if any(self.access.admits(given) for given in (in_address, self._read_bearer(), self._read_cookie())):
             return None
         answer = _build_text(HTTPStatus.UNAUTHORIZED, "STATUS_TOKEN is needed: as a bearer token, or /?token=TOKEN.")
-        return Answer(
+        return HttpResponse(
             status=answer.status,
             content_type=answer.content_type,
             body=answer.body,
@@ -290,7 +290,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pairs = (one.strip().partition("=") for one in self.headers.get("Cookie", "").split(";"))
         return next((urllib.parse.unquote(value) for name, _, value in pairs if name == _COOKIE), "")
 
-    def _build(self, parts: urllib.parse.SplitResult) -> Answer:
+    def _build(self, parts: urllib.parse.SplitResult) -> HttpResponse:
         try:
             return self.source.build_answer(parts.path)
         except Exception as error:  # noqa: BLE001 - the page's boundary: a mistake of ours must reach neither the watch nor a client

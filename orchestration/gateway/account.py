@@ -16,7 +16,7 @@ from orchestration.tws import messages
 BOOK_CLIENT_ID = 9970  # below the probe's ten; the next nine are tried too
 _READ_ONLY = 321
 _CLIENT_IDS_TRIED = 10
-_READ = frozenset({messages.Answer.OPEN_ORDER, messages.Answer.ORDER_STATUS, messages.Answer.POSITION})
+_READ = frozenset({messages.Response.OPEN_ORDER, messages.Response.ORDER_STATUS, messages.Response.POSITION})
 
 
 def read_holdings(settings: Settings, clock: Clock, *, host: str, port: int) -> Holdings:

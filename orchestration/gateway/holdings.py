@@ -255,11 +255,11 @@ class HoldingsReading:
 
     def _take_unreadable(self, number: int) -> None:
         """A count without this one would be wrong."""
-        if number in {messages.Answer.OPEN_ORDER, messages.Answer.ORDER_STATUS}:
+        if number in {messages.Response.OPEN_ORDER, messages.Response.ORDER_STATUS}:
             self._end("orders", _UNREADABLE)
-        elif number == messages.Answer.POSITION:
+        elif number == messages.Response.POSITION:
             self._end("positions", _UNREADABLE)
-        elif number == messages.Answer.ACCOUNT_SUMMARY:
+        elif number == messages.Response.ACCOUNT_SUMMARY:
             self._end("accounts", _UNREADABLE)
 
     def _take_error(self, said: messages.ErrorMessage) -> None:

@@ -128,7 +128,7 @@ class ProbeResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class ApiWhileUnhealthy:
     """What the API said while the container's health check did not pass.
 
     Attributes:
@@ -180,7 +180,7 @@ class ReadinessState:
     login_moved_s: float | None = None
     logged_in_s: float | None = None
     attempt_due_s: float | None = None
-    answer: "Answer | None" = None
+    answer: "ApiWhileUnhealthy | None" = None
     other_restarts: int = 0
     first_restart_count: int | None = None
     failures_before: int = 0
@@ -454,7 +454,9 @@ def _note_answer(
     if status is None or not status.is_up or _has_no_objection(status, policy):
         return replace(memory, answer=None), observation
     if observation.api is not None:
-        return replace(memory, answer=Answer(at_s=now_s, health=status.health, api=observation.api)), observation
+        return replace(
+            memory, answer=ApiWhileUnhealthy(at_s=now_s, health=status.health, api=observation.api)
+        ), observation
     if memory.answer is None:
         return memory, observation
     return memory, replace(observation, api=memory.answer.api)

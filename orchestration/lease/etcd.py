@@ -40,7 +40,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class StoreResult:
     """What a read or a transaction gave.
 
     Attributes:
@@ -125,7 +125,7 @@ class Etcd:
         """
         self._call("/v3/lease/revoke", {"ID": lease})
 
-    def read(self, prefix: str) -> Answer:
+    def read(self, prefix: str) -> StoreResult:
         """Every key that begins with the prefix.
 
         Raises:
@@ -135,7 +135,7 @@ class Etcd:
         answer = self._call("/v3/kv/range", {"key": _encode(prefix), "range_end": _encode(end)})
         return _read_answer(answer, answer.get("kvs", []), succeeded=True)
 
-    def transact(self, compare: Sequence[Mapping[str, Any]], success: Sequence[Mapping[str, Any]]) -> Answer:
+    def transact(self, compare: Sequence[Mapping[str, Any]], success: Sequence[Mapping[str, Any]]) -> StoreResult:
         """Do all of `success` if every comparison holds, else nothing. See `created_at`, `written_at`, `put`, `delete`.
 
         Raises:
@@ -265,7 +265,7 @@ def _read_number(fields: Mapping[str, Any], name: str) -> int:
         raise EtcdError(f"the answer's {name} is no number") from None
 
 
-def _read_answer(answer: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, succeeded: bool) -> Answer:
+def _read_answer(answer: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *, succeeded: bool) -> StoreResult:
     try:
         header = answer["header"]
         found = {
@@ -276,7 +276,7 @@ def _read_answer(answer: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], *
             )
             for row in rows
         }
-        return Answer(
+        return StoreResult(
             revision=int(header["revision"]), cluster=str(header["cluster_id"]), succeeded=succeeded, rows=found
         )
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -13,7 +13,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from orchestration.lease.etcd import Answer
+from orchestration.lease.etcd import StoreResult
 
 _FENCE_SHARE = 0.6
 _TAKEOVER_MARGIN_S = 2.0
@@ -196,7 +196,7 @@ def name_keys(instance: str) -> str:
     return f"/zero-touch-startup/{instance}/"
 
 
-def read_seen(answer: Answer, prefix: str, *, at_s: float) -> Seen:
+def read_seen(answer: StoreResult, prefix: str, *, at_s: float) -> Seen:
     """What a read of all keys with the prefix shows."""
     rows = answer.rows
     holder, term = rows.get(f"{prefix}holder"), rows.get(f"{prefix}term")

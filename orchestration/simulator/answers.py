@@ -15,7 +15,7 @@ from orchestration.simulator.market import (
     find_contracts,
 )
 from orchestration.tws.frames import WireError, build_frame
-from orchestration.tws.messages import NEWEST_VERSION, OLDEST_VERSION, Answer, Request, VersionRange, build_error
+from orchestration.tws.messages import NEWEST_VERSION, OLDEST_VERSION, Request, Response, VersionRange, build_error
 
 # Cancellations and settings: the gateway obeys without a word.
 _SILENT = frozenset(
@@ -289,13 +289,13 @@ _ANSWERS: dict[int, Callable[[Sequence[str], View], bytes]] = {
     Request.OPEN_ORDERS: _open_orders,
     Request.ACCOUNT_UPDATES: _account_updates,
     Request.EXECUTIONS: _echo(55, 1, at=2),
-    Request.IDS: lambda _fields, view: build_frame(int(Answer.NEXT_VALID_ID), 1, view.next_order_id),
+    Request.IDS: lambda _fields, view: build_frame(int(Response.NEXT_VALID_ID), 1, view.next_order_id),
     Request.CONTRACT_DETAILS: _contract_details,
     Request.ALL_OPEN_ORDERS: _all_open_orders,
-    Request.MANAGED_ACCOUNTS: lambda _fields, view: build_frame(int(Answer.MANAGED_ACCOUNTS), 1, view.accounts),
+    Request.MANAGED_ACCOUNTS: lambda _fields, view: build_frame(int(Response.MANAGED_ACCOUNTS), 1, view.accounts),
     Request.HISTORICAL_DATA: lambda fields, view: answer_history(fields, view.market),
     Request.SCANNER_PARAMETERS: _fixed(19, 1, "<ScanParameterResponse/>"),
-    Request.CURRENT_TIME: lambda _fields, view: build_frame(int(Answer.CURRENT_TIME), 1, int(view.time_s)),
+    Request.CURRENT_TIME: lambda _fields, view: build_frame(int(Response.CURRENT_TIME), 1, int(view.time_s)),
     Request.POSITIONS: _positions,
     Request.ACCOUNT_SUMMARY: lambda fields, view: _join(
         build_summary(int(fields[2]), view.account_ids, fields[4].split(","))

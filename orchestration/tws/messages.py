@@ -117,7 +117,7 @@ class Request(IntEnum):
     USER_INFO = 104
 
 
-class Answer(IntEnum):
+class Response(IntEnum):
     """Numbers of the gateway's messages that this program reads."""
 
     ORDER_STATUS = 3
@@ -436,21 +436,21 @@ def _parse_position(fields: Sequence[str]) -> Position:
 
 
 _PARSERS: dict[int, Callable[[Sequence[str]], Message]] = {
-    Answer.ERROR: lambda fields: ErrorMessage(
+    Response.ERROR: lambda fields: ErrorMessage(
         request_id=_parse_integer(fields[2]), code=_parse_integer(fields[3]), text=fields[4]
     ),
-    Answer.MANAGED_ACCOUNTS: _parse_accounts,
-    Answer.NEXT_VALID_ID: lambda fields: NextValidId(order_id=_parse_integer(fields[2])),
-    Answer.CURRENT_TIME: lambda fields: CurrentTime(epoch_s=_parse_integer(fields[2])),
-    Answer.OPEN_ORDER: _parse_open_order,
-    Answer.ORDER_STATUS: _parse_order_status,
-    Answer.OPEN_ORDERS_END: lambda _fields: OpenOrdersEnd(),
-    Answer.POSITION: _parse_position,
-    Answer.POSITIONS_END: lambda _fields: PositionsEnd(),
-    Answer.ACCOUNT_SUMMARY: lambda fields: AccountValue(
+    Response.MANAGED_ACCOUNTS: _parse_accounts,
+    Response.NEXT_VALID_ID: lambda fields: NextValidId(order_id=_parse_integer(fields[2])),
+    Response.CURRENT_TIME: lambda fields: CurrentTime(epoch_s=_parse_integer(fields[2])),
+    Response.OPEN_ORDER: _parse_open_order,
+    Response.ORDER_STATUS: _parse_order_status,
+    Response.OPEN_ORDERS_END: lambda _fields: OpenOrdersEnd(),
+    Response.POSITION: _parse_position,
+    Response.POSITIONS_END: lambda _fields: PositionsEnd(),
+    Response.ACCOUNT_SUMMARY: lambda fields: AccountValue(
         account=fields[3], tag=fields[4], value=fields[5], currency=fields[6]
     ),
-    Answer.ACCOUNT_SUMMARY_END: lambda _fields: AccountSummaryEnd(),
+    Response.ACCOUNT_SUMMARY_END: lambda _fields: AccountSummaryEnd(),
 }
 
 
@@ -506,11 +506,11 @@ def build_greeting(version: int, time: str) -> bytes:
 def build_error(request_id: int, code: int, text: str, *, version: int = NEWEST_VERSION) -> bytes:
     """An error or a notice, with the fields that the version has; `request_id` is -1 where it answers no request."""
     last = ("",) if version >= _VERSION_WITH_REJECTION_JSON else ()
-    return build_frame(int(Answer.ERROR), 2, request_id, code, text, *last)
+    return build_frame(int(Response.ERROR), 2, request_id, code, text, *last)
 
 
 def build_handshake_end(accounts: str, next_order_id: int) -> bytes:
     """What completes a handshake: the managed accounts (commas between them) and the next valid order id."""
-    return build_frame(int(Answer.MANAGED_ACCOUNTS), 1, accounts) + build_frame(
-        int(Answer.NEXT_VALID_ID), 1, next_order_id
+    return build_frame(int(Response.MANAGED_ACCOUNTS), 1, accounts) + build_frame(
+        int(Response.NEXT_VALID_ID), 1, next_order_id
     )

@@ -449,7 +449,7 @@ class Gateway:
         fields = parse_fields(body)
         if fields[0].startswith("v"):
             return messages.build_greeting(178, "20261118 09:00:00 EST")
-        request, answer = int(fields[0]), messages.Answer
+        request, answer = int(fields[0]), messages.Response
         if request == messages.Request.START_API:
             client.client_id = int(fields[2])
             return messages.build_handshake_end(self.accounts, 1)

@@ -12,7 +12,7 @@ from orchestration.gateway.login import NOTHING_READ, LoginPhase, LoginReading
 from orchestration.gateway.readiness import (
     GONE_GRACE_S,
     UNHEALTHY_HANDSHAKE_INTERVAL_S,
-    Answer,
+    ApiWhileUnhealthy,
     ProbeResult,
     ReadinessPolicy,
     ReadinessState,
@@ -167,7 +167,7 @@ def test_ready_exactly_at_the_deadline_is_ready() -> None:
 
 def test_exactly_at_the_deadline_the_api_is_asked_once_more_though_it_was_asked_right_before() -> None:
     def is_due(asked_s: float, now_s: float) -> bool:
-        answer = Answer(at_s=asked_s, health=UNHEALTHY.health, api=api(ApiState.CLOSED))
+        answer = ApiWhileUnhealthy(at_s=asked_s, health=UNHEALTHY.health, api=api(ApiState.CLOSED))
         memory = replace(begin(0.0, POLICY), start=UNHEALTHY.start, answer=answer)
         return is_handshake_due(UNHEALTHY, NOTHING_READ, memory, now_s, POLICY)
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from orchestration.lease.etcd import Answer, Row
+from orchestration.lease.etcd import Row, StoreResult
 from orchestration.lease.term import (
     Failover,
     Holder,
@@ -109,7 +109,7 @@ def test_what_the_store_keeps_is_read_by_prefix_and_damage_is_the_slowest_holder
         f"{prefix}failover": Row(value='{"to": "a", "by": "ann@b", "at": "x"}', create_revision=6, mod_revision=6),
         f"{prefix}hold": Row(value="", create_revision=6, mod_revision=6),
     }
-    seen = read_seen(Answer(revision=20, cluster="c", succeeded=True, rows=rows), prefix, at_s=1.0)
+    seen = read_seen(StoreResult(revision=20, cluster="c", succeeded=True, rows=rows), prefix, at_s=1.0)
     assert seen.holder == _OTHER
     assert (seen.holder_revision, seen.term_revision, seen.released_revision) == (9, 9, 8)
     assert seen.last is not None
@@ -142,7 +142,7 @@ def test_why_the_lease_changed_is_read_from_what_the_last_holder_left(released: 
     rows = {f"{prefix}term": Row(value=_OTHER.write(), create_revision=2, mod_revision=9)}
     if released is not None:
         rows[f"{prefix}released"] = Row(value=released, create_revision=4, mod_revision=12)
-    seen = read_seen(Answer(revision=20, cluster="c", succeeded=True, rows=rows), prefix, at_s=1.0)
+    seen = read_seen(StoreResult(revision=20, cluster="c", succeeded=True, rows=rows), prefix, at_s=1.0)
 
     why = explain_takeover(seen)
     assert why.startswith(said)
