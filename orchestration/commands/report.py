@@ -9,7 +9,7 @@ from orchestration.commands.views import load_settings_or_explain
 from orchestration.errors import ExitCode
 from orchestration.journal import Evidence, JournalReader
 from orchestration.redaction import Redactor, clean_text, mask_account
-from orchestration.reports import Account, Limits, build_account
+from orchestration.reports import Limits, PeriodReport, build_account
 from orchestration.settings import Settings, expand_home
 from orchestration.state_dir import journal_path
 from orchestration.system.clock import SystemClock
@@ -54,7 +54,7 @@ def report(*, since: str | None, output: str, as_json: bool) -> int:
 
 def read_account(
     reader: JournalReader, settings: Settings, *, since: datetime, until: datetime, limits: Limits | None
-) -> Account:
+) -> PeriodReport:
     """The account of a period of this instance, without secrets and with accounts masked.
 
     Args:
@@ -87,7 +87,7 @@ def mask_accounts(text: str) -> str:
     return _ACCOUNT.sub(lambda found: mask_account(found[0]), text)
 
 
-def write_page(account: Account, path: Path) -> None:
+def write_page(account: PeriodReport, path: Path) -> None:
     """Write the page.
 
     Raises:
@@ -98,7 +98,7 @@ def write_page(account: Account, path: Path) -> None:
     write_atomic(path, render_page(account).encode(), mode=_PAGE_MODE)
 
 
-def show(account: Account) -> None:
+def show(account: PeriodReport) -> None:
     """The most important of it, in the terminal."""
     from orchestration.reports.page import describe_duration, describe_ratio
     from orchestration.reports.timeline import Availability

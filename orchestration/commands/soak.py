@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestration import presenter as console
 from orchestration.commands.report import read_account, show, write_page
 from orchestration.errors import ExitCode
-from orchestration.reports import Account
+from orchestration.reports import PeriodReport
 from orchestration.reports.document import build_document
 from orchestration.settings import Settings, expand_home
 from orchestration.soak.channel import open_channel
@@ -59,7 +59,7 @@ def soak(*, hours: float, time_scale: float, seed: int, output: str, as_json: bo
     return int(ExitCode.SUCCESS if is_passed else ExitCode.FAILURE)
 
 
-def _run(schedule: Schedule, settings: Settings, root: Path) -> Account:
+def _run(schedule: Schedule, settings: Settings, root: Path) -> PeriodReport:
     clock = SystemClock()
     faults = ", ".join(one.fault.value for one in schedule.faults)
     console.warn(f"{schedule.real_s:.0f} s, seed {schedule.seed}, {len(schedule.faults)} faults: {faults}")

@@ -16,7 +16,7 @@ _NO_UID = -1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Account:
+class HostUser:
     """A user of this host.
 
     Attributes:
@@ -42,7 +42,7 @@ class LinuxHost:
         linger: Where systemd-logind keeps a file for each user whose services outlive the log-in.
     """
 
-    caller: Account
+    caller: HostUser
     has_systemd: bool
     is_wsl: bool
     system_units: Path = Path("/etc/systemd/system")
@@ -53,7 +53,7 @@ class LinuxHost:
         """Whether the caller may do everything."""
         return self.caller.uid == 0
 
-    def lingers(self, account: Account) -> bool:
+    def lingers(self, account: HostUser) -> bool:
         """Whether this user's services start at boot, without a log-in."""
         return (self.linger / account.name).exists()
 
@@ -65,7 +65,7 @@ def read_linux_host() -> LinuxHost:
 
         name = getpass.getuser()
         return LinuxHost(
-            caller=Account(name=name, uid=_NO_UID, home=Path("/home", name)), has_systemd=False, is_wsl=False
+            caller=HostUser(name=name, uid=_NO_UID, home=Path("/home", name)), has_systemd=False, is_wsl=False
         )
     return LinuxHost(caller=read_account(os.geteuid()), has_systemd=_BOOTED.is_dir(), is_wsl=is_wsl())
 
@@ -79,18 +79,18 @@ def is_wsl() -> bool:
     return "microsoft" in release.lower()
 
 
-def read_account(uid: int) -> Account:
+def read_account(uid: int) -> HostUser:
     """The user with this number; one without an entry in the user database has no home folder but `/`."""
     import pwd
 
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
-        return Account(name=str(uid), uid=uid, home=Path("/"))
-    return Account(name=entry.pw_name, uid=uid, home=Path(entry.pw_dir))
+        return HostUser(name=str(uid), uid=uid, home=Path("/"))
+    return HostUser(name=entry.pw_name, uid=uid, home=Path(entry.pw_dir))
 
 
-def read_owner(folder: Path) -> Account:
+def read_owner(folder: Path) -> HostUser:
     """The user to whom a folder belongs.
 
     Raises:
@@ -102,7 +102,7 @@ def read_owner(folder: Path) -> Account:
 class CommandsAs:
     """`Commands` that run as another user, with the little environment that a service manager gives."""
 
-    def __init__(self, commands: Commands, account: Account, *, caller: Account) -> None:
+    def __init__(self, commands: Commands, account: HostUser, *, caller: HostUser) -> None:
         self._commands = commands
         prefix = () if account.uid == caller.uid else ("runuser", "-u", account.name, "--")
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

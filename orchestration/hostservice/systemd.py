@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 
 from orchestration.docker.engine import EngineProblem, probe_engine
 from orchestration.errors import Check, HostServiceError, StepStatus
-from orchestration.hostservice.linux_host import Account, CommandsAs, LinuxHost
+from orchestration.hostservice.linux_host import CommandsAs, HostUser, LinuxHost
 from orchestration.hostservice.service import HostService, HostServiceStatus, Rendered, Scope, Target
 from orchestration.hostservice.unit import SHELL, quote_word, render_unit, unit_problem
 from orchestration.system.clock import Clock, wait_until
@@ -55,7 +55,7 @@ class SystemdRegistrar:
     """
 
     service: HostService
-    account: Account
+    account: HostUser
     host: LinuxHost
     commands: Commands
     clock: Clock

@@ -4,13 +4,13 @@
 never counts as up.
 """
 
-from orchestration.reports.account import Account, Injected, build_account
+from orchestration.reports.account import Injected, PeriodReport, build_account
 from orchestration.reports.incidents import Incident, IncidentOutcome
 from orchestration.reports.timeline import Availability, Segment, Timeline
 from orchestration.reports.verdict import Criterion, Limits, ReportVerdict
 
 __all__ = [
-    "Account",
+    "PeriodReport",
     "Availability",
     "Criterion",
     "Incident",

@@ -54,7 +54,7 @@ class Injected:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Account:
+class PeriodReport:
     """What is known of a period.
 
     Attributes:
@@ -107,7 +107,7 @@ def build_account(
     made_at: datetime,
     alive: frozenset[str] = frozenset(),
     limits: Limits | None,
-) -> Account:
+) -> PeriodReport:
     """Put it together.
 
     Args:
@@ -129,7 +129,7 @@ def build_account(
         verdict = judge(
             evidence, gateway=gateway, bot=bot, incidents=incidents, alive=alive, since=since, limits=limits
         )
-    return Account(
+    return PeriodReport(
         instance=instance,
         since=since,
         until=until,
@@ -164,7 +164,7 @@ def _summarise(latencies: Sequence[LatencyRecord]) -> LatencySummary | None:
     )
 
 
-def clean_account(account: Account, clean: Callable[[str], str]) -> Account:
+def clean_account(account: PeriodReport, clean: Callable[[str], str]) -> PeriodReport:
     """The same with `clean` applied to every text that is not a stable word."""
     return replace(
         account,

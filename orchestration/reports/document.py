@@ -4,14 +4,14 @@ from datetime import datetime
 from typing import Any
 
 from orchestration.journal import ReportedAlert, RunRecord
-from orchestration.reports.account import Account
+from orchestration.reports.account import PeriodReport
 from orchestration.reports.incidents import Incident
 from orchestration.reports.timeline import Availability, Timeline
 from orchestration.reports.verdict import ReportVerdict
 from orchestration.settings.week_time import find_session_end
 
 
-def build_document(account: Account) -> dict[str, Any]:
+def build_document(account: PeriodReport) -> dict[str, Any]:
     """Everything that the page shows, for a program."""
     return {
         "instance": account.instance,

@@ -7,7 +7,7 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestration.reports.account import Account
+from orchestration.reports.account import PeriodReport
 from orchestration.reports.document import count_alerts
 from orchestration.reports.drawing import draw_latency, draw_marks, draw_starts, draw_ticks, draw_timeline
 from orchestration.reports.incidents import IncidentOutcome
@@ -51,7 +51,7 @@ def open_templates(folder: Path) -> "Environment":
     )
 
 
-def render_page(account: Account, *, zone: tzinfo | None = None) -> str:
+def render_page(account: PeriodReport, *, zone: tzinfo | None = None) -> str:
     """The page.
 
     Args:

@@ -172,7 +172,7 @@ def _check_symbol(symbol: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Account:
+class SimulatedAccount:
     """All that the first account holds.
 
     Attributes:

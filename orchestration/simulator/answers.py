@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from orchestration.simulator.account import Account, build_summary, build_values
+from orchestration.simulator.account import SimulatedAccount, build_summary, build_values
 from orchestration.simulator.market import (
     MarketView,
     answer_history,
@@ -121,7 +121,7 @@ class View:
     time_s: float
     version: int = NEWEST_VERSION
     client_id: int = 0
-    held: Account = Account(account="")  # noqa: RUF009 - a frozen value
+    held: SimulatedAccount = SimulatedAccount(account="")  # noqa: RUF009 - a frozen value
     is_read_only: bool = False
     data_type: int = 1
     gives_half_answers: bool = False

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestration.simulator import answers
-from orchestration.simulator.account import Account, Holding, PlacedOrder
+from orchestration.simulator.account import Holding, PlacedOrder, SimulatedAccount
 from orchestration.simulator.broker import BrokerSession
 from orchestration.simulator.dialects import REFUSED_EXIT_CODE, Controller
 from orchestration.simulator.faults import ERROR_TEXTS, RESTORED_BY, ConnectionFault, ErrorFault, Faults
@@ -365,9 +365,9 @@ def _tell_restored(writer: asyncio.StreamWriter, code: int, version: int) -> Non
         writer.write(messages.build_error(-1, code, ERROR_TEXTS[code], version=version))
 
 
-def _build_account(accounts: str, options: Options) -> Account:
+def _build_account(accounts: str, options: Options) -> SimulatedAccount:
     contracts = {one.symbol: one for one in build_contracts(datetime.now(UTC).date())}
-    return Account(
+    return SimulatedAccount(
         account=accounts.partition(",")[0],
         positions=tuple((contracts[one.symbol], one.quantity) for one in options.holdings),
         orders=tuple((contracts[one.symbol], one) for one in options.orders),

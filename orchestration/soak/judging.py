@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from orchestration.journal import AlertDelivery, ReportedAlert
-from orchestration.reports import Account, Criterion, Limits, ReportVerdict
+from orchestration.reports import Criterion, Limits, PeriodReport, ReportVerdict
 from orchestration.reports.page import describe_duration
 from orchestration.soak.catalogue import Fault
 from orchestration.soak.channel import Received
@@ -33,7 +33,9 @@ def build_limits(schedule: Schedule) -> Limits:
     )
 
 
-def judge_trial(account: Account, result: TrialResult, schedule: Schedule, taken: Sequence[Received]) -> Account:
+def judge_trial(
+    account: PeriodReport, result: TrialResult, schedule: Schedule, taken: Sequence[Received]
+) -> PeriodReport:
     """The account with the faults, the conditions, and the further criteria."""
     verdict = account.verdict or ReportVerdict(criteria=())
     # The end of the run stops the system, which is told too; the account covers the period until then.

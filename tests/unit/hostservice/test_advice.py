@@ -14,7 +14,7 @@ from orchestration.hostservice.advice import (
     build_inv,
     find_registrar,
 )
-from orchestration.hostservice.linux_host import Account, LinuxHost
+from orchestration.hostservice.linux_host import HostUser, LinuxHost
 from orchestration.hostservice.service import Scope, build_host_service
 from orchestration.hostservice.systemd import SystemdRegistrar
 from orchestration.hostservice.windows import build_task_scheduler
@@ -40,7 +40,7 @@ def _build_registrar(
     folder = tmp_path / project
     folder.mkdir(exist_ok=True)
     settings = Settings.from_environ({"INSTANCE": instance}, project_dir=folder)
-    account = Account(name="trader", uid=1000, home=tmp_path / "home")
+    account = HostUser(name="trader", uid=1000, home=tmp_path / "home")
     host = LinuxHost(caller=account, has_systemd=True, is_wsl=False, system_units=tmp_path / "units")
     units = tmp_path / "units" if scope is Scope.SYSTEM else account.home / ".config/systemd/user"
     units.mkdir(parents=True, exist_ok=True)

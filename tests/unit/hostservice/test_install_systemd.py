@@ -8,14 +8,14 @@ import pytest
 
 from orchestration.errors import HostServiceError, StepStatus
 from orchestration.hostservice.install import InstallOutcome, install, uninstall, write_files
-from orchestration.hostservice.linux_host import Account, LinuxHost
+from orchestration.hostservice.linux_host import HostUser, LinuxHost
 from orchestration.hostservice.service import Scope, build_host_service
 from orchestration.hostservice.systemd import SystemdRegistrar, parse_properties
 from orchestration.settings import Settings
 from tests.fakes.clock import FakeClock
 from tests.unit.hostservice.fake_systemd import FakeSystemd
 
-ROOT = Account(name="root", uid=0, home=Path("/root"))
+ROOT = HostUser(name="root", uid=0, home=Path("/root"))
 UNIT = "zero-touch-startup.service"
 
 
@@ -44,13 +44,13 @@ Build = Callable[..., Scene]
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
     def make(
-        scope: Scope = Scope.SYSTEM, *, caller: Account | None = None, environ: dict[str, str] | None = None
+        scope: Scope = Scope.SYSTEM, *, caller: HostUser | None = None, environ: dict[str, str] | None = None
     ) -> Scene:
         project = tmp_path / "project"
         (project / "state").mkdir(parents=True, exist_ok=True)
         (tmp_path / "linger").mkdir(exist_ok=True)
         (tmp_path / "units").mkdir(exist_ok=True)
-        trader = Account(name="trader", uid=1000, home=tmp_path / "home")
+        trader = HostUser(name="trader", uid=1000, home=tmp_path / "home")
         settings = Settings.from_environ(environ or {}, project_dir=project)
         host = LinuxHost(
             caller=caller or (ROOT if scope is Scope.SYSTEM else trader),
@@ -170,7 +170,7 @@ def test_uninstalling_stops_disables_removes_and_does_no_more(build: Build) -> N
 def test_uninstalling_needs_root_for_the_machines_service(build: Build) -> None:
     scene = build()
     scene.install()
-    guest = scene.on(caller=Account(name="guest", uid=1001, home=Path("/home/guest")))
+    guest = scene.on(caller=HostUser(name="guest", uid=1001, home=Path("/home/guest")))
     with pytest.raises(HostServiceError) as caught:
         uninstall((guest.registrar,))
     assert "sudo" in caught.value.next_action

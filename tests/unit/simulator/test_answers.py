@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestration.simulator import answers
-from orchestration.simulator.account import SUMMARY, Account, HoldingError, parse_holding, parse_order
+from orchestration.simulator.account import SUMMARY, HoldingError, SimulatedAccount, parse_holding, parse_order
 from orchestration.simulator.answers import View
 from orchestration.simulator.market import build_contracts
 from orchestration.tws.frames import WireError
@@ -22,7 +22,7 @@ TIME_S = 1_800_000_000.9
 CONTRACTS = {one.symbol: one for one in build_contracts(datetime.fromtimestamp(TIME_S, UTC).date())}
 STOP = parse_order("7:12:SELL:100:SPY:STP")
 ENTRY = parse_order("8:13:BUY:50:AAPL:LMT:12")
-HELD = Account(
+HELD = SimulatedAccount(
     account="DU1",
     positions=((CONTRACTS["SPY"], 100), (CONTRACTS["ES"], -2)),
     orders=((CONTRACTS["SPY"], STOP), (CONTRACTS["AAPL"], ENTRY)),

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from orchestration.simulator import answers
-from orchestration.simulator.account import Account, parse_order
+from orchestration.simulator.account import SimulatedAccount, parse_order
 from orchestration.simulator.answers import View
 from orchestration.simulator.market import build_contracts
 from orchestration.tws.frames import FrameReader, parse_fields
@@ -17,7 +17,9 @@ _CLIENTS = sorted({one.client for one in _ASKED})
 _TIME_S = 1_800_000_000.0
 _SPY = build_contracts(datetime.fromtimestamp(_TIME_S, UTC).date())[0]
 # What the recording gateway held, and what the clients had asked for by then (their requests come by name).
-_HELD = Account(account="DU1234567", positions=((_SPY, 100),), orders=((_SPY, parse_order("7:12:SELL:100:SPY:STP")),))
+_HELD = SimulatedAccount(
+    account="DU1234567", positions=((_SPY, 100),), orders=((_SPY, parse_order("7:12:SELL:100:SPY:STP")),)
+)
 _DELAYED = 3
 # Ends and settings, to which nothing is due.
 _OBEYED = {number for number in Request if number.name.startswith("CANCEL_") and number is not Request.CANCEL_ORDER} | {

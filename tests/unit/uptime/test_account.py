@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.journal import FULL_LOGIN_SEEN, AlertDelivery, Evidence, JournalReader, ReportedEvent
-from orchestration.reports import Account, IncidentOutcome, Limits, build_account
+from orchestration.reports import IncidentOutcome, Limits, PeriodReport, build_account
 from orchestration.reports.account import clean_account, parse_since
 from orchestration.reports.document import build_document
 from orchestration.reports.verdict import floor_percent
@@ -26,7 +26,7 @@ def evidence(story: Path) -> Evidence:
     return found
 
 
-def judge(evidence: Evidence, limits: Limits | None = None) -> Account:
+def judge(evidence: Evidence, limits: Limits | None = None) -> PeriodReport:
     return build_account(
         evidence,
         instance="default",
@@ -37,7 +37,7 @@ def judge(evidence: Evidence, limits: Limits | None = None) -> Account:
     )
 
 
-def unmet(account: Account) -> list[str]:
+def unmet(account: PeriodReport) -> list[str]:
     assert account.verdict is not None
     return [one.name for one in account.verdict.criteria if not one.is_met]
 
