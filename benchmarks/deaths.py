@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.figures import SceneResult, Series, claim_at_most
 from benchmarks.place import CONTAINER, Place, SceneFailedError, inv, wait_for
-from orchestration.soak.channel import Channel, open_channel
+from orchestration.soak.channel import LoopbackChannel, open_channel
 from orchestration.soak.instance import window_far_from_now
 
 if TYPE_CHECKING:
@@ -97,7 +97,11 @@ def _supervisor(place: Place, switch: str) -> Iterator["subprocess.Popen[bytes]"
 
 
 def _measure_once(
-    place: Place, channel: Channel, switch: str, title: str, kill: Callable[[Place, "subprocess.Popen[bytes]"], float]
+    place: Place,
+    channel: LoopbackChannel,
+    switch: str,
+    title: str,
+    kill: Callable[[Place, "subprocess.Popen[bytes]"], float],
 ) -> float:
     with _supervisor(place, switch) as process:
         time.sleep(_SETTLED_AFTER_S + _RANDOM.random())
@@ -106,7 +110,7 @@ def _measure_once(
         return wait_for(f"an alert {title!r}", lambda: find_arrivals_s(channel, title))[0] - killed_s
 
 
-def find_arrivals_s(channel: Channel, title: str) -> list[float]:
+def find_arrivals_s(channel: LoopbackChannel, title: str) -> list[float]:
     """When alerts with this title arrived, on the monotonic clock."""
     return [one.at_s for one in channel.received if one.title.removeprefix("[SIMULATED] ") == title]
 

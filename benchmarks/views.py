@@ -14,7 +14,7 @@ from benchmarks.deaths import begin_supervisor, end_supervisor, find_arrivals_s,
 from benchmarks.figures import Claim, SceneResult, Series, claim_at_most
 from benchmarks.idle import read_proportional_mb
 from benchmarks.place import PROJECT, Place, inv, wait_for
-from orchestration.soak.channel import Channel, open_channel
+from orchestration.soak.channel import LoopbackChannel, open_channel
 from orchestration.soak.instance import find_free_port
 from tests.crowd import Crowd, crowded
 
@@ -199,7 +199,7 @@ def _read(port: int, path: str) -> bytes:
     return found
 
 
-def _kill_and_wait(place: Place, channel: Channel, crowd_at: int | None) -> tuple[float, int]:
+def _kill_and_wait(place: Place, channel: LoopbackChannel, crowd_at: int | None) -> tuple[float, int]:
     """From a bot's death to its alert, and how many clients were turned away until then."""
     process = begin_supervisor(place, "--service")
     try:

@@ -10,13 +10,13 @@ from orchestration.reports.timeline import Availability, Segment, Timeline
 from orchestration.reports.verdict import Criterion, Limits, ReportVerdict
 
 __all__ = [
-    "PeriodReport",
     "Availability",
     "Criterion",
     "Incident",
     "IncidentOutcome",
     "Injected",
     "Limits",
+    "PeriodReport",
     "ReportVerdict",
     "Segment",
     "Timeline",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from orchestration.soak.channel import Behaviour, Channel, answer, hang
+from orchestration.soak.channel import Behaviour, LoopbackChannel, answer, hang
 from orchestration.soak.instance import Instance, cut_in_half
 
 _GRANTED_S = 1.5
@@ -81,7 +81,7 @@ class Target:
         link_down_s: For how long the gateway loses its link to the broker.
     """
 
-    def __init__(self, instance: Instance, channel: Channel, *, link_down_s: float) -> None:
+    def __init__(self, instance: Instance, channel: LoopbackChannel, *, link_down_s: float) -> None:
         self.instance = instance
         self.channel = channel
         self.link_down_s = link_down_s

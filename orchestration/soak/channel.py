@@ -82,7 +82,7 @@ ACCEPT, BAD_REQUEST, UNAVAILABLE = answer(204), answer(400), answer(503)
 
 
 @dataclass
-class Channel:
+class LoopbackChannel:
     """What the server received, and how it answers.
 
     Attributes:
@@ -136,7 +136,7 @@ class Channel:
 class Exchange(BaseHTTPRequestHandler):
     """One request, and the means to answer it."""
 
-    channel: Channel
+    channel: LoopbackChannel
 
     def do_POST(self) -> None:
         """Take an alert."""
@@ -155,7 +155,7 @@ class Exchange(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def open_channel(*script: Behaviour, token: str = "") -> Iterator[Channel]:
+def open_channel(*script: Behaviour, token: str = "") -> Iterator[LoopbackChannel]:
     """A channel on a free port, until the end of the block.
 
     Args:
@@ -165,7 +165,7 @@ def open_channel(*script: Behaviour, token: str = "") -> Iterator[Channel]:
     Raises:
         OSError: No port is free.
     """
-    channel = Channel(script=list(script))
+    channel = LoopbackChannel(script=list(script))
     channel.token = token or channel.token
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundExchange", (Exchange,), {"channel": channel}))
     server.daemon_threads = False

@@ -11,7 +11,7 @@ from orchestration.journal import Evidence
 from orchestration.reports import IncidentOutcome, Injected
 from orchestration.reports.incidents import find_incidents
 from orchestration.soak.catalogue import CATALOGUE, Fault, Target
-from orchestration.soak.channel import Channel
+from orchestration.soak.channel import LoopbackChannel
 from orchestration.soak.instance import SupervisedInstance
 from orchestration.soak.schedule import RECOVERIES, cost_s
 from orchestration.system.clock import Clock
@@ -38,7 +38,7 @@ class SupervisedTarget(Target):
         link_down_s: For how long the gateway loses its link to the broker.
     """
 
-    def __init__(self, instance: SupervisedInstance, channel: Channel, *, link_down_s: float) -> None:
+    def __init__(self, instance: SupervisedInstance, channel: LoopbackChannel, *, link_down_s: float) -> None:
         super().__init__(instance, channel, link_down_s=link_down_s)
         self._supervised = instance
 
@@ -65,7 +65,7 @@ class Injector:
     """
 
     instance: SupervisedInstance
-    channel: Channel
+    channel: LoopbackChannel
     scale: int
     clock: Clock
     until: Until

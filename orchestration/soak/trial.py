@@ -7,7 +7,7 @@ from datetime import datetime
 from orchestration.journal import AlertDelivery
 from orchestration.reports import Injected
 from orchestration.soak.catalogue import Fault
-from orchestration.soak.channel import Channel
+from orchestration.soak.channel import LoopbackChannel
 from orchestration.soak.faults import Injector
 from orchestration.soak.instance import SupervisedInstance
 from orchestration.soak.schedule import Schedule
@@ -62,7 +62,7 @@ class Trial:
     def __init__(
         self,
         instance: SupervisedInstance,
-        channel: Channel,
+        channel: LoopbackChannel,
         schedule: Schedule,
         *,
         clock: Clock,

@@ -164,7 +164,7 @@ def main(arguments: list[str]) -> int:
     poller.register(_COMMANDS, select.POLLIN)
     if timer.descriptor >= 0:
         poller.register(timer.descriptor, select.POLLIN)
-    channel = Channel()
+    channel = CommandPipe()
     answer("armed")
     followed_ns = 0
     while (left_ns := deadline_ns - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) > 0:
@@ -186,7 +186,7 @@ def main(arguments: list[str]) -> int:
     return fire(targets, channel, poller)
 
 
-def fire(targets: Targets, channel: "Channel", poller: select.poll) -> int:
+def fire(targets: Targets, channel: "CommandPipe", poller: select.poll) -> int:
     """Kill until nothing is left and the supervisor has ended, or says that it has seen to the rest."""
     last_seen_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     is_released = False
@@ -208,7 +208,7 @@ def fire(targets: Targets, channel: "Channel", poller: select.poll) -> int:
         waiting.poll(_CALM_SWEEP_MS if is_calm else _SWEEP_MS)
 
 
-class Channel:
+class CommandPipe:
     """Commands from the supervisor.
 
     Attributes:

@@ -16,7 +16,7 @@ from pathlib import Path
 from orchestration.soak.catalogue import CATALOGUE
 from tests.campaign.draw import Case, Runtime, Start
 from tests.campaign.wall_clock import use_settable_clock
-from tests.integration.alerts_scene import Channel, run_channel
+from tests.integration.alerts_scene import LoopbackChannel, run_channel
 from tests.system import PROJECT, System, build_plan, day_from_today, is_port_free, system_in, wait_until
 
 # Planted where secrets are kept; looked for wherever anything is written.
@@ -64,7 +64,7 @@ class World:
 
     case: Case
     system: System
-    channel: Channel
+    channel: LoopbackChannel
     bystander: "subprocess.Popen[bytes]"
     gateway: "subprocess.Popen[bytes] | None" = None
     undo: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.e2e.docker_system import name_of
 from tests.e2e.gateway_scene import docker
-from tests.integration.alerts_scene import Channel
+from tests.integration.alerts_scene import LoopbackChannel
 from tests.integration.watch_scene import told
 from tests.system import System, wait_until
 
@@ -70,7 +70,7 @@ class Phone:
         wait_until(lambda: self.count(name) >= wanted, f"{more} more {name}", PATIENCE_S)
 
 
-def wait_for(channel: Channel, title: str) -> None:
+def wait_for(channel: LoopbackChannel, title: str) -> None:
     """Wait for an alert, however slow the engine is."""
     try:
         wait_until(lambda: title in told(channel), f"alert {title!r}", PATIENCE_S)

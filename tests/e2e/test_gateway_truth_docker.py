@@ -16,7 +16,7 @@ from orchestration.gateway.wait import WaitEventKind
 from tests.e2e.docker_system import docker as run_docker
 from tests.e2e.docker_system import name_of, start_of, state_of
 from tests.e2e.gateway_scene import PASSWORD, GatewayScene, docker, shown, wait_for
-from tests.integration.alerts_scene import Channel, run_channel
+from tests.integration.alerts_scene import LoopbackChannel, run_channel
 from tests.system import SIGTERM, System, end_and_read, wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -41,7 +41,7 @@ def use_check(folder: Path, check: str, *, faults: Path | None = None) -> str:
 
 
 @contextlib.contextmanager
-def supervised(system: System, channel: Channel, **environ: str) -> Iterator[None]:
+def supervised(system: System, channel: LoopbackChannel, **environ: str) -> Iterator[None]:
     """A supervisor that looks often; ended in order."""
     system.environ |= {"DISCORD_WEBHOOK_URL": channel.address, "MONITOR_INTERVAL": "2", **environ}
     process = system.begin("--foreground")
@@ -51,12 +51,12 @@ def supervised(system: System, channel: Channel, **environ: str) -> Iterator[Non
 
 
 @pytest.fixture
-def channel() -> Iterator[Channel]:
+def channel() -> Iterator[LoopbackChannel]:
     with run_channel() as made:
         yield made
 
 
-def told(channel: Channel) -> list[str]:
+def told(channel: LoopbackChannel) -> list[str]:
     return [title.removeprefix("[SIMULATED] ") for title in channel.titles]
 
 
@@ -112,7 +112,7 @@ def test_a_check_that_recovers_after_the_login_is_waited_for(scene: GatewayScene
 
 
 def test_under_supervision_a_failing_check_restarts_nothing_while_the_api_works(
-    system: System, channel: Channel
+    system: System, channel: LoopbackChannel
 ) -> None:
     faults = system.root / "faults"
     faults.mkdir()
@@ -135,7 +135,9 @@ def test_under_supervision_a_failing_check_restarts_nothing_while_the_api_works(
 # F12
 
 
-def test_a_second_factor_confirmed_late_under_a_stale_check_restarts_nothing(system: System, channel: Channel) -> None:
+def test_a_second_factor_confirmed_late_under_a_stale_check_restarts_nothing(
+    system: System, channel: LoopbackChannel
+) -> None:
     faults = system.root / "faults"
     faults.mkdir()
     (faults / "well").touch()

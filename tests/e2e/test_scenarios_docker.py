@@ -20,7 +20,7 @@ import pytest
 from orchestration.soak.channel import close, hang
 from tests.campaign.wall_clock import set_clock_ahead, use_settable_clock
 from tests.e2e.docker_system import docker, name_of, start_of, state_of
-from tests.integration.alerts_scene import Behaviour, Channel, answer, run_channel
+from tests.integration.alerts_scene import Behaviour, LoopbackChannel, answer, run_channel
 from tests.integration.test_bad_disks import small_disk
 from tests.system import PATIENCE_S, SIGKILL, SIGTERM, System, day_from_today, end_and_read, wait_until
 
@@ -44,12 +44,12 @@ SIGNS = {
 
 
 @pytest.fixture
-def channel() -> Iterator[Channel]:
+def channel() -> Iterator[LoopbackChannel]:
     with run_channel() as made:
         yield made
 
 
-def told(channel: Channel) -> list[str]:
+def told(channel: LoopbackChannel) -> list[str]:
     alerts = [one for one in list(channel.received) if "embeds" in one.document]
     return [one.title.removeprefix("[SIMULATED] ") for one in alerts]
 
@@ -60,7 +60,7 @@ def wait_for_supervisor(system: System, process: "subprocess.Popen[str]") -> Non
 
 @pytest.mark.scenario("4")
 def test_a_gateway_that_dies_after_the_hand_over_is_told_restarted_once_and_comes_back(
-    system: System, channel: Channel
+    system: System, channel: LoopbackChannel
 ) -> None:
     system.environ |= {"DISCORD_WEBHOOK_URL": channel.address, "MONITOR_INTERVAL": "2"}
     process = system.begin("--foreground")
@@ -76,7 +76,9 @@ def test_a_gateway_that_dies_after_the_hand_over_is_told_restarted_once_and_come
 
 
 @pytest.mark.scenario("4")
-def test_an_api_that_falls_silent_after_the_hand_over_ends_with_a_restart(system: System, channel: Channel) -> None:
+def test_an_api_that_falls_silent_after_the_hand_over_ends_with_a_restart(
+    system: System, channel: LoopbackChannel
+) -> None:
     system.environ |= {
         "DISCORD_WEBHOOK_URL": channel.address,
         "MONITOR_INTERVAL": "2",
@@ -105,7 +107,7 @@ def test_an_api_that_falls_silent_after_the_hand_over_ends_with_a_restart(system
     ],
 )
 def test_without_a_usable_plan_the_bot_runs_on_strategy_c_and_the_operator_is_told(
-    system: System, channel: Channel, change: dict[str, object] | str | None, word: str
+    system: System, channel: LoopbackChannel, change: dict[str, object] | str | None, word: str
 ) -> None:
     system.environ["DISCORD_WEBHOOK_URL"] = channel.address
     plan = system.use_plan(**(change if isinstance(change, dict) else {}))
@@ -124,7 +126,7 @@ def test_without_a_usable_plan_the_bot_runs_on_strategy_c_and_the_operator_is_to
 
 
 @pytest.mark.scenario("10")
-def test_a_bot_that_dies_at_once_is_a_failure_and_nothing_of_it_stays(system: System, channel: Channel) -> None:
+def test_a_bot_that_dies_at_once_is_a_failure_and_nothing_of_it_stays(system: System, channel: LoopbackChannel) -> None:
     system.environ["DISCORD_WEBHOOK_URL"] = channel.address
     system.use_small_bot(code="import sys; print('cannot find my strategy file'); sys.exit(7)")
     started = system.startup()
@@ -175,7 +177,7 @@ def test_without_a_webhook_alerts_are_logged_and_the_start_is_not_changed(system
     ],
 )
 def test_a_webhook_that_does_not_work_changes_nothing_and_what_was_to_be_told_is_kept(
-    system: System, channel: Channel, behaviour: Behaviour | None
+    system: System, channel: LoopbackChannel, behaviour: Behaviour | None
 ) -> None:
     if behaviour is not None:
         channel.script += [behaviour] * 100
@@ -374,7 +376,7 @@ def test_a_supervisor_that_is_asked_to_end_stops_the_bot_and_leaves_the_gateway(
 @pytest.mark.parametrize("has_plan", [True, False])
 def test_a_full_state_disk_is_a_failure_without_a_bot_and_is_told(
     system: System,
-    channel: Channel,
+    channel: LoopbackChannel,
     has_plan: bool,  # noqa: FBT001 - a parameter of a test
 ) -> None:
     if not has_plan:
@@ -430,7 +432,7 @@ def test_a_clock_that_jumps_during_the_wait_moves_no_deadline(system: System, ah
 
 @pytest.mark.scenario("clock jump")
 def test_a_clock_that_jumps_under_the_supervisor_is_told_and_the_bot_stays_known(
-    system: System, channel: Channel
+    system: System, channel: LoopbackChannel
 ) -> None:
     use_settable_clock(system)
     system.environ |= {
@@ -458,5 +460,5 @@ def find_zone_at_noon() -> str:
     return f"Etc/GMT{-ahead:+d}"  # POSIX counts the hours west of Greenwich
 
 
-def pings_of(channel: Channel) -> list[str]:
+def pings_of(channel: LoopbackChannel) -> list[str]:
     return [one.path for one in channel.received if one.path.startswith("/ping/")]

@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.docker_system import docker_system_in, name_of, start_of
 from tests.e2e.gateway_scene import docker
 from tests.e2e.phone import PATIENCE_S, Phone, wait_for
-from tests.integration.alerts_scene import Channel, run_channel
+from tests.integration.alerts_scene import LoopbackChannel, run_channel
 from tests.integration.watch_scene import begin, told
 from tests.system import SIGTERM, System, end_and_read, wait_until
 
@@ -19,13 +19,13 @@ _HEARTBEATS = _TIMEOUT_S + 10
 
 
 @pytest.fixture
-def channel() -> Iterator[Channel]:
+def channel() -> Iterator[LoopbackChannel]:
     with run_channel() as made:
         yield made
 
 
 @pytest.fixture
-def system(vendor_image: str, tmp_path: Path, channel: Channel) -> Iterator[System]:
+def system(vendor_image: str, tmp_path: Path, channel: LoopbackChannel) -> Iterator[System]:
     with docker_system_in(tmp_path / "a system", image=vendor_image) as made:
         made.environ |= {
             "DISCORD_WEBHOOK_URL": channel.address,
@@ -37,7 +37,9 @@ def system(vendor_image: str, tmp_path: Path, channel: Channel) -> Iterator[Syst
         yield made
 
 
-def test_a_start_that_waits_for_the_phone_restarts_nothing_and_tells_it_once(system: System, channel: Channel) -> None:
+def test_a_start_that_waits_for_the_phone_restarts_nothing_and_tells_it_once(
+    system: System, channel: LoopbackChannel
+) -> None:
     phone = Phone(system, texts="ibcontroller")
     phone.answer("wait")
     process = system.begin("--service")
@@ -58,7 +60,7 @@ def test_a_start_that_waits_for_the_phone_restarts_nothing_and_tells_it_once(sys
 
 @pytest.mark.parametrize(("start", "texts"), [("--foreground", "ibcontroller"), ("--service", "none")])
 def test_under_supervision_neither_an_unanswered_push_nor_the_brokers_pause_restarts_anything(
-    system: System, channel: Channel, start: str, texts: str
+    system: System, channel: LoopbackChannel, start: str, texts: str
 ) -> None:
     phone = Phone(system, texts=texts)
     phone.answer("confirm")

@@ -17,7 +17,7 @@ from orchestration.settings.week_time import US_EASTERN, parse_week_time
 from tests.campaign.wall_clock import set_clock_ahead, use_settable_clock
 from tests.e2e.docker_system import docker_system_in, start_of
 from tests.e2e.phone import PATIENCE_S, Phone, wait_for
-from tests.integration.alerts_scene import Channel, run_channel
+from tests.integration.alerts_scene import LoopbackChannel, run_channel
 from tests.integration.watch_scene import begin, told
 from tests.system import SIGTERM, System, end_and_read, wait_until
 
@@ -78,13 +78,13 @@ class Sunday:
 
 
 @pytest.fixture
-def channel() -> Iterator[Channel]:
+def channel() -> Iterator[LoopbackChannel]:
     with run_channel() as made:
         yield made
 
 
 @pytest.fixture
-def sunday(vendor_image: str, tmp_path: Path, channel: Channel) -> Iterator[Sunday]:
+def sunday(vendor_image: str, tmp_path: Path, channel: LoopbackChannel) -> Iterator[Sunday]:
     with docker_system_in(tmp_path / "a system", image=vendor_image) as made:
         made.environ |= {
             "DISCORD_WEBHOOK_URL": channel.address,
@@ -96,11 +96,11 @@ def sunday(vendor_image: str, tmp_path: Path, channel: Channel) -> Iterator[Sund
         yield Sunday(made)
 
 
-def weekly(channel: Channel) -> list[str]:
+def weekly(channel: LoopbackChannel) -> list[str]:
     return [title for title in told(channel) if title.startswith("Weekly")]
 
 
-def test_one_sunday_is_a_reminder_one_push_and_its_proof(sunday: Sunday, channel: Channel) -> None:
+def test_one_sunday_is_a_reminder_one_push_and_its_proof(sunday: Sunday, channel: LoopbackChannel) -> None:
     process = sunday.begin_on_saturday()
     wait_until(lambda: sunday.logins_seen() >= 1, "the login of Saturday", PATIENCE_S)
     sunday.set_to(WEEK.login_at - 2 * HOUR)
@@ -121,7 +121,7 @@ def test_one_sunday_is_a_reminder_one_push_and_its_proof(sunday: Sunday, channel
 
 
 def test_a_push_that_is_not_confirmed_by_sunday_evening_is_alarmed_until_it_is(
-    sunday: Sunday, channel: Channel
+    sunday: Sunday, channel: LoopbackChannel
 ) -> None:
     process = sunday.begin_on_saturday()
     wait_until(lambda: sunday.logins_seen() >= 1, "the login of Saturday", PATIENCE_S)

@@ -11,7 +11,7 @@ from orchestration.gateway.weekly_login import find_week
 from orchestration.journal import FULL_LOGIN_SEEN, JournalReader
 from orchestration.settings.week_time import US_EASTERN, parse_week_time
 from tests.campaign.wall_clock import set_clock_ahead, use_settable_clock
-from tests.integration.alerts_scene import Channel, run_channel
+from tests.integration.alerts_scene import LoopbackChannel, run_channel
 from tests.integration.watch_scene import begin, told, wait_for
 from tests.system import SIGTERM, System, end_and_read, system_in, wait_until
 
@@ -22,13 +22,13 @@ WEEK = find_week(parse_week_time("Sun 18:00"), US_EASTERN, dt.datetime.now(dt.UT
 
 
 @pytest.fixture
-def channel() -> Iterator[Channel]:
+def channel() -> Iterator[LoopbackChannel]:
     with run_channel() as made:
         yield made
 
 
 @pytest.fixture
-def system(tmp_path: Path, channel: Channel) -> Iterator[System]:
+def system(tmp_path: Path, channel: LoopbackChannel) -> Iterator[System]:
     with system_in(tmp_path / "a system") as made:
         made.use_small_bot("--ready")
         made.environ |= {
@@ -51,11 +51,11 @@ def logins_seen(system: System) -> int:
     return len([one for one in events if one.kind == FULL_LOGIN_SEEN])
 
 
-def count(channel: Channel, title: str) -> Callable[[], int]:
+def count(channel: LoopbackChannel, title: str) -> Callable[[], int]:
     return lambda: told(channel).count(title)
 
 
-def test_one_sunday_is_a_reminder_a_login_and_its_proof(system: System, channel: Channel) -> None:
+def test_one_sunday_is_a_reminder_a_login_and_its_proof(system: System, channel: LoopbackChannel) -> None:
     set_to(system, WEEK.session_ended_at - 5 * HOUR)  # Saturday evening
     process = begin(system)
     wait_until(lambda: logins_seen(system) == 1, "the login of Saturday")
@@ -81,7 +81,7 @@ def test_one_sunday_is_a_reminder_a_login_and_its_proof(system: System, channel:
 
 
 def test_a_sunday_without_a_confirmation_is_alarmed_and_nothing_is_restarted_again(
-    system: System, channel: Channel
+    system: System, channel: LoopbackChannel
 ) -> None:
     set_to(system, WEEK.session_ended_at - 5 * HOUR)
     process = begin(system)

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.alerts.alert import Alert, Severity
-from orchestration.alerts.channel import Channel as AlertChannel
+from orchestration.alerts.channel import Channel
 from orchestration.alerts.delivery import Delivery, DeliveryLimits, Outbox
 from orchestration.alerts.discord import DiscordChannel
 from orchestration.journal import Journal
 from orchestration.redaction import Redactor
 from orchestration.settings import Secret
-from orchestration.soak.channel import Behaviour, Channel, Exchange, Received, answer, open_channel
+from orchestration.soak.channel import Behaviour, Exchange, LoopbackChannel, Received, answer, open_channel
 from orchestration.system.clock import SystemClock
 
-__all__ = ["Behaviour", "Channel", "Exchange", "Received", "answer"]  # handed on from the channel
+__all__ = ["Behaviour", "Exchange", "LoopbackChannel", "Received", "answer"]  # handed on from the channel
 
 PATIENCE_S = 30.0
 TOKEN = "planted-T0ken_9f8e7d6c5b4a"  # noqa: S105 - planted to be looked for
@@ -55,7 +55,7 @@ def _trickle(exchange: Exchange, beginning: bytes) -> None:
         exchange.wfile.write(b"z")
 
 
-def run_channel(*script: Behaviour) -> AbstractContextManager[Channel]:
+def run_channel(*script: Behaviour) -> AbstractContextManager[LoopbackChannel]:
     """A channel that does these things in order, then answers 204; its address holds the planted token."""
     return open_channel(*script, token=TOKEN)
 
@@ -90,7 +90,7 @@ def make_delivery(
 
 def make_delivery_to(
     outbox: Outbox,
-    channels: Sequence[AlertChannel],
+    channels: Sequence[Channel],
     *,
     limits: DeliveryLimits = QUICK,
     heartbeat: Secret | None = None,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.alerts_scene import Channel, run_channel
+from tests.integration.alerts_scene import LoopbackChannel, run_channel
 from tests.system import System, system_in
 
 
@@ -18,13 +18,13 @@ def system(tmp_path: Path) -> Iterator[System]:
 
 
 @pytest.fixture
-def channel() -> Iterator[Channel]:
+def channel() -> Iterator[LoopbackChannel]:
     with run_channel() as made:
         yield made
 
 
 @pytest.fixture
-def watched(system: System, channel: Channel) -> System:
+def watched(system: System, channel: LoopbackChannel) -> System:
     """A system that looks often, whose alerts arrive at the channel."""
     system.use_small_bot("--ready")
     system.use_plan()

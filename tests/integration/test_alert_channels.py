@@ -16,7 +16,7 @@ from tests.integration.alerts_scene import (
     CLOCK,
     QUICK,
     TOKEN,
-    Channel,
+    LoopbackChannel,
     answer,
     make_alert,
     make_delivery_to,
@@ -26,7 +26,7 @@ from tests.integration.alerts_scene import (
 )
 
 
-def _as(name: str, channel: Channel, *, least: Severity = Severity.INFO) -> DiscordChannel:
+def _as(name: str, channel: LoopbackChannel, *, least: Severity = Severity.INFO) -> DiscordChannel:
     return DiscordChannel(webhook=channel.webhook, id=name, name=name, least=least)
 
 

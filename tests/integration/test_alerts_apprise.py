@@ -18,8 +18,7 @@ import pytest
 
 from orchestration.alerts.alert import Severity
 from orchestration.alerts.apprise import KINDS, AppriseChannel, build_apprise_channels
-from orchestration.alerts.channel import Channel as AlertChannel
-from orchestration.alerts.channel import channel_problem
+from orchestration.alerts.channel import Channel, channel_problem
 from orchestration.alerts.channels import read_channel_states
 from orchestration.alerts.discord import DiscordChannel
 from orchestration.journal import JournalReader
@@ -30,7 +29,7 @@ from tests.integration.alerts_scene import (
     QUICK,
     TOKEN,
     Behaviour,
-    Channel,
+    LoopbackChannel,
     Received,
     answer,
     garbage,
@@ -42,7 +41,7 @@ from tests.integration.alerts_scene import (
     wait_until,
 )
 
-_FORMS: dict[str, Callable[[Channel], str]] = {
+_FORMS: dict[str, Callable[[LoopbackChannel], str]] = {
     "json": lambda channel: f"json://127.0.0.1:{channel.port}/hook/{TOKEN}",
     "ntfy": lambda channel: f"ntfy://127.0.0.1:{channel.port}/{TOKEN}",
     "gotify": lambda channel: f"gotify://127.0.0.1:{channel.port}/{TOKEN}",
@@ -60,7 +59,7 @@ def _open(addresses: str, level: Severity = Severity.INFO) -> tuple[AppriseChann
     return tuple(build_apprise_channels(Secret(addresses), level))
 
 
-def _titles(channel: Channel, *titles: str) -> list[str]:
+def _titles(channel: LoopbackChannel, *titles: str) -> list[str]:
     """Which of these titles each request names, in order of arrival."""
     return [next(title for title in titles if title in repr(one.document)) for one in channel.received]
 
@@ -219,7 +218,7 @@ def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
 def test_a_hanging_channel_of_apprise_delays_neither_discord_nor_the_end(tmp_path: Path) -> None:
     limits = dataclasses.replace(QUICK, read_timeout_s=60.0, try_timeout_s=60.0)
     with open_journal(tmp_path) as journal, run_channel(*[hang] * 9) as stuck, run_channel() as alive:
-        channels: list[AlertChannel] = [DiscordChannel(webhook=alive.webhook), *_open(_FORMS["json"](stuck))]
+        channels: list[Channel] = [DiscordChannel(webhook=alive.webhook), *_open(_FORMS["json"](stuck))]
         delivery = make_delivery_to(journal, channels, limits=limits)
         delivery.send(make_alert("alpha"))
         delivery.send(make_alert("beta"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.alerts_scene import Channel
+from tests.integration.alerts_scene import LoopbackChannel
 from tests.integration.watch_scene import begin, told, wait_for
 from tests.system import PATIENCE_S, SIGTERM, System, end_and_read, wait_until
 
@@ -66,7 +66,7 @@ def begin_monitor(system: System) -> "subprocess.Popen[str]":
 
 @pytest.mark.parametrize("code", [1, 5])
 def test_a_bot_that_announced_its_end_and_failed_is_alerted_with_code_and_last_lines(
-    watched: System, channel: Channel, code: int
+    watched: System, channel: LoopbackChannel, code: int
 ) -> None:
     use_bot(watched, "STOPPING=1", code)
     process = begin(watched)
@@ -92,7 +92,7 @@ def _by_its_end(system: System) -> None:
 @pytest.mark.parametrize("end", [_by_signal, _by_its_end])
 @pytest.mark.parametrize("is_record_lost", [False, True])
 def test_an_end_that_this_program_was_not_asked_for_is_unplanned_though_the_bot_announced_it(
-    watched: System, channel: Channel, end: Callable[[System], None], *, is_record_lost: bool
+    watched: System, channel: LoopbackChannel, end: Callable[[System], None], *, is_record_lost: bool
 ) -> None:
     use_bot(watched, "STOPPING=1+STATUS=leaving", 3, "--mute")  # SIGTERM ends it as it ends any program
     process = begin(watched)
@@ -114,7 +114,7 @@ def test_an_end_that_this_program_was_not_asked_for_is_unplanned_though_the_bot_
     ],
 )
 def test_a_bot_that_says_it_is_hung_is_ended_and_told(
-    watched: System, channel: Channel, words: str, reason: str
+    watched: System, channel: LoopbackChannel, words: str, reason: str
 ) -> None:
     use_bot(watched, words, 0)
     process = begin(watched)
@@ -139,7 +139,9 @@ def test_a_bot_that_announced_its_end_and_hangs_is_watched_on(watched: System) -
     assert end_and_read(process, SIGTERM).code == 0
 
 
-def test_a_monitor_tells_a_stop_that_was_asked_for_from_one_that_was_not(watched: System, channel: Channel) -> None:
+def test_a_monitor_tells_a_stop_that_was_asked_for_from_one_that_was_not(
+    watched: System, channel: LoopbackChannel
+) -> None:
     use_bot(watched, "STATUS=x", 0, "--mute")
     assert watched.startup().code == 0
     monitor = begin_monitor(watched)
@@ -154,7 +156,7 @@ def test_a_monitor_tells_a_stop_that_was_asked_for_from_one_that_was_not(watched
     assert end_and_read(monitor, SIGTERM).code == 0
 
 
-def test_a_stop_request_for_another_bot_plans_nothing(watched: System, channel: Channel) -> None:
+def test_a_stop_request_for_another_bot_plans_nothing(watched: System, channel: LoopbackChannel) -> None:
     use_bot(watched, "STATUS=x", 0, "--mute")
     assert watched.startup().code == 0
     assert watched.inv("bot.stop").code == 0
@@ -169,7 +171,7 @@ def test_a_stop_request_for_another_bot_plans_nothing(watched: System, channel: 
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "garbage", "endless"])
 def test_whatever_lies_where_a_stop_request_would_be_the_watch_goes_on(
-    watched: System, channel: Channel, kind: str
+    watched: System, channel: LoopbackChannel, kind: str
 ) -> None:
     path = watched.state / "bot_stop.json"
     process = begin(watched)

@@ -11,7 +11,7 @@ from orchestration.bot.end_record import read_end
 from orchestration.bot.find import find_bot
 from orchestration.bot.record import build_record_path
 from orchestration.errors import FailureWord, StartupFailure
-from tests.integration.alerts_scene import Channel
+from tests.integration.alerts_scene import LoopbackChannel
 from tests.integration.bot_scene import build_scene, launch
 from tests.integration.watch_scene import begin, told, wait_for
 from tests.system import PATIENCE_S, SIGTERM, System, build_plan, end_and_read, wait_until
@@ -53,7 +53,9 @@ def bot_of(system: System) -> dict[str, object]:
     return dict(system.inv("status", "--json").document["bot"])
 
 
-def test_a_bot_that_ends_with_0_in_the_first_seconds_is_a_success_by_hand(watched: System, channel: Channel) -> None:
+def test_a_bot_that_ends_with_0_in_the_first_seconds_is_a_success_by_hand(
+    watched: System, channel: LoopbackChannel
+) -> None:
     use_bot(watched, "--short", "--connect")
     started = watched.startup()
     assert (started.code, started.document["result"]) == (0, "success"), started.err
@@ -79,7 +81,7 @@ def test_on_the_emergency_plan_it_is_a_partial_success(watched: System) -> None:
 
 
 def test_one_that_never_connected_before_the_close_is_a_warning_with_its_last_lines(
-    watched: System, channel: Channel
+    watched: System, channel: LoopbackChannel
 ) -> None:
     always_open(watched)
     use_bot(watched, "--short")
@@ -93,7 +95,7 @@ def test_one_that_never_connected_before_the_close_is_a_warning_with_its_last_li
 
 @pytest.mark.parametrize("arguments", [("--short",), ("--short", "--connect"), ("--ready", "--short", "--connect")])
 def test_under_a_supervisor_it_is_waited_for_and_no_attempt_is_counted(
-    watched: System, channel: Channel, arguments: tuple[str, ...]
+    watched: System, channel: LoopbackChannel, arguments: tuple[str, ...]
 ) -> None:
     use_bot(watched, *arguments)
     process = begin(watched, "--service")
@@ -119,7 +121,9 @@ while not os.path.exists(os.path.join(os.path.dirname(os.path.abspath(__file__))
 """
 
 
-def test_a_supervised_bot_that_leaves_a_worker_behind_has_not_finished(watched: System, channel: Channel) -> None:
+def test_a_supervised_bot_that_leaves_a_worker_behind_has_not_finished(
+    watched: System, channel: LoopbackChannel
+) -> None:
     watched.use_small_bot(code=LEAVES_A_WORKER)
     process = begin(watched)
     bot = psutil.Process(int(str(bot_of(watched)["pid"])))
@@ -136,7 +140,7 @@ def test_a_supervised_bot_that_leaves_a_worker_behind_has_not_finished(watched: 
 
 
 def test_a_finished_bot_is_started_on_the_next_plan_and_may_finish_again_at_once(
-    watched: System, channel: Channel
+    watched: System, channel: LoopbackChannel
 ) -> None:
     always_open(watched)
     use_bot(watched, "--short", "--connect")
@@ -171,7 +175,7 @@ def test_a_child_that_ends_right_after_its_parent_is_no_daemon(tmp_path: Path) -
 
 @pytest.mark.parametrize("grace", ["0.1", "30"])
 def test_the_start_grace_makes_no_difference_to_what_an_exit_code_of_0_means(
-    watched: System, channel: Channel, grace: str
+    watched: System, channel: LoopbackChannel, grace: str
 ) -> None:
     use_bot(watched, "--connect")
     watched.environ["BOT_START_GRACE"] = grace
@@ -241,7 +245,9 @@ time.sleep(600)
     assert watched.inv("shutdown").code == 0
 
 
-def test_a_bot_that_never_connects_is_an_incident_only_where_a_time_is_set(watched: System, channel: Channel) -> None:
+def test_a_bot_that_never_connects_is_an_incident_only_where_a_time_is_set(
+    watched: System, channel: LoopbackChannel
+) -> None:
     watched.environ |= {"BOT_CONNECT_TIMEOUT": "1", "MONITOR_INTERVAL": "1"}
     process = begin(watched)
     wait_for(channel, "Bot is not connected to the gateway")
@@ -250,7 +256,7 @@ def test_a_bot_that_never_connects_is_an_incident_only_where_a_time_is_set(watch
     assert end_and_read(process, SIGTERM).code == 0
 
 
-def test_a_bot_that_was_stopped_by_a_signal_is_an_incident_and_shown(watched: System, channel: Channel) -> None:
+def test_a_bot_that_was_stopped_by_a_signal_is_an_incident_and_shown(watched: System, channel: LoopbackChannel) -> None:
     watched.environ["MONITOR_INTERVAL"] = "3600"  # it is seen at once, not at the next look
     process = begin(watched)
     bot = watched.bots()[0]

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from orchestration.redaction import MASK, LineReader, Redactor, clean_line, clean_lines, clean_text, read_last_lines
-from tests.integration.alerts_scene import Channel
+from tests.integration.alerts_scene import LoopbackChannel
 from tests.notations import CHARACTERS, NESTABLE, OPAQUE, Notation, longest_common, write
 from tests.system import System
 from tests.thorough import choose_count
@@ -225,7 +225,7 @@ sys.exit(3)
 @pytest.mark.parametrize("secret", ["hunter2-and-more", 'it\'s "Zürich" 100%'])
 @pytest.mark.parametrize("words", ["", "window"])
 def test_what_a_bot_says_is_shown_nowhere_with_a_secret_or_a_control_sequence(
-    system: System, channel: Channel, secret: str, words: str
+    system: System, channel: LoopbackChannel, secret: str, words: str
 ) -> None:
     """Screen, JSON, log, journal and alert of a real start, and `inv logs`, `inv history` and `inv report` after it."""
     planted = system.root / "planted"

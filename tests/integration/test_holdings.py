@@ -13,7 +13,7 @@ from orchestration.gateway.api import probe_api
 from orchestration.gateway.holdings import Holdings, HoldingsReading, name_orders, name_positions
 from orchestration.tws.frames import WireError
 from orchestration.tws.messages import OpenOrdersEnd, PositionsEnd, name_unreadable, parse_message
-from tests.integration.alerts_scene import Channel
+from tests.integration.alerts_scene import LoopbackChannel
 from tests.integration.ib_client import connected
 from tests.integration.simulated_gateway import PATIENCE_S, simulated_gateway
 from tests.integration.watch_scene import begin, told, wait_for
@@ -162,11 +162,11 @@ def test_orders_that_cannot_be_read_count_as_open(system: System) -> None:
         assert system.inv("shutdown").code == 0
 
 
-def _describe(channel: Channel, title: str) -> str:
+def _describe(channel: LoopbackChannel, title: str) -> str:
     return next(json.dumps(one.document) for one in channel.received if one.title.endswith(title))
 
 
-def test_a_bot_killed_with_orders_open_is_alerted_with_what_is_open(held: System, channel: Channel) -> None:
+def test_a_bot_killed_with_orders_open_is_alerted_with_what_is_open(held: System, channel: LoopbackChannel) -> None:
     held.environ["DISCORD_WEBHOOK_URL"] = channel.address
     begin(held)
     wait_until(held.bots, "bot")
@@ -176,7 +176,7 @@ def test_a_bot_killed_with_orders_open_is_alerted_with_what_is_open(held: System
     assert "DU1234567" not in json.dumps([one.document for one in channel.received])
 
 
-def test_a_shutdown_says_what_stays_open(held: System, channel: Channel) -> None:
+def test_a_shutdown_says_what_stays_open(held: System, channel: LoopbackChannel) -> None:
     held.environ["DISCORD_WEBHOOK_URL"] = channel.address
     assert held.startup().code == 0
     ended = held.inv("shutdown", "--json")

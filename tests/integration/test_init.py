@@ -13,7 +13,7 @@ import pytest
 from orchestration.commands.init import QUESTIONS
 from orchestration.settings.env_file import read_values
 from tests import programs
-from tests.integration.alerts_scene import Channel
+from tests.integration.alerts_scene import LoopbackChannel
 from tests.system import PATIENCE_S, PROJECT, Ended, System, wait_until
 
 PASSWORD = "s3cret p$ss#\\'word"  # noqa: S105 - planted
@@ -219,7 +219,7 @@ def test_wrong_answers_are_all_named_and_nothing_is_written(
 
 
 def test_a_channel_is_tried_at_once_and_its_address_is_never_shown(
-    system: System, file: Path, tmp_path: Path, channel: Channel
+    system: System, file: Path, tmp_path: Path, channel: LoopbackChannel
 ) -> None:
     answers = tmp_path / "answers"
     answers.write_text(f"DISCORD_WEBHOOK_URL={channel.address}\n")
@@ -231,7 +231,7 @@ def test_a_channel_is_tried_at_once_and_its_address_is_never_shown(
     wait_until(lambda: not list(file.parent.glob(".settings*.tmp")), "no temporary file is left")
 
 
-def test_an_address_of_another_service_is_one_of_apprises(system: System, file: Path, channel: Channel) -> None:
+def test_an_address_of_another_service_is_one_of_apprises(system: System, file: Path, channel: LoopbackChannel) -> None:
     address = f"json://127.0.0.1:{channel.port}/hook"
     ended = init(system, lines=(*ANSWERS[:-1], address))
     assert ended.code == 0, ended.out + ended.err

@@ -10,7 +10,7 @@ import pytest
 from orchestration import hold
 from orchestration.hostservice import attempts
 from orchestration.settings import Settings
-from tests.integration.alerts_scene import Channel
+from tests.integration.alerts_scene import LoopbackChannel
 from tests.integration.watch_scene import begin, told
 from tests.system import PATIENCE_S, PROJECT, SIGKILL, SIGTERM, SMALL_BOT, System, end_and_read, wait_until
 
@@ -30,7 +30,7 @@ STOP_LEFT_BEHIND = [sys.executable, "-m", "orchestration.startup", "--stop-left-
     ],
 )
 def test_a_start_that_could_not_validate_leaves_no_bot_trading(
-    watched: System, channel: Channel, change: dict[str, str], word: str
+    watched: System, channel: LoopbackChannel, change: dict[str, str], word: str
 ) -> None:
     leave_a_bot(watched)
     assert watched.inv("gateway.down").code == 0
@@ -54,7 +54,7 @@ def leave_a_bot(system: System) -> int:
 
 @pytest.mark.parametrize(("arguments", "code"), [("--foreground", 1), ("--service", 0)])
 def test_a_bot_that_was_left_behind_does_not_outlive_a_hold(
-    watched: System, channel: Channel, arguments: str, code: int
+    watched: System, channel: LoopbackChannel, arguments: str, code: int
 ) -> None:
     leave_a_bot(watched)
     hold.write_hold(watched.state, reason="new disk", now=datetime.now(UTC))  # and its own stop was cut short
@@ -76,7 +76,7 @@ def test_a_service_that_has_given_up_stops_what_its_supervisor_left_behind_and_n
     assert sorted(watched.logs.iterdir()) == before
 
 
-def test_a_bot_that_was_left_behind_gets_its_whole_time_to_leave(watched: System, channel: Channel) -> None:
+def test_a_bot_that_was_left_behind_gets_its_whole_time_to_leave(watched: System, channel: LoopbackChannel) -> None:
     slow = SMALL_BOT.replace("lambda *_: sys.exit(0)", "lambda *_: (time.sleep(7), sys.exit(0))")
     watched.use_small_bot("--ready", code=slow)
     leave_a_bot(watched)
@@ -101,7 +101,9 @@ def test_what_a_service_left_behind_is_stopped_after_its_end_but_never_beside_a_
     assert sorted(watched.logs.iterdir()) == before
 
 
-def test_an_end_by_the_watchdog_is_told_by_the_next_start_and_by_no_other(watched: System, channel: Channel) -> None:
+def test_an_end_by_the_watchdog_is_told_by_the_next_start_and_by_no_other(
+    watched: System, channel: LoopbackChannel
+) -> None:
     # What systemd gives the command that it runs after the service's end.
     said_by_systemd = {"SERVICE_RESULT": "watchdog", "EXIT_CODE": "killed", "EXIT_STATUS": "KILL"}
     assert watched.run(STOP_LEFT_BEHIND, environ=said_by_systemd).code == 0

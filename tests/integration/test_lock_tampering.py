@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.integration.alerts_scene import Channel
+from tests.integration.alerts_scene import LoopbackChannel
 from tests.integration.lock_tampering import (
     TAMPERINGS,
     is_alone_held,
@@ -109,7 +109,7 @@ def test_a_gateways_lock_that_is_a_link_is_not_followed(system: System) -> None:
 
 @pytest.mark.parametrize("how", list(TAMPERINGS))
 def test_a_supervisor_whose_lock_no_longer_counts_says_so_and_ends_with_its_bot(
-    watched: System, channel: Channel, how: str
+    watched: System, channel: LoopbackChannel, how: str
 ) -> None:
     process = begin(watched)
     TAMPERINGS[how](watched.state / "supervisor.lock")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.alerts_scene import Channel
+from tests.integration.alerts_scene import LoopbackChannel
 from tests.integration.watch_scene import begin, told
 from tests.system import PATIENCE_S, SIGKILL, SIGTERM, System, end_and_read
 
@@ -70,7 +70,7 @@ def _make_market(folder: Path) -> Market:
 
 
 def test_a_bot_that_takes_the_place_of_one_slow_to_leave_never_gets_yesterdays_plan(
-    watched: System, channel: Channel
+    watched: System, channel: LoopbackChannel
 ) -> None:
     watched.use_small_bot(code=_SLOW_TO_LEAVE)
     first = begin(watched)

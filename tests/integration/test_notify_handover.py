@@ -23,7 +23,7 @@ from orchestration.bot.watch import BotWatch
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.lock import hold_folder
-from tests.integration.alerts_scene import Channel
+from tests.integration.alerts_scene import LoopbackChannel
 from tests.integration.bot_scene import BOT, build_scene, launch, read_log, wait_until
 from tests.integration.watch_scene import begin
 from tests.system import PATIENCE_S, SIGKILL, SIGTERM, System, end_and_read
@@ -352,7 +352,7 @@ def test_a_supervised_bot_that_connects_once_is_heard_for_as_long_as_it_lives(wa
 
 
 @pytest.mark.timeout(180)
-def test_the_next_supervisor_listens_where_the_killed_one_did(watched: System, channel: Channel) -> None:
+def test_the_next_supervisor_listens_where_the_killed_one_did(watched: System, channel: LoopbackChannel) -> None:
     del channel
     process = begin(watched)
     process.send_signal(SIGKILL)

@@ -19,7 +19,7 @@ from orchestration.system.clock import SystemClock
 from orchestration.system.endpoint import Endpoint
 from orchestration.system.landlock import can_deny_ports
 from orchestration.system.processes import launch_detached
-from tests.integration.alerts_scene import Channel
+from tests.integration.alerts_scene import LoopbackChannel
 from tests.integration.bot_scene import build_scene
 from tests.integration.simulated_gateway import simulated_gateway
 from tests.integration.watch_scene import begin, told, wait_for
@@ -96,7 +96,9 @@ def wait_for_bot(system: System, text: str, *, times: int = 1) -> None:
 
 
 class TestOnStrategyC:
-    def test_no_order_reaches_the_gateway_whatever_becomes_of_the_guard(self, system: System, channel: Channel) -> None:
+    def test_no_order_reaches_the_gateway_whatever_becomes_of_the_guard(
+        self, system: System, channel: LoopbackChannel
+    ) -> None:
         system.environ["DISCORD_WEBHOOK_URL"] = channel.address
         system.environ |= {"TWS_USERID": "trader77", "TWS_PASSWORD": PASSWORD, "VNC_SERVER_PASSWORD": PASSWORD}
         system.environ["HEARTBEAT_URL"] = f"http://127.0.0.1:9/{PASSWORD}"
@@ -215,7 +217,9 @@ class TestSupervised:
         assert end_and_read(supervisor, SIGTERM).code == 0
         assert guards(system) == []
 
-    def test_a_guard_that_ends_is_told_and_restarted_on_its_port(self, watched: System, channel: Channel) -> None:
+    def test_a_guard_that_ends_is_told_and_restarted_on_its_port(
+        self, watched: System, channel: LoopbackChannel
+    ) -> None:
         del watched.environ["GAMEPLAN_PATH"]
         watched.use_small_bot(code=TRADER)
         supervisor = begin(watched)

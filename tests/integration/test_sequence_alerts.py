@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.soak.channel import hang
-from tests.integration.alerts_scene import TOKEN, Channel, answer, run_channel
+from tests.integration.alerts_scene import TOKEN, LoopbackChannel, answer, run_channel
 from tests.system import SIGINT, System, end_and_read, wait_until
 
 PASSWORD = "pl4nted-Passw0rd"  # noqa: S105 - planted to be looked for
@@ -17,20 +17,20 @@ PULSE = "pl4nted-pulse-77"
 
 
 @pytest.fixture
-def channel() -> Iterator[Channel]:
+def channel() -> Iterator[LoopbackChannel]:
     with run_channel() as made:
         yield made
 
 
 @pytest.fixture
-def alerted(system: System, channel: Channel) -> System:
+def alerted(system: System, channel: LoopbackChannel) -> System:
     """A system whose alerts arrive at the channel."""
     system.use_small_bot("--ready")
     system.environ["DISCORD_WEBHOOK_URL"] = channel.address
     return system
 
 
-def test_a_good_start_tells_its_story_in_order_or_its_outcome_alone(alerted: System, channel: Channel) -> None:
+def test_a_good_start_tells_its_story_in_order_or_its_outcome_alone(alerted: System, channel: LoopbackChannel) -> None:
     alerted.use_plan()
     with run_channel() as brief:
         alerted.environ["ALERT_URLS"] = f"json://127.0.0.1:{brief.port}/hook?level=outcome"
@@ -44,7 +44,7 @@ def test_a_good_start_tells_its_story_in_order_or_its_outcome_alone(alerted: Sys
     ]
 
 
-def test_strategy_c_says_why(alerted: System, channel: Channel) -> None:
+def test_strategy_c_says_why(alerted: System, channel: LoopbackChannel) -> None:
     plan = alerted.use_plan(strategy="Z")
     assert alerted.startup().code == 2
     told = next(one.document for one in channel.received if "Strategy C" in one.title)
@@ -52,13 +52,13 @@ def test_strategy_c_says_why(alerted: System, channel: Channel) -> None:
     assert plan.name in json.dumps(told)
 
 
-def test_a_wrong_configuration_is_alerted_too(alerted: System, channel: Channel) -> None:
+def test_a_wrong_configuration_is_alerted_too(alerted: System, channel: LoopbackChannel) -> None:
     alerted.environ["GATEWAY_PORT"] = "none"
     assert alerted.startup().code == 1
     assert [title for title in channel.titles if "CONFIG_INVALID" in title]
 
 
-def test_a_failure_carries_the_bots_last_lines(alerted: System, channel: Channel) -> None:
+def test_a_failure_carries_the_bots_last_lines(alerted: System, channel: LoopbackChannel) -> None:
     alerted.use_small_bot(code="import sys; print('strategy file is gone @everyone'); sys.exit(3)")
     assert alerted.startup().code == 1
     told = channel.received[-1].document
@@ -68,7 +68,7 @@ def test_a_failure_carries_the_bots_last_lines(alerted: System, channel: Channel
 
 @pytest.mark.parametrize("behaviour", [answer(500), answer(429, {"Retry-After": "1000"}), hang])
 def test_a_channel_that_does_not_work_changes_nothing_for_the_start(
-    alerted: System, channel: Channel, behaviour: object
+    alerted: System, channel: LoopbackChannel, behaviour: object
 ) -> None:
     channel.script += [behaviour] * 50  # type: ignore[list-item]  # each of them is a behaviour
     alerted.use_plan()
@@ -76,7 +76,9 @@ def test_a_channel_that_does_not_work_changes_nothing_for_the_start(
     assert len(alerted.bots()) == 1
 
 
-def test_what_could_not_be_sent_is_sent_by_the_next_run_once_and_in_order(alerted: System, channel: Channel) -> None:
+def test_what_could_not_be_sent_is_sent_by_the_next_run_once_and_in_order(
+    alerted: System, channel: LoopbackChannel
+) -> None:
     alerted.use_plan()
     address = alerted.environ["DISCORD_WEBHOOK_URL"]
     alerted.environ["DISCORD_WEBHOOK_URL"] = re.sub(r":\d+/", ":9/", address)  # nothing listens there
@@ -90,7 +92,7 @@ def test_what_could_not_be_sent_is_sent_by_the_next_run_once_and_in_order(alerte
     assert "Bot stopped" in titles
 
 
-def test_the_heartbeat_says_start_and_the_outcome(alerted: System, channel: Channel) -> None:
+def test_the_heartbeat_says_start_and_the_outcome(alerted: System, channel: LoopbackChannel) -> None:
     alerted.environ["HEARTBEAT_URL"] = f"http://127.0.0.1:{channel.port}/ping/{PULSE}"
     assert alerted.startup().code == 2
     pings = [one.path for one in channel.received if one.path.startswith("/ping/")]
@@ -102,7 +104,7 @@ def test_the_heartbeat_says_start_and_the_outcome(alerted: System, channel: Chan
     assert [one.path for one in channel.received if one.path.startswith("/ping/")][-1] == f"/ping/{PULSE}/1"
 
 
-def test_no_start_that_the_heartbeat_heard_of_is_without_its_end(alerted: System, channel: Channel) -> None:
+def test_no_start_that_the_heartbeat_heard_of_is_without_its_end(alerted: System, channel: LoopbackChannel) -> None:
     alerted.environ["HEARTBEAT_URL"] = f"http://127.0.0.1:{channel.port}/ping/{PULSE}"
     alerted.use_plan()
 
@@ -135,7 +137,7 @@ def test_no_start_that_the_heartbeat_heard_of_is_without_its_end(alerted: System
     assert read_pings() == ["/1"]
 
 
-def test_an_alert_of_mere_information_names_its_cause_and_what_to_do(alerted: System, channel: Channel) -> None:
+def test_an_alert_of_mere_information_names_its_cause_and_what_to_do(alerted: System, channel: LoopbackChannel) -> None:
     alerted.use_plan()
     assert alerted.startup().code == 0
     assert alerted.inv("alert.test").code == 0
@@ -146,7 +148,9 @@ def test_an_alert_of_mere_information_names_its_cause_and_what_to_do(alerted: Sy
         assert {"Host", "Instance", "Cause", "What to do next"} <= fields.keys(), received.title
 
 
-def test_no_secret_is_in_any_log_alert_document_journal_or_argument_list(alerted: System, channel: Channel) -> None:
+def test_no_secret_is_in_any_log_alert_document_journal_or_argument_list(
+    alerted: System, channel: LoopbackChannel
+) -> None:
     alerted.environ |= {
         "TWS_PASSWORD": PASSWORD,
         "HEARTBEAT_URL": f"http://127.0.0.1:{channel.port}/ping/{PULSE}",
@@ -179,7 +183,7 @@ def test_no_secret_is_in_any_log_alert_document_journal_or_argument_list(alerted
         assert written == []  # the bot's own log is the bot's own affair
 
 
-def test_alert_test_says_whether_it_arrived(alerted: System, channel: Channel) -> None:
+def test_alert_test_says_whether_it_arrived(alerted: System, channel: LoopbackChannel) -> None:
     assert alerted.inv("alert.test").code == 0
     assert channel.titles == ["Test alert"]
     channel.script.append(answer(404))
@@ -191,7 +195,7 @@ def test_alert_test_says_whether_it_arrived(alerted: System, channel: Channel) -
     assert next(check for check in checks if check["name"] == "alerts")["status"] == "warn"
 
 
-def test_every_channel_is_shown_by_its_name_and_never_by_its_address(alerted: System, channel: Channel) -> None:
+def test_every_channel_is_shown_by_its_name_and_never_by_its_address(alerted: System, channel: LoopbackChannel) -> None:
     further = "planted-further-T0ken_5c4b3a"
     with run_channel(answer(404)) as dead, run_channel() as mail:
         alerted.environ["ALERT_URLS"] = (
@@ -217,7 +221,7 @@ def test_every_channel_is_shown_by_its_name_and_never_by_its_address(alerted: Sy
 
 
 def test_a_channel_that_refuses_everything_is_shown_and_keeps_what_it_was_sent(
-    alerted: System, channel: Channel
+    alerted: System, channel: LoopbackChannel
 ) -> None:
     body = b'{"message": "Webhooks posted to forum channels must have a thread_id", "code": 220001}'
     channel.script += [answer(400, body=body)] * 50

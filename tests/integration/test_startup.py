@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.alerts_scene import Channel
+from tests.integration.alerts_scene import LoopbackChannel
 from tests.system import PROJECT, System, day_from_today, is_port_free, wait_until
 
 STEPS = ["preflight", "gateway.up", "gateway.wait", "gameplan.check", "bot.start"]
@@ -108,7 +108,7 @@ def test_a_bad_plan_leads_to_the_emergency_plan(system: System, changes: dict[st
     assert bot.environ()["GAMEPLAN_PATH"] == str(system.state / "emergency_gameplan.json")
 
 
-def test_a_start_shows_every_problem_of_its_plan_and_keeps_them(system: System, channel: Channel) -> None:
+def test_a_start_shows_every_problem_of_its_plan_and_keeps_them(system: System, channel: LoopbackChannel) -> None:
     system.use_small_bot("--ready")
     system.use_plan(bias="up", Date="2026-11-18", vix_gate={"check_time": "9:40", "treshold": 30}, symbols=["S;Y"])
     system.environ["DISCORD_WEBHOOK_URL"] = channel.address

@@ -16,7 +16,7 @@ from orchestration.commands.status_page import serving_status
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from tests.crowd import crowded
-from tests.integration.alerts_scene import Channel
+from tests.integration.alerts_scene import LoopbackChannel
 from tests.integration.simulated_gateway import simulated_gateway
 from tests.integration.watch_scene import begin, wait_for
 from tests.system import PATIENCE_S, SIGTERM, System, end_and_read, find_free_port, wait_until
@@ -200,7 +200,7 @@ def test_hostile_clients_are_turned_away_and_others_are_answered(served: int) ->
 
 
 def test_a_thousand_clients_keep_neither_the_watch_nor_its_alerts_nor_its_end_from_their_work(
-    watched: System, channel: Channel
+    watched: System, channel: LoopbackChannel
 ) -> None:
     port = find_free_port()
     watched.environ["STATUS_LISTEN"] = f"127.0.0.1:{port}"

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests import programs
-from tests.integration.alerts_scene import Channel
+from tests.integration.alerts_scene import LoopbackChannel
 from tests.integration.watch_scene import begin, told, wait_for
 from tests.system import (
     PATIENCE_S,
@@ -87,7 +87,9 @@ def test_the_watch_begins_so_too_with_an_external_gateway(watched: System) -> No
     assert "gateway ready" in status
 
 
-def test_the_bots_death_ends_it_with_one_and_an_alert_with_the_last_lines(watched: System, channel: Channel) -> None:
+def test_the_bots_death_ends_it_with_one_and_an_alert_with_the_last_lines(
+    watched: System, channel: LoopbackChannel
+) -> None:
     process = begin(watched)
     watched.bots()[0].kill()
     process.communicate(timeout=PATIENCE_S)
@@ -98,7 +100,7 @@ def test_the_bots_death_ends_it_with_one_and_an_alert_with_the_last_lines(watche
     assert "alive" in json.dumps(alert)
 
 
-def test_a_lost_gateway_is_told_restarted_once_and_its_recovery_told(watched: System, channel: Channel) -> None:
+def test_a_lost_gateway_is_told_restarted_once_and_its_recovery_told(watched: System, channel: LoopbackChannel) -> None:
     process = begin(watched)
     lost = pid_of_gateway(watched)
     psutil.Process(lost).kill()
@@ -111,7 +113,9 @@ def test_a_lost_gateway_is_told_restarted_once_and_its_recovery_told(watched: Sy
     assert end_and_read(process, SIGTERM).code == 0
 
 
-def test_second_factors_that_go_unanswered_again_and_again_end_nothing(watched: System, channel: Channel) -> None:
+def test_second_factors_that_go_unanswered_again_and_again_end_nothing(
+    watched: System, channel: LoopbackChannel
+) -> None:
     faults = watched.root / "faults"
     faults.touch()
     watched.environ["SIMULATOR_FAULTS"] = f"@{faults}"
@@ -128,7 +132,7 @@ def test_second_factors_that_go_unanswered_again_and_again_end_nothing(watched: 
     assert end_and_read(process, SIGTERM).code == 0
 
 
-def test_the_watch_goes_on_when_its_output_is_not_read(watched: System, channel: Channel) -> None:
+def test_the_watch_goes_on_when_its_output_is_not_read(watched: System, channel: LoopbackChannel) -> None:
     process = begin(watched)
     for stream in (process.stdout, process.stderr):
         assert stream is not None
@@ -139,7 +143,9 @@ def test_the_watch_goes_on_when_its_output_is_not_read(watched: System, channel:
     assert process.wait(timeout=PATIENCE_S) == 0
 
 
-def test_a_lost_gateway_is_left_alone_where_another_program_restarts_it(watched: System, channel: Channel) -> None:
+def test_a_lost_gateway_is_left_alone_where_another_program_restarts_it(
+    watched: System, channel: LoopbackChannel
+) -> None:
     watched.environ["GATEWAY_RECOVERY"] = "alert"
     process = begin(watched)
     psutil.Process(pid_of_gateway(watched)).kill()
@@ -149,7 +155,7 @@ def test_a_lost_gateway_is_left_alone_where_another_program_restarts_it(watched:
     assert is_port_free(watched.port)
 
 
-def test_shutdown_tells_the_supervisor_that_it_is_meant(watched: System, channel: Channel) -> None:
+def test_shutdown_tells_the_supervisor_that_it_is_meant(watched: System, channel: LoopbackChannel) -> None:
     process = begin(watched)
     assert watched.inv("shutdown").code == 0
     process.communicate(timeout=PATIENCE_S)
@@ -183,7 +189,7 @@ def test_after_a_kill_of_the_supervisor_the_next_one_adopts_its_bot(watched: Sys
     assert watched.bots() == []
 
 
-def test_replace_ends_a_supervisor_gracefully_and_takes_its_place(watched: System, channel: Channel) -> None:
+def test_replace_ends_a_supervisor_gracefully_and_takes_its_place(watched: System, channel: LoopbackChannel) -> None:
     first = begin(watched)
     bot = watched.bots()[0].pid
     second = begin(watched, "--foreground", "--replace")
@@ -265,7 +271,9 @@ def test_a_bot_started_by_hand_is_not_adopted(watched: System) -> None:
         by_hand.wait()
 
 
-def test_a_valid_plan_that_arrives_later_takes_the_bot_from_strategy_c(watched: System, channel: Channel) -> None:
+def test_a_valid_plan_that_arrives_later_takes_the_bot_from_strategy_c(
+    watched: System, channel: LoopbackChannel
+) -> None:
     plan = watched.root / "gameplan.json"
     plan.unlink()
     process = begin(watched)
@@ -277,7 +285,9 @@ def test_a_valid_plan_that_arrives_later_takes_the_bot_from_strategy_c(watched: 
     assert told(channel).count("Strategy C: no trading") == 1
 
 
-def test_a_change_of_the_active_plan_only_alerts_until_it_is_asked_for(watched: System, channel: Channel) -> None:
+def test_a_change_of_the_active_plan_only_alerts_until_it_is_asked_for(
+    watched: System, channel: LoopbackChannel
+) -> None:
     process = begin(watched)
     bot = watched.bots()[0].pid
     before = len(channel.received)
@@ -290,7 +300,7 @@ def test_a_change_of_the_active_plan_only_alerts_until_it_is_asked_for(watched: 
     assert end_and_read(process, SIGTERM).code == 0
 
 
-def test_a_bot_that_ends_with_zero_is_finished_and_no_alarm(watched: System, channel: Channel) -> None:
+def test_a_bot_that_ends_with_zero_is_finished_and_no_alarm(watched: System, channel: LoopbackChannel) -> None:
     process = begin(watched)
     watched.bots()[0].terminate()  # the small bot leaves with 0 when it is asked to
     wait_for(channel, "Bot has finished")
@@ -301,7 +311,9 @@ def test_a_bot_that_ends_with_zero_is_finished_and_no_alarm(watched: System, cha
     assert end_and_read(process, SIGTERM).code == 0
 
 
-def test_three_failures_in_the_window_end_the_tries_until_a_start_by_hand(watched: System, channel: Channel) -> None:
+def test_three_failures_in_the_window_end_the_tries_until_a_start_by_hand(
+    watched: System, channel: LoopbackChannel
+) -> None:
     watched.use_small_bot(code="raise SystemExit(9)")
     codes = [watched.startup("--service").code for _ in range(3)]
     assert codes == [1, 1, 78]
@@ -373,7 +385,7 @@ def test_the_host_is_told_of_every_state_and_of_readiness(watched: System) -> No
         assert ended.code == 0
 
 
-def test_a_monitor_watches_a_bot_that_it_never_touches(watched: System, channel: Channel) -> None:
+def test_a_monitor_watches_a_bot_that_it_never_touches(watched: System, channel: LoopbackChannel) -> None:
     assert watched.startup().code == 0
     bot = watched.bots()[0].pid
     monitor = programs.Popen(

@@ -10,7 +10,7 @@ import pytest
 
 from orchestration.hostservice import attempts
 from orchestration.state_dir import attempts_path
-from tests.integration.alerts_scene import Channel
+from tests.integration.alerts_scene import LoopbackChannel
 from tests.integration.watch_scene import begin, told
 from tests.system import PATIENCE_S, SIGTERM, System, end_and_read, wait_until
 
@@ -94,7 +94,9 @@ def test_a_service_beside_a_supervisor_says_so_in_one_document(watched: System) 
     assert end_and_read(first, SIGTERM).code == 0
 
 
-def test_a_service_that_gives_up_says_so_in_status_and_in_its_document(watched: System, channel: Channel) -> None:
+def test_a_service_that_gives_up_says_so_in_status_and_in_its_document(
+    watched: System, channel: LoopbackChannel
+) -> None:
     _use_failing_bot(watched)
     watched.environ["STARTUP_MAX_ATTEMPTS"] = "2"
     codes = [watched.startup("--service") for _ in range(3)]
@@ -162,7 +164,7 @@ def _use_failing_bot_in_place(system: System) -> None:
 
 @pytest.mark.parametrize("supervised", [True, False])
 def test_everything_told_of_a_simulated_system_is_marked(
-    watched: System, channel: Channel, *, supervised: bool
+    watched: System, channel: LoopbackChannel, *, supervised: bool
 ) -> None:
     """`--simulate` is not repeated by the commands that come after it."""
     del watched.environ["GATEWAY_RUNTIME"]

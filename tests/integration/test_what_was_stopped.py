@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestration.journal import JournalReader
-from tests.integration.alerts_scene import Channel
+from tests.integration.alerts_scene import LoopbackChannel
 from tests.integration.simulated_gateway import simulated_gateway
 from tests.integration.watch_scene import begin, told, wait_for
 from tests.system import PATIENCE_S, SIGINT, SIGKILL, SIGTERM, System, end_and_read, wait_until
@@ -16,7 +16,7 @@ from tests.system import PATIENCE_S, SIGINT, SIGKILL, SIGTERM, System, end_and_r
 _COMMANDS = (("shutdown",), ("bot.stop",), ("hold", "--reason", "maintenance"))
 
 
-def _find_alert(channel: Channel, title: str) -> str:
+def _find_alert(channel: LoopbackChannel, title: str) -> str:
     found = [one.document["embeds"][0] for one in channel.received if one.title.endswith(title)]
     assert len(found) == 1, told(channel)
     return json.dumps(found[0])
@@ -37,7 +37,7 @@ def _read_events(system: System, kind: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("command", _COMMANDS)
 @pytest.mark.parametrize("supervised", [True, False])
 def test_which_bot_was_stopped_is_said_everywhere(
-    watched: System, channel: Channel, command: tuple[str, ...], *, supervised: bool
+    watched: System, channel: LoopbackChannel, command: tuple[str, ...], *, supervised: bool
 ) -> None:
     supervisor = begin(watched) if supervised else None
     if supervisor is None:
@@ -79,7 +79,7 @@ def test_which_bot_was_stopped_is_said_everywhere(
 
 
 def test_a_bot_that_had_to_be_killed_by_its_supervisor_is_said_to_have_been_killed(
-    watched: System, channel: Channel
+    watched: System, channel: LoopbackChannel
 ) -> None:
     watched.environ["BOT_STOP_TIMEOUT"] = "1"
     code = (
@@ -121,7 +121,7 @@ def test_history_shows_what_a_supervisor_saw_did_and_how_it_ended(watched: Syste
 
 @pytest.mark.parametrize("number", [SIGINT, SIGTERM])
 def test_the_last_words_of_a_supervised_start_name_what_was_stopped_and_what_goes_on(
-    watched: System, channel: Channel, number: int
+    watched: System, channel: LoopbackChannel, number: int
 ) -> None:
     process = begin(watched)
     pid = watched.bots()[0].pid
@@ -162,7 +162,7 @@ def test_a_start_that_a_shutdown_ends_is_said_too(system: System) -> None:
     assert "no bot was running" in ended.document["message"]
 
 
-def test_a_monitor_that_ends_says_what_nothing_watches_now(watched: System, channel: Channel) -> None:
+def test_a_monitor_that_ends_says_what_nothing_watches_now(watched: System, channel: LoopbackChannel) -> None:
     assert watched.startup().code == 0
     pid = watched.bots()[0].pid
     monitor = watched.begin_module("invoke", "monitor")
@@ -177,7 +177,7 @@ def test_a_monitor_that_ends_says_what_nothing_watches_now(watched: System, chan
     assert len(watched.bots()) == 1
 
 
-def test_an_external_gateway_is_nothing_that_a_shutdown_would_stop(watched: System, channel: Channel) -> None:
+def test_an_external_gateway_is_nothing_that_a_shutdown_would_stop(watched: System, channel: LoopbackChannel) -> None:
     with simulated_gateway() as gateway:
         watched.environ |= {"GATEWAY_RUNTIME": "external", "GATEWAY_PORT": str(gateway.port)}
         process = begin(watched)
@@ -187,7 +187,7 @@ def test_an_external_gateway_is_nothing_that_a_shutdown_would_stop(watched: Syst
     assert "inv shutdown" not in told_of_end
 
 
-def test_nothing_is_said_to_have_been_stopped_where_nothing_ran(watched: System, channel: Channel) -> None:
+def test_nothing_is_said_to_have_been_stopped_where_nothing_ran(watched: System, channel: LoopbackChannel) -> None:
     supervisor = begin(watched)
     os.kill(supervisor.pid, SIGKILL)
     supervisor.wait(timeout=PATIENCE_S)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from tests.integration.alerts_scene import Channel
+from tests.integration.alerts_scene import LoopbackChannel
 from tests.system import System, wait_until
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ def begin(system: System, *arguments: str) -> "subprocess.Popen[str]":
     return process
 
 
-def told(channel: Channel) -> list[str]:
+def told(channel: LoopbackChannel) -> list[str]:
     return [title.removeprefix("[SIMULATED] ") for title in channel.titles]
 
 
-def wait_for(channel: Channel, title: str) -> None:
+def wait_for(channel: LoopbackChannel, title: str) -> None:
     wait_until(lambda: title in told(channel), f"alert {title!r} among {told(channel)}")

@@ -12,7 +12,7 @@ from orchestration.journal import AlertDelivery, Evidence, ReportedAlert
 from orchestration.reports import Injected, build_account
 from orchestration.settings import Settings
 from orchestration.soak.catalogue import Fault
-from orchestration.soak.channel import ACCEPT, BAD_REQUEST, UNAVAILABLE, Channel, Received
+from orchestration.soak.channel import ACCEPT, BAD_REQUEST, UNAVAILABLE, LoopbackChannel, Received
 from orchestration.soak.judging import build_limits, judge_channel, judge_trial
 from orchestration.soak.schedule import (
     LEAST_REAL_S,
@@ -183,7 +183,7 @@ def test_what_the_faults_may_cost_is_taken_off_and_no_more() -> None:
 
 
 def test_a_channel_that_is_out_of_order_takes_nothing() -> None:
-    channel = Channel(is_down=True)
+    channel = LoopbackChannel(is_down=True)
     message = b'{"embeds": [{"timestamp": "2026-11-18T09:00:00+00:00", "title": "t"}]}'
     assert channel.take("POST", "/", message) is UNAVAILABLE
     channel.is_down = False
