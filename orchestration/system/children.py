@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from orchestration.system.platform import platform
 
 
-class Child(Protocol):
+class HasPid(Protocol):
     """A child process, as far as it matters here."""
 
     @property
@@ -24,7 +24,7 @@ class Child(Protocol):
         ...
 
 
-_ChildT = TypeVar("_ChildT", bound=Child)
+_ChildT = TypeVar("_ChildT", bound=HasPid)
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _SESSIONS_KEPT = 4096
 

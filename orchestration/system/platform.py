@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import asyncio
 
 
-class Child(Protocol):
+class ChildProcess(Protocol):
     """A child process: what is used here of a `subprocess.Popen`."""
 
     pid: int
@@ -151,7 +151,9 @@ class Platform:
         """The process id of this process."""
         return os.getpid()
 
-    def start_detached(self, argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str], output: int) -> Child:
+    def start_detached(
+        self, argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str], output: int
+    ) -> ChildProcess:
         """Start a program in a session of its own, both outputs to a descriptor. See `processes.launch_detached`.
 
         Raises:

@@ -20,7 +20,7 @@ import psutil
 
 from orchestration.system.children import start_child
 from orchestration.system.landlock import run_confined
-from orchestration.system.platform import Child, platform
+from orchestration.system.platform import ChildProcess, platform
 from orchestration.system.process_table import (
     ProcessStat,
     read_birth_of_child,
@@ -74,7 +74,7 @@ class LaunchedProcess:
         identity: Who it is.
     """
 
-    def __init__(self, process: Child, identity: ProcessIdentity) -> None:
+    def __init__(self, process: ChildProcess, identity: ProcessIdentity) -> None:
         self._process = process
         self.identity = identity
 
@@ -146,7 +146,7 @@ def launch_detached(
             process = platform().start_detached(argv, cwd=cwd, environ=environ, output=handle)
         else:
 
-            def start() -> Child:
+            def start() -> ChildProcess:
                 return platform().start_detached(argv, cwd=cwd, environ=environ, output=handle)
 
             confined = bool(denied_ports) and not platform().is_simulated

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from orchestration.system.commands import CommandNotFoundError, CommandResult, CommandTimedOutError, OnLine
-from orchestration.system.platform import Child, Platform, StartedThread
+from orchestration.system.platform import ChildProcess, Platform, StartedThread
 from tests.years.wire import Wire
 
 # These threads only look whether something has changed. Between two happenings of the world nothing can have.
@@ -336,13 +336,13 @@ class SimChild:
         self.returncode: int | Any = None
 
     def poll(self) -> int | None:
-        """See `Child.poll`."""
+        """See `ChildProcess.poll`."""
         if self.returncode is None:
             self.returncode = self._scheduler.ask("collect", self.pid)[1]
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """See `Child.wait`."""
+        """See `ChildProcess.wait`."""
         self._scheduler.block(lambda: self.poll() is not None, timeout)
         return int(self.returncode)
 
@@ -444,7 +444,9 @@ class SimPlatform(Platform):
         """See the base class."""
         return self._pid
 
-    def start_detached(self, argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str], output: int) -> Child:
+    def start_detached(
+        self, argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str], output: int
+    ) -> ChildProcess:
         """See the base class."""
         self.count_call()
         pid = self._scheduler.ask(
