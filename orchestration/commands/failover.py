@@ -20,7 +20,7 @@ _MARGIN_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failover:
+class FailoverResult:
     """What came of a planned fail-over.
 
     Attributes:
@@ -64,17 +64,17 @@ def fail_over(to: str, *, as_json: bool) -> int:
     return int(ExitCode.SUCCESS if done.is_done else ExitCode.FAILURE)
 
 
-def _ask_store(settings: Settings, to: str, *, say: Callable[[str], None]) -> Failover:
+def _ask_store(settings: Settings, to: str, *, say: Callable[[str], None]) -> FailoverResult:
     from orchestration.lease.etcd import EtcdError
     from orchestration.lease.orders import LeaseStore
 
     if not settings.lease_etcd:
-        return Failover(message="LEASE_ETCD is not set: this instance has one host, and nothing to fail over to.")
+        return FailoverResult(message="LEASE_ETCD is not set: this instance has one host, and nothing to fail over to.")
     store = LeaseStore(settings)
     try:
         return _fail_over(settings, store, to, say=say)
     except EtcdError as error:
-        return Failover(
+        return FailoverResult(
             message=f"The etcd cluster gives no answer that counts: {error}",
             next_action=advise("`inv preflight` shows what is wrong with it.", settings),
         )
@@ -82,7 +82,7 @@ def _ask_store(settings: Settings, to: str, *, say: Callable[[str], None]) -> Fa
         store.close()
 
 
-def _fail_over(settings: Settings, store: "LeaseStore", to: str, *, say: Callable[[str], None]) -> Failover:
+def _fail_over(settings: Settings, store: "LeaseStore", to: str, *, say: Callable[[str], None]) -> FailoverResult:
     """Ask, and wait for what comes of it."""
     from orchestration.lease.etcd import EtcdError
     from orchestration.lease.term import Seen, Times
@@ -90,16 +90,16 @@ def _fail_over(settings: Settings, store: "LeaseStore", to: str, *, say: Callabl
     clock, before = SystemClock(), store.read()
     holder = before.holder
     if before.hold:
-        return Failover(
+        return FailoverResult(
             holder_before=holder.host if holder else "",
             message=f"The instance is held: {before.hold}.",
             next_action=advise("`inv resume` ends the hold.", settings),
         )
     if holder is None:
-        return Failover(
+        return FailoverResult(
             message="No host holds the lease now.", next_action=advise("`inv status` on each host says why.", settings)
         )
-    now = Failover(holder_before=holder.host, holder=holder.host, revision=before.holder_revision, message="")
+    now = FailoverResult(holder_before=holder.host, holder=holder.host, revision=before.holder_revision, message="")
     if to == holder.host:
         return dataclasses.replace(now, message=f"{to} leads already.", is_done=True)
     store.ask_failover(to, now=clock.now())

@@ -127,7 +127,7 @@ class Holder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failover:
+class FailoverRequest:
     """What `inv failover` asked for.
 
     Attributes:
@@ -171,7 +171,7 @@ class Seen:
     released_revision: int = 0
     released_why: str = ""
     hold: str = ""
-    failover: Failover | None = None
+    failover: FailoverRequest | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,10 +244,10 @@ def explain_takeover(seen: Seen) -> str:
     return f"the lease of {seen.last.host} expired: its host or supervisor died, was cut off or stood still"
 
 
-def _read_failover(text: str, revision: int) -> Failover | None:
+def _read_failover(text: str, revision: int) -> FailoverRequest | None:
     try:
         fields: dict[str, Any] = json.loads(text)
-        return Failover(to=str(fields["to"]), by=str(fields["by"]), at=str(fields["at"]), revision=revision)
+        return FailoverRequest(to=str(fields["to"]), by=str(fields["by"]), at=str(fields["at"]), revision=revision)
     except (ValueError, KeyError, TypeError):
         return None
 

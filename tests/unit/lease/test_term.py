@@ -6,7 +6,7 @@ import pytest
 
 from orchestration.lease.etcd import Row, StoreResult
 from orchestration.lease.term import (
-    Failover,
+    FailoverRequest,
     Holder,
     LeaseState,
     Seen,
@@ -114,7 +114,7 @@ def test_what_the_store_keeps_is_read_by_prefix_and_damage_is_the_slowest_holder
     assert (seen.holder_revision, seen.term_revision, seen.released_revision) == (9, 9, 8)
     assert seen.last is not None
     assert seen.last.ttl_s == 900.0  # what cannot be read may have been anything
-    assert seen.failover == Failover(to="a", by="ann@b", at="x", revision=6)
+    assert seen.failover == FailoverRequest(to="a", by="ann@b", at="x", revision=6)
     assert seen.hold == "held"
 
 
