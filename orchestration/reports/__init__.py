@@ -5,19 +5,19 @@ never counts as up.
 """
 
 from orchestration.reports.account import Injected, PeriodReport, build_account
-from orchestration.reports.incidents import Incident, IncidentOutcome
+from orchestration.reports.incidents import IncidentOutcome, ReportedIncident
 from orchestration.reports.timeline import Availability, Segment, Timeline
 from orchestration.reports.verdict import Criterion, Limits, ReportVerdict
 
 __all__ = [
     "Availability",
     "Criterion",
-    "Incident",
     "IncidentOutcome",
     "Injected",
     "Limits",
     "PeriodReport",
     "ReportVerdict",
+    "ReportedIncident",
     "Segment",
     "Timeline",
     "build_account",

@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from orchestration.journal import Evidence, LatencyRecord, ReportedAlert, RunRecord
-from orchestration.reports.incidents import Happening, Incident, find_full_login, find_happenings, find_incidents
+from orchestration.reports.incidents import (
+    Happening,
+    ReportedIncident,
+    find_full_login,
+    find_happenings,
+    find_incidents,
+)
 from orchestration.reports.timeline import Timeline, build_bot_timeline, build_gateway_timeline
 from orchestration.reports.verdict import Limits, ReportVerdict, judge
 
@@ -86,7 +92,7 @@ class PeriodReport:
     gateway: Timeline
     bot: Timeline
     starts: tuple[RunRecord, ...]
-    incidents: tuple[Incident, ...]
+    incidents: tuple[ReportedIncident, ...]
     happenings: tuple[Happening, ...]
     alerts: tuple[ReportedAlert, ...]
     latencies: tuple[LatencyRecord, ...]
@@ -181,7 +187,7 @@ def _clean_run(run: RunRecord, clean: Callable[[str], str]) -> RunRecord:
     return replace(run, message=clean(run.message), steps=steps)
 
 
-def _clean_incident(incident: Incident, clean: Callable[[str], str]) -> Incident:
+def _clean_incident(incident: ReportedIncident, clean: Callable[[str], str]) -> ReportedIncident:
     return replace(
         incident,
         title=clean(incident.title),

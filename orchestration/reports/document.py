@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestration.journal import ReportedAlert, RunRecord
 from orchestration.reports.account import PeriodReport
-from orchestration.reports.incidents import Incident
+from orchestration.reports.incidents import ReportedIncident
 from orchestration.reports.timeline import Availability, Timeline
 from orchestration.reports.verdict import ReportVerdict
 from orchestration.settings.week_time import find_session_end
@@ -126,7 +126,7 @@ def _build_start(run: RunRecord) -> dict[str, Any]:
     }
 
 
-def _build_incident(incident: Incident) -> dict[str, Any]:
+def _build_incident(incident: ReportedIncident) -> dict[str, Any]:
     alert = incident.alert
     return {
         "name": incident.name,

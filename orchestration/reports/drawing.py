@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 
 from orchestration.journal import LatencyRecord, RunRecord
-from orchestration.reports.incidents import Incident
+from orchestration.reports.incidents import ReportedIncident
 from orchestration.reports.timeline import Availability, Segment, Timeline
 
 _MOST_PIECES = 600  # more would be thinner than a pixel of a desktop screen
@@ -43,7 +43,7 @@ class Mark:
     """An incident on the time axis."""
 
     x: float
-    incident: Incident
+    incident: ReportedIncident
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,7 @@ def draw_ticks(since: datetime, until: datetime, zone: tzinfo | None) -> tuple[T
     return tuple(ticks)
 
 
-def draw_marks(incidents: Sequence[Incident], since: datetime, until: datetime) -> tuple[Mark, ...]:
+def draw_marks(incidents: Sequence[ReportedIncident], since: datetime, until: datetime) -> tuple[Mark, ...]:
     """Where incidents began. Of those that would lie on each other the gravest is drawn."""
     marks: dict[int, Mark] = {}
     for one in incidents:

@@ -46,7 +46,7 @@ class IncidentAlert:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Incident:
+class ReportedIncident:
     """Something that was wrong.
 
     Attributes:
@@ -105,7 +105,7 @@ class Happening:
     message: str
 
 
-def find_incidents(evidence: Evidence, since: datetime, until: datetime) -> tuple[Incident, ...]:
+def find_incidents(evidence: Evidence, since: datetime, until: datetime) -> tuple[ReportedIncident, ...]:
     """All that were open at some instant of the period, in order of their beginning."""
     ends = _find_watch_ends(evidence)
     ups = [run.record for run in evidence.runs if _brought_up(run.record)]
@@ -167,7 +167,9 @@ def _read_detail(event: ReportedEvent) -> dict[str, Any]:
     return detail if isinstance(detail, dict) else {}
 
 
-def _read_watched(evidence: Evidence, ends: Mapping[str, datetime], ups: Sequence[RunRecord]) -> Iterable[Incident]:
+def _read_watched(
+    evidence: Evidence, ends: Mapping[str, datetime], ups: Sequence[RunRecord]
+) -> Iterable[ReportedIncident]:
     alerts = _group_alerts(evidence.alerts)
     notices: dict[tuple[str, str], list[tuple[ReportedEvent, dict[str, str]]]] = {}
     for event, detail in _read_notices(evidence.events):
@@ -180,7 +182,7 @@ def _read_watched(evidence: Evidence, ends: Mapping[str, datetime], ups: Sequenc
         over_at, outcome = (
             (over.at, IncidentOutcome.OVER) if over is not None else _find_new_start(run_id, first.at, ends, ups)
         )
-        yield Incident(
+        yield ReportedIncident(
             name=name,
             run_id=run_id,
             cause=first.kind,
@@ -205,7 +207,7 @@ def _find_new_start(
     return (min(later), IncidentOutcome.CLEARED_BY_START) if later else (None, IncidentOutcome.OPEN)
 
 
-def _read_failed_starts(evidence: Evidence, ups: Sequence[RunRecord]) -> Iterable[Incident]:
+def _read_failed_starts(evidence: Evidence, ups: Sequence[RunRecord]) -> Iterable[ReportedIncident]:
     for reported in evidence.runs:
         run = reported.record
         if run.failure is None or is_benign(run.failure):
@@ -213,7 +215,7 @@ def _read_failed_starts(evidence: Evidence, ups: Sequence[RunRecord]) -> Iterabl
         opened_at = run.ended_at or run.started_at
         later = [one.ended_at for one in ups if one.ended_at is not None and one.started_at >= run.started_at]
         alerts = [one for one in evidence.alerts if one.run_id == run.run_id and one.cause == run.failure]
-        yield Incident(
+        yield ReportedIncident(
             name=f"start-{run.run_id}",
             run_id=run.run_id,
             cause=run.failure,
@@ -248,7 +250,7 @@ def _find_watch_ends(evidence: Evidence) -> dict[str, datetime]:
     return ends
 
 
-def _read_lost_watches(evidence: Evidence, ends: Mapping[str, datetime]) -> Iterable[Incident]:
+def _read_lost_watches(evidence: Evidence, ends: Mapping[str, datetime]) -> Iterable[ReportedIncident]:
     """Watches that ended without a word: killed, or their machine lost its power."""
     said = {event.run_id for event in evidence.events if event.kind == "watch_ended"}
     last_seen: dict[str, datetime] = {}
@@ -257,7 +259,7 @@ def _read_lost_watches(evidence: Evidence, ends: Mapping[str, datetime]) -> Iter
     for run_id, at in ends.items():
         if run_id in said:
             continue
-        yield Incident(
+        yield ReportedIncident(
             name=f"{WATCH_LOST}-{run_id}",
             run_id=run_id,
             cause=WATCH_LOST,

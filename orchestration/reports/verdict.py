@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestration.journal import Evidence, ReportedRun, SpanRecord
-from orchestration.reports.incidents import Incident, IncidentOutcome
+from orchestration.reports.incidents import IncidentOutcome, ReportedIncident
 from orchestration.reports.timeline import LEAST_EVIDENCE_S, Timeline
 
 _HOUR = timedelta(hours=1)
@@ -71,7 +71,7 @@ def judge(
     *,
     gateway: Timeline,
     bot: Timeline,
-    incidents: Sequence[Incident],
+    incidents: Sequence[ReportedIncident],
     alive: frozenset[str],
     since: datetime,
     limits: Limits,
@@ -125,7 +125,7 @@ def _judge_up(name: str, what: str, timeline: Timeline, least: float, limits: Li
     )
 
 
-def _judge_alerted(incidents: Sequence[Incident]) -> Criterion:
+def _judge_alerted(incidents: Sequence[ReportedIncident]) -> Criterion:
     due = [one for one in incidents if one.can_be_alerted]
     untold = [one for one in due if not one.is_alerted]
     why = sorted({one.alert.delivery.value if one.alert is not None else "no alert" for one in untold})
@@ -138,7 +138,7 @@ def _judge_alerted(incidents: Sequence[Incident]) -> Criterion:
     )
 
 
-def _judge_recovered(incidents: Sequence[Incident]) -> Criterion:
+def _judge_recovered(incidents: Sequence[ReportedIncident]) -> Criterion:
     left = [one for one in incidents if one.is_grave and one.outcome is IncidentOutcome.OPEN]
     return Criterion(
         name="recovered",
@@ -212,7 +212,7 @@ def _judge_restarts(evidence: Evidence, limits: Limits) -> Criterion:
 _RESTARTED = frozenset({"gateway_lost", "link_down"})
 
 
-def _judge_failures(incidents: Sequence[Incident], limits: Limits) -> Criterion:
+def _judge_failures(incidents: Sequence[ReportedIncident], limits: Limits) -> Criterion:
     times = [one.opened_at for one in incidents if one.opened_at and (one.name.startswith("start-") or _ends(one))]
     most = _count_most(times, _HOUR)
     return Criterion(
@@ -223,7 +223,7 @@ def _judge_failures(incidents: Sequence[Incident], limits: Limits) -> Criterion:
     )
 
 
-def _ends(incident: Incident) -> bool:
+def _ends(incident: ReportedIncident) -> bool:
     return incident.cause in {"bot_ended", "bot_silent"}
 
 
