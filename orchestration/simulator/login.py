@@ -28,7 +28,7 @@ _RESTART_PAUSE_S = 0.5  # between two sessions of the controller; also keeps `ne
 _HEARTBEAT_S = 20.0  # the gateway's own, while a challenge is pending
 
 
-class Log:
+class LoginLog:
     """Writes the gateway's log, and its `launcher.log`.
 
     Args:
@@ -77,7 +77,9 @@ class Log:
                 file.write("".join(f"{line}\n" for line in lines))
 
 
-async def log_in(log: Log, faults: Faults, *, second_factor_exits: bool, session: BrokerSession | None = None) -> int:
+async def log_in(
+    log: LoginLog, faults: Faults, *, second_factor_exits: bool, session: BrokerSession | None = None
+) -> int:
     """Go through the login; return when it is over.
 
     Never returns while a fault keeps the login from ending: cancel it.
@@ -120,12 +122,12 @@ async def log_in(log: Log, faults: Faults, *, second_factor_exits: bool, session
     return 0
 
 
-def tell_session_taken(log: Log) -> None:
+def tell_session_taken(log: LoginLog) -> None:
     """What the controller says when a login elsewhere takes the session with the same user."""
     log.tell(Moment.SESSION_TAKEN)
 
 
-async def _fail(log: Log, interval_s: float) -> int:
+async def _fail(log: LoginLog, interval_s: float) -> int:
     attempt = 1
     while True:
         # IBC says the same of a refused password and of a server that hung up: the first failure leaves it open.
@@ -144,12 +146,12 @@ async def _fail(log: Log, interval_s: float) -> int:
         log.tell(Moment.ATTEMPT, attempt=attempt)
 
 
-async def _meet_other_session(log: Log) -> None:
+async def _meet_other_session(log: LoginLog) -> None:
     tell_session_taken(log)
     await asyncio.get_running_loop().create_future()
 
 
-async def _is_confirmed(log: Log, fault: SecondFactor, started_s: float) -> bool:
+async def _is_confirmed(log: LoginLog, fault: SecondFactor, started_s: float) -> bool:
     """Wait with one dialog; False when it timed out."""
     log.tell(Moment.SECOND_FACTOR)
     wait_s = fault.dialog_timeout_s

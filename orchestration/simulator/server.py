@@ -20,7 +20,7 @@ from orchestration.simulator.account import Holding, PlacedOrder, SimulatedAccou
 from orchestration.simulator.broker import BrokerSession
 from orchestration.simulator.dialects import REFUSED_EXIT_CODE, Controller
 from orchestration.simulator.faults import ERROR_TEXTS, RESTORED_BY, ConnectionFault, ErrorFault, Faults
-from orchestration.simulator.login import Log, log_in, tell_session_taken
+from orchestration.simulator.login import LoginLog, log_in, tell_session_taken
 from orchestration.simulator.market import build_contracts
 from orchestration.simulator.sockets import PortUnavailableError, bind, explain, find_reachable, show
 from orchestration.tws import messages
@@ -93,7 +93,7 @@ class Simulator:
         self._faults = options.faults
         self._accounts = options.faults.accounts if options.faults.accounts is not None else options.accounts
         self._held = _build_account(self._accounts, options)
-        self._log = Log(write, controller=options.controller, settings_dir=options.settings_dir)
+        self._log = LoginLog(write, controller=options.controller, settings_dir=options.settings_dir)
         self._clients: set[int] = set()
         self._connected: dict[asyncio.StreamWriter, int] = {}  # with the version that each one speaks
         self._sessions: dict[asyncio.Task[None], asyncio.StreamWriter] = {}

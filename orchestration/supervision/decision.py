@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from orchestration.gateway import readiness
 from orchestration.gateway.readiness import Sight
-from orchestration.supervision.incidents import NOTHING_OPEN, Log, Notice
+from orchestration.supervision.incidents import NOTHING_OPEN, IncidentLog, Notice
 from orchestration.supervision.plan_rollover import NO_DAY, DayMemory
 from orchestration.supervision.weekly_login import NO_WEEK, WeeklyMemory
 
@@ -59,7 +59,7 @@ class Memory:
         weekly: What is remembered of weekly logins.
     """
 
-    log: Log = NOTHING_OPEN
+    log: IncidentLog = NOTHING_OPEN
     readiness_state: readiness.ReadinessState = _NO_DEADLINE
     day: DayMemory = NO_DAY
     bot_key: str = ""

@@ -191,7 +191,7 @@ class Incident:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Log:
+class IncidentLog:
     """All incidents that are open, and how many there have been.
 
     Attributes:
@@ -210,19 +210,19 @@ class Log:
         """Whether the operator knows of an open incident of one of these kinds."""
         return any(one.is_told and one.kind in kinds for one in self.incidents)
 
-    def put(self, incident: Incident) -> "Log":
+    def put(self, incident: Incident) -> "IncidentLog":
         """With this incident in the place of the one of its kind."""
         return replace(self, incidents=(*(one for one in self.incidents if one.kind is not incident.kind), incident))
 
-    def drop(self, kind: IncidentKind) -> "Log":
+    def drop(self, kind: IncidentKind) -> "IncidentLog":
         """Without the incident of this kind."""
         return replace(self, incidents=tuple(one for one in self.incidents if one.kind is not kind))
 
 
-NOTHING_OPEN = Log()
+NOTHING_OPEN = IncidentLog()
 
 
-def build_notice(log: Log, kind: IncidentKind, stage: Stage, severity: Severity, words: Words) -> Notice:
+def build_notice(log: IncidentLog, kind: IncidentKind, stage: Stage, severity: Severity, words: Words) -> Notice:
     """A notice about the open incident of a kind, or about an event, which takes the last number given out."""
     incident = log.find(kind)
     return Notice(
@@ -236,13 +236,13 @@ def build_notice(log: Log, kind: IncidentKind, stage: Stage, severity: Severity,
     )
 
 
-def tell_event(log: Log, kind: IncidentKind, severity: Severity, words: Words) -> tuple[Log, Notice]:
+def tell_event(log: IncidentLog, kind: IncidentKind, severity: Severity, words: Words) -> tuple[IncidentLog, Notice]:
     """Say that something has happened."""
     log = replace(log, count=log.count + 1)
     return log, build_notice(log, kind, Stage.EVENT, severity, words)
 
 
-def track(log: Log, findings: Iterable[Finding], at_s: float) -> tuple[Log, tuple[Notice, ...]]:
+def track(log: IncidentLog, findings: Iterable[Finding], at_s: float) -> tuple[IncidentLog, tuple[Notice, ...]]:
     """Take in the findings of one look: what is open now, and what is to be said."""
     notices: list[Notice] = []
     for finding in findings:
@@ -251,7 +251,7 @@ def track(log: Log, findings: Iterable[Finding], at_s: float) -> tuple[Log, tupl
     return log, tuple(notices)
 
 
-def _track_one(log: Log, finding: Finding, at_s: float) -> tuple[Log, Sequence[Notice]]:
+def _track_one(log: IncidentLog, finding: Finding, at_s: float) -> tuple[IncidentLog, Sequence[Notice]]:
     incident = log.find(finding.kind)
     if finding.verdict is Verdict.BAD:
         return _note_bad(log, incident, finding, at_s)
@@ -268,7 +268,9 @@ def _track_one(log: Log, finding: Finding, at_s: float) -> tuple[Log, Sequence[N
     return log.drop(finding.kind), (notice,)
 
 
-def _note_bad(log: Log, incident: Incident | None, finding: Finding, at_s: float) -> tuple[Log, Sequence[Notice]]:
+def _note_bad(
+    log: IncidentLog, incident: Incident | None, finding: Finding, at_s: float
+) -> tuple[IncidentLog, Sequence[Notice]]:
     if incident is None or incident.key != finding.key:
         incident = Incident(kind=finding.kind, key=finding.key, since_s=at_s, due_s=at_s + finding.grace_s)
     incident = replace(

@@ -14,7 +14,7 @@ from orchestration.gateway.history import RESTART_SPACING_S
 from orchestration.gateway.readiness import Sight
 from orchestration.gateway.weekly_login import LATEST_AFTER, Week, find_week, has_cold_restart
 from orchestration.settings.week_time import describe_full_login, find_next
-from orchestration.supervision.incidents import IncidentKind, Log, Notice, Words, tell_event
+from orchestration.supervision.incidents import IncidentKind, IncidentLog, Notice, Words, tell_event
 from orchestration.supervision.observation import Observation
 from orchestration.supervision.rules import Rules
 from orchestration.system.clock import describe_instant
@@ -54,8 +54,8 @@ _NOT_BY_US = "The gateway needs a full login, which is not for this program to b
 
 
 def tell(
-    memory: WeeklyMemory, log: Log, observation: Observation, rules: Rules
-) -> tuple[WeeklyMemory, Log, tuple[Notice, ...]]:
+    memory: WeeklyMemory, log: IncidentLog, observation: Observation, rules: Rules
+) -> tuple[WeeklyMemory, IncidentLog, tuple[Notice, ...]]:
     """The reminder before a login, and its proof after it. Each is said once."""
     memory = _note_seen(memory, observation)
     week = find_current_week(observation, rules)
