@@ -257,10 +257,10 @@ def startup(
     """
     from orchestration.commands import flags
     from orchestration.commands.startup import start
-    from orchestration.startup.sequence import Options
+    from orchestration.startup.sequence import StartupOptions
 
     flags.refuse_to_act("inv startup --dry-run", namespace, is_dry=False)
-    options = Options(
+    options = StartupOptions(
         simulate=simulate,
         dry_run=dry_run or context.config.run.dry,
         replace=replace,

@@ -13,7 +13,7 @@ from orchestration.errors import ExitCode, StartupFailure
 from orchestration.settings import Settings
 from orchestration.startup.configuration import load_settings
 from orchestration.startup.report import build_json
-from orchestration.startup.sequence import Options, run_startup
+from orchestration.startup.sequence import StartupOptions, run_startup
 from orchestration.state_dir import attempts_path, supervisor_lock_path
 from orchestration.system.signals import let_outcome_stand
 
@@ -30,7 +30,7 @@ def _clear_attempts() -> None:
         attempts.clear(state_dir)
 
 
-def start(options: Options) -> int:
+def start(options: StartupOptions) -> int:
     """`inv startup`: run, show, and return the exit code."""
     if options.dry_run:
         return _show_dry_run(options)
@@ -54,7 +54,7 @@ def start(options: Options) -> int:
     return int(report.exit_code)
 
 
-def _show_dry_run(options: Options) -> int:
+def _show_dry_run(options: StartupOptions) -> int:
     from orchestration.startup.dry_run import plan_startup
 
     try:
@@ -80,7 +80,7 @@ def _show_dry_run(options: Options) -> int:
     return int(planned.expected_exit_code)
 
 
-def _find_first_refusal(options: Options) -> "DryRun | None":
+def _find_first_refusal(options: StartupOptions) -> "DryRun | None":
     """What a start would end with before its first step, where another process or a hold keeps it from beginning."""
     from orchestration.startup.admission import build_second, find_refusal
     from orchestration.startup.dry_run import DryRun, PlannedStep, refuse
@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return end_what_is_left()
     return start(
-        Options(
+        StartupOptions(
             simulate=given.simulate,
             dry_run=given.dry_run,
             replace=given.replace,

@@ -43,7 +43,7 @@ from orchestration.startup.report import Progress, Report, build_json, build_rep
 from orchestration.startup.run import Run
 from orchestration.startup.sequence import (
     STEPS,
-    Options,
+    StartupOptions,
     execute_run,
     perform_run,
     refuse_run,
@@ -63,7 +63,7 @@ _SILENCE_MARGIN_S = 120.0
 _FLUSH_TIMEOUT_S = 10.0
 
 
-def serve(options: Options) -> int:
+def serve(options: StartupOptions) -> int:
     """Start the system, stay with it, and return the exit code."""
     lenient = Settings.load(lenient=True)
     # In the stack Docker would start this program again each minute: it stays, and waits for a reason to try again.
@@ -105,7 +105,7 @@ def serve(options: Options) -> int:
 
 
 def _lead_in_turn(
-    options: Options,
+    options: StartupOptions,
     clock: SystemClock,
     host: HostNotifier,
     requests: Requests,
@@ -128,7 +128,7 @@ def _note_interrupted(report: Report, requests: Requests) -> None:
         requests.ended_by = requests.ended_by or "a signal"
 
 
-def _find_leased(options: Options, post: HeldLock | None) -> Settings | None:
+def _find_leased(options: StartupOptions, post: HeldLock | None) -> Settings | None:
     """The configuration of an instance that needs a lease; None for others, and where the start fails anyway."""
     if options.simulate or post is None:
         return None
@@ -184,7 +184,7 @@ def _wait_given_up(settings: Settings, clock: SystemClock, requests: Requests) -
     return int(ExitCode.SUCCESS if requests.ended_by else ExitCode.FAILURE)
 
 
-def _end_refused(options: Options, settings: Settings, refusal: ServiceRefusal, clock: SystemClock) -> int:
+def _end_refused(options: StartupOptions, settings: Settings, refusal: ServiceRefusal, clock: SystemClock) -> int:
     """A boot service that starts nothing: shown, and nothing is left behind.
 
     Again and again on Windows, where a trigger repeats: no log, no run, no alert.
@@ -216,7 +216,7 @@ def _end_refused(options: Options, settings: Settings, refusal: ServiceRefusal, 
 
 
 def _take_over(
-    held: contextlib.ExitStack, options: Options, clock: SystemClock
+    held: contextlib.ExitStack, options: StartupOptions, clock: SystemClock
 ) -> tuple[HeldLock, tuple[Stopped, ...]]:
     """Take the place of the running supervisor, which stops its bot gracefully first (`--foreground --replace`).
 
@@ -238,13 +238,13 @@ def _take_over(
         raise StartupFailure(second.word, second.message, next_action=second.next_action) from error
 
 
-def _refuse_second(options: Options, settings: Settings) -> int:
+def _refuse_second(options: StartupOptions, settings: Settings) -> int:
     """The operator's start beside a supervisor: recorded, shown and alerted like any other that is refused."""
     second = build_second(settings)
     return _refuse(options, StartupFailure(second.word, second.message, next_action=second.next_action))
 
 
-def _refuse(options: Options, refusal: StartupFailure) -> int:
+def _refuse(options: StartupOptions, refusal: StartupFailure) -> int:
     """A start by hand that does not begin: recorded, shown and alerted like any other that is refused."""
     spec = RunSpec(kind="startup", steps=STEPS)
     display = console.build_display(as_json=options.as_json)
@@ -308,7 +308,7 @@ def monitor() -> int:
 
 
 def _serve(
-    options: Options,
+    options: StartupOptions,
     clock: SystemClock,
     host: HostNotifier,
     display: Display,
@@ -458,7 +458,7 @@ def _build_delivery(settings: Settings, journal: Journal, clock: SystemClock, re
     )
 
 
-def _judge_failed_start(options: Options, report: Report, clock: SystemClock, host: HostNotifier) -> int:
+def _judge_failed_start(options: StartupOptions, report: Report, clock: SystemClock, host: HostNotifier) -> int:
     """The exit code of a start that failed, and with `--service` whether it is tried again."""
     if not options.service or _has_given_up_lease(report):
         return int(report.exit_code)

@@ -33,7 +33,7 @@ from orchestration.deploy.show import (
     tell_of_begin,
 )
 from orchestration.deploy.ssh_config import find_config_files
-from orchestration.deploy.workflow import Options, Outcome, Workflow, build_json
+from orchestration.deploy.workflow import DeployOptions, Outcome, Workflow, build_json
 from orchestration.redaction import protect
 from orchestration.settings import PROJECT_DIR, Settings, expand_home
 from orchestration.settings.child_environ import list_secret_names
@@ -117,7 +117,7 @@ class Session:
         """`fab deploy` for one host."""
         self.as_json = as_json
         work = self._begin(target, "deploy")
-        options = Options(dry_run=dry_run, timeout_s=timeout_s, by=describe_caller())
+        options = DeployOptions(dry_run=dry_run, timeout_s=timeout_s, by=describe_caller())
 
         def act() -> None:
             with work.judged():
@@ -125,7 +125,7 @@ class Session:
 
         self._take_turn(target, work, act, options)
 
-    def _deploy(self, work: Workflow, options: Options, *, revision: str, env_file: str, wheels: str) -> None:
+    def _deploy(self, work: Workflow, options: DeployOptions, *, revision: str, env_file: str, wheels: str) -> None:
         self._revision = revision
         checkout = self._read_checkout()
         options = dataclasses.replace(
@@ -152,10 +152,10 @@ class Session:
         """`fab rollback` for one host."""
         self.as_json = as_json
         work = self._begin(target, "rollback")
-        options = Options(timeout_s=timeout_s, by=describe_caller(), keeps_settings=keeps_settings)
+        options = DeployOptions(timeout_s=timeout_s, by=describe_caller(), keeps_settings=keeps_settings)
         self._take_turn(target, work, lambda: _discard(steps.rollback(work, release, options)), options)
 
-    def _take_turn(self, target: Target, work: Workflow, act: Callable[[], None], options: Options) -> None:
+    def _take_turn(self, target: Target, work: Workflow, act: Callable[[], None], options: DeployOptions) -> None:
         """Act on one host; of several, on all of them when the last one is named."""
 
         def undo(previous: str) -> None:
@@ -171,7 +171,7 @@ class Session:
                 pending, self._pending = self._pending, []
                 self._take_turns(pending, options)
 
-    def _take_turns(self, pending: list[_Pending], options: Options) -> None:
+    def _take_turns(self, pending: list[_Pending], options: DeployOptions) -> None:
         """Hosts without a lease as they were named, then those of each instance in their order."""
         groups: dict[str, list[Turn]] = {}
         cut_off = []
@@ -195,7 +195,7 @@ class Session:
         for turns in groups.values():
             self._take_turns_in_order(turns, cut_off, options)
 
-    def _take_turns_in_order(self, turns: list[Turn], cut_off: list[Workflow], options: Options) -> None:
+    def _take_turns_in_order(self, turns: list[Turn], cut_off: list[Workflow], options: DeployOptions) -> None:
         """The hosts of one instance."""
         try:
             if cut_off:

@@ -19,10 +19,10 @@ from orchestration.deploy.release import (
     find_release,
     find_rollback_target,
 )
-from orchestration.deploy.workflow import Options, Outcome, Workflow
+from orchestration.deploy.workflow import DeployOptions, Outcome, Workflow
 
 
-def deploy(work: Workflow, checkout: Checkout, archive: Callable[[], bytes], options: Options) -> Outcome:
+def deploy(work: Workflow, checkout: Checkout, archive: Callable[[], bytes], options: DeployOptions) -> Outcome:
     """Bring the checkout's commit into force on one host. Never raises for what it meets.
 
     Args:
@@ -57,7 +57,7 @@ def deploy(work: Workflow, checkout: Checkout, archive: Callable[[], bytes], opt
     return outcome
 
 
-def _deploy_locked(work: Workflow, checkout: Checkout, archive: Callable[[], bytes], options: Options) -> None:
+def _deploy_locked(work: Workflow, checkout: Checkout, archive: Callable[[], bytes], options: DeployOptions) -> None:
     host, outcome = work.host, work.outcome
     facts = refuse_if_locked(work.step("look again", lambda: _settle(work)), host)
     for name in work.step("folders", host.ensure_folders):
@@ -104,7 +104,7 @@ def _deploy_locked(work: Workflow, checkout: Checkout, archive: Callable[[], byt
 
 
 def _make_release(
-    work: Workflow, name: str, checkout: Checkout, archive: Callable[[], bytes], options: Options
+    work: Workflow, name: str, checkout: Checkout, archive: Callable[[], bytes], options: DeployOptions
 ) -> None:
     host = work.host
     work.step("upload", lambda: host.upload_release(name, archive()))
@@ -121,7 +121,7 @@ def _make_release(
 def _activate(
     work: Workflow,
     facts: Facts,
-    options: Options,
+    options: DeployOptions,
     *,
     target: str,
     gateway_changed: bool,
@@ -154,7 +154,7 @@ def _activate(
     return activated
 
 
-def rollback(work: Workflow, words: str, options: Options) -> Outcome:
+def rollback(work: Workflow, words: str, options: DeployOptions) -> Outcome:
     """Go back to the previous good release, or to the one that `words` name."""
     host, outcome = work.host, work.outcome
     with work.judged():
@@ -207,7 +207,7 @@ def _settle(work: Workflow) -> Facts:
     return facts
 
 
-def _is_new(facts: Facts, checkout: Checkout, options: Options) -> bool:
+def _is_new(facts: Facts, checkout: Checkout, options: DeployOptions) -> bool:
     """Whether there is anything to do, as far as can be told without the lock; settings are compared there."""
     current = facts.release
     same = current is not None and current.verified and current.commit == checkout.commit

@@ -81,7 +81,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class DeployOptions:
     """What `deploy` was asked for.
 
     Attributes:

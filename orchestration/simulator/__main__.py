@@ -16,7 +16,7 @@ from pathlib import Path
 from orchestration.simulator.account import Holding, HoldingError, PlacedOrder, parse_holding, parse_order
 from orchestration.simulator.dialects import Controller
 from orchestration.simulator.faults import FAULT_NAMES, FaultError, Faults, parse_faults, split_faults
-from orchestration.simulator.server import Options, Simulator
+from orchestration.simulator.server import Simulator, SimulatorOptions
 from orchestration.simulator.sockets import PortUnavailableError
 
 _MAX_PASSWORD_BYTES = 65536
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _write("SIMULATED gateway: this is not its first start, so the faults are over")
         faults = Faults()
     live = given.mode == "live"
-    options = Options(
+    options = SimulatorOptions(
         host=given.host,
         port=given.port if given.port is not None else (4001 if live else 4002),
         accounts=given.accounts or ("U1234567" if live else "DU1234567"),

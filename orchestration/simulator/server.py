@@ -47,7 +47,7 @@ _ACTS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class SimulatorOptions:
     """How one run behaves.
 
     Attributes:
@@ -88,7 +88,7 @@ class Simulator:
         write: Takes one line of its log; must not raise.
     """
 
-    def __init__(self, options: Options, *, write: Callable[[str], None]) -> None:
+    def __init__(self, options: SimulatorOptions, *, write: Callable[[str], None]) -> None:
         self._options = options
         self._faults = options.faults
         self._accounts = options.faults.accounts if options.faults.accounts is not None else options.accounts
@@ -365,7 +365,7 @@ def _tell_restored(writer: asyncio.StreamWriter, code: int, version: int) -> Non
         writer.write(messages.build_error(-1, code, ERROR_TEXTS[code], version=version))
 
 
-def _build_account(accounts: str, options: Options) -> SimulatedAccount:
+def _build_account(accounts: str, options: SimulatorOptions) -> SimulatedAccount:
     contracts = {one.symbol: one for one in build_contracts(datetime.now(UTC).date())}
     return SimulatedAccount(
         account=accounts.partition(",")[0],

@@ -32,7 +32,7 @@ _CHECKS_PLAN = frozenset({"gameplan.check", "bot.start"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class StartupOptions:
     """What `startup` was asked for.
 
     Attributes:
@@ -95,7 +95,7 @@ def open_run(
     )
 
 
-def run_startup(options: Options, display: Display) -> Report:
+def run_startup(options: StartupOptions, display: Display) -> Report:
     """Run the whole sequence. Never raises for what it meets."""
     spec = RunSpec(kind="startup", steps=STEPS, replaces_bot=options.replace)
     return execute_run(spec, display, simulate=options.simulate)

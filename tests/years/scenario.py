@@ -190,9 +190,9 @@ def _run_restart() -> int:
 
 def _run_startup() -> int:
     from orchestration import presenter
-    from orchestration.startup.sequence import Options, run_startup
+    from orchestration.startup.sequence import StartupOptions, run_startup
 
-    return int(run_startup(Options(), presenter.build_display(as_json=False)).exit_code)
+    return int(run_startup(StartupOptions(), presenter.build_display(as_json=False)).exit_code)
 
 
 def _run_shutdown() -> int:

@@ -599,9 +599,9 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
 
 def _serve() -> int:
     from orchestration.commands.supervise import serve
-    from orchestration.startup.sequence import Options
+    from orchestration.startup.sequence import StartupOptions
 
-    return serve(Options(service=True))
+    return serve(StartupOptions(service=True))
 
 
 def _resume() -> int:

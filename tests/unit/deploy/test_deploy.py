@@ -11,7 +11,7 @@ from orchestration.deploy.deploy import deploy, rollback
 from orchestration.deploy.errors import DeployError
 from orchestration.deploy.host import Host
 from orchestration.deploy.release import build_gateway_digest
-from orchestration.deploy.workflow import Options, Outcome, Workflow
+from orchestration.deploy.workflow import DeployOptions, Outcome, Workflow
 from tests.fakes.clock import FakeClock
 from tests.fakes.remote import FakeRemote
 
@@ -65,10 +65,10 @@ def remote() -> FakeRemote:
     return remote
 
 
-def run(remote: FakeRemote, options: Options | None = None, *, tree: Checkout = TREE) -> Outcome:
+def run(remote: FakeRemote, options: DeployOptions | None = None, *, tree: Checkout = TREE) -> Outcome:
     host = Host(remote=remote, base="/opt/zero-touch", user="zero-touch")
     work = Workflow(host, "deploy", clock=FakeClock(), on_step=lambda _: None)
-    return deploy(work, tree, lambda: b"archive", options or Options(by="ann@desk"))
+    return deploy(work, tree, lambda: b"archive", options or DeployOptions(by="ann@desk"))
 
 
 def test_a_new_commit_is_uploaded_built_sealed_and_activated(remote: FakeRemote) -> None:
@@ -94,7 +94,7 @@ def test_changed_files_of_the_gateway_have_its_container_made_anew(remote: FakeR
 
 def test_the_argument_list_is_the_loader_and_a_length_whatever_is_sent(remote: FakeRemote) -> None:
     remote.expect("put_env", {"result": {"changed": True}})
-    assert run(remote, Options(env=SECRET, wheels=b"wheels")).ok
+    assert run(remote, DeployOptions(env=SECRET, wheels=b"wheels")).ok
     assert remote.uploads["put_env"] == SECRET
     assert "planted" not in str(remote.argvs)
     assert {argv[:6] for argv in remote.argvs if argv[2] == "python3"} == {
@@ -103,10 +103,10 @@ def test_the_argument_list_is_the_loader_and_a_length_whatever_is_sent(remote: F
 
 
 def test_wheels_are_sent_only_if_there_is_no_environment_for_these_requirements(remote: FakeRemote) -> None:
-    assert run(remote, Options(wheels=b"wheels")).ok
+    assert run(remote, DeployOptions(wheels=b"wheels")).ok
     assert (remote.commands.count("unpack"), remote.commands.count("build")) == (1, 1)
     remote.answers["build"] = [[{"result": {"found": False}}], [{"say": "building"}, {"result": {"found": False}}]]
-    assert run(remote, Options(wheels=b"wheels")).ok
+    assert run(remote, DeployOptions(wheels=b"wheels")).ok
     assert remote.uploads["unpack"] == b"wheels"
     assert [arguments.get("only_found", False) for command, arguments in remote.calls if command == "build"][1:] == [
         True,
@@ -140,7 +140,7 @@ def test_the_same_commit_that_is_not_well_is_started_anew_without_an_upload(remo
 def test_a_dry_run_only_looks() -> None:
     remote = FakeRemote()
     remote.expect("look", {"result": facts()})
-    outcome = run(remote, Options(dry_run=True))
+    outcome = run(remote, DeployOptions(dry_run=True))
     assert (outcome.ok, outcome.result, outcome.changes) == (True, "would_deploy", ("M a", "A b"))
     assert remote.commands == ["look"]
 
@@ -290,11 +290,11 @@ def test_a_dry_run_tells_new_settings_without_laying_them_there() -> None:
         "compare_env",
         {"result": {"changed": True}},
     )
-    outcome = run(remote, Options(dry_run=True, env=SECRET))
+    outcome = run(remote, DeployOptions(dry_run=True, env=SECRET))
     assert outcome.result == "would_deploy"
     assert "new settings" in outcome.message
     remote.answers["compare_env"] = [[{"result": {"changed": False}}]]
-    assert run(remote, Options(dry_run=True, env=SECRET)).result == "nothing_new"
+    assert run(remote, DeployOptions(dry_run=True, env=SECRET)).result == "nothing_new"
     assert set(remote.commands) == {"look", "compare_env"}
 
 
@@ -310,7 +310,7 @@ def test_an_interrupt_is_an_outcome_that_says_what_goes_on(remote: FakeRemote) -
 def back(remote: FakeRemote, words: str, *, keeps_settings: bool = False) -> Outcome:
     host = Host(remote=remote, base="/opt/zero-touch", user="zero-touch")
     work = Workflow(host, "rollback", clock=FakeClock(), on_step=lambda _: None)
-    return rollback(work, words, Options(keeps_settings=keeps_settings))
+    return rollback(work, words, DeployOptions(keeps_settings=keeps_settings))
 
 
 def test_rollback_takes_the_last_good_one_or_the_named_one(remote: FakeRemote) -> None:
@@ -354,7 +354,7 @@ def test_a_host_that_an_operator_has_locked_is_neither_deployed_to_nor_rolled_ba
         clock=FakeClock(),
         on_step=lambda _: None,
     )
-    assert not rollback(work, OLD_NAME, Options(by="ben@desk")).ok
+    assert not rollback(work, OLD_NAME, DeployOptions(by="ben@desk")).ok
     assert set(remote.commands) == {"look"}
 
 
@@ -367,4 +367,4 @@ def test_a_lock_that_comes_while_the_deploy_waits_for_its_turn_counts(remote: Fa
 
 def test_a_dry_run_is_not_kept_away_by_a_lock(remote: FakeRemote) -> None:
     remote.answers["look"] = [[{"result": facts(locked=LOCKED)}]]
-    assert run(remote, Options(dry_run=True)).result == "would_deploy"
+    assert run(remote, DeployOptions(dry_run=True)).result == "would_deploy"
