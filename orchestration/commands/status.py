@@ -108,7 +108,7 @@ class GatewayLook:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanLook:
+class PlanStatus:
     """The plan that the bot was given.
 
     Attributes:
@@ -134,7 +134,7 @@ class Status:
 
     instance: str
     gateway: GatewayLook
-    plan: PlanLook | None
+    plan: PlanStatus | None
     bot: BotPresence
     service: HostServiceStatus | None
     hold: Hold | None
@@ -434,7 +434,7 @@ def _api_problem(look: ApiStatus) -> str | None:
     return None
 
 
-def _look_at_plan(bot: BotPresence, settings: Settings, clock: Clock) -> PlanLook | None:
+def _look_at_plan(bot: BotPresence, settings: Settings, clock: Clock) -> PlanStatus | None:
     record = bot.record
     if record is None:
         return None
@@ -455,8 +455,8 @@ def _plan_problem(record: BotRecord, date: str, settings: Settings, clock: Clock
     return None
 
 
-def _build_plan_look(record: BotRecord, *, date: str, reason: str | None, problem: str | None) -> PlanLook:
-    return PlanLook(
+def _build_plan_look(record: BotRecord, *, date: str, reason: str | None, problem: str | None) -> PlanStatus:
+    return PlanStatus(
         path=record.gameplan,
         strategy=record.strategy,
         date=date,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         MarketLook,
         Observation,
         PlanCandidate,
-        PlanLook,
+        PlanObservation,
         judge_accounts,
     )
     from orchestration.supervision.rules import Rules
@@ -33,7 +33,7 @@ __all__ = [
     "Notice",
     "Observation",
     "PlanCandidate",
-    "PlanLook",
+    "PlanObservation",
     "Rules",
     "Stage",
     "decide",
@@ -49,7 +49,7 @@ _MODULES = {
     "Notice": "incidents",
     "Observation": "observation",
     "PlanCandidate": "observation",
-    "PlanLook": "observation",
+    "PlanObservation": "observation",
     "Rules": "rules",
     "Stage": "incidents",
     "decide": "machine",

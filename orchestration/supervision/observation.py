@@ -41,7 +41,7 @@ class PlanCandidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanLook:
+class PlanObservation:
     """The plan that the bot runs on, or ran on last, and the one that it could run on.
 
     Attributes:
@@ -108,7 +108,7 @@ class Observation:
     account_problem: str = ""
     login: LoginReading = field(default=NOTHING_READ)
     bot: BotState
-    plan: PlanLook
+    plan: PlanObservation
     market: MarketLook
     disk_free_bytes: int
     gateway_history: GatewayHistory = NO_HISTORY

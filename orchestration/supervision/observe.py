@@ -29,7 +29,7 @@ from orchestration.supervision.observation import (
     MarketLook,
     Observation,
     PlanCandidate,
-    PlanLook,
+    PlanObservation,
     judge_accounts,
 )
 from orchestration.system.clock import Clock
@@ -248,10 +248,10 @@ class Observer:
         is_elsewhere = self._settings.watched_state_dir is not None
         return is_elsewhere and read_end(self._record_path, record.identity) is not None
 
-    def _look_at_plan(self, now: datetime) -> PlanLook:
+    def _look_at_plan(self, now: datetime) -> PlanObservation:
         withheld = self._withheld
         if withheld is not None:
-            return PlanLook(
+            return PlanObservation(
                 date=withheld.date,
                 strategy=NO_TRADING,
                 is_emergency=withheld.is_emergency,
@@ -259,7 +259,7 @@ class Observer:
                 candidate=self._look_at_candidate(now),
             )
         record = self._bot.record if self._bot is not None else None
-        return PlanLook(
+        return PlanObservation(
             date=None if record is None else _read_plan_date(record.gameplan),
             strategy="" if record is None else record.strategy,
             is_emergency=record is not None and record.gameplan == self._settings.emergency_gameplan_path,

@@ -18,7 +18,7 @@ from orchestration.supervision import (
     Notice,
     Observation,
     PlanCandidate,
-    PlanLook,
+    PlanObservation,
     Rules,
     decide,
 )
@@ -115,7 +115,7 @@ class World:
     starts: int = 1
     bot: int = 1
     bots: int = 1
-    plan: PlanLook = field(default=scene.PLAN)
+    plan: PlanObservation = field(default=scene.PLAN)
     memory: Memory = field(default_factory=Memory)
     lives: list[list[tuple[float, Notice]]] = field(default_factory=lambda: [[]])
     done: list[tuple[float, Action, Observation]] = field(default_factory=list)

@@ -19,7 +19,7 @@ from orchestration.supervision import (
     Notice,
     Observation,
     PlanCandidate,
-    PlanLook,
+    PlanObservation,
     Rules,
     Stage,
     decide,
@@ -37,7 +37,7 @@ CONNECTED = ApiStatus(state=ApiState.READY, accounts=("DU1234567",), latency_ms=
 REFUSED = ApiStatus(state=ApiState.REFUSED)
 BOT = BotState(is_running=True, key="100:1", is_connected=True, has_connected=True)
 IN_FORCE = PlanCandidate(word=None, sha256="a" * 64, date=WEDNESDAY, strategy="A")
-PLAN = PlanLook(date=WEDNESDAY, strategy="A", is_emergency=False, sha256="a" * 64, candidate=IN_FORCE)
+PLAN = PlanObservation(date=WEDNESDAY, strategy="A", is_emergency=False, sha256="a" * 64, candidate=IN_FORCE)
 WELL = Observation(
     at_s=0.0,
     now=NOON,

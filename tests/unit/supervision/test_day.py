@@ -8,7 +8,7 @@ import pytest
 
 from orchestration.alerts.alert import Severity
 from orchestration.errors import FallbackWord
-from orchestration.supervision import Action, IncidentKind, MarketLook, PlanCandidate, PlanLook, Stage
+from orchestration.supervision import Action, IncidentKind, MarketLook, PlanCandidate, PlanObservation, Stage
 from tests.unit.supervision import scene
 from tests.unit.supervision.scene import (
     BOT,
@@ -32,11 +32,11 @@ _MISSING = PlanCandidate(word=FallbackWord.GAMEPLAN_MISSING)
 _INVALID = unusable(FallbackWord.GAMEPLAN_INVALID)
 _QUARANTINED = unusable(FallbackWord.GAMEPLAN_QUARANTINED)
 _NOT_YET = unusable(FallbackWord.GAMEPLAN_NOT_YET)
-_EMERGENCY = PlanLook(date=WEDNESDAY, strategy="C", is_emergency=True, sha256="c" * 64, candidate=_MISSING)
+_EMERGENCY = PlanObservation(date=WEDNESDAY, strategy="C", is_emergency=True, sha256="c" * 64, candidate=_MISSING)
 _CHOSEN_C = replace(PLAN, strategy="C")
 
 
-def on(day: date, plan: PlanLook, candidate: PlanCandidate, *, due: bool = True) -> dict[str, Any]:
+def on(day: date, plan: PlanObservation, candidate: PlanCandidate, *, due: bool = True) -> dict[str, Any]:
     """A look on a day, with what the bot runs on and what the file holds."""
     return {
         "market": MarketLook(today=day, is_session=day.weekday() < 5, is_past_due=due),
@@ -45,7 +45,7 @@ def on(day: date, plan: PlanLook, candidate: PlanCandidate, *, due: bool = True)
 
 
 # What day it is, whether the plan is due, what the bot (of Wednesday) runs on, what the file holds; what is done.
-_TABLE: list[tuple[date, bool, PlanLook, PlanCandidate, list[Action]]] = [
+_TABLE: list[tuple[date, bool, PlanObservation, PlanCandidate, list[Action]]] = [
     (WEDNESDAY, True, PLAN, scene.IN_FORCE, []),
     (WEDNESDAY, True, PLAN, _INVALID, []),
     (WEDNESDAY, True, PLAN, _QUARANTINED, []),
@@ -79,7 +79,7 @@ _TABLE: list[tuple[date, bool, PlanLook, PlanCandidate, list[Action]]] = [
 
 @pytest.mark.parametrize(("day", "due", "plan", "candidate", "actions"), _TABLE)
 def test_on_each_day_the_bot_is_put_on_the_plan_it_needs_once(
-    day: date, plan: PlanLook, candidate: PlanCandidate, actions: list[Action], *, due: bool
+    day: date, plan: PlanObservation, candidate: PlanCandidate, actions: list[Action], *, due: bool
 ) -> None:
     watch = Watch().go_on(300, **on(day, plan, candidate, due=due))
     assert watch.actions() == actions
@@ -129,7 +129,7 @@ def test_a_bot_that_was_started_on_strategy_c_in_the_night_is_missed_a_plan_for_
 
 
 @pytest.mark.parametrize("plan", [PLAN, _CHOSEN_C])
-def test_a_bot_on_its_plan_for_the_day_waits_for_none(plan: PlanLook) -> None:
+def test_a_bot_on_its_plan_for_the_day_waits_for_none(plan: PlanObservation) -> None:
     today = replace(plan, date=THURSDAY)
     watch = Watch().go_on(300, **on(THURSDAY, today, _MISSING, due=False)).go_on(300, **on(THURSDAY, today, _MISSING))
     assert IncidentKind.PLAN_MISSING not in watch.kinds()
@@ -263,7 +263,7 @@ def test_the_bot_after_one_that_was_stopped_for_its_plan_can_fail() -> None:
 @pytest.mark.parametrize(
     ("day", "plan", "candidate"), [(THURSDAY, _CHOSEN_C, valid(THURSDAY)), (SATURDAY, _CHOSEN_C, _STALE)]
 )
-def test_a_bot_that_could_not_trade_is_not_stopped(day: date, plan: PlanLook, candidate: PlanCandidate) -> None:
+def test_a_bot_that_could_not_trade_is_not_stopped(day: date, plan: PlanObservation, candidate: PlanCandidate) -> None:
     assert Watch().go_on(60, **both(on(day, plan, candidate), scene.SILENT)).actions() == []
 
 
@@ -301,7 +301,7 @@ _DONE = Action.END_FINISHED_WAIT
     ],
 )
 def test_a_bot_that_has_finished_is_started_on_the_next_days_plan(
-    plan: PlanLook, day: date, candidate: PlanCandidate, actions: list[Action], *, due: bool
+    plan: PlanObservation, day: date, candidate: PlanCandidate, actions: list[Action], *, due: bool
 ) -> None:
     ended = gone(exit_code=0)
     watch = (
@@ -343,7 +343,7 @@ def test_a_good_day_sends_what_the_page_of_alerts_says(*, is_early: bool) -> Non
             bot = {"bot": replace(BOT, key=f"{next(bots)}:1")}
             watch.go_on(60, **both(on(day, plan, candidate, due=due), bot))
             if Action.RESTART_BOT_ON_NEW_PLAN in watch.actions():
-                plan = PlanLook(
+                plan = PlanObservation(
                     date=day, strategy="A", is_emergency=False, sha256="bcdef"[number] * 64, candidate=candidate
                 )
             elif Action.RESTART_BOT_ON_STRATEGY_C in watch.actions():

@@ -7,7 +7,7 @@ import pytest
 
 from orchestration.errors import FallbackWord
 from orchestration.gameplan.freshness import judge_date
-from orchestration.supervision import IncidentKind, MarketLook, PlanCandidate, PlanLook
+from orchestration.supervision import IncidentKind, MarketLook, PlanCandidate, PlanObservation
 from tests.unit.gameplan.plans import NEW_YORK, NYSE
 from tests.unit.supervision.scene import PLAN, Watch, unusable, valid
 
@@ -73,7 +73,7 @@ def test_a_plan_for_each_session_in_time_raises_no_alarm(first: date, days: int,
     assert sorted(traded) == sessions
 
 
-def replace_plan(day: date, *, candidate: PlanCandidate, is_emergency: bool = False) -> PlanLook:
+def replace_plan(day: date, *, candidate: PlanCandidate, is_emergency: bool = False) -> PlanObservation:
     """The bot's plan: one that trades on this day, or the emergency plan."""
     return replace(
         PLAN, date=day, strategy="C" if is_emergency else PLAN.strategy, is_emergency=is_emergency, candidate=candidate

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from orchestration.bot.state import BotState
 from orchestration.errors import FallbackWord
-from orchestration.supervision import Action, IncidentKind, PlanLook, Stage
+from orchestration.supervision import Action, IncidentKind, PlanObservation, Stage
 from tests.unit.supervision import scene
 from tests.unit.supervision.scene import BOT, WEDNESDAY, Watch, unusable, valid
 
@@ -15,7 +15,7 @@ NO_BOT = BotState(is_running=False, exit_code=0, is_withheld=True)
 
 def without_bot(**changes: object) -> dict[str, object]:
     """No bot, for the emergency plan is active; the plan file is missing unless it is changed."""
-    plan = PlanLook(
+    plan = PlanObservation(
         date=WEDNESDAY,
         strategy="C",
         is_emergency=True,
@@ -49,7 +49,7 @@ class TestOrderGuard:
         assert (watch.said, watch.actions()) == ([], [])
 
     def test_a_bot_that_is_restarted_anyway_gets_a_new_one_with_that(self) -> None:
-        stale = PlanLook(
+        stale = PlanObservation(
             date=WEDNESDAY - timedelta(days=1),
             strategy="A",
             is_emergency=False,
