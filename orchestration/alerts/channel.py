@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from orchestration.alerts.alert import Alert, Severity
-from orchestration.alerts.posting import Reply, Try
+from orchestration.alerts.posting import HttpReply, Try
 from orchestration.settings import Secret
 
 
@@ -114,7 +114,7 @@ class SendResult:
     is_unsure: bool = False
 
 
-def read_answer(reply: Reply) -> SendResult:
+def read_answer(reply: HttpReply) -> SendResult:
     """The answer that an HTTP reply is."""
     about = f": {reply.reason}" if reply.reason else ""
     return SendResult(

@@ -14,7 +14,7 @@ from orchestration.alerts.alert import Alert, Severity, clean_alert
 from orchestration.alerts.channel import Channel, DeliveryLimits, DeliveryReport
 from orchestration.alerts.heartbeat import Ping, PingQueue, heartbeat_problem
 from orchestration.alerts.outbox import Outbox
-from orchestration.alerts.posting import Reply
+from orchestration.alerts.posting import HttpReply
 from orchestration.alerts.sender import Sender
 from orchestration.alerts.worker import LAST_MOMENT_S, Worker
 from orchestration.redaction import Redactor
@@ -158,7 +158,7 @@ class Delivery:
             self._pings.send_first()
         return self._pings.next_try_s
 
-    def _ping_request(self, address: str, document: None) -> Reply:
+    def _ping_request(self, address: str, document: None) -> HttpReply:
         with self._pinger.begin_try() as one_try:
             return one_try.send(address, document)
 

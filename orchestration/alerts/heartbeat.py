@@ -18,7 +18,7 @@ from enum import StrEnum
 
 from orchestration.alerts.channel import AnswerKind, DeliveryLimits, judge_status
 from orchestration.alerts.discord import address_problem
-from orchestration.alerts.posting import NotSentError, Reply
+from orchestration.alerts.posting import HttpReply, NotSentError
 from orchestration.settings import Secret
 from orchestration.system.clock import Clock
 
@@ -90,7 +90,7 @@ class PingQueue:
         self,
         heartbeat: Secret,
         *,
-        request: Callable[[str, None], Reply],
+        request: Callable[[str, None], HttpReply],
         clock: Clock,
         log: logging.Logger,
         limits: DeliveryLimits,

@@ -33,7 +33,7 @@ _TOO_MANY = 429
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reply:
+class HttpReply:
     """What the other side answered.
 
     Attributes:
@@ -120,7 +120,7 @@ class Try:
     read_timeout_s: float
     clock: Clock
 
-    def send(self, address: str, document: dict[str, Any] | None) -> Reply:
+    def send(self, address: str, document: dict[str, Any] | None) -> HttpReply:
         """Send one request (`send_request`).
 
         Raises:
@@ -144,7 +144,7 @@ def send_request(
     connect_timeout_s: float,
     read_timeout_s: float,
     clock: Clock,
-) -> Reply:
+) -> HttpReply:
     """Send one request and return the answer's status. `POST` with a JSON document, or `GET` without one.
 
     Redirects are not followed: they would carry the message to an address that was not configured.
@@ -167,7 +167,7 @@ def send_request(
         except OSError as error:
             cutoff.was_connected = isinstance(error, TimeoutError)  # this door connects before it can be late
             raise _explain(error, cutoff) from None
-        return Reply(status=status, retry_after_s=wait_s)
+        return HttpReply(status=status, retry_after_s=wait_s)
     known = _library_errors()
     try:
         with _quiet_library(), _open_session(address, cutoff) as session:
@@ -255,7 +255,7 @@ class Recorded:
         forbidden: Why a request was not made at all; None if none was.
     """
 
-    replies: list[Reply] = field(default_factory=list)
+    replies: list[HttpReply] = field(default_factory=list)
     error: NotSentError | None = None
     forbidden: str | None = None
 
@@ -320,23 +320,23 @@ def _substitute_session() -> None:
             if response.status_code == _TOO_MANY:
                 wait_s = read_wait_s(response.headers, content, one_try.clock)
             reason = read_reason(content) if response.status_code // 100 == 4 else ""  # noqa: PLR2004 - what is refused
-            recorded.replies.append(Reply(status=response.status_code, retry_after_s=wait_s, reason=reason))
+            recorded.replies.append(HttpReply(status=response.status_code, retry_after_s=wait_s, reason=reason))
             return response
 
     requests.sessions.Session = RecordedSession  # type: ignore[misc] # the one place where the library looks it up
 
 
-def _read_reply(response: "requests.Response", clock: Clock) -> Reply:
+def _read_reply(response: "requests.Response", clock: Clock) -> HttpReply:
     """The status, and of a refusal what the body says. A body that breaks off takes nothing from the status."""
     status = response.status_code
     if status // 100 != 4:  # noqa: PLR2004 - the class of what is refused; the status says all about the others
-        return Reply(status=status)
+        return HttpReply(status=status)
     content = b""
     with contextlib.suppress(*_library_errors()):
         content = response.raw.read(_ANSWER_BYTES)
     if status == _TOO_MANY:
-        return Reply(status=status, retry_after_s=read_wait_s(response.headers, content, clock))
-    return Reply(status=status, reason=read_reason(content))
+        return HttpReply(status=status, retry_after_s=read_wait_s(response.headers, content, clock))
+    return HttpReply(status=status, reason=read_reason(content))
 
 
 def read_wait_s(headers: Mapping[str, str], content: bytes, clock: Clock) -> float | None:

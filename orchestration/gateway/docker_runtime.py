@@ -491,7 +491,7 @@ class DockerRuntime:
             asked = soft_restart.parse_asked(self._docker.change(argv, timeout_s=soft_restart.COMMAND_TIMEOUT_S))
         except StartupFailure:
             return None  # an engine that does not answer is found by the next rung
-        if asked.before is None or asked.reply is soft_restart.Reply.REFUSED:
+        if asked.before is None or asked.reply is soft_restart.CommandReply.REFUSED:
             return None
         on_progress(f"the gateway's controller was asked to restart it; at most {asked.patience_s:.0f} s until it does")
         begun_s = self._clock.monotonic_s()

@@ -78,7 +78,7 @@ class InnerLook:
     restarts: int
 
 
-class Reply(StrEnum):
+class CommandReply(StrEnum):
     """How the controller took the command."""
 
     NOT_ASKED = "not_asked"
@@ -98,7 +98,7 @@ class Asked:
         patience_s: For how long the restart may take to begin.
     """
 
-    reply: Reply
+    reply: CommandReply
     before: InnerLook | None = None
     patience_s: float = BEGINS_WITHIN_S
 
@@ -141,13 +141,13 @@ def parse_asked(result: CommandResult) -> Asked:
     """What came of the command. What cannot be understood counts as not asked."""
     before = parse_look(result)
     if before is None:
-        return Asked(reply=Reply.NOT_ASKED)
+        return Asked(reply=CommandReply.NOT_ASKED)
     said = [line.removeprefix("said ") for line in result.stdout.splitlines() if line.startswith("said ")]
     answer = said[-1] if said else ""
     if "ERROR" in answer:
-        return Asked(reply=Reply.REFUSED, before=before)
+        return Asked(reply=CommandReply.REFUSED, before=before)
     names_a_time = " at " in answer
-    return Asked(reply=Reply.TAKEN, before=before, patience_s=MOST_S if names_a_time else BEGINS_WITHIN_S)
+    return Asked(reply=CommandReply.TAKEN, before=before, patience_s=MOST_S if names_a_time else BEGINS_WITHIN_S)
 
 
 def parse_look(result: CommandResult) -> InnerLook | None:

@@ -14,8 +14,8 @@ from orchestration.gateway.soft_restart import (
     BEGINS_WITHIN_S,
     MOST_S,
     Asked,
+    CommandReply,
     Ports,
-    Reply,
     ask_argv,
     look_argv,
     parse_asked,
@@ -68,23 +68,23 @@ def ask(port: int, settings: Path) -> Asked:
 @pytest.mark.parametrize(
     ("answer", "closes", "reply", "patience_s"),
     [
-        pytest.param(b"OK RESTART in progress\n", False, Reply.TAKEN, BEGINS_WITHIN_S, id="taken"),
-        pytest.param(b"OK RESTART at 23:15\r\n", False, Reply.TAKEN, MOST_S, id="taken, and when"),
-        pytest.param(b"hello\nOK RESTART at 23:15\n", False, Reply.TAKEN, MOST_S, id="after a greeting"),
-        pytest.param(b"ERROR Command invalid\n", False, Reply.REFUSED, BEGINS_WITHIN_S, id="refused"),
-        pytest.param(b"ERROR Command inv", True, Reply.REFUSED, BEGINS_WITHIN_S, id="half a refusal, closed"),
-        pytest.param(b"ERROR Command inv", False, Reply.REFUSED, BEGINS_WITHIN_S, id="half a refusal, hanging"),
-        pytest.param(b"OK RESTART at 23:15", True, Reply.TAKEN, MOST_S, id="half a yes, closed"),
-        pytest.param(b"OK RESTART at 23:15", False, Reply.TAKEN, MOST_S, id="half a yes, hanging"),
-        pytest.param(b"", True, Reply.TAKEN, BEGINS_WITHIN_S, id="closed at once"),
-        pytest.param(b"", False, Reply.TAKEN, BEGINS_WITHIN_S, id="hanging"),
-        pytest.param(b"220 smtp ready\n", False, Reply.TAKEN, BEGINS_WITHIN_S, id="something else"),
-        pytest.param(b"x" * 300_000, False, Reply.TAKEN, BEGINS_WITHIN_S, id="a line without an end"),
-        pytest.param(b"\xff\x00\xfe\n" * 50_000, False, Reply.TAKEN, BEGINS_WITHIN_S, id="no text"),
+        pytest.param(b"OK RESTART in progress\n", False, CommandReply.TAKEN, BEGINS_WITHIN_S, id="taken"),
+        pytest.param(b"OK RESTART at 23:15\r\n", False, CommandReply.TAKEN, MOST_S, id="taken, and when"),
+        pytest.param(b"hello\nOK RESTART at 23:15\n", False, CommandReply.TAKEN, MOST_S, id="after a greeting"),
+        pytest.param(b"ERROR Command invalid\n", False, CommandReply.REFUSED, BEGINS_WITHIN_S, id="refused"),
+        pytest.param(b"ERROR Command inv", True, CommandReply.REFUSED, BEGINS_WITHIN_S, id="half a refusal, closed"),
+        pytest.param(b"ERROR Command inv", False, CommandReply.REFUSED, BEGINS_WITHIN_S, id="half a refusal, hanging"),
+        pytest.param(b"OK RESTART at 23:15", True, CommandReply.TAKEN, MOST_S, id="half a yes, closed"),
+        pytest.param(b"OK RESTART at 23:15", False, CommandReply.TAKEN, MOST_S, id="half a yes, hanging"),
+        pytest.param(b"", True, CommandReply.TAKEN, BEGINS_WITHIN_S, id="closed at once"),
+        pytest.param(b"", False, CommandReply.TAKEN, BEGINS_WITHIN_S, id="hanging"),
+        pytest.param(b"220 smtp ready\n", False, CommandReply.TAKEN, BEGINS_WITHIN_S, id="something else"),
+        pytest.param(b"x" * 300_000, False, CommandReply.TAKEN, BEGINS_WITHIN_S, id="a line without an end"),
+        pytest.param(b"\xff\x00\xfe\n" * 50_000, False, CommandReply.TAKEN, BEGINS_WITHIN_S, id="no text"),
     ],
 )
 def test_an_answer_in_whatever_form_is_understood_and_awaited_for_so_long_only(
-    tmp_path: Path, answer: bytes, *, closes: bool, reply: Reply, patience_s: float
+    tmp_path: Path, answer: bytes, *, closes: bool, reply: CommandReply, patience_s: float
 ) -> None:
     with controller(answer, closes=closes) as port:
         asked = ask(port, tmp_path)
@@ -92,7 +92,7 @@ def test_an_answer_in_whatever_form_is_understood_and_awaited_for_so_long_only(
 
 
 def test_where_no_port_is_open_nothing_is_asked(tmp_path: Path) -> None:
-    assert ask(find_free_port(), tmp_path).reply is Reply.NOT_ASKED
+    assert ask(find_free_port(), tmp_path).reply is CommandReply.NOT_ASKED
 
 
 @pytest.mark.parametrize("kind", ["none", "folder", "pipe", "sparse", "log"])
