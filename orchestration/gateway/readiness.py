@@ -81,7 +81,7 @@ class WaitEventKind(StrEnum):
     RESTART_SPARED = "restart_spared"
 
 
-class SecondFactor(StrEnum):
+class SecondFactorState(StrEnum):
     """Where the second factor of this run is."""
 
     NOT_ASKED = "not_asked"
@@ -173,7 +173,7 @@ class ReadinessState:
     start: tuple[str, datetime | None] | None = None
     is_extended: bool = False
     is_restarted: bool = False
-    second_factor: SecondFactor = SecondFactor.NOT_ASKED
+    second_factor: SecondFactorState = SecondFactorState.NOT_ASKED
     granted_s: float | None = None
     gone_since_s: float | None = None
     unhealthy_since_s: float | None = None
@@ -320,7 +320,7 @@ def is_second_factor_open(login: LoginReading, memory: ReadinessState) -> bool:
     """Whether a second factor was asked for, on this start or an earlier one, and no login has completed since."""
     if login.phase is LoginPhase.LOGGED_IN:
         return False
-    return login.awaits_second_factor or memory.second_factor is SecondFactor.PENDING
+    return login.awaits_second_factor or memory.second_factor is SecondFactorState.PENDING
 
 
 def is_gone_for(memory: ReadinessState, now_s: float, least_s: float) -> bool:
@@ -374,7 +374,7 @@ def find_restart_time(
     is_too_old = observation.api is not None and observation.api.state is ApiState.OUTDATED
     if is_too_old and sight in {Sight.API_NOT_READY, Sight.UNHEALTHY}:
         return None  # the same program would start again
-    if memory.second_factor is SecondFactor.GRANTED and memory.granted_s is not None:
+    if memory.second_factor is SecondFactorState.GRANTED and memory.granted_s is not None:
         # One that was confirmed must not be asked for again because of us: the API follows it.
         return max(due_s, deadline_s, memory.granted_s + policy.timeout_s)
     return due_s
@@ -489,7 +489,7 @@ def _note_sight(
 ) -> tuple[ReadinessState, tuple[WaitEventKind, ...]]:
     """Remember what has become so, and tell what is new."""
     is_asked = sight is Sight.SECOND_FACTOR
-    was_asked = memory.second_factor is SecondFactor.PENDING
+    was_asked = memory.second_factor is SecondFactorState.PENDING
     login = observation.login
     is_granted = was_asked and (sight in _API_IS_UP or login.phase is LoginPhase.LOGGED_IN)
     is_asked = is_asked and not is_granted
@@ -498,7 +498,7 @@ def _note_sight(
         WaitEventKind.CONTAINER_RESTARTED: memory.other_restarts > 0,
         WaitEventKind.SECOND_FACTOR_NEEDED: is_asked or (was_asked and not is_granted),
         WaitEventKind.SECOND_FACTOR_GRANTED: is_granted
-        or (memory.second_factor is SecondFactor.GRANTED and not is_asked),
+        or (memory.second_factor is SecondFactorState.GRANTED and not is_asked),
         WaitEventKind.LOGIN_SEEN: login.phase is LoginPhase.LOGGED_IN,
         WaitEventKind.LOGIN_FAILED_ONCE: login.failures_in_a_row > 0 and sight is not Sight.REJECTED,
         WaitEventKind.LOGIN_IDLE: sight is Sight.LOGIN_IDLE,
@@ -511,12 +511,12 @@ def _note_sight(
     tell = tuple(kind for kind, is_so in now_so.items() if is_so and kind not in memory.told)
     extends = is_asked and not memory.is_extended
     if is_asked:
-        memory = replace(memory, second_factor=SecondFactor.PENDING)
+        memory = replace(memory, second_factor=SecondFactorState.PENDING)
     elif is_granted:
-        memory = replace(memory, second_factor=SecondFactor.GRANTED, granted_s=now_s)
-    is_over = sight is Sight.LOGIN_IDLE and memory.second_factor is SecondFactor.PENDING
+        memory = replace(memory, second_factor=SecondFactorState.GRANTED, granted_s=now_s)
+    is_over = sight is Sight.LOGIN_IDLE and memory.second_factor is SecondFactorState.PENDING
     if sight is Sight.READY or is_over:  # the login is over: the next one may ask again
-        memory = replace(memory, second_factor=SecondFactor.NOT_ASKED)
+        memory = replace(memory, second_factor=SecondFactorState.NOT_ASKED)
     return (
         replace(
             memory,

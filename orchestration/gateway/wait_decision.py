@@ -16,7 +16,7 @@ from orchestration.gateway.readiness import (
     ProbeResult,
     ReadinessPolicy,
     ReadinessState,
-    SecondFactor,
+    SecondFactorState,
     Sight,
     WaitEventKind,
     count_other_starts,
@@ -83,7 +83,7 @@ def _choose(
         case _:
             pass
     due_s = find_restart_time(memory, observation, sight, policy, deadline_s=memory.deadline_s)
-    may_restart = policy.may_restart and not memory.is_restarted and memory.second_factor is SecondFactor.NOT_ASKED
+    may_restart = policy.may_restart and not memory.is_restarted and memory.second_factor is SecondFactorState.NOT_ASKED
     if may_restart and due_s is not None and now_s >= due_s:
         return WaitAction.RESTART, None
     # Where another monitor restarts (`GATEWAY_RECOVERY=alert`), one that is gone may come back in time.

@@ -48,7 +48,7 @@ class ErrorFault:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecondFactor:
+class SecondFactorFault:
     """A second factor that is asked for.
 
     Attributes:
@@ -85,7 +85,7 @@ class Faults:
     """All faults of one run; every default means none. Seconds everywhere."""
 
     slow_login_s: float = 0.0
-    second_factor: SecondFactor | None = None
+    second_factor: SecondFactorFault | None = None
     wrong_password_interval_s: float | None = None
     session_taken_after_s: float | None = None
     connection: ConnectionFault | None = None
@@ -177,9 +177,9 @@ def _second_factor(name: str, value: str) -> dict[str, object]:
     if then not in {"", _RELOGIN}:
         raise FaultError(f"{name}={value}: after the second colon only `{_RELOGIN}` may stand")
     return {
-        "second_factor": SecondFactor(
+        "second_factor": SecondFactorFault(
             granted_after_s=None if granted in {"", "never"} else _seconds(name, granted),
-            dialog_timeout_s=_seconds(name, timeout, default=SecondFactor.dialog_timeout_s),
+            dialog_timeout_s=_seconds(name, timeout, default=SecondFactorFault.dialog_timeout_s),
             logs_in_again=then == _RELOGIN,
         )
     }

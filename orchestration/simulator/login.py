@@ -21,7 +21,7 @@ from orchestration.simulator.dialects import (
     render_launcher,
     render_launcher_line,
 )
-from orchestration.simulator.faults import Faults, SecondFactor
+from orchestration.simulator.faults import Faults, SecondFactorFault
 
 _TOO_MANY_AFTER = 3
 _RESTART_PAUSE_S = 0.5  # between two sessions of the controller; also keeps `never:0` from spinning
@@ -151,7 +151,7 @@ async def _meet_other_session(log: LoginLog) -> None:
     await asyncio.get_running_loop().create_future()
 
 
-async def _is_confirmed(log: LoginLog, fault: SecondFactor, started_s: float) -> bool:
+async def _is_confirmed(log: LoginLog, fault: SecondFactorFault, started_s: float) -> bool:
     """Wait with one dialog; False when it timed out."""
     log.tell(Moment.SECOND_FACTOR)
     wait_s = fault.dialog_timeout_s

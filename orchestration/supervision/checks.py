@@ -23,7 +23,7 @@ from orchestration.gateway.messages import (
     describe_rejection,
     describe_sight,
 )
-from orchestration.gateway.readiness import DEAD_GRACE_S, SecondFactor, Sight, is_gone_for, is_health_outdated
+from orchestration.gateway.readiness import DEAD_GRACE_S, SecondFactorState, Sight, is_gone_for, is_health_outdated
 from orchestration.settings.week_time import describe_full_login
 from orchestration.supervision import plan_rollover
 from orchestration.supervision.incident_check import IncidentCheck, Situation
@@ -99,7 +99,7 @@ def _describe_health_check(s: Situation) -> str:
 def _find_lost_grace(s: Situation) -> float:
     memory, at_s = s.memory.readiness_state, s.observation.at_s
     grace_s = 0.0 if s.sight in _LOST_WITHOUT_GRACE or s.was_started else API_GRACE_S
-    if s.sight is not Sight.GONE and memory.second_factor is SecondFactor.GRANTED and memory.granted_s is not None:
+    if s.sight is not Sight.GONE and memory.second_factor is SecondFactorState.GRANTED and memory.granted_s is not None:
         grace_s = max(grace_s, memory.granted_s + LOGIN_GRACE_S - at_s)
     elif s.sight is Sight.UNHEALTHY and is_health_outdated(memory):
         grace_s = max(API_GRACE_S, (memory.login_moved_s or 0.0) + LOGIN_GRACE_S - at_s)

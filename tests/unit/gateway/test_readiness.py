@@ -16,7 +16,7 @@ from orchestration.gateway.readiness import (
     ProbeResult,
     ReadinessPolicy,
     ReadinessState,
-    SecondFactor,
+    SecondFactorState,
     Sight,
     WaitEventKind,
     begin,
@@ -66,8 +66,8 @@ STATES: dict[str, tuple[ReadinessState, ReadinessPolicy]] = {
     "first wait": (_MEMORY, POLICY),
     "restarted": (replace(_MEMORY, is_restarted=True), POLICY),
     "alert only": (_MEMORY, ALERT),
-    "asked": (replace(_MEMORY, second_factor=SecondFactor.PENDING, is_extended=True), POLICY),
-    "granted": (replace(_MEMORY, second_factor=SecondFactor.GRANTED, is_extended=True), POLICY),
+    "asked": (replace(_MEMORY, second_factor=SecondFactorState.PENDING, is_extended=True), POLICY),
+    "granted": (replace(_MEMORY, second_factor=SecondFactorState.GRANTED, is_extended=True), POLICY),
 }
 _ENDS = {
     "wait": (WaitAction.WAIT, None),
@@ -131,7 +131,7 @@ def run(
 def test_every_pair_of_state_and_sight_has_its_decision(state: str, sight: Sight, end: str, now_s: float) -> None:
     memory, policy = STATES[state]
     _, decision = decide(memory, OBSERVATIONS[sight], now_s, policy)
-    is_open = memory.second_factor is SecondFactor.PENDING
+    is_open = memory.second_factor is SecondFactorState.PENDING
     assert decision.sight is (Sight.SECOND_FACTOR if is_open and sight in _WAITS_FOR_A_PHONE else sight)
     assert (decision.action, decision.word) == _ENDS[end]
 

@@ -15,7 +15,7 @@ from orchestration.simulator.faults import (
     ErrorFault,
     FaultError,
     Faults,
-    SecondFactor,
+    SecondFactorFault,
     parse_faults,
     split_faults,
 )
@@ -28,10 +28,10 @@ REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "simulator.md"
     [
         ("", Faults()),
         ("slow_login=2.5", Faults(slow_login_s=2.5)),
-        ("second_factor=30", Faults(second_factor=SecondFactor(granted_after_s=30))),
-        ("second_factor", Faults(second_factor=SecondFactor())),
-        ("second_factor=never:3", Faults(second_factor=SecondFactor(dialog_timeout_s=3))),
-        ("second_factor=4:3", Faults(second_factor=SecondFactor(granted_after_s=4, dialog_timeout_s=3))),
+        ("second_factor=30", Faults(second_factor=SecondFactorFault(granted_after_s=30))),
+        ("second_factor", Faults(second_factor=SecondFactorFault())),
+        ("second_factor=never:3", Faults(second_factor=SecondFactorFault(dialog_timeout_s=3))),
+        ("second_factor=4:3", Faults(second_factor=SecondFactorFault(granted_after_s=4, dialog_timeout_s=3))),
         ("wrong_password", Faults(wrong_password_interval_s=2)),
         ("wrong_password=0.1", Faults(wrong_password_interval_s=0.1)),
         ("session_taken", Faults(session_taken_after_s=0)),
