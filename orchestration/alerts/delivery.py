@@ -15,7 +15,7 @@ from orchestration.alerts.channel import Channel, DeliveryLimits, DeliveryReport
 from orchestration.alerts.heartbeat import Ping, PingQueue, heartbeat_problem
 from orchestration.alerts.outbox import Outbox
 from orchestration.alerts.posting import HttpReply
-from orchestration.alerts.sender import Sender
+from orchestration.alerts.sender import ChannelSender
 from orchestration.alerts.worker import LAST_MOMENT_S, Worker
 from orchestration.redaction import Redactor
 from orchestration.settings import Secret
@@ -64,7 +64,7 @@ class Delivery:
         self._limits = limits or DeliveryLimits()
         outbox.adopt_alerts([channel.id for channel in channels])
         self._senders = [
-            Sender(channel, outbox=outbox, clock=clock, redactor=self._redactor, log=log, limits=self._limits)
+            ChannelSender(channel, outbox=outbox, clock=clock, redactor=self._redactor, log=log, limits=self._limits)
             for channel in channels
         ]
         self._pings: PingQueue | None = None

@@ -40,7 +40,7 @@ _TOO_MANY = 429
 _SAID_LENGTH = 220  # of what the channel says about a refusal
 
 
-class Sender:
+class ChannelSender:
     """Sends what the outbox holds for one channel, oldest first. For one thread besides its own.
 
     Args:

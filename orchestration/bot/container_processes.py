@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from orchestration.bot.notify import Sender
+from orchestration.bot.notify import PeerCredentials
 from orchestration.system.process_table import read_pids
 
 _PROC = Path("/proc")
@@ -33,7 +33,7 @@ def read_container_pids(container_id: str) -> tuple[int, ...]:
     return tuple(pid for pid in read_pids() if is_in_container(pid, container_id))
 
 
-def speaks_for_container(sender: Sender, container_id: str) -> bool:
+def speaks_for_container(sender: PeerCredentials, container_id: str) -> bool:
     """Whether the sender of a notification is a process of this container.
 
     Of a sender that has ended already, or has no process id here, only the user is known. Where we are an ordinary

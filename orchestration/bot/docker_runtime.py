@@ -24,7 +24,7 @@ from orchestration.bot.ending import ContainerEnding
 from orchestration.bot.environment import build_passed_secrets
 from orchestration.bot.log import create_log
 from orchestration.bot.members import read_connection
-from orchestration.bot.notify import SOCKET_NAME, Sender
+from orchestration.bot.notify import SOCKET_NAME, PeerCredentials
 from orchestration.bot.order_guard import build_failure
 from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.docker.compose import (
@@ -271,7 +271,7 @@ class StartedContainer:
                     selector.register(descriptor, selectors.EVENT_READ)
             selector.select(max(0.0, timeout_s))
 
-    def is_heard(self, sender: Sender) -> bool:
+    def is_heard(self, sender: PeerCredentials) -> bool:
         """See `Started.is_heard`."""
         return speaks_for_container(sender, self._container_id)
 

@@ -33,7 +33,7 @@ from orchestration.bot.environment import build_bot_environ
 from orchestration.bot.find import find_bot
 from orchestration.bot.log import create_log, read_last_lines
 from orchestration.bot.members import find_members, note_workers, read_connection
-from orchestration.bot.notify import NotifyReceiver, Sender, open_notify_receiver
+from orchestration.bot.notify import NotifyReceiver, PeerCredentials, open_notify_receiver
 from orchestration.bot.order_guard import (
     LOOPBACK,
     GuardRecord,
@@ -371,7 +371,7 @@ class StartedProcess:
         """See `Started.wait`."""
         self._process.wait(timeout_s=timeout_s, or_readable=or_readable)
 
-    def is_heard(self, sender: Sender) -> bool:
+    def is_heard(self, sender: PeerCredentials) -> bool:
         """See `Started.is_heard`."""
         return speaks_for_bot(sender.pid, self._process.pid, self._marker)
 

@@ -52,7 +52,7 @@ _HANDOVER = b"ZERO_TOUCH_HANDOVER=1"  # a datagram of the next listener, with it
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sender:
+class PeerCredentials:
     """Who sent a datagram, as the kernel says.
 
     Attributes:
@@ -159,7 +159,9 @@ class NotifyReceiver:
         """The descriptor that becomes readable when the bot says something; -1 once this is closed."""
         return self._socket.fileno()
 
-    def receive(self, *, is_from_bot: Callable[[Sender], bool], now_s: float, may_hand_over: bool = True) -> None:
+    def receive(
+        self, *, is_from_bot: Callable[[PeerCredentials], bool], now_s: float, may_hand_over: bool = True
+    ) -> None:
         """Take in everything that has been said until now. Does not wait.
 
         Args:
@@ -188,7 +190,7 @@ class NotifyReceiver:
             self.watchdog_at_s = now_s
         self.says_hung = said.is_hung or (self.says_hung and not said.is_watchdog)
 
-    def _receive_one(self, is_from_bot: Callable[[Sender], bool]) -> bytes | None:
+    def _receive_one(self, is_from_bot: Callable[[PeerCredentials], bool]) -> bytes | None:
         """One datagram; empty if it is not to be listened to; None if there is none."""
         room = socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(4 * _MAX_DESCRIPTORS)
         try:
@@ -206,7 +208,7 @@ class NotifyReceiver:
                 descriptors += struct.unpack(f"{len(data) // 4}i", data[: len(data) // 4 * 4])
             elif _ON_LINUX and kind == socket.SCM_CREDENTIALS and len(data) >= _CREDENTIALS.size:
                 pid, uid, _gid = _CREDENTIALS.unpack(data[: _CREDENTIALS.size])
-                sender = Sender(pid=pid, uid=uid)
+                sender = PeerCredentials(pid=pid, uid=uid)
         try:
             if datagram == _HANDOVER and len(descriptors) == 1 and sender is not None and _may_listen(sender.uid):
                 self._note_next_listener(descriptors.pop())

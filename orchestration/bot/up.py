@@ -13,7 +13,7 @@ from typing import Protocol
 
 from orchestration.bot.command_line import name_program
 from orchestration.bot.members import wait_for_leftovers
-from orchestration.bot.notify import NotifyReceiver, Sender
+from orchestration.bot.notify import NotifyReceiver, PeerCredentials
 from orchestration.bot.record import RECORD_MARKER, BotRecord, ReadyBy
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import BotArguments, Settings
@@ -50,7 +50,7 @@ class Started(Protocol):
         """Return as soon as it has ended, or there is something to read, or `timeout_s` seconds have passed."""
         ...
 
-    def is_heard(self, sender: Sender) -> bool:
+    def is_heard(self, sender: PeerCredentials) -> bool:
         """Whether this sender of a notification speaks for it."""
         ...
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestration.bot.container_processes import speaks_for_container
 from orchestration.bot.ending import Ending, build_ending
 from orchestration.bot.members import read_connection
-from orchestration.bot.notify import ListenRequest, NotifyReceiver, Sender, ask_to_listen, bind_again
+from orchestration.bot.notify import ListenRequest, NotifyReceiver, PeerCredentials, ask_to_listen, bind_again
 from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.bot.state import BotState
 from orchestration.bot.suspension import SuspensionWatch, describe_suspension
@@ -177,7 +177,7 @@ def _next_look_s(watched_s: float) -> float:
     return _CONNECTION_LOOK_S if watched_s < _CONNECTION_SOON_S else _MOST_S
 
 
-def _build_sender_check(settings: Settings, record: BotRecord) -> Callable[[Sender], bool]:
+def _build_sender_check(settings: Settings, record: BotRecord) -> Callable[[PeerCredentials], bool]:
     if record.container:
         container_id = record.birth.partition(":")[0]
         return lambda sender: speaks_for_container(sender, container_id)
@@ -242,7 +242,9 @@ class Listener:
             return self.receiver.fileno()
         return self._request.fileno() if self._request is not None else None
 
-    def listen(self, *, is_from_bot: Callable[[Sender], bool], now_s: float, may_hand_over: bool = True) -> None:
+    def listen(
+        self, *, is_from_bot: Callable[[PeerCredentials], bool], now_s: float, may_hand_over: bool = True
+    ) -> None:
         """Take in what was said; see `NotifyReceiver.receive`."""
         if self.receiver is not None and self.receiver.is_listening:
             self.receiver.receive(is_from_bot=is_from_bot, now_s=now_s, may_hand_over=may_hand_over)

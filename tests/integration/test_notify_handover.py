@@ -16,7 +16,7 @@ import pytest
 
 from orchestration.bot.container_processes import speaks_for_container
 from orchestration.bot.find import find_bot
-from orchestration.bot.notify import NotifyReceiver, Sender, ask_to_listen, bind_again, open_notify_receiver
+from orchestration.bot.notify import NotifyReceiver, PeerCredentials, ask_to_listen, bind_again, open_notify_receiver
 from orchestration.bot.record import BotRecord, ReadyBy, build_record_path, read_record
 from orchestration.bot.stop import stop_bot
 from orchestration.bot.watch import BotWatch
@@ -318,7 +318,7 @@ def test_where_a_container_is_the_bot_another_users_word_is_not_heard(open_folde
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
             client.sendto(b"READY=1", str(receiver.path))
 
-    def is_from_bot(sender: Sender) -> bool:
+    def is_from_bot(sender: PeerCredentials) -> bool:
         senders.append(sender.uid)
         return speaks_for_container(sender, "f" * 64)
 

@@ -16,7 +16,7 @@ import pytest
 
 from orchestration.bot.find import find_bot
 from orchestration.bot.notifier import Notifier
-from orchestration.bot.notify import NotifyReceiver, Sender, open_notify_receiver
+from orchestration.bot.notify import NotifyReceiver, PeerCredentials, open_notify_receiver
 from orchestration.bot.record import BotRecord, ReadyBy
 from orchestration.bot.stop import stop_bot
 from orchestration.bot.up import wait_until_up
@@ -222,7 +222,7 @@ class _EndsWhileItIsLookedAt:
     def wait(self, *, timeout_s: float, or_readable: int | None = None) -> None:
         raise AssertionError((timeout_s, or_readable))
 
-    def is_heard(self, sender: Sender) -> bool:
+    def is_heard(self, sender: PeerCredentials) -> bool:
         return sender.pid == os.getpid()
 
     def read_last_lines(self, count: int) -> tuple[str, ...]:
