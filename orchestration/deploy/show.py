@@ -12,7 +12,7 @@ from typing import Any
 from orchestration import presenter as console
 from orchestration.deploy.host import Facts
 from orchestration.deploy.release import Release
-from orchestration.deploy.workflow import Outcome, Step
+from orchestration.deploy.workflow import DeployStep, Outcome
 
 _FAB = re.compile(r"(?<![\w/.-])fab (?=-H )")
 _PROJECT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def describe_status(outcome: Outcome, facts: Facts, said: Sequence[str]) -> None
     outcome.changes = (*rows, *(f"  {line}" for line in said))
 
 
-def tell(host: str) -> Callable[[Step], None]:
+def tell(host: str) -> Callable[[DeployStep], None]:
     """Reports each step of a host as it ends."""
     return lambda step: console.warn(
         f"[{host}] {step.name:<13} {'ok' if step.ok else 'FAILED'}, {step.duration_s:.1f} s"

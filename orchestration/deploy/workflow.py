@@ -20,7 +20,7 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class DeployStep:
     """One step that has ended.
 
     Attributes:
@@ -64,7 +64,7 @@ class Outcome:
     message: str = ""
     next_action: str = ""
     evidence: tuple[str, ...] = ()
-    steps: list[Step] = field(default_factory=list)
+    steps: list[DeployStep] = field(default_factory=list)
     changes: tuple[str, ...] = ()
     replaces: str = ""
     difference: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ class Workflow:
         action: str,
         *,
         clock: Clock,
-        on_step: Callable[[Step], None],
+        on_step: Callable[[DeployStep], None],
         on_begin: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.host = host
@@ -122,7 +122,7 @@ class Workflow:
         self.under_way = False
         self.deploy_id = uuid.uuid4().hex  # by which the host knows, right before it acts, that the lock is still ours
         self._held: HeldProgram | None = None
-        host.on_step = lambda name, ok, duration_s: self._add(Step(name=name, ok=ok, duration_s=duration_s))
+        host.on_step = lambda name, ok, duration_s: self._add(DeployStep(name=name, ok=ok, duration_s=duration_s))
 
     def step(self, name: str, act: Callable[[], _Result]) -> _Result:
         """Perform one step.
@@ -138,7 +138,7 @@ class Workflow:
             result = act()
             ok = True
         finally:
-            self._add(Step(name=name, ok=ok, duration_s=self.clock.monotonic_s() - began_s))
+            self._add(DeployStep(name=name, ok=ok, duration_s=self.clock.monotonic_s() - began_s))
         return result
 
     @contextlib.contextmanager
@@ -202,7 +202,7 @@ class Workflow:
             outcome.result = activated.outcome
             outcome.message = f"{activated.message}; {_describe_afterwards(activated)}"
 
-    def _add(self, step: Step) -> None:
+    def _add(self, step: DeployStep) -> None:
         self.outcome.steps.append(step)
         self._tell(step)
 
