@@ -17,7 +17,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import Call
 
 if TYPE_CHECKING:
-    from orchestration.deploy.cli import Session, Target
+    from orchestration.deploy.cli import HostTarget, Session
 
 _JSON = "One JSON document on standard output, everything else on standard error"
 _BASE = "The folder on the host that holds the releases (/opt/zero-touch)"
@@ -87,8 +87,8 @@ def _split_hosts(text: str) -> list[str]:
     return list(dict.fromkeys(host.strip() for host in text.split(",") if host.strip()))
 
 
-def _target(context: Context, base: str, user: str) -> "Target":
-    from orchestration.deploy.cli import Target
+def _target(context: Context, base: str, user: str) -> "HostTarget":
+    from orchestration.deploy.cli import HostTarget
     from orchestration.deploy.link import Secrets
 
     if not isinstance(context, _HostContext):
@@ -96,7 +96,7 @@ def _target(context: Context, base: str, user: str) -> "Target":
     given = context.config.connect_kwargs
     is_read = context.config.get("load_ssh_configs", True)
     named = program.args["ssh-config"].value or context.config.get("ssh_config_path")
-    return Target(
+    return HostTarget(
         host=str(object.__getattribute__(context, "host")),
         base=base,
         user=user,

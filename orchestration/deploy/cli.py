@@ -52,7 +52,7 @@ _FOLLOW_S = 30 * 24 * 3600.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Target:
+class HostTarget:
     """Where on a host.
 
     Attributes:
@@ -105,7 +105,7 @@ class Session:
 
     def deploy(
         self,
-        target: Target,
+        target: HostTarget,
         *,
         dry_run: bool,
         revision: str,
@@ -148,14 +148,16 @@ class Session:
         if options.dry_run and outcome.replaces:
             outcome.difference = read_difference(checkout, outcome.replaces, self._commands)
 
-    def rollback(self, target: Target, *, release: str, keeps_settings: bool, timeout_s: float, as_json: bool) -> None:
+    def rollback(
+        self, target: HostTarget, *, release: str, keeps_settings: bool, timeout_s: float, as_json: bool
+    ) -> None:
         """`fab rollback` for one host."""
         self.as_json = as_json
         work = self._begin(target, "rollback")
         options = DeployOptions(timeout_s=timeout_s, by=describe_caller(), keeps_settings=keeps_settings)
         self._take_turn(target, work, lambda: _discard(steps.rollback(work, release, options)), options)
 
-    def _take_turn(self, target: Target, work: Workflow, act: Callable[[], None], options: DeployOptions) -> None:
+    def _take_turn(self, target: HostTarget, work: Workflow, act: Callable[[], None], options: DeployOptions) -> None:
         """Act on one host; of several, on all of them when the last one is named."""
 
         def undo(previous: str) -> None:
@@ -211,7 +213,7 @@ class Session:
         else:
             perform_in_order(turns, order, timeout_s=options.timeout_s, clock=self.clock)
 
-    def provision(self, target: Target, *, dry_run: bool, as_json: bool) -> None:
+    def provision(self, target: HostTarget, *, dry_run: bool, as_json: bool) -> None:
         """`fab provision` for one host."""
         self.as_json = as_json
         work = self._begin(target, "provision")
@@ -223,7 +225,7 @@ class Session:
             outcome.result = ("would_change" if dry_run else "changed") if outcome.changes else "changed_nothing"
             outcome.message = _count_changes(len(outcome.changes), dry_run=dry_run)
 
-    def status(self, target: Target, *, as_json: bool) -> None:
+    def status(self, target: HostTarget, *, as_json: bool) -> None:
         """`fab status` for one host: the current release, and what `inv status` there says, word for word."""
         self.as_json = as_json
         self._perform(target, self._begin(target, "status"), self._look)
@@ -236,18 +238,18 @@ class Session:
             work.host.run_inv("status", on_line=said.append, timeout_s=_INV_TIMEOUT_S)
         describe_status(work.outcome, facts, said)
 
-    def hold(self, target: Target, *, reason: str, as_json: bool) -> None:
+    def hold(self, target: HostTarget, *, reason: str, as_json: bool) -> None:
         """`fab hold` for one host. It does not wait for a deploy's lock: a hold takes effect at once."""
         self.as_json = as_json
         words = ("hold", *((f"--reason={reason}",) if reason else ()))
         self._perform(target, self._begin(target, "hold"), lambda work: _run_inv(work, words))
 
-    def resume(self, target: Target, *, as_json: bool) -> None:
+    def resume(self, target: HostTarget, *, as_json: bool) -> None:
         """`fab resume` for one host."""
         self.as_json = as_json
         self._perform(target, self._begin(target, "resume"), lambda work: _run_inv(work, ("resume",)))
 
-    def restart(self, target: Target, *, as_json: bool) -> None:
+    def restart(self, target: HostTarget, *, as_json: bool) -> None:
         """`fab restart` for one host: a bot that something watches is validated again and restarted.
 
         One host after the other: not all bots are down at the same time.
@@ -257,22 +259,22 @@ class Session:
         with self._explaining_interrupts(), work.judged():
             _run_inv(work, ("bot.restart",))
 
-    def audit(self, target: Target, *, lines: int, as_json: bool) -> None:
+    def audit(self, target: HostTarget, *, lines: int, as_json: bool) -> None:
         """`fab audit` for one host: who did what there, the oldest first."""
         self.as_json = as_json
         self._perform(target, self._begin(target, "audit"), lambda work: _show_audit(work, lines))
 
-    def lock(self, target: Target, *, message: str, as_json: bool) -> None:
+    def lock(self, target: HostTarget, *, message: str, as_json: bool) -> None:
         """`fab lock` for one host: no deploy and no rollback begins there until `fab unlock`."""
         self.as_json = as_json
         self._perform(target, self._begin(target, "lock"), lambda work: _lock(work, message.strip()))
 
-    def unlock(self, target: Target, *, as_json: bool) -> None:
+    def unlock(self, target: HostTarget, *, as_json: bool) -> None:
         """`fab unlock` for one host."""
         self.as_json = as_json
         self._perform(target, self._begin(target, "unlock"), _unlock)
 
-    def _perform(self, target: Target, work: Workflow, act: Callable[[Workflow], None]) -> None:
+    def _perform(self, target: HostTarget, work: Workflow, act: Callable[[Workflow], None]) -> None:
         """Act on one host; on several at the same time, which `finish` waits for."""
         if len(target.hosts) == 1:
             with self._explaining_interrupts(), work.judged():
@@ -302,7 +304,7 @@ class Session:
             self.outcomes = [_interrupt(one) if id(one) in cut else one for one in self.outcomes]
             raise
 
-    def logs(self, target: Target, *, of: str, follow: bool, lines: int) -> None:
+    def logs(self, target: HostTarget, *, of: str, follow: bool, lines: int) -> None:
         """`fab logs` for one host: what `inv logs` there says."""
         host = self._host(target)
         outcome = Outcome(host=host.name, action="logs")
@@ -351,7 +353,7 @@ class Session:
             self.finish()
             raise
 
-    def _begin(self, target: Target, action: str) -> Workflow:
+    def _begin(self, target: HostTarget, action: str) -> Workflow:
         host = self._host(target)
         # Steps of several hosts would take each other's place in the line that shows what is running.
         is_alone = len(target.hosts) == 1 or action not in _AT_ONCE
@@ -360,7 +362,7 @@ class Session:
         self.outcomes.append(work.outcome)
         return work
 
-    def _host(self, target: Target) -> Host:
+    def _host(self, target: HostTarget) -> Host:
         access = SshAccess(
             files=find_config_files(target.ssh_config),
             secrets=target.secrets,

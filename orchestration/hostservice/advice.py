@@ -17,7 +17,7 @@ from pathlib import Path
 
 from orchestration.errors import HostServiceError
 from orchestration.hostservice.registrars import build_registrars, choose_target
-from orchestration.hostservice.service import DEFAULT_INSTANCE, Registrar, Target, find_lasting_folder
+from orchestration.hostservice.service import DEFAULT_INSTANCE, Registrar, ServicePlatform, find_lasting_folder
 from orchestration.hostservice.systemd import SystemdRegistrar
 from orchestration.settings import PACKAGE_DIR, PROJECT_DIR, Settings, is_checkout
 from orchestration.system.clock import SystemClock
@@ -92,7 +92,7 @@ def build_host_commands(inv: str, registrar: Registrar | None, *, root_inv: str)
     if registrar is None:
         return HostCommands(inv=inv, root_inv=root_inv, start=f"{inv} startup", replace=f"{inv} startup --replace")
     start = registrar.start_command
-    if registrar.target is Target.LINUX:
+    if registrar.target is ServicePlatform.LINUX:
         replace = start.replace(" start ", " restart ", 1)
         return HostCommands(inv=inv, root_inv=root_inv, start=start, replace=replace)
     # A task's start by hand looks like its repeating trigger, which does nothing once it has given up. Where
@@ -105,13 +105,15 @@ def find_registrar(settings: Settings) -> Registrar | None:
     if os.name != "posix":
         return _find_task(settings)
     try:
-        for registrar in build_registrars(Target.LINUX, settings, commands=SystemCommands(), clock=SystemClock()):
+        for registrar in build_registrars(
+            ServicePlatform.LINUX, settings, commands=SystemCommands(), clock=SystemClock()
+        ):
             # No `systemctl`: advice must not wait for it, and a unit of another checkout is not this one's.
             if isinstance(registrar, SystemdRegistrar) and registrar.is_own:
                 return registrar
     except (HostServiceError, OSError, ValueError):
         return None
-    return _find_task(settings) if choose_target("auto") is Target.WINDOWS else None
+    return _find_task(settings) if choose_target("auto") is ServicePlatform.WINDOWS else None
 
 
 def _find_task(settings: Settings) -> Registrar | None:
@@ -135,7 +137,9 @@ class _Key:
 @functools.lru_cache(maxsize=16)
 def _find_task_once(key: _Key) -> Registrar | None:
     try:
-        registrars = build_registrars(Target.WINDOWS, key.settings, commands=SystemCommands(), clock=SystemClock())
+        registrars = build_registrars(
+            ServicePlatform.WINDOWS, key.settings, commands=SystemCommands(), clock=SystemClock()
+        )
         return next((one for one in registrars if one.probe().installed), None)
     except (HostServiceError, OSError, ValueError):
         return None

@@ -13,7 +13,7 @@ from orchestration.hostservice.service import (
     HostServiceStatus,
     Registrar,
     Scope,
-    Target,
+    ServicePlatform,
     find_shell_only_settings,
     read_service_settings,
 )
@@ -45,7 +45,7 @@ class InstallOutcome:
     """
 
     command: str
-    target: Target
+    target: ServicePlatform
     name: str
     scope: Scope
     changed: bool = False

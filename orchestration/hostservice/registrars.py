@@ -11,7 +11,7 @@ from orchestration.hostservice.service import (
     HostServiceStatus,
     Registrar,
     Scope,
-    Target,
+    ServicePlatform,
     build_host_service,
     read_service_settings,
 )
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from orchestration.hostservice.windows import WindowsChoices
 
 
-def choose_target(word: str) -> Target:
+def choose_target(word: str) -> ServicePlatform:
     """The target that a word of the command line means: on Windows and in WSL `auto` is Windows.
 
     Raises:
@@ -32,9 +32,9 @@ def choose_target(word: str) -> Target:
     if word == "auto":
         from orchestration.hostservice.linux_host import is_wsl
 
-        return Target.WINDOWS if os.name == "nt" or is_wsl() else Target.LINUX
+        return ServicePlatform.WINDOWS if os.name == "nt" or is_wsl() else ServicePlatform.LINUX
     try:
-        return Target(word)
+        return ServicePlatform(word)
     except ValueError:
         raise HostServiceError(
             f"--target: {word!r} is no target", next_action="Allowed are linux, windows and auto."
@@ -42,7 +42,7 @@ def choose_target(word: str) -> Target:
 
 
 def build_registrar(
-    target: Target,
+    target: ServicePlatform,
     scope: Scope,
     settings: Settings,
     *,
@@ -63,7 +63,7 @@ def build_registrar(
     Raises:
         HostServiceError: There is no such part here.
     """
-    if target is Target.WINDOWS:
+    if target is ServicePlatform.WINDOWS:
         from orchestration.hostservice.windows import build_task_scheduler
 
         return build_task_scheduler(settings, commands=commands, choices=windows)
@@ -108,13 +108,15 @@ def as_in_wsl(service: HostService) -> HostService:
     )
 
 
-def build_registrars(target: Target, settings: Settings, *, commands: Commands, clock: Clock) -> tuple[Registrar, ...]:
+def build_registrars(
+    target: ServicePlatform, settings: Settings, *, commands: Commands, clock: Clock
+) -> tuple[Registrar, ...]:
     """One for each place where the service of this instance may be registered; the arguments are `build_registrar`'s.
 
     Raises:
         HostServiceError: There is no such part here.
     """
-    scopes = (Scope.SYSTEM, Scope.USER) if target is Target.LINUX else (Scope.SYSTEM,)
+    scopes = (Scope.SYSTEM, Scope.USER) if target is ServicePlatform.LINUX else (Scope.SYSTEM,)
     return tuple(build_registrar(target, scope, settings, commands=commands, clock=clock) for scope in scopes)
 
 
@@ -122,7 +124,9 @@ def read_service_status(settings: Settings, *, commands: Commands, clock: Clock)
     """What `inv status` shows: the registered service of this instance, or None. Changes nothing, raises nothing."""
     target = choose_target("auto")
     # In WSL both are possible, and the file of a unit is the quicker look.
-    targets = (Target.LINUX, target) if os.name == "posix" and target is not Target.LINUX else (target,)
+    targets = (
+        (ServicePlatform.LINUX, target) if os.name == "posix" and target is not ServicePlatform.LINUX else (target,)
+    )
     for one in targets:
         try:
             registrars = build_registrars(one, settings, commands=commands, clock=clock)

@@ -23,7 +23,7 @@ _STOP_MARGIN_S = 30
 _DOCKER_START_TIMEOUT_S = 180  # what `--service` waits for Docker at boot
 
 
-class Target(StrEnum):
+class ServicePlatform(StrEnum):
     """Whose boot the service is registered with."""
 
     LINUX = "linux"
@@ -121,7 +121,7 @@ class Registrar(Protocol):
     """One operating system's part: systemd or Task Scheduler."""
 
     @property
-    def target(self) -> Target:
+    def target(self) -> ServicePlatform:
         """Whose boot this is."""
         ...
 

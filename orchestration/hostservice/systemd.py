@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from orchestration.docker.engine import EngineProblem, probe_engine
 from orchestration.errors import Check, HostServiceError, StepStatus
 from orchestration.hostservice.linux_host import CommandsAs, HostUser, LinuxHost
-from orchestration.hostservice.service import HostService, HostServiceStatus, Rendered, Scope, Target
+from orchestration.hostservice.service import HostService, HostServiceStatus, Rendered, Scope, ServicePlatform
 from orchestration.hostservice.unit import SHELL, quote_word, render_unit, unit_problem
 from orchestration.system.clock import Clock, wait_until
 from orchestration.system.commands import CommandNotFoundError, CommandResult, Commands, CommandTimedOutError
@@ -63,9 +63,9 @@ class SystemdRegistrar:
     own_folders: tuple[Path, ...]
 
     @property
-    def target(self) -> Target:
+    def target(self) -> ServicePlatform:
         """See `Registrar.target`."""
-        return Target.LINUX
+        return ServicePlatform.LINUX
 
     @property
     def unit(self) -> str:

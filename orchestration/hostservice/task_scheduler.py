@@ -19,7 +19,7 @@ from orchestration.hostservice.service import (
     HostServiceStatus,
     Rendered,
     Scope,
-    Target,
+    ServicePlatform,
 )
 from orchestration.hostservice.task_fields import (
     FieldDifference,
@@ -74,9 +74,9 @@ class TaskScheduler:
     templates: Path = TEMPLATES
 
     @property
-    def target(self) -> Target:
+    def target(self) -> ServicePlatform:
         """Whose boot this is."""
-        return Target.WINDOWS
+        return ServicePlatform.WINDOWS
 
     @property
     def task(self) -> ScheduledTask:

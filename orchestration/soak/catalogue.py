@@ -2,7 +2,7 @@
 
 One table for the two harnesses. `inv soak` draws the faults that a supervised system must report and recover from by
 itself (those with a `recovery`); the fault campaign (`tests/campaign`) draws all of them, at any moment of a start.
-They act on a `Target`: the system of a soak run, or a world of the campaign, which can do more.
+They act on a `FaultTarget`: the system of a soak run, or a world of the campaign, which can do more.
 """
 
 import os
@@ -69,7 +69,7 @@ class Fault(StrEnum):
     LIVE_UNCONFIRMED = "live_unconfirmed"
 
 
-class Target:
+class FaultTarget:
     """A system that faults are put into.
 
     Each method returns whether it could be done: False where what it acts on is not there, and here for what only a
@@ -169,7 +169,7 @@ class Recovery:
     bot_down_s: float = 0.0
 
 
-def _put_in_settings(_: Target) -> bool:
+def _put_in_settings(_: FaultTarget) -> bool:
     return True  # it is there from the beginning
 
 
@@ -190,7 +190,7 @@ class FaultTraits:
     """
 
     about: str
-    inject: Callable[[Target], bool] = _put_in_settings
+    inject: Callable[[FaultTarget], bool] = _put_in_settings
     settings: Mapping[str, str] = field(default_factory=dict)
     ends_bot: bool = False
     hits_journal: bool = False
@@ -210,16 +210,16 @@ class FaultTraits:
         return "SIMULATOR_FAULTS" in self.settings
 
 
-def _lose_link(target: Target) -> bool:
+def _lose_link(target: FaultTarget) -> bool:
     return target.set_gateway_faults(f"error=1100:{target.link_down_s:g}") and target.signal_gateway(signal.SIGHUP)
 
 
-def _lose_link_without_channel(target: Target) -> bool:
+def _lose_link_without_channel(target: FaultTarget) -> bool:
     target.channel.is_down = True
     return _lose_link(target)
 
 
-def _restart_with_second_factor(target: Target) -> bool:
+def _restart_with_second_factor(target: FaultTarget) -> bool:
     is_set = target.set_gateway_faults(f"second_factor={_GRANTED_S:g}")
     return is_set and target.signal_gateway(signal.SIGKILL)
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from orchestration.journal import Evidence
 from orchestration.reports import IncidentOutcome, Injected
 from orchestration.reports.incidents import find_incidents
-from orchestration.soak.catalogue import CATALOGUE, Fault, Target
+from orchestration.soak.catalogue import CATALOGUE, Fault, FaultTarget
 from orchestration.soak.channel import LoopbackChannel
 from orchestration.soak.instance import SupervisedInstance
 from orchestration.soak.schedule import RECOVERIES, cost_s
@@ -29,7 +29,7 @@ class Until(Protocol):
         ...
 
 
-class SupervisedTarget(Target):
+class SupervisedTarget(FaultTarget):
     """The system of a soak run, as what faults are put into.
 
     Args:
@@ -43,11 +43,11 @@ class SupervisedTarget(Target):
         self._supervised = instance
 
     def signal_program(self, number: int) -> bool:
-        """See `Target.signal_program`: the supervisor is meant."""
+        """See `FaultTarget.signal_program`: the supervisor is meant."""
         return self._supervised.signal_supervisor(number)
 
     def set_gateway_faults(self, text: str) -> bool:
-        """See `Target.set_gateway_faults`."""
+        """See `FaultTarget.set_gateway_faults`."""
         self._supervised.set_faults(text)
         return True
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orchestration.soak.catalogue import CATALOGUE, Fault, Target
+from orchestration.soak.catalogue import CATALOGUE, Fault, FaultTarget
 from orchestration.soak.channel import Behaviour, close
 from orchestration.soak.instance import send_signal
 from tests.campaign.draw import Runtime, Start
@@ -51,8 +51,8 @@ def inject(world: World, runs: "list[subprocess.Popen[str]]") -> bool:
     return CATALOGUE[world.case.fault].inject(WorldTarget(world, runs))
 
 
-class WorldTarget(Target):
-    """A world of the campaign, as what faults are put into; see `Target` for each method.
+class WorldTarget(FaultTarget):
+    """A world of the campaign, as what faults are put into; see `FaultTarget` for each method.
 
     Args:
         world: The world.
@@ -66,51 +66,51 @@ class WorldTarget(Target):
         self._rng = random.Random(world.case.chance)  # noqa: S311 - which bytes, not a secret
 
     def signal_gateway(self, number: int) -> bool:
-        """See `Target`: a container, too, or a gateway that is this world's own."""
+        """See `FaultTarget`: a container, too, or a gateway that is this world's own."""
         return self._world.signal_gateway(number)
 
     def signal_bots(self, number: int) -> bool:
-        """See `Target`."""
+        """See `FaultTarget`."""
         return _signal_for_a_while([bot.pid for bot in self.instance.bots()], number)
 
     def signal_program(self, number: int) -> bool:
-        """See `Target`."""
+        """See `FaultTarget`."""
         return _signal_for_a_while([run.pid for run in self._runs[:1] if run.poll() is None], number)
 
     def set_gateway_faults(self, text: str) -> bool:
-        """See `Target`."""
+        """See `FaultTarget`."""
         return self._world.set_gateway_faults(text)
 
     def change_plan(self, change: Callable[[Path], object]) -> bool:
-        """See `Target`."""
+        """See `FaultTarget`."""
         is_changed = super().change_plan(change)
         if is_changed:
             self._world.note_plan("damaged")
         return is_changed
 
     def place_plan(self, kind: str) -> bool:
-        """See `Target`."""
+        """See `FaultTarget`."""
         self._world.place_plan(kind)
         return True
 
     def answer_alerts(self, behaviour: Behaviour) -> bool:
-        """See `Target`."""
+        """See `FaultTarget`."""
         self.channel.script[:] = [behaviour] * _MANY
         return True
 
     def refuse_alerts(self) -> bool:
-        """See `Target`."""
+        """See `FaultTarget`."""
         address = self.instance.environ["DISCORD_WEBHOOK_URL"]
         self.instance.environ["DISCORD_WEBHOOK_URL"] = re.sub(r":\d+/", f":{NOBODY_LISTENS}/", address)
         return self.answer_alerts(close)  # for a run that has its settings already
 
     def damage_record(self, *names: str) -> bool:
-        """See `Target`."""
+        """See `FaultTarget`."""
         damage(self.instance.state / self._rng.choice(names), self._rng, pids=(self._world.bystander.pid,))
         return True
 
     def overwrite_journal(self) -> bool:
-        """See `Target`."""
+        """See `FaultTarget`."""
         rng, path = self._rng, self.instance.state / "journal.sqlite3"
         with contextlib.suppress(OSError), path.open("r+b") as file:
             size = path.stat().st_size
@@ -120,19 +120,19 @@ class WorldTarget(Target):
         return True
 
     def cut_journal(self) -> bool:
-        """See `Target`."""
+        """See `FaultTarget`."""
         path = self.instance.state / "journal.sqlite3"
         with contextlib.suppress(OSError):
             os.truncate(path, self._rng.randrange(max(path.stat().st_size, 1)))
         return True
 
     def delete_state(self) -> bool:
-        """See `Target`."""
+        """See `FaultTarget`."""
         shutil.rmtree(self.instance.state, ignore_errors=True)
         return True
 
     def fill_disk(self, folder: Path) -> bool:
-        """See `Target`."""
+        """See `FaultTarget`."""
         handle = os.open(folder / "filler", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             for size in (65536, 4096, 512, 1):
@@ -144,12 +144,12 @@ class WorldTarget(Target):
         return True
 
     def shift_clock(self, seconds: int) -> bool:
-        """See `Target`."""
+        """See `FaultTarget`."""
         set_clock_ahead(self._world.system, seconds)
         return True
 
     def cut_network(self) -> bool:
-        """See `Target`."""
+        """See `FaultTarget`."""
         world = self._world
         if world.is_docker:
             docker("network", "disconnect", "--force", f"{world.container}_default", world.container)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from orchestration.soak.catalogue import CATALOGUE, Fault, Target
+from orchestration.soak.catalogue import CATALOGUE, Fault, FaultTarget
 from orchestration.soak.channel import LoopbackChannel
 from orchestration.soak.instance import Instance
 from orchestration.soak.schedule import RECOVERIES, plan_faults
@@ -36,5 +36,5 @@ def test_a_fault_whose_target_is_not_there_is_not_counted_as_injected(
     fault: Fault, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("nothing")
-    target = Target(Instance(folder, {"GATEWAY_PORT": "1"}), LoopbackChannel(), link_down_s=1.0)
+    target = FaultTarget(Instance(folder, {"GATEWAY_PORT": "1"}), LoopbackChannel(), link_down_s=1.0)
     assert not CATALOGUE[fault].inject(target)

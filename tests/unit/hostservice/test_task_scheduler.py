@@ -8,7 +8,7 @@ import pytest
 
 from orchestration.errors import HostServiceError, StepStatus
 from orchestration.hostservice.install import install
-from orchestration.hostservice.service import Registrar, Scope, Target
+from orchestration.hostservice.service import Registrar, Scope, ServicePlatform
 from orchestration.hostservice.task_scheduler import TaskScheduler
 from orchestration.hostservice.task_xml import TaskTrigger
 from orchestration.hostservice.windows import WindowsChoices, build_task_scheduler, read_choices
@@ -49,7 +49,7 @@ _BOOT = WindowsChoices(trigger=TaskTrigger.BOOT)
 
 def test_it_is_a_registrar(scene: Scene) -> None:
     registrar: Registrar = scene.registrar()
-    assert registrar.target is Target.WINDOWS
+    assert registrar.target is ServicePlatform.WINDOWS
     assert registrar.start_command == f'schtasks.exe /Run /TN "{_TASK}"'
 
 
