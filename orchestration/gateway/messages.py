@@ -20,7 +20,7 @@ from orchestration.gateway.readiness import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Words:
+class Explanation:
     """Something said.
 
     Attributes:
@@ -83,21 +83,21 @@ CHOOSE_A_DEVICE = (
 )
 
 
-def describe_rejection(login: LoginReading) -> Words:
+def describe_rejection(login: LoginReading) -> Explanation:
     """Why the broker refuses the login, as the end of a sentence, and what to do about it."""
     match login.refusal:
         case Refusal.VERSION:
-            return Words(
+            return Explanation(
                 message=f"the broker no longer accepts this version of the gateway ({login.evidence})",
                 next_action="Pull a newer image (GATEWAY_IMAGE) and make the container again, then `inv startup`.",
             )
         case Refusal.OTHER:
-            return Words(
+            return Explanation(
                 message=f"the broker refuses the login, and not for the password ({login.evidence})",
                 next_action="Log in on the broker's website to see why, then `inv startup`.",
             )
         case _:
-            return Words(
+            return Explanation(
                 message=f"the broker refuses user or password ({login.evidence})",
                 next_action="Correct TWS_USERID and TWS_PASSWORD (try them on the broker's website first: too many "
                 "tries lock the account), then `inv startup`.",
@@ -148,7 +148,7 @@ def _describe_api(observation: ProbeResult, port: int) -> str:
 
 def describe_failure(
     word: FailureWord, sight: Sight, observation: ProbeResult, memory: ReadinessState, *, waited_s: float, port: int
-) -> Words:
+) -> Explanation:
     """What is said when the wait has failed."""
     seen = describe_sight(sight, observation, port=port)
     tail = ", also after one restart" if memory.is_restarted else ""
@@ -162,14 +162,14 @@ def describe_failure(
         case FailureWord.GATEWAY_SECOND_FACTOR:
             message = f"the second factor was not confirmed within {waited_s:.0f} s{tail}"
             if observation.login.needs_device:
-                return Words(message=f"{_DEVICE_NEEDED}{tail}", next_action=CHOOSE_A_DEVICE)
+                return Explanation(message=f"{_DEVICE_NEEDED}{tail}", next_action=CHOOSE_A_DEVICE)
         case FailureWord.GATEWAY_LOGIN_FAILED:
             return describe_rejection(observation.login)
         case FailureWord.DOCKER_UNAVAILABLE:
             message = f"the Docker engine has not answered for the last part of a wait of {waited_s:.0f} s"
         case _:
             message = f"the gateway is not ready after {waited_s:.0f} s{tail}: {seen}"
-    return Words(message=message, next_action=_FAILURE_ADVICE.get(word) or _advise(sight, observation, port))
+    return Explanation(message=message, next_action=_FAILURE_ADVICE.get(word) or _advise(sight, observation, port))
 
 
 def _advise(sight: Sight, observation: ProbeResult, port: int) -> str:
@@ -245,37 +245,37 @@ _SIGHT_ADVICE: Mapping[Sight, str] = {
 
 def describe_event(
     kind: WaitEventKind, observation: ProbeResult, memory: ReadinessState, *, twofa_timeout_s: float
-) -> Words:
+) -> Explanation:
     """What is told to the operator while waiting."""
     match kind:
         case WaitEventKind.SECOND_FACTOR_NEEDED:
             confirm = f"Confirm it on the phone now; it is waited for {twofa_timeout_s:.0f} s longer."
             needs_device = observation.login.needs_device
-            return Words(
+            return Explanation(
                 message=_DEVICE_NEEDED if needs_device else "the gateway's login waits for the second factor",
                 next_action=CHOOSE_A_DEVICE if needs_device else confirm,
             )
         case WaitEventKind.SESSION_TAKEN:
-            return Words(
+            return Explanation(
                 message="the same user is logged in elsewhere, and that session was left in charge",
                 next_action=_SIGHT_ADVICE[Sight.SESSION_TAKEN],
             )
         case WaitEventKind.LINK_DOWN:
-            return Words(
+            return Explanation(
                 message="the gateway has lost its link to the broker",
                 next_action="Nothing yet: it reconnects by itself, and is waited for.",
             )
         case WaitEventKind.FARMS_BROKEN:
-            return Words(message=f"the gateway is up, but data farms are broken: {list_farms(observation)}")
+            return Explanation(message=f"the gateway is up, but data farms are broken: {list_farms(observation)}")
         case WaitEventKind.CONTAINER_RESTARTED:
             status = observation.status
             times = f", {status.restart_count} times so far" if status is not None and status.restart_count else ""
-            return Words(
+            return Explanation(
                 message=f"the container ended and was started again, not by this program{times}",
                 next_action=_READ_THE_LOG if memory.other_restarts >= CRASH_LOOP_STARTS else "",
             )
         case _:
-            return Words(message=_PLAIN_EVENTS[kind])
+            return Explanation(message=_PLAIN_EVENTS[kind])
 
 
 _PLAIN_EVENTS: Mapping[WaitEventKind, str] = {

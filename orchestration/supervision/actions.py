@@ -21,7 +21,15 @@ from orchestration.gateway.readiness import DEAD_GRACE_S, Sight, find_restart_ti
 from orchestration.supervision import weekly_login
 from orchestration.supervision.checks import has_ended_unplanned, is_unconnected
 from orchestration.supervision.decision import Action, Memory
-from orchestration.supervision.incidents import Incident, IncidentKind, Notice, Stage, Words, build_notice, tell_event
+from orchestration.supervision.incidents import (
+    Incident,
+    IncidentKind,
+    Notice,
+    NoticeText,
+    Stage,
+    build_notice,
+    tell_event,
+)
 from orchestration.supervision.observation import Observation
 from orchestration.supervision.plan_rollover import Switch, build_switch_key, choose_switch, must_not_trade
 from orchestration.supervision.rules import GUARD_RESTARTS_AN_HOUR, HOUR_S, LINK_RESTART_AFTER_S, Rules
@@ -84,7 +92,7 @@ def _choose_gateway(
     other = find_others_restart(observation, rules)
     if other is not None:
         log = memory.log.put(replace(incident, acted_s=other.at_s))
-        words = Words(
+        words = NoticeText(
             title="Gateway restarted by another instance", message=f"{incident.title}: {other}. It is waited for."
         )
         notice = build_notice(log, incident.kind, Stage.ACTED, Severity.INFO, words)
@@ -92,7 +100,7 @@ def _choose_gateway(
     if measure_patience(memory, observation, sight, rules, incident) > 0 or _is_gateway_spent(memory, observation):
         return memory, (), ()
     log = memory.log.put(replace(incident, acted_s=at_s))
-    words = Words(
+    words = NoticeText(
         title="Gateway restart attempted",
         message=f"{incident.title}: the gateway is restarted, once.",
         next_action="Have the phone at hand: a new login may ask for the second factor.",
@@ -187,7 +195,7 @@ def _choose_bot(
         if memory.is_bot_stopped:
             return memory, (), ()
         # The gateway may come back at any moment, and the bot would trade on another day's plan.
-        words = Words(
+        words = NoticeText(
             title="Bot stopped: its plan is another day's",
             message=f"The bot's plan is of {observation.plan.date}, and it cannot be restarted before the gateway "
             "is ready. It is stopped until then.",
@@ -224,7 +232,7 @@ def _switch(
     if switch is Switch.STRATEGY_C:
         if observation.market.is_session and observation.market.is_past_due:  # said as the plan that is missing
             return memory, (Action.RESTART_BOT_ON_STRATEGY_C,), ()
-        words = Words(
+        words = NoticeText(
             title="Trading plan has expired",
             message=f"The plan of {plan.date} has expired, and there is none for {today} yet. The bot runs on Strategy "
             "C, which trades nothing, until a valid plan for the day is there.",
@@ -233,7 +241,7 @@ def _switch(
         log, notice = tell_event(memory.log, IncidentKind.BOT_SWITCHED, Severity.INFO, words)
         return replace(memory, log=log), (Action.RESTART_BOT_ON_STRATEGY_C,), (notice,)
     had = "Strategy C because it had no plan" if plan.is_emergency else f"the plan of {plan.date}"
-    words = Words(
+    words = NoticeText(
         title="Bot switched to the day's plan",
         message=f"A valid plan for {today} is there (strategy {observation.plan.candidate.strategy}). The bot had "
         f"{had}, and is {'restarted' if observation.bot.is_running else 'started'} on it.",
@@ -249,7 +257,7 @@ def note_worse(
     notices: list[Notice] = []
     for incident, reason in _find_worse(memory, observation, sight, rules):
         log = memory.log.put(replace(incident, is_worse=True))
-        words = Words(
+        words = NoticeText(
             title=f"{incident.title}: manual action required",
             message=reason,
             next_action="Read the logs (`inv logs --of gateway`, `inv logs --of bot`), then `inv bot.restart`.",

@@ -7,7 +7,7 @@ from orchestration.alerts.alert import Severity
 from orchestration.bot.state import BotState
 from orchestration.gateway.readiness import Sight
 from orchestration.supervision.decision import Memory
-from orchestration.supervision.incidents import Finding, IncidentKind, Verdict, Words
+from orchestration.supervision.incidents import Finding, IncidentKind, NoticeText, Verdict
 from orchestration.supervision.observation import Observation, PlanCandidate
 from orchestration.supervision.rules import Rules
 
@@ -104,10 +104,10 @@ class IncidentCheck:
 
         if self.is_bad(situation):
             verdict = Verdict.BAD
-            words = Words(title=say(self.title), message=say(self.message), next_action=say(self.next_action))
+            words = NoticeText(title=say(self.title), message=say(self.message), next_action=say(self.next_action))
         elif self.is_fine(situation):
             verdict = Verdict.FINE
-            words = Words(title=say(self.over_title), message=say(self.over_message))
+            words = NoticeText(title=say(self.over_title), message=say(self.over_message))
         else:
             return Finding(kind=self.kind, verdict=Verdict.UNKNOWN)
         return Finding(

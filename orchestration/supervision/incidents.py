@@ -83,7 +83,7 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Words:
+class NoticeText:
     """Something said: a few words, one or two sentences, and what the operator should do (may be empty)."""
 
     title: str
@@ -91,7 +91,7 @@ class Words:
     next_action: str = ""
 
 
-NOTHING_SAID = Words(title="", message="")
+NOTHING_SAID = NoticeText(title="", message="")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,7 @@ class Finding:
     kind: IncidentKind
     verdict: Verdict
     severity: Severity = Severity.INFO
-    words: Words = NOTHING_SAID
+    words: NoticeText = NOTHING_SAID
     key: str = ""
     grace_s: float = 0.0
     hold_s: float = 0.0
@@ -222,7 +222,7 @@ class IncidentLog:
 NOTHING_OPEN = IncidentLog()
 
 
-def build_notice(log: IncidentLog, kind: IncidentKind, stage: Stage, severity: Severity, words: Words) -> Notice:
+def build_notice(log: IncidentLog, kind: IncidentKind, stage: Stage, severity: Severity, words: NoticeText) -> Notice:
     """A notice about the open incident of a kind, or about an event, which takes the last number given out."""
     incident = log.find(kind)
     return Notice(
@@ -236,7 +236,9 @@ def build_notice(log: IncidentLog, kind: IncidentKind, stage: Stage, severity: S
     )
 
 
-def tell_event(log: IncidentLog, kind: IncidentKind, severity: Severity, words: Words) -> tuple[IncidentLog, Notice]:
+def tell_event(
+    log: IncidentLog, kind: IncidentKind, severity: Severity, words: NoticeText
+) -> tuple[IncidentLog, Notice]:
     """Say that something has happened."""
     log = replace(log, count=log.count + 1)
     return log, build_notice(log, kind, Stage.EVENT, severity, words)

@@ -23,7 +23,7 @@ from orchestration.supervision.actions import (
 from orchestration.supervision.checks import READ_THE_BOT_LOG, judge_all
 from orchestration.supervision.decision import Action, Decision, Memory
 from orchestration.supervision.incident_check import Situation
-from orchestration.supervision.incidents import Incident, IncidentKind, Notice, Words, tell_event, track
+from orchestration.supervision.incidents import Incident, IncidentKind, Notice, NoticeText, tell_event, track
 from orchestration.supervision.observation import Observation
 from orchestration.supervision.plan_rollover import note_finished, note_plan, note_running
 from orchestration.supervision.rules import (
@@ -139,7 +139,7 @@ def _note_clock(memory: Memory, observation: Observation) -> tuple[Memory, tuple
         memory = replace(memory, window_s=observation.at_s)
     if abs(observation.wall_jump_s) < CLOCK_JUMP_S:
         return memory, ()
-    words = Words(
+    words = NoticeText(
         title="Clock jumped",
         message=f"The clock has moved by {observation.wall_jump_s:+.0f} s at once, as it does after a machine's sleep "
         "or when it is set. Gateway, bot and the plan's date are judged again.",
@@ -162,7 +162,7 @@ def _see_gateway(memory: Memory, observation: Observation, rules: Rules) -> tupl
 
 
 def _tell_started(memory: Memory) -> tuple[Memory, Notice]:
-    words = Words(
+    words = NoticeText(
         title="Gateway was restarted by something else",
         message="The gateway's container was ended and started again, not by this supervisor, and is ready.",
         next_action="If it was not restarted by hand, read the gateway's log: `inv logs --of gateway`.",
@@ -193,7 +193,7 @@ def _note_bot(memory: Memory, observation: Observation, rules: Rules) -> tuple[M
     is_odd = bot.never_connected and observation.market.is_before_close
     never = " It never held a connection to the gateway, and the market has not closed yet." if is_odd else ""
     done = f"The bot ended by itself with 0: it is done with the plan of {observation.plan.date}."
-    words = Words(
+    words = NoticeText(
         title="Bot has finished",
         message=f"{done}{never} {then}".strip(),
         next_action=f"{READ_THE_BOT_LOG} `inv bot.restart` starts it again." if is_odd else "",

@@ -14,7 +14,7 @@ from orchestration.gateway.history import RESTART_SPACING_S
 from orchestration.gateway.readiness import Sight
 from orchestration.gateway.weekly_login import LATEST_AFTER, Week, find_week, has_cold_restart
 from orchestration.settings.week_time import describe_full_login, find_next
-from orchestration.supervision.incidents import IncidentKind, IncidentLog, Notice, Words, tell_event
+from orchestration.supervision.incidents import IncidentKind, IncidentLog, Notice, NoticeText, tell_event
 from orchestration.supervision.observation import Observation
 from orchestration.supervision.rules import Rules
 from orchestration.system.clock import describe_instant
@@ -69,7 +69,7 @@ def tell(
     if remind_at <= observation.now < next_at and is_needed and memory.reminded_of != next_at and _is_ours(observation):
         memory = replace(memory, reminded_of=next_at)
         who = "The gateway logs in fully" if rules.may_restart_gateway else _NOT_BY_US
-        words = Words(
+        words = NoticeText(
             title="Weekly login ahead",
             message=f"{who} at {describe_instant(next_at)} (WEEKLY_LOGIN), because IBKR ends every session on Sunday "
             "at 01:00 US Eastern.",
@@ -81,7 +81,9 @@ def tell(
         return replace(memory, missed_since=week.session_ended_at), log, notices
     is_news = memory.full_login_at is not None and observation.now - memory.full_login_at < _IS_NEWS_FOR
     if memory.missed_since == week.session_ended_at and is_news:
-        words = Words(title="Weekly login done", message=describe_full_login(memory.full_login_at, observation.now))
+        words = NoticeText(
+            title="Weekly login done", message=describe_full_login(memory.full_login_at, observation.now)
+        )
         log, notice = tell_event(log, IncidentKind.WEEKLY_LOGIN, Severity.INFO, words)
         notices = (*notices, notice)
     return replace(memory, missed_since=None), log, notices
@@ -123,7 +125,7 @@ def note_login(memory: WeeklyMemory, at_s: float) -> WeeklyMemory:
     return replace(memory, tried_s=at_s)
 
 
-LOGIN_WORDS = Words(
+LOGIN_WORDS = NoticeText(
     title="Weekly login begins",
     message="The gateway is restarted for the full login of the week (WEEKLY_LOGIN).",
     next_action="Confirm the second factor on the phone.",
