@@ -183,7 +183,7 @@ _JOURNAL = "journal.sqlite3"  # every run makes it
 _UNSUGGESTED_TIMEOUT_S = 2.0  # an engine that hangs must not hold up those who do not use it for their bot
 
 
-def _judge_by_command(look: "_Look", path: Path) -> BotPresence:
+def _judge_by_command(look: "_BotCandidates", path: Path) -> BotPresence:
     if look.by_command:
         detail = "started by hand: same command, folder and instance"
         return _present(look.by_command[0], FoundBy.BY_COMMAND, None, detail)
@@ -274,13 +274,13 @@ def _present_members(members: tuple[ProcessIdentity, ...], record: BotRecord | N
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Look:
+class _BotCandidates:
     by_command: tuple[ProcessIdentity, ...]
     unknown: tuple[ProcessIdentity, ...]
     look_alikes: tuple[LookAlike, ...]
 
 
-def _look_by_command(settings: Settings, table: Table) -> _Look:
+def _look_by_command(settings: Settings, table: Table) -> _BotCandidates:
     """One pass over all processes."""
     ours = find_ancestors(platform().own_pid(), table)
     users = read_candidate_users(settings)
@@ -306,7 +306,7 @@ def _look_by_command(settings: Settings, table: Table) -> _Look:
                 unknown.append(identity)
             elif is_same:
                 by_command.append(identity)
-    return _Look(
+    return _BotCandidates(
         by_command=sort_by_responsibility(by_command, table),
         unknown=sort_by_responsibility(unknown, table),
         look_alikes=tuple(sorted(look_alikes, key=lambda one: one.pid)),

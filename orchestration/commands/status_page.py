@@ -66,7 +66,7 @@ class HttpResponse:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Look:
+class _StatusLook:
     status: Status
     evidence: "Evidence"
     next_events: tuple[NextEvent, ...]
@@ -88,9 +88,9 @@ class StatusSource:
         self._began = clock.now()
         self._calendar: MarketCalendar | None = None  # read when the first client asks: its package is large
         self._lock = threading.Lock()
-        self._look: _Look | None = None
+        self._look: _StatusLook | None = None
 
-    def read(self) -> _Look:
+    def read(self) -> _StatusLook:
         """The newest look; who comes while one is made waits for it."""
         with self._lock:
             look = self._look
@@ -99,7 +99,7 @@ class StatusSource:
                 evidence = JournalReader(journal_path(self._settings.state_dir)).read_evidence(self._began)
                 now = self._clock.now()
                 self._calendar = self._calendar or load_calendar(self._settings)
-                look = _Look(
+                look = _StatusLook(
                     status=status,
                     evidence=evidence,
                     next_events=find_next_events(
@@ -128,7 +128,7 @@ class StatusSource:
             )
         return _build_text(HTTPStatus.NOT_FOUND, "Here are /, /healthz and /metrics.")
 
-    def _render(self, look: _Look) -> str:
+    def _render(self, look: _StatusLook) -> str:
         redactor = redactor_for(self._settings.secrets)
         rows = [(name.strip(), clean_line(value, redactor)) for name, value in build_status_rows(look.status)]
         gateway = look.status.gateway
@@ -205,7 +205,7 @@ class _Access:
         return bool(self.token) or is_loopback(name) or name == self.host.lower()
 
 
-class _Reader(io.RawIOBase):
+class _RequestReader(io.RawIOBase):
     """A client's bytes, until the request's deadline."""
 
     def __init__(self, client: socket.socket, left_s: Callable[[], float]) -> None:
@@ -236,7 +236,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 raise TimeoutError
             return left
 
-        self.rfile = io.BufferedReader(_Reader(self.connection, left_s))
+        self.rfile = io.BufferedReader(_RequestReader(self.connection, left_s))
 
     def do_GET(self) -> None:
         self._answer(has_body=True)

@@ -76,7 +76,7 @@ def parse_certificate(blob: bytes) -> HostCertificate:
     Raises:
         ValueError: They are none.
     """
-    reader = _Reader(blob)
+    reader = _BlobReader(blob)
     kind = reader.read_text()
     plain = kind.removesuffix(_SUFFIX)
     if plain == kind or plain not in _FIELDS:
@@ -89,7 +89,7 @@ def parse_certificate(blob: bytes) -> HostCertificate:
     reader.read_number(8)  # the serial number
     kind_of_owner = reader.read_number(4)
     key_id = reader.read_text()
-    names = _Reader(reader.read_string())
+    names = _BlobReader(reader.read_string())
     principals = []
     while names.offset < len(names.content):
         principals.append(names.read_text())
@@ -118,7 +118,7 @@ def _pack(content: bytes) -> bytes:
 
 
 @dataclass
-class _Reader:
+class _BlobReader:
     content: bytes
     offset: int = 0
 
