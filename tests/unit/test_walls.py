@@ -597,3 +597,22 @@ def test_an_import_of_constants_is_seen() -> None:
     modules = {"a": _read_imports("from b import X_S, Y\nfrom c import Z, f\nimport b\n"), "b": [], "c": []}
     assert _find_constant_imports({**modules, "a": modules["a"][:2]}) == {("a", "b")}
     assert _find_constant_imports(modules) == set(), "it is imported as a module, too"
+
+
+def _find_classes_of_one_name(sources: Mapping[str, str]) -> dict[str, list[str]]:
+    """The names that more than one class has, with the modules that define them; private ones too."""
+    found: dict[str, list[str]] = {}
+    for module, source in sources.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(module)
+    return {name: modules for name, modules in found.items() if len(modules) > 1}
+
+
+def test_no_class_name_stands_for_two_things() -> None:
+    assert _find_classes_of_one_name({_module_of(path): path.read_text(encoding="utf-8") for path in _files()}) == {}
+
+
+def test_a_class_name_that_stands_for_two_things_is_seen() -> None:
+    sources = {"a": "class One: ...\nclass Two: ...\n", "b": "class One: ...\n", "c": "def f():\n    class Two: ...\n"}
+    assert _find_classes_of_one_name(sources) == {"One": ["a", "b"], "Two": ["a", "c"]}
