@@ -11,7 +11,8 @@ from orchestration.alerts.outbox import Outbox, Waiting
 
 _SPARED = 5  # of a backlog that is long but not old, the newest ones are still news
 _TITLE = "{} could not be sent in time"
-_COUNTED = re.compile(r"(\d+) earlier alerts? could not be sent in time")
+_UNSURE_TITLE = "{} may not have been sent in time"
+_COUNTED = re.compile(r"(?P<number>\d+) earlier alerts? (?:could not be|(?P<unsure>may not have been)) sent in time")
 
 
 _W = TypeVar("_W", bound=Waiting)
@@ -45,6 +46,8 @@ def choose_backlog(waiting: Sequence[_W], *, now: datetime, age_s: float, count:
 def build_summary(backlog: Sequence[Waiting], *, now: datetime) -> Alert | None:
     """One alert that summarises several: how many, from when to when, and their titles. As severe as the worst of them.
 
+    Where one of them may have arrived all the same, the summary does not say that they could not be sent.
+
     None if not one of them can be read.
     """
     alerts: list[Alert] = []
@@ -64,10 +67,16 @@ def build_summary(backlog: Sequence[Waiting], *, now: datetime) -> Alert | None:
         else:
             cause = f" ({alert.cause})" if alert.cause else ""
             lines.append(f"{alert.at.astimezone():%Y-%m-%d %H:%M %Z} {alert.severity}: {alert.title}{cause}")
+    is_unsure = any(one.is_unsure for one in backlog) or any(_is_unsure_summary(alert) for alert in alerts)
+    reason = (
+        "No answer of the channel is on record; some may have arrived all the same."
+        if is_unsure
+        else "The channel could not be reached."
+    )
     return Alert(
         severity=max((alert.severity for alert in alerts), key=lambda severity: severity.rank),
-        title=_TITLE.format(f"{number} earlier alert{'s' if number != 1 else ''}"),
-        message="The channel could not be reached. The newest of them is from "
+        title=(_UNSURE_TITLE if is_unsure else _TITLE).format(f"{number} earlier alert{'s' if number != 1 else ''}"),
+        message=f"{reason} The newest of them is from "
         f"{newest.at.astimezone():%Y-%m-%d %H:%M %Z}. Things may have changed since.",
         host=newest.host,
         instance=newest.instance,
@@ -80,6 +89,11 @@ def build_summary(backlog: Sequence[Waiting], *, now: datetime) -> Alert | None:
     )
 
 
+def _is_unsure_summary(alert: Alert) -> bool:
+    match = _COUNTED.fullmatch(alert.title)
+    return match is not None and match["unsure"] is not None
+
+
 def _count(alert: Alert) -> int:
     match = _COUNTED.fullmatch(alert.title)
-    return int(match.group(1)) if match else 1
+    return int(match["number"]) if match else 1

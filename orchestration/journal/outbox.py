@@ -14,6 +14,7 @@ from orchestration.journal.records import (
 )
 from orchestration.journal.store import Store, storable
 from orchestration.system.lock import LockHeldError, hold_lock
+from orchestration.system.processes import read_boot_id
 
 # The row of an alert as its deliveries make it. Taken by one channel, it has reached the operator.
 _DRAW_TOGETHER = """
@@ -131,14 +132,18 @@ class OutboxStore(Store):
 
     def read_pending_alerts(self, channel: str | None = None) -> list[PendingAlert]:
         """What waits for a channel (None: what no channel has taken yet), in the order of sending."""
-        return self._read(lambda connection: fetch_pending_alerts(connection, channel), [])
+        boot_id = read_boot_id()
+        return self._read(lambda connection: fetch_pending_alerts(connection, channel, boot_id=boot_id), [])
 
     def claim_alert(self, alert_id: int, channel: str, claimant: str) -> None:
         """Say, before it is posted, who posts it: a claim that is found later means a try whose outcome is unknown."""
         self._change(alert_id, channel, "claimed_by = ?, tries = tries + 1", claimant)
 
     def mark_delivered(self, alert_id: int, channel: str) -> None:
-        """The channel took it."""
+        """The channel took it, which survives a power cut from here on.
+
+        Without that the alert would be sent again after one, or be said not to have been sent.
+        """
         self._change(
             alert_id,
             channel,
@@ -146,6 +151,7 @@ class OutboxStore(Store):
             AlertDelivery.DELIVERED.value,
             self._now(),
         )
+        self._sync()
 
     def mark_undelivered(self, alert_id: int, channel: str, note: str, *, is_unsure: bool) -> None:
         """A try did not succeed; it waits for the next one.

@@ -212,17 +212,22 @@ def fetch_runs(
     return records
 
 
-def fetch_pending_alerts(connection: sqlite3.Connection, channel: str | None = None) -> list[PendingAlert]:
+def fetch_pending_alerts(
+    connection: sqlite3.Connection, channel: str | None = None, *, boot_id: str = ""
+) -> list[PendingAlert]:
     """What waits in the outbox, in the order of sending.
 
     Args:
         connection: The file.
         channel: What waits for this channel; None for what waits and no channel has taken yet.
+        boot_id: This boot of the machine. What waits since an earlier one may have been sent: a power cut can take the
+            last commits. Empty where nothing is to be said of that.
 
     Raises:
         sqlite3.Error: The file cannot be read.
     """
-    columns = "alerts.id, alerts.run_id, alerts.body, alerts.at"
+    birth = "(SELECT birth FROM runs WHERE runs.run_id = alerts.run_id)"
+    columns = f"alerts.id, alerts.run_id, alerts.body, alerts.at, {birth}"
     if channel is None:
         rows = connection.execute(
             f"SELECT {columns}, tries, claimed_by, refused_by FROM alerts WHERE delivery = ? ORDER BY place, id",  # noqa: S608 - constants
@@ -240,12 +245,17 @@ def fetch_pending_alerts(connection: sqlite3.Connection, channel: str | None = N
             run_id=row[1],
             body=row[2],
             at=datetime.fromisoformat(row[3]),
-            tries=row[4],
-            is_unsure=row[5] is not None,
-            refused_by=row[6],
+            tries=row[5],
+            is_unsure=row[6] is not None or _is_of_earlier_boot(row[4], boot_id),
+            refused_by=row[7],
         )
         for row in rows
     ]
+
+
+def _is_of_earlier_boot(birth: str | None, boot_id: str) -> bool:
+    """Whether a process was of another boot of the machine; False where that is unknown, as off Linux."""
+    return bool(birth and boot_id) and ":" in str(birth) and str(birth).rpartition(":")[0] != boot_id
 
 
 def fetch_channel_problem(connection: sqlite3.Connection, key: str) -> str | None:

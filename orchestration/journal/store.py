@@ -2,8 +2,8 @@
 
 WAL mode: a writer never stops a reader, and a process killed between any two instructions leaves a file that the next
 one opens as of the last commit. `synchronous=NORMAL`: a commit is handed to the operating system at once (so a kill
-loses nothing) but is forced to the disk only at checkpoints; a power cut may lose the last commits, never the file. The
-disk is not waited for in the middle of a start-up.
+loses nothing) but is forced to the disk only at checkpoints, and where an alert was delivered; a power cut may lose the
+last commits, never the file. The disk is not waited for in the middle of a start-up.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from typing import Self, TypeVar
 from orchestration.journal.schema import VERSION, migrate, read_version
 from orchestration.redaction import Redactor, clean_text
 from orchestration.system.clock import Clock, wait_until
-from orchestration.system.files import refuse_special
+from orchestration.system.files import refuse_special, sync_file
 from orchestration.system.lock import LockHeldError, hold_lock
 
 _T = TypeVar("_T")
@@ -143,6 +143,16 @@ class Store:
             with contextlib.suppress(sqlite3.Error):
                 connection.execute(f"PRAGMA busy_timeout = {_BUSY_AGAIN_MS}")
         self._tell(error)
+
+    def _sync(self) -> None:
+        """Have the disk hold all that was committed so far, by any process. Blocks no other thread meanwhile.
+
+        SQLite's own way, `synchronous=FULL` for one transaction, would hold the file's lock while the disk is waited
+        for. SQLite locks nothing on its log, so another descriptor of it, when closed, releases no lock.
+        """
+        if self.is_usable:
+            with contextlib.suppress(OSError):  # no log: not in WAL mode, where each commit is synced
+                sync_file(self.path.with_name(f"{self.path.name}-wal"))
 
     def _roll_back(self) -> None:
         if self._connection is not None and self._connection.in_transaction:

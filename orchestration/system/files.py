@@ -120,6 +120,16 @@ def write_atomic(path: Path, content: bytes, *, mode: int = _PRIVATE) -> None:
     _sync_folder(path.parent)
 
 
+def sync_file(path: Path) -> None:
+    """Wait until the disk holds what any process has written to a file.
+
+    Raises:
+        OSError: There is no such file, or the disk failed.
+    """
+    with path.open("r+b") as opened:
+        os.fsync(opened.fileno())
+
+
 def find_replace_problem(path: Path) -> str:
     """Why `write_atomic` would refuse this path: something that is no file stands there. Empty if it would not."""
     try:

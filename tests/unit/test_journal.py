@@ -1,7 +1,10 @@
 """What the journal keeps of a run."""
 
+import contextlib
 import logging
 import os
+import sqlite3
+import sys
 from pathlib import Path
 
 import pytest
@@ -196,6 +199,21 @@ def test_a_summary_takes_the_place_of_its_oldest_alert(tmp_path: Path) -> None:
             at=WEDNESDAY_MORNING,
         )
         assert [one.body for one in journal.read_pending_alerts()] == ["a", "sum", "d"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux names its boots for certain")
+def test_what_waits_since_an_earlier_boot_may_have_been_sent(tmp_path: Path) -> None:
+    with _open(tmp_path) as journal:
+        for run_id in ("run-1", "run-2"):
+            _start(journal, run_id)
+            journal.add_alert(
+                run_id=run_id, severity="info", title="t", body="{}", at=WEDNESDAY_MORNING, channels=["discord"]
+            )
+    with contextlib.closing(sqlite3.connect(tmp_path / "journal.sqlite3")) as database, database:
+        database.execute("UPDATE runs SET birth = 'another-boot:1234' WHERE run_id = 'run-1'")
+    with _open(tmp_path) as journal:
+        assert [one.is_unsure for one in journal.read_pending_alerts("discord")] == [True, False]
+        assert [one.is_unsure for one in journal.read_pending_alerts()] == [True, False]
 
 
 def test_a_claim_without_an_outcome_leaves_doubt(tmp_path: Path) -> None:

@@ -487,6 +487,10 @@ class SimPlatform(Platform):
             self._note_end(pid)
         return reading
 
+    def sync(self, descriptor: int) -> None:
+        """What `os.fsync` is here: the simulated disk holds the file from now on."""
+        self._scheduler.ask("sync", os.readlink(f"/proc/self/fd/{descriptor}"))  # noqa: PTH115
+
     def read_free_bytes(self, folder: Path) -> int:
         """See the base class."""
         del folder
@@ -535,6 +539,7 @@ def run_program(  # what a program is made of
         from orchestration.system.platform import use_platform
 
         use_platform(platform)
+        os.fsync = platform.sync  # type: ignore[assignment]  # the simulated kernel's
         if dies_at > 0:
 
             def count(event: str, arguments: tuple[object, ...]) -> None:

@@ -90,7 +90,27 @@ def _kill_at_door(world: World, one: Happening) -> None:
     """The next start of the service is killed at one of its calls of a door; the present one now."""
     calls = 1 + int(math.exp(one.lasts_s))
     waits = [calls]
+    world.on_death_at_door = lambda: None
     world.dies_at = lambda name: waits.pop() if name == "service" and waits else 0
+    world.signal_service(int(signal.SIGKILL))
+
+
+def _cut_power_at_door(world: World, one: Happening) -> None:
+    """The power goes at one of the calls of a door of the next start of the service: in the middle of a replacement."""
+    calls = 1 + int(math.exp(one.lasts_s))
+
+    def fail() -> None:
+        world.cut_power()
+        world.clockwork.after(_MINUTE_S, world.boot)
+
+    def draw(name: str) -> int:
+        if name != "service":
+            return 0
+        world.dies_at = lambda _name: 0
+        world.on_death_at_door = fail
+        return calls
+
+    world.dies_at = draw
     world.signal_service(int(signal.SIGKILL))
 
 
@@ -234,6 +254,7 @@ KINDS: dict[str, Kind] = {
     "service_killed": Kind(_signal_service(int(signal.SIGKILL))),
     "service_killed_at_door": Kind(_kill_at_door, 0.0, 7.5, 4),
     "power_cut": Kind(_cut_power, 30.0, 3 * _HOUR_S),
+    "power_cut_at_door": Kind(_cut_power_at_door, 0.0, 7.5),
     "clock_ahead": Kind(_step_clock(1.0), 60.0, 3 * _HOUR_S, 1),
     "clock_behind": Kind(_step_clock(-1.0), 60.0, 3 * _HOUR_S, 1),
     # The host is suspended. Not drawn: what a gateway does that sleeps through its restart or Sunday is not known.

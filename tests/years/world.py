@@ -20,7 +20,7 @@ from typing import Any
 
 from orchestration.state_dir import journal_path
 from tests.years.clockwork import Clockwork, Trace
-from tests.years.disk import lose_unsynced_frames
+from tests.years.disk import Disk
 from tests.years.gateway import PORT, ApiClient, Gateway
 from tests.years.processes import ProcessTable, SimProcess
 from tests.years.program import run_program
@@ -133,6 +133,7 @@ class World:
         self.on_command: list[Callable[[Program, str], None]] = []
         self.on_step: list[Callable[[], None]] = []
         self.dies_at: Callable[[str], int] = lambda _name: 0
+        self.on_death_at_door: Callable[[], None] = lambda: None
         self.finished_on: set[date] = set()
         self.is_host_up = False
         self.is_service_wanted = True
@@ -141,6 +142,7 @@ class World:
         self._until_s = 0.0
         self.plan_path = root / "plan.json"
         self.state_dir = root / "state"
+        self.disk = Disk(journal_path(self.state_dir))
         for folder in (root, root / "shared", root / "work"):
             folder.mkdir(parents=True, exist_ok=True)
         bot = root / "work/bot"
@@ -188,7 +190,7 @@ class World:
         self.clockwork.after(15.0, self.start_service)
 
     def cut_power(self) -> None:
-        """Everything ends at once. Of the journal, what was not synced may be lost."""
+        """Everything ends at once. What no program had synced may be lost."""
         self.clockwork.say("host", "loses power")
         self.is_host_up = False
         for program in list(self.programs):
@@ -197,8 +199,7 @@ class World:
             self.table.end(bot.process, _KILLED)
         self.gateway.end(137, by_engine=True)
         self.gateway.is_engine_up = False
-        left, most = lose_unsynced_frames(journal_path(self.state_dir), self.clockwork.random)
-        self.clockwork.say("disk", f"keeps {left} of {most} frames of the journal's log")
+        self.clockwork.say("disk", self.disk.lose(self.clockwork.random))
 
     def suspend(self, duration_s: float) -> None:
         """The host stands still for so long, container and connections too."""
@@ -395,7 +396,9 @@ class World:
                     return
                 answer = _ANSWERS[operation](self, program, *arguments)
                 program.wire.send((answer, self._find_quiet_until_s(program)))
-        except GoneError:
+        except GoneError:  # killed at a door
+            told, self.on_death_at_door = self.on_death_at_door, lambda: None
+            told()
             self._end_program(program, _KILLED)
 
     def _receive(self, program: Program) -> Any:  # noqa: ANN401 - whatever it asks for
@@ -564,6 +567,9 @@ class World:
     def _read_free_bytes(self, _program: Program) -> int:
         return self.free_bytes
 
+    def _sync(self, _program: Program, path: str) -> None:
+        self.disk.note_sync(Path(path))
+
     # The plan's author.
 
     def write_plan(self, day: date, **changes: object) -> None:
@@ -594,6 +600,7 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
     "collect": World._collect,  # noqa: SLF001
     "watch_end": World._watch_end,  # noqa: SLF001
     "free_bytes": World._read_free_bytes,  # noqa: SLF001
+    "sync": World._sync,  # noqa: SLF001
 }
 
 

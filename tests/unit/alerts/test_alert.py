@@ -1,5 +1,6 @@
 """An alert survives its way through the outbox, and carries nothing that it should not."""
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -251,6 +252,16 @@ def test_a_summary_of_a_summary_counts_all_of_them() -> None:
     assert again is not None
     assert again.title == "4 earlier alerts could not be sent in time"
     assert [line.rpartition(" ")[2] for line in again.evidence] == ["t0", "t1", "t2", "t3"]
+
+
+def test_a_summary_of_alerts_that_may_have_arrived_does_not_say_that_they_could_not_be_sent() -> None:
+    waiting = [_waiting(1, _alert("a")), dataclasses.replace(_waiting(2, _alert("b")), is_unsure=True)]
+    summary = build_summary(waiting, now=WEDNESDAY_MORNING)
+    assert summary is not None
+    assert summary.title == "2 earlier alerts may not have been sent in time"
+    again = build_summary([_waiting(3, summary), _waiting(4, _alert("c"))], now=WEDNESDAY_MORNING)
+    assert again is not None
+    assert again.title == "3 earlier alerts may not have been sent in time"
 
 
 def test_a_backlog_that_cannot_be_read_has_no_summary() -> None:
