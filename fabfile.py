@@ -70,6 +70,15 @@ class _HostCall(Call):
 class _HostsExecutor(Executor):  # type: ignore[misc]  # Fabric has no types
     """Performs a task for each host of the command line, without Fabric's own connections."""
 
+    def execute(self, *tasks: Any) -> dict[Any, Any]:  # noqa: ANN401 - Fabric's
+        """The command line. After Ctrl-C what came of every host is shown all the same."""
+        try:
+            return dict(super().execute(*tasks))
+        except KeyboardInterrupt:
+            if _sessions:
+                _session().end_interrupted(tuple(_split_hosts(str(program.args.hosts.value or ""))))
+            raise
+
     def normalize_hosts(self, hosts: Iterable[str] | None) -> list[dict[str, str]]:
         """The hosts, each one once."""
         return [{"host": host} for host in _split_hosts(",".join(hosts or ()))]

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestration import presenter as console
@@ -23,6 +23,7 @@ from orchestration.deploy.host import Facts, Host
 from orchestration.deploy.link import Secrets
 from orchestration.deploy.ready import refuse_unless_watched
 from orchestration.deploy.show import (
+    choose_message,
     describe_audit_line,
     describe_status,
     explain,
@@ -33,7 +34,7 @@ from orchestration.deploy.show import (
     tell_of_begin,
 )
 from orchestration.deploy.ssh_config import find_config_files
-from orchestration.deploy.workflow import DeployOptions, Outcome, Workflow, build_json
+from orchestration.deploy.workflow import DeployOptions, Outcome, Workflow, build_json, build_not_begun
 from orchestration.redaction import protect
 from orchestration.settings import PROJECT_DIR, Settings, expand_home
 from orchestration.settings.child_environ import list_secret_names
@@ -49,6 +50,9 @@ _ACT_TIMEOUT_S = 900.0  # a bot's and a gateway's time to end, and a validated s
 _AT_ONCE = frozenset({"status", "audit", "hold", "resume", "lock", "unlock"})
 _MOST_AT_ONCE = 16
 _FOLLOW_S = 30 * 24 * 3600.0
+# A wait without a limit may miss Ctrl-C: one that comes right before it does not interrupt it.
+_LOOK_S = 0.2
+_INTERRUPTED_S = 20.0  # for a program on a host to end what it has begun, tell its alert channels, and say so
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,7 +104,9 @@ class Session:
         self._archive: bytes | None = None
         self._revision = ""
         self._places = threading.BoundedSemaphore(_MOST_AT_ONCE)
-        self._under_way: list[tuple[threading.Thread, Workflow]] = []
+        # The event says that it is done: Python 3.11 takes a thread for ended once Ctrl-C has interrupted its `join`.
+        self._under_way: list[tuple[threading.Event, Workflow]] = []
+        self._works: list[Workflow] = []
         self._pending: list[_Pending] = []
 
     def deploy(
@@ -164,14 +170,13 @@ class Session:
             if previous:
                 steps.rollback(work, previous, dataclasses.replace(options, discredits=True))
 
-        with self._explaining_interrupts():
-            if len(target.hosts) == 1:
-                act()
-                return
-            self._pending.append(_Pending(work=work, act=act, undo=undo))
-            if len(self._pending) == len(target.hosts):
-                pending, self._pending = self._pending, []
-                self._take_turns(pending, options)
+        if len(target.hosts) == 1:
+            act()
+            return
+        self._pending.append(_Pending(work=work, act=act, undo=undo))
+        if len(self._pending) == len(target.hosts):
+            pending, self._pending = self._pending, []
+            self._take_turns(pending, options)
 
     def _take_turns(self, pending: list[_Pending], options: DeployOptions) -> None:
         """Hosts without a lease as they were named, then those of each instance in their order."""
@@ -218,7 +223,7 @@ class Session:
         self.as_json = as_json
         work = self._begin(target, "provision")
         outcome = work.outcome
-        with self._explaining_interrupts(), work.judged():
+        with work.judged():
             work.step("connect", work.host.connect)
             outcome.changes = work.step("provision", lambda: work.host.provision(dry_run=dry_run))
             outcome.ok = True
@@ -228,7 +233,7 @@ class Session:
     def status(self, target: HostTarget, *, as_json: bool) -> None:
         """`fab status` for one host: the current release, and what `inv status` there says, word for word."""
         self.as_json = as_json
-        self._perform(target, self._begin(target, "status"), self._look)
+        self._perform(self._begin(target, "status"), self._look)
 
     def _look(self, work: Workflow) -> None:
         work.host.connect()
@@ -242,12 +247,12 @@ class Session:
         """`fab hold` for one host. It does not wait for a deploy's lock: a hold takes effect at once."""
         self.as_json = as_json
         words = ("hold", *((f"--reason={reason}",) if reason else ()))
-        self._perform(target, self._begin(target, "hold"), lambda work: _run_inv(work, words))
+        self._perform(self._begin(target, "hold"), lambda work: _run_inv(work, words))
 
     def resume(self, target: HostTarget, *, as_json: bool) -> None:
         """`fab resume` for one host."""
         self.as_json = as_json
-        self._perform(target, self._begin(target, "resume"), lambda work: _run_inv(work, ("resume",)))
+        self._perform(self._begin(target, "resume"), lambda work: _run_inv(work, ("resume",)))
 
     def restart(self, target: HostTarget, *, as_json: bool) -> None:
         """`fab restart` for one host: a bot that something watches is validated again and restarted.
@@ -255,54 +260,77 @@ class Session:
         One host after the other: not all bots are down at the same time.
         """
         self.as_json = as_json
-        work = self._begin(target, "restart")
-        with self._explaining_interrupts(), work.judged():
-            _run_inv(work, ("bot.restart",))
+        self._perform(self._begin(target, "restart"), lambda work: _run_inv(work, ("bot.restart",)))
+        self._wait()
 
     def audit(self, target: HostTarget, *, lines: int, as_json: bool) -> None:
         """`fab audit` for one host: who did what there, the oldest first."""
         self.as_json = as_json
-        self._perform(target, self._begin(target, "audit"), lambda work: _show_audit(work, lines))
+        self._perform(self._begin(target, "audit"), lambda work: _show_audit(work, lines))
 
     def lock(self, target: HostTarget, *, message: str, as_json: bool) -> None:
         """`fab lock` for one host: no deploy and no rollback begins there until `fab unlock`."""
         self.as_json = as_json
-        self._perform(target, self._begin(target, "lock"), lambda work: _lock(work, message.strip()))
+        self._perform(self._begin(target, "lock"), lambda work: _lock(work, message.strip()))
 
     def unlock(self, target: HostTarget, *, as_json: bool) -> None:
         """`fab unlock` for one host."""
         self.as_json = as_json
-        self._perform(target, self._begin(target, "unlock"), _unlock)
+        self._perform(self._begin(target, "unlock"), _unlock)
 
-    def _perform(self, target: HostTarget, work: Workflow, act: Callable[[Workflow], None]) -> None:
-        """Act on one host; on several at the same time, which `finish` waits for."""
-        if len(target.hosts) == 1:
-            with self._explaining_interrupts(), work.judged():
-                act(work)
-            return
+    def _perform(self, work: Workflow, act: Callable[[Workflow], None]) -> None:
+        """Act on one host; on several at the same time. `finish` waits for all of them."""
+        done = threading.Event()
 
         def perform() -> None:
-            with self._places, work.judged():
-                act(work)
+            try:
+                with self._places, work.judged():
+                    act(work)
+            finally:
+                done.set()
 
-        thread = threading.Thread(target=perform, name=f"host-{work.host.name}", daemon=True)
-        self._under_way.append((thread, work))
-        thread.start()
+        self._under_way.append((done, work))
+        threading.Thread(target=perform, name=f"host-{work.host.name}", daemon=True).start()
 
     def _wait(self) -> None:
-        """Wait for the hosts that are acted on at the same time.
+        """Wait for the hosts that are being acted on. Ctrl-C ends the wait, not what they do: see `end_interrupted`."""
+        for done, _ in self._under_way:
+            while not done.wait(_LOOK_S):
+                pass
+        self._under_way.clear()
 
-        Raises:
-            KeyboardInterrupt: Ctrl-C. Hosts that were not done are then marked as interrupted.
+    def end_interrupted(self, hosts: tuple[str, ...]) -> None:
+        """After Ctrl-C: have what is under way end, then show what came of every host.
+
+        A second Ctrl-C waits for nothing more.
+
+        Args:
+            hosts: All the hosts of the command line.
         """
-        under_way, self._under_way = self._under_way, []
-        try:
-            for thread, _ in under_way:
-                thread.join()
-        except KeyboardInterrupt:
-            cut = {id(work.outcome) for thread, work in under_way if thread.is_alive()}
-            self.outcomes = [_interrupt(one) if id(one) in cut else one for one in self.outcomes]
-            raise
+        with contextlib.suppress(KeyboardInterrupt):
+            self._settle()
+        for work in self._works:
+            work.explain_interrupt()
+        # What a thread finds out from now on is told to nobody: the outcomes shown are those of this moment.
+        self.outcomes = [dataclasses.replace(one) for one in self.outcomes]
+        action = self._works[0].outcome.action if self._works else ""
+        known = {one.host for one in self.outcomes}
+        self.outcomes += [build_not_begun(host, action) for host in hosts if host not in known]
+        self._show()
+
+    def _settle(self) -> None:
+        """Have nothing more begin, and wait until the hosts that had begun say what they did."""
+        begun = [(done, work) for done, work in self._under_way if not done.is_set() and work.interrupt()]
+        if begun:
+            names = ", ".join(work.host.name for _, work in begun)
+            console.warn(
+                f"Interrupted. What runs on {names} is asked to end; waiting at most {_INTERRUPTED_S:.0f} s until it "
+                "says what it did (Ctrl-C again does not wait) …"
+            )
+        ends_s = self.clock.monotonic_s() + _INTERRUPTED_S
+        for done, _ in begun:
+            while self.clock.monotonic_s() < ends_s and not done.wait(_LOOK_S):
+                pass
 
     def logs(self, target: HostTarget, *, of: str, follow: bool, lines: int) -> None:
         """`fab logs` for one host: what `inv logs` there says."""
@@ -332,8 +360,11 @@ class Session:
 
     def finish(self) -> int:
         """Show what came of every host; returns the exit code: 1 if any failed."""
-        with self._explaining_interrupts():
-            self._wait()
+        self._wait()
+        self._show()
+        return 0 if all(outcome.ok for outcome in self.outcomes) else 1
+
+    def _show(self) -> None:
         self._close()
         if self.as_json:
             now = self.clock.now()
@@ -342,16 +373,6 @@ class Session:
             for outcome in self.outcomes:
                 show(outcome)
             show_all(self.outcomes)
-        return 0 if all(outcome.ok for outcome in self.outcomes) else 1
-
-    @contextlib.contextmanager
-    def _explaining_interrupts(self) -> Iterator[None]:
-        """Ctrl-C ends the command line; the outcome of each host so far is reported all the same."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            self.finish()
-            raise
 
     def _begin(self, target: HostTarget, action: str) -> Workflow:
         host = self._host(target)
@@ -359,6 +380,7 @@ class Session:
         is_alone = len(target.hosts) == 1 or action not in _AT_ONCE
         on_begin = tell_of_begin(host.name) if is_alone else lambda _: None
         work = Workflow(host, action, clock=self.clock, on_step=tell(host.name), on_begin=on_begin)
+        self._works.append(work)
         self.outcomes.append(work.outcome)
         return work
 
@@ -419,7 +441,7 @@ def _count_changes(count: int, *, dry_run: bool) -> str:
 
 
 def _run_inv(work: Workflow, words: tuple[str, ...]) -> None:
-    """Have the release there do something; its own last line is the outcome's message."""
+    """Have the release there do something; what it says itself is the outcome's message."""
     outcome, host = work.outcome, work.host
     said: list[str] = []
     work.step("connect", host.connect)
@@ -427,11 +449,14 @@ def _run_inv(work: Workflow, words: tuple[str, ...]) -> None:
     outcome.release = facts.current
     if outcome.action == "restart":
         refuse_unless_watched(facts)
+    work.begin_to_act()
     code = work.step(outcome.action, lambda: host.run_inv(*words, on_line=said.append, timeout_s=_ACT_TIMEOUT_S))
     outcome.ok = code == 0
     outcome.result = "done" if outcome.ok else "failed"
-    outcome.changes = tuple(said[:-1])
-    outcome.message = host.advise(said[-1] if said else f"`inv {words[0]}` ended there with {code}")
+    message, next_action = choose_message(said, is_good=outcome.ok)
+    outcome.changes = tuple(line for line in said if line not in {message, f"next: {next_action}"})
+    outcome.message = host.advise(message or f"`inv {words[0]}` ended there with {code}")
+    outcome.next_action = host.advise(next_action)
     host.audit(action=outcome.action, by=describe_caller(), target=facts.current, outcome=outcome.result, cause="")
 
 
@@ -450,6 +475,7 @@ def _lock(work: Workflow, message: str) -> None:
     if not message:
         raise DeployError("--message is empty", next_action="Give the reason, which a refused deploy shows.")
     work.host.connect()
+    work.begin_to_act()
     lock = work.host.put_lock(by=describe_caller(), message=message)
     outcome.ok, outcome.result, outcome.document = True, "locked", {"lock": lock}
     outcome.message = f"deploys are locked: {lock['message']} (fab -H {work.host.name} unlock ends it)"
@@ -459,20 +485,10 @@ def _lock(work: Workflow, message: str) -> None:
 def _unlock(work: Workflow) -> None:
     outcome = work.outcome
     work.host.connect()
+    work.begin_to_act()
     lock = work.host.remove_lock()
     outcome.ok, outcome.result, outcome.document = True, "unlocked", {"lock": lock or None}
     was = f"it was locked by {lock.get('by')} since {lock.get('since')}: {lock.get('message')}" if lock else ""
     outcome.message = was or "it was not locked"
     if lock:
         work.host.audit(action="unlock", by=describe_caller(), outcome="unlocked", cause=str(lock["message"]))
-
-
-def _interrupt(outcome: Outcome) -> Outcome:
-    """The outcome of a host that was still being acted on when Ctrl-C came; its thread may go on for a moment."""
-    return Outcome(
-        host=outcome.host,
-        action=outcome.action,
-        result="interrupted",
-        message="interrupted here before it was done",
-        next_action=f"fab -H {outcome.host} status",
-    )

@@ -3,6 +3,7 @@
 A program runs without a terminal; its words are quoted here and nowhere else.
 """
 
+import contextlib
 import functools
 import logging
 import os
@@ -101,6 +102,10 @@ class Remote(Protocol):
         """
         ...
 
+    def interrupt(self) -> None:
+        """End the input of what `run` was given without one, now and from now on. From another thread; never raises."""
+        ...
+
     def hold(self, argv: Sequence[str], *, until: str) -> tuple[str, HeldProgram | None]:
         """Start a program that stays, given a line now and then. Returns its first line, and None if it is not `until`.
 
@@ -140,6 +145,8 @@ class SshRemote:
         self._name = name
         self._access = access
         self._links: list[Link] = []
+        self._listening: Channel | None = None  # the channel of a program whose input stays open
+        self._is_interrupted = False
         self.round_trips = 0
 
     @property
@@ -241,9 +248,25 @@ class SshRemote:
         try:
             channel = self._start(argv)
             with channel:
+                if stdin is None:
+                    self._listening = channel
+                    if self._is_interrupted:  # between the start and the line above
+                        self.interrupt()
                 return _converse(channel, stdin, on_line, deadline_s=time.monotonic() + timeout_s)
         except (OSError, EOFError, paramiko.SSHException) as error:
             raise self._broken(error) from error
+        finally:
+            self._listening = None
+
+    def interrupt(self) -> None:
+        """See `Remote.interrupt`."""
+        import paramiko
+
+        self._is_interrupted = True
+        channel = self._listening
+        if channel is not None:
+            with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+                channel.shutdown_write()
 
     def hold(self, argv: Sequence[str], *, until: str) -> tuple[str, HeldProgram | None]:
         """See `Remote.hold`."""

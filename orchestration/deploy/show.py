@@ -13,9 +13,12 @@ from orchestration import presenter as console
 from orchestration.deploy.host import Facts
 from orchestration.deploy.release import Release
 from orchestration.deploy.workflow import DeployStep, Outcome
+from orchestration.errors import FailureWord
 
 _FAB = re.compile(r"(?<![\w/.-])fab (?=-H )")
 _PROJECT = Path(__file__).resolve().parents[2]
+_NEXT = "next: "
+_BESIDE = (" ", _NEXT, "log: ", "bot's log: ", "warning: ")
 _MOST_CHANGES = 40  # of a deploy; a dry run shows all of them
 
 
@@ -54,6 +57,19 @@ def describe_status(outcome: Outcome, facts: Facts, said: Sequence[str]) -> None
     outcome.ok, outcome.result = facts.is_good, f"status_{facts.status['code']}"
     outcome.document, outcome.message = facts.status["document"], facts.describe_system()
     outcome.changes = (*rows, *(f"  {line}" for line in said))
+
+
+def choose_message(said: Sequence[str], *, is_good: bool) -> tuple[str, str]:
+    """Of what an `inv` has said, the line that says what came of it, and the advice; empty where there is none.
+
+    Args:
+        said: Its lines, of both outputs.
+        is_good: Whether it ended with 0.
+    """
+    lines = [line for line in said if line.strip() and not line.startswith(_BESIDE)]
+    failed = (line for line in lines if line.partition(": ")[0] in FailureWord.__members__)
+    message = next(iter(lines) if is_good else failed, lines[-1] if lines else "")
+    return message, next((line.removeprefix(_NEXT) for line in said if line.startswith(_NEXT)), "")
 
 
 def tell(host: str) -> Callable[[DeployStep], None]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import threading
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
@@ -120,6 +121,9 @@ class Workflow:
         self.outcome = Outcome(host=host.name, action=action)
         self._tell, self._tell_of_begin = on_step, on_begin
         self.under_way = False
+        self._begun: list[str] = []  # the steps that have begun, in order
+        self._interrupt_lock = threading.Lock()
+        self._has_begun = self._is_interrupted = self._has_acted = False
         self.deploy_id = uuid.uuid4().hex  # by which the host knows, right before it acts, that the lock is still ours
         self._held: HeldProgram | None = None
         host.on_step = lambda name, ok, duration_s: self._add(DeployStep(name=name, ok=ok, duration_s=duration_s))
@@ -130,7 +134,10 @@ class Workflow:
         Raises:
             DeployError: The host's lock is no longer ours.
         """
+        if self._is_interrupted and not self._has_acted:
+            raise DeployError(_INTERRUPTED, next_action="")
         self.check_lock()
+        self._begun.append(name)
         self._tell_of_begin(name)
         began_s = self.clock.monotonic_s()
         ok = False
@@ -145,15 +152,13 @@ class Workflow:
     def judged(self) -> Iterator[None]:
         """Whatever stops the steps becomes the outcome."""
         outcome = self.outcome
+        self._has_begun = True
         try:
             yield
         except DeployError as error:
             self.take_refusal(error)
         except KeyboardInterrupt:
-            outcome.ok, outcome.result, outcome.message = False, "interrupted", "interrupted here"
-            if self.under_way:
-                outcome.message += ": the host continues by itself, to the new release or back to the previous one"
-                outcome.next_action = f"fab -H {outcome.host} status"
+            self._take_interrupt()
             raise
         except Exception as error:  # noqa: BLE001 - one host's failure, whatever it is, does not stop the next
             outcome.take_unexpected(error)
@@ -166,6 +171,57 @@ class Workflow:
         outcome.ok, outcome.message = False, advise(error.message)
         outcome.next_action = advise(error.next_action)
         outcome.evidence = tuple(advise(line) for line in error.evidence)
+
+    def begin_to_act(self) -> None:
+        """From here on something on the host is changed.
+
+        Raises:
+            DeployError: Ctrl-C came before.
+        """
+        with self._interrupt_lock:
+            if self._is_interrupted:
+                raise DeployError(_INTERRUPTED, next_action="")
+            self._has_acted = True
+
+    def interrupt(self) -> bool:
+        """Ctrl-C, from another thread: nothing begins any more, and the `inv` that runs there is asked to end.
+
+        Returns:
+            Whether something there was begun before.
+        """
+        with self._interrupt_lock:
+            self._is_interrupted = True
+        if self._has_acted:
+            self.host.remote.interrupt()
+        return self._has_acted
+
+    def explain_interrupt(self) -> None:
+        """Make what Ctrl-C did here the outcome, unless the host's own outcome is known."""
+        outcome = self.outcome
+        if outcome.ok or (outcome.message and not self._is_interrupted):
+            return
+        if outcome.message and self._has_acted:  # the host said itself what it did before it ended
+            outcome.result = "interrupted"
+            outcome.next_action = outcome.next_action or f"fab -H {outcome.host} status"
+            return
+        self._take_interrupt()
+
+    def _take_interrupt(self) -> None:
+        outcome = self.outcome
+        outcome.ok, outcome.result = False, "interrupted"
+        outcome.next_action = f"fab -H {outcome.host} status"
+        if self.under_way:
+            why = "the host continues by itself, to the new release or back to the previous one"
+        elif self._has_acted:
+            why = "nothing was heard since of what had begun there, so it may be half done"
+        elif outcome.action == "provision" and _PROVISION in self._begun:
+            why = "what had begun there may still be going on"
+            outcome.next_action = f"Wait a moment, then: fab -H {outcome.host} provision (it does what is missing)."
+        else:
+            why = "it had not answered yet" if outcome.action in _ONLY_LOOKS else "nothing that runs there was touched"
+            outcome.next_action = ""
+            outcome.result = "interrupted" if self._has_begun else _NOT_BEGUN
+        outcome.message = f"{_INTERRUPTED if self._has_begun else _BEFORE_ITS_TURN}: {why}"
 
     @contextlib.contextmanager
     def locked(self, by: str) -> Iterator[None]:
@@ -207,6 +263,12 @@ class Workflow:
         self._tell(step)
 
 
+_INTERRUPTED = "interrupted here"
+_BEFORE_ITS_TURN = "interrupted before its turn"
+_NOT_BEGUN = "not_begun"
+_ONLY_LOOKS = {"status", "audit", "logs"}
+_PROVISION = "provision"
+
 _AFTERWARDS = {
     "kept": "nothing was touched, {} runs on",
     "went_back": "it went back to {}, which runs again",
@@ -219,6 +281,12 @@ def _describe_afterwards(activated: Activated) -> str:
     if activated.outcome == "kept" and not activated.current:
         return "nothing was started"
     return _AFTERWARDS[activated.outcome].format(activated.current)
+
+
+def build_not_begun(host: str, action: str) -> Outcome:
+    """The outcome of a host whose turn had not come when Ctrl-C was pressed."""
+    message = f"{_BEFORE_ITS_TURN}: nothing that runs there was touched"
+    return Outcome(host=host, action=action, result=_NOT_BEGUN, message=message)
 
 
 def build_json(outcome: Outcome, *, now: datetime) -> dict[str, Any]:

@@ -52,6 +52,11 @@ The `.env` file holds `NAME=value` lines in UTF-8. Quotes, comments and `export`
 setting both in one place is an error. Secrets are masked wherever values are shown. Relative paths
 start at the project folder, and `~` is the home folder.
 
+What looks at or stops a running system (`status`, `shutdown`, `hold`, …) works with a wrong value or a
+half-edited line, too, and warns: only where INSTANCE or STATE_DIR may be what is wrong does it refuse.
+Both in front of the command (`INSTANCE=default STATE_DIR=state inv shutdown`) settle that, also where
+the file cannot be read at all.
+
 `inv config` prints the values in effect and where each one came from. This page and `.env.example`
 are made from `orchestration/settings/variables.py` by `python -m orchestration.settings.reference_page`.
 """

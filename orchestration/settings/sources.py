@@ -15,7 +15,11 @@ from orchestration.system.files import UnfitFileError, read_regular
 _MAX_ENV_FILE_BYTES = 1024 * 1024
 _MAX_SECRET_BYTES = 64 * 1024
 _INSTANCE = "INSTANCE"
+_STATE_DIR = "STATE_DIR"
 _IS_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}", re.ASCII)
+_NAMES_INSTANCE = re.compile(f"{_INSTANCE}|{_STATE_DIR}", re.IGNORECASE)
+_MAY_NAME_INSTANCE = f", and may be what says {_INSTANCE} or {_STATE_DIR}"
+_OTHER_LINE = re.compile(rf"{ENV_FILE}: line \d+ of (?!.*{_MAY_NAME_INSTANCE}$)", re.DOTALL)
 
 Layers = Sequence[tuple[str, Mapping[str, str]]]
 
@@ -83,13 +87,35 @@ def read_env_file(path: Path, problems: list[str]) -> dict[str, str]:
     from dotenv.parser import parse_stream
 
     found: dict[str, str] = {}
+    lines: list[int] = []
+    doubtful: list[str] = []
     for binding in parse_stream(io.StringIO(text, newline=None)):
+        original = binding.original.string
         is_mistyped = binding.value is None and binding.key is not None and not binding.key.isidentifier()
         if binding.error or is_mistyped:  # python-dotenv takes `NAME:value` for a long name
-            problems.append(f"{ENV_FILE}: line {binding.original.line} of {path} is not `NAME=value`")
+            blank = original[: len(original) - len(original.lstrip())].count("\n")  # it counts blank lines before, too
+            lines.append(binding.original.line + blank)
+            doubtful.append(original)
         elif binding.key is not None and binding.value is not None:
             found[binding.key] = binding.value
+            doubtful += [original] if "\n" in binding.value else []  # a quote left open takes the lines after it in
+    may_name = _MAY_NAME_INSTANCE if any(_NAMES_INSTANCE.search(one) for one in doubtful) else ""
+    problems += [f"{ENV_FILE}: line {line} of {path} is not `NAME=value`{may_name}" for line in lines]
     return found
+
+
+def leaves_instance_unknown(problems: Iterable[str], environ: Mapping[str, str]) -> bool:
+    """Whether what is wrong with the settings leaves in doubt which instance is meant.
+
+    A wrong line of the settings file does not, if it cannot be the one that names the instance; nothing in the file
+    does where the environment says both which instance it is and where its state lies.
+    """
+    is_said = all(environ.get(name, "").strip() for name in (_INSTANCE, _STATE_DIR))
+    return any(
+        problem.startswith((_INSTANCE, _STATE_DIR))
+        or (problem.startswith(ENV_FILE) and not is_said and not _OTHER_LINE.match(problem))
+        for problem in problems
+    )
 
 
 def read_secret_texts(layers: Iterable[Mapping[str, str]]) -> tuple[str, ...]:

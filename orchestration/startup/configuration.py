@@ -8,9 +8,13 @@ from pathlib import Path
 
 from orchestration.errors import StartupFailure
 from orchestration.settings import CalendarRule, Settings
+from orchestration.settings.sources import leaves_instance_unknown, read_environment
 from orchestration.system.clock import Clock
 
-_SAYS_WHICH_INSTANCE = ("INSTANCE", "STATE_DIR", "ENV_FILE")
+_NAME_THE_INSTANCE = (
+    " To look at or stop what runs before that, say in front of the command which instance is meant, for example "
+    "`INSTANCE=default STATE_DIR=state inv shutdown`."
+)
 _SERVICE_DOCKER_TIMEOUT_S = "180"  # Docker Desktop needs up to minutes after logon
 _SAMPLE = "sample_gameplan.json"
 # Empty stands for "not set": what the operator configured for the real system must not leak into a simulated run.
@@ -41,14 +45,19 @@ def load_settings_of_what_runs() -> Settings:
     try:
         return Settings.load()
     except StartupFailure as failure:
-        if leaves_instance_unknown(failure):
-            raise
-        return Settings.load(lenient=True)
+        if not is_instance_unknown(failure):
+            return Settings.load(lenient=True)
+        raise StartupFailure(
+            failure.word,
+            failure.message,
+            next_action=failure.next_action + _NAME_THE_INSTANCE,
+            evidence=failure.evidence,
+        ) from failure
 
 
-def leaves_instance_unknown(failure: StartupFailure) -> bool:
+def is_instance_unknown(failure: StartupFailure) -> bool:
     """Whether what is wrong with the configuration leaves in doubt which instance is meant."""
-    return any(problem.startswith(_SAYS_WHICH_INSTANCE) for problem in failure.evidence)
+    return leaves_instance_unknown(failure.evidence, read_environment())
 
 
 def load_settings(*, simulate: bool = False, service: bool = False) -> Settings:

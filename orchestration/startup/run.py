@@ -33,7 +33,7 @@ from orchestration.preflight.instances import build_find_users
 from orchestration.redaction import Redactor, clean_line
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.admission import InstanceLocks, end_other_runs, refuse_beside_supervisor
-from orchestration.startup.configuration import leaves_instance_unknown
+from orchestration.startup.configuration import is_instance_unknown
 from orchestration.startup.context import Display, RunSpec, Step, StepContext
 from orchestration.startup.orphan import leave_nothing_unwatched
 from orchestration.startup.report import Progress, Report, StepReport, build_report, build_stopped_json
@@ -353,8 +353,13 @@ class Run:
             )
 
     def _describe_what_is_left(self) -> str:
+        if not self._spec.starts:
+            again = f"`inv {self._spec.kind}` goes on"
+            return (
+                f"What was asked to end may still be ending, the rest was not touched: `inv status` shows it, {again}."
+            )
         runtime = self._settings.gateway_runtime
-        if self._spec.starts and self._current is not None and runtime is GatewayRuntime.DOCKER:
+        if self._current is not None and runtime is GatewayRuntime.DOCKER:
             return "No bot is left behind; the gateway's container is left as it is (`inv gateway.down` stops it)."
         return "Nothing half-started is left behind; `inv startup` starts over."
 
@@ -391,7 +396,7 @@ class Run:
         failure = self._failure
         if failure is None or not self._spec.supervises or failure.word is FailureWord.ALREADY_STARTING:
             return False
-        return not leaves_instance_unknown(failure)
+        return not is_instance_unknown(failure)
 
     def _build_report(self) -> Report:
         report = build_report(

@@ -42,6 +42,7 @@ class FakeRemote:
     dies_with_code: int = 1
     loses_lock_at: str = ""
     on_inv: Callable[..., tuple[int, str]] | None = None
+    is_interrupted: bool = False
 
     def expect(self, command: str, *documents: Answer) -> None:
         """Prepare one more answer: the lines it says, as documents, the last one its result."""
@@ -87,6 +88,9 @@ class FakeRemote:
                 raise answer
             on_line(json.dumps(answer))
         return RemoteResult(code=0, out="", err="")
+
+    def interrupt(self) -> None:
+        self.is_interrupted = True
 
     def hold(self, argv: Sequence[str], *, until: str) -> tuple[str, FakeHeld | None]:
         self.argvs.append(tuple(argv))

@@ -4,7 +4,7 @@ import contextlib
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -69,7 +69,8 @@ def _answer_then_run(channel: paramiko.Channel, message: paramiko.Message) -> No
     channel._handle_request(message)  # noqa: SLF001 - what the library does with it
     command = vars(channel).pop("command", None)
     if command is not None:
-        threading.Thread(target=_run, args=(channel, command), daemon=True).start()
+        environ = getattr(channel.get_transport(), "environ", None)
+        threading.Thread(target=_run, args=(channel, command, environ), daemon=True).start()
 
 
 class _Transport(paramiko.Transport):  # type: ignore[misc]  # paramiko has no types
@@ -79,9 +80,9 @@ class _Transport(paramiko.Transport):  # type: ignore[misc]  # paramiko has no t
     }
 
 
-def _run(channel: paramiko.Channel, command: str) -> None:
+def _run(channel: paramiko.Channel, command: str, environ: Mapping[str, str] | None) -> None:
     process = subprocess.Popen(
-        ["/bin/sh", "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ["/bin/sh", "-c", command], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -100,7 +101,7 @@ def _run(channel: paramiko.Channel, command: str) -> None:
         while piece := stdout.read1(65536):  # type: ignore[attr-defined]  # a buffered reader
             channel.sendall(piece)
         channel.sendall_stderr(stderr.read())
-        channel.send_exit_status(process.wait())
+        channel.send_exit_status(process.wait() % 256)  # of one that was killed it is negative
     process.wait()
     channel.close()
 
@@ -113,11 +114,13 @@ class SshServer:
         keys: Its host keys.
         host: The address it listens on.
         accepts: The public key that it lets in, after a few others at most; None for every one.
+        environ: What is run there has this environment; None for that of the test.
     """
 
     keys: Sequence[paramiko.PKey]
     host: str = "127.0.0.1"
     accepts: bytes | None = None
+    environ: Mapping[str, str] | None = None
     _transports: list[paramiko.Transport] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -152,6 +155,7 @@ class SshServer:
 
     def _serve(self, client: socket.socket) -> None:
         transport = _Transport(client)
+        transport.environ = self.environ
         self._transports.append(transport)
         for key in self.keys:
             transport.add_server_key(key)
@@ -183,9 +187,11 @@ def _forward(channel: paramiko.Channel, destination: tuple[str, int]) -> None:
 
 
 @contextlib.contextmanager
-def serving(keys: Sequence[paramiko.PKey], *, host: str = "127.0.0.1") -> Iterator[SshServer]:
+def serving(
+    keys: Sequence[paramiko.PKey], *, host: str = "127.0.0.1", environ: Mapping[str, str] | None = None
+) -> Iterator[SshServer]:
     """A server that is gone afterwards."""
-    server = SshServer(keys, host)
+    server = SshServer(keys, host, environ=environ)
     try:
         yield server
     finally:

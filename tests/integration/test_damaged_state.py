@@ -231,6 +231,27 @@ def test_a_setting_that_names_no_readable_file_is_told_at_once(system: System, n
     json.loads(ended.out)
 
 
+def test_a_bot_that_runs_is_stopped_with_an_env_file_that_is_being_edited(system: System) -> None:
+    system.use_small_bot("--ready")
+    system.use_plan()
+    assert system.startup().code == 0
+    env_file = Path(system.environ["ENV_FILE"])
+
+    env_file.write_text("INSTANCE=default\n", encoding="utf-16")
+    refused = system.inv("shutdown", "--json")
+    assert (refused.code, refused.document["failure"]) == (1, "CONFIG_INVALID")
+    assert f"{env_file} is not UTF-8 text" in refused.document["message"]
+    assert "INSTANCE=default STATE_DIR=state inv shutdown" in refused.document["next_action"]
+    assert len(system.bots()) == 1
+
+    env_file.write_text("LOG_KEEP=3\nTWS_USERID me\nBOT_STOP_TIMEOUT='30\n")
+    ended = system.inv("hold", "--json")
+    assert ended.code == 0
+    assert f"warning: ENV_FILE: line 2 of {env_file} is not `NAME=value`" in ended.err
+    assert f"warning: ENV_FILE: line 3 of {env_file} is not `NAME=value`" in ended.err
+    assert system.bots() == []
+
+
 @pytest.mark.parametrize("name", ["startup.lock", "Journal.SQLite3", "journal.sqlite3-wal", "GAMEPLANS", "bot.json"])
 def test_an_instance_cannot_be_called_like_a_file_of_the_state_folder(system: System, name: str) -> None:
     ended = system.startup(environ={"INSTANCE": name})

@@ -12,7 +12,7 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.time_windows import parse_windows
 from orchestration.settings import Secret, Settings, TradingMode, Variable, find_env_file, kinds, variables_by_field
 from orchestration.settings.kinds import split_command
-from orchestration.settings.sources import read_env_file
+from orchestration.settings.sources import leaves_instance_unknown, read_env_file
 from orchestration.settings.week_time import WeekTime
 
 _LIVE = {"TRADING_MODE": "live", "ALLOW_LIVE_TRADING": "yes", "GATEWAY_ACCOUNT": "U1234567"}
@@ -435,6 +435,38 @@ def test_an_env_file_that_cannot_be_read_is_a_problem(tmp_path: Path, content: b
     problems: list[str] = []
     assert read_env_file(tmp_path / ".env", problems) == {}
     assert [said in problem for problem in problems] == [True]
+
+
+_HALF_EDITED = [
+    (b"LOG_KEEP=3\nTWS_USERID me\n", {}, False),
+    (b"GATEWAY_PORT=4010\nBOT_COMMAND='python bot.py\nINSTANCE=momentum\n", {}, False),
+    (b"INSTANCE momentum\n", {}, True),
+    (b"export STATE_DIR:/srv/state\n", {}, True),
+    (b"BOT_COMMAND='python\nINSTANCE=momentum\nTWS_USERID='me'\n", {}, True),  # the quote takes the next line in
+    (b"BOT_COMMAND='python\nGATEWAY_PORT=4010\nTWS_USERID='me'\n", {}, False),
+    (b"\xff\xfeG\x00", {}, True),
+    (b"INSTANCE momentum\n", {"INSTANCE": "momentum"}, True),
+    (b"INSTANCE momentum\n", {"INSTANCE": "momentum", "STATE_DIR": "state"}, False),
+    (b"\xff\xfeG\x00", {"INSTANCE": "default", "STATE_DIR": "state"}, False),
+]
+
+
+@pytest.mark.parametrize(("content", "environ", "expected"), _HALF_EDITED)
+def test_a_half_edited_file_leaves_the_instance_unknown_only_where_it_may_name_it(
+    tmp_path: Path, content: bytes, environ: dict[str, str], *, expected: bool
+) -> None:
+    (tmp_path / ".env").write_bytes(content)
+    problems: list[str] = []
+    read_env_file(tmp_path / ".env", problems)
+    assert problems
+    assert leaves_instance_unknown(problems, environ) is expected
+
+
+def test_blank_lines_before_a_wrong_one_count(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LOG_KEEP=3\n\n\nTWS_USERID me\n")
+    problems: list[str] = []
+    read_env_file(tmp_path / ".env", problems)
+    assert ["line 4 of" in problem for problem in problems] == [True]
 
 
 def test_the_env_file_is_the_named_one_or_the_projects_own(tmp_path: Path) -> None:
