@@ -5,9 +5,10 @@ These steps act on what this instance started, as its records say, whatever the 
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from datetime import datetime
 
-from orchestration.alerts.alert import Severity
+from orchestration.alerts.alert import AlertContent, Severity
 from orchestration.bot.find import find_bot
 from orchestration.bot.order_guard import end_guard
 from orchestration.bot.stop import stop_bot
@@ -17,7 +18,7 @@ from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.history import GatewayUser
 from orchestration.gateway.runtime import RestartKind, find_still_running
 from orchestration.settings import GatewayRuntime
-from orchestration.startup.context import Step, StepContext, StepResult, Tell
+from orchestration.startup.context import Step, StepContext, StepResult
 from orchestration.startup.report import Progress
 from orchestration.state_dir import supervisor_lock_path
 from orchestration.system.lock import read_lock_holder
@@ -89,15 +90,19 @@ def _describe_rest(still_running: tuple[str, ...]) -> list[str]:
     return [f"still running: {', '.join(still_running)}"] if still_running else []
 
 
-def tell_bot_stopped(tell: Tell, stopped: Stopped, *, still_running: tuple[str, ...], still_open: str = "") -> None:
+def tell_bot_stopped(
+    tell: Callable[[AlertContent], None], stopped: Stopped, *, still_running: tuple[str, ...], still_open: str = ""
+) -> None:
     """The alert about a bot that was stopped."""
     rest = f" Still running: {', '.join(still_running)}." if still_running else ""
     tell(
-        Severity.WARNING if stopped.in_time is False else Severity.INFO,
-        "Bot stopped",
-        " ".join(part for part in (stopped.sentence + rest, still_open) if part),
-        cause="BOT_STOPPED",
-        next_action="Nothing to do if it was meant; `inv startup` starts again. Open positions stay as they are.",
+        AlertContent(
+            severity=Severity.WARNING if stopped.in_time is False else Severity.INFO,
+            title="Bot stopped",
+            message=" ".join(part for part in (stopped.sentence + rest, still_open) if part),
+            cause="BOT_STOPPED",
+            next_action="Nothing to do if it was meant; `inv startup` starts again. Open positions stay as they are.",
+        )
     )
 
 
@@ -150,15 +155,21 @@ def _say_gateway_stopped(
         in_time=in_time,
     )
     context.tell(
-        Severity.WARNING if under else Severity.INFO,
-        "Gateway stopped",
-        " ".join(
-            part
-            for part in (stopped.sentence, f"It was stopped under {under}." if under else "", progress.open_at_broker)
-            if part
-        ),
-        cause="GATEWAY_STOPPED",
-        next_action="Nothing to do if it was meant; its next start may ask for a new login.",
+        AlertContent(
+            severity=Severity.WARNING if under else Severity.INFO,
+            title="Gateway stopped",
+            message=" ".join(
+                part
+                for part in (
+                    stopped.sentence,
+                    f"It was stopped under {under}." if under else "",
+                    progress.open_at_broker,
+                )
+                if part
+            ),
+            cause="GATEWAY_STOPPED",
+            next_action="Nothing to do if it was meant; its next start may ask for a new login.",
+        )
     )
     return StepResult(
         progress=dataclasses.replace(progress, stopped=(*progress.stopped, stopped)),
@@ -247,11 +258,13 @@ def _gateway_restart_by_force(context: StepContext, progress: Progress) -> StepR
         context.runtime.ensure_started(on_progress=context.show)
         return StepResult(progress=progress, detail=f"{name} was not running and has been started")
     context.tell(
-        Severity.WARNING,
-        "Gateway restarted by hand",
-        f"{name} is being restarted; it may ask for a new login.",
-        cause="GATEWAY_RESTARTED",
-        next_action="Have the phone at hand for the second factor.",
+        AlertContent(
+            severity=Severity.WARNING,
+            title="Gateway restarted by hand",
+            message=f"{name} is being restarted; it may ask for a new login.",
+            cause="GATEWAY_RESTARTED",
+            next_action="Have the phone at hand for the second factor.",
+        )
     )
     context.show(f"restarting {name}")
     kind = context.runtime.restart(on_progress=context.show)

@@ -47,37 +47,46 @@ def parse_level(word: str) -> tuple[Severity, bool]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Alert:
-    """One message to the operator.
+class AlertContent:
+    """What an alert says, whichever run, step and host it comes from.
 
     Attributes:
         severity: How bad it is.
         title: What happened, in a few words.
         message: One or two sentences.
-        host: The machine.
-        instance: The instance's name.
-        run_id: The run it belongs to.
-        step: The step, as its task is named; empty where there is none.
         cause: The stable word (failure or fallback), or empty.
         next_action: What the operator should do; empty where nothing is to be done.
         evidence: Lines that show it, the most important ones last.
-        simulated: Whether the gateway is the built-in one.
         incident: The incident that it is about, named within its run; empty where there is none.
-        at: When it happened; aware.
     """
 
     severity: Severity
     title: str
     message: str
+    cause: str = ""
+    next_action: str = ""
+    evidence: tuple[str, ...] = ()
+    incident: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alert(AlertContent):
+    """One message to the operator: what it says, and where it comes from.
+
+    Attributes:
+        host: The machine.
+        instance: The instance's name.
+        run_id: The run it belongs to.
+        step: The step, as its task is named; empty where there is none.
+        simulated: Whether the gateway is the built-in one.
+        at: When it happened; aware.
+    """
+
     host: str
     instance: str
     run_id: str
     step: str = ""
-    cause: str = ""
-    next_action: str = ""
-    evidence: tuple[str, ...] = ()
     simulated: bool = False
-    incident: str = ""
     at: datetime
 
     def __post_init__(self) -> None:

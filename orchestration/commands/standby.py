@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from orchestration import presenter as console
-from orchestration.alerts.alert import Severity
+from orchestration.alerts.alert import AlertContent, Severity
 from orchestration.bot.find import FoundBy, find_bot
 from orchestration.bot.stop import stop_bot
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
@@ -177,12 +177,14 @@ class _Participant:
         _LOG.error("%s", message)
         self._news.note("lease_lost", message, revision=revision)
         self._news.tell(
-            Severity.ERROR,
-            "Lease lost before the start",
-            message,
-            cause=FailureWord.LEASE_UNAVAILABLE,
-            next_action="The host that acquires the lease starts by itself. Look at the etcd cluster; `inv status` on "
-            "each host says who leads.",
+            AlertContent(
+                severity=Severity.ERROR,
+                title="Lease lost before the start",
+                message=message,
+                cause=FailureWord.LEASE_UNAVAILABLE,
+                next_action="The host that acquires the lease starts by itself. Look at the etcd cluster; `inv status` "
+                "on each host says who leads.",
+            )
         )
 
     def _keep_gateway(self, *, is_led_elsewhere: bool) -> bool:
@@ -215,11 +217,13 @@ class _Participant:
         if self._keeper.has_namesake and not self._has_told_namesake:
             self._has_told_namesake = True
             self._news.tell(
-                Severity.CRITICAL,
-                "LEASE_HOST is used twice",
-                f"This host does not take part in instance {self._settings.instance}: {standing.problem}.",
-                cause=FailureWord.CONFIG_INVALID,
-                next_action="Set LEASE_HOST to a name that no other host has, and start the service again.",
+                AlertContent(
+                    severity=Severity.CRITICAL,
+                    title="LEASE_HOST is used twice",
+                    message=f"This host does not take part in instance {self._settings.instance}: {standing.problem}.",
+                    cause=FailureWord.CONFIG_INVALID,
+                    next_action="Set LEASE_HOST to a name that no other host has, and start the service again.",
+                )
             )
         if standing.role is not Role.STANDBY or not standing.holder or (standing.holder, standing.revision) == led_by:
             return led_by

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestration.alerts.alert import Severity
+from orchestration.alerts.alert import AlertContent
 from orchestration.alerts.channels import ChannelState
 from orchestration.errors import State, StepStatus
 from orchestration.gateway.holdings import Holdings, describe_open
@@ -15,23 +15,6 @@ from orchestration.settings import Settings
 from orchestration.startup.report import Progress, Report, StepReport
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
-
-
-class Tell(Protocol):
-    """Sends one alert about the current step. Returns at once."""
-
-    def __call__(
-        self,
-        severity: Severity,
-        title: str,
-        message: str,
-        *,
-        cause: str,
-        next_action: str,
-        evidence: tuple[str, ...] = (),
-    ) -> None:
-        """Send it."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +28,7 @@ class StepContext:
         runtime: Who runs the gateway.
         probe: One look at the gateway's API.
         run_id: The run's id.
-        tell: Sends an alert.
+        tell: Sends one alert about the current step. Returns at once.
         show: Shows the operator what is being done now.
         show_wait: Shows a wait: elapsed and remaining seconds, and what is waited for.
         log: The run's log.
@@ -64,7 +47,7 @@ class StepContext:
     runtime: Runtime
     probe: Probe
     run_id: str
-    tell: Tell
+    tell: Callable[[AlertContent], None]
     show: Callable[[str], None]
     show_wait: Callable[[float, float, str], None]
     log: logging.Logger

@@ -8,14 +8,14 @@ what it trades on, and no process watches it. One that was started by hand is ne
 import logging
 from collections.abc import Callable
 
-from orchestration.alerts.alert import Severity
+from orchestration.alerts.alert import AlertContent, Severity
 from orchestration.bot.find import BotPresence, FoundBy, find_bot
 from orchestration.bot.record import build_record_path, read_record
 from orchestration.bot.stop import stop_bot
 from orchestration.errors import FailureWord, StartupFailure, State, StepStatus
 from orchestration.hold import read_hold
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.startup.context import RunSpec, Step, StepContext, StepResult, Tell
+from orchestration.startup.context import RunSpec, Step, StepContext, StepResult
 from orchestration.startup.report import Progress
 from orchestration.state_dir import startup_lock_path, supervisor_lock_path
 from orchestration.system.lock import read_lock_holder
@@ -53,7 +53,7 @@ def stop_left_behind(
     found: BotPresence,
     *,
     why: str,
-    tell: Tell,
+    tell: Callable[[AlertContent], None],
     show: Callable[[str], None],
     log: logging.Logger,
 ) -> bool:
@@ -75,20 +75,24 @@ def stop_left_behind(
     if problem:
         log.error("the bot of an earlier run, %s, could not be stopped: %s", found.who, problem)
         tell(
-            Severity.CRITICAL,
-            "Bot left running, unsupervised",
-            f"The bot of an earlier run, {found.who}, could not be stopped ({problem}), and {why}.",
-            cause="BOT_UNWATCHED",
-            next_action=_BY_HAND,
+            AlertContent(
+                severity=Severity.CRITICAL,
+                title="Bot left running, unsupervised",
+                message=f"The bot of an earlier run, {found.who}, could not be stopped ({problem}), and {why}.",
+                cause="BOT_UNWATCHED",
+                next_action=_BY_HAND,
+            )
         )
         return False
     log.info("the bot of an earlier run, %s, %s, for %s", found.who, stopped.how, why)
     tell(
-        Severity.WARNING,
-        "Bot stopped",
-        f"The bot of an earlier run, {found.who}, {stopped.how}: {why}.",
-        cause="BOT_UNWATCHED",
-        next_action="Fix the cause, then start again. Look at its open positions: nothing trades now.",
+        AlertContent(
+            severity=Severity.WARNING,
+            title="Bot stopped",
+            message=f"The bot of an earlier run, {found.who}, {stopped.how}: {why}.",
+            cause="BOT_UNWATCHED",
+            next_action="Fix the cause, then start again. Look at its open positions: nothing trades now.",
+        )
     )
     return True
 
@@ -148,15 +152,17 @@ def _stop_what_must_not_stay(context: StepContext, bot: BotPresence, failed: Fai
         )
 
 
-def tell_doubt(presence: BotPresence, *, tell: Tell, log: logging.Logger) -> None:
+def tell_doubt(presence: BotPresence, *, tell: Callable[[AlertContent], None], log: logging.Logger) -> None:
     """Report that it is unknown whether the bot of an earlier run still runs."""
     log.error("unknown whether the bot of an earlier run still runs: %s", presence.detail)
     tell(
-        Severity.CRITICAL,
-        "Bot perhaps left running, unsupervised",
-        f"Unknown whether the bot of an earlier run still runs: {presence.detail}",
-        cause="BOT_UNWATCHED",
-        next_action=_BY_HAND,
+        AlertContent(
+            severity=Severity.CRITICAL,
+            title="Bot perhaps left running, unsupervised",
+            message=f"Unknown whether the bot of an earlier run still runs: {presence.detail}",
+            cause="BOT_UNWATCHED",
+            next_action=_BY_HAND,
+        )
     )
 
 

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestration.alerts.alert import Severity
+from orchestration.alerts.alert import AlertContent, Severity
 from orchestration.alerts.channels import build_channels, read_channel_states
 from orchestration.alerts.delivery import Delivery
 from orchestration.bot.elsewhere import refuse_to_touch
@@ -285,11 +285,13 @@ class Run:
         self._log.warning("%s", end.message)
         self._journal.add_event(self.run_id, "service_ended", {**dataclasses.asdict(end), "message": end.message})
         self._teller.tell(
-            Severity.ERROR,
-            "Boot service was ended by the system",
-            end.message,
-            cause=end.cause,
-            next_action=end.next_action,
+            AlertContent(
+                severity=Severity.ERROR,
+                title="Boot service was ended by the system",
+                message=end.message,
+                cause=end.cause,
+                next_action=end.next_action,
+            )
         )
 
     def _note_stopped(self, stopped: tuple[Stopped, ...]) -> None:

@@ -3,7 +3,7 @@
 import socket
 from datetime import datetime
 
-from orchestration.alerts.alert import Alert, Severity
+from orchestration.alerts.alert import Alert, AlertContent, Severity
 from orchestration.alerts.delivery import Delivery
 from orchestration.alerts.heartbeat import Ping
 from orchestration.errors import FailureWord, StartupFailure, is_benign
@@ -65,31 +65,16 @@ class RunAlerts:
         self.step = ""
         self.is_next_try = False
 
-    def tell(
-        self,
-        severity: Severity,
-        title: str,
-        message: str,
-        *,
-        cause: str,
-        next_action: str,
-        evidence: tuple[str, ...] = (),
-    ) -> None:
+    def tell(self, content: AlertContent) -> None:
         """Send one alert about the current step."""
-        if self.is_next_try and cause in _TOLD_BY_EARLIER_TRY:
+        if self.is_next_try and content.cause in _TOLD_BY_EARLIER_TRY:
             return
         self._delivery.send(
-            Alert(
-                severity=severity,
-                title=title,
-                message=advise(message, self._settings),
-                host=socket.gethostname(),
-                instance=self._settings.instance,
+            build_alert(
+                content,
+                self._settings,
                 run_id=self._run_id,
                 step=self.step or self._spec.kind,
-                cause=cause,
-                next_action=advise(next_action, self._settings),
-                evidence=evidence,
                 simulated=self._simulated,
                 at=self._clock.now(),
             )
@@ -99,11 +84,13 @@ class RunAlerts:
         """The run begins."""
         if self._spec.kind in _WHOLE_STARTS:
             self.tell(
-                Severity.INFO,
-                "Start-up begun",
-                f"Starting {self._settings.trading_mode} trading system{_describe_lease()}.",
-                cause="STARTUP_BEGUN",
-                next_action="Nothing to do: another alert says how it ended. Have the phone at hand for the login.",
+                AlertContent(
+                    severity=Severity.INFO,
+                    title="Start-up begun",
+                    message=f"Starting {self._settings.trading_mode} trading system{_describe_lease()}.",
+                    cause="STARTUP_BEGUN",
+                    next_action="Nothing to do: another alert says how it ended. Have the phone at hand for the login.",
+                )
             )
 
     def ping_start(self) -> None:
@@ -116,12 +103,14 @@ class RunAlerts:
         """The run has failed."""
         stopped = is_benign(failure.word)
         self.tell(
-            Severity.WARNING if stopped else Severity.CRITICAL,
-            f"Start-up {'stopped' if stopped else 'failed'}: {failure.word}",
-            failure.message,
-            cause=failure.word,
-            next_action=failure.next_action,
-            evidence=failure.evidence,
+            AlertContent(
+                severity=Severity.WARNING if stopped else Severity.CRITICAL,
+                title=f"Start-up {'stopped' if stopped else 'failed'}: {failure.word}",
+                message=failure.message,
+                cause=failure.word,
+                next_action=failure.next_action,
+                evidence=failure.evidence,
+            )
         )
 
     def tell_end(self, report: Report) -> None:
@@ -143,41 +132,41 @@ class RunAlerts:
             return  # a failure, and a bot that has finished, are reported by the process that saw it
         partial = report.result is Result.PARTIAL
         self.tell(
-            Severity.WARNING if partial else Severity.INFO,
-            "Operational, on the emergency plan" if partial else "Operational",
-            report.message,
-            cause=report.fallback or "OPERATIONAL",
-            next_action=report.next_action or "Nothing to do; `inv status` shows the system.",
+            AlertContent(
+                severity=Severity.WARNING if partial else Severity.INFO,
+                title="Operational, on the emergency plan" if partial else "Operational",
+                message=report.message,
+                cause=report.fallback or "OPERATIONAL",
+                next_action=report.next_action or "Nothing to do; `inv status` shows the system.",
+            )
         )
 
 
-def build_watch_alert(
-    settings: Settings,
-    run_id: str,
-    at: datetime,
-    severity: Severity,
-    *,
-    title: str,
-    message: str,
-    cause: str,
-    next_action: str,
-    simulated: bool,
-    evidence: tuple[str, ...] = (),
-    incident: str = "",
+def build_alert(
+    content: AlertContent, settings: Settings, *, run_id: str, step: str, simulated: bool, at: datetime
 ) -> Alert:
-    """An alert of a watch, simulated where the watched gateway is the built-in one. The delivery redacts it."""
+    """The alert of this instance that says this; its texts name the commands of the installed service.
+
+    Args:
+        content: What it says. The delivery redacts it.
+        settings: The instance, and how it was installed.
+        run_id: The run it belongs to.
+        step: The step of that run, or `supervision`.
+        simulated: Whether the gateway that it is about is the built-in one.
+        at: When it happened; aware.
+    """
     return Alert(
-        severity=severity,
-        title=title,
-        message=advise(message, settings),
+        severity=content.severity,
+        title=content.title,
+        message=advise(content.message, settings),
+        cause=content.cause,
+        next_action=advise(content.next_action or _NOTHING_TO_DO, settings),
+        evidence=content.evidence,
+        incident=content.incident,
         host=socket.gethostname(),
         instance=settings.instance,
         run_id=run_id,
-        step="supervision",
-        cause=cause,
-        next_action=advise(next_action or _NOTHING_TO_DO, settings),
-        evidence=evidence,
+        step=step,
         simulated=simulated,
-        incident=incident,
         at=at,
     )

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 from typing import TYPE_CHECKING
 
-from orchestration.alerts.alert import Severity
+from orchestration.alerts.alert import AlertContent, Severity
 from orchestration.bot.adopt import adopt_bot, why_not_adopted
 from orchestration.bot.find import BotPresence, find_bot
 from orchestration.bot.launch import BotRunning, launch_bot
@@ -102,12 +102,15 @@ def gateway_up(context: StepContext, progress: Progress) -> StepResult:
     refuse_without_credentials(context.settings, before)
     if before.state is not ContainerState.RUNNING and context.runtime.kind is not GatewayRuntime.EXTERNAL:
         context.tell(
-            Severity.INFO,
-            "Gateway starting",
-            f"The gateway ({context.runtime.container_name or context.runtime.kind}) was {before}; starting it.",
-            cause="GATEWAY_STARTING",
-            next_action="Have the phone at hand: its login may ask for a second factor.",
-            evidence=_read_last_words(context, before),
+            AlertContent(
+                severity=Severity.INFO,
+                title="Gateway starting",
+                message=f"The gateway ({context.runtime.container_name or context.runtime.kind}) was {before}; "
+                "starting it.",
+                cause="GATEWAY_STARTING",
+                next_action="Have the phone at hand: its login may ask for a second factor.",
+                evidence=_read_last_words(context, before),
+            )
         )
     started = context.runtime.ensure_started(on_progress=context.show)
     _record_runtime(context)
@@ -192,12 +195,14 @@ def _tell_fallback(context: StepContext, progress: Progress, plan: "ActivePlan",
     if progress.gateway is not None:
         message = f"{plan.message.rstrip('.')}. {context.describe_open()}"
     context.tell(
-        Severity.INFO if plan.is_information else Severity.WARNING,
-        "Strategy C: no trading",
-        f"The emergency plan is active: {message}",
-        cause=word,
-        next_action=describe_remedy(word),
-        evidence=plan.problems if len(plan.problems) > 1 else (),  # the message names the only one
+        AlertContent(
+            severity=Severity.INFO if plan.is_information else Severity.WARNING,
+            title="Strategy C: no trading",
+            message=f"The emergency plan is active: {message}",
+            cause=word,
+            next_action=describe_remedy(word),
+            evidence=plan.problems if len(plan.problems) > 1 else (),  # the message names the only one
+        )
     )
 
 
@@ -236,11 +241,13 @@ def bot_start(context: StepContext, progress: Progress) -> StepResult:
     said = "said READY" if bot.ready_by == "notify" else f"stayed alive for {context.settings.bot_start_grace_s:g} s"
     strategy = bot.record.strategy
     context.tell(
-        Severity.INFO,
-        "Bot started",
-        f"The bot runs as {describe_running(bot)} on strategy {strategy} and {said}.{_describe_guard(bot)}",
-        cause="BOT_STARTED",
-        next_action="Nothing to do; `inv logs --of bot -f` shows what it does.",
+        AlertContent(
+            severity=Severity.INFO,
+            title="Bot started",
+            message=f"The bot runs as {describe_running(bot)} on strategy {strategy} and {said}.{_describe_guard(bot)}",
+            cause="BOT_STARTED",
+            next_action="Nothing to do; `inv logs --of bot -f` shows what it does.",
+        )
     )
     return StepResult(
         progress=dataclasses.replace(progress, bot=bot),
@@ -272,11 +279,13 @@ def _judge_open_orders(context: StepContext, progress: Progress) -> Progress:
             next_action=f"{next_action} Then `inv startup`.",
         )
     context.tell(
-        Severity.WARNING,
-        "Start with open orders",
-        f"{found}. The bot is started all the same (START_WITH_OPEN_ORDERS=warn).",
-        cause="OPEN_ORDERS",
-        next_action=next_action,
+        AlertContent(
+            severity=Severity.WARNING,
+            title="Start with open orders",
+            message=f"{found}. The bot is started all the same (START_WITH_OPEN_ORDERS=warn).",
+            cause="OPEN_ORDERS",
+            next_action=next_action,
+        )
     )
     return dataclasses.replace(progress, warnings=(*progress.warnings, f"orders: {found[:1].lower()}{found[1:]}"))
 
@@ -294,13 +303,15 @@ def _note_withheld(context: StepContext, progress: Progress) -> StepResult:
     """STRATEGY_C_BOT=none: the gateway is up, and there is no bot."""
     detail = "no bot: on Strategy C none is to run (STRATEGY_C_BOT=none)"
     context.tell(
-        Severity.INFO,
-        "No bot on Strategy C",
-        "The gateway is ready, and no bot is started on Strategy C (STRATEGY_C_BOT=none).",
-        cause="STRATEGY_C_NO_BOT",
-        next_action="Nothing to do: a supervisor starts the bot on the next valid trading plan."
-        if context.supervises
-        else "`inv startup` starts the bot once there is a trading plan.",
+        AlertContent(
+            severity=Severity.INFO,
+            title="No bot on Strategy C",
+            message="The gateway is ready, and no bot is started on Strategy C (STRATEGY_C_BOT=none).",
+            cause="STRATEGY_C_NO_BOT",
+            next_action="Nothing to do: a supervisor starts the bot on the next valid trading plan."
+            if context.supervises
+            else "`inv startup` starts the bot once there is a trading plan.",
+        )
     )
     return StepResult(progress=dataclasses.replace(progress, is_bot_withheld=True), detail=detail)
 
@@ -315,14 +326,16 @@ def _note_finished(context: StepContext, progress: Progress, bot: BotRunning) ->
     warning = f"bot: it {how}, and the market has not closed yet"
     if not context.supervises:  # else the supervisor says it
         context.tell(
-            Severity.WARNING if is_odd else Severity.INFO,
-            "Bot has finished",
-            f"The bot ({bot.program}) {how}" + (", and the market has not closed yet." if is_odd else "."),
-            cause="BOT_FINISHED",
-            next_action=f"Read {bot.record.log_hint} for the reason; `inv startup` starts it again."
-            if is_odd
-            else "Nothing to do; `inv startup` starts it again.",
-            evidence=evidence,
+            AlertContent(
+                severity=Severity.WARNING if is_odd else Severity.INFO,
+                title="Bot has finished",
+                message=f"The bot ({bot.program}) {how}" + (", and the market has not closed yet." if is_odd else "."),
+                cause="BOT_FINISHED",
+                next_action=f"Read {bot.record.log_hint} for the reason; `inv startup` starts it again."
+                if is_odd
+                else "Nothing to do; `inv startup` starts it again.",
+                evidence=evidence,
+            )
         )
     return StepResult(
         progress=dataclasses.replace(
@@ -452,11 +465,13 @@ def _adopt_or_stop(
     if reason is None and found.record is not None:
         context.require_locks()
         context.tell(
-            Severity.INFO,
-            "Bot adopted",
-            f"The bot of an earlier run, {found.who}, runs on strategy {plan.strategy} and is kept.",
-            cause="BOT_ADOPTED",
-            next_action="Nothing to do; `inv logs --of bot -f` shows what it does.",
+            AlertContent(
+                severity=Severity.INFO,
+                title="Bot adopted",
+                message=f"The bot of an earlier run, {found.who}, runs on strategy {plan.strategy} and is kept.",
+                cause="BOT_ADOPTED",
+                next_action="Nothing to do; `inv logs --of bot -f` shows what it does.",
+            )
         )
         return progress, adopt_bot(found.record, context.settings)
     context.show(f"the bot of an earlier run, {found.who}, is restarted: {reason}")
@@ -471,11 +486,13 @@ def _judge_gateway(context: StepContext, progress: Progress, gateway: GatewayRea
         warnings.append(f"the gateway's clock is {gateway.skew_s:+.0f} s from this host's; check the host's time")
     if warnings and context.settings.gateway_watched_by is None:
         context.tell(
-            Severity.WARNING,
-            "Gateway ready, with warnings",
-            "; ".join(warnings),
-            cause="GATEWAY_WARNINGS",
-            next_action="Look at each of them; the start continues.",
+            AlertContent(
+                severity=Severity.WARNING,
+                title="Gateway ready, with warnings",
+                message="; ".join(warnings),
+                cause="GATEWAY_WARNINGS",
+                next_action="Look at each of them; the start continues.",
+            )
         )
     accounts = ", ".join(mask_account(account) for account in gateway.accounts)
     latency = "" if gateway.latency_ms is None else f", latency {gateway.latency_ms:.0f} ms"
@@ -529,13 +546,15 @@ def _tell_event(context: StepContext, event: WaitEvent) -> None:
     if context.settings.gateway_watched_by is not None:
         return  # who watches the gateway alerts about it
     context.tell(
-        severity,
-        title,
-        event.message,
-        cause=event.kind,
-        next_action=event.next_action
-        or "Nothing to do yet: the start keeps waiting, and another alert says how it ended.",
-        evidence=event.evidence,
+        AlertContent(
+            severity=severity,
+            title=title,
+            message=event.message,
+            cause=event.kind,
+            next_action=event.next_action
+            or "Nothing to do yet: the start keeps waiting, and another alert says how it ended.",
+            evidence=event.evidence,
+        )
     )
 
 

@@ -1,5 +1,6 @@
 """What a supervisor does when its host has lost the lease (LEASE_ETCD) while it watched a bot."""
 
+from orchestration.alerts.alert import AlertContent, Severity
 from orchestration.bot.find import find_bot
 from orchestration.bot.order_guard import end_guard
 from orchestration.bot.record import BotRecord
@@ -31,10 +32,13 @@ def end_without_lease(post: Post, lease: HeldLease, record: BotRecord | None) ->
     end_members(post.settings, record)
     end_guard(post.settings)
     post.journal.add_event(post.run_id, "lease_lost", {"revision": lease.revision, "message": message})
-    post.send_critical(
-        title="Lease lost: bot killed",
-        message=message,
-        cause=FailureWord.LEASE_UNAVAILABLE,
-        next_action="The host that acquires the lease starts by itself. Look at the etcd cluster and at open "
-        "positions; `inv status` on each host says who leads.",
+    post.send_alert(
+        AlertContent(
+            severity=Severity.CRITICAL,
+            title="Lease lost: bot killed",
+            message=message,
+            cause=FailureWord.LEASE_UNAVAILABLE,
+            next_action="The host that acquires the lease starts by itself. Look at the etcd cluster and at open "
+            "positions; `inv status` on each host says who leads.",
+        )
     )

@@ -5,15 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestration.alerts.alert import Severity
+from orchestration.alerts.alert import AlertContent
 from orchestration.alerts.delivery import Delivery
-from orchestration.errors import FailureWord
 from orchestration.gateway.holdings import Holdings
 from orchestration.gateway.runtime import Runtime
 from orchestration.journal import Journal
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.report import Report
-from orchestration.startup.run_alerts import build_watch_alert
+from orchestration.startup.run_alerts import build_alert
 from orchestration.supervision import Decision, Notice, Observation
 from orchestration.supervision.host_notifier import HostNotifier
 from orchestration.system.clock import Clock
@@ -76,25 +75,14 @@ class Post:
     read_holdings: Callable[[], Holdings]
     lock: HeldLock | None = None
 
-    def send_critical(self, *, title: str, message: str, cause: FailureWord, next_action: str) -> None:
-        """Tell the operator why the supervision ends, on every channel that takes a critical alert.
-
-        Args:
-            title: The alert's title.
-            message: What was found.
-            cause: The stable word for it.
-            next_action: What the operator should do.
-        """
-        self.delivery.send(
-            build_watch_alert(
-                self.settings,
-                self.run_id,
-                self.clock.now(),
-                Severity.CRITICAL,
-                title=title,
-                message=message,
-                cause=cause,
-                next_action=next_action,
-                simulated=self.runtime.kind is GatewayRuntime.SIMULATOR,
-            )
+    def send_alert(self, content: AlertContent) -> None:
+        """Send an alert on every channel that takes one of its severity."""
+        alert = build_alert(
+            content,
+            self.settings,
+            run_id=self.run_id,
+            step="supervision",
+            simulated=self.runtime.kind is GatewayRuntime.SIMULATOR,
+            at=self.clock.now(),
         )
+        self.delivery.send(alert)

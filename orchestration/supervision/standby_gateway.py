@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from orchestration.alerts.alert import Severity
+from orchestration.alerts.alert import AlertContent, Severity
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.record import read_record, write_record
@@ -209,12 +209,14 @@ class HotGateway:
         if found is not None:
             severity, title = found
             self._news.tell(
-                severity,
-                f"{title} (standby)",
-                f"The gateway of this host, which stands by: {event.message}",
-                cause=event.kind,
-                next_action=event.next_action or "Nothing to do yet.",
-                evidence=event.evidence,
+                AlertContent(
+                    severity=severity,
+                    title=f"{title} (standby)",
+                    message=f"The gateway of this host, which stands by: {event.message}",
+                    cause=event.kind,
+                    next_action=event.next_action or "Nothing to do yet.",
+                    evidence=event.evidence,
+                )
             )
 
     def _note_ready(self) -> None:
@@ -238,13 +240,15 @@ class HotGateway:
             else f"It is tried again in {pause_s / 60:.0f} minutes."
         )
         self._news.tell(
-            Severity.WARNING,
-            "Standby's gateway is not ready",
-            f"The gateway of this host, which stands by, is not ready: {failure.message}. The host still takes over, "
-            f"and then logs in. {again}",
-            cause=failure.word,
-            next_action=failure.next_action,
-            evidence=failure.evidence,
+            AlertContent(
+                severity=Severity.WARNING,
+                title="Standby's gateway is not ready",
+                message=f"The gateway of this host, which stands by, is not ready: {failure.message}. The host "
+                f"still takes over, and then logs in. {again}",
+                cause=failure.word,
+                next_action=failure.next_action,
+                evidence=failure.evidence,
+            )
         )
 
     def _say(self, text: str) -> None:

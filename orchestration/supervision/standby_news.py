@@ -2,13 +2,13 @@
 
 import logging
 
-from orchestration.alerts.alert import Severity
+from orchestration.alerts.alert import AlertContent
 from orchestration.alerts.channels import build_channels
 from orchestration.alerts.delivery import Delivery
 from orchestration.journal import Journal
 from orchestration.redaction import Redactor
 from orchestration.settings import GatewayRuntime, Settings
-from orchestration.startup.run_alerts import build_watch_alert
+from orchestration.startup.run_alerts import build_alert
 from orchestration.state_dir import journal_path
 from orchestration.system.clock import Clock
 
@@ -36,29 +36,16 @@ class StandbyNews:
         with self._open() as journal:
             journal.add_event("", kind, {"revision": revision, "message": message})
 
-    def tell(
-        self,
-        severity: Severity,
-        title: str,
-        message: str,
-        *,
-        cause: str,
-        next_action: str,
-        evidence: tuple[str, ...] = (),
-    ) -> None:
+    def tell(self, content: AlertContent) -> None:
         """Send an alert."""
         settings = self._settings
-        alert = build_watch_alert(
+        alert = build_alert(
+            content,
             settings,
-            "",
-            self._clock.now(),
-            severity,
-            title=title,
-            message=message,
-            cause=cause,
-            next_action=next_action,
-            evidence=evidence,
+            run_id="",
+            step="supervision",
             simulated=settings.gateway_runtime is GatewayRuntime.SIMULATOR,
+            at=self._clock.now(),
         )
         with self._open() as journal:
             delivery = Delivery(

@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from orchestration.alerts.alert import Severity
+from orchestration.alerts.alert import AlertContent, Severity
 from orchestration.alerts.heartbeat import Ping
 from orchestration.bot.end_record import write_end
 from orchestration.bot.find import find_bot
@@ -34,7 +34,6 @@ from orchestration.logs import cut_back
 from orchestration.settings import GatewayRuntime
 from orchestration.startup.admission import build_lost_lock_failure
 from orchestration.startup.report import Report, build_stopped_json
-from orchestration.startup.run_alerts import build_watch_alert
 from orchestration.state_dir import startup_lock_path
 from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, Stage, decide
 from orchestration.supervision.lease_loss import end_without_lease
@@ -372,12 +371,15 @@ class Supervisor:
         taken = "" if holder is None else f", and {holder} holds a new one"
         message = f"The lock {path} was deleted, replaced or renamed{taken}. This watch ends; {what}."
         post.log.error("%s", message)
-        post.send_critical(
-            title="Supervision ended: its lock is gone",
-            message=message,
-            cause=FailureWord.ALREADY_STARTING,
-            next_action="A boot service starts again by itself; otherwise start again by hand. Leave the files in "
-            "STATE_DIR alone while the system runs.",
+        post.send_alert(
+            AlertContent(
+                severity=Severity.CRITICAL,
+                title="Supervision ended: its lock is gone",
+                message=message,
+                cause=FailureWord.ALREADY_STARTING,
+                next_action="A boot service starts again by itself; otherwise start again by hand. Leave the files in "
+                "STATE_DIR alone while the system runs.",
+            )
         )
         if stops_bot:
             self._stop_bot(observer)
@@ -387,11 +389,14 @@ class Supervisor:
         """Say it, stop the bot gracefully, and end as a failure: the service manager runs everything again."""
         post = self._post
         post.log.error("internal error\n%s", traceback.format_exc())
-        post.send_critical(
-            title="Supervision failed",
-            message=f"{type(error).__name__}: {error}",
-            cause=FailureWord.INTERNAL_ERROR,
-            next_action="Report it with the supervisor's log; the bot has been stopped unless this was a monitor.",
+        post.send_alert(
+            AlertContent(
+                severity=Severity.CRITICAL,
+                title="Supervision failed",
+                message=f"{type(error).__name__}: {error}",
+                cause=FailureWord.INTERNAL_ERROR,
+                next_action="Report it with the supervisor's log; the bot has been stopped unless this was a monitor.",
+            )
         )
         if post.restart is not None:
             self._stop_bot(None)
@@ -560,17 +565,13 @@ class Supervisor:
         post.watching.tell(notice)
         if not self._rules.alerts_about(notice.kind):
             return
-        post.delivery.send(
-            build_watch_alert(
-                post.settings,
-                post.run_id,
-                post.clock.now(),
-                notice.severity,
+        post.send_alert(
+            AlertContent(
+                severity=notice.severity,
                 title=notice.title,
                 message=notice.message,
                 cause=notice.kind,
                 next_action=notice.next_action,
-                simulated=post.runtime.kind is GatewayRuntime.SIMULATOR,
                 evidence=evidence,
                 incident=notice.incident,
             )

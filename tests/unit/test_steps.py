@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.alerts.alert import Severity
+from orchestration.alerts.alert import AlertContent
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure, StepStatus
 from orchestration.gameplan import (
@@ -62,24 +62,14 @@ GATEWAY = GatewayReady(
 class Told:
     """What the operator was told."""
 
-    alerts: list[tuple[Severity, str, str]] = field(default_factory=list)
+    alerts: list[AlertContent] = field(default_factory=list)
 
-    def __call__(
-        self,
-        severity: Severity,
-        title: str,
-        message: str,
-        *,
-        cause: str = "",
-        next_action: str = "",
-        evidence: tuple[str, ...] = (),
-    ) -> None:
-        del next_action, evidence
-        self.alerts.append((severity, title, f"{cause} {message}"))
+    def __call__(self, content: AlertContent) -> None:
+        self.alerts.append(content)
 
     @property
     def titles(self) -> list[str]:
-        return [title for _, title, _ in self.alerts]
+        return [one.title for one in self.alerts]
 
 
 Build = Callable[..., tuple[StepContext, Told]]
@@ -165,7 +155,7 @@ def test_a_clock_over_a_minute_off_leads_to_strategy_c_whatever_the_plan(
     assert plan is not None
     assert (plan.strategy, plan.fallback) == ("C", fallback)
     assert told.titles == ["Strategy C: no trading"]
-    assert fallback in told.alerts[0][2]
+    assert told.alerts[0].cause == fallback
 
 
 def test_bot_start_alone_looks_at_the_gateway_first_and_fails_if_it_is_not_ready(build: Build) -> None:
