@@ -241,7 +241,7 @@ class StartedContainer:
 
     def __init__(self, settings: Settings, record: BotRecord, *, clock: Clock) -> None:
         self._settings = settings
-        self._record = record
+        self.record = record
         self._ending = ContainerEnding(settings, record, clock=clock)
         self._door = BotDocker(settings, name=record.container)
         self._container_id = record.birth.partition(":")[0]
@@ -281,7 +281,7 @@ class StartedContainer:
 
     def read_connection(self) -> bool | None:
         """See `Started.read_connection`."""
-        return read_connection(self._settings, self._record)
+        return read_connection(self._settings, self.record)
 
     def describe_leftover(self) -> str:
         """See `Started.describe_leftover`: a container ends whole, but another program may have ended it."""

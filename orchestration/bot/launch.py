@@ -14,8 +14,10 @@ finds the first one's bot.
 import contextlib
 import dataclasses
 import errno
+import functools
 import shlex
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -68,6 +70,7 @@ from orchestration.system.processes import LaunchedProcess, end_process_tree, is
 
 __all__ = [
     "BotRunning",
+    "LaunchRequest",
     "command_problem",
     "launch_bot",
 ]
@@ -81,27 +84,19 @@ _MOST_SHOWN = 5
 _FOLDER_TIMEOUT_S = 10.0
 
 
-def launch_bot(
-    settings: Settings,
-    *,
-    clock: Clock,
-    run_id: str,
-    gateway: Endpoint,
-    gameplan: Path,
-    strategy: str,
-    sha256: str,
-    denied_ports: Collection[int] = (),
-    supervised: bool = False,
-    require_locks: Callable[[], None] | None = None,
-    on_progress: OnProgress | None = None,
-    before_start: Callable[[], None] | None = None,
-) -> BotRunning:
-    """Start the bot, a process or a container that lives on without us, and return once it is up.
+def _show_nothing(_text: str) -> None:
+    """Nobody follows the launch."""
 
-    On Strategy C it is started behind an order guard, by any command (`STRATEGY_C_BOT`).
 
-    Args:
-        settings: What it is, and how it is started.
+def _check_nothing() -> None:
+    """Nothing else has to hold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchRequest:
+    """What a bot is to be started with, and what its launch relies on.
+
+    Attributes:
         clock: Tells the time.
         run_id: The run that starts it.
         gateway: Where it is to reach the gateway's API.
@@ -110,11 +105,30 @@ def launch_bot(
         sha256: The hash of that plan's bytes.
         denied_ports: TCP ports that a bot's process must not be able to connect to; the kernel must know how.
         supervised: Whether this process stays with it.
-        require_locks: Raises `ALREADY_STARTING` where the caller's locks no longer count; None where it holds none.
+        require_locks: Raises `ALREADY_STARTING` where the caller's locks no longer count.
         on_progress: Told what is waited for, and what the bot says of itself.
         before_start: Looks again at what the launch relies on. Called when everything else is done (an image may have
             been pulled for minutes), right before the process or the container is made; what it raises stops the
             launch, and nothing is left of it.
+    """
+
+    clock: Clock
+    run_id: str
+    gateway: Endpoint
+    gameplan: Path
+    strategy: str
+    sha256: str
+    denied_ports: Collection[int] = ()
+    supervised: bool = False
+    require_locks: Callable[[], None] = _check_nothing
+    on_progress: OnProgress = _show_nothing
+    before_start: Callable[[], None] = _check_nothing
+
+
+def launch_bot(settings: Settings, request: LaunchRequest) -> BotRunning:
+    """Start the bot, a process or a container that lives on without us, and return once it is up.
+
+    On Strategy C it is started behind an order guard, by any command (`STRATEGY_C_BOT`).
 
     Raises:
         StartupFailure: `STRATEGY_C_FAILED`, if the order guard that it needs does not run; `BOT_START_FAILED`, with the
@@ -123,81 +137,164 @@ def launch_bot(
             or the caller's locks no longer count.
     """
     refuse_to_touch(settings)
-    address = gateway
-    is_contained = settings.bot_runtime is BotRuntime.DOCKER
-    now = clock.now()
+    return _Launch(settings, request).perform()
 
-    def look_again() -> None:
-        if before_start is not None:
-            before_start()
-        if guard is not None and not is_running(guard.identity):
-            raise build_failure("it ended before the bot was started")
-        if require_locks is not None:
-            require_locks()
 
-    guard: GuardRecord | None = None
-    with contextlib.ExitStack() as launching:
-        _hold_state_folder(settings, launching)
-        if require_locks is not None:
-            require_locks()
-        _refuse_second_bot(settings)
-        receiver = open_notify_receiver(settings.state_dir, for_container=is_contained)
+class _Launch:
+    """One launch: what it has opened and started so far, and so has to close or end where it fails."""
+
+    def __init__(self, settings: Settings, request: LaunchRequest) -> None:
+        self._settings = settings
+        self._request = request
+        self._is_contained = settings.bot_runtime is BotRuntime.DOCKER
+        self._now = request.clock.now()
+        self._state_folder = contextlib.ExitStack()
+        self._receiver: NotifyReceiver | None = None
+        self._guard: GuardRecord | None = None
+
+    def perform(self) -> BotRunning:
+        settings, request = self._settings, self._request
         running: BotRunning | None = None
-        try:
-            if is_guarded(settings, strategy):
-                network = ensure_guarded_network(settings) if is_contained else None
-                guard = ensure_guard(
-                    settings,
-                    settings.gateway if is_contained else gateway,
-                    run_id=run_id,
-                    clock=clock,
-                    host=LOOPBACK if network is None else network.host,
-                )
-                address = Endpoint(host=guard.host, port=guard.port, network="" if network is None else network.name)
-            else:
-                end_guard(settings)
-            launch = BotRecord(
-                instance=settings.instance,
-                argv=build_bot_argv(settings, address, gameplan=gameplan),
-                workdir=settings.bot_compose_dir if is_contained else settings.bot_workdir,
-                log=None if is_contained else _create_log(settings, now),
-                gameplan=gameplan,
-                strategy=strategy,
-                gameplan_sha256=sha256,
-                started_at=now,
-                run_id=run_id,
-                notify_socket=receiver.path if receiver is not None else None,
-                supervised=supervised,
-                gateway_port=address.port,
-                guarded=guard is not None,
-                denied_ports=() if is_contained else _list_denied_ports(guard, denied_ports),
-                container=settings.bot_container_name if is_contained else "",
-                control_group=_read_own_control_group(settings),
-            )
-            start = _launch_contained if is_contained else _launch_process
+        with self._state_folder:
+            _hold_state_folder(settings, self._state_folder)
+            request.require_locks()
+            _refuse_second_bot(settings)
+            self._receiver = open_notify_receiver(settings.state_dir, for_container=self._is_contained)
             try:
-                running = start(
-                    settings,
-                    launch,
-                    address,
-                    receiver=receiver,
-                    clock=clock,
-                    on_recorded=launching.close,
-                    on_progress=on_progress,
-                    before_start=look_again,
-                )
-            except BaseException:
-                _leave_nothing(settings, launch, require_locks)
-                raise
-            keeps_listening = supervised and not running.is_finished
-            return dataclasses.replace(running, receiver=receiver) if keeps_listening else running
+                address = self._ensure_guard()
+                running = self._start(self._build_record(address), address)
+                keeps_listening = request.supervised and not running.is_finished
+                return dataclasses.replace(running, receiver=self._receiver) if keeps_listening else running
+            finally:
+                self._state_folder.close()
+                self._close(lives_on=running is not None and not running.is_finished)
+
+    def _close(self, *, lives_on: bool) -> None:
+        if self._guard is not None and not lives_on:
+            end_guard(self._settings, only=self._guard)
+        if self._receiver is not None and not (self._request.supervised and lives_on):
+            self._receiver.close()
+
+    def _ensure_guard(self) -> Endpoint:
+        """Where the bot reaches the gateway: at the order guard, where it needs one; it runs then, and no other."""
+        settings, request = self._settings, self._request
+        if not is_guarded(settings, request.strategy):
+            end_guard(settings)
+            return request.gateway
+        network = ensure_guarded_network(settings) if self._is_contained else None
+        self._guard = ensure_guard(
+            settings,
+            settings.gateway if self._is_contained else request.gateway,
+            run_id=request.run_id,
+            clock=request.clock,
+            host=LOOPBACK if network is None else network.host,
+        )
+        name = "" if network is None else network.name
+        return Endpoint(host=self._guard.host, port=self._guard.port, network=name)
+
+    def _build_record(self, address: Endpoint) -> BotRecord:
+        settings, request = self._settings, self._request
+        return BotRecord(
+            instance=settings.instance,
+            argv=build_bot_argv(settings, address, gameplan=request.gameplan),
+            workdir=settings.bot_compose_dir if self._is_contained else settings.bot_workdir,
+            log=None if self._is_contained else _create_log(settings, self._now),
+            gameplan=request.gameplan,
+            strategy=request.strategy,
+            gameplan_sha256=request.sha256,
+            started_at=self._now,
+            run_id=request.run_id,
+            notify_socket=self._receiver.path if self._receiver is not None else None,
+            supervised=request.supervised,
+            gateway_port=address.port,
+            guarded=self._guard is not None,
+            denied_ports=() if self._is_contained else _list_denied_ports(self._guard, request.denied_ports),
+            container=settings.bot_container_name if self._is_contained else "",
+            control_group=_read_own_control_group(settings),
+        )
+
+    def _start(self, record: BotRecord, address: Endpoint) -> BotRunning:
+        try:
+            return (self._start_container if self._is_contained else self._start_process)(record, address)
+        except BaseException:
+            _leave_nothing(self._settings, record, self._request.require_locks)
+            raise
+
+    def _look_again(self) -> None:
+        """The last look, right before the process or the container is made."""
+        self._request.before_start()
+        if self._guard is not None and not is_running(self._guard.identity):
+            raise build_failure("it ended before the bot was started")
+        self._request.require_locks()
+
+    def _start_process(self, record: BotRecord, address: Endpoint) -> BotRunning:
+        settings = self._settings
+        if record.log is None:  # a process always has one
+            raise AssertionError("a process writes to a log of its own")
+        environ = build_bot_environ(settings, address, gameplan=record.gameplan, notify_socket=record.notify_socket)
+        _write_record(settings, record)
+        self._look_again()
+        try:
+            process = launch_detached(
+                record.argv, cwd=record.workdir, environ=environ, output=record.log, denied_ports=record.denied_ports
+            )
+        except LandlockError as error:
+            raise _explain_no_confinement(record, error) from error
+        except OSError as error:
+            raise _explain_no_start(settings, record, error) from error
+        started = StartedProcess(settings, process, dataclasses.replace(record, process=process.identity), record.log)
+        try:
+            _write_record(settings, started.record)
+            forget_container(settings)
+            self._state_folder.close()
+            return self._wait_until_up(started)
+        except StartupFailure:
+            end_process_tree(process.identity, timeout_s=0.0)
+            process.poll_exit_code()
+            raise
+        except BaseException:
+            # Interrupted: it may end gracefully. If a second signal cuts this short, `_leave_nothing` kills what is
+            # left.
+            timeout_s = min(settings.bot_stop_timeout_s, _INTERRUPTED_STOP_TIMEOUT_S)
+            end_process_tree(process.identity, timeout_s=timeout_s)
+            process.poll_exit_code()
+            raise
         finally:
-            launching.close()
-            lives_on = running is not None and not running.is_finished
-            if guard is not None and not lives_on:
-                end_guard(settings, only=guard)
-            if receiver is not None and not (supervised and lives_on):
-                receiver.close()
+            process.disown()
+
+    def _start_container(self, record: BotRecord, address: Endpoint) -> BotRunning:
+        settings, request = self._settings, self._request
+        try:
+            record = launch_container(
+                settings,
+                record,
+                address,
+                clock=request.clock,
+                write_record=functools.partial(_write_record, settings),
+                on_progress=request.on_progress,
+                before_start=self._look_again,
+            )
+            self._state_folder.close()
+            with StartedContainer(settings, record, clock=request.clock) as started:
+                return self._wait_until_up(started)
+        except OSError as error:
+            raise _cannot_write("What the bot's container needs", settings.state_dir, error) from error
+
+    def _wait_until_up(self, started: Started) -> BotRunning:
+        settings, request = self._settings, self._request
+        request.on_progress(
+            f"{started.record.who} started; up when it says READY, or after {settings.bot_start_grace_s:g} s"
+        )
+        bot = wait_until_up(
+            settings, started, receiver=self._receiver, clock=request.clock, on_progress=request.on_progress
+        )
+        _write_record(settings, bot.record)
+        if bot.is_finished:
+            ended_at = request.clock.now()
+            write_end(build_record_path(settings), started.record.identity, BotState(exit_code=0), ended_at=ended_at)
+        else:
+            note_workers(settings, bot.record)
+        return bot
 
 
 def _list_denied_ports(guard: GuardRecord | None, others: Collection[int]) -> tuple[int, ...]:
@@ -245,122 +342,15 @@ def _refuse_second_bot(settings: Settings) -> None:
     )
 
 
-def _launch_process(
-    settings: Settings,
-    launch: BotRecord,
-    address: Endpoint,
-    *,
-    receiver: NotifyReceiver | None,
-    clock: Clock,
-    on_recorded: Callable[[], None],
-    on_progress: OnProgress | None,
-    before_start: Callable[[], None],
-) -> BotRunning:
-    if launch.log is None:  # a process always has one
-        raise AssertionError("a process writes to a log of its own")
-    environ = build_bot_environ(
-        settings,
-        address,
-        gameplan=launch.gameplan,
-        notify_socket=launch.notify_socket,
-    )
-    _write_record(settings, launch)
-    before_start()
-    try:
-        process = launch_detached(
-            launch.argv, cwd=launch.workdir, environ=environ, output=launch.log, denied_ports=launch.denied_ports
-        )
-    except LandlockError as error:
-        raise _explain_no_confinement(launch, error) from error
-    except OSError as error:
-        raise _explain_no_start(settings, launch, error) from error
-    record = dataclasses.replace(launch, process=process.identity)
-    started = StartedProcess(settings, process, record, launch.log, marker=str(build_record_path(settings)))
-    try:
-        _write_record(settings, record)
-        forget_container(settings)
-        on_recorded()
-        return _see_it_up(settings, record, started, receiver=receiver, clock=clock, on_progress=on_progress)
-    except StartupFailure:
-        end_process_tree(process.identity, timeout_s=0.0)
-        process.poll_exit_code()
-        raise
-    except BaseException:
-        # Interrupted: it may end gracefully. If a second signal cuts this short, `_leave_nothing` kills what is left.
-        timeout_s = min(settings.bot_stop_timeout_s, _INTERRUPTED_STOP_TIMEOUT_S)
-        end_process_tree(process.identity, timeout_s=timeout_s)
-        process.poll_exit_code()
-        raise
-    finally:
-        process.disown()
-
-
-def _launch_contained(
-    settings: Settings,
-    launch: BotRecord,
-    address: Endpoint,
-    *,
-    receiver: NotifyReceiver | None,
-    clock: Clock,
-    on_recorded: Callable[[], None],
-    on_progress: OnProgress | None,
-    before_start: Callable[[], None],
-) -> BotRunning:
-    def write(record: BotRecord) -> None:
-        _write_record(settings, record)
-
-    def show(text: str) -> None:
-        if on_progress is not None:
-            on_progress(text)
-
-    try:
-        record = launch_container(
-            settings,
-            launch,
-            address,
-            clock=clock,
-            write_record=write,
-            on_progress=show,
-            before_start=before_start,
-        )
-        on_recorded()
-        with StartedContainer(settings, record, clock=clock) as started:
-            return _see_it_up(settings, record, started, receiver=receiver, clock=clock, on_progress=on_progress)
-    except OSError as error:
-        raise _cannot_write("What the bot's container needs", settings.state_dir, error) from error
-
-
-def _see_it_up(
-    settings: Settings,
-    record: BotRecord,
-    started: Started,
-    *,
-    receiver: NotifyReceiver | None,
-    clock: Clock,
-    on_progress: OnProgress | None,
-) -> BotRunning:
-    if on_progress is not None:
-        on_progress(f"{record.who} started; up when it says READY, or after {settings.bot_start_grace_s:g} s")
-    bot = wait_until_up(settings, record, started, receiver=receiver, clock=clock, on_progress=on_progress)
-    _write_record(settings, bot.record)
-    if bot.is_finished:
-        write_end(build_record_path(settings), record.identity, BotState(exit_code=0), ended_at=clock.now())
-    else:
-        note_workers(settings, bot.record)
-    return bot
-
-
 class StartedProcess:
     """See `Started`: a process of this host."""
 
-    def __init__(
-        self, settings: Settings, process: LaunchedProcess, record: BotRecord, log: Path, *, marker: str
-    ) -> None:
+    def __init__(self, settings: Settings, process: LaunchedProcess, record: BotRecord, log: Path) -> None:
         self._settings = settings
-        self._record = record
         self._process = process
-        self._marker = marker
+        self._marker = str(build_record_path(settings))
         self._log = log
+        self.record = record
         self.log_hint = str(log)
 
     def poll_exit_code(self) -> int | None:
@@ -381,11 +371,11 @@ class StartedProcess:
 
     def read_connection(self) -> bool | None:
         """See `Started.read_connection`."""
-        return read_connection(self._settings, self._record)
+        return read_connection(self._settings, self.record)
 
     def describe_leftover(self) -> str:
         """See `Started.describe_leftover`."""
-        left = find_members(self._settings, self._record)
+        left = find_members(self._settings, self.record)
         pids = ", ".join(str(one.pid) for one in left[:_MOST_SHOWN])
         return f"It left behind what it had started (process {pids}): a bot must stay in the foreground" if left else ""
 
@@ -405,7 +395,7 @@ def _write_record(settings: Settings, record: BotRecord) -> None:
         raise _cannot_write("The bot's record", path, error) from error
 
 
-def _leave_nothing(settings: Settings, launch: BotRecord, require_locks: Callable[[], None] | None) -> None:
+def _leave_nothing(settings: Settings, launch: BotRecord, require_locks: Callable[[], None]) -> None:
     """After a failed or interrupted start: no process of it, and no record.
 
     Where our locks no longer count, another run may have launched a bot since: what is that run's is left alone.
@@ -422,9 +412,7 @@ def _leave_nothing(settings: Settings, launch: BotRecord, require_locks: Callabl
         remove_record(path)
 
 
-def _are_in_place(require_locks: Callable[[], None] | None) -> bool:
-    if require_locks is None:
-        return True
+def _are_in_place(require_locks: Callable[[], None]) -> bool:
     try:
         require_locks()
     except StartupFailure:

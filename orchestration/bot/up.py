@@ -38,6 +38,11 @@ class Started(Protocol):
     """A bot that was just started: a process, or a container."""
 
     @property
+    def record(self) -> BotRecord:
+        """What was written down about it."""
+        ...
+
+    @property
     def log_hint(self) -> str:
         """Where the operator reads what it said: a file, or a command."""
         ...
@@ -119,12 +124,11 @@ class BotRunning:
 
 def wait_until_up(
     settings: Settings,
-    record: BotRecord,
     started: Started,
     *,
     receiver: NotifyReceiver | None,
     clock: Clock,
-    on_progress: Callable[[str], None] | None,
+    on_progress: Callable[[str], None],
 ) -> BotRunning:
     """Wait for the first of: it said so, it stayed alive long enough, it ended.
 
@@ -141,7 +145,7 @@ def wait_until_up(
         # What was said is read before it is asked whether it lives: READY as its last word is no readiness.
         if receiver is not None:
             _read_what_was_said(receiver, started, clock)
-            if receiver.status != status and on_progress is not None:
+            if receiver.status != status:
                 on_progress(f"the bot says: {receiver.status}")
             status = receiver.status
         is_ready = receiver is not None and receiver.is_ready
@@ -157,11 +161,11 @@ def wait_until_up(
                     settings, started, exit_code, passed_s=passed_s, receiver=receiver, leftover=leftover
                 )
             ready_by = ReadyBy.NOTIFY if is_ready else None
-            return connection.build_running(record, receiver, ready_by, finished_after_s=passed_s)
+            return connection.build_running(receiver, ready_by, finished_after_s=passed_s)
         if is_ready:
-            return connection.build_running(record, receiver, ReadyBy.NOTIFY)
+            return connection.build_running(receiver, ReadyBy.NOTIFY)
         if passed_s >= settings.bot_start_grace_s:
-            return connection.build_running(record, receiver, ReadyBy.GRACE)
+            return connection.build_running(receiver, ReadyBy.GRACE)
         left_s = settings.bot_start_grace_s - passed_s
         started.wait(
             timeout_s=left_s if connection.has_connected else min(left_s, _CONNECTION_LOOK_S),
@@ -188,7 +192,6 @@ class _ConnectionLooks:
 
     def build_running(
         self,
-        record: BotRecord,
         receiver: NotifyReceiver | None,
         ready_by: ReadyBy | None,
         *,
@@ -198,7 +201,7 @@ class _ConnectionLooks:
             ready_by=ready_by,
             status_text=receiver.status if receiver is not None else "",
             watchdog_at_s=receiver.watchdog_at_s if receiver is not None else None,
-            record=dataclasses.replace(record, ready_by=ready_by),
+            record=dataclasses.replace(self._started.record, ready_by=ready_by),
             is_connected=self._is_connected if finished_after_s is None else False,
             has_connected=self.has_connected,
             finished_after_s=finished_after_s,

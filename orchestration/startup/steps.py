@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from orchestration.alerts.alert import AlertContent, Severity
 from orchestration.bot.adopt import adopt_bot, why_not_adopted
 from orchestration.bot.find import BotPresence, find_bot
-from orchestration.bot.launch import BotRunning, launch_bot
+from orchestration.bot.launch import BotRunning, LaunchRequest, launch_bot
 from orchestration.bot.log import read_bot_lines
 from orchestration.bot.order_guard import end_guard, has_no_bot
 from orchestration.bot.stop import stop_bot
@@ -366,17 +366,19 @@ def _launch(context: StepContext, progress: Progress, address: Endpoint) -> tupl
         try:
             bot = launch_bot(
                 context.settings,
-                clock=context.clock,
-                run_id=context.run_id,
-                gateway=address,
-                denied_ports=find_denied_ports(context.settings),
-                gameplan=plan.path,
-                strategy=plan.strategy,
-                sha256=plan.sha256,
-                supervised=context.supervises,
-                require_locks=context.require_locks,
-                on_progress=context.show,
-                before_start=functools.partial(look_before_launch, context, progress, plan),
+                LaunchRequest(
+                    clock=context.clock,
+                    run_id=context.run_id,
+                    gateway=address,
+                    denied_ports=find_denied_ports(context.settings),
+                    gameplan=plan.path,
+                    strategy=plan.strategy,
+                    sha256=plan.sha256,
+                    supervised=context.supervises,
+                    require_locks=context.require_locks,
+                    on_progress=context.show,
+                    before_start=functools.partial(look_before_launch, context, progress, plan),
+                ),
             )
         except GameplanError:
             progress = ensure_current_plan(context, progress)

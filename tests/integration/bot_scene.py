@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestration.bot.launch import BotRunning, launch_bot
+from orchestration.bot.launch import BotRunning, LaunchRequest, launch_bot
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.endpoint import Endpoint
@@ -35,22 +35,24 @@ def build_scene(folder: Path, *arguments: str, command: str = "", **variables: s
 
 def launch(
     settings: Settings,
-    progress: Callable[[str], None] | None = None,
-    before_start: Callable[[], None] | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+    before_start: Callable[[], None] = lambda: None,
     *,
     supervised: bool = False,
 ) -> BotRunning:
     return launch_bot(
         settings,
-        clock=SystemClock(),
-        run_id="run-1",
-        gateway=Endpoint(host="127.0.0.1", port=4002),
-        gameplan=settings.state_dir / "plan.json",
-        strategy="C",
-        sha256="0" * 64,
-        supervised=supervised,
-        on_progress=progress,
-        before_start=before_start,
+        LaunchRequest(
+            clock=SystemClock(),
+            run_id="run-1",
+            gateway=Endpoint(host="127.0.0.1", port=4002),
+            gameplan=settings.state_dir / "plan.json",
+            strategy="C",
+            sha256="0" * 64,
+            supervised=supervised,
+            on_progress=progress,
+            before_start=before_start,
+        ),
     )
 
 

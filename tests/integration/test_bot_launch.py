@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.bot.find import FoundBy, find_bot
-from orchestration.bot.launch import launch_bot
+from orchestration.bot.launch import LaunchRequest, launch_bot
 from orchestration.bot.record import ReadyBy, build_record_path, read_record
 from orchestration.bot.stop import stop_bot
 from orchestration.errors import FailureWord, StartupFailure
@@ -167,8 +167,17 @@ def test_two_bots_launched_in_one_second_have_a_log_each(tmp_path: Path) -> None
     settings = build_scene(tmp_path, "--notify", "READY=1")
     logs = []
     for _ in range(2):
-        bot = launch_bot(settings, clock=Stopped(), run_id="r", gateway=Endpoint(host="h", port=1),
-                         gameplan=tmp_path / "plan", strategy="C", sha256="")  # fmt: skip
+        bot = launch_bot(
+            settings,
+            LaunchRequest(
+                clock=Stopped(),
+                run_id="r",
+                gateway=Endpoint(host="h", port=1),
+                gameplan=tmp_path / "plan",
+                strategy="C",
+                sha256="",
+            ),
+        )
         assert bot.log is not None
         logs.append(bot.log)
         _stop(settings)

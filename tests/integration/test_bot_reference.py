@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from orchestration.bot.find import find_bot
-from orchestration.bot.launch import launch_bot
+from orchestration.bot.launch import LaunchRequest, launch_bot
 from orchestration.bot.record import ReadyBy
 from orchestration.bot.stop import stop_bot
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure
@@ -71,8 +71,17 @@ def test_the_whole_way_launched_ready_heartbeat_and_left_in_order(
     command = f"{sys.executable} -m orchestration.bot.reference --heartbeat-interval 0.1"
     # In a folder from which the package cannot be imported: it is found all the same.
     settings = build_scene(tmp_path, command=command, BOT_START_GRACE="60")
-    bot = launch_bot(settings, clock=SystemClock(), run_id="r", gateway=Endpoint(host="127.0.0.1", port=gateway.port),
-                     gameplan=plan, strategy="A", sha256="")  # fmt: skip
+    bot = launch_bot(
+        settings,
+        LaunchRequest(
+            clock=SystemClock(),
+            run_id="r",
+            gateway=Endpoint(host="127.0.0.1", port=gateway.port),
+            gameplan=plan,
+            strategy="A",
+            sha256="",
+        ),
+    )
     try:
         assert bot.ready_by is ReadyBy.NOTIFY
         assert bot.status_text.startswith("connected; strategy A on SPY, QQQ")
@@ -309,8 +318,17 @@ def test_a_reference_bot_without_a_gateway_is_a_failed_start_with_its_last_lines
     command = f"{sys.executable} -m orchestration.bot.reference --connect-timeout 0.1"
     settings = build_scene(tmp_path, command=command, BOT_START_GRACE="60")
     with pytest.raises(StartupFailure) as caught:
-        launch_bot(settings, clock=SystemClock(), run_id="r", gateway=Endpoint(host="127.0.0.1", port=find_free_port()),
-                   gameplan=plan, strategy="A", sha256="")  # fmt: skip
+        launch_bot(
+            settings,
+            LaunchRequest(
+                clock=SystemClock(),
+                run_id="r",
+                gateway=Endpoint(host="127.0.0.1", port=find_free_port()),
+                gameplan=plan,
+                strategy="A",
+                sha256="",
+            ),
+        )
     assert caught.value.word is FailureWord.BOT_START_FAILED
     assert "Its last status: leaving." in caught.value.message
     assert any("giving up" in line for line in caught.value.evidence)

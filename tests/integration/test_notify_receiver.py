@@ -212,8 +212,9 @@ class _EndsWhileItIsLookedAt:
 
     log_hint = "its log"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, record: BotRecord) -> None:
         self._path = path
+        self.record = record
 
     def poll_exit_code(self) -> int | None:
         _send(self._path, b"STATUS=no such account\nERRNO=2")
@@ -254,11 +255,10 @@ def test_what_a_bot_says_right_before_it_ends_is_told(tmp_path: Path) -> None:
     with _open(tmp_path) as receiver, pytest.raises(StartupFailure) as caught:
         wait_until_up(
             build_scene(tmp_path),
-            _build_record(tmp_path),
-            _EndsWhileItIsLookedAt(receiver.path),
+            _EndsWhileItIsLookedAt(receiver.path, _build_record(tmp_path)),
             receiver=receiver,
             clock=SystemClock(),
-            on_progress=None,
+            on_progress=lambda _: None,
         )
     assert "Its last status: no such account." in caught.value.message
     assert "No such file" in caught.value.message
