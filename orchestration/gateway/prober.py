@@ -16,7 +16,14 @@ from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.api_status import ApiStatus
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.launcher_log import LauncherPhase, LauncherReading
-from orchestration.gateway.login import NOTHING_READ, LoginReader, LoginReading, combine_logins, read_login
+from orchestration.gateway.login import (
+    NOTHING_READ,
+    LoginPhase,
+    LoginReader,
+    LoginReading,
+    combine_logins,
+    read_login,
+)
 from orchestration.gateway.readiness import ProbeResult
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.time_windows import Window, is_in_any
@@ -104,16 +111,26 @@ class GatewayProber:
             is_handshake_due: Whether to ask the API, too; None where another connection asks it.
         """
         status = self._read_status(fresh=fresh or left_s <= 0)
-        login = self._read_login(status)
+        controller = self._read_controller(status)
+
+        def is_due(login: LoginReading) -> bool:
+            return is_handshake_due is not None and is_handshake_due(status, login)
+
         api = None
-        if is_handshake_due is not None and is_handshake_due(status, login):
+        if controller.phase is LoginPhase.LOGGED_IN and is_due(controller):
             api = self._probe_api(left_s)
-            if api.is_ready and status is not None and status.state is not ContainerState.UNKNOWN:
-                # The answer must be that of the start that was looked at.
-                again = self._read_status(fresh=True)
-                if again is None or again.start != status.start or not again.is_up:
-                    return ProbeResult(status=again, login=self._read_login(again))
-                status = again
+        # Once log and API agree, the gateway's own log, which costs a process in the container, adds nothing.
+        is_settled = api is not None and api.is_ready and not api.is_link_down
+        login = controller if is_settled else self._add_launcher(status, controller)
+        if api is None and is_due(login):
+            api = self._probe_api(left_s)
+        is_known = status is not None and status.state is not ContainerState.UNKNOWN
+        if api is not None and api.is_ready and status is not None and is_known:
+            # The answer must be that of the start that was looked at.
+            again = self._read_status(fresh=True)
+            if again is None or again.start != status.start or not again.is_up:
+                return ProbeResult(status=again, login=self._add_launcher(again, self._read_controller(again)))
+            status = again
         return ProbeResult(
             status=status, login=login, api=api, in_reset_window=is_in_any(self._windows, self._clock.now())
         )
@@ -170,16 +187,22 @@ class GatewayProber:
             self._is_engine_lost = True
         return self._status
 
-    def _read_login(self, status: GatewayStatus | None) -> LoginReading:
+    def _read_controller(self, status: GatewayStatus | None) -> LoginReading:
+        """What the container's log says: whoever performs the login writes there."""
         if status is None or status.started_at is None:
-            if self._log is None or status is not None:
-                return NOTHING_READ
-            return combine_logins(self._launcher.reading, self._log.read())
+            return NOTHING_READ if self._log is None or status is not None else self._log.read()
         if self._log is None or self._log.start != status.start or (status.is_up and not self._log.is_running):
             if self._log is not None:
                 self._log.close()
             self._log = _LogTail(self._runtime, status, self.wake)
-        controller = self._log.read()
+        return self._log.read()
+
+    def _add_launcher(self, status: GatewayStatus | None, controller: LoginReading) -> LoginReading:
+        """That, and what the gateway's own log says."""
+        if status is None:
+            return NOTHING_READ if self._log is None else combine_logins(self._launcher.reading, controller)
+        if status.started_at is None:
+            return NOTHING_READ
         launcher = self._launcher.read(status, controller)
         return combine_logins(launcher, controller, exit_code=None if status.is_up else status.exit_code)
 

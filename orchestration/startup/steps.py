@@ -79,7 +79,7 @@ def preflight(context: StepContext, progress: Progress) -> StepResult:
         context.log.info("check %s: %s: %s", check.name, check.status, check.detail)
     raise_first_failure(checks)
     if context.replaces_bot:
-        progress = _stop_running_bot(context, progress)
+        progress = _stop_bot(context, progress, find_bot(context.settings))
     warnings = tuple(
         f"{check.name}: {check.detail}"
         for check in checks
@@ -115,7 +115,7 @@ def gateway_up(context: StepContext, progress: Progress) -> StepResult:
     started = context.runtime.ensure_started(on_progress=context.show)
     _record_runtime(context)
     refuse_policy(context.settings, context.commands)
-    after = context.runtime.probe()
+    after = context.runtime.probe() if started else before
     name = context.runtime.container_name or f"the {context.runtime.kind} gateway"
     if context.runtime.kind is GatewayRuntime.EXTERNAL:
         detail = "the gateway is managed externally; left alone"
@@ -208,10 +208,11 @@ def _tell_fallback(context: StepContext, progress: Progress, plan: "ActivePlan",
 
 def bot_start(context: StepContext, progress: Progress) -> StepResult:
     """B: start the bot on the active plan, and wait until it is up."""
-    if context.replaces_bot or is_bot_cut_off(context.settings, find_bot(context.settings)):
-        progress = _stop_running_bot(context, progress)
     # Looked at again, right before the launch, whatever was found minutes ago.
     presence = find_bot(context.settings)
+    if presence.is_found and (context.replaces_bot or is_bot_cut_off(context.settings, presence)):
+        progress = _stop_bot(context, progress, presence)
+        presence = find_bot(context.settings)
     raise_first_failure((check_bot_absent(presence, adopts_bot=context.supervises),))
     if progress.gateway is None:
         context.show("validating the gateway")
@@ -477,7 +478,7 @@ def _adopt_or_stop(
         )
         return progress, adopt_bot(found.record, context.settings)
     context.show(f"the bot of an earlier run, {found.who}, is restarted: {reason}")
-    return _stop_running_bot(context, progress), None
+    return _stop_bot(context, progress, found), None
 
 
 def _judge_gateway(context: StepContext, progress: Progress, gateway: GatewayReady) -> StepResult:
@@ -560,9 +561,8 @@ def _tell_event(context: StepContext, event: WaitEvent) -> None:
     )
 
 
-def _stop_running_bot(context: StepContext, progress: Progress) -> Progress:
-    """Stop the bot that runs; the report says which one that was, as it was found before."""
-    presence = find_bot(context.settings)
+def _stop_bot(context: StepContext, progress: Progress, presence: BotPresence) -> Progress:
+    """Stop the bot that was found; the report says which one that was, as it was found before."""
     if not presence.is_found:
         return progress
     context.require_locks()

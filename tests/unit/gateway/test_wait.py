@@ -7,7 +7,7 @@ import pytest
 
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.api_status import ApiCode, ApiState
+from orchestration.gateway.api_status import ApiCode, ApiState, ApiStatus
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.history import GatewayUser, Spared, StopReason, name_start
 from orchestration.gateway.seen import GatewayFailure, GatewaySeen
@@ -110,6 +110,21 @@ def test_the_moment_the_container_turns_healthy_is_the_moment_of_the_handshake()
     scene.wait()
     assert scene.took_s == pytest.approx(33.3)
     assert scene.probe.calls == 1, "no handshake before it is healthy: that would only fill the gateway's log"
+
+
+@pytest.mark.parametrize(
+    ("answers", "reads"), [((READY,), 0), ((LINK_DOWN, READY), 1)], ids=["works", "without its link first"]
+)
+def test_where_log_and_api_say_that_it_is_logged_in_no_process_reads_the_gateways_own_log(
+    answers: tuple[ApiStatus, ...], reads: int
+) -> None:
+    scene = Scene(FakeRuntime(status=HEALTHY, launcher_lines=[]))
+    scene.runtime.say("IBC: Login has completed")
+    scene.probe.answers = list(answers)
+    ready = scene.wait()
+    assert scene.runtime.launcher_reads == reads
+    assert ready.seen is not None
+    assert ready.seen.login == "logged_in"
 
 
 def test_while_nothing_happens_the_container_is_hardly_looked_at() -> None:
