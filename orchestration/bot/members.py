@@ -186,7 +186,7 @@ class _Signs:
         self._log_dir = Path(os.path.realpath(settings.log_dir))
         self._workdir = Path(os.path.realpath(settings.bot_workdir))
         self._log = None if record is None or record.log is None else Path(os.path.realpath(record.log))
-        self._adopted = read_adopted_pids(self._marker)
+        self._adopted = read_adopted_pids(self._marker, table)
 
     def find_recorded(self) -> Iterator[ProcessIdentity]:
         """By ids that were written down, each one exact."""

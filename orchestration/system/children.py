@@ -9,10 +9,13 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from orchestration.system.platform import platform
+
+if TYPE_CHECKING:
+    from orchestration.system.process_table import ProcessStat
 
 
 class HasPid(Protocol):
@@ -70,18 +73,27 @@ def become_subreaper(owner: str) -> None:
             _adopts_for.add(owner)
 
 
-def read_adopted_pids(owner: str) -> tuple[int, ...]:
+def read_adopted_pids(owner: str, table: "Mapping[int, ProcessStat]") -> tuple[int, ...]:
     """The living children of this process that neither it nor a program that it ran has started.
 
     Those that have ended are collected. Empty unless this process became a subreaper for this owner.
+
+    Args:
+        owner: As for `become_subreaper`.
+        table: The process table, as it was read for this look.
     """
     if sys.platform != "linux" or owner not in _adopts_for:
         return ()
-    from orchestration.system.process_table import read_children
+    from orchestration.system.process_table import is_child, read_children
 
     with _guard:
-        children, ended = read_children(os.getpid())
-        _own.intersection_update(ended.union(children))
+        if _has_ended_children():  # the table does not have those
+            children, ended = read_children(os.getpid())
+        else:
+            children = {pid: stat for pid, stat in table.items() if stat.parent_pid == os.getpid()}
+            ended = frozenset()
+        # One of our own that ends now stays: whoever started it collects it.
+        _own.intersection_update([pid for pid in _own if pid in children or is_child(pid, os.getpid())])
         own_sessions = {os.getsid(0), *_own_sessions}
         for pid in ended - _own:
             with contextlib.suppress(ChildProcessError):
@@ -89,3 +101,10 @@ def read_adopted_pids(owner: str) -> tuple[int, ...]:
         return tuple(
             sorted(pid for pid, stat in children.items() if pid not in _own and stat.session_id not in own_sessions)
         )
+
+
+def _has_ended_children() -> bool:
+    """Whether a child of this process has ended and was not collected yet. Collects none."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return False

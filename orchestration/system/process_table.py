@@ -23,6 +23,7 @@ from orchestration.system.platform import platform
 
 _BOOT_ID = "sys/kernel/random/boot_id"
 _READ_BYTES = 65536
+_STAT_BYTES = 4096
 _ON_LINUX: bool = sys.platform == "linux"
 _DELETED = " (deleted)"  # what the kernel appends to the name of a file that has none any more
 _OUTPUTS = (1, 2)
@@ -92,6 +93,12 @@ def read_children(parent_pid: int) -> tuple[dict[int, ProcessStat], frozenset[in
     return living, frozenset(ended)
 
 
+def is_child(pid: int, parent_pid: int) -> bool:
+    """Whether a process is a child of that one, also if it has ended and was not collected yet. Only on Linux."""
+    fields = _read_stat_fields(pid)
+    return fields is not None and int(fields[_PARENT - _STATE]) == parent_pid
+
+
 def read_table() -> dict[int, ProcessStat]:
     """Every living process by its id, without the kernel's own threads.
 
@@ -153,7 +160,11 @@ def _build_stat(pid: int, fields: list[str]) -> ProcessStat | None:
 def _read_stat_fields(pid: int) -> list[str] | None:
     """What stands in /proc/PID/stat, from the state on."""
     try:
-        content = _read_file(f"{platform().proc_root}/{pid}/stat")
+        descriptor = os.open(f"{platform().proc_root}/{pid}/stat", os.O_RDONLY)
+        try:
+            content = os.read(descriptor, _STAT_BYTES)  # one line, which the kernel gives in one piece
+        finally:
+            os.close(descriptor)
     except OSError:
         return None
     # The command's name, in parentheses, may itself hold blanks and parentheses: fields count from the last one.

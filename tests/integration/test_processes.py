@@ -262,3 +262,44 @@ def test_a_boot_is_told_by_process_1_where_the_boot_id_is_another_systems() -> N
     assert manager is not None
     assert read_userspace_boot_id() == manager.birth
     assert read_userspace_boot_id().startswith(f"{process_table.read_boot_id()}:")
+
+
+# A child of its own that the table at hand does not have yet, and one that was left to it: that one alone is collected.
+_LOOK_WITH_AN_OLD_TABLE = """
+import os, subprocess, sys
+from orchestration.system import children
+from orchestration.system.process_table import read_table
+children.become_subreaper("me")
+old = read_table()
+own = children.start_child(lambda: subprocess.Popen(
+    [sys.executable, "-c", "import sys; sys.stdin.read(); sys.exit(7)"], stdin=subprocess.PIPE, start_new_session=True))
+assert children.read_adopted_pids("me", old) == ()
+left = subprocess.run(
+    ["sh", "-c", "setsid sleep 300 >/dev/null & echo $!"], stdout=subprocess.PIPE, text=True, start_new_session=True)
+left_pid = int(left.stdout)
+while not (found := children.read_adopted_pids("me", read_table())):
+    pass
+assert found == (left_pid,), (found, left_pid)
+own.stdin.close()
+os.waitid(os.P_PID, own.pid, os.WEXITED | os.WNOWAIT)
+os.kill(left_pid, 9)
+os.waitid(os.P_PID, left_pid, os.WEXITED | os.WNOWAIT)
+assert children.read_adopted_pids("me", old) == ()
+try:
+    os.waitid(os.P_PID, left_pid, os.WEXITED | os.WNOHANG)
+except ChildProcessError:
+    print("collected,", own.wait())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="subreapers of Linux")
+def test_what_was_left_to_this_process_is_collected_and_its_own_children_are_not() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _LOOK_WITH_AN_OLD_TABLE],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.stdout, ended.stderr) == ("collected, 7\n", "")
