@@ -126,19 +126,32 @@ class Browser:
 
 
 @contextlib.contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that is gone afterwards, whatever the processes of a killed browser still write before they end."""
+    folder = Path(tempfile.mkdtemp(prefix="browser-"))
+    try:
+        yield folder
+    finally:
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while folder.exists():
+            shutil.rmtree(folder, ignore_errors=time.monotonic() < deadline_s)
+
+
+@contextlib.contextmanager
 def run_browser(program: str) -> Iterator[Browser]:
-    """A browser of its own, with a profile of its own, that may not reach any network."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, contextlib.ExitStack() as descriptors:
+    """A browser of its own, with a profile of its own, that may not reach any network and leaves nothing behind."""
+    with open_folder() as folder, contextlib.ExitStack() as descriptors:
         theirs, commands = os.pipe()
         answers, theirs_too = os.pipe()
         for one in (commands, answers):
             descriptors.callback(os.close, one)
         options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
         options += ["--no-first-run", "--disable-background-networking", "--host-resolver-rules=MAP * ~NOTFOUND"]
-        argv = [program, *options, f"--user-data-dir={profile}", "--remote-debugging-pipe"]
+        argv = [program, *options, f"--user-data-dir={folder}/profile", "--remote-debugging-pipe"]
         process = subprocess.Popen(
             ["bash", "-c", f'exec "$@" 3<&{theirs} 4>&{theirs_too}', "bash", *argv],
             pass_fds=(theirs, theirs_too),
+            env={**os.environ, "TMPDIR": str(folder)},  # where it makes a folder that it never removes
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

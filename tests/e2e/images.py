@@ -101,6 +101,19 @@ def build_bot_image(tag: str) -> str:
     return _build(tag, "--file", "docker/bot/Dockerfile", "--build-context", f"wheels={wheels}", ".")
 
 
+def build_from_recipe(tag: str, recipe: str, folder: Path) -> None:
+    """Build an image from the text of a Dockerfile alone, in a new folder.
+
+    Given the text on standard input, `docker build -` leaves two folders in the system's temporary folder each time.
+
+    Raises:
+        NoImageError: It cannot be built.
+    """
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(recipe, encoding="utf-8")
+    _build(tag, str(folder), base=())
+
+
 def _fetch_wheels(version: str) -> Path:
     """The bot's requirements as wheels for this Python, in a folder that appears as a whole."""
     wanted = PROJECT / "docker/bot/requirements.txt"

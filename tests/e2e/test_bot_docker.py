@@ -1,5 +1,6 @@
 """The bot as a container (BOT_RUNTIME=docker), on a real engine: started, found, watched, adopted, stopped."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.docker_system import docker, docker_system_in, name_of
+from tests.e2e.images import build_from_recipe
 from tests.integration.alerts_scene import run_channel
 from tests.system import PATIENCE_S, PROJECT, SIGKILL, SIGTERM, System, end_and_read, wait_until
 
@@ -28,11 +30,11 @@ os.execv(sys.argv[1], sys.argv[1:])
 PASSWORD = "s3cret-of-ann"  # noqa: S105 - planted by `docker_system_in`
 
 
-@pytest.fixture
-def system(simulator_image: str, bot_image: str, tmp_path: Path) -> Iterator[System]:
-    """A system whose gateway and bot are containers of its own, gone afterwards."""
+@contextlib.contextmanager
+def contained_system_in(root: Path, *, image: str, bot_image: str) -> Iterator[System]:
+    """A system whose gateway and bot are containers of its own, gone afterwards with all that belongs to them."""
     name = f"zt-bot-{uuid.uuid4().hex[:10]}"
-    with docker_system_in(tmp_path / "a system", image=simulator_image) as made:
+    with docker_system_in(root, image=image) as made:
         del made.environ["BOT_COMMAND"], made.environ["BOT_WORKDIR"]
         made.environ |= {
             "BOT_RUNTIME": "docker",
@@ -40,11 +42,30 @@ def system(simulator_image: str, bot_image: str, tmp_path: Path) -> Iterator[Sys
             "BOT_IMAGE": bot_image,
             "BOT_START_GRACE": "20",
         }
+        try:
+            yield made
+        finally:
+            made.close()
+            docker("rm", "--force", "--volumes", name)
+            docker("volume", "rm", "--force", f"{name}_state")
+            docker("network", "rm", f"{name}_guarded")
+            docker("image", "rm", "--force", own_image(name))
+        # Asked for by what all their names have in common: of a test run nothing may stay.
+        left = [docker("container", "ls", "--all", "--quiet", "--filter", f"name={name}")]
+        left += [docker(kind, "ls", "--quiet", "--filter", f"name={name}") for kind in ("volume", "network")]
+        left += [docker("image", "ls", "--quiet", "--filter", f"reference=*/*:{name}")]
+        assert left == [""] * 4
+
+
+@pytest.fixture
+def system(simulator_image: str, bot_image: str, tmp_path: Path) -> Iterator[System]:
+    with contained_system_in(tmp_path / "a system", image=simulator_image, bot_image=bot_image) as made:
         yield made
-        made.close()
-        docker("rm", "--force", "--volumes", name)
-        docker("volume", "rm", "--force", f"{name}_state")
-        docker("network", "rm", f"{name}_guarded")
+
+
+def own_image(container: str) -> str:
+    """The tag of the operator's own image whose bot runs as this container, see `use_command`."""
+    return f"zero-touch-test/own:{container}"
 
 
 def bot_of(system: System) -> str:
@@ -66,12 +87,9 @@ def alive(system: System) -> list[str]:
 
 def use_command(system: System, command: str) -> None:
     """An image of the operator's own, whose bot is this shell command."""
-    tag = f"zero-touch-test/own:{uuid.uuid4().hex[:8]}"
+    tag = own_image(bot_of(system))
     recipe = f"FROM {system.environ['BOT_IMAGE']}\nENV BOT_COMMAND={json.dumps(command)}\n"
-    built = subprocess.run(
-        ["docker", "build", "--quiet", "--tag", tag, "-"], input=recipe, capture_output=True, text=True, check=False
-    )
-    assert built.returncode == 0, built.stderr
+    build_from_recipe(tag, recipe, system.root / "own-image")
     system.environ |= {"BOT_IMAGE": tag, "BOT_ARGUMENTS": "none"}
 
 
@@ -197,10 +215,11 @@ while True:
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can act as another user")
 def test_another_user_of_this_host_cannot_say_that_the_bot_is_ready(simulator_image: str, bot_image: str) -> None:
-    name = f"zt-bot-{uuid.uuid4().hex[:10]}"
-    with tempfile.TemporaryDirectory() as folder, docker_system_in(Path(folder) / "s", image=simulator_image) as system:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contained_system_in(Path(folder) / "s", image=simulator_image, bot_image=bot_image) as system,
+    ):
         Path(folder).chmod(0o755)
-        system.environ |= {"BOT_RUNTIME": "docker", "BOT_CONTAINER_NAME": name, "BOT_IMAGE": bot_image}
         use_command(system, "sleep 3600")
         system.environ |= {"BOT_START_GRACE": "3", "BOT_STOP_TIMEOUT": "2"}
         argv = ["/usr/bin/python3", "-c", _ANOTHER_USER, str(system.state / "notify" / "notify.sock")]
@@ -212,8 +231,6 @@ def test_another_user_of_this_host_cannot_say_that_the_bot_is_ready(simulator_im
         finally:
             stranger.kill()
             stranger.communicate()
-            system.close()
-            docker("rm", "--force", "--volumes", name)
         assert started.code == 0, started.err
         assert started.document["bot"]["ready_by"] == "grace"
 

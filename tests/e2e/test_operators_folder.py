@@ -23,6 +23,7 @@ from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from tests import vendor_folder
 from tests.e2e.gateway_scene import docker
+from tests.e2e.images import build_from_recipe
 from tests.system import System, find_free_port
 from tests.vendor_folder import SERVICE, all_names, render_compose, render_env, value_for, write_folder
 
@@ -251,17 +252,9 @@ def test_a_stopped_container_in_live_mode_is_not_started_again(own: OwnFolder) -
     assert own.runtime().probe().state is ContainerState.EXITED
 
 
-def test_an_image_that_is_in_live_mode_by_itself_is_refused(own: OwnFolder) -> None:
+def test_an_image_that_is_in_live_mode_by_itself_is_refused(own: OwnFolder, tmp_path: Path) -> None:
     tag = f"{own.project}:live"
-    built = subprocess.run(
-        ["docker", "build", "--quiet", "--tag", tag, "-"],
-        input=f"FROM {own.image}\nENV TRADING_MODE=live\n",
-        text=True,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    assert built.returncode == 0, built.stderr
+    build_from_recipe(tag, f"FROM {own.image}\nENV TRADING_MODE=live\n", tmp_path / "image")
     try:
         text = f"name: {own.project}\nservices:\n  {SERVICE}:\n    image: {tag}\n"
         write_folder(own.folder, compose=text, env="")

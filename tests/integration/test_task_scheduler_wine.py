@@ -8,6 +8,7 @@ strict fake says about a file is held against what Wine says.
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -41,13 +42,24 @@ _BOOT = replace(_LOGON, trigger=TaskTrigger.BOOT)
 
 @dataclass(frozen=True)
 class _Wine:
-    """`Commands`, with Windows programs run by Wine in a prefix of its own."""
+    """`Commands`, with Windows programs run by Wine in a prefix of its own.
+
+    Attributes:
+        prefix: Its Windows, and its settings.
+        temporary: For the folder that its server makes, once for each prefix, and never removes.
+    """
 
     prefix: Path
+    temporary: Path
 
     @property
     def environ(self) -> dict[str, str]:
-        return {"WINEPREFIX": str(self.prefix), "WINEDEBUG": "-all", "DISPLAY": ""}
+        return {
+            "WINEPREFIX": str(self.prefix),
+            "WINEDEBUG": "-all",
+            "DISPLAY": "",
+            "TMPDIR": str(self.temporary),
+        }
 
     def run(
         self,
@@ -85,16 +97,18 @@ class _Wine:
 def wine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Wine]:
     if _WINE is None:
         pytest.skip("Wine is not installed (Debian package wine64)")
-    made = _Wine(tmp_path_factory.mktemp("wine") / "prefix")
-    boot = made.run(["wineboot.exe", "--init"], timeout_s=120)
-    if not boot.ok or not (made.prefix / "drive_c/windows/system32/schtasks.exe").exists():
-        pytest.skip(f"this Wine cannot start, or has no schtasks.exe: {boot.last_lines()}")
-    made.end()  # the first start keeps the services locked for half a minute; the next one does not
-    try:
-        wait_until(lambda: made.run(["net.exe", "start"], timeout_s=120).ok, "service manager in Wine")
-        yield made
-    finally:
-        made.end()
+    with tempfile.TemporaryDirectory(prefix="tests-") as temporary:  # short: sockets are made in it
+        made = _Wine(tmp_path_factory.mktemp("wine") / "prefix", Path(temporary))
+        boot = made.run(["wineboot.exe", "--init"], timeout_s=120)
+        if not boot.ok or not (made.prefix / "drive_c/windows/system32/schtasks.exe").exists():
+            pytest.skip(f"this Wine cannot start, or has no schtasks.exe: {boot.last_lines()}")
+        made.end()  # the first start keeps the services locked for half a minute; the next one does not
+        try:
+            wait_until(lambda: made.run(["net.exe", "start"], timeout_s=120).ok, "service manager in Wine")
+            assert [path.name[:5] for path in made.temporary.iterdir()] == ["wine-"], "it is made elsewhere, and stays"
+            yield made
+        finally:
+            made.end()
 
 
 @pytest.fixture(params=["wine", "fake"])
