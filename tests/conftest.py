@@ -36,6 +36,8 @@ _HERE = Path(__file__).resolve().parent
 _PROCESSES_PER_PROCESSOR = {_HERE.parent: 4, _HERE: 4, _HERE / "integration": 4, _HERE / "unit": 1}
 # Marker and folder of what takes minutes, and an engine or a store.
 _ON_DEMAND = {"docker": "e2e", "rackmount": "rackmount", "years": "years", "hosts": "hosts"}
+# What a large program that is not the project's own is needed for: a browser alone computes as long as forty starts.
+_BESIDE_PROGRAMS = ("browser", "prometheus", "ntfy")
 _WARM = pytest.StashKey[warm_workers.WarmServer]()
 _LOOK_TIMEOUT_S = 20
 _LEAST_ENGINE = 25  # fast health checks while a container starts
@@ -61,9 +63,9 @@ def _what_the_engine_lacks() -> str:
 def choose_tests(arguments: Iterable[str], markers: str) -> tuple[str, int]:
     """Which tests are meant by a command line, and how many processes are to run them.
 
-    Those on an engine or on whole hosts are left out unless their marker, their folder or a single test is named. Unit
-    tests take a processor each; integration tests nearly always wait for something. Where files are named, one process
-    begins sooner than many.
+    Those on an engine or on whole hosts are left out unless their marker, their folder or a single test is named; those
+    with a browser or the like unless their marker or a file is. Unit tests take a processor each; integration tests
+    nearly always wait for something. Where files are named, one process begins sooner than many.
 
     Args:
         arguments: The paths it names, or the default ones.
@@ -81,7 +83,10 @@ def choose_tests(arguments: Iterable[str], markers: str) -> tuple[str, int]:
     ]
     given = [f"({markers})"] if markers else []
     processes = 0
-    if len(left_out) == len(_ON_DEMAND):
+    is_parallel = len(left_out) == len(_ON_DEMAND)
+    if not any(path.endswith(".py") for path in paths) and not is_single:
+        left_out += [marker for marker in _BESIDE_PROGRAMS if marker not in markers]
+    if is_parallel:
         processors = os.cpu_count() or 1
         processes = processors * max(_PROCESSES_PER_PROCESSOR.get(Path(path).resolve(), 0) for path in paths)
     return " and ".join([*given, *(f"not {marker}" for marker in left_out)]), processes
@@ -130,7 +135,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_report_to_serializable() -> Generator[None, dict[str, object] | None, dict[str, object] | None]:
     """Let every report be sent: text that is not UTF-8, in a log or a message, would kill xdist's worker."""
     data = yield
-    return None if data is None else {name: _without_surrogates(value) for name, value in data.items()}
+    if data is None or not (data.get("longrepr") or data.get("sections")):  # all else is pytest's own, or escaped by it
+        return data
+    return {name: _without_surrogates(value) for name, value in data.items()}
 
 
 def _without_surrogates(value: object) -> object:

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestration.system.commands import CommandResult, Following, OnLine, SystemCommands
 from tests.fork_server import LENGTH
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -199,6 +200,30 @@ def run(
             process.kill()
             raise
     return subprocess.CompletedProcess(argv, process.returncode, out, err)
+
+
+class ProjectCommands:
+    """`Commands`, by which the project's own programs are run as `run` does: forked where that can be done."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        cwd: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        on_line: OnLine | None = None,
+    ) -> CommandResult:
+        """See `Commands.run`."""
+        assert on_line is None, "its output comes at its end"
+        ended = run(argv, cwd=cwd or PROJECT, env={**read_handed_on(), **(environ or {})}, timeout=timeout_s)
+        return CommandResult(argv=tuple(argv), exit_code=ended.returncode, stdout=ended.stdout, stderr=ended.stderr)
+
+    def follow(
+        self, argv: Sequence[str], *, on_line: OnLine, cwd: Path | None = None, environ: Mapping[str, str] | None = None
+    ) -> Following:
+        """See `Commands.follow`."""
+        return SystemCommands().follow(argv, on_line=on_line, cwd=cwd, environ=environ)
 
 
 def read_handed_on() -> dict[str, str]:

@@ -36,7 +36,7 @@ from orchestration.bot.record import (
 from orchestration.settings import Settings
 from orchestration.state_dir import supervisor_lock_path
 from orchestration.system.children import read_adopted_pids
-from orchestration.system.clock import Clock, wait_until
+from orchestration.system.clock import Clock
 from orchestration.system.lock import read_lock_holder
 from orchestration.system.platform import platform
 from orchestration.system.process_table import (
@@ -53,7 +53,7 @@ from orchestration.system.processes import ProcessIdentity, find_descendants, fi
 from orchestration.system.sockets import has_connection, holds_connection, is_network_connected
 
 _LEFTOVER_TIMEOUT_S = 1.0  # for children that end right after their parent
-_LEFTOVER_LOOK_S = 0.05
+_FIRST_LEFTOVER_LOOK_S = 0.05  # each further look takes twice as long to come: one is a look at every process
 _BOT_LOG = re.compile(r"bot_\d{8}_\d{6}(_\d+)?\.log")
 _SUDO_UID = "SUDO_UID"
 
@@ -93,15 +93,11 @@ def wait_for_leftovers(look: Callable[[], _T], *, clock: Clock) -> _T:
         look: What is left now; false where nothing is.
         clock: Waits.
     """
-    left = look()
-
-    def has_none() -> bool:
-        nonlocal left
-        left = look()
-        return not left
-
-    if left:
-        wait_until(has_none, timeout_s=_LEFTOVER_TIMEOUT_S, every_s=_LEFTOVER_LOOK_S, clock=clock)
+    deadline_s = clock.monotonic_s() + _LEFTOVER_TIMEOUT_S
+    wait_s = _FIRST_LEFTOVER_LOOK_S
+    while (left := look()) and (left_s := deadline_s - clock.monotonic_s()) > 0:
+        clock.sleep(min(wait_s, left_s))
+        wait_s *= 2
     return left
 
 

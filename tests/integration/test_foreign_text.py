@@ -222,8 +222,15 @@ sys.exit(3)
 """
 
 
-@pytest.mark.parametrize("secret", ["hunter2-and-more", 'it\'s "Zürich" 100%'])
-@pytest.mark.parametrize("words", ["", "window"])
+_HOSTILE_CASES = (
+    ("hunter2-and-more", "window"),
+    ('it\'s "Zürich" 100%', ""),
+    ("hunter2-and-more", ""),
+    ('it\'s "Zürich" 100%', "window"),
+)
+
+
+@pytest.mark.parametrize(("secret", "words"), _HOSTILE_CASES[: choose_count(usual=2, thorough=4)])
 def test_what_a_bot_says_is_shown_nowhere_with_a_secret_or_a_control_sequence(
     system: System, channel: LoopbackChannel, secret: str, words: str
 ) -> None:

@@ -18,9 +18,10 @@ from orchestration.gameplan import (
 )
 from orchestration.gameplan.extra_schema import Judgement, apply_extra_schema, judge
 from orchestration.settings import GameplanFreshness, Settings
-from orchestration.system.commands import CommandTimedOutError, SystemCommands
+from orchestration.system.commands import Commands, CommandTimedOutError, SystemCommands
 from tests.fakes.clock import FakeClock
 from tests.fakes.commands import FakeCommands
+from tests.programs import ProjectCommands
 from tests.unit.gameplan.plans import NYSE, REMOVED, changed, load_plan, write_plan
 
 # Each level uses the next one twice: 2^40 visits for one small plan.
@@ -39,9 +40,15 @@ def _write_schema(folder: Path, schema: object) -> Path:
     return path
 
 
-def _judge(plan: Path, schema: Path) -> GameplanVerdict:
+def _judge(plan: Path, schema: Path, commands: Commands | None = None) -> GameplanVerdict:
+    """Judge by a process of its own, which is a fork unless other commands are given: see `tests.programs`."""
     return check_gameplan(
-        plan, clock=FakeClock(), calendar=NYSE, freshness=GameplanFreshness.TODAY, extra_schema=schema
+        plan,
+        clock=FakeClock(),
+        calendar=NYSE,
+        freshness=GameplanFreshness.TODAY,
+        extra_schema=schema,
+        commands=commands or ProjectCommands(),
     )
 
 
@@ -58,7 +65,7 @@ def test_a_plan_must_satisfy_the_further_schema_too(tmp_path: Path) -> None:
             },
         },
     )
-    refused = _judge(write_plan(tmp_path, load_plan()), schema)
+    refused = _judge(write_plan(tmp_path, load_plan()), schema, SystemCommands())
     passed = _judge(
         write_plan(
             tmp_path,
@@ -72,6 +79,7 @@ def test_a_plan_must_satisfy_the_further_schema_too(tmp_path: Path) -> None:
             ),
         ),
         schema,
+        SystemCommands(),
     )
 
     assert refused.word is FallbackWord.GAMEPLAN_INVALID

@@ -50,7 +50,7 @@ def test_each_module_loads_as_the_first_one() -> None:
         "        del sys.modules[loaded]\n"
         "    importlib.import_module(name)\n"
     )
-    argv = [sys.executable, "-c", load_each, *_modules()[:: choose_count(usual=8, thorough=1)]]
+    argv = [sys.executable, "-c", load_each, *_modules()[:: choose_count(usual=16, thorough=1)]]
     done = subprocess.run(argv, cwd=_PROJECT, capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

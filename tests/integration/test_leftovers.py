@@ -45,6 +45,8 @@ def kill_main_process(system: System) -> int:
 @pytest.mark.parametrize("kind", ["bare", "session", "silent", "daemon"])
 def test_what_is_left_of_a_bot_is_shown_refused_and_ended_by_shutdown(system: System, kind: str) -> None:
     use_bot(system, "--retitle", "--worker", kind)
+    if kind != "daemon":  # that one is on Strategy C, behind an order guard
+        system.use_plan()
     assert system.startup().document["bot"] is not None
     main = kill_main_process(system)
     (worker,) = read_workers(system)
@@ -67,6 +69,7 @@ def test_what_is_left_of_a_bot_is_shown_refused_and_ended_by_shutdown(system: Sy
 @pytest.mark.parametrize("arguments", [("bot.stop",), ("bot.restart",)])
 def test_what_is_left_of_a_bot_is_ended_before_anything_else_starts(system: System, arguments: tuple[str, ...]) -> None:
     use_bot(system, "--worker", "session")
+    system.use_plan()
     assert system.startup().document["bot"] is not None
     kill_main_process(system)
     (worker,) = read_workers(system)
@@ -78,6 +81,8 @@ def test_what_is_left_of_a_bot_is_ended_before_anything_else_starts(system: Syst
 @pytest.mark.parametrize("flag", ["--replace", "--foreground"])
 def test_a_start_that_may_end_what_is_left_does_so_first(system: System, flag: str) -> None:
     use_bot(system, "--worker", "session")
+    if flag == "--replace":
+        system.use_plan()
     assert system.startup().document["bot"] is not None
     kill_main_process(system)
     (worker,) = read_workers(system)
@@ -92,6 +97,7 @@ def test_a_start_that_fails_leaves_no_worker_that_has_cut_its_ties(system: Syste
     kinds = ("bare", "session", "silent", "daemon", "fork")
     workers = [word for kind in kinds for word in ("--worker", kind)]
     use_bot(system, "--retitle", *workers, "--exit-after", "0.5", "--exit-code", "3")
+    system.use_plan()
     system.environ["BOT_COMMAND"] = system.environ["BOT_COMMAND"].replace("READY=1", "STATUS=not yet")
     system.environ["BOT_START_GRACE"] = "30"
     failed = system.startup()
@@ -150,6 +156,7 @@ def test_a_daemon_is_known_by_the_control_group_of_the_service_that_started_the_
 ) -> None:
     trigger = system.root / "go"
     use_bot(system, "--daemon-when", str(trigger))
+    system.use_plan()
     enter = f"echo $$ >'{control_group}/cgroup.procs' && SYSTEMD_EXEC_PID=$$ exec \"$@\""
     started = system.run(["sh", "-c", enter, "sh", sys.executable, "-m", "orchestration.startup", "--json"])
     assert started.document["bot"] is not None

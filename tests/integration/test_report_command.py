@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +23,6 @@ def system(tmp_path: Path) -> Iterator[System]:
 
 
 def test_a_watched_system_is_seen_up_and_what_was_before_is_unknown(system: System) -> None:
-    system.kind = subprocess.Popen
     process = system.begin("--foreground")
     wait_until(lambda: list(system.logs.glob("supervisor_*.log")) or process.poll() is not None, "supervisor")
     wait_until(
@@ -46,23 +44,25 @@ def test_a_watched_system_is_seen_up_and_what_was_before_is_unknown(system: Syst
     assert after["verdict"] is None
 
 
-def test_without_a_verdict_it_ends_with_0_and_writes_a_page(system: System) -> None:
-    system.startup()
-    ended = system.inv("report")
-    assert ended.code == 0, ended.err
-    page = (system.state / "report.html").read_text(encoding="utf-8")
-    assert "No verdict was asked for" in page
-    assert "No verdict was asked for" in ended.out
-
-
-def test_a_verdict_is_the_exit_code(system: System, tmp_path: Path) -> None:
+def test_without_a_verdict_it_ends_with_0_and_writes_a_page_and_a_verdict_is_the_exit_code(
+    system: System, tmp_path: Path
+) -> None:
     system.startup()
     page = tmp_path / "elsewhere" / "page.html"
-    ended = system.inv("report", "--since", "2d", "--output", str(page))
-    assert ended.code == 1
-    assert "verdict: failed" in ended.out
+    judged = system.inv("report", "--since", "2d", "--output", str(page))
+    assert judged.code == 1
+    assert "verdict: failed" in judged.out
     assert "Failed" in page.read_text(encoding="utf-8")
     assert not (system.state / "report.html").exists()
+
+    ended = system.inv("report")
+    assert ended.code == 0, ended.err
+    assert "No verdict was asked for" in (system.state / "report.html").read_text(encoding="utf-8")
+    assert "No verdict was asked for" in ended.out
+
+    unwritten = system.inv("report", "--output", "/proc/page.html")
+    assert unwritten.code == 1
+    assert "cannot be written" in unwritten.err
 
 
 def test_an_empty_journal_makes_a_report(system: System) -> None:
@@ -84,13 +84,6 @@ def test_a_journal_that_cannot_be_read_is_said(system: System) -> None:
     ended = system.inv("report", "--since", "1h", "--json")
     assert ended.code == 1
     assert "cannot be read" in ended.document["message"]
-
-
-def test_a_page_that_cannot_be_written_is_said(system: System) -> None:
-    system.startup()
-    ended = system.inv("report", "--output", "/proc/page.html")
-    assert ended.code == 1
-    assert "cannot be written" in ended.err
 
 
 def test_secrets_and_accounts_are_masked_wherever_they_stand(system: System) -> None:

@@ -12,7 +12,7 @@ from tests.integration.supervised_world import BEGIN, DUE, Fault, Happening, Wor
 from tests.thorough import choose_count
 
 _DAYS_S = 48 * 3600.0
-_SEEDS = choose_count(usual=2, thorough=12)
+_SEEDS = choose_count(usual=1, thorough=12)
 _CALM_S = 2 * 3600.0
 _PLAN_KINDS = {IncidentKind.PLAN_MISSING, IncidentKind.PLAN_CHANGED, IncidentKind.PLAN_UNUSABLE}
 # Each fault: how it is said, and after how many seconds at the latest.
