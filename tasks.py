@@ -390,7 +390,7 @@ def status(_: Context, all_: bool = False, json: bool = False) -> None:
 
     Exit code 0: the bot runs and the gateway is ready, whichever plan; 1: the
     bot runs, something it needs is not as it should be; 3: the bot does not
-    run; 4: unknown whether it runs.
+    run; 4: unknown whether it runs; 5: this host stands by (LEASE_ETCD).
     """
     from orchestration.commands import views
 

@@ -32,6 +32,7 @@ class Explanation:
     next_action: str = ""
 
 
+_START_IT = "Start the gateway: `inv gateway.up`; `inv startup` runs the whole sequence."
 _READ_THE_LOG = "Read the gateway's log: `inv logs --of gateway`."
 
 
@@ -193,7 +194,8 @@ def _advise(sight: Sight, observation: ProbeResult, port: int) -> str:
             f"Look at the gateway where it runs: is it logged in, and is its API open for this host on port {port}? "
             "GATEWAY_HOST and GATEWAY_PORT say where it is looked for."
         )
-    return _READ_THE_LOG
+    is_missing = status is not None and status.state is ContainerState.MISSING  # it has no log
+    return _START_IT if is_missing else _READ_THE_LOG
 
 
 def advise_by_answer(api: ApiStatus | None, port: int) -> str:

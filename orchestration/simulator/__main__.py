@@ -147,9 +147,12 @@ def _build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--read-only", action="store_true", help="refuse open and completed orders, as a real one does")
     parser.add_argument(
-        "--controller", choices=tuple(Controller), default=Controller.IBC.value, metavar="|".join(Controller),
+        "--controller",
+        choices=[one.value for one in Controller],
+        default=Controller.IBC.value,
+        metavar="|".join(Controller),
         help="whose texts the log has: the program that logs the gateway in (default: %(default)s)",
-    )  # fmt: skip
+    )
     parser.add_argument("--settings-dir", default="", metavar="DIR", help="where it writes launcher.log, as a real one")
     parser.add_argument("--password-file", default="", help="a file that must be readable; its content is not used")
     parser.add_argument("--start-marker", default="", metavar="FILE", help="made at the first start: first_start_only")

@@ -87,7 +87,7 @@ class Report:
     Attributes:
         run_id: Unique id of the run; it starts with its date and time.
         instance: The instance's name.
-        simulated: Whether it ran on the built-in gateway by `--simulate`.
+        simulated: Whether the gateway that it was about is the built-in one.
         failure: Why it failed, or None.
         message: One sentence for people.
         next_action: What the operator should do next; empty where there is nothing to do.
@@ -173,7 +173,7 @@ def build_report(
     Args:
         run_id: The run.
         instance: Its instance.
-        simulated: Whether it was `--simulate`d.
+        simulated: Whether its gateway is the built-in one.
         failure: Why it failed, or None.
         started_at: When it began.
         duration_s: How long it took, in seconds.

@@ -181,11 +181,15 @@ class Run:
         self._held.callback(self._journal.close)
         self._journal.mark_interrupted_runs()
         is_next_try = self._is_next_try()
+        # Followed where the spec says so: what is told of a simulated system is marked, whatever the settings say.
+        record = read_record(settings.state_dir) if self._spec.follows_record else None
+        kind = record.runtime if record is not None else settings.gateway_runtime
+        self._is_simulated = kind is GatewayRuntime.SIMULATOR
         self._journal.start_run(
             self.run_id,
             instance=settings.instance,
             kind=self._spec.kind,
-            simulated=settings.simulated,
+            simulated=self._is_simulated,
             pid=platform().own_pid(),
         )
         lease = kept_lease()
@@ -203,8 +207,6 @@ class Run:
             log=logging.getLogger("orchestration.alerts"),
         )
         require = self._locks.require if self._spec.may_start else self._locks.require_in_place
-        # Followed where the spec says so: what is told of a simulated system is marked, whatever the settings say.
-        record = read_record(settings.state_dir) if self._spec.follows_record else None
         api_host, api_port = (record.host, record.port) if record else (settings.gateway_host, settings.gateway_port)
         runtime = build_runtime(
             settings,
@@ -220,12 +222,12 @@ class Run:
             spec=self._spec,
             run_id=self.run_id,
             clock=self._clock,
-            simulated=runtime.kind is GatewayRuntime.SIMULATOR,
+            simulated=self._is_simulated,
         )
         self._teller.is_next_try = is_next_try
         self._held.callback(self._flush)
         self._display.begin(
-            run_id=self.run_id, instance=settings.instance, simulated=settings.simulated, steps=self._spec.steps
+            run_id=self.run_id, instance=settings.instance, simulated=self._is_simulated, steps=self._spec.steps
         )
         self._log.info("instance %s, command %s", settings.instance, self._spec.kind)
         for warning in (*settings.warnings, *self._progress.warnings):
@@ -404,7 +406,7 @@ class Run:
         report = build_report(
             run_id=self.run_id,
             instance=self._settings.instance,
-            simulated=self._settings.simulated,
+            simulated=self._is_simulated,
             failure=self._failure,
             started_at=self._started_at,
             duration_s=self._clock.monotonic_s() - self._started_s,

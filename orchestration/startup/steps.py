@@ -217,9 +217,10 @@ def bot_start(context: StepContext, progress: Progress) -> StepResult:
     if progress.gateway is None:
         context.show("validating the gateway")
         _sign_up(context)
-        _record_runtime(context)
         gateway = check_ready_now(context.runtime, context.settings, clock=context.clock, probe=context.probe)
         progress = _judge_gateway(context, progress, gateway).progress
+        # Not before: the record is all that later commands know of a gateway that an earlier run started.
+        _record_validated_runtime(context)
     progress = ensure_current_plan(context, progress) if progress.plan else gameplan_check(context, progress).progress
     plan = progress.plan
     if plan is None or progress.gateway is None:  # both were made sure of above
@@ -599,6 +600,21 @@ def _sign_up(context: StepContext) -> None:
         sign_up(context.settings, record)
     except OSError as error:
         context.log.warning("GATEWAY_SHARED_DIR: %s cannot be written (%s)", context.settings.gateway_shared_dir, error)
+
+
+def _record_validated_runtime(context: StepContext) -> None:
+    """Record the gateway that was validated, unless it is the simulator that an earlier run started on that port."""
+    record = read_record(context.settings.state_dir)
+    settings = context.settings
+    is_the_simulator = (
+        record is not None
+        and record.runtime is GatewayRuntime.SIMULATOR
+        and (record.host, record.port) == (settings.gateway_host, settings.gateway_port)
+    )
+    if is_the_simulator and context.runtime.kind is GatewayRuntime.EXTERNAL:
+        return
+    _leave_other_runtime(context)
+    _record_runtime(context)
 
 
 def _record_runtime(context: StepContext) -> None:

@@ -66,8 +66,8 @@ def test_simulate_brings_everything_up_and_shutdown_leaves_nothing_behind(system
     assert status.document["gateway"]["simulated"] is True
     assert status.document["bot"]["pid"] == report["bot"]["pid"]
 
-    stopped = system.inv("shutdown")
-    assert stopped.code == 0, stopped.out
+    stopped = system.inv("shutdown", "--json")  # no --simulate, and the document still says whose gateway it was
+    assert (stopped.code, stopped.document["simulated"]) == (0, True), stopped.out
     assert system.processes() == []
     assert is_port_free(system.port)
     assert system.inv("status").code == 3

@@ -20,6 +20,7 @@ from orchestration.gameplan import (
 )
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.holdings import Holdings
+from orchestration.gateway.record import GatewayRecord, read_record, write_record
 from orchestration.gateway.seen import GatewaySeen
 from orchestration.gateway.wait import GatewayReady
 from orchestration.hold import write_hold
@@ -282,3 +283,13 @@ def test_the_step_names_every_problem_of_a_refused_plan_once(build: Build, tmp_p
     detail = steps.gameplan_check(context, Progress(gateway=GATEWAY)).detail
     for problem in ('bias: "up" is not one of', "Date: is not a known field", "vix_gate.threshold: -1 is less than"):
         assert detail.count(problem) == 1
+
+
+def test_bot_start_alone_forgets_no_gateway_before_another_one_is_validated(build: Build) -> None:
+    """G8: `status` and `shutdown` act on the gateway that this instance started; they know it by this record alone."""
+    context, _ = build(FakeRuntime(status=GatewayStatus(state=ContainerState.MISSING)))
+    simulator = GatewayRecord(runtime=GatewayRuntime.SIMULATOR, host="127.0.0.1", port=4002, simulated=True)
+    write_record(context.settings.state_dir, simulator)
+    with pytest.raises(StartupFailure):
+        steps.bot_start(context, Progress())
+    assert read_record(context.settings.state_dir) == simulator
