@@ -44,10 +44,13 @@ def check_instances(settings: Settings, presence: BotPresence, *, replaces_bot: 
         one for one in find_instances(settings.environ, settings.project_dir) if one.state_dir != settings.state_dir
     ]
     signs = {sign.state_dir: sign for sign in read_other_signs(settings)}
-    looked = {state_dir: find_user(sign, own=presence) for state_dir, sign in signs.items()}
+    of_now = {sign.state_dir: sign for sign in map(build_sign, loaded)}
+    # Each look goes through all processes: only where the answer matters. A host may have known a hundred instances.
+    at_stake = {sign.state_dir for sign in (*signs.values(), *of_now.values()) if is_same_gateway(mine, sign)}
+    looked = {name: find_user(sign, own=presence) for name, sign in signs.items() if name in at_stake}
     users = {state_dir: user for state_dir, user in looked.items() if user is not None}
     # What is at work is what it signed up as; of the others the settings of now count.
-    known = signs | {sign.state_dir: sign for sign in map(build_sign, loaded) if sign.state_dir not in users}
+    known = signs | {state_dir: sign for state_dir, sign in of_now.items() if state_dir not in users}
     known.pop(mine.state_dir, None)
     conflicts = [(other, conflict) for other in known.values() if (conflict := find_conflict(mine, other))]
     yield from (_build_conflict(conflict, users.get(other.state_dir)) for other, conflict in conflicts)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from orchestration.preflight.other_instances import check_instances
 from orchestration.settings import GatewayRuntime, Settings, find_env_file
 from orchestration.settings.sources import read_env_file
 from orchestration.system.lock import hold_lock
+from orchestration.system.platform import Platform, platform, use_platform
 from orchestration.system.processes import ProcessIdentity
 
 NOBODY = BotPresence(detail="not running")
@@ -93,6 +95,36 @@ def test_a_contradiction_to_one_that_is_at_work_stops_the_start(load: Load) -> N
     assert check.status is StepStatus.FAIL
     assert check.failure is FailureWord.CONFIG_INVALID
     assert f"process {os.getpid()} (supervisor" in check.detail
+
+
+class _CountingPlatform(Platform):
+    """A host without processes, which counts how often its process table is read."""
+
+    reads = 0
+
+    @property
+    def proc_root(self) -> str:  # type: ignore[override]  # an attribute that counts who reads it
+        self.reads += 1
+        return "/nonexistent"
+
+
+def test_an_instance_with_a_gateway_of_its_own_costs_no_look_through_the_processes(load: Load) -> None:
+    mine, made, before = load(INSTANCE="momentum"), _CountingPlatform(), platform()
+    use_platform(made)
+    try:
+        assert _check(mine) == []
+        alone = made.reads
+        for number in range(20):
+            other = load(INSTANCE=f"old{number}")
+            other.state_dir.mkdir(parents=True)
+            sign_up(other, replace(_record(port=5000 + number), runtime=GatewayRuntime.EXTERNAL, container=""))
+            lines = (f"INSTANCE=old{number}", f"GATEWAY_PORT={5000 + number}", "GATEWAY_RUNTIME=external")
+            _write(other.project_dir, f".env.old{number}", *lines)
+        made.reads = 0
+        assert _check(mine) == []
+        assert made.reads == alone
+    finally:
+        use_platform(before)
 
 
 @pytest.mark.parametrize(
