@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from orchestration.errors import GAMEPLAN_CHECK, StepStatus
+from orchestration.errors import GAMEPLAN_CHECK, FailureWord, StepStatus
 from orchestration.redaction import Redactor, clean_line, clean_text, escape_unsafe, own_redactor
 from orchestration.startup.report import Report, Result, StepReport
 from orchestration.state_dir import find_damaged_files
@@ -258,20 +258,23 @@ def build_summary(report: Report) -> list[str]:
 def print_checks(checks: "Sequence[Check]", *, as_json: bool, instance: str) -> None:
     """The preflight table, as JSON or for people."""
     failed = [check for check in checks if check.status is StepStatus.FAIL]
+    # The words that a start would end with, the first one first: the exit code alone does not say which.
+    words = list(dict.fromkeys(check.failure or FailureWord.CONFIG_INVALID for check in failed))
     if as_json:
         print_json(
             {
                 "instance": instance,
                 "result": "failure" if failed else "success",
                 "exit_code": 1 if failed else 0,
-                "failure": failed[0].failure if failed else None,
+                "failure": words[0] if words else None,
                 "checks": build_checks_json(checks),
             }
         )
         return
     print_check_table(checks)
     warned = sum(check.status is StepStatus.WARN for check in checks)
-    print_line(f"{len(checks)} check{'' if len(checks) == 1 else 's'}: {len(failed)} failed, {warned} warned")
+    named = f" ({', '.join(words)})" if words else ""
+    print_line(f"{len(checks)} check{'' if len(checks) == 1 else 's'}: {len(failed)} failed{named}, {warned} warned")
 
 
 def build_checks_json(checks: "Sequence[Check]") -> list[dict[str, object]]:

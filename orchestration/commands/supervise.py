@@ -19,6 +19,7 @@ from orchestration.alerts.delivery import Delivery
 from orchestration.bot.find import find_bot
 from orchestration.bot.record import build_record_path, remove_record
 from orchestration.commands import watch_display
+from orchestration.commands.views import load_settings_or_explain
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.gateway.account import read_holdings
 from orchestration.gateway.api import probe_api
@@ -289,8 +290,10 @@ def end_what_is_left(*, as_json: bool = False) -> int:
 
 def monitor() -> int:
     """`inv monitor`: the watch alone, for a bot that was started elsewhere. Never touches the bot."""
-    settings = Settings.load(lenient=True)
-    console.warn_of_damage(settings.state_dir)
+    # It acts on what it sees: with a default in the place of a wrong value it would restart somebody else's gateway.
+    settings = load_settings_or_explain(as_json=False, of_what_runs=False)
+    if settings is None:
+        return int(ExitCode.FAILURE)
     clock = SystemClock()
     with contextlib.ExitStack() as held:
         try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from orchestration import presenter as console
 from orchestration.bot.record import ReadyBy
 from orchestration.commands import flags
-from orchestration.errors import ExitCode, StartupFailure
+from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.redaction import mask_account
 from orchestration.settings import PROJECT_DIR, Settings
 from orchestration.startup.configuration import load_settings, load_settings_of_what_runs
@@ -51,17 +51,19 @@ def read_version() -> str:
 def config(*, as_json: bool) -> int:
     """`inv config`: the values in effect, where each came from, secrets masked. 1 where some are wrong."""
     problems: tuple[str, ...] = ()
+    word: FailureWord | None = None
     try:
         settings = load_settings()
     except StartupFailure as failure:
         # What is wrong is just what one comes here to see: the values shown are then the defaults in their place.
-        problems, settings = failure.evidence, Settings.load(lenient=True)
+        problems, word, settings = failure.evidence, failure.word, Settings.load(lenient=True)
     console.warn_of_damage(settings.state_dir)
     warnings = [warning for warning in settings.warnings if warning not in problems]
     if as_json:
         console.print_json(
             {
                 "instance": settings.instance,
+                "failure": word,
                 "values": {row.name: {"value": row.value or None, "source": row.source} for row in settings.sources},
                 "problems": list(problems),
                 "warnings": warnings,
@@ -72,7 +74,7 @@ def config(*, as_json: bool) -> int:
             ("variable", "value", "from"), [(row.name, row.value or "(unset)", row.source) for row in settings.sources]
         )
         for problem in problems:
-            console.print_line(f"wrong: {problem}")
+            console.print_line(f"{word}: {problem}")
         for warning in warnings:
             console.print_line(f"warning: {warning}")
     return int(ExitCode.FAILURE if problems else ExitCode.SUCCESS)

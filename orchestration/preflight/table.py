@@ -44,6 +44,7 @@ STATE_FILES_CHECK = "state files"
 STRATEGY_C_CHECK = "Strategy C"
 UNKNOWN = "unknown"
 _MOST_SHOWN = 5
+_SHORT_TOKEN = 16  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,7 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             Check(name="configuration", status=StepStatus.OK, detail=_describe_mode(preflight.settings)),
             *_check_names(preflight.settings),
             *_check_windows(preflight.settings),
+            *_check_token(preflight.settings),
             _check_hold(preflight.settings),
             *check_lease(preflight.settings, preflight.commands),
             _check_lock(preflight),
@@ -279,6 +281,17 @@ def _check_windows(settings: Settings) -> Iterator[Check]:
                 fix=f"Correct {name}; docs/reference/configuration.md shows the form.",
                 failure=FailureWord.CONFIG_INVALID,
             )
+
+
+def _check_token(settings: Settings) -> Iterator[Check]:
+    token = settings.status_token
+    if token is not None and len(token.reveal()) < _SHORT_TOKEN:
+        yield Check(
+            name="live page",
+            status=StepStatus.WARN,
+            detail=f"STATUS_TOKEN has fewer than {_SHORT_TOKEN} characters: whoever reaches the port could guess it",
+            fix="Set a longer one, for example what `openssl rand -hex 16` prints.",
+        )
 
 
 def _check_hold(settings: Settings) -> Check:

@@ -148,6 +148,10 @@ def word_of(*words: str, fold: Callable[[str], str]) -> Kind:
     return Kind(convert=convert, allowed=f"{', '.join(shown[:-1])} or {shown[-1]}")
 
 
+_LONGEST_HOST = 253  # characters, RFC 1035's 255 octets less two for the lengths
+_HOST_LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+
+
 def _switch(text: str) -> bool:
     lowered = text.lower()
     if lowered not in {"yes", "true", "1", "on", "no", "false", "0", "off"}:
@@ -158,9 +162,20 @@ def _switch(text: str) -> bool:
 def _host(text: str) -> str:
     if ":" in text:
         ipaddress.IPv6Address(text)
-    elif not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9.])?", text):
+        return text
+    labels = text.removesuffix(".").split(".")
+    if len(text) > _LONGEST_HOST or not all(re.fullmatch(_HOST_LABEL, label, re.ASCII) for label in labels):
         raise ValueError
+    if labels[-1].isdigit():  # no top-level domain is a number: a resolver would take `999.1.1.1` for an address, too
+        ipaddress.IPv4Address(text)
     return text
+
+
+def _etcd_endpoints(text: str) -> tuple[str, ...]:
+    found = _listed(r"https?://[A-Za-z0-9._-]+:[0-9]{1,5}|https?://\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}")(text)
+    for endpoint in found:
+        _listen_address(endpoint.partition("://")[2])
+    return found
 
 
 def _listen_address(text: str) -> Endpoint:
@@ -334,7 +349,7 @@ LISTEN = Kind(convert=_listen_address, allowed="an address and a port with a col
 PATH = Kind(convert=lambda text: Path(text).expanduser(), allowed="a path")
 ACCOUNTS = Kind(convert=_listed(r"[A-Za-z0-9]+"), allowed="one account id or several with commas between them")
 ETCD_ENDPOINTS = Kind(
-    convert=_listed(r"https?://[A-Za-z0-9._-]+:[0-9]{1,5}|https?://\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}"),
+    convert=_etcd_endpoints,
     allowed="one `http://host:port` or `https://host:port`, or several with commas between them",
 )
 VARIABLES = Kind(convert=_listed(r"[A-Za-z_][A-Za-z0-9_]*"), allowed="names of variables with commas between them")

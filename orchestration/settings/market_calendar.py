@@ -55,7 +55,7 @@ def parse_market_calendar(text: str) -> MarketCalendarSetting:
         market = name.upper()
         if not is_new_york(market) and market not in _list_exchanges():
             raise CalendarError(
-                f"{name[:40]!r} is not an exchange of the `holidays` package (`NYSE`, `XNAS`, `XCME`, `XLON`, …), "
+                "does not name an exchange of the `holidays` package (`NYSE`, `XNAS`, `XCME`, `XLON`, …), "
                 "nor `none` (every weekday) or `daily` (every day)"
             )
     if not comma:

@@ -83,7 +83,13 @@ class Run:
         self._started_s = clock.monotonic_s()
         self.run_id = f"{self._started_at.astimezone():%Y%m%d_%H%M%S}_{secrets.token_hex(2)}"
         self._redactor = Redactor(settings.secrets)
-        self._progress = Progress(warnings=tuple(str(one) for one in find_damaged_files(settings.state_dir)))
+        # Preflight tells a start of its settings' warnings; what only stops something has no other place for them.
+        self._progress = Progress(
+            warnings=(
+                *(str(one) for one in find_damaged_files(settings.state_dir)),
+                *(() if spec.starts else settings.warnings),
+            )
+        )
         self._reports: dict[str, StepReport] = {}
         self._failure: StartupFailure | None = None
         self._current: Step | None = None

@@ -131,7 +131,7 @@ def test_a_file_that_closes_every_day_leaves_no_session_to_wait_for(tmp_path: Pa
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        ("NASDAQ", "not an exchange"),
+        ("NASDAQ", "does not name an exchange"),
         ("NYSE,", "absolute path"),
         ("NYSE,closed.txt", "absolute path"),
         ("NYSE,{folder}/none", "does not exist"),

@@ -30,7 +30,7 @@ def test_an_address_that_others_reach_needs_a_token(address: str) -> None:
     assert Settings.from_environ({"STATUS_LISTEN": address, "STATUS_TOKEN": TOKEN}).status_listen is not None
 
 
-def test_a_token_that_could_be_guessed_is_refused_and_not_shown() -> None:
-    with pytest.raises(StartupFailure, match="at least 16 characters") as refused:
-        Settings.from_environ({"STATUS_LISTEN": "0.0.0.0:9464", "STATUS_TOKEN": "hunter2"})
-    assert "hunter2" not in str(refused.value)
+def test_a_short_token_is_accepted() -> None:
+    settings = Settings.from_environ({"STATUS_LISTEN": "0.0.0.0:9464", "STATUS_TOKEN": "hunter2"})
+    assert settings.status_token is not None
+    assert settings.status_token.reveal() == "hunter2"

@@ -73,6 +73,8 @@ _GOOD = [
     ("GATEWAY_PORT", "\t7497\n", "gateway_port", 7497),
     ("GATEWAY_HOST", "::1", "gateway_host", "::1"),
     ("GATEWAY_HOST", "gateway.internal", "gateway_host", "gateway.internal"),
+    ("GATEWAY_HOST", "10.0.0.255", "gateway_host", "10.0.0.255"),
+    ("GATEWAY_HOST", "2.my_host.example.", "gateway_host", "2.my_host.example."),
     ("ALLOW_LIVE_TRADING", "TRUE", "allow_live_trading", True),
     ("GATEWAY_RECOVERY", "Alert", "gateway_recovery", "alert"),
     ("GATEWAY_ACCOUNT", "DU1, DU2,", "gateway_account", ("DU1", "DU2")),
@@ -108,6 +110,14 @@ _BAD = [
     *[("GATEWAY_HEALTH_TIMEOUT", text) for text in ("nan", "inf", "-5", "0", "1e9", "1.2.3", ".", "5s", "1,5")],
     *[("INSTANCE", text) for text in ("../x", ".", "..", "a/b", "a b", "-x", "x" * 41, "é", "a\x00b")],
     *[("GATEWAY_HOST", text) for text in ("localhost:4002", "http://x", "a b", "-h", "[::1]", "::zz", "x" * 255)],
+    *[
+        ("GATEWAY_HOST", text)
+        for text in ("999.1.1.1", "1.2.3", "127.0.0.01", "a..b", ".", "x" * 64, "a-.example", "1.")
+    ],
+    *[
+        ("LEASE_ETCD", text)
+        for text in ("http://a:0", "http://a:65536", "https://[::zz]:2379", "http://a:2379 http://b")
+    ],
     *[("GATEWAY_CONTAINER_NAME", text) for text in ("a b", "^/?x$", "-x")],
     *[("ALLOW_LIVE_TRADING", text) for text in ("maybe", "2", "y")],
     *[("GATEWAY_RUNTIME", text) for text in ("dockr", "docker,external")],
