@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestration.alerts.channels import (
     ChannelState,
@@ -57,6 +57,9 @@ from orchestration.system.lock import LockHolder, read_lock_holder
 from orchestration.system.platform import platform
 from orchestration.system.process_table import read_state
 from orchestration.system.signals import describe_exit
+
+if TYPE_CHECKING:
+    from orchestration.preflight.leader_plan import LeaderPlan
 
 _SIDE_BY_SIDE = 8  # most of a look is waiting for programs of the host
 
@@ -154,6 +157,7 @@ class Status:
     is_in_stack: bool = False
     is_watcher_suspended: bool = False
     lease: Standing | None = None
+    leader_plan: "LeaderPlan | None" = None
 
     @property
     def holdings(self) -> Holdings:
@@ -249,6 +253,7 @@ class Status:
             self._describe_open(),
             self._describe_watch(),
             self._describe_lease(),
+            self._describe_leader_plan(),
             self._describe_refusals(),
             f"the system is {self.hold}; `inv resume` ends that" if self.hold else None,
             self._describe_service(),
@@ -275,6 +280,13 @@ class Status:
         if self.lease is None or self.watcher is None or not self.lease.problem or self.is_standby:
             return None  # a standby's sentence has it
         return f"the lease's store: {self.lease.problem}"
+
+    def _describe_leader_plan(self) -> str | None:
+        """That this host stands by without the plan that the leader's bot runs on."""
+        plan = self.leader_plan
+        if plan is None or not plan.comparison.needs_attention or not self.is_standby:
+            return None
+        return f"the leader's gameplan is not this host's: {plan}"
 
     def _describe_refusals(self) -> str | None:
         guard = self.guard
@@ -333,6 +345,7 @@ def read_status(
         watcher = read_lock_holder(supervisor_lock_path(settings.state_dir)) or read_lock_holder(
             monitor_lock_path(settings.state_dir)
         )
+        standing = read_standing(settings) if settings.lease_etcd else None
         return Status(
             instance=settings.instance,
             gateway=gateway_look,
@@ -354,9 +367,20 @@ def read_status(
             watcher=watcher,
             is_watcher_suspended=watcher is not None and watcher.pid is not None and read_state(watcher.pid) == "T",
             attempts=attempts.read(settings.state_dir),
-            lease=read_standing(settings) if settings.lease_etcd else None,
+            lease=standing,
+            leader_plan=_look_at_leader_plan(standing, settings, clock),
             commands=commands_here,
         )
+
+
+def _look_at_leader_plan(standing: Standing | None, settings: Settings, clock: Clock) -> "LeaderPlan | None":
+    """The plan in force beside this host's file; None where no host leads."""
+    if standing is None or not standing.holder:
+        return None
+    from orchestration.lease.published_plan import PublishedPlan
+    from orchestration.preflight.leader_plan import read_leader_plan
+
+    return read_leader_plan(settings, PublishedPlan.read(standing.plan), clock=clock)
 
 
 def describe(status: Status) -> str:

@@ -3,7 +3,7 @@
 import dataclasses
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestration.bot.find import BotPresence
 from orchestration.bot.order_guard import GuardRecord, is_suspended
@@ -14,6 +14,9 @@ from orchestration.hostservice.service import build_status_json
 from orchestration.journal import RunRecord
 from orchestration.lease.held import Standing
 from orchestration.redaction import mask_account
+
+if TYPE_CHECKING:
+    from orchestration.preflight.leader_plan import LeaderPlan
 
 
 def build_json(status: Status) -> dict[str, Any]:
@@ -66,7 +69,7 @@ def build_json(status: Status) -> dict[str, Any]:
         if status.attempts.has_given_up
         else None,
         "hold": None if status.hold is None else dataclasses.asdict(status.hold),
-        "lease": _build_lease_json(status.lease),
+        "lease": _build_lease_json(status.lease, status.leader_plan),
         "under_way": None if status.under_way is None else dataclasses.asdict(status.under_way),
         "alerts": {
             "problem": status.alert_problem,
@@ -79,7 +82,7 @@ def build_json(status: Status) -> dict[str, Any]:
     }
 
 
-def _build_lease_json(lease: Standing | None) -> dict[str, Any] | None:
+def _build_lease_json(lease: Standing | None, plan: "LeaderPlan | None") -> dict[str, Any] | None:
     """Where this host stands among those that carry the instance; null without LEASE_ETCD."""
     if lease is None:
         return None
@@ -92,6 +95,27 @@ def _build_lease_json(lease: Standing | None) -> dict[str, Any] | None:
         "reason": lease.reason or None,
         "standby_gateway": lease.gateway or None,
         "problem": lease.problem or None,
+        "plan": _build_leader_plan_json(plan),
+    }
+
+
+def _build_leader_plan_json(plan: "LeaderPlan | None") -> dict[str, Any] | None:
+    """The gameplan in force, and whether this host has it; null where no leader has published one."""
+    published = None if plan is None else plan.published
+    if plan is None or published is None:
+        return None
+    return {
+        "state": published.state,
+        "here": plan.comparison,
+        "host": published.host,
+        "name": published.name or None,
+        "date": published.date or None,
+        "strategy": published.strategy or None,
+        "sha256": published.sha256 or None,
+        "size": published.size if published.sha256 else None,
+        "in_store": published.has_content,
+        "reason": published.reason or None,
+        "at": published.at,
     }
 
 

@@ -155,6 +155,7 @@ def build_status_rows(found: "Status") -> list[tuple[str, str]]:
     if found.attempts.has_given_up:
         rows.append(("  gave up", f"since {found.attempts.given_up_since}: {found.attempts.given_up}"))
     rows.append(("lease", str(found.lease or "")))
+    rows.append(("  plan in force", str(found.leader_plan or "")))
     rows.append(("hold", str(found.hold or "")))
     rows.append(("under way", str(found.under_way or "")))
     rows.append(("alerts", _describe_alerts(found)))

@@ -27,6 +27,7 @@ from orchestration.gameplan.calendar import MarketCalendar, build_calendar, load
 from orchestration.gameplan.check import check_from_settings, check_gameplan, hold_until_its_day, read_plan_for_bot
 from orchestration.gameplan.extra_schema import schema_problem
 from orchestration.gameplan.freshness import expected_dates
+from orchestration.gameplan.reader import read_content
 from orchestration.gameplan.rules import preload
 from orchestration.gameplan.sample import build_new_plan, write_new_plan, write_sample_plan
 from orchestration.gameplan.strategy_c import build_strategy_c
@@ -49,6 +50,7 @@ __all__ = [
     "hold_until_its_day",
     "load_calendar",
     "preload",
+    "read_content",
     "read_plan_for_bot",
     "refuse_outdated",
     "schema_problem",

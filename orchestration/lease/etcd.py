@@ -126,14 +126,23 @@ class Etcd:
         self._call("/v3/lease/revoke", {"ID": lease})
 
     def read(self, prefix: str) -> StoreResult:
-        """Every key that begins with the prefix.
+        """Every key that begins with the prefix, but for those that go on with `~`: they hold what is large.
 
         Raises:
             EtcdError: There was no usable answer.
         """
-        end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
-        answer = self._call("/v3/kv/range", {"key": _encode(prefix), "range_end": _encode(end)})
+        answer = self._call("/v3/kv/range", _build_range(prefix))
         return _read_answer(answer, answer.get("kvs", []), succeeded=True)
+
+    def read_one(self, key: str) -> str | None:
+        """The value of one key; None where it is not there.
+
+        Raises:
+            EtcdError: There was no usable answer.
+        """
+        answer = self._call("/v3/kv/range", {"key": _encode(key)})
+        row = _read_answer(answer, answer.get("kvs", []), succeeded=True).rows.get(key)
+        return None if row is None else row.value
 
     def transact(self, compare: Sequence[Mapping[str, Any]], success: Sequence[Mapping[str, Any]]) -> StoreResult:
         """Do all of `success` if every comparison holds, else nothing. See `created_at`, `written_at`, `put`, `delete`.
@@ -226,9 +235,12 @@ def delete(key: str) -> dict[str, Any]:
 
 
 def get_all(prefix: str) -> dict[str, Any]:
-    """Read every key that begins with the prefix."""
-    end = prefix[:-1] + chr(ord(prefix[-1]) + 1)
-    return {"request_range": {"key": _encode(prefix), "range_end": _encode(end)}}
+    """Read what `Etcd.read` reads."""
+    return {"request_range": _build_range(prefix)}
+
+
+def _build_range(prefix: str) -> dict[str, str]:
+    return {"key": _encode(prefix), "range_end": _encode(f"{prefix}~")}
 
 
 def _encode(text: str) -> str:

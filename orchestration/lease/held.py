@@ -3,12 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
 from orchestration.state_dir import LEASE, StateFileError, read_fields, write_fields
 from orchestration.system.processes import ProcessIdentity
+
+if TYPE_CHECKING:
+    from orchestration.lease.published_plan import PublishedPlan
 
 REVISION_VARIABLE = "LEASE_REVISION"
 _FINGERPRINT_ROUNDS = 100_000
@@ -42,6 +45,7 @@ class Standing:
         reason: Why the holder has the lease.
         host_id: Which host this is, whatever it is called: made up once for a STATE_DIR.
         gateway: How the gateway of a hot standby is (STANDBY_GATEWAY=hot); empty where there is none.
+        plan: The gameplan in force, as the store has it (`published_plan`); empty where none is published.
     """
 
     role: Role
@@ -55,6 +59,7 @@ class Standing:
     reason: str = ""
     host_id: str = ""
     gateway: str = ""
+    plan: str = ""
 
     def __str__(self) -> str:
         since = f" since {self.since}" if self.since else ""
@@ -97,8 +102,21 @@ class HeldLease(Protocol):
         """Why the lease is to be released gracefully; empty where it is not."""
         ...
 
+    @property
+    def published_plan(self) -> "PublishedPlan | None":
+        """The gameplan in force, as the last leader published it; None where none is published."""
+        ...
+
     def watch(self, identities: Iterable[ProcessIdentity]) -> None:
         """Tell the fence what belongs to the bot."""
+        ...
+
+    def publish_plan(self, plan: "PublishedPlan", content: bytes = b"") -> None:
+        """Publish the gameplan in force, soon: with the next renewal that counts. Does nothing without a term."""
+        ...
+
+    def fetch_plan(self) -> bytes | None:
+        """The content of the published plan, not checked in any way; None where it is not to be had."""
         ...
 
 

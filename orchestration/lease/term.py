@@ -2,7 +2,8 @@
 
 The store holds, for each instance: `holder` (bound to a lease: gone when it expires), `term` (written together with
 the holder, never deleted: its revision is the term's), `released` (written when a holder has stopped gracefully
-and has nothing running any more), and what operators ask for: `hold` and `failover`.
+and has nothing running any more), `plan` (which gameplan is in force, see `published_plan`), and what operators ask
+for: `hold` and `failover`. The plan's content stands behind all of them, under a key that a look does not read.
 
 All instants are seconds of the boot-time clock, which no operator and no time server can set and which counts the time
 in which the machine is suspended.
@@ -14,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from orchestration.lease.etcd import StoreResult
+from orchestration.lease.published_plan import PublishedPlan
 
 _FENCE_SHARE = 0.6
 _TAKEOVER_MARGIN_S = 2.0
@@ -22,6 +24,7 @@ _REQUEST_SHARE = 0.2
 _LOOK_SHARE = 0.1
 _LONGEST_LOOK_S = 1.0
 _TRY_AGAIN_SHARE = 0.04
+_PUBLISH_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,11 @@ class Times:
     def renew_every_s(self) -> float:
         """How often the holder renews."""
         return _REQUEST_SHARE * self.ttl_s
+
+    @property
+    def publish_s(self) -> float:
+        """How long a renewal, and then the publication of a plan, may take: together no more than the pause."""
+        return _PUBLISH_SHARE * self.ttl_s
 
     @property
     def try_again_s(self) -> float:
@@ -159,6 +167,7 @@ class Seen:
         released_why: Why it was; empty where that was not written.
         hold: The hold of all hosts, as it was written; empty where there is none.
         failover: The last fail-over that was asked for.
+        plan: The gameplan in force, as the last leader published it; None where none is, or it cannot be read.
     """
 
     at_s: float
@@ -172,6 +181,7 @@ class Seen:
     released_why: str = ""
     hold: str = ""
     failover: FailoverRequest | None = None
+    plan: PublishedPlan | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,12 +206,17 @@ def name_keys(instance: str) -> str:
     return f"/zero-touch-startup/{instance}/"
 
 
+def name_content_key(prefix: str) -> str:
+    """The key of the content of the plan in force. It sorts behind the keys that a look reads (`etcd.get_all`)."""
+    return f"{prefix}~plan"
+
+
 def read_seen(answer: StoreResult, prefix: str, *, at_s: float) -> Seen:
     """What a read of all keys with the prefix shows."""
     rows = answer.rows
     holder, term = rows.get(f"{prefix}holder"), rows.get(f"{prefix}term")
     released, hold = rows.get(f"{prefix}released"), rows.get(f"{prefix}hold")
-    failover = rows.get(f"{prefix}failover")
+    failover, plan = rows.get(f"{prefix}failover"), rows.get(f"{prefix}plan")
     return Seen(
         at_s=at_s,
         revision=answer.revision,
@@ -214,6 +229,7 @@ def read_seen(answer: StoreResult, prefix: str, *, at_s: float) -> Seen:
         released_why="" if released is None else _read_why(released.value),
         hold="" if hold is None else hold.value or "held",
         failover=None if failover is None else _read_failover(failover.value, failover.mod_revision),
+        plan=None if plan is None else PublishedPlan.read(plan.value),
     )
 
 

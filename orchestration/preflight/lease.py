@@ -1,28 +1,51 @@
 """The checks of an instance that several hosts carry (LEASE_ETCD): the cluster, the holder, and Docker's own policy."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from orchestration.errors import Check, FailureWord, StartupFailure, StepStatus
 from orchestration.lease.held import kept_lease
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings
+from orchestration.system.clock import Clock
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError
+
+if TYPE_CHECKING:
+    from orchestration.lease.term import Seen
 
 _NAME = "lease"
 _LOOK_TIMEOUT_S = 10.0
 _HARMLESS = frozenset({"", "no"})
 
 
-def check_lease(settings: Settings, commands: Commands) -> Iterator[Check]:
-    """Whether the cluster works, who holds the lease, and that no container logs in by Docker's own policy."""
+def check_lease(settings: Settings, commands: Commands, *, clock: Clock) -> Iterator[Check]:
+    """Whether the cluster works, who holds the lease and on which plan, and that Docker itself starts no container."""
     if not settings.lease_etcd or settings.simulated:
         return
-    yield _check_cluster(settings)
+    cluster, seen = _check_cluster(settings)
+    yield cluster
+    if seen is not None and seen.holder is not None and seen.holder.host != settings.lease_host:
+        yield _check_plan(settings, seen, clock)
     problem = find_policy_problem(settings, commands)
     if problem is not None:
         yield problem
 
 
-def _check_cluster(settings: Settings) -> Check:
+def _check_plan(settings: Settings, seen: "Seen", clock: Clock) -> Check:
+    """Whether this host has the plan that another host leads on: the new day's may have reached one host only."""
+    from orchestration.preflight.leader_plan import read_leader_plan
+
+    plan = read_leader_plan(settings, seen.plan, clock=clock)
+    is_other = plan.comparison.needs_attention
+    return Check(
+        name="plan in force",
+        status=StepStatus.WARN if is_other else StepStatus.OK,
+        detail=str(plan),
+        fix="Put the day's plan on each host that carries this instance." if is_other else "",
+    )
+
+
+def _check_cluster(settings: Settings) -> "tuple[Check, Seen | None]":
+    """How the cluster is, and what it says; None where that does not count."""
     from orchestration.lease.etcd import EtcdError
     from orchestration.lease.orders import LeaseStore
 
@@ -40,14 +63,14 @@ def _check_cluster(settings: Settings) -> Check:
                 status=StepStatus.WARN,
                 detail=f"this host holds the lease, but the etcd cluster gives no answer that counts: {error}",
                 fix="Look at the etcd members: without renewals the lease is lost within seconds.",
-            )
+            ), None
         return Check(
             name=_NAME,
             status=StepStatus.FAIL,
             detail=f"the etcd cluster gives no answer that counts: {error}",
             fix="Look at the etcd members and at LEASE_ETCD: more than half of them must run and reach each other.",
             failure=FailureWord.LEASE_UNAVAILABLE,
-        )
+        ), None
     finally:
         store.close()
     leader = "no host leads" if seen.holder is None else f"{seen.holder.host} leads since {seen.holder.since}"
@@ -59,8 +82,8 @@ def _check_cluster(settings: Settings) -> Check:
             status=StepStatus.WARN,
             detail=f"{count}, {leader}{held}; {'; '.join(bad)}",
             fix="Bring the other members back: the next one that fails may end trading on all hosts.",
-        )
-    return Check(name=_NAME, status=StepStatus.OK, detail=f"{count}, {leader}{held}")
+        ), seen
+    return Check(name=_NAME, status=StepStatus.OK, detail=f"{count}, {leader}{held}"), seen
 
 
 def find_policy_problem(settings: Settings, commands: Commands) -> Check | None:

@@ -96,7 +96,7 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             *_check_windows(preflight.settings),
             *_check_token(preflight.settings),
             _check_hold(preflight.settings),
-            *check_lease(preflight.settings, preflight.commands),
+            *check_lease(preflight.settings, preflight.commands, clock=preflight.clock),
             _check_lock(preflight),
             check_bot_absent(
                 presence,

@@ -40,6 +40,7 @@ from orchestration.preflight.trial import check_trial, find_denied_ports, is_tri
 from orchestration.redaction import mask_account
 from orchestration.settings import BotRuntime, GatewayRuntime, StartWithOpenOrders
 from orchestration.startup.context import StepContext, StepResult
+from orchestration.startup.plan_in_force import judge_plan, publish_plan
 from orchestration.startup.report import (
     Progress,
     describe_connection,
@@ -158,8 +159,9 @@ def gateway_wait(context: StepContext, progress: Progress) -> StepResult:
 
 def gameplan_check(context: StepContext, progress: Progress) -> StepResult:
     """P, C: activate today's valid plan, or the emergency plan. A bad plan is never a failure."""
-    from orchestration.gameplan import activate_plan, check_from_settings, fall_back_to_strategy_c, hold_until_its_day
+    from orchestration.gameplan import activate_plan, fall_back_to_strategy_c
 
+    judged = None
     skew_s = progress.gateway.skew_s if progress.gateway else None
     if skew_s is not None and abs(skew_s) > SKEW_LIMIT_S:
         plan = fall_back_to_strategy_c(
@@ -170,10 +172,9 @@ def gameplan_check(context: StepContext, progress: Progress) -> StepResult:
             clock=context.clock,
         )
     else:
-        verdict = check_from_settings(context.settings, clock=context.clock)
-        if context.supervises:
-            verdict = hold_until_its_day(verdict, context.settings, clock=context.clock)
-        plan = activate_plan(verdict, context.settings, clock=context.clock, run_id=context.run_id)
+        judged = judge_plan(context)
+        plan = activate_plan(judged.verdict, context.settings, clock=context.clock, run_id=context.run_id)
+    publish_plan(context, plan, judged)
     warnings = tuple(f"gameplan: {warning}" for warning in plan.warnings)
     progress = dataclasses.replace(progress, plan=plan, warnings=(*progress.warnings, *warnings))
     if plan.fallback is None:
@@ -437,6 +438,7 @@ def ensure_current_plan(context: StepContext, progress: Progress) -> Progress:
             run_id=context.run_id,
             is_information=plan.is_information or is_expected,
         )
+        publish_plan(context, fallback)
         if plan.fallback is None:
             context.show(f"Strategy C ({error.word}): {error.message}")
             _tell_fallback(context, progress, fallback, error.word)

@@ -17,6 +17,7 @@ from orchestration.docker.engine import read_context_host
 from orchestration.lease import etcd
 from orchestration.lease.etcd import Etcd, EtcdError
 from orchestration.lease.held import Role, Standing, fingerprint_login, read_standing, write_standing
+from orchestration.lease.published_plan import PublishedPlan
 from orchestration.lease.term import (
     Holder,
     LeaseState,
@@ -34,6 +35,7 @@ from orchestration.lease.term import (
 )
 from orchestration.settings import BotRuntime, Settings
 from orchestration.supervision.fence import Fence, FenceError
+from orchestration.supervision.plan_publisher import PlanPublisher
 from orchestration.system.clock import Clock, read_boottime_s
 from orchestration.system.commands import SystemCommands
 from orchestration.system.platform import platform
@@ -92,6 +94,7 @@ class Keeper:
         self._owed: Term | None = None
         self._unheard: tuple[str, Term] | None = None
         self._told = ""
+        self._plans = PlanPublisher(settings, self._times, log=log)
         self._thread = platform().start_thread(self._run, name="lease")
 
     @property
@@ -164,6 +167,21 @@ class Keeper:
         term = self._term
         return term is not None and not self.loss and read_boottime_s() >= term.starts_s
 
+    @property
+    def published_plan(self) -> PublishedPlan | None:
+        """See `HeldLease.published_plan`."""
+        return self._plans.published
+
+    def publish_plan(self, plan: PublishedPlan, content: bytes = b"") -> None:
+        """See `HeldLease.publish_plan`."""
+        if self._term is not None:
+            self._plans.publish(plan, content)
+            self._wake.set()
+
+    def fetch_plan(self) -> bytes | None:
+        """See `HeldLease.fetch_plan`."""
+        return self._plans.fetch()
+
     def allow(self) -> None:
         """Nothing of the bot runs here: the lease may be acquired."""
         if not self._may_acquire:  # it is said with each look: that adds no request to the store
@@ -203,6 +221,7 @@ class Keeper:
                 self._holds_back_until_s = read_boottime_s() + self._times.takeover_s
                 self._holds_back_from_term = term.revision
             self._term, self._fence, self._handover, self._loss = None, None, "", ""
+        self._plans.forget()
         if fence is not None and not fence.release():
             self._log.error("the fence still sees processes of the bot; the lease is left to expire")
             self._stand(Role.STANDBY)
@@ -248,6 +267,7 @@ class Keeper:
         self._wake.set()
         self._thread.join(_JOIN_TIMEOUT_S)
         self._store.close()
+        self._plans.close()
 
     def _run(self) -> None:
         while not self._is_over:
@@ -281,6 +301,7 @@ class Keeper:
             )
         self._memory = remember(self._memory, seen)
         self._is_held = bool(seen.hold)
+        self._plans.note_stored(seen.plan)
         return seen
 
     def _stand_by(self) -> float:
@@ -431,6 +452,7 @@ class Keeper:
         if not self._move_deadline(term, began_s):
             return self._times.try_again_s
         self._note_requests(seen)
+        self._plans.write(term, began_s)
         now_s = read_boottime_s()
         is_waiting = now_s < term.starts_s
         self._stand(Role.WAITING if is_waiting else Role.LEADING)
@@ -531,6 +553,7 @@ class Keeper:
             reason=reason,
             host_id=self._host_id,
             gateway=self._gateway if term is None else "",
+            plan="" if self._plans.stored is None else self._plans.stored.write(),
         )
         if standing == self._standing:
             return

@@ -210,15 +210,15 @@ def test_a_start_of_the_holder_outlives_a_moment_without_the_store(
     settings = read_settings(tmp_path, store, "a")
     assert _wait(lambda: holder.may_start)
     store.stop()
-    elsewhere = list(check_lease(settings, SystemCommands()))
+    elsewhere = list(check_lease(settings, SystemCommands(), clock=SystemClock()))
     keep(holder)
     try:
-        here = list(check_lease(settings, SystemCommands()))
+        here = list(check_lease(settings, SystemCommands(), clock=SystemClock()))
         assert not holder.loss
         assert [one.status for one in here] == [StepStatus.WARN]
         assert [one.status for one in elsewhere] == [StepStatus.FAIL]
         assert _wait(lambda: holder.loss)
-        assert [one.status for one in check_lease(settings, SystemCommands())] == [StepStatus.FAIL]
+        assert [one.status for one in check_lease(settings, SystemCommands(), clock=SystemClock())] == [StepStatus.FAIL]
     finally:
         drop()
 

@@ -1,6 +1,5 @@
 """Which commands need the lease, and what one without it is told."""
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from orchestration.startup.context import RunSpec
 from orchestration.startup.orphan import STOP_LEFT_BEHIND
 from orchestration.startup.sequence import STEPS
 from orchestration.supervision.standby_gateway import find_reason_for_cold
-from orchestration.system.processes import ProcessIdentity
+from tests.fakes.lease import FakeLease
 
 _LEASED = {"LEASE_ETCD": "http://192.0.2.1:2379", "GATEWAY_RUNTIME": "simulator"}
 
@@ -82,20 +81,6 @@ def test_settings_that_do_not_belong_together_are_named(environ: dict[str, str],
     assert [one.partition(":")[0] for one in wrong.value.evidence] == [named]
 
 
-class _Lease:
-    """A lease that a supervisor keeps: held until a reason says that it is lost."""
-
-    revision = 7
-    reason = "no host led before"
-    handover = ""
-
-    def __init__(self, loss: str) -> None:
-        self.loss = loss
-
-    def watch(self, identities: Iterable[ProcessIdentity]) -> None:
-        raise AssertionError(identities)
-
-
 @pytest.mark.parametrize(
     ("loss", "word", "named"),
     [
@@ -107,7 +92,7 @@ class _Lease:
 def test_a_bot_that_the_fence_killed_while_it_started_is_not_said_to_have_failed(
     loss: str, word: FailureWord, named: FailureWord
 ) -> None:
-    keep(_Lease(loss))
+    keep(FakeLease(loss=loss))
     try:
         failure = StartupFailure(word, "The bot was ended by SIGKILL.", next_action="Look.", evidence=("last line",))
         cause = name_cause(Settings.from_environ(_LEASED), failure)
