@@ -71,6 +71,14 @@ def list_commands(_: Context) -> None:
     """List the commands; `inv --help NAME` explains one."""
     from invoke.program import Program
 
+    from orchestration.commands import flags
+
+    # `inv help startup` must explain the start-up, not begin it.
+    named = [name for name in flags.find_tasks(sys.argv, namespace) if name != "help"]
+    for name in named:
+        Program(name="inv", binary="inv").run(["inv", "--help", name], exit=False)
+    if named:
+        raise Exit(code=0)
     Program(name="inv", binary="inv").run(["inv", "--list"], exit=False)
 
 

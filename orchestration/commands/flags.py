@@ -85,7 +85,9 @@ def read_number(flag: str, text: str) -> float:
 
 
 def refuse_to_act(example: str, namespace: Tasks, *, is_dry: bool) -> None:
-    """Refuse to act where a flag of Invoke's own was taken for `--dry-run`: `--dry`, or `-d`, its `--debug`.
+    """Refuse to act where something else was meant.
+
+    That is `help` beside the task, or a flag of Invoke's own taken for `--dry-run`: `--dry`, or `-d`, its `--debug`.
 
     Args:
         example: The command that says what would be done.
@@ -97,6 +99,8 @@ def refuse_to_act(example: str, namespace: Tasks, *, is_dry: bool) -> None:
     """
     if is_dry:
         refuse(f"Invoke's own --dry cannot keep this task from acting; see `{example}`")
+    if "help" in find_tasks(sys.argv, namespace):
+        refuse("`help` beside other commands explains them: nothing was done. `inv --help NAME` explains one")
     own = {
         name: frozenset(short for one in namespace[name].get_arguments() for short in one.names)
         for name in namespace.task_names
@@ -106,6 +110,28 @@ def refuse_to_act(example: str, namespace: Tasks, *, is_dry: bool) -> None:
             "-d is Invoke's own --debug here, not --dry-run: nothing was done. "
             f"`{example}` says what would be done; `--debug` before the task debugs Invoke"
         )
+
+
+def find_tasks(argv: Sequence[str], namespace: Tasks) -> tuple[str, ...]:
+    """The tasks that a command line names, in its order; a flag's value is none. Pure.
+
+    Args:
+        argv: The command line.
+        namespace: The tasks.
+    """
+    found: list[str] = []
+    with_value: Collection[str] = ()
+    is_value = False
+    for word in argv[1:]:
+        if is_value:
+            is_value = False
+        elif word.startswith("-"):
+            is_value = word.lstrip("-") in with_value
+        elif word in namespace.task_names:
+            found.append(word)
+            arguments = namespace[word].get_arguments()
+            with_value = {name.replace("_", "-") for one in arguments if one.takes_value for name in one.names}
+    return tuple(found)
 
 
 def is_short_debug(argv: Sequence[str], own: Mapping[str, Collection[str]]) -> bool:

@@ -118,3 +118,12 @@ def test_long_debugging_starts_and_the_tasks_own_short_flag_is_a_dry_run(system:
     assert system.bots() == []
     assert system.inv("--debug", "startup").code == 2
     assert len(system.bots()) == 1
+
+
+@pytest.mark.parametrize(("line", "code"), [("help startup", 0), ("startup --simulate help", 1)])
+def test_whoever_asks_for_help_on_the_start_up_does_not_begin_it(line: str, code: int, system: System) -> None:
+    ended = system.inv(*line.split())
+    assert ended.code == code, ended.err
+    assert ("--dry-run" in ended.out) is (code == 0)
+    assert not list(system.logs.glob("startup_*"))
+    assert system.processes() == []

@@ -2,7 +2,8 @@
 
 import pytest
 
-from orchestration.commands.flags import asks_for_json, is_short_debug, read_count, read_number
+from orchestration.commands.flags import asks_for_json, find_tasks, is_short_debug, read_count, read_number
+from tasks import namespace
 
 
 @pytest.mark.parametrize(("text", "least", "count"), [("1", 1, 1), ("0", 0, 0), ("007", 1, 7)])
@@ -55,3 +56,20 @@ def test_a_short_flag_that_invoke_takes_for_its_own_debugging_is_known(
 )
 def test_json_is_asked_for_by_either_of_its_flags(line: str, *, asks: bool) -> None:
     assert asks_for_json(line.split()) is asks
+
+
+@pytest.mark.parametrize(
+    ("line", "tasks"),
+    [
+        ("inv", ()),
+        ("inv help startup", ("help", "startup")),
+        ("inv startup --simulate help", ("startup", "help")),
+        ("inv hold --reason help", ("hold",)),
+        ("inv hold -r help resume", ("hold", "resume")),
+        ("inv hold --reason=help", ("hold",)),
+        ("inv shutdown --keep-gateway help", ("shutdown", "help")),
+        ("inv install --windows-user help status", ("install", "status")),
+    ],
+)
+def test_the_tasks_of_a_command_line_are_known_and_a_flags_value_is_none(line: str, tasks: tuple[str, ...]) -> None:
+    assert find_tasks(line.split(), namespace) == tasks
