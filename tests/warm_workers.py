@@ -128,6 +128,20 @@ def _become_python(argv: list[str], environ: dict[str, str]) -> str:
     return code
 
 
+def _prepare_hypothesis() -> None:
+    """Have it read the package's constants and Unicode's tables, which takes each process two seconds otherwise."""
+    import hypothesis
+    from hypothesis import strategies
+
+    # Enough examples for it to want a constant; the same ones each time.
+    @hypothesis.settings(max_examples=100, derandomize=True, database=None)
+    @hypothesis.given(strategies.lists(strategies.integers()), strategies.text())
+    def draw(_numbers: list[int], _text: str) -> None:
+        pass
+
+    draw()
+
+
 def main() -> None:
     """Load the tests, then fork workers; in a worker, run what xdist has it run."""
     listener = socket.socket(fileno=int(sys.argv[1]))
@@ -137,6 +151,8 @@ def main() -> None:
     # Options of the run, such as where its report goes, are for the run.
     os.environ.pop("PYTEST_ADDOPTS", None)
     pytest.main([*sys.argv[2:], "--collect-only", "-qqq", "-n", "0", "-p", "no:cacheprovider"])
+    if any(Path(path).is_dir() for path in sys.argv[2:]):  # a single file may have no generated test
+        _prepare_hypothesis()
     gc.collect()
     gc.freeze()
     request = _serve(listener)

@@ -46,7 +46,7 @@ def test_a_plan_in_a_folder_that_may_not_be_entered_leads_to_strategy_c(system: 
 
 def test_a_plan_with_a_name_that_no_folder_can_hold_leads_to_strategy_c(system: System, tmp_path: Path) -> None:
     system.use_small_bot("--ready")
-    started = inv(system, "startup", "--json", GAMEPLAN_PATH=str(tmp_path / ("x" * 300)))
+    started = system.startup(environ={"GAMEPLAN_PATH": str(tmp_path / ("x" * 300))})
     assert started.code == 2, started.err
     assert started.document["fallback"] in {"GAMEPLAN_MISSING", "GAMEPLAN_UNREADABLE"}
 

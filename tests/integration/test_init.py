@@ -15,6 +15,7 @@ from orchestration.settings.env_file import read_values
 from tests import programs
 from tests.integration.alerts_scene import LoopbackChannel
 from tests.system import PATIENCE_S, PROJECT, Ended, System, wait_until
+from tests.thorough import choose_count
 
 PASSWORD = "s3cret p$ss#\\'word"  # noqa: S105 - planted
 ANSWERS = ("ann", "", PASSWORD, "", "plan.json", "")
@@ -140,7 +141,7 @@ def test_a_wrong_answer_of_a_person_is_asked_for_again(system: System, file: Pat
     assert not file.exists()
 
 
-@pytest.mark.parametrize("at", range(len(QUESTIONS)))
+@pytest.mark.parametrize("at", range(0, len(QUESTIONS), choose_count(usual=2, thorough=1)))
 def test_ctrl_c_at_any_question_writes_nothing_and_gives_the_terminal_back(system: System, file: Path, at: int) -> None:
     terminal = Terminal(system)
     for question, answer in zip(QUESTIONS[: at + 1], (*ANSWERS[:at], "\x03"), strict=True):

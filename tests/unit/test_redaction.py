@@ -328,7 +328,7 @@ def test_an_accent_may_be_composed_or_read_in_another_code_page(written: str) ->
 def test_a_hostile_text_takes_no_longer_than_any_other() -> None:
     """Against blow-ups of the patterns: a quadratic one would take hours for these."""
     redactor = Redactor([_SECRET, "hunter2-and-more", _WEBHOOK])
-    many = 100_000
+    many = 30_000
     for hostile in (
         "\\" * many,
         "%25" * many,

@@ -378,7 +378,7 @@ def test_a_huge_list_of_mixed_values_is_judged_in_linear_time() -> None:
 
 
 def test_a_flood_of_names_is_compared_in_linear_time() -> None:
-    assert find_problems(changed({f"alert_mess{number:06}": 0 for number in range(30_000)})) == ()
+    assert find_problems(changed({f"alert_mess{number:06}": 0 for number in range(10_000)})) == ()
     assert find_problems(changed({f"dat{number:x}": 0 for number in range(5_000)}))[-1] == "and 896 more"
 
 
