@@ -231,7 +231,10 @@ def wait_for(what: str, look: Callable[[], _T]) -> _T:
 
 
 def explain_no_engine() -> str:
-    """Why the scenes with a container cannot be measured here; empty if they can."""
+    """Why the scenes with a container cannot be measured here; empty if they can.
+
+    The simulator's image is built, if it is missing and `.ci/engine`'s base image is there.
+    """
     try:
         ended = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -239,8 +242,22 @@ def explain_no_engine() -> str:
     if ended.returncode == 0:
         return ""
     if "no such image" in ended.stderr.lower():
-        return f"there is no image {IMAGE}; docs/reference/simulator.md says how to build it"
+        return _build_image()
     return "no Docker engine answers"
+
+
+def _build_image() -> str:
+    """Build the simulator's image. Returns why it cannot be built; empty if it was."""
+    from tests.e2e.images import NoImageError, build_simulator_image, choose_base
+
+    missing = f"there is no image {IMAGE}; docs/reference/simulator.md says how to build it"
+    if not choose_base():
+        return missing
+    try:
+        build_simulator_image(IMAGE)
+    except NoImageError as error:
+        return f"{missing} ({error})"
+    return ""
 
 
 def _build_plan() -> dict[str, object]:

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from orchestration.alerts.alert import AlertContent, Severity
 from orchestration.bot.find import find_bot
+from orchestration.bot.notify import remove_private_folder
 from orchestration.bot.order_guard import end_guard
 from orchestration.bot.stop import stop_bot
 from orchestration.docker.container import DOWN_STATES, ContainerState
@@ -61,6 +62,7 @@ def _stop_the_bot(context: StepContext, progress: Progress, *, is_all: bool) -> 
         )
     if not presence.is_found:
         end_guard(settings)  # also one whose bot had ended before
+        remove_private_folder(settings.state_dir)
     else:
         raise StartupFailure(
             FailureWord.INTERNAL_ERROR,

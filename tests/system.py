@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
+from orchestration.bot.notify import remove_private_folder
 from orchestration.soak.instance import Instance, find_free_port, window_far_from_now
 from tests import programs
 
@@ -154,6 +155,7 @@ class System(Instance):
                 process.kill()
             process.communicate()
         self.kill_all()
+        remove_private_folder(self.state)  # of a socket whose listener was killed
         self._held.close()
 
 

@@ -471,12 +471,39 @@ def _make_private_folder(state_dir: Path) -> Path:
         PermissionError: Another user made it.
     """
     user = os.getuid()
+    folder = _name_private_folder(state_dir, user)
+    _check_private_folder(folder, {user})
+    return folder
+
+
+def _name_private_folder(state_dir: Path, user: int) -> Path:
     of_the_session = Path(f"/run/user/{user}")
     base = of_the_session if of_the_session.is_dir() else Path("/tmp")  # noqa: S108 - its owner and mode are checked
     name = hashlib.sha256(os.fsencode(os.path.realpath(state_dir))).hexdigest()[:16]
-    folder = base / f"bot-{user}-{name}"
-    _check_private_folder(folder, {user})
-    return folder
+    return base / f"bot-{user}-{name}"
+
+
+def remove_private_folder(state_dir: Path) -> None:
+    """Remove the short folder that was made for the socket, once no bot runs; not where a process still listens in it.
+
+    A listener removes it at its end, but not one that was killed. It lies outside of the state folder, so nothing that
+    an operator deletes would take it away.
+    """
+    if sys.platform == "win32":
+        return
+    users = {os.getuid()}
+    with contextlib.suppress(OSError):
+        users.add(state_dir.stat().st_uid)  # root may stop another user's bot
+    for user in users:
+        folder = _name_private_folder(state_dir, user)
+        with contextlib.suppress(OSError, LockHeldError):
+            found = folder.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != user:
+                continue
+            with hold_folder(state_dir, timeout_s=_REMOVAL_TIMEOUT_S):
+                if not _is_listened_to(folder / SOCKET_NAME):
+                    (folder / SOCKET_NAME).unlink(missing_ok=True)
+                    folder.rmdir()
 
 
 def _check_private_folder(folder: Path, users: set[int | None]) -> None:

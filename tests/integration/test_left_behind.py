@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from orchestration.hostservice import attempts
 from orchestration.settings import Settings
 from tests.integration.alerts_scene import LoopbackChannel
 from tests.integration.watch_scene import begin, told
-from tests.system import PATIENCE_S, PROJECT, SIGKILL, SIGTERM, SMALL_BOT, System, end_and_read, wait_until
+from tests.system import PATIENCE_S, PROJECT, SIGKILL, SIGTERM, SMALL_BOT, System, end_and_read, system_in, wait_until
 
 pytestmark = [pytest.mark.skipif(os.name != "posix", reason="signals of POSIX"), pytest.mark.timeout(180)]
 STOP_LEFT_BEHIND = [sys.executable, "-m", "orchestration.startup", "--stop-left-behind"]
@@ -116,6 +117,20 @@ def test_an_end_by_the_watchdog_is_told_by_the_next_start_and_by_no_other(
     assert "watchdog ended it" in watched.inv("history").out
     assert watched.inv("bot.stop").code == 0
     assert not [one for one in watched.startup().document["warnings"] if "watchdog" in one]
+
+
+def test_a_shutdown_removes_the_sockets_folder_outside_of_the_state_folder_that_a_killed_supervisor_left(
+    tmp_path: Path,
+) -> None:
+    with system_in(tmp_path / ("too-long-for-a-socket-" * 5)) as system:
+        system.use_small_bot("--ready")
+        system.use_plan()
+        leave_a_bot(system)
+        folder = Path(system.bots()[0].environ()["NOTIFY_SOCKET"]).parent
+        assert folder.is_dir()
+        assert not folder.is_relative_to(system.root)
+        assert system.inv("shutdown").code == 0
+        assert not folder.exists()
 
 
 def test_a_start_that_is_ended_before_it_adopts_leaves_no_bot_trading(watched: System) -> None:

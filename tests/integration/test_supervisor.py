@@ -175,7 +175,6 @@ def test_bot_stop_ends_the_supervisor_and_keeps_the_gateway(watched: System) -> 
 
 
 def test_after_a_kill_of_the_supervisor_the_next_one_adopts_its_bot(watched: System) -> None:
-    watched.kind = subprocess.Popen
     process = begin(watched)
     bot = watched.bots()[0].pid
     process.send_signal(SIGKILL)
