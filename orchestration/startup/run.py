@@ -443,10 +443,14 @@ class Run:
             # A signal is the supervisor's to read, and so are the alerts that are not sent yet.
             self._delivery.close(timeout_s=_HAND_ON_TIMEOUT_S)
             return
-        self._interruption.renew()
+        self._interruption.renew(keeps_pending=self._spec.supervises)
         # Interrupted here, the outcome stands; what is not sent yet goes with the next run.
-        with contextlib.suppress(InterruptedBySignal), self._interruption.allowed():
-            self._delivery.close(timeout_s=_FLUSH_TIMEOUT_S)
+        try:
+            with self._interruption.allowed():
+                self._delivery.close(timeout_s=_FLUSH_TIMEOUT_S)
+        except InterruptedBySignal as interrupted:
+            if self._spec.supervises:  # it may stand by after this (LEASE_ETCD), and must hear of it
+                self._interruption.hand_on(interrupted)
 
 
 def _bot_logs_in_use(settings: Settings) -> tuple[Path, ...]:

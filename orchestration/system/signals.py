@@ -91,10 +91,15 @@ class Interruption:
         finally:
             self._is_allowed = False
 
-    def renew(self) -> None:
-        """Forget what came so far; one more signal may interrupt."""
-        self._pending = None
+    def renew(self, *, keeps_pending: bool = False) -> None:
+        """One more signal may interrupt; what came so far is forgotten, or kept for the next block."""
+        if not keeps_pending:
+            self._pending = None
         self._is_spent = False
+
+    def hand_on(self, interrupted: InterruptedBySignal) -> None:
+        """Leave a signal that was raised to the previous handler, which gets it when this is left."""
+        self._pending = getattr(signal, interrupted.signal_name)
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
