@@ -23,6 +23,7 @@ from orchestration.settings import Settings, StandbyGateway
 from orchestration.supervision.host_notifier import HostNotifier
 from orchestration.supervision.lease_keeper import Keeper
 from orchestration.supervision.standby_news import StandbyNews
+from orchestration.supervision.standby_plan import StandbyPlan
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from orchestration.system.signals import Requests
@@ -107,6 +108,9 @@ class _Participant:
         self._login = fingerprint_login(settings)
         self._cold_because = ""
         self._has_told_namesake = False
+        self._plan = StandbyPlan(
+            settings, clock=clock, news=news, log=_LOG, told=keeper.told_plan, on_told=keeper.note_told_plan
+        )
 
     def serve(self, lead: Callable[[], int]) -> int:
         while True:
@@ -159,6 +163,8 @@ class _Participant:
                 if is_clean:
                     self._keeper.allow()
             led_by = self._tell_changes(self._keeper.standing, led_by)
+            if is_led_elsewhere:
+                self._plan.look(self._keeper.published_plan, leader=standing.holder, revision=standing.revision)
             text = str(self._keeper.standing)
             if text != said:
                 said = text

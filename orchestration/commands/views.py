@@ -330,6 +330,8 @@ _LEASE_EVENTS = {
     "lease_lost": "lease lost",
     "lease_released": "lease handed over",
     "lease_seen": "another host leads",
+    "plan_differs": "leader's plan differs",
+    "plan_agrees": "leader's plan agrees",
 }
 
 

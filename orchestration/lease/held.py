@@ -46,6 +46,7 @@ class Standing:
         host_id: Which host this is, whatever it is called: made up once for a STATE_DIR.
         gateway: How the gateway of a hot standby is (STANDBY_GATEWAY=hot); empty where there is none.
         plan: The gameplan in force, as the store has it (`published_plan`); empty where none is published.
+        told_plan: The difference between that plan and this host's file that was told last; empty for none.
     """
 
     role: Role
@@ -60,6 +61,7 @@ class Standing:
     host_id: str = ""
     gateway: str = ""
     plan: str = ""
+    told_plan: str = ""
 
     def __str__(self) -> str:
         since = f" since {self.since}" if self.since else ""

@@ -152,6 +152,11 @@ class PublishedPlan:
         """The same plan, after its file was quarantined on the host that leads."""
         return replace(self, state=PlanState.WITHDRAWN, by=by, at=at, has_content=False, reason=reason)
 
+    def reinstate(self, *, at: str) -> "PublishedPlan":
+        """The same plan, after its file is not quarantined any more."""
+        has_content = self.size <= MAX_CONTENT_BYTES
+        return replace(self, state=PlanState.ACTIVE, at=at, has_content=has_content, reason="")
+
     def __str__(self) -> str:
         match self.state:
             case PlanState.NONE:
@@ -224,13 +229,18 @@ def choose_plan(published: PublishedPlan | None, own_sha256: str, *, host: str) 
     if published is None or published.state is PlanState.NONE:
         return PlanChoice.OWN_FILE
     if published.state is PlanState.WITHDRAWN:
-        is_withdrawn_here = published.sha256 == own_sha256 and published.by != host
-        return PlanChoice.NEITHER if is_withdrawn_here else PlanChoice.OWN_FILE
+        return PlanChoice.NEITHER if is_withdrawn(published, own_sha256, host=host) else PlanChoice.OWN_FILE
     if published.sha256 == own_sha256:
         return PlanChoice.OWN_FILE
     if published.by == host and published.passed_over != own_sha256:
         return PlanChoice.OWN_FILE
     return PlanChoice.PUBLISHED
+
+
+def is_withdrawn(published: PublishedPlan, own_sha256: str, *, host: str) -> bool:
+    """Whether this host's plan file is the plan that another host has withdrawn."""
+    is_same = published.sha256 == own_sha256 and published.by != host
+    return is_same and published.state is PlanState.WITHDRAWN
 
 
 def _clean_name(value: object) -> str:

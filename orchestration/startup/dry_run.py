@@ -311,6 +311,8 @@ def _plan_gameplan(settings: Settings, clock: SystemClock, *, supervises: bool) 
         return _PlannedGameplan(strategy="C", fallback=word, would=would)
     if verdict.is_valid:
         would = f"activate {verdict.path}: strategy {verdict.strategy} of {verdict.date}"
+        if settings.lease_etcd:
+            would += "; at a take-over the plan in force, where the last leader has published another one for the day"
         return _PlannedGameplan(strategy=str(verdict.strategy), fallback=None, would=would)
     would = f"fall back to Strategy C ({verdict.word}): {verdict.message}"
     return _PlannedGameplan(strategy="C", fallback=verdict.word, would=would)

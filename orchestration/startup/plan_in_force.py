@@ -8,6 +8,7 @@ there like any file, and only a plan for the current date is taken over.
 import dataclasses
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestration.alerts.alert import AlertContent, Severity
@@ -163,6 +164,29 @@ def withdraw_plan(settings: Settings, lease: HeldLease, *, plan_date: str, clock
         _publish_none(settings, lease, str(FallbackWord.GAMEPLAN_QUARANTINED), at=_now(clock))
     elif before.state is PlanState.ACTIVE:
         lease.publish_plan(before.withdraw("its file is quarantined", by=settings.lease_host, at=_now(clock)))
+
+
+def reinstate_plan(settings: Settings, lease: HeldLease, *, path: Path, clock: Clock) -> None:
+    """The plan file of this host, which leads, is again the plan that its bot runs on, and not quarantined any more.
+
+    Args:
+        settings: The configuration.
+        lease: The lease.
+        path: The copy that the bot was given.
+        clock: Tells the time.
+    """
+    from orchestration.gameplan import GameplanError, read_content
+    from orchestration.lease.published_plan import PlanState
+
+    before = lease.published_plan
+    if before is None or before.state is not PlanState.WITHDRAWN or before.by != settings.lease_host:
+        return
+    try:
+        content = read_content(path).content
+    except GameplanError:
+        return
+    if sha256(content).hexdigest() == before.sha256:
+        lease.publish_plan(before.reinstate(at=_now(clock)), content)
 
 
 def _is_withdrawn_for_now(before: "PublishedPlan", context: StepContext) -> bool:

@@ -40,7 +40,7 @@ from orchestration.preflight.trial import check_trial, find_denied_ports, is_tri
 from orchestration.redaction import mask_account
 from orchestration.settings import BotRuntime, GatewayRuntime, StartWithOpenOrders
 from orchestration.startup.context import StepContext, StepResult
-from orchestration.startup.plan_in_force import judge_plan, publish_plan
+from orchestration.startup.plan_in_force import JudgedPlan, judge_plan, publish_plan
 from orchestration.startup.report import (
     Progress,
     describe_connection,
@@ -180,7 +180,7 @@ def gameplan_check(context: StepContext, progress: Progress) -> StepResult:
     if plan.fallback is None:
         return StepResult(
             progress=progress,
-            detail=f"strategy {plan.strategy} for {plan.date}, from {plan.source}",
+            detail=f"strategy {plan.strategy} for {plan.date}, from {plan.source}{_describe_origin(judged)}",
             status=StepStatus.WARN if warnings else StepStatus.OK,
         )
     _tell_fallback(context, progress, plan, plan.fallback)
@@ -188,6 +188,11 @@ def gameplan_check(context: StepContext, progress: Progress) -> StepResult:
     return StepResult(
         progress=progress, detail=f"Strategy C ({plan.fallback}): {plan.explanation}", status=StepStatus.WARN
     )
+
+
+def _describe_origin(judged: JudgedPlan | None) -> str:
+    taken_over = None if judged is None else judged.taken_over
+    return "" if taken_over is None else f": the plan in force, {taken_over}"
 
 
 def _tell_fallback(context: StepContext, progress: Progress, plan: "ActivePlan", word: FallbackWord) -> None:

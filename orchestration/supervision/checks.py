@@ -256,6 +256,7 @@ def _describe_missing_plan(s: Situation) -> str:
 def _is_plan_unusable(s: Situation) -> bool:
     day = s.memory.day
     is_new = s.candidate.key != day.known_bad
+    is_new = is_new and not s.observation.plan.is_candidate_passed_over
     return s.candidate.word in _UNUSABLE and is_new and plan_rollover.is_settled(day, s.observation)
 
 
@@ -263,7 +264,7 @@ def _is_plan_changed(s: Situation) -> bool:
     plan, candidate = s.observation.plan, s.candidate
     is_other = bool(plan.sha256) and candidate.word is None and candidate.sha256 != plan.sha256
     is_same_day = candidate.date == plan.date or not s.rules.judges_dates
-    return is_other and is_same_day and not plan.is_emergency
+    return is_other and is_same_day and not plan.is_emergency and not plan.is_candidate_passed_over
 
 
 def _describe_changed_plan(s: Situation) -> str:

@@ -73,6 +73,7 @@ class Keeper:
         self._engine_host = read_context_host(SystemCommands(), timeout_s=_ENGINE_TIMEOUT_S) if asks_engine else ""
         self._standing = Standing(role=Role.STANDBY, host=settings.lease_host, host_id=self._host_id)
         self._gateway = ""
+        self._told_plan = "" if before is None else before.told_plan
         self._login = fingerprint_login(settings)
         self._namesake_since_s: float | None = None
         self._has_namesake = False
@@ -180,7 +181,7 @@ class Keeper:
 
     def fetch_plan(self) -> bytes | None:
         """See `HeldLease.fetch_plan`."""
-        return self._plans.fetch()
+        return self._plans.fetch(is_over=lambda: bool(self.loss))
 
     def allow(self) -> None:
         """Nothing of the bot runs here: the lease may be acquired."""
@@ -191,6 +192,16 @@ class Keeper:
     def note_gateway(self, text: str) -> None:
         """Say in `status` how the gateway of this hot standby is; empty for none."""
         self._gateway = text
+        self._wake.set()
+
+    @property
+    def told_plan(self) -> str:
+        """The difference of plans that was told last, also by an earlier supervisor of this host."""
+        return self._told_plan
+
+    def note_told_plan(self, difference: str) -> None:
+        """Keep which difference of plans was told."""
+        self._told_plan = difference
         self._wake.set()
 
     def watch(self, identities: Iterable[ProcessIdentity]) -> None:
@@ -554,6 +565,7 @@ class Keeper:
             host_id=self._host_id,
             gateway=self._gateway if term is None else "",
             plan="" if self._plans.stored is None else self._plans.stored.write(),
+            told_plan=self._told_plan,
         )
         if standing == self._standing:
             return

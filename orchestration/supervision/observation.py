@@ -50,6 +50,8 @@ class PlanObservation:
         is_emergency: Whether it is Strategy C for want of a valid plan.
         sha256: Of its bytes.
         candidate: What the configured file holds now.
+        passed_over: The hash of the file that the bot's plan, another host's, was preferred to at a take-over; empty
+            where there was no such file, None where there was no such take-over (LEASE_ETCD).
     """
 
     date: dt.date | None
@@ -57,6 +59,12 @@ class PlanObservation:
     is_emergency: bool
     sha256: str
     candidate: PlanCandidate
+    passed_over: str | None = None
+
+    @property
+    def is_candidate_passed_over(self) -> bool:
+        """Whether the file is still the one that the bot's plan was preferred to, which was told then."""
+        return (self.candidate.sha256 or "") == self.passed_over
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from orchestration.bot.record import RECORD_NAME, BotRecord, build_record_path
 from orchestration.bot.state import BotState
 from orchestration.bot.watch import BotWatch
 from orchestration.docker.container import ContainerState
+from orchestration.errors import FallbackWord
 from orchestration.gameplan import check_from_settings, load_calendar
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.api_status import ApiState, ApiStatus
@@ -23,6 +24,7 @@ from orchestration.gateway.time_windows import is_in_any, parse_windows
 from orchestration.gateway.wait import GatewayReady
 from orchestration.gateway.watched_api import WatchedApi
 from orchestration.gateway.weekly_login import find_last_full_login
+from orchestration.lease.held import kept_lease
 from orchestration.settings import Settings
 from orchestration.state_dir import read_fields
 from orchestration.supervision.observation import (
@@ -256,7 +258,7 @@ class Observer:
                 strategy=NO_TRADING,
                 is_emergency=withheld.is_emergency,
                 sha256=withheld.sha256,
-                candidate=self._look_at_candidate(now),
+                candidate=self._refuse_withdrawn(self._look_at_candidate(now)),
             )
         record = self._bot.record if self._bot is not None else None
         return PlanObservation(
@@ -264,7 +266,8 @@ class Observer:
             strategy="" if record is None else record.strategy,
             is_emergency=record is not None and record.gameplan == self._settings.emergency_gameplan_path,
             sha256="" if record is None else record.gameplan_sha256,
-            candidate=self._look_at_candidate(now),
+            candidate=self._refuse_withdrawn(self._look_at_candidate(now)),
+            passed_over=_read_passed_over(record),
         )
 
     def _look_at_candidate(self, now: datetime) -> PlanCandidate:
@@ -290,6 +293,22 @@ class Observer:
             self._candidate_stamp = stamp
         return self._candidate
 
+    def _refuse_withdrawn(self, candidate: PlanCandidate) -> PlanCandidate:
+        """The same, but a plan that another host has withdrawn may not be used here, either (LEASE_ETCD)."""
+        lease = kept_lease()
+        published = None if lease is None else lease.published_plan
+        if published is None:
+            return candidate
+        from orchestration.lease.published_plan import is_withdrawn
+
+        if not is_withdrawn(published, candidate.sha256 or "", host=self._settings.lease_host):
+            return candidate
+        return replace(
+            candidate,
+            word=FallbackWord.GAMEPLAN_QUARANTINED,
+            message=f"the plan was withdrawn on {published.by}: {published.reason}",
+        )
+
     def _look_at_market(self, now: datetime) -> MarketLook:
         local = now.astimezone(self._settings.market_timezone)
         return MarketLook(
@@ -298,6 +317,14 @@ class Observer:
             is_past_due=local.time() >= self._settings.gameplan_due,
             is_before_close=not self._calendar.has_closed(now),
         )
+
+
+def _read_passed_over(record: BotRecord | None) -> str | None:
+    lease = kept_lease()
+    published = None if lease is None else lease.published_plan
+    if record is None or published is None or published.sha256 != record.gameplan_sha256:
+        return None
+    return published.passed_over
 
 
 def _read_plan_date(path: Path) -> date | None:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 
 from orchestration.lease import etcd
 from orchestration.lease.etcd import Etcd, EtcdError
@@ -9,8 +10,6 @@ from orchestration.lease.published_plan import PublishedPlan
 from orchestration.lease.term import Term, Times, name_content_key, name_keys
 from orchestration.settings import Settings
 from orchestration.system.clock import read_boottime_s
-
-_FETCH_ROUNDS = 3
 
 
 class PlanPublisher:
@@ -31,6 +30,7 @@ class PlanPublisher:
         self._prefix = name_keys(settings.instance)
         self._store = Etcd(settings, timeout_s=times.publish_s)
         self._lock = threading.Lock()
+        self._pause = threading.Event()
         self._stored: PublishedPlan | None = None
         self._waiting: tuple[PublishedPlan, bytes] | None = None
         self._has_warned = False
@@ -94,20 +94,29 @@ class PlanPublisher:
                 if self._waiting is waiting:
                     self._waiting = None
 
-    def fetch(self) -> bytes | None:
-        """The content in the store, not checked in any way; None where it is not to be had."""
+    def fetch(self, *, is_over: Callable[[], bool]) -> bytes | None:
+        """The content in the store, not checked in any way; None where it is not to be had.
+
+        Each member is asked in turn, for as long as a lease would live without its store.
+
+        Args:
+            is_over: Whether the lease is lost, so that nothing is started any more.
+        """
         store = Etcd(self._settings, timeout_s=self._times.request_s)
+        deadline_s = read_boottime_s() + self._times.fence_s
         try:
-            for _ in range(_FETCH_ROUNDS * len(self._settings.lease_etcd)):
+            while True:
                 try:
                     content = store.read_one(name_content_key(self._prefix))
                 except EtcdError as error:
-                    self._log.warning("the gameplan in force could not be read: %s", error)  # the next member is asked
+                    self._log.warning("the gameplan in force could not be read: %s", error)
                 else:
                     return None if content is None else content.encode()
+                if read_boottime_s() >= deadline_s or is_over():
+                    return None
+                self._pause.wait(self._times.try_again_s)
         finally:
             store.close()
-        return None
 
     def close(self) -> None:
         """Close the connections."""

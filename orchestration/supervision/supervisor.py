@@ -22,7 +22,7 @@ from orchestration.bot.notify import NotifyReceiver
 from orchestration.bot.order_guard import LOOPBACK, end_guard, ensure_guard, read_guard
 from orchestration.bot.record import BotRecord, build_record_path
 from orchestration.bot.stop import end_members, stop_bot
-from orchestration.errors import ExitCode, FailureWord, StartupFailure
+from orchestration.errors import ExitCode, FailureWord, FallbackWord, StartupFailure
 from orchestration.gateway.history import StopReason
 from orchestration.gateway.holdings import describe_open
 from orchestration.gateway.readiness import Sight
@@ -33,6 +33,7 @@ from orchestration.lease.held import kept_lease
 from orchestration.logs import cut_back
 from orchestration.settings import GatewayRuntime
 from orchestration.startup.admission import build_lost_lock_failure
+from orchestration.startup.plan_in_force import reinstate_plan, withdraw_plan
 from orchestration.startup.report import Report, build_stopped_json
 from orchestration.state_dir import startup_lock_path
 from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, Stage, decide
@@ -144,6 +145,7 @@ class Supervisor:
         if code is not None:
             return code
         self._watch_by_fence(observation)
+        self._follow_plan_file(observation)
         self._note_announcement(observation)
         self._note_bot_end(observation)
         self._gateway_start = None if observation.gateway is None else observation.gateway.start
@@ -352,6 +354,18 @@ class Supervisor:
         if is_due or self._fenced_key != observation.bot.key:
             self._fenced_key = observation.bot.key
             lease.watch(find_members(self._post.settings, self._record))
+
+    def _follow_plan_file(self, observation: Observation) -> None:
+        """Withdraw the published plan while its file is quarantined: the bot keeps it, no other host starts on it."""
+        lease, record, plan = kept_lease(), self._record, observation.plan
+        if lease is None or record is None or self._post.restart is None:
+            return
+        candidate = plan.candidate
+        is_quarantined = candidate.word is FallbackWord.GAMEPLAN_QUARANTINED and candidate.date == plan.date
+        if is_quarantined and not plan.is_emergency and not plan.is_candidate_passed_over:
+            withdraw_plan(self._post.settings, lease, plan_date=str(plan.date), clock=self._post.clock)
+        elif candidate.word is None and candidate.sha256 == plan.sha256:
+            reinstate_plan(self._post.settings, lease, path=record.gameplan, clock=self._post.clock)
 
     def _has_lost_lock(self) -> bool:
         """Whether another supervisor could be at work by now, because our lock was deleted, replaced or renamed."""

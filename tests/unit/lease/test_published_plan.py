@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestration.lease.published_plan import (
+    MAX_CONTENT_BYTES,
     OwnPlan,
     PlanChoice,
     PlanComparison,
@@ -16,6 +17,8 @@ from orchestration.lease.published_plan import (
     choose_plan,
     compare_plans,
 )
+from orchestration.preflight.leader_plan import LeaderPlan
+from orchestration.supervision.standby_plan import build_difference_key, describe_remedy
 
 _THERE, _HERE = "a" * 64, "b" * 64
 _ACTIVE = PublishedPlan(
@@ -107,6 +110,36 @@ def test_the_plan_in_force_stays_in_force_over_a_take_over(
     published: PublishedPlan | None, own_sha256: str, host: str, chosen: PlanChoice
 ) -> None:
     assert choose_plan(published, own_sha256, host=host) is chosen
+
+
+def test_a_plan_that_was_withdrawn_by_mistake_is_the_same_again() -> None:
+    assert _WITHDRAWN.reinstate(at=_ACTIVE.at) == _ACTIVE
+    large = dataclasses.replace(_ACTIVE, size=MAX_CONTENT_BYTES + 1, has_content=False)
+    assert large.withdraw("x", by="h1", at="").reinstate(at=_ACTIVE.at) == large
+
+
+@pytest.mark.parametrize(
+    ("published", "own", "remedy"),
+    [
+        (_ACTIVE, _own(), "goes on with the leader's plan"),
+        (dataclasses.replace(_ACTIVE, has_content=False), _own(), "too large"),
+        (_WITHDRAWN, _own(_THERE), "the plan that replaces it"),
+        (_NONE, _own(), "inv failover --to=h2"),
+    ],
+)
+def test_each_difference_has_a_remedy_and_is_told_apart_from_the_others(
+    published: PublishedPlan, own: OwnPlan, remedy: str
+) -> None:
+    plan = LeaderPlan(published=published, own=own, comparison=compare_plans(published, own))
+    assert remedy in describe_remedy(plan, leader="h1", host="h2")
+    key = build_difference_key(plan)
+    assert key
+    changed = LeaderPlan(published=published, own=dataclasses.replace(own, sha256="d" * 64), comparison=plan.comparison)
+    assert build_difference_key(changed) != key
+    none = LeaderPlan(published=None, own=own, comparison=PlanComparison.UNKNOWN)
+    assert build_difference_key(none) == build_difference_key(
+        dataclasses.replace(plan, comparison=PlanComparison.NEWER)
+    )
 
 
 @pytest.mark.parametrize(

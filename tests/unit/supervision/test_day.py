@@ -218,6 +218,17 @@ def test_a_changed_active_plan_is_alerted_only_once_for_each_content() -> None:
     assert "inv bot.restart" in watch.said[0][1].next_action
 
 
+@pytest.mark.parametrize("candidate", [valid(WEDNESDAY, "b"), _QUARANTINED, _INVALID])
+def test_the_file_that_the_plan_of_another_host_was_preferred_to_is_no_news_until_it_changes(
+    candidate: PlanCandidate,
+) -> None:
+    taken_over = replace(PLAN, passed_over=candidate.sha256)
+    watch = Watch().go_on(300, **on(WEDNESDAY, taken_over, candidate))
+    assert (watch.said, watch.done) == ([], [])
+    watch.go_on(60, **on(WEDNESDAY, taken_over, replace(candidate, sha256="8" * 64)))
+    assert len(watch.said) == 1
+
+
 def test_tomorrows_plan_is_no_change_of_todays() -> None:
     watch = Watch().go_on(60)
     for candidate in (_NOT_YET, valid(THURSDAY), _MISSING):
