@@ -237,7 +237,7 @@ def restart_bot(*, as_json: bool) -> int:
     if settings is None:
         return int(ExitCode.FAILURE)
     holder = read_lock_holder(supervisor_lock_path(settings.state_dir))
-    if holder is None or holder.pid is None:
+    if holder is None or holder.pid is None or _stands_by(settings):
         return run_steps("bot.restart", (BOT_STOP_FIRST, *STEPS[2:]), as_json=as_json, starts=True)
     if not ask_to_restart(holder.pid):
         return refuse(
@@ -251,6 +251,16 @@ def restart_bot(*, as_json: bool) -> int:
     else:
         console.print_line(answer)
     return int(ExitCode.SUCCESS)
+
+
+def _stands_by(settings: Settings) -> bool:
+    """Whether the supervisor here has no bot to restart, because another host leads (LEASE_ETCD)."""
+    if not settings.lease_etcd:
+        return False
+    from orchestration.lease.held import Role, read_standing
+
+    standing = read_standing(settings)
+    return standing is not None and standing.role is Role.STANDBY
 
 
 def replace_through_supervisor(*, as_json: bool) -> int | None:
@@ -267,7 +277,7 @@ def replace_through_supervisor(*, as_json: bool) -> int | None:
     clock = SystemClock()
     holder = read_lock_holder(supervisor_lock_path(settings.state_dir))
     asked_at = clock.now()
-    if holder is None or holder.pid is None or not ask_to_restart(holder.pid):
+    if holder is None or holder.pid is None or _stands_by(settings) or not ask_to_restart(holder.pid):
         return None
     console.warn(f"A supervisor watches this system, {holder}: it restarts the bot and keeps watching.")
     journal = JournalReader(journal_path(settings.state_dir))

@@ -241,10 +241,11 @@ def _switch(
         log, notice = tell_event(memory.log, IncidentKind.BOT_SWITCHED, Severity.INFO, words)
         return replace(memory, log=log), (Action.RESTART_BOT_ON_STRATEGY_C,), (notice,)
     had = "Strategy C because it had no plan" if plan.is_emergency else f"the plan of {plan.date}"
+    there = plan.candidate
     words = NoticeText(
         title="Bot switched to the day's plan",
-        message=f"A valid plan for {today} is there (strategy {observation.plan.candidate.strategy}). The bot had "
-        f"{had}, and is {'restarted' if observation.bot.is_running else 'started'} on it.",
+        message=f"A valid plan for {there.date or today} is there (strategy {there.strategy}). The bot had {had}, and "
+        f"is {'restarted' if observation.bot.is_running else 'started'} on it.",
     )
     log, notice = tell_event(memory.log, IncidentKind.BOT_SWITCHED, Severity.INFO, words)
     return replace(memory, log=log), (Action.RESTART_BOT_ON_NEW_PLAN,), (notice,)

@@ -1,11 +1,16 @@
 """A number on the command line that is none: a line that names it, no traceback."""
 
 import json
+import signal
 import sys
 
 import pytest
 
-from tests.system import System
+from orchestration.lease.held import Role, Standing, write_standing
+from orchestration.settings import Settings
+from orchestration.state_dir import supervisor_lock_path
+from orchestration.system.lock import hold_lock
+from tests.system import PROJECT, System
 
 
 @pytest.mark.parametrize(
@@ -127,3 +132,22 @@ def test_whoever_asks_for_help_on_the_start_up_does_not_begin_it(line: str, code
     assert ("--dry-run" in ended.out) is (code == 0)
     assert not list(system.logs.glob("startup_*"))
     assert system.processes() == []
+
+
+@pytest.mark.parametrize("line", ["invoke bot.restart --json", "orchestration.startup --replace --json"])
+def test_a_host_that_stands_by_is_not_asked_to_restart_a_bot(line: str, system: System) -> None:
+    system.environ["LEASE_ETCD"] = "http://127.0.0.1:1"
+    settings = Settings.from_environ(system.environ, project_dir=PROJECT)
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    write_standing(settings, Standing(role=Role.STANDBY, host="b", holder="a"))
+    asked: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: asked.append(number))
+    try:
+        with hold_lock(
+            supervisor_lock_path(settings.state_dir), purpose="supervisor", since="2026-11-29T10:00:00+00:00"
+        ):
+            ended = system.run([sys.executable, "-m", *line.split()])
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert (ended.code, ended.document["failure"]) == (1, "CONFIG_INVALID"), ended.err
+    assert asked == []

@@ -97,6 +97,7 @@ def test_without_a_rule_about_dates_no_plan_is_ever_out_of_date() -> None:
     assert watch.done == []
     watch.go_on(300, **on(FRIDAY, _EMERGENCY, valid(WEDNESDAY)))
     assert watch.actions() == [_NEW]
+    assert f"A valid plan for {WEDNESDAY} is there" in watch.said[-1][1].message
 
 
 def test_a_plan_that_is_late_takes_the_place_of_strategy_c() -> None:
