@@ -12,6 +12,7 @@ import pytest
 from tests.integration.alerts_scene import LoopbackChannel
 from tests.integration.watch_scene import begin, told, wait_for
 from tests.system import PATIENCE_S, SIGTERM, System, end_and_read, wait_until
+from tests.thorough import choose_count
 
 if TYPE_CHECKING:
     import subprocess
@@ -169,7 +170,10 @@ def test_a_stop_request_for_another_bot_plans_nothing(watched: System, channel: 
     wait_for(channel, "Bot ended")
 
 
-@pytest.mark.parametrize("kind", ["fifo", "folder", "garbage", "endless"])
+_OBSTACLES = ("fifo", "garbage", "folder", "endless")
+
+
+@pytest.mark.parametrize("kind", _OBSTACLES[: choose_count(usual=2, thorough=4)])
 def test_whatever_lies_where_a_stop_request_would_be_the_watch_goes_on(
     watched: System, channel: LoopbackChannel, kind: str
 ) -> None:

@@ -14,6 +14,7 @@ from orchestration import state_dir
 from orchestration.state_dir import StateFileError, find_damaged_files, read_fields
 from orchestration.system.files import UnfitFileError, write_atomic
 from tests.system import System, wait_until
+from tests.thorough import choose_count
 
 Damage = Callable[[Path], object]
 _SOON_S = 20.0  # a command that blocks would do so for ever
@@ -130,7 +131,10 @@ def _damage(folder: Path, names: tuple[str, ...], damage: Damage) -> None:
         damage(folder / name)
 
 
-@pytest.mark.parametrize("damage", ["pipe", "folder", "link to an endless device", "garbage", "a gigabyte of nothing"])
+_WORST = ("pipe", "garbage", "link to an endless device", "folder", "a gigabyte of nothing")
+
+
+@pytest.mark.parametrize("damage", _WORST[: choose_count(usual=3, thorough=5)])
 def test_every_command_names_each_damaged_file_and_ends_without_a_traceback(system: System, damage: str) -> None:
     system.use_small_bot("--ready")
     names = (*_JSON_FILES, *_OTHER_FILES) if damage in _SPECIAL else _JSON_FILES
