@@ -4,6 +4,7 @@ Signature, help, one call each. Hosts are named as your SSH configuration knows 
 `fab -H rack1,rack2 status`. One host's failure does not stop the next.
 """
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from invoke.config import Config as InvokeConfig
 from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import Call
+
+from orchestration.system.streams import steady_prints
 
 if TYPE_CHECKING:
     from orchestration.deploy.cli import HostTarget, Session
@@ -88,6 +91,8 @@ class _HostsExecutor(Executor):  # type: ignore[misc]  # Fabric has no types
         return call.clone(into=_HostCall, with_=connection_init_kwargs)
 
 
+if Path(sys.argv[0]).stem == "fab" or Path(sys.argv[0]).parts[-2:] == ("fabric", "__main__.py"):
+    steady_prints()
 program.config_class, program.executor_class = _UnreadSshConfig, _HostsExecutor
 program.create_config()
 

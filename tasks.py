@@ -536,6 +536,10 @@ def _check_command_line() -> None:
     """Refuse a word that Invoke would only say it has no idea of, and say what was probably meant."""
     program, words = Path(sys.argv[0]), sys.argv[1:]
     is_ours = program.stem in {"inv", "invoke"} or program.parts[-2:] == ("invoke", "__main__.py")
+    if is_ours:
+        from orchestration.system.streams import steady_prints
+
+        steady_prints()
     if not is_ours or words[:1] == [] or words[0].startswith("-"):
         return  # flags of Invoke's own may name another file of tasks
     if all(word in namespace.task_names for word in words):

@@ -23,7 +23,7 @@ from orchestration.system.clock import describe_instant, format_duration
 from orchestration.system.streams import steady_stderr, steady_stdout
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.live import Live
 
     from orchestration.errors import Check
@@ -129,9 +129,7 @@ class LiveDisplay:
     """A table of the steps that moves while it is looked at."""
 
     def __init__(self, stream: TextIO) -> None:
-        from rich.console import Console
-
-        self._console: Console = Console(file=stream, highlight=False)
+        self._console = build_console(stream)
         self._live: Live | None = None
         self._steps: tuple[Step, ...] = ()
         self._ended: dict[str, StepReport] = {}
@@ -233,6 +231,17 @@ class LiveDisplay:
         return table
 
 
+def build_console(stream: TextIO) -> "Console":
+    """What draws tables on a terminal, as wide as the terminal is: Rich takes a dumb one for 80 characters wide."""
+    from rich.console import Console
+
+    console = Console(file=stream, highlight=False)
+    if console.is_dumb_terminal:
+        size = shutil.get_terminal_size()
+        console.size = size.columns, size.lines
+    return console
+
+
 def build_summary(report: Report) -> list[str]:
     """The last lines of a run: the result, what it means, what to do, where to look."""
     code = int(report.exit_code)
@@ -324,9 +333,7 @@ def print_table(
             cells = [cell.ljust(width) for cell, width in zip(row, wanted, strict=True)]
             print_line("  ".join(cells).rstrip())
         return
-    from rich.console import Console
-
-    console = Console(file=steady_stdout(), highlight=False)
+    console = build_console(steady_stdout())
     widths = find_column_widths(headings, rows, console.width)
     if widths is None:
         for number, row in enumerate(rows):

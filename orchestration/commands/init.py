@@ -22,7 +22,7 @@ from orchestration.errors import ExitCode
 from orchestration.hostservice.advice import advise
 from orchestration.redaction import Redactor, protect
 from orchestration.settings import PROJECT_DIR, Secret, Settings, expand_home
-from orchestration.settings.env_file import EnvFile, check_answers, open_env_file, read_answers
+from orchestration.settings.env_file import ChangedMeanwhileError, EnvFile, check_answers, open_env_file, read_answers
 from orchestration.settings.sources import read_environment
 from orchestration.system.files import read_regular
 
@@ -173,7 +173,7 @@ def init(*, answers: str | None, as_json: bool) -> int:
     except KeyboardInterrupt:
         console.write_prompt("\n", as_json=as_json)
         return _refuse("interrupted", file, as_json=as_json)
-    except NotWrittenError as error:
+    except (NotWrittenError, ChangedMeanwhileError) as error:
         return _refuse(str(error), file, as_json=as_json)
     except OSError as error:
         return _refuse(error.strerror or str(error), file, as_json=as_json)

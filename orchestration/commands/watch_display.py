@@ -5,7 +5,7 @@ from collections import deque
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, TextIO
 
-from orchestration.presenter import fit_line
+from orchestration.presenter import build_console, fit_line
 from orchestration.redaction import clean_line, mask_account
 from orchestration.settings import Settings
 from orchestration.supervision import Decision, Notice, Observation
@@ -66,9 +66,7 @@ class LiveWatch:
     """A table of what is so now, and the last things that were said."""
 
     def __init__(self, stream: TextIO, settings: Settings, *, owns_bot: bool = True) -> None:
-        from rich.console import Console
-
-        self._console: Console = Console(file=stream, highlight=False)
+        self._console = build_console(stream)
         self._settings = settings
         self._farewell = "stops the bot gracefully and ends the watch" if owns_bot else "ends the watch; the bot stays"
         self._live: Live | None = None

@@ -4,24 +4,32 @@ What is written is read back by the same parser that every command uses (python-
 `#`, `$` or a backslash arrives as it was given.
 """
 
+import contextlib
 import io
 import os
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestration.settings.kinds import WrongValueError, expand_home
-from orchestration.settings.sources import build_instance_file, read_env_file, read_environment
+from orchestration.settings.sources import (
+    build_instance_file,
+    parse_env,
+    read_env_file,
+    read_env_text,
+    read_environment,
+)
 from orchestration.settings.variables import ENV_FILE, find_near_misses, known_names, variables_by_field
-from orchestration.system.files import read_regular, write_atomic
+from orchestration.system.files import write_atomic
+from orchestration.system.lock import LockHeldError, hold_folder
 
 if TYPE_CHECKING:
     from dotenv.parser import Binding
 
-_MAX_BYTES = 1024 * 1024
+_LOCK_TIMEOUT_S = 10.0
 _NEEDS_NO_QUOTES = re.compile(r"[\w./:@%+,=~?&-]+(?: [\w./:@%+,=~?&-]+)*", re.ASCII)
 # Up to the first thing that Compose's own parser reads otherwise: in single quotes, in double ones, without quotes.
 _READ_OTHERWISE = {
@@ -34,19 +42,25 @@ _HEADER = "# Settings of the zero-touch start-up; .env.example explains every va
 _FILE = "_FILE"
 
 
+class ChangedMeanwhileError(Exception):
+    """The file is not written: it was changed while the changes to it were being decided. The message says what."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EnvFile:
-    """The file that settings are written to.
+    r"""The file that settings are written to.
 
     Attributes:
         path: Where it is, links followed.
-        text: What it holds; for a new one, a comment.
+        text: What it holds, its lines ended by `\n`; for a new one, a comment.
         existed: Whether it was there.
+        line_end: How its lines end.
     """
 
     path: Path
     text: str
     existed: bool
+    line_end: str = "\n"
 
     @property
     def values(self) -> dict[str, str]:
@@ -63,21 +77,63 @@ class EnvFile:
     def write(self, given: Mapping[str, str | None]) -> None:
         """Write it, for its owner's eyes only; a reader finds the old file or the new one.
 
+        What has been changed in the file since it was opened stays, as long as it is something else.
+
         Args:
             given: The values to set; None removes one. Setting a secret removes its `_FILE`, and the reverse.
 
         Raises:
+            ChangedMeanwhileError: One of these values was changed meanwhile, or the file cannot be read any more.
             OSError: It could not be written. The old file is as it was.
             ValueError: A value cannot be written into a `.env` file.
         """
-        text = change_values(self.text, self._complete(given))
-        if self.existed and text == self.text:
-            self.path.chmod(0o600)
-            return
-        write_atomic(self.path, text.encode())
+        changes = self._complete(given)
+        # Between the look and the replacement no other `inv init` writes. An editor may: it asks before it overwrites.
+        with self._only_writer():
+            present = self._read_again(changes)
+            text = change_values(present.text, changes)
+            if present.existed and text == present.text:
+                self.path.chmod(0o600)
+                return
+            write_atomic(self.path, text.replace("\n", present.line_end).encode())
         if hasattr(os, "geteuid") and os.geteuid() == 0:  # under sudo it stays readable for the project's owner
             owner = self.path.parent.stat()
             shutil.chown(self.path, owner.st_uid, owner.st_gid)
+
+    @contextlib.contextmanager
+    def _only_writer(self) -> Iterator[None]:
+        """Hold the file's folder.
+
+        Raises:
+            ChangedMeanwhileError: Another process holds it.
+        """
+        with contextlib.ExitStack() as held:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                held.enter_context(hold_folder(self.path.parent, timeout_s=_LOCK_TIMEOUT_S))
+            except LockHeldError:
+                raise ChangedMeanwhileError("another program holds its folder") from None
+            yield
+
+    def _read_again(self, changes: Mapping[str, str | None]) -> "EnvFile":
+        """The file as it is now.
+
+        Raises:
+            ChangedMeanwhileError: What is to be changed was changed meanwhile, or it cannot be read.
+        """
+        problems: list[str] = []
+        present = _read(self.path, self.text if not self.existed else "", problems)
+        if problems:
+            raise ChangedMeanwhileError("; ".join(problems))
+        before, now = self.values, present.values
+        both = [
+            name
+            for name, value in changes.items()
+            if now.get(name) != before.get(name) and (now.get(name) or None) != value
+        ]
+        if both:
+            raise ChangedMeanwhileError(f"{', '.join(both)} was changed in it meanwhile by another program")
+        return present
 
     def _complete(self, given: Mapping[str, str | None]) -> dict[str, str | None]:
         changes = dict(given)
@@ -101,14 +157,19 @@ def open_env_file(project_dir: Path, problems: list[str]) -> EnvFile:
     own = build_instance_file(instance, project_dir)
     path = project_dir / Path(expand_home(named)) if named else own or project_dir / ".env"
     path = Path(os.path.realpath(path))
+    return _read(path, _HEADER if own is None or named else f"{_HEADER}INSTANCE={instance}\n", problems)
+
+
+def _read(path: Path, if_new: str, problems: list[str]) -> EnvFile:
+    """The file; one that is not there begins with this text."""
     if not os.path.lexists(path):
-        header = _HEADER if own is None or named else f"{_HEADER}INSTANCE={instance}\n"
-        return EnvFile(path=path, text=header, existed=False)
-    read_env_file(path, problems)
-    if problems:
+        return EnvFile(path=path, text=if_new, existed=False)
+    text = read_env_text(path, problems)
+    if text is None:
         return EnvFile(path=path, text="", existed=True)
-    text = read_regular(path, max_bytes=_MAX_BYTES).decode("utf-8-sig")
-    return EnvFile(path=path, text=text.replace("\r\n", "\n"), existed=True)
+    parse_env(text, path, problems)
+    line_end = "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
+    return EnvFile(path=path, text=text.replace("\r\n", "\n"), existed=True, line_end=line_end)
 
 
 def read_answers(path: str, problems: list[str]) -> dict[str, str | None]:

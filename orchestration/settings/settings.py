@@ -229,7 +229,8 @@ class Settings:
         withhold(list_secret_names())
         problems: list[str] = [] if wrong_zone is None else [wrong_zone]
         path = find_env_file(environ, project_dir)
-        dotenv = read_env_file(path, problems) if path is not None else {}
+        notes: list[str] = []
+        dotenv = read_env_file(path, problems, notes) if path is not None else {}
         problems += instance_file_problem(environ, path, dotenv)
         protect(read_secret_texts((environ, dotenv)))  # before anything of them can be told, wrong ones included
         settings = cls.from_environ(
@@ -240,6 +241,7 @@ class Settings:
             simulated=simulated,
             lenient=lenient,
             problems=problems,
+            notes=notes,
         )
         protect(settings.secrets)
         return settings
@@ -255,6 +257,7 @@ class Settings:
         simulated: bool = False,
         lenient: bool = False,
         problems: Iterable[str] = (),
+        notes: Iterable[str] = (),
     ) -> "Settings":
         """Make the settings from mappings. Pure, but for reading `NAME_FILE` secrets.
 
@@ -268,6 +271,7 @@ class Settings:
             lenient: Put the default in the place of a wrong value and say so in `warnings`, where a report about the
                 system matters more than a configuration without mistakes. Never for a start.
             problems: What was already found wrong while the mappings were read.
+            notes: What was found there that is no mistake; it becomes a warning.
 
         Raises:
             StartupFailure: `CONFIG_INVALID`, with every problem as evidence.
@@ -302,7 +306,7 @@ class Settings:
             project_dir=project_dir,
             simulated=simulated,
             sources=(*_with_computed(sources, values), *(_show_given(one) for one in given)),
-            warnings=(*found, *near_misses),
+            warnings=(*found, *near_misses, *notes),
             environ=dict(environ),
             image_variables=given,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestration.settings.image_variables import secret_names
 from orchestration.settings.kinds import expand_home
-from orchestration.settings.variables import ENV_FILE, Variable, variables_by_field
+from orchestration.settings.variables import ENV_FILE, Variable, known_names, variables_by_field
 from orchestration.system.files import UnfitFileError, read_regular
 
 _MAX_ENV_FILE_BYTES = 1024 * 1024
@@ -64,42 +64,69 @@ def instance_file_problem(environ: Mapping[str, str], path: Path | None, dotenv:
     return (f"INSTANCE: {meant}; write INSTANCE={instance} into it, or name the right file in ENV_FILE",)
 
 
-def read_env_file(path: Path, problems: list[str]) -> dict[str, str]:
+def read_env_file(path: Path, problems: list[str], warnings: list[str] | None = None) -> dict[str, str]:
     """What a `.env` file says: `NAME=value` lines, quotes, `export`, comments, with or without BOM, any line ends.
 
     `$` stays as it is: a password may hold one. A line that is none of these is a problem, named by its number only,
-    for it may be half a secret. A name alone, without `=`, means nothing.
+    for it may be half a secret. A name alone, without `=`, means nothing. Of a name that is set twice the last counts.
+
+    Args:
+        path: The file.
+        problems: Gets a sentence for each thing that is wrong.
+        warnings: Gets a sentence for each variable that is set more than once.
     """
+    text = read_env_text(path, problems)
+    return {} if text is None else parse_env(text, path, problems, warnings)
+
+
+def read_env_text(path: Path, problems: list[str]) -> str | None:
+    """The text of a `.env` file; None, and a problem more, where it cannot be read."""
     try:
         text = read_regular(path, max_bytes=_MAX_ENV_FILE_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         problems.append(f"{ENV_FILE}: {path} is not UTF-8 text")
-        return {}
     except FileNotFoundError:
         problems.append(f"{ENV_FILE}: {path} is not a file: it does not exist")
-        return {}
     except UnfitFileError as error:
         problems.append(f"{ENV_FILE}: {path} is not a file of settings: {error.strerror}")
-        return {}
     except OSError as error:
         problems.append(f"{ENV_FILE}: {path} cannot be read ({error.strerror})")
-        return {}
+    else:
+        if "\0" not in text:
+            return text
+        problems.append(f"{ENV_FILE}: {path} is not UTF-8 text: it holds null bytes, as UTF-16 does")
+    return None
+
+
+def parse_env(text: str, path: Path, problems: list[str], warnings: list[str] | None = None) -> dict[str, str]:
+    """What the text of a `.env` file says. Pure; see `read_env_file`."""
     from dotenv.parser import parse_stream
 
     found: dict[str, str] = {}
+    set_in: dict[str, list[int]] = {}
     lines: list[int] = []
     doubtful: list[str] = []
     for binding in parse_stream(io.StringIO(text, newline=None)):
         original = binding.original.string
+        blank = original[: len(original) - len(original.lstrip())].count(
+            "\n"
+        )  # the parser counts blank lines before it
+        line = binding.original.line + blank
         is_mistyped = binding.value is None and binding.key is not None and not binding.key.isidentifier()
         if binding.error or is_mistyped:  # python-dotenv takes `NAME:value` for a long name
-            blank = original[: len(original) - len(original.lstrip())].count("\n")  # it counts blank lines before, too
-            lines.append(binding.original.line + blank)
+            lines.append(line)
             doubtful.append(original)
         elif binding.key is not None and binding.value is not None:
             found[binding.key] = binding.value
+            set_in.setdefault(binding.key, []).append(line)
             doubtful += [original] if "\n" in binding.value else []  # a quote left open takes the lines after it in
     may_name = _MAY_NAME_INSTANCE if any(_NAMES_INSTANCE.search(one) for one in doubtful) else ""
+    if warnings is not None:
+        warnings += [
+            f"{name} is set in lines {', '.join(map(str, places))} of {path}; the last one counts"
+            for name, places in set_in.items()
+            if len(places) > 1 and name in known_names()
+        ]
     problems += [f"{ENV_FILE}: line {line} of {path} is not `NAME=value`{may_name}" for line in lines]
     return found
 

@@ -178,7 +178,7 @@ def _stop(settings: Settings, checks: tuple[Check, ...], *, is_service: bool, in
         steps=(PlannedStep(name="preflight", would=f"fail with {failed[0].failure}, and stop there"),),
         expected_exit_code=_judge_failure(settings, failed[0].failure, is_service=is_service),
         problems=tuple(
-            f"{check.name}: {advise(check.detail, settings)} {advise(check.fix, settings)}".rstrip() for check in failed
+            _describe(check.name, advise(check.detail, settings), advise(check.fix, settings)) for check in failed
         ),
         warnings=_list_warnings(checks),
     )
@@ -193,7 +193,7 @@ def _fail_in(planned: DryRun, failure: StartupFailure, settings: Settings, *, is
         planned,
         steps=(*planned.steps[:done], PlannedStep(name=step.name, would=f"{step.would}; fail with {failure.word}")),
         expected_exit_code=_judge_failure(settings, failure.word, is_service=is_service),
-        problems=(f"{step.name}: {failure.message} {advise(failure.next_action, settings)}".rstrip(),),
+        problems=(_describe(step.name, failure.message, advise(failure.next_action, settings)),),
     )
 
 
@@ -214,9 +214,13 @@ def _judge_failure(settings: Settings, word: FailureWord | None, *, is_service: 
 
 
 def _list_warnings(checks: tuple[Check, ...]) -> tuple[str, ...]:
-    return tuple(
-        f"{check.name}: {check.detail} {check.fix}".rstrip() for check in checks if check.status is StepStatus.WARN
-    )
+    return tuple(_describe(check.name, check.detail, check.fix) for check in checks if check.status is StepStatus.WARN)
+
+
+def _describe(name: str, found: str, fix: str) -> str:
+    """What was found, and how to fix it, as two sentences."""
+    end = "" if not fix or found.endswith((".", "!", "?")) else "."
+    return f"{name}: {found}{end} {fix}".rstrip()
 
 
 def _plan_wait(settings: Settings) -> str:

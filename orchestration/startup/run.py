@@ -236,7 +236,7 @@ class Run:
             run_id=self.run_id, instance=settings.instance, simulated=self._is_simulated, steps=self._spec.steps
         )
         self._log.info("instance %s, command %s", settings.instance, self._spec.kind)
-        for warning in (*settings.warnings, *self._progress.warnings):
+        for warning in dict.fromkeys((*settings.warnings, *self._progress.warnings)):
             self._log.warning("%s", warning)
         self._context = StepContext(
             settings=settings,

@@ -93,7 +93,14 @@ def steady_stderr() -> SteadyStream:
     return _find("stderr", sys.stderr)
 
 
+def steady_prints() -> None:
+    """Make what others print (Invoke's lists and help) as steady: `inv | head -1` is no error. For a whole program."""
+    sys.stdout = steady_stdout()
+
+
 def _find(name: str, stream: TextIO | None) -> SteadyStream:
+    if isinstance(stream, SteadyStream):
+        return stream
     if stream is None:
         _fill_closed_descriptors()
     known = _steady.get(name)

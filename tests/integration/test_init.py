@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.commands.init import QUESTIONS
-from orchestration.settings.env_file import read_values
+from orchestration.settings.env_file import ChangedMeanwhileError, EnvFile, open_env_file, read_values
 from tests import programs
 from tests.integration.alerts_scene import LoopbackChannel
 from tests.system import PATIENCE_S, PROJECT, Ended, System, wait_until
@@ -248,3 +248,52 @@ def test_an_address_that_no_service_has_is_refused_and_not_shown(system: System,
     assert "did you mean ntfy" in ended.err
     assert "token-of-mine" not in ended.out + ended.err
     assert not file.exists()
+
+
+def _open(path: Path, monkeypatch: pytest.MonkeyPatch) -> EnvFile:
+    monkeypatch.setenv("ENV_FILE", str(path))
+    problems: list[str] = []
+    file = open_env_file(path.parent, problems)
+    assert problems == []
+    return file
+
+
+def test_what_others_changed_while_the_questions_were_answered_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / ".env"
+    for before in (None, "LOG_KEEP=3\n"):
+        path.unlink(missing_ok=True)
+        if before is not None:
+            path.write_text(before)
+        first, second = _open(path, monkeypatch), _open(path, monkeypatch)
+        second.write({"BOT_COMMAND": "python bot.py"})
+        first.write({"TWS_USERID": "ann"})
+        assert read_values(path.read_text()) == {
+            **read_values(before or ""),
+            "BOT_COMMAND": "python bot.py",
+            "TWS_USERID": "ann",
+        }
+
+
+def test_a_value_that_was_changed_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / ".env"
+    path.write_text("TWS_USERID=ann\n")
+    first, second, third = (_open(path, monkeypatch) for _ in range(3))
+    second.write({"TWS_USERID": "bob"})
+    with pytest.raises(ChangedMeanwhileError, match="TWS_USERID was changed in it meanwhile"):
+        first.write({"TWS_USERID": "eve", "LOG_KEEP": "3"})
+    assert read_values(path.read_text()) == {"TWS_USERID": "bob"}
+    third.write({"TWS_USERID": "bob", "LOG_KEEP": "3"})  # of one mind
+    assert read_values(path.read_text()) == {"TWS_USERID": "bob", "LOG_KEEP": "3"}
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ChangedMeanwhileError, match="not UTF-8"):
+        third.write({"LOG_KEEP": "4"})
+    assert path.read_bytes() == b"\xff\xfe"
+
+
+def test_the_lines_keep_their_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / ".env"
+    path.write_bytes(b"# mine\r\nLOG_KEEP=3\r\n")
+    _open(path, monkeypatch).write({"LOG_KEEP": "4", "TWS_USERID": "ann"})
+    assert path.read_bytes() == b"# mine\r\nLOG_KEEP=4\r\nTWS_USERID=ann\r\n"

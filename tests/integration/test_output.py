@@ -18,7 +18,7 @@ from tests.thorough import choose_count
 def run_in_shell(system: System, line: str, **changes: str) -> "subprocess.CompletedProcess[str]":
     """Run this line of Bash, in which `inv` and `startup` stand for the commands. The exit code is the command's."""
     script = (
-        'set -o pipefail; inv() { "$PYTHON" -m invoke "$@"; }; '
+        'set -o pipefail; inv() { "$PYTHON" -m invoke "$@"; }; fab() { "$PYTHON" -m fabric "$@"; }; '
         'startup() { "$PYTHON" -m orchestration.startup "$@"; }; ' + line
     )
     return subprocess.run(
@@ -136,6 +136,11 @@ def test_a_look_without_a_standard_output_has_its_exit_code(system: System, comm
     looked = run_in_shell(system, f"inv {command} >&-")
     assert "Traceback" not in looked.stderr
     assert looked.returncode == system.inv(*command.split()).code
+
+
+def test_the_list_of_commands_may_lose_its_reader_too(system: System) -> None:
+    for line in ("inv | true", "inv --list >/dev/full", "fab --list | true"):
+        assert "Traceback" not in run_in_shell(system, line).stderr, line
 
 
 def test_a_document_that_could_not_be_written_is_told(system: System) -> None:

@@ -435,7 +435,12 @@ def test_a_line_that_says_nothing_is_a_problem_named_by_its_number_only(tmp_path
     assert not any(_PLANTED in problem for problem in problems)
 
 
-_NOT_ENV_FILES = [(b"\xff\xfeG\x00", "not UTF-8"), (b"#" * 1024 * 1025, "larger"), (None, "not a file")]
+_NOT_ENV_FILES = [
+    (b"\xff\xfeG\x00", "not UTF-8"),
+    ("LOG_KEEP=3\n".encode("utf-16-le"), "null bytes"),
+    (b"#" * 1024 * 1025, "larger"),
+    (None, "not a file"),
+]
 
 
 @pytest.mark.parametrize(("content", "said"), _NOT_ENV_FILES)
@@ -470,6 +475,13 @@ def test_a_half_edited_file_leaves_the_instance_unknown_only_where_it_may_name_i
     read_env_file(tmp_path / ".env", problems)
     assert problems
     assert leaves_instance_unknown(problems, environ) is expected
+
+
+def test_a_variable_that_is_set_twice_is_said(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LOG_KEEP=3\nOWN=1\n\nGATEWAY_PORT=4010\nLOG_KEEP=4\nOWN=2\n")
+    settings = Settings.load(project_dir=tmp_path)
+    assert settings.log_keep == 4
+    assert settings.warnings == (f"LOG_KEEP is set in lines 1, 5 of {tmp_path / '.env'}; the last one counts",)
 
 
 def test_blank_lines_before_a_wrong_one_count(tmp_path: Path) -> None:
