@@ -29,19 +29,28 @@ _ABSENT = "does not exist, or is hidden from this user"
 
 
 def command_problem(settings: Settings, *, commands: Commands | None = None) -> str | None:
-    """What keeps the bot's command from being started, in one sentence, or None if nothing is seen.
+    """What `find_command_problems` finds, in one line, or None if nothing is seen."""
+    return "; ".join(find_command_problems(settings, commands=commands)) or None
+
+
+def find_command_problems(settings: Settings, *, commands: Commands | None = None) -> tuple[str, ...]:
+    """What keeps the bot's command from being started: one sentence for each variable that has to be corrected.
 
     Runs nothing of the bot. Another interpreter than our own is asked whether it has the module.
     """
     if settings.watched_state_dir is not None:
-        return "WATCHED_STATE_DIR: set, and nothing is started where another container's system is watched"
+        return ("WATCHED_STATE_DIR: set, and nothing is started where another container's system is watched",)
     if settings.bot_runtime is BotRuntime.DOCKER:
         if find_compose_files(settings.bot_compose_dir):
-            return None
-        return f"BOT_COMPOSE_DIR: there is no Compose file in {settings.bot_compose_dir}"
+            return ()
+        return (f"BOT_COMPOSE_DIR: there is no Compose file in {settings.bot_compose_dir}",)
+    problem = _find_program_problem(settings)
     if not is_folder_there(settings.bot_workdir):
-        return f"BOT_WORKDIR: {settings.bot_workdir} is not a folder"
-    return _find_program_problem(settings) or _find_script_problem(settings, commands or SystemCommands())
+        missing = f"BOT_WORKDIR: {settings.bot_workdir} is not a folder"
+        # A program that is not looked for in the working folder is wrong whatever that will be.
+        return (missing,) if problem is None or _is_relative(settings.bot_command[0]) else (missing, problem)
+    problem = problem or _find_script_problem(settings, commands or SystemCommands())
+    return (problem,) if problem else ()
 
 
 def describe_program(settings: Settings) -> str:
@@ -49,6 +58,10 @@ def describe_program(settings: Settings) -> str:
     if settings.bot_runtime is BotRuntime.DOCKER:
         return f"container {settings.bot_container_name} of image {settings.bot_image}"
     return " ".join(settings.bot_command)
+
+
+def _is_relative(program: str) -> bool:
+    return ("/" in program or os.sep in program) and not os.path.isabs(program)  # noqa: PTH117 - `~` is expanded by now
 
 
 def _find_program_problem(settings: Settings) -> str | None:

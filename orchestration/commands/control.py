@@ -76,7 +76,7 @@ def run_preflight() -> "tuple[str, Sequence[Check]]":
     from orchestration.alerts.channels import build_channels, read_channel_states
     from orchestration.gateway.runtime_kinds import build_runtime
     from orchestration.journal import JournalReader
-    from orchestration.preflight.table import Preflight, build_config_failure, run_checks
+    from orchestration.preflight.table import Preflight, build_config_failure, name_missing_files, run_checks
 
     instance = ""
     try:
@@ -96,7 +96,8 @@ def run_preflight() -> "tuple[str, Sequence[Check]]":
             )
         )
     except StartupFailure as failure:
-        checks = build_config_failure(failure, warnings=Settings.load(lenient=True).warnings)
+        lenient = Settings.load(lenient=True)
+        checks = build_config_failure(name_missing_files(failure, lenient), warnings=lenient.warnings)
     return instance, checks
 
 

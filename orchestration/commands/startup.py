@@ -55,12 +55,13 @@ def start(options: StartupOptions) -> int:
 
 
 def _show_dry_run(options: StartupOptions) -> int:
+    from orchestration.preflight.table import name_missing_files
     from orchestration.startup.dry_run import plan_startup
 
     try:
         settings: Settings | StartupFailure = load_settings(simulate=options.simulate)
     except StartupFailure as failure:
-        settings = failure
+        settings = name_missing_files(failure, load_settings(simulate=options.simulate, lenient=True))
     stopped = _find_first_refusal(options) if isinstance(settings, Settings) or options.service else None
     planned = stopped or plan_startup(
         settings,

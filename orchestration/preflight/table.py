@@ -13,7 +13,7 @@ from orchestration.alerts.heartbeat import heartbeat_problem
 from orchestration.bot.docker_runtime import NO_ADDRESS, has_bridge_address
 from orchestration.bot.find import BotPresence, FoundBy, find_bot
 from orchestration.bot.order_guard import is_guard_missing
-from orchestration.bot.program import command_problem, describe_program
+from orchestration.bot.program import command_problem, describe_program, find_command_problems
 from orchestration.errors import GAMEPLAN_CHECK, Check, FailureWord, StartupFailure, StepStatus, build_failed_check
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.time_windows import parse_windows
@@ -30,7 +30,7 @@ from orchestration.preflight.host import (
     check_wsl,
 )
 from orchestration.preflight.lease import check_lease
-from orchestration.settings import BotRuntime, GatewayRuntime, Settings, StrategyCBot
+from orchestration.settings import BotRuntime, GatewayRuntime, Settings, StrategyCBot, build_wrong_settings
 from orchestration.state_dir import find_damaged_files, startup_lock_path, supervisor_lock_path
 from orchestration.system.clock import Clock, format_duration
 from orchestration.system.commands import Commands
@@ -111,7 +111,8 @@ def run_checks(preflight: Preflight) -> tuple[Check, ...]:
             check_state_folder(preflight.settings),
             check_log_folder(preflight.settings),
             *_check_state_files(preflight.settings),
-            *_check_gameplan(preflight),
+            *_check_own_schema(preflight.settings),
+            *_check_gameplan(preflight.settings),
             check_strategy_c(
                 preflight.settings, can_deny=can_deny_ports(), can_listen=_can_listen(preflight, engine.result())
             ),
@@ -160,6 +161,22 @@ def build_config_failure(failure: StartupFailure, *, warnings: tuple[str, ...] =
         )
         for problem in problems
     )
+
+
+def name_missing_files(failure: StartupFailure, lenient: Settings) -> StartupFailure:
+    """The same failure of the configuration, and what the right ones of its settings name that is not there (S1).
+
+    Args:
+        failure: What is wrong with the values.
+        lenient: The configuration with the defaults in the place of wrong values.
+    """
+    if failure.word is not FailureWord.CONFIG_INVALID:
+        return failure
+    missing = [*find_command_problems(lenient), *(check.detail for check in _check_own_schema(lenient))]
+    if not missing:
+        return failure
+    near_misses = [warning for warning in lenient.warnings if warning not in failure.evidence]
+    return build_wrong_settings((*(failure.evidence or (failure.message,)), *missing), near_misses)
 
 
 def raise_first_failure(checks: tuple[Check, ...]) -> None:
@@ -361,8 +378,7 @@ def _check_bot_command(settings: Settings) -> Check:
     return Check(name="bot's program", status=StepStatus.OK, detail=describe_program(settings))
 
 
-def _check_gameplan(preflight: Preflight) -> Iterator[Check]:
-    settings = preflight.settings
+def _check_own_schema(settings: Settings) -> Iterator[Check]:
     if settings.gameplan_schema is not None:
         from orchestration.gameplan import schema_problem
 
@@ -375,6 +391,9 @@ def _check_gameplan(preflight: Preflight) -> Iterator[Check]:
                 fix="Correct the file or the variable.",
                 failure=FailureWord.CONFIG_INVALID,
             )
+
+
+def _check_gameplan(settings: Settings) -> Iterator[Check]:
     if settings.gameplan_path == settings.emergency_gameplan_path:
         yield Check(
             name=GAMEPLAN_CHECK,

@@ -8,7 +8,7 @@ default and help text; `.env.example`, the reference page and `inv config` are m
 from orchestration.settings.kinds import Secret, expand_home, split_addresses
 from orchestration.settings.market_calendar import CalendarRule, MarketCalendarSetting
 from orchestration.settings.project import is_checkout
-from orchestration.settings.settings import PACKAGE_DIR, PROJECT_DIR, Settings
+from orchestration.settings.settings import PACKAGE_DIR, PROJECT_DIR, Settings, build_wrong_settings
 from orchestration.settings.sources import find_env_file
 from orchestration.settings.variables import Effective, Variable, variables_by_field
 from orchestration.settings.words import (
@@ -43,6 +43,7 @@ __all__ = [
     "StrategyCBot",
     "TradingMode",
     "Variable",
+    "build_wrong_settings",
     "expand_home",
     "find_env_file",
     "is_checkout",

@@ -10,7 +10,7 @@ import socket
 import sys
 import zlib
 import zoneinfo
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -294,13 +294,7 @@ class Settings:
         near_misses = find_near_misses(environ, dotenv or {})
         given = _add_session_action(find_given(layers), values, found)
         if found and not lenient:
-            # A mistyped name is often why another setting is wrong, so it is said with it.
-            raise StartupFailure(
-                FailureWord.CONFIG_INVALID,
-                f"{len(found)} wrong setting{'s' if len(found) > 1 else ''}: " + "; ".join((*found, *near_misses)),
-                next_action="Correct it in the environment or in .env; `inv config` shows the settings in effect.",
-                evidence=tuple(found),
-            )
+            raise build_wrong_settings(found, near_misses)
         return cls(
             **values,
             project_dir=project_dir,
@@ -310,6 +304,16 @@ class Settings:
             environ=dict(environ),
             image_variables=given,
         )
+
+
+def build_wrong_settings(problems: Sequence[str], near_misses: Iterable[str]) -> StartupFailure:
+    """The failure that names every wrong setting, and the mistyped names, which are often why another one is wrong."""
+    return StartupFailure(
+        FailureWord.CONFIG_INVALID,
+        f"{len(problems)} wrong setting{'s' if len(problems) > 1 else ''}: " + "; ".join((*problems, *near_misses)),
+        next_action="Correct it in the environment or in .env; `inv config` shows the settings in effect.",
+        evidence=tuple(problems),
+    )
 
 
 def _add_session_action(

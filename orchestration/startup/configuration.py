@@ -60,15 +60,16 @@ def is_instance_unknown(failure: StartupFailure) -> bool:
     return leaves_instance_unknown(failure.evidence, read_environment())
 
 
-def load_settings(*, simulate: bool = False, service: bool = False) -> Settings:
+def load_settings(*, simulate: bool = False, service: bool = False, lenient: bool = False) -> Settings:
     """The configuration; for `--simulate` with the built-in gateway and a sample plan of today.
 
     Args:
         simulate: Whether the built-in gateway, a sample plan and the reference bot are used.
         service: Whether a boot service starts it: Docker is then waited for, unless the operator said how long.
+        lenient: Whether defaults take the place of wrong values, for a report about what is wrong.
 
     Raises:
-        StartupFailure: `CONFIG_INVALID`.
+        StartupFailure: `CONFIG_INVALID`; never where `lenient`.
     """
     overrides: dict[str, str] = {}
     if simulate:
@@ -77,7 +78,7 @@ def load_settings(*, simulate: bool = False, service: bool = False) -> Settings:
         row.name == "DOCKER_START_TIMEOUT" and row.source == "default" for row in Settings.load(lenient=True).sources
     ):
         overrides["DOCKER_START_TIMEOUT"] = _SERVICE_DOCKER_TIMEOUT_S
-    return Settings.load(overrides=overrides, simulated=simulate)
+    return Settings.load(overrides=overrides, simulated=simulate, lenient=lenient)
 
 
 def sample_plan_path(settings: Settings) -> Path:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from orchestration import gameplan
 from orchestration.errors import StartupFailure, State
+from orchestration.preflight.table import name_missing_files
 from orchestration.settings import Settings
 from orchestration.startup import steps as act
 from orchestration.startup.configuration import load_settings, load_settings_of_what_runs
@@ -81,8 +82,8 @@ def open_run(
         starts = spec.starts
         settings = load_settings(simulate=simulate, service=service) if starts else load_settings_of_what_runs()
     except StartupFailure as wrong:
-        failure = wrong
-        settings = Settings.load(lenient=True)
+        settings = load_settings(simulate=simulate, service=service, lenient=True)
+        failure = name_missing_files(wrong, settings) if spec.starts else wrong
     return Run(
         settings,
         spec,
