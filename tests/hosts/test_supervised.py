@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from orchestration.bot.record import BotRecord, build_record_path, read_record
-from orchestration.commands.status import read_status
+from orchestration.commands.status import Status, StatusCode, read_status
 from orchestration.commands.status_document import build_json
 from orchestration.errors import FailureWord, FallbackWord
 from orchestration.journal import Journal, JournalReader, RunRecord
@@ -92,8 +92,11 @@ class Host:
 
     def compare(self) -> str:
         """How `inv status` compares its plan file with the leader's plan."""
-        document = build_json(read_status(self.settings, commands=SystemCommands(), clock=SystemClock()))
-        return str(document["lease"]["plan"]["here"])
+        return str(build_json(self.read_status())["lease"]["plan"]["here"])
+
+    def read_status(self) -> Status:
+        """What `inv status` looks at."""
+        return read_status(self.settings, commands=SystemCommands(), clock=SystemClock())
 
 
 @pytest.fixture
@@ -115,6 +118,7 @@ def test_the_plan_that_reached_one_host_only_is_told_kept_over_a_take_over_and_w
     second.start()
     wait_until(lambda: "The leader's plan is not this host's" in _read(second), "alert of the standby", _PATIENCE_S)
 
+    assert second.read_status().code is StatusCode.STANDBY
     first.stop()
     wait_until(lambda: second.bots_plan, "bot on the second host", _PATIENCE_S)
     assert second.bots_plan == kept != other
@@ -146,6 +150,8 @@ def test_a_bot_is_told_the_number_of_the_term_and_the_fence_that_ends_its_start_
     never_ready = f"'{sys.executable}' -S -c 'import time; time.sleep(600)'"
     host = Host(tmp_path, store, "a", BOT_COMMAND=never_ready, BOT_START_GRACE="60")
     host.put()
+    by_hand = subprocess.run(SUPERVISOR[:-1], check=False, cwd=PROJECT, env=host.environ, capture_output=True)
+    assert b"CONFIG_INVALID: LEASE_ETCD" in by_hand.stdout + by_hand.stderr
     host.start()
     try:
         wait_until(lambda: host.bot is not None and host.bot.process, "bot that is being started", _PATIENCE_S)

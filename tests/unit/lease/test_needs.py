@@ -5,10 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.bot.environment import build_bot_environ
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.hold import write_hold
-from orchestration.lease.held import Role, Standing, drop, fingerprint_login, keep, name_cause, require_lease
+from orchestration.lease.held import (
+    Role,
+    Standing,
+    drop,
+    fingerprint_login,
+    keep,
+    name_cause,
+    refuse_by_hand,
+    require_lease,
+)
 from orchestration.lease.term import Holder
+from orchestration.preflight.lease import find_policy_problem, refuse_policy
 from orchestration.settings import Settings
 from orchestration.shutdown import BOT_STOP_FIRST, GATEWAY_DOWN, GATEWAY_RESTART, GATEWAY_STOP
 from orchestration.startup.admission import InstanceLocks
@@ -16,6 +27,8 @@ from orchestration.startup.context import RunSpec
 from orchestration.startup.orphan import STOP_LEFT_BEHIND
 from orchestration.startup.sequence import STEPS
 from orchestration.supervision.standby_gateway import find_reason_for_cold
+from orchestration.system.endpoint import Endpoint
+from tests.fakes.commands import FakeCommands
 from tests.fakes.lease import FakeLease
 
 _LEASED = {"LEASE_ETCD": "http://192.0.2.1:2379", "GATEWAY_RUNTIME": "simulator"}
@@ -51,6 +64,61 @@ def test_without_the_lease_nothing_is_started_and_one_host_alone_is_asked_nothin
 
     for free in (Settings.from_environ({}), Settings.from_environ(_LEASED, simulated=True)):
         require_lease(free)
+
+
+def test_a_start_that_does_not_stay_with_its_bot_is_refused_where_a_lease_is_needed() -> None:
+    leased = Settings.from_environ(_LEASED)
+    with pytest.raises(StartupFailure) as refused:
+        refuse_by_hand(leased)
+    assert refused.value.word is FailureWord.CONFIG_INVALID
+    assert refused.value.message.startswith("LEASE_ETCD")
+    for free in (Settings.from_environ({}), Settings.from_environ(_LEASED, simulated=True)):
+        refuse_by_hand(free)
+    keep(FakeLease())
+    try:
+        refuse_by_hand(leased)
+    finally:
+        drop()
+
+
+@pytest.mark.parametrize("policy", ["always", "unless-stopped", "on-failure"])
+@pytest.mark.parametrize("container", ["ibkr-gateway", "bot"])
+def test_a_container_that_docker_itself_would_start_after_a_boot_is_refused_with_the_command(
+    container: str, policy: str
+) -> None:
+    environ = {"LEASE_ETCD": "http://192.0.2.1:2379", "GATEWAY_CONTAINER_NAME": "ibkr-gateway"}
+    environ |= {"BOT_RUNTIME": "docker", "BOT_CONTAINER_NAME": "bot", "BOT_IMAGE": "bot:1"}
+    settings = Settings.from_environ(environ)
+
+    def answer(policies: dict[str, str]) -> FakeCommands:
+        commands = FakeCommands()
+        for name in ("ibkr-gateway", "bot"):
+            argv = ("docker", "container", "inspect", "--format", "{{.HostConfig.RestartPolicy.Name}}", name)
+            commands.expect(argv, stdout=policies.get(name, "no") + "\n")
+        return commands
+
+    assert find_policy_problem(settings, answer({})) is None
+    with pytest.raises(StartupFailure) as refused:
+        refuse_policy(settings, answer({container: policy}))
+    assert refused.value.word is FailureWord.CONFIG_INVALID
+    assert f"docker update --restart=no {container}" in refused.value.next_action
+
+
+def test_the_bot_is_told_the_number_of_the_term_and_without_a_lease_nothing(tmp_path: Path) -> None:
+    settings = Settings.from_environ(_LEASED)
+
+    def read_revision() -> str | None:
+        environ = build_bot_environ(
+            settings, Endpoint(host="127.0.0.1", port=4002), gameplan=tmp_path / "plan.json", notify_socket=None
+        )
+        return environ.get("LEASE_REVISION")
+
+    assert read_revision() is None
+    keep(FakeLease())
+    try:
+        assert read_revision() == "7"
+    finally:
+        drop()
 
 
 @pytest.mark.parametrize(
