@@ -68,6 +68,16 @@ class Sunday:
         events = JournalReader(self.system.state / "journal.sqlite3").read_events(None, 1000)
         return len([one for one in events if one.kind == FULL_LOGIN_SEEN])
 
+    def wait_for_first_login(self) -> None:
+        try:
+            wait_until(lambda: self.logins_seen() >= 1, "the login of Saturday", PATIENCE_S)
+        except AssertionError as error:
+            log = "".join(
+                path.read_text(encoding="utf-8")[-4000:] for path in self.system.logs.glob("supervisor_*.log")
+            )
+            status = self.system.inv("status", "--json").out
+            raise AssertionError(f"{error}; clock: {self._history.read_text()!r}; {status}\n{log}") from None
+
     def begin_on_saturday(self) -> "subprocess.Popen[str]":
         self.phone.answer("confirm")
         self.set_to(WEEK.session_ended_at - 5 * HOUR)
@@ -102,7 +112,7 @@ def weekly(channel: LoopbackChannel) -> list[str]:
 
 def test_one_sunday_is_a_reminder_one_push_and_its_proof(sunday: Sunday, channel: LoopbackChannel) -> None:
     process = sunday.begin_on_saturday()
-    wait_until(lambda: sunday.logins_seen() >= 1, "the login of Saturday", PATIENCE_S)
+    sunday.wait_for_first_login()
     sunday.set_to(WEEK.login_at - 2 * HOUR)
     wait_for(channel, "Weekly login ahead")
     assert sunday.phone.count("pushes") == 1
@@ -124,7 +134,7 @@ def test_a_push_that_is_not_confirmed_by_sunday_evening_is_alarmed_until_it_is(
     sunday: Sunday, channel: LoopbackChannel
 ) -> None:
     process = sunday.begin_on_saturday()
-    wait_until(lambda: sunday.logins_seen() >= 1, "the login of Saturday", PATIENCE_S)
+    sunday.wait_for_first_login()
     sunday.phone.answer("wait")
     sunday.set_to(WEEK.login_at)
     wait_for(channel, "Second factor needed")

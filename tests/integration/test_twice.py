@@ -9,6 +9,7 @@ import pytest
 
 from tests.integration.alerts_scene import run_channel
 from tests.system import PATIENCE_S, SIGINT, SIGKILL, SIGTERM, System, end_and_read, is_port_free, wait_until
+from tests.thorough import choose_count
 
 # How to make the sequence stay in a state, and what its log says then.
 SLOW = {
@@ -44,8 +45,14 @@ def test_twenty_at_the_same_instant_start_exactly_one_bot(system: System) -> Non
     assert len(system.inv("history", "--json").document["runs"]) == 20
 
 
-@pytest.mark.parametrize("number", [SIGTERM, SIGINT])
-@pytest.mark.parametrize("state", list(SLOW))
+# Each state with one of them first; in CI with the other one, too.
+_INTERRUPTIONS = [
+    *zip(SLOW, (SIGTERM, SIGINT, SIGTERM), strict=True),
+    *zip(SLOW, (SIGINT, SIGTERM, SIGINT), strict=True),
+]
+
+
+@pytest.mark.parametrize(("state", "number"), _INTERRUPTIONS[: choose_count(usual=3, thorough=6)])
 def test_a_signal_in_any_state_leaves_nothing_half_started(system: System, state: str, number: int) -> None:
     sign = prepare(system, state)
     process = system.begin()
