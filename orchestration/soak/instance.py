@@ -114,6 +114,14 @@ class Instance:
         pids = {process.pid for process in found}
         return [process for process in found if process.ppid() not in pids]
 
+    def argvs(self) -> set[str]:
+        """The argument lists of its processes, each as one text."""
+        found = set()
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                found.add(" ".join(process.cmdline()))
+        return found
+
     def gateway_pid(self) -> int | None:
         """The built-in gateway's process; None where there is none."""
         for process in self.processes():

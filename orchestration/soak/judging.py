@@ -10,6 +10,7 @@ from orchestration.reports import Criterion, Limits, PeriodReport, ReportVerdict
 from orchestration.reports.page import describe_duration
 from orchestration.soak.catalogue import Fault
 from orchestration.soak.channel import Received
+from orchestration.soak.safety import judge_safety
 from orchestration.soak.schedule import RECOVERIES, Schedule
 from orchestration.soak.trial import TrialResult
 
@@ -45,8 +46,7 @@ def judge_trial(
         _judge_whole_run(result, schedule),
         _judge_faults(result, schedule),
         judge_channel(account.alerts, taken),
-        _judge_bots(result),
-        _judge_left(result),
+        *judge_safety(result.outside, must_have_bot=True),
     )
     return replace(
         account,
@@ -116,22 +116,4 @@ def judge_channel(alerts: Sequence[ReportedAlert], taken: Sequence[Received]) ->
         text="Every alert of the journal arrived at the channel, none of them twice, and nothing else did.",
         found=", ".join(wrong) or f"{len(taken)} of {len(alerts)}",
         is_met=not wrong,
-    )
-
-
-def _judge_bots(result: TrialResult) -> Criterion:
-    return Criterion(
-        name="one_bot_outside",
-        text="Seen from outside, once a second, there were never two bots.",
-        found=f"{result.most_bots} at the most",
-        is_met=result.most_bots == 1,
-    )
-
-
-def _judge_left(result: TrialResult) -> Criterion:
-    return Criterion(
-        name="nothing_left",
-        text="After the end nothing of the system was left running.",
-        found=", ".join(result.left) or "nothing",
-        is_met=not result.left,
     )

@@ -1,5 +1,6 @@
 """The run: start the system, put the faults in one after the other, look from outside, end it, and see what is left."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from orchestration.soak.catalogue import Fault
 from orchestration.soak.channel import LoopbackChannel
 from orchestration.soak.faults import Injector
 from orchestration.soak.instance import SupervisedInstance
+from orchestration.soak.safety import SystemSeen, count_restarts, find_bugs, find_leaks
 from orchestration.soak.schedule import Schedule
 from orchestration.system.clock import Clock
 from orchestration.system.signals import Requests
@@ -30,21 +32,19 @@ class TrialResult:
         began_at: When the system was first started.
         ended_at: When it was asked to end.
         injected: The faults, and what followed.
-        most_bots: The most bots that were seen at once, from outside.
+        outside: What was seen of the system from outside.
         starts: How often the supervisor was started.
         interrupted_by: The signal that ended the run early; empty where none did.
         given_up: Why the run was ended early, where it was.
-        left: The processes that were left after the end.
     """
 
     began_at: datetime
     ended_at: datetime
     injected: tuple[Injected, ...]
-    most_bots: int
+    outside: SystemSeen
     starts: int
     interrupted_by: str
     given_up: str
-    left: tuple[str, ...]
 
 
 class Trial:
@@ -79,6 +79,7 @@ class Trial:
         self._ended_s: float | None = None
         self._counted_s = float("-inf")
         self._most_bots = 0
+        self._argvs: set[str] = set()
         self._given_up = ""
 
     def run(self) -> TrialResult:
@@ -94,11 +95,25 @@ class Trial:
             began_at=began_at,
             ended_at=ended_at,
             injected=tuple(injected),
-            most_bots=self._most_bots,
+            outside=self._describe_outside(),
             starts=self._starts,
             interrupted_by=self._requests.ended_by,
             given_up=self._given_up,
-            left=tuple(f"process {one.pid}" for one in self._instance.processes()),
+        )
+
+    def _describe_outside(self) -> SystemSeen:
+        """What was seen of the system from outside, its end included."""
+        instance, received = self._instance, self._channel.received
+        texts = {
+            "an argument list": "\n".join(self._argvs),
+            "an alert": "\n".join(json.dumps(one.document) for one in received),
+        }
+        return SystemSeen(
+            most_bots=self._most_bots,
+            left=tuple(f"process {one.pid}" for one in instance.processes()),
+            most_restarts=count_restarts(instance.logs),
+            leaks=find_leaks({"the webhook's token": self._channel.token}, (instance.state, instance.logs), texts),
+            bugs=find_bugs(one.title for one in received if one.stamp),
         )
 
     def _run_faults(self, began_at: datetime, began_s: float, injected: list[Injected]) -> None:
@@ -159,6 +174,7 @@ class Trial:
         if now_s - self._counted_s >= _COUNT_EVERY_S:
             self._counted_s = now_s
             self._most_bots = max(self._most_bots, len(self._instance.bots()))
+            self._argvs.update(self._instance.argvs())
 
     def _start(self) -> None:
         explained = 1 + self._schedule.count(Fault.BOT_KILLED, Fault.SUPERVISOR_KILLED)

@@ -5,12 +5,14 @@ import subprocess
 import time
 from pathlib import Path
 
+from orchestration.soak.safety import SystemSeen, judge_safety
 from tests.campaign import faults
 from tests.campaign.draw import SUPERVISED, Case, Instant, Way
 from tests.campaign.observer import (
     Ended,
     Seen,
     find_violations,
+    list_unmet,
     parse_report,
     read_journal,
     read_living_bots,
@@ -138,7 +140,8 @@ def _check_shutdown(world: World) -> list[str]:
     ended = world.system.inv("shutdown")
     left = world.system.processes()
     found = [] if ended.code == 0 else [f"3: shutdown ended with {ended.code}: {(ended.out + ended.err)[-400:]}"]
-    return found + ([f"3: shutdown left {[one.pid for one in left]}"] if left else [])
+    after = SystemSeen(most_bots=0, left=tuple(f"process {one.pid}" for one in left))
+    return found + list_unmet(judge_safety(after, must_have_bot=False))
 
 
 def _begin(world: World, way: Way) -> "subprocess.Popen[str]":

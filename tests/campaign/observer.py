@@ -1,6 +1,7 @@
 """What is seen of a run from outside, and which of the safety rules it breaks. Never asks the program.
 
-The rules are those of the specification's first section; each violation begins with the number of the rule.
+The rules are the five of the README; each violation begins with the number of its rule. Those that hold of any system
+are judged with the criteria of the soak run (`orchestration.soak.safety`); the others are about one start.
 """
 
 import contextlib
@@ -10,20 +11,22 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from orchestration.reports import Criterion
 from orchestration.soak.catalogue import CATALOGUE
+from orchestration.soak.safety import RULE_OF, SystemSeen, count_restarts, find_bugs, find_leaks, judge_safety
 from tests.campaign.draw import SUPERVISED, Runtime, Way
 from tests.campaign.world import PASSWORD, PULSE, World, docker
 from tests.integration.alerts_scene import TOKEN
 
 _LOOK_S = 0.2
-_SECRETS = (PASSWORD, PULSE, TOKEN)
+_SECRETS = {"the password": PASSWORD, "the heartbeat's address": PULSE, "the webhook's token": TOKEN}
 _TRADES = frozenset({"A", "B"})
 _HANDSHAKE = re.compile(r"SIMULATED: client \d+ completes the handshake")
 _OUR_TRACEBACK = re.compile(r"^  File .*orchestration", re.MULTILINE)
@@ -113,10 +116,32 @@ def watching(world: World, seen: Seen) -> Iterator[None]:
 
 def find_violations(world: World, seen: Seen) -> list[str]:
     """Everything about a run that breaks a rule."""
-    found: list[str] = []
+    found = list_unmet(judge_safety(_describe_outside(world, seen), must_have_bot=False))
     for check in _CHECKS:
         found += check(world, seen)
     return found
+
+
+def list_unmet(criteria: Iterable[Criterion]) -> list[str]:
+    """The criteria that are not met, each after the number of its rule."""
+    return [f"{RULE_OF[one.name]}: {one.name}: {one.found}" for one in criteria if not one.is_met]
+
+
+def _describe_outside(world: World, seen: Seen) -> SystemSeen:
+    lines = [line for line in world.read_ledger() if _number(line["at_s"]) >= seen.begun_s]
+    others = [line["others"] for line in lines if line["event"] == "beside"]
+    texts = {
+        "an argument list": "\n".join(seen.argvs),
+        "an output": "\n".join(one.out + one.err for one in seen.ended),
+        "an alert": "\n".join(json.dumps(one.document) for one in world.channel.received),
+    }
+    _, alerts, _ = read_journal(world.system.state / "journal.sqlite3")
+    return SystemSeen(
+        most_bots=max([len(seen.bots_left), *(1 + len(pids) for pids in others if isinstance(pids, list))]),
+        most_restarts=count_restarts(world.system.logs),
+        leaks=find_leaks(_SECRETS, (world.system.state, world.system.logs), texts),
+        bugs=find_bugs(alerts),
+    )
 
 
 def read_living_bots(world: World) -> list[dict[str, object]]:
@@ -125,14 +150,12 @@ def read_living_bots(world: World) -> list[dict[str, object]]:
 
 
 def _check_bots(world: World, seen: Seen) -> Iterator[str]:
-    """Rules 1 and 2: on which plan, after which handshake, and how many."""
+    """Rule 1: on which plan, and after which handshake."""
     handshakes = _read_handshakes(world)
     for line in world.read_ledger():
         at_s = _number(line["at_s"])
         if at_s < seen.begun_s:
             continue
-        if line["event"] == "beside":
-            yield f"2: bot {line['pid']} started while {line['others']} ran"
         if line["event"] != "start" or line["strategy"] not in _TRADES:
             continue
         started_at = at_s - seen.begun_s + seen.begun_at
@@ -142,8 +165,6 @@ def _check_bots(world: World, seen: Seen) -> Iterator[str]:
             yield f"1: bot {line['pid']} trades on the plan of {line['date']}"
         if line["sha256"] not in _valid_plans(world, seen.begun_s, at_s):
             yield f"1: bot {line['pid']} trades on bytes that were no valid plan in this run"
-    if len(seen.bots_left) > 1:
-        yield f"2: {len(seen.bots_left)} bots run afterwards"
 
 
 def _check_left_running(world: World, seen: Seen) -> Iterator[str]:
@@ -186,23 +207,12 @@ def _check_ends(_world: World, seen: Seen) -> Iterator[str]:
             yield f"3: {report['failure']} without a message or what to do next"
 
 
-def _check_restarts(world: World, _seen: Seen) -> Iterator[str]:
-    """Rule 3: nothing retries for ever."""
-    for path in world.system.logs.glob("startup_*.log"):
-        count = path.read_text(encoding="utf-8", errors="replace").count("Gateway restart attempted")
-        if count > 1:
-            yield f"3: {count} restarts of the gateway in one run"
-
-
 def _check_journal(world: World, seen: Seen) -> Iterator[str]:
     """Rule 3: each failure is recorded, and alerted or kept to be."""
     is_hit = CATALOGUE[world.case.fault].hits_journal and seen.is_faulty
     runs, alerts, problem = read_journal(world.system.state / "journal.sqlite3")
     if problem and not is_hit:
         yield f"3: the journal: {problem}"
-    told_internal = [title for title in alerts if "INTERNAL_ERROR" in title or "Supervision failed" in title]
-    if told_internal:
-        yield f"3: a bug: {told_internal}"
     told = [one.title for one in world.channel.received if "embeds" in one.document]
     for one in seen.ended:
         if one.report is None or is_hit:
@@ -218,21 +228,6 @@ def _check_journal(world: World, seen: Seen) -> Iterator[str]:
             yield f"3: {one.failure} was neither told nor kept to be told: {told} {alerts}"
 
 
-def _check_secrets(world: World, seen: Seen) -> Iterator[str]:
-    """Rule 4: no secret in any log, alert, argument list, unit or journal."""
-    for secret in _SECRETS:
-        for path in (*world.system.state.rglob("*"), *world.system.logs.rglob("*")):
-            with contextlib.suppress(OSError):
-                if path.is_file() and secret.encode() in path.read_bytes():
-                    yield f"4: {secret} stands in {path.name}"
-        if any(secret in argv for argv in seen.argvs):
-            yield f"4: {secret} stands in an argument list"
-        if any(secret in one.out + one.err for one in seen.ended):
-            yield f"4: {secret} was printed"
-        if any(secret in json.dumps(one.document) for one in world.channel.received):
-            yield f"4: {secret} was told"
-
-
 def _check_bystander(world: World, _seen: Seen) -> Iterator[str]:
     """What the system has nothing to do with must survive."""
     if world.bystander.poll() is not None:
@@ -244,9 +239,7 @@ _CHECKS: tuple[_Check, ...] = (
     _check_bots,
     _check_left_running,
     _check_ends,
-    _check_restarts,
     _check_journal,
-    _check_secrets,
     _check_bystander,
 )
 

@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from orchestration.settings import Settings
 from orchestration.soak.catalogue import Fault
 from orchestration.soak.channel import ACCEPT, BAD_REQUEST, UNAVAILABLE, LoopbackChannel, Received
 from orchestration.soak.judging import build_limits, judge_channel, judge_trial
+from orchestration.soak.safety import RULE_OF, SystemSeen, count_restarts, find_bugs, find_leaks, judge_safety
 from orchestration.soak.schedule import (
     LEAST_REAL_S,
     MOST_PATIENCE_SCALE,
@@ -136,11 +138,10 @@ _GOOD = TrialResult(
     began_at=BEGIN,
     ended_at=BEGIN + timedelta(seconds=360),
     injected=_INJECTED,
-    most_bots=1,
+    outside=SystemSeen(most_bots=1),
     starts=2,
     interrupted_by="",
     given_up="",
-    left=(),
 )
 
 
@@ -148,9 +149,12 @@ _GOOD = TrialResult(
     ("result", "names"),
     [
         (_GOOD, []),
-        (replace(_GOOD, most_bots=2), ["one_bot_outside"]),
-        (replace(_GOOD, most_bots=0), ["one_bot_outside"]),
-        (replace(_GOOD, left=("process 7",)), ["nothing_left"]),
+        (replace(_GOOD, outside=SystemSeen(most_bots=2)), ["one_bot_outside"]),
+        (replace(_GOOD, outside=SystemSeen(most_bots=0)), ["one_bot_outside"]),
+        (replace(_GOOD, outside=SystemSeen(most_bots=1, left=("process 7",))), ["nothing_left"]),
+        (replace(_GOOD, outside=SystemSeen(most_bots=1, most_restarts=2)), ["one_restart_a_run"]),
+        (replace(_GOOD, outside=SystemSeen(most_bots=1, leaks=("s stands in a.log",))), ["no_secret_outside"]),
+        (replace(_GOOD, outside=SystemSeen(most_bots=1, bugs=("Supervision failed",))), ["no_bug"]),
         (replace(_GOOD, interrupted_by="SIGINT", injected=()), ["whole_run", "faults"]),
         (replace(_GOOD, given_up="it did not come up"), ["whole_run"]),
         (replace(_GOOD, injected=_INJECTED[:1]), ["faults"]),
@@ -171,6 +175,26 @@ def test_a_run_is_judged_by_an_outsider_too(result: TrialResult, names: list[str
     assert judged.verdict is not None
     unmet = [one.name for one in judged.verdict.criteria if not one.is_met]
     assert [name for name in unmet if name not in {"watched", "gateway_up", "bot_up"}] == names
+
+
+def test_each_safety_criterion_belongs_to_a_rule_and_is_met_by_a_system_in_which_nothing_happened() -> None:
+    criteria = judge_safety(SystemSeen(most_bots=0), must_have_bot=False)
+    assert [one.name for one in criteria] == [*RULE_OF]
+    assert all(one.is_met for one in criteria)
+
+
+def test_a_secret_a_second_restart_and_an_error_of_its_own_are_seen(tmp_path: Path) -> None:
+    (tmp_path / "instance").mkdir()
+    (tmp_path / "instance/startup_1.log").write_text("Gateway restart attempted: 1\nGateway restart attempted: 2\n")
+    (tmp_path / "startup_2.log").write_text("token-7\nGateway restart attempted\n")
+    assert count_restarts(tmp_path) == 2
+    texts = {"an alert": "see token-7", "an argument list": "python -m token"}
+    assert find_leaks({"the token": "token-7", "the password": "other"}, (tmp_path,), texts) == (
+        "the token stands in startup_2.log",
+        "the token stands in an alert",
+    )
+    titles = ["Operational", "Start-up failed: INTERNAL_ERROR", "Supervision failed"]
+    assert find_bugs(titles) == tuple(titles[1:])
 
 
 def test_what_the_faults_may_cost_is_taken_off_and_no_more() -> None:
