@@ -29,6 +29,7 @@ from orchestration.gateway.api import probe_api
 from orchestration.redaction import clean_line
 from orchestration.settings import GameplanFreshness, Settings
 from orchestration.system.clock import Clock, SystemClock
+from orchestration.system.endpoint import Endpoint
 
 _HIGHEST_PORT = 65535
 
@@ -140,20 +141,21 @@ def _require(
             "No gameplan was given.", next_action="Start the bot with `inv bot.start`, or pass --gameplan FILE."
         )
     plan = _read_todays_plan(path, settings, clock)
-    host, port = gateway_host or settings.gateway_host, gateway_port or settings.gateway_port
+    gateway = Endpoint(host=gateway_host or settings.gateway_host, port=gateway_port or settings.gateway_port)
     seen = probe_api(
-        host,
-        port,
+        gateway,
         client_id=settings.gateway_probe_client_id,
         timeout_s=settings.health_check_timeout_s,
         now=clock.now,
     )
     if not seen.is_ready:
         raise PrerequisiteError(
-            f"The gateway's API at {host}:{port} is not ready: {seen.detail or seen.state}.",
+            f"The gateway's API at {gateway} is not ready: {seen.detail or seen.state}.",
             next_action="`inv status` shows what it is doing; `inv startup` starts everything in the right order.",
         )
-    return Prerequisites(gateway_host=host, gateway_port=port, gameplan=path, plan=plan, accounts=seen.accounts)
+    return Prerequisites(
+        gateway_host=gateway.host, gateway_port=gateway.port, gameplan=path, plan=plan, accounts=seen.accounts
+    )
 
 
 def _read_todays_plan(path: Path, settings: Settings, clock: Clock) -> Mapping[str, Any]:

@@ -30,7 +30,7 @@ from orchestration.gateway.api_status import ApiStatus
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.holdings import Holdings, build_unknown
 from orchestration.gateway.login import NOTHING_READ, LoginPhase, combine_logins
-from orchestration.gateway.record import read_record
+from orchestration.gateway.record import locate_api, read_record
 from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.gateway.weekly_login import find_last_full_login
@@ -53,6 +53,7 @@ from orchestration.state_dir import (
 )
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
+from orchestration.system.endpoint import Endpoint
 from orchestration.system.lock import LockHolder, read_lock_holder
 from orchestration.system.platform import platform
 from orchestration.system.process_table import read_state
@@ -316,7 +317,7 @@ class Status:
 class LookAtGateway(Protocol):
     """One look at a gateway and its API."""
 
-    def __call__(self, runtime: Runtime, host: str, port: int, settings: Settings, clock: Clock) -> GatewayLook:
+    def __call__(self, runtime: Runtime, endpoint: Endpoint, settings: Settings, clock: Clock) -> GatewayLook:
         """Look."""
         ...
 
@@ -327,10 +328,10 @@ def read_status(
     """Look at everything, the slow parts in parallel."""
     record = read_record(settings.state_dir)
     runtime = build_runtime(settings, commands=commands, clock=clock, record=record)
-    host, port = (record.host, record.port) if record else (settings.gateway_host, settings.gateway_port)
+    endpoint = locate_api(record, settings)
     with platform().new_executor(workers=3, name="status") as pool:
         service = pool.submit(read_service_status, settings, commands=commands, clock=clock)
-        gateway = pool.submit(look_at_gateway or probe_gateway, runtime, host, port, settings, clock)
+        gateway = pool.submit(look_at_gateway or probe_gateway, runtime, endpoint, settings, clock)
         bot = find_bot(settings)
         journal = JournalReader(journal_path(settings.state_dir))
         last_run = journal.read_last_run()
@@ -404,7 +405,7 @@ def describe(status: Status) -> str:
     return f"{running}{strategy}, and the gateway is ready.{notes}"
 
 
-def probe_gateway(runtime: Runtime, host: str, port: int, settings: Settings, clock: Clock) -> GatewayLook:
+def probe_gateway(runtime: Runtime, endpoint: Endpoint, settings: Settings, clock: Clock) -> GatewayLook:
     """Look at a gateway and its API once."""
     container: GatewayStatus | None = None
     look = None
@@ -418,8 +419,7 @@ def probe_gateway(runtime: Runtime, host: str, port: int, settings: Settings, cl
         problem = failure.message
     if problem is None:
         look = api.probe_api(
-            host,
-            port,
+            endpoint,
             client_id=settings.gateway_probe_client_id,
             timeout_s=settings.health_check_timeout_s,
             now=clock.now,
@@ -429,8 +429,8 @@ def probe_gateway(runtime: Runtime, host: str, port: int, settings: Settings, cl
     return GatewayLook(
         kind=str(runtime.kind),
         container=runtime.container_name,
-        host=host,
-        port=port,
+        host=endpoint.host,
+        port=endpoint.port,
         status=container,
         api=look,
         problem=problem,
@@ -495,17 +495,17 @@ class OneLookEach:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._looks: dict[tuple[str, str, str, int], Future[GatewayLook]] = {}
+        self._looks: dict[tuple[str, str, Endpoint], Future[GatewayLook]] = {}
 
-    def __call__(self, runtime: Runtime, host: str, port: int, settings: Settings, clock: Clock) -> GatewayLook:
+    def __call__(self, runtime: Runtime, endpoint: Endpoint, settings: Settings, clock: Clock) -> GatewayLook:
         """See `status.LookAtGateway`."""
-        key = (str(runtime.kind), runtime.container_name or "", host, port)
+        key = (str(runtime.kind), runtime.container_name or "", endpoint)
         with self._lock:
             is_first = key not in self._looks
             look = self._looks.setdefault(key, Future())
         if is_first:
             try:
-                look.set_result(probe_gateway(runtime, host, port, settings, clock))
+                look.set_result(probe_gateway(runtime, endpoint, settings, clock))
             except BaseException as error:  # noqa: BLE001 - nothing is swallowed: everybody who waits gets it
                 look.set_exception(error)
         return look.result()

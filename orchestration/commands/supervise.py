@@ -23,7 +23,7 @@ from orchestration.commands.views import load_settings_or_explain
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
 from orchestration.gateway.account import read_holdings
 from orchestration.gateway.api import probe_api
-from orchestration.gateway.record import read_record
+from orchestration.gateway.record import locate_api, read_record
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.gateway.soft_restart import measure_longest_restart_s
 from orchestration.hold import refuse_if_held
@@ -170,8 +170,7 @@ def _wait_given_up(settings: Settings, clock: SystemClock, requests: Requests) -
     was_away = False
     while not requests.ended_by:
         is_ready = probe_api(
-            settings.gateway_host,
-            settings.gateway_port,
+            settings.gateway,
             client_id=settings.gateway_probe_client_id,
             timeout_s=settings.health_check_timeout_s,
             now=clock.now,
@@ -413,9 +412,6 @@ def _watch(
         delivery = _build_delivery(settings, journal, clock, redactor)
         try:
             record = read_record(settings.state_dir)
-            api_host, api_port = (
-                (record.host, record.port) if record else (settings.gateway_host, settings.gateway_port)
-            )
             post = Post(
                 settings=settings,
                 runtime=build_runtime(
@@ -434,7 +430,7 @@ def _watch(
                 restart=restart,
                 run_id=run_id,
                 log=log,
-                read_holdings=lambda: read_holdings(settings, clock, host=api_host, port=api_port),
+                read_holdings=lambda: read_holdings(settings, clock, locate_api(record, settings)),
                 lock=lock,
             )
             return Supervisor(

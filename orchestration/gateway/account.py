@@ -11,6 +11,7 @@ from orchestration.gateway.holdings import MOST_ANSWERS, BookParts, Holdings, bu
 from orchestration.gateway.order_guard import Book
 from orchestration.settings import Settings
 from orchestration.system.clock import Clock
+from orchestration.system.endpoint import Endpoint
 from orchestration.tws import messages
 
 BOOK_CLIENT_ID = 9970  # below the probe's ten; the next nine are tried too
@@ -19,11 +20,10 @@ _CLIENT_IDS_TRIED = 10
 _READ = frozenset({messages.Response.OPEN_ORDER, messages.Response.ORDER_STATUS, messages.Response.POSITION})
 
 
-def read_holdings(settings: Settings, clock: Clock, *, host: str, port: int) -> Holdings:
+def read_holdings(settings: Settings, clock: Clock, endpoint: Endpoint) -> Holdings:
     """What the broker holds now, read over a connection of its own; what cannot be read in time is unknown."""
     probe = probe_api(
-        host,
-        port,
+        endpoint,
         client_id=BOOK_CLIENT_ID,
         timeout_s=settings.health_check_timeout_s,
         now=clock.now,
@@ -42,15 +42,14 @@ class BookReader:
     Its methods are for one event loop, and one at a time.
 
     Args:
-        host: Where the gateway's API is.
-        port: Its port.
+        endpoint: Where the gateway's API is.
         client_id: The first client id to try; the next nine follow while the gateway says 326. Never 0, which binds.
         now: This host's clock, aware.
         timeout_s: For one reading, the connection included.
     """
 
-    def __init__(self, host: str, port: int, *, client_id: int, now: Callable[[], datetime], timeout_s: float) -> None:
-        self._host, self._port = host, port
+    def __init__(self, endpoint: Endpoint, *, client_id: int, now: Callable[[], datetime], timeout_s: float) -> None:
+        self._endpoint = endpoint
         self._client_id = client_id
         self._now = now
         self._timeout_s = timeout_s
@@ -88,7 +87,7 @@ class BookReader:
         await self.close()
         detail = ""
         for client_id in range(self._client_id, self._client_id + _CLIENT_IDS_TRIED):
-            connection = ApiConnection(self._host, self._port, client_id, now=self._now, on_message=self._take)
+            connection = ApiConnection(self._endpoint, client_id, now=self._now, on_message=self._take)
             if await connection.open(until_s=deadline_s):
                 self._connection = connection
                 return connection

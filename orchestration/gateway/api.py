@@ -14,12 +14,13 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from orchestration.gateway.api_status import ApiCode, ApiState, ApiStatus, judge_full
 from orchestration.gateway.connection import SETTLE_S, ApiConnection
 from orchestration.gateway.holdings import MOST_ANSWERS, HoldingsReading, build_end_requests, build_requests
+from orchestration.system.endpoint import Endpoint
 from orchestration.system.platform import platform
 from orchestration.system.sockets import count_connections
 
@@ -32,8 +33,7 @@ _HOLDINGS_S = 3.0  # a gateway with some hundred positions answers well within a
 
 
 def probe_api(
-    host: str,
-    port: int,
+    endpoint: Endpoint,
     *,
     client_id: int,
     timeout_s: float,
@@ -43,8 +43,7 @@ def probe_api(
     """Look once, and leave. Never raises for anything that the network or the gateway does.
 
     Args:
-        host: Where the API is.
-        port: Its port.
+        endpoint: Where the API is.
         client_id: The first client id to try; the next nine follow while the gateway says 326.
         timeout_s: The bound of the whole look, all client ids included.
         now: This host's clock, aware.
@@ -54,10 +53,12 @@ def probe_api(
         What was seen, after at most `timeout_s`. A ready gateway on this machine takes about 0.13 s.
     """
     seen: Future[ApiStatus] = Future()
+    client_ids = range(client_id, client_id + CLIENT_IDS_TRIED)
+    look_once = _Look(endpoint=endpoint, client_ids=client_ids, now=now, reads_holdings=reads_holdings)
 
     def look() -> None:
         try:
-            seen.set_result(_look(host, port, client_id, timeout_s, now, reads_holdings=reads_holdings))
+            seen.set_result(look_once.run(timeout_s))
         except BaseException as error:  # noqa: BLE001 - nothing is swallowed: the caller gets it
             seen.set_exception(error)
 
@@ -69,74 +70,66 @@ def probe_api(
     return seen.result()
 
 
-def _look(
-    host: str, port: int, client_id: int, timeout_s: float, now: Callable[[], datetime], *, reads_holdings: bool
-) -> ApiStatus:
-    loop = platform().new_event_loop()
-    try:
-        deadline_s = loop.time() + timeout_s
-        looking = _try_client_ids(host, port, client_id, deadline_s, now, reads_holdings=reads_holdings)
-        return loop.run_until_complete(looking)
-    finally:
-        loop.close()
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """One look, in a thread of its own.
 
-
-async def _try_client_ids(
-    host: str,
-    port: int,
-    first_id: int,
-    deadline_s: float,
-    now: Callable[[], datetime],
-    *,
-    reads_holdings: bool,
-) -> ApiStatus:
-    probe = ApiStatus(state=ApiState.SILENT)
-    for client_id in range(first_id, first_id + CLIENT_IDS_TRIED):
-        probe = await _attempt(host, port, client_id, deadline_s=deadline_s, now=now, reads_holdings=reads_holdings)
-        if probe.state is not ApiState.CLIENT_ID_IN_USE:
-            break
-    # Our own connection is gone by now: it is not counted.
-    return judge_full(probe, count_connections(port), port=port) if probe.state is ApiState.CLOSED else probe
-
-
-async def _attempt(
-    host: str,
-    port: int,
-    client_id: int,
-    *,
-    deadline_s: float,
-    now: Callable[[], datetime],
-    reads_holdings: bool = False,
-) -> ApiStatus:
-    """Connect with one client id, complete the handshake, listen for a moment, leave.
-
-    Args:
-        host: Where the API is.
-        port: Its port.
-        client_id: The client id to use.
-        deadline_s: The instant, on the running loop's clock, by which it has been seen.
+    Attributes:
+        endpoint: Where the API is.
+        client_ids: The client ids to try, in this order.
         now: This host's clock, aware.
         reads_holdings: Whether to read what the broker holds, too. It is read while the look listens anyway.
     """
-    reading = HoldingsReading() if reads_holdings else None
-    connection = ApiConnection(host, port, client_id, now=now, on_message=None if reading is None else reading.take)
-    try:
-        if not await connection.open(until_s=deadline_s):
-            return connection.seen
-        if reading is None:
+
+    endpoint: Endpoint
+    client_ids: range
+    now: Callable[[], datetime]
+    reads_holdings: bool
+
+    def run(self, timeout_s: float) -> ApiStatus:
+        loop = platform().new_event_loop()
+        try:
+            return loop.run_until_complete(self._try_client_ids(loop.time() + timeout_s))
+        finally:
+            loop.close()
+
+    async def _try_client_ids(self, deadline_s: float) -> ApiStatus:
+        probe = ApiStatus(state=ApiState.SILENT)
+        for client_id in self.client_ids:
+            probe = await self._attempt(client_id, deadline_s)
+            if probe.state is not ApiState.CLIENT_ID_IN_USE:
+                break
+        port = self.endpoint.port
+        # Our own connection is gone by now: it is not counted.
+        return judge_full(probe, count_connections(port), port=port) if probe.state is ApiState.CLOSED else probe
+
+    async def _attempt(self, client_id: int, deadline_s: float) -> ApiStatus:
+        """Connect with one client id, complete the handshake, listen for a moment, leave.
+
+        Args:
+            client_id: The client id to use.
+            deadline_s: The instant, on the running loop's clock, by which it has been seen.
+        """
+        reading = HoldingsReading() if self.reads_holdings else None
+        on_message = None if reading is None else reading.take
+        connection = ApiConnection(self.endpoint, client_id, now=self.now, on_message=on_message)
+        try:
+            if not await connection.open(until_s=deadline_s):
+                return connection.seen
+            if reading is None:
+                await _settle(connection, deadline_s)
+                return connection.seen
+            for request in build_requests():
+                connection.send(request, most_answers=MOST_ANSWERS)
+            asked_s = asyncio.get_running_loop().time()
             await _settle(connection, deadline_s)
-            return connection.seen
-        for request in build_requests():
-            connection.send(request, most_answers=MOST_ANSWERS)
-        asked_s = asyncio.get_running_loop().time()
-        await _settle(connection, deadline_s)
-        if not reading.done.done() and not connection.seen.is_link_down:
-            await connection.wait_for(reading.done, until_s=min(deadline_s, asked_s + _HOLDINGS_S))
-        for request in build_end_requests():
-            connection.send(request)
-        return replace(connection.seen, holdings=reading.found)
-    finally:
-        await connection.leave()
+            if not reading.done.done() and not connection.seen.is_link_down:
+                await connection.wait_for(reading.done, until_s=min(deadline_s, asked_s + _HOLDINGS_S))
+            for request in build_end_requests():
+                connection.send(request)
+            return replace(connection.seen, holdings=reading.found)
+        finally:
+            await connection.leave()
 
 
 async def _settle(connection: ApiConnection, deadline_s: float) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestration.gateway.api_status import NOTICES, ApiCode, ApiState, ApiStatus, is_link_down
+from orchestration.system.endpoint import Endpoint
 from orchestration.tws import messages
 from orchestration.tws.frames import FrameReader, WireError, parse_fields
 
@@ -43,15 +44,14 @@ class ApiConnection(asyncio.Protocol):
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        endpoint: Endpoint,
         client_id: int,
         *,
         now: Callable[[], datetime],
         on_code: Callable[[ApiCode], None] | None = None,
         on_message: Callable[[messages.Message], None] | None = None,
     ) -> None:
-        self._host, self._port = host, port
+        self._endpoint = endpoint
         self._client_id = client_id
         self._now = now
         self._on_code = on_code
@@ -77,7 +77,8 @@ class ApiConnection(asyncio.Protocol):
 
     async def open(self, *, until_s: float) -> bool:
         """Connect and complete the handshake; False when that did not come about by the given instant of the loop."""
-        connecting = asyncio.ensure_future(self._loop.create_connection(lambda: self, self._host, self._port))
+        endpoint = self._endpoint
+        connecting = asyncio.ensure_future(self._loop.create_connection(lambda: self, endpoint.host, endpoint.port))
         connecting.add_done_callback(_retrieve)
         self._connecting = connecting
         await self.wait_for(connecting, until_s=until_s)
@@ -189,7 +190,7 @@ class ApiConnection(asyncio.Protocol):
 
     @property
     def _shown(self) -> str:
-        return f"{self._host}:{self._port}"
+        return str(self._endpoint)
 
     def _conclude(self, outcome: ApiState, detail: str) -> None:
         if not self._verdict.done():

@@ -19,6 +19,7 @@ from datetime import datetime
 from orchestration.gateway.api_status import ApiCode, ApiState, ApiStatus, judge_full
 from orchestration.gateway.connection import KEPT_THREAD, SETTLE_S, ApiConnection
 from orchestration.gateway.heard import Heard
+from orchestration.system.endpoint import Endpoint
 from orchestration.system.platform import StartedThread, platform
 from orchestration.system.sockets import count_connections
 
@@ -47,8 +48,7 @@ class KeptApi:
     """The kept connection. Every method may be called from any thread, at any time, and returns at once (but `close`).
 
     Args:
-        host: Where the API is.
-        port: Its port.
+        endpoint: Where the API is.
         client_id: The first client id to try; the next nine follow while the gateway says 326.
         timeout_s: For a handshake, and for the answer to a time request.
         interval_s: Between two time requests.
@@ -61,8 +61,7 @@ class KeptApi:
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        endpoint: Endpoint,
         *,
         client_id: int,
         timeout_s: float,
@@ -71,7 +70,7 @@ class KeptApi:
         monotonic_s: Callable[[], float],
         on_change: Callable[[], None],
     ) -> None:
-        self._host, self._port = host, port
+        self._endpoint = endpoint
         self._client_id = client_id
         self._timeout_s, self._interval_s = timeout_s, interval_s
         self._now, self._monotonic_s = now, monotonic_s
@@ -190,7 +189,7 @@ class KeptApi:
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + self._timeout_s
         for client_id in range(self._client_id, self._client_id + CLIENT_IDS_TRIED):
-            connection = ApiConnection(self._host, self._port, client_id, now=self._now, on_code=self._hear)
+            connection = ApiConnection(self._endpoint, client_id, now=self._now, on_code=self._hear)
             self._begin_account()
             try:
                 if await connection.open(until_s=deadline_s):
@@ -201,7 +200,8 @@ class KeptApi:
             if seen.state is not ApiState.CLIENT_ID_IN_USE:
                 break
         if seen.state is ApiState.CLOSED:
-            seen = judge_full(seen, count_connections(self._port), port=self._port)
+            port = self._endpoint.port
+            seen = judge_full(seen, count_connections(port), port=port)
         self._tell_end(seen)
         return 0.0
 
@@ -265,7 +265,7 @@ class KeptApi:
 
     @property
     def _shown(self) -> str:
-        return f"{self._host}:{self._port}"
+        return str(self._endpoint)
 
     def _hear(self, said: ApiCode) -> None:
         # Told from the loop: the rest of what has arrived is read first.

@@ -255,9 +255,7 @@ async def _serve_until_signal(gateway: Endpoint, listen: Endpoint, client_id: in
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     loop = asyncio.get_running_loop()
-    reader = BookReader(
-        gateway.host, gateway.port, client_id=client_id, now=SystemClock().now, timeout_s=_BOOK_TIMEOUT_S
-    )
+    reader = BookReader(gateway, client_id=client_id, now=SystemClock().now, timeout_s=_BOOK_TIMEOUT_S)
     server = OrderGuardServer(
         gateway,
         reader,

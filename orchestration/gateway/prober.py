@@ -8,6 +8,7 @@ import contextlib
 import queue
 import threading
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -29,6 +30,7 @@ from orchestration.gateway.runtime import Runtime
 from orchestration.gateway.time_windows import Window, is_in_any
 from orchestration.settings import Settings
 from orchestration.system.clock import Clock
+from orchestration.system.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from orchestration.system.commands import Following
@@ -45,25 +47,15 @@ _LINES_FOLLOWED = 2000
 class Probe(Protocol):
     """`orchestration.gateway.api.probe_api`, or what stands in for it in a test."""
 
-    def __call__(self, host: str, port: int, *, client_id: int, timeout_s: float, now: "Now") -> ApiStatus:
+    def __call__(
+        self, endpoint: Endpoint, *, client_id: int, timeout_s: float, now: Callable[[], datetime]
+    ) -> ApiStatus:
         """Look at the API once; never raises for what the network does."""
         ...
 
 
-class IsHandshakeDue(Protocol):
-    """Whether the API is worth asking now, given the container and its log."""
-
-    def __call__(self, status: GatewayStatus | None, login: LoginReading) -> bool:
-        """Judge that. Pure."""
-        ...
-
-
-class Now(Protocol):
-    """Tells the wall-clock time."""
-
-    def __call__(self) -> datetime:
-        """The time, aware."""
-        ...
+IsHandshakeDue = Callable[[GatewayStatus | None, LoginReading], bool]
+"""Whether the API is worth asking now, given the container and its log. Pure."""
 
 
 class GatewayProber:
@@ -208,8 +200,7 @@ class GatewayProber:
 
     def _probe_api(self, left_s: float) -> ApiStatus:
         return self._probe(
-            self._settings.gateway_host,
-            self._settings.gateway_port,
+            self._settings.gateway,
             client_id=self._settings.gateway_probe_client_id,
             timeout_s=min(self._settings.health_check_timeout_s, max(left_s, _LEAST_PROBE_S)),
             now=self._clock.now,

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestration.settings import GatewayRuntime
+from orchestration.settings import GatewayRuntime, Settings
 from orchestration.state_dir import GATEWAY_RECORD, read_fields, write_fields
+from orchestration.system.endpoint import Endpoint
 
 RECORD_NAME = GATEWAY_RECORD
 _MAX_PORT = 65535
@@ -43,6 +44,11 @@ class GatewayRecord:
     birth: str = ""
     log: str = ""
     simulated: bool = False
+
+
+def locate_api(record: GatewayRecord | None, settings: Settings) -> Endpoint:
+    """Where the API of the gateway is that this instance started, or is to start. Pure."""
+    return settings.gateway if record is None else Endpoint(host=record.host, port=record.port)
 
 
 def write_record(state_dir: Path, record: GatewayRecord) -> None:

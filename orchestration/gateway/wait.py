@@ -153,8 +153,7 @@ def check_ready_now(
     api = None
     if readiness.is_handshake_due(status, NOTHING_READ, memory, 0.0, policy):
         api = probe(
-            settings.gateway_host,
-            settings.gateway_port,
+            settings.gateway,
             client_id=settings.gateway_probe_client_id,
             timeout_s=settings.health_check_timeout_s,
             now=clock.now,

@@ -48,8 +48,7 @@ class WatchedApi:
         self._probe = probe
         self._count = count
         self._kept = KeptApi(
-            settings.gateway_host,
-            settings.gateway_port,
+            settings.gateway,
             client_id=settings.gateway_probe_client_id,
             timeout_s=settings.health_check_timeout_s,
             interval_s=settings.monitor_interval_s,
@@ -110,8 +109,7 @@ class WatchedApi:
         if now_s - self._visited_s < min(_LEAST_BETWEEN_S, self._settings.monitor_interval_s / 2):
             return
         seen = self._probe(
-            self._settings.gateway_host,
-            self._settings.gateway_port,
+            self._settings.gateway,
             client_id=self._settings.gateway_probe_client_id,
             timeout_s=self._settings.health_check_timeout_s,
             now=self._clock.now,

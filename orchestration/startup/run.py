@@ -21,7 +21,7 @@ from orchestration.bot.record import read_record as read_bot_record
 from orchestration.errors import FailureWord, StartupFailure, StepStatus
 from orchestration.gateway.account import read_holdings
 from orchestration.gateway.api import probe_api
-from orchestration.gateway.record import read_record
+from orchestration.gateway.record import locate_api, read_record
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.hold import refuse_if_held
 from orchestration.hostservice.advice import advise
@@ -213,7 +213,6 @@ class Run:
             log=logging.getLogger("orchestration.alerts"),
         )
         require = self._locks.require if self._spec.may_start else self._locks.require_in_place
-        api_host, api_port = (record.host, record.port) if record else (settings.gateway_host, settings.gateway_port)
         runtime = build_runtime(
             settings,
             commands=self._commands,
@@ -254,7 +253,7 @@ class Run:
             revalidates=self._spec.revalidates,
             alert_channels=read_channel_states(self._journal, build_channels(settings)),
             require_locks=require,
-            read_holdings=lambda: read_holdings(settings, self._clock, host=api_host, port=api_port),
+            read_holdings=lambda: read_holdings(settings, self._clock, locate_api(record, settings)),
         )
         self._note_stopped(stopped)
         self._catch_failures(lambda: self._go_first(failure))

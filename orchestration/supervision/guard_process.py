@@ -86,15 +86,15 @@ class GuardProcess:
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._stop.set))
         if self._launcher is None:
             return 1  # it was killed, and no process would know of this guard
+        gateway = Endpoint(host=given.gateway_host, port=given.gateway_port)
         reader = BookReader(
-            given.gateway_host,
-            given.gateway_port,
+            gateway,
             client_id=BOOK_CLIENT_ID,
             now=self._clock.now,
             timeout_s=_BOOK_TIMEOUT_S,
         )
         server = OrderGuardServer(
-            Endpoint(host=given.gateway_host, port=given.gateway_port),
+            gateway,
             reader,
             on_refused=self._note_refused,
             on_ended=lambda why: self._write_some("a client's connection was ended", why),

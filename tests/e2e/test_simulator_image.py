@@ -12,6 +12,7 @@ import ib_async
 import pytest
 
 from orchestration.gateway.api import ApiState, probe_api
+from orchestration.system.endpoint import Endpoint
 from tests.integration.simulated_gateway import PATIENCE_S, PROJECT
 
 pytestmark = pytest.mark.docker
@@ -47,7 +48,9 @@ def wait_for_health(name: str, port: int) -> None:
 
 
 def look(port: int) -> ApiState:
-    return probe_api("127.0.0.1", port, client_id=9990, timeout_s=5, now=lambda: datetime.now(UTC)).state
+    return probe_api(
+        Endpoint(host="127.0.0.1", port=port), client_id=9990, timeout_s=5, now=lambda: datetime.now(UTC)
+    ).state
 
 
 async def connect_fully(port: int) -> list[str]:
@@ -74,7 +77,7 @@ def test_it_closes_before_the_login_and_serves_a_full_connect_after_it(image: st
 def test_live_mode_has_the_vendors_live_ports(image: str, name: str) -> None:
     port = run(name, image, "-e", "TRADING_MODE=live", port=4003)
     wait_for_health(name, 4001)
-    probe = probe_api("127.0.0.1", port, client_id=1, timeout_s=5, now=lambda: datetime.now(UTC))
+    probe = probe_api(Endpoint(host="127.0.0.1", port=port), client_id=1, timeout_s=5, now=lambda: datetime.now(UTC))
     assert probe.accounts == ("U1234567",)
 
 

@@ -12,10 +12,10 @@ from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.drift import Drift
 from orchestration.gateway.history import NO_HISTORY, GatewayHistory, GatewayUser, Left, Spared, StopReason
 from orchestration.gateway.launcher_log import LauncherReading, read_launcher_log
-from orchestration.gateway.prober import Now
 from orchestration.gateway.record import GatewayRecord
 from orchestration.gateway.runtime import RestartKind
 from orchestration.settings import GatewayRuntime
+from orchestration.system.endpoint import Endpoint
 
 STARTED = datetime(2026, 11, 18, 13, 59, tzinfo=UTC)
 RUNNING = GatewayStatus(
@@ -225,9 +225,11 @@ class FakeProbe:
     before: Callable[[], None] = lambda: None
     is_open: Callable[[], bool] = lambda: True
 
-    def __call__(self, host: str, port: int, *, client_id: int, timeout_s: float, now: Now) -> ApiStatus:
-        assert host
-        assert port > 0
+    def __call__(
+        self, endpoint: Endpoint, *, client_id: int, timeout_s: float, now: Callable[[], datetime]
+    ) -> ApiStatus:
+        assert endpoint.host
+        assert endpoint.port > 0
         assert client_id > 0
         assert timeout_s > 0
         assert now().tzinfo is not None

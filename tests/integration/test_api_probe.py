@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from orchestration.gateway.api import ApiState, ApiStatus, probe_api
 from orchestration.gateway.api_status import find_broken
+from orchestration.system.endpoint import Endpoint
 from tests.integration.scripted_gateway import scripted_gateway, wait_for_the_end
 from tests.integration.simulated_gateway import PATIENCE_S, PROJECT, hand_shake, simulated_gateway
 
@@ -26,7 +27,9 @@ CLIENT_ID = 9990
 
 
 def look(port: int, *, timeout_s: float = PATIENCE_S, host: str = "127.0.0.1") -> ApiStatus:
-    return probe_api(host, port, client_id=CLIENT_ID, timeout_s=timeout_s, now=lambda: datetime.now(UTC))
+    return probe_api(
+        Endpoint(host=host, port=port), client_id=CLIENT_ID, timeout_s=timeout_s, now=lambda: datetime.now(UTC)
+    )
 
 
 def look_until(port: int, outcome: ApiState) -> ApiStatus:
@@ -413,8 +416,10 @@ def test_it_prints_nothing_and_imports_no_client_library() -> None:
     with simulated_gateway(faults="garbage") as gateway:
         script = (
             "import sys\nfrom orchestration.gateway.api import probe_api\nfrom datetime import datetime, UTC\n"
+            "from orchestration.system.endpoint import Endpoint\n"
             f"for port in ({gateway.port}, 1):\n"
-            "    probe_api('127.0.0.1', port, client_id=1, timeout_s=5, now=lambda: datetime.now(UTC))\n"
+            "    endpoint = Endpoint(host='127.0.0.1', port=port)\n"
+            "    probe_api(endpoint, client_id=1, timeout_s=5, now=lambda: datetime.now(UTC))\n"
             "sys.exit(sorted({'ib_async', 'numpy', 'eventkit'} & set(sys.modules)) or None)\n"
         )
         done = subprocess.run(

@@ -220,7 +220,7 @@ def test_the_built_in_gateways_own_log_says_how_far_its_login_has_come(scene: Sc
 
     def look() -> GatewayLook:
         settings = scene.settings()
-        return probe_gateway(scene.runtime(), settings.gateway_host, scene.port, settings, SystemClock())
+        return probe_gateway(scene.runtime(), settings.gateway, settings, SystemClock())
 
     wait_until(lambda: look().login is LoginPhase.SECOND_FACTOR, "a challenge that launcher.log tells of")
     assert look().full_login_at is None

@@ -11,6 +11,7 @@ import pytest
 from orchestration.gateway.account import BOOK_CLIENT_ID
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.holdings import Holdings, HoldingsReading, name_orders, name_positions
+from orchestration.system.endpoint import Endpoint
 from orchestration.tws.frames import WireError
 from orchestration.tws.messages import OpenOrdersEnd, PositionsEnd, name_unreadable, parse_message
 from tests.integration.alerts_scene import LoopbackChannel
@@ -28,8 +29,7 @@ OPEN = "Open at the broker: orders that can still fill: 2 (SELL SPY STP, BUY AAP
 
 def read(port: int) -> Holdings:
     found = probe_api(
-        "127.0.0.1",
-        port,
+        Endpoint(host="127.0.0.1", port=port),
         client_id=BOOK_CLIENT_ID,
         timeout_s=PATIENCE_S,
         now=lambda: datetime.now(UTC),

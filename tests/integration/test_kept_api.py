@@ -17,6 +17,7 @@ import pytest
 
 from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.kept_api import KeptApi
+from orchestration.system.endpoint import Endpoint
 from tests.integration.scripted_gateway import scripted_gateway, wait_for_the_end
 from tests.integration.simulated_gateway import PATIENCE_S, SimulatedGateway, simulated_gateway
 
@@ -63,8 +64,7 @@ def kept(
 ) -> Iterator[tuple[KeptApi, Watcher]]:
     watcher = Watcher()
     api = KeptApi(
-        host,
-        port,
+        Endpoint(host=host, port=port),
         client_id=CLIENT_ID,
         timeout_s=timeout_s,
         interval_s=interval_s,
@@ -427,7 +427,7 @@ def test_a_pause_cuts_off_an_attempt_and_one_before_the_start_prevents_it() -> N
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         api = KeptApi(
-            "127.0.0.1", nobody.getsockname()[1], client_id=1, timeout_s=1, interval_s=1,
+            Endpoint(host="127.0.0.1", port=nobody.getsockname()[1]), client_id=1, timeout_s=1, interval_s=1,
             now=lambda: datetime.now(UTC), monotonic_s=time.monotonic, on_change=lambda: None,
         )  # fmt: skip
         api.pause()
@@ -464,7 +464,7 @@ def test_it_may_be_closed_from_its_own_thread_and_more_than_once() -> None:
 
     with simulated_gateway() as gateway:
         api = KeptApi(
-            "127.0.0.1", gateway.port, client_id=1, timeout_s=PATIENCE_S, interval_s=60,
+            Endpoint(host="127.0.0.1", port=gateway.port), client_id=1, timeout_s=PATIENCE_S, interval_s=60,
             now=lambda: datetime.now(UTC), monotonic_s=time.monotonic, on_change=on_change,
         )  # fmt: skip
         api.start()

@@ -52,8 +52,7 @@ def order_guard(gateway_port: int, *, book_port: int | None = None) -> Iterator[
 
     async def serve() -> None:
         reader = BookReader(
-            "127.0.0.1",
-            book_port or gateway_port,
+            Endpoint(host="127.0.0.1", port=book_port or gateway_port),
             client_id=BOOK_CLIENT,
             now=lambda: datetime.now(UTC),
             timeout_s=PATIENCE_S,

@@ -11,6 +11,7 @@ import pytest
 
 from orchestration.gateway.api import probe_api
 from orchestration.system.clock import SystemClock
+from orchestration.system.endpoint import Endpoint
 from tests.system import PROJECT, find_free_port, wait_until
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="SIGHUP")
@@ -36,7 +37,7 @@ class Running:
         wait_until(lambda: self.text().count("faults") > before, "a word about it")
 
     def codes(self) -> set[int]:
-        probe = probe_api("127.0.0.1", self.port, client_id=7, timeout_s=5.0, now=SystemClock().now)
+        probe = probe_api(Endpoint(host="127.0.0.1", port=self.port), client_id=7, timeout_s=5.0, now=SystemClock().now)
         return {one.code for one in probe.codes}
 
 
