@@ -16,7 +16,7 @@ from pathlib import Path
 
 from orchestration.alerts.alert import Alert, Severity
 from orchestration.journal import Journal, JournalReader, Sighting
-from orchestration.reports import Limits, PeriodReport, build_account
+from orchestration.reports import Limits, PeriodReport, build_period_report
 from orchestration.reports.page import render_page
 from tests.browser import need_browser, run_browser
 from tests.fakes.clock import FakeClock
@@ -156,8 +156,8 @@ def tell_story(folder: Path, *, aside: str = HOSTILE) -> Path:
 
 
 def read_story(path: Path, *, limits: Limits | None = None) -> PeriodReport:
-    """The account of these two days."""
-    return build_account(
+    """The report of these two days."""
+    return build_period_report(
         JournalReader(path).read_evidence(BEGIN),
         instance="default",
         since=BEGIN,

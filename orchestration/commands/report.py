@@ -9,7 +9,7 @@ from orchestration.commands.views import load_settings_or_explain
 from orchestration.errors import ExitCode
 from orchestration.journal import Evidence, JournalReader
 from orchestration.redaction import Redactor, clean_text, mask_account
-from orchestration.reports import Limits, PeriodReport, build_account
+from orchestration.reports import Limits, PeriodReport, build_period_report
 from orchestration.settings import Settings, expand_home
 from orchestration.state_dir import journal_path
 from orchestration.system.clock import SystemClock
@@ -23,8 +23,8 @@ _ACCOUNT = re.compile(r"\b(?:D[UFI]?|[UFI])\d{5,9}\b")
 
 def report(*, since: str | None, output: str, as_json: bool) -> int:
     """Make the report. 0: made, and not failed; 1: failed, or not made."""
-    from orchestration.reports.account import parse_since
     from orchestration.reports.document import build_document
+    from orchestration.reports.period_report import parse_since
 
     settings = load_settings_or_explain(as_json=as_json)
     if settings is None:
@@ -35,27 +35,27 @@ def report(*, since: str | None, output: str, as_json: bool) -> int:
     except ValueError as error:
         return _refuse(str(error), settings, as_json=as_json)
     reader = JournalReader(journal_path(settings.state_dir))
-    account = read_account(reader, settings, since=begin, until=now, limits=None if since is None else Limits())
+    report = read_period_report(reader, settings, since=begin, until=now, limits=None if since is None else Limits())
     if reader.problem is not None:
         return _refuse(reader.problem, settings, as_json=as_json)
     if output or not as_json:
         path = Path(expand_home(output)).absolute() if output else settings.state_dir / "report.html"
         try:
-            write_page(account, path)
+            write_page(report, path)
         except OSError as error:
             return _refuse(f"the page {path} cannot be written: {error.strerror or error}", settings, as_json=as_json)
         console.warn(f"page: {path}")
     if as_json:
-        console.print_json(build_document(account))
+        console.print_json(build_document(report))
     else:
-        show(account)
-    return int(ExitCode.FAILURE if account.verdict is not None and not account.verdict.is_passed else ExitCode.SUCCESS)
+        show(report)
+    return int(ExitCode.FAILURE if report.verdict is not None and not report.verdict.is_passed else ExitCode.SUCCESS)
 
 
-def read_account(
+def read_period_report(
     reader: JournalReader, settings: Settings, *, since: datetime, until: datetime, limits: Limits | None
 ) -> PeriodReport:
-    """The account of a period of this instance, without secrets and with accounts masked.
+    """The report on a period of this instance, without secrets and with accounts masked.
 
     Args:
         reader: Its journal. `reader.problem` says afterwards whether it could be read.
@@ -66,10 +66,10 @@ def read_account(
     """
     from datetime import UTC
 
-    from orchestration.reports.account import clean_account
+    from orchestration.reports.period_report import clean_period_report
 
     evidence = reader.read_evidence(since.astimezone(UTC))
-    account = build_account(
+    report = build_period_report(
         evidence,
         instance=settings.instance,
         since=since,
@@ -79,7 +79,7 @@ def read_account(
         limits=limits,
     )
     redactor = Redactor(settings.secrets)
-    return clean_account(account, lambda text: mask_accounts(clean_text(text, redactor)))
+    return clean_period_report(report, lambda text: mask_accounts(clean_text(text, redactor)))
 
 
 def mask_accounts(text: str) -> str:
@@ -87,7 +87,7 @@ def mask_accounts(text: str) -> str:
     return _ACCOUNT.sub(lambda found: mask_account(found[0]), text)
 
 
-def write_page(account: PeriodReport, path: Path) -> None:
+def write_page(report: PeriodReport, path: Path) -> None:
     """Write the page.
 
     Raises:
@@ -95,35 +95,35 @@ def write_page(account: PeriodReport, path: Path) -> None:
     """
     from orchestration.reports.page import render_page
 
-    write_atomic(path, render_page(account).encode(), mode=_PAGE_MODE)
+    write_atomic(path, render_page(report).encode(), mode=_PAGE_MODE)
 
 
-def show(account: PeriodReport) -> None:
+def show(report: PeriodReport) -> None:
     """The most important of it, in the terminal."""
     from orchestration.reports.page import describe_duration, describe_ratio
     from orchestration.reports.timeline import Availability
 
     rows = []
-    for name, timeline in (("gateway", account.gateway), ("bot", account.bot)):
+    for name, timeline in (("gateway", report.gateway), ("bot", report.bot)):
         down_s, unknown_s = timeline.sum_s(Availability.DOWN), timeline.sum_s(Availability.UNKNOWN)
         down, unknown = describe_duration(down_s), describe_duration(unknown_s)
         rows.append((name, f"up {describe_ratio(timeline.up_ratio)}, down {down}, not watched {unknown}"))
-    failed = sum(run.result == "failure" for run in account.starts)
-    still_open = sum(one.over_at is None for one in account.incidents)
-    rows += [("starts", f"{len(account.starts)}, {failed} failed")]
-    rows += [("incidents", f"{len(account.incidents)}, {still_open} open")]
-    if account.latency is not None:
-        typical_ms, most_ms = account.latency.typical_ms, account.latency.most_ms
+    failed = sum(run.result == "failure" for run in report.starts)
+    still_open = sum(one.over_at is None for one in report.incidents)
+    rows += [("starts", f"{len(report.starts)}, {failed} failed")]
+    rows += [("incidents", f"{len(report.incidents)}, {still_open} open")]
+    if report.latency is not None:
+        typical_ms, most_ms = report.latency.typical_ms, report.latency.most_ms
         rows.append(("API latency", f"typical {typical_ms:.1f} ms, slowest {most_ms:.1f} ms"))
     console.print_table(("", ""), rows)
-    if account.verdict is None:
+    if report.verdict is None:
         console.print_line("No verdict was asked for; `inv report --since 48h` makes one.")
         return
     console.print_table(
         ("", "criterion", "found"),
-        [("met" if one.is_met else "NOT MET", one.text, one.found) for one in account.verdict.criteria],
+        [("met" if one.is_met else "NOT MET", one.text, one.found) for one in report.verdict.criteria],
     )
-    console.print_line(f"verdict: {'passed' if account.verdict.is_passed else 'failed'}")
+    console.print_line(f"verdict: {'passed' if report.verdict.is_passed else 'failed'}")
 
 
 def _find_alive(evidence: Evidence) -> frozenset[str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestration import presenter as console
-from orchestration.commands.report import read_account, show, write_page
+from orchestration.commands.report import read_period_report, show, write_page
 from orchestration.errors import ExitCode
 from orchestration.reports import PeriodReport
 from orchestration.reports.document import build_document
@@ -41,9 +41,9 @@ def soak(*, hours: float, time_scale: float, seed: int, output: str, as_json: bo
     root = Path(tempfile.mkdtemp(prefix="zero-touch-soak-"))
     is_passed = False
     try:
-        account = _run(schedule, settings, root)
-        is_passed = account.verdict is not None and account.verdict.is_passed
-        write_page(account, path)
+        report = _run(schedule, settings, root)
+        is_passed = report.verdict is not None and report.verdict.is_passed
+        write_page(report, path)
     except OSError as error:
         return _refuse(f"the run could not be made, or its page not written: {error}", as_json=as_json)
     finally:
@@ -53,9 +53,9 @@ def soak(*, hours: float, time_scale: float, seed: int, output: str, as_json: bo
             console.warn(f"kept for a closer look: {root}")
     console.warn(f"page: {path}")
     if as_json:
-        console.print_json(build_document(account))
+        console.print_json(build_document(report))
     else:
-        show(account)
+        show(report)
     return int(ExitCode.SUCCESS if is_passed else ExitCode.FAILURE)
 
 
@@ -75,14 +75,14 @@ def _run(schedule: Schedule, settings: Settings, root: Path) -> PeriodReport:
         )
         trial = Trial(instance, channel, schedule, clock=clock, requests=requests, say=console.warn)
         result = trial.run()
-        account = read_account(
+        report = read_period_report(
             instance.journal,
             replace(settings, instance=instance.name),
             since=result.began_at.astimezone(),
             until=result.ended_at.astimezone(),
             limits=build_limits(schedule),
         )
-        return judge_trial(account, result, schedule, channel.received)
+        return judge_trial(report, result, schedule, channel.received)
 
 
 def _refuse(problem: str, *, as_json: bool) -> int:

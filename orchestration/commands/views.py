@@ -308,7 +308,7 @@ def _read_since(text: str) -> "datetime":
     Raises:
         SystemExit: It is none; with a message that says what is allowed.
     """
-    from orchestration.reports.account import parse_since
+    from orchestration.reports.period_report import parse_since
 
     clock = SystemClock()
     try:

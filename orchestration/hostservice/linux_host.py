@@ -67,7 +67,7 @@ def read_linux_host() -> LinuxHost:
         return LinuxHost(
             caller=HostUser(name=name, uid=_NO_UID, home=Path("/home", name)), has_systemd=False, is_wsl=False
         )
-    return LinuxHost(caller=read_account(os.geteuid()), has_systemd=_BOOTED.is_dir(), is_wsl=is_wsl())
+    return LinuxHost(caller=read_user(os.geteuid()), has_systemd=_BOOTED.is_dir(), is_wsl=is_wsl())
 
 
 def is_wsl() -> bool:
@@ -79,7 +79,7 @@ def is_wsl() -> bool:
     return "microsoft" in release.lower()
 
 
-def read_account(uid: int) -> HostUser:
+def read_user(uid: int) -> HostUser:
     """The user with this number; one without an entry in the user database has no home folder but `/`."""
     import pwd
 
@@ -96,7 +96,7 @@ def read_owner(folder: Path) -> HostUser:
     Raises:
         OSError: It cannot be looked at.
     """
-    return read_account(folder.stat().st_uid)
+    return read_user(folder.stat().st_uid)
 
 
 class CommandsAs:

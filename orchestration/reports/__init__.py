@@ -1,11 +1,11 @@
 """How well it ran: uptime, starts, incidents, latency and a verdict, made from the journal's evidence. Pure.
 
-`build_account` puts it all together; `document` makes the JSON of it, `page` the HTML. Unobserved time is unknown, and
-never counts as up.
+`build_period_report` puts it all together; `document` makes the JSON of it, `page` the HTML. Unobserved time is
+unknown, and never counts as up.
 """
 
-from orchestration.reports.account import Injected, PeriodReport, build_account
 from orchestration.reports.incidents import IncidentOutcome, ReportedIncident
+from orchestration.reports.period_report import Injected, PeriodReport, build_period_report
 from orchestration.reports.timeline import Availability, Segment, Timeline
 from orchestration.reports.verdict import Criterion, Limits, ReportVerdict
 
@@ -20,5 +20,5 @@ __all__ = [
     "ReportedIncident",
     "Segment",
     "Timeline",
-    "build_account",
+    "build_period_report",
 ]

@@ -1,46 +1,46 @@
-"""The account as one JSON document. Times are UTC, durations are numbers, what does not apply is null."""
+"""The report as one JSON document. Times are UTC, durations are numbers, what does not apply is null."""
 
 from datetime import datetime
 from typing import Any
 
 from orchestration.journal import ReportedAlert, RunRecord
-from orchestration.reports.account import PeriodReport
 from orchestration.reports.incidents import ReportedIncident
+from orchestration.reports.period_report import PeriodReport
 from orchestration.reports.timeline import Availability, Timeline
 from orchestration.reports.verdict import ReportVerdict
 from orchestration.settings.week_time import find_session_end
 
 
-def build_document(account: PeriodReport) -> dict[str, Any]:
+def build_document(report: PeriodReport) -> dict[str, Any]:
     """Everything that the page shows, for a program."""
     return {
-        "instance": account.instance,
-        "simulated": account.simulated,
-        "since": account.since.isoformat(),
-        "until": account.until.isoformat(),
-        "made_at": account.made_at.isoformat(),
-        "is_cut": account.is_cut,
-        "gateway": _build_timeline(account.gateway),
-        "bot": _build_timeline(account.bot),
-        "starts": [_build_start(run) for run in account.starts],
-        "incidents": [_build_incident(one) for one in account.incidents],
+        "instance": report.instance,
+        "simulated": report.simulated,
+        "since": report.since.isoformat(),
+        "until": report.until.isoformat(),
+        "made_at": report.made_at.isoformat(),
+        "is_cut": report.is_cut,
+        "gateway": _build_timeline(report.gateway),
+        "bot": _build_timeline(report.bot),
+        "starts": [_build_start(run) for run in report.starts],
+        "incidents": [_build_incident(one) for one in report.incidents],
         "happenings": [
             {"at": one.at.isoformat(), "kind": one.kind, "title": one.title, "message": one.message}
-            for one in account.happenings
+            for one in report.happenings
         ],
         "last_full_login": None
-        if account.full_login_at is None
+        if report.full_login_at is None
         else {
-            "at": account.full_login_at.isoformat(),
-            "sessions_ended_at": find_session_end(account.until).isoformat(),
-            "is_newer": account.full_login_at >= find_session_end(account.until),
+            "at": report.full_login_at.isoformat(),
+            "sessions_ended_at": find_session_end(report.until).isoformat(),
+            "is_newer": report.full_login_at >= find_session_end(report.until),
         },
-        "alerts": count_alerts(account.alerts),
+        "alerts": count_alerts(report.alerts),
         "latency": {
-            "count": account.latency.count if account.latency else 0,
-            "least_ms": _rounded(account.latency.least_ms if account.latency else None),
-            "typical_ms": _rounded(account.latency.typical_ms if account.latency else None),
-            "most_ms": _rounded(account.latency.most_ms if account.latency else None),
+            "count": report.latency.count if report.latency else 0,
+            "least_ms": _rounded(report.latency.least_ms if report.latency else None),
+            "typical_ms": _rounded(report.latency.typical_ms if report.latency else None),
+            "most_ms": _rounded(report.latency.most_ms if report.latency else None),
             "samples": [
                 {
                     "at": one.at.isoformat(),
@@ -50,10 +50,10 @@ def build_document(account: PeriodReport) -> dict[str, Any]:
                     "mean_ms": _rounded(one.mean_ms),
                     "most_ms": _rounded(one.most_ms),
                 }
-                for one in account.latencies
+                for one in report.latencies
             ],
         },
-        "conditions": list(account.conditions),
+        "conditions": list(report.conditions),
         "injected": [
             {
                 "at": one.at.isoformat(),
@@ -62,9 +62,9 @@ def build_document(account: PeriodReport) -> dict[str, Any]:
                 "found": one.found,
                 "met": one.is_met,
             }
-            for one in account.injected
+            for one in report.injected
         ],
-        "verdict": build_verdict(account.verdict),
+        "verdict": build_verdict(report.verdict),
     }
 
 

@@ -1,4 +1,4 @@
-"""The account as one HTML page that needs nothing else: no network, no script, no font, no picture file.
+"""The report as one HTML page that needs nothing else: no network, no script, no font, no picture file.
 
 Every text is escaped by the template engine, and a policy in the page itself forbids whatever might be asked for.
 """
@@ -7,10 +7,10 @@ from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestration.reports.account import PeriodReport
 from orchestration.reports.document import count_alerts
 from orchestration.reports.drawing import draw_latency, draw_marks, draw_starts, draw_ticks, draw_timeline
 from orchestration.reports.incidents import IncidentOutcome
+from orchestration.reports.period_report import PeriodReport
 from orchestration.reports.timeline import Availability, Timeline
 from orchestration.reports.verdict import floor_percent
 from orchestration.settings.week_time import describe_full_login
@@ -51,15 +51,15 @@ def open_templates(folder: Path) -> "Environment":
     )
 
 
-def render_page(account: PeriodReport, *, zone: tzinfo | None = None) -> str:
+def render_page(report: PeriodReport, *, zone: tzinfo | None = None) -> str:
     """The page.
 
     Args:
-        account: What it shows.
+        report: What it shows.
         zone: The time zone of its times; None for this host's own.
     """
     environment = open_templates(_TEMPLATES)
-    since, until = account.since, account.until
+    since, until = report.since, report.until
     environment.filters |= {
         "moment": lambda moment: f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S}",
         "minute": lambda moment: f"{moment.astimezone(zone):%d %b %H:%M}",
@@ -67,24 +67,24 @@ def render_page(account: PeriodReport, *, zone: tzinfo | None = None) -> str:
         "percent": describe_ratio,
         "words": lambda word: str(word).replace("_", " "),
     }
-    incidents = tuple(reversed(account.incidents))
+    incidents = tuple(reversed(report.incidents))
     return environment.get_template("report.html.j2").render(
-        account=account,
+        report=report,
         zone=f"{until.astimezone(zone):%Z (UTC%z)}",
         rows=(
-            ("gateway", "Gateway", account.gateway, draw_timeline(account.gateway, since, until)),
-            ("bot", "Bot", account.bot, draw_timeline(account.bot, since, until)),
+            ("gateway", "Gateway", report.gateway, draw_timeline(report.gateway, since, until)),
+            ("bot", "Bot", report.bot, draw_timeline(report.bot, since, until)),
         ),
         ticks=draw_ticks(since, until, zone),
-        marks=draw_marks(account.incidents, since, until),
-        bars=draw_starts(account.starts, _PHASES),
+        marks=draw_marks(report.incidents, since, until),
+        bars=draw_starts(report.starts, _PHASES),
         phases=_PHASES,
-        latency=draw_latency(account.latencies, since, until),
+        latency=draw_latency(report.latencies, since, until),
         incidents=incidents[:_MOST_ROWS],
         more_incidents=max(0, len(incidents) - _MOST_ROWS),
-        full_login=describe_full_login(account.full_login_at, account.until),
-        happenings=tuple(reversed(account.happenings))[:_MOST_ROWS],
-        alerts=count_alerts(account.alerts),
+        full_login=describe_full_login(report.full_login_at, report.until),
+        happenings=tuple(reversed(report.happenings))[:_MOST_ROWS],
+        alerts=count_alerts(report.alerts),
         known=tuple(Availability),
         known_text=KNOWN_TEXT,
         outcome_text=_OUTCOME_TEXT,

@@ -35,24 +35,24 @@ def build_limits(schedule: Schedule) -> Limits:
 
 
 def judge_trial(
-    account: PeriodReport, result: TrialResult, schedule: Schedule, taken: Sequence[Received]
+    report: PeriodReport, result: TrialResult, schedule: Schedule, taken: Sequence[Received]
 ) -> PeriodReport:
-    """The account with the faults, the conditions, and the further criteria."""
-    verdict = account.verdict or ReportVerdict(criteria=())
-    # The end of the run stops the system, which is told too; the account covers the period until then.
+    """The report with the faults, the conditions, and the further criteria."""
+    verdict = report.verdict or ReportVerdict(criteria=())
+    # The end of the run stops the system, which is told too; the report covers the period until then.
     taken = [one for one in taken if not one.stamp or datetime.fromisoformat(one.stamp) <= result.ended_at]
     criteria = (
         *verdict.criteria,
         _judge_whole_run(result, schedule),
         _judge_faults(result, schedule),
-        judge_channel(account.alerts, taken),
+        judge_channel(report.alerts, taken),
         *judge_safety(result.outside, must_have_bot=True),
     )
     return replace(
-        account,
+        report,
         verdict=ReportVerdict(criteria=criteria),
         injected=result.injected,
-        conditions=(*account.conditions, *_describe(schedule)),
+        conditions=(*report.conditions, *_describe(schedule)),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from orchestration.errors import StartupFailure
 from orchestration.gateway.history import DAY_S, RESTART_SPACING_S, RESTARTS_A_DAY
 from orchestration.journal import AlertDelivery, Evidence, ReportedAlert
-from orchestration.reports import Injected, build_account
+from orchestration.reports import Injected, build_period_report
 from orchestration.settings import Settings
 from orchestration.soak.catalogue import Fault
 from orchestration.soak.channel import ACCEPT, BAD_REQUEST, UNAVAILABLE, LoopbackChannel, Received
@@ -162,7 +162,7 @@ _GOOD = TrialResult(
     ],
 )
 def test_a_run_is_judged_by_an_outsider_too(result: TrialResult, names: list[str]) -> None:
-    account = build_account(
+    report = build_period_report(
         Evidence(),
         instance="soak",
         since=BEGIN,
@@ -171,7 +171,7 @@ def test_a_run_is_judged_by_an_outsider_too(result: TrialResult, names: list[str
         limits=build_limits(_SCHEDULE),
     )
     # An alert about the end of the run itself is no part of it.
-    judged = judge_trial(account, result, _SCHEDULE, [_taken(361)])
+    judged = judge_trial(report, result, _SCHEDULE, [_taken(361)])
     assert judged.verdict is not None
     unmet = [one.name for one in judged.verdict.criteria if not one.is_met]
     assert [name for name in unmet if name not in {"watched", "gateway_up", "bot_up"}] == names

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.journal import Evidence, LatencyRecord
-from orchestration.reports import Limits, Segment, Timeline, build_account
+from orchestration.reports import Limits, Segment, Timeline, build_period_report
 from orchestration.reports.drawing import draw_latency, draw_ticks, draw_timeline
 from orchestration.reports.page import describe_duration, render_page
 from orchestration.reports.timeline import Availability
@@ -17,8 +17,8 @@ from tests.report_scene import BEGIN, END, HOSTILE, read_story
 
 @pytest.fixture(scope="module")
 def page(story: Path) -> str:
-    account = read_story(story, limits=Limits())
-    return render_page(account, zone=UTC)
+    report = read_story(story, limits=Limits())
+    return render_page(report, zone=UTC)
 
 
 class _Reader(HTMLParser):
@@ -57,8 +57,8 @@ def test_it_says_in_words_what_it_shows_in_colours(page: str) -> None:
 
 
 def test_an_empty_journal_makes_a_page_too() -> None:
-    account = build_account(Evidence(), instance="default", since=BEGIN, until=END, made_at=END, limits=Limits())
-    text = " ".join(_Reader(render_page(account, zone=UTC)).text.split())
+    report = build_period_report(Evidence(), instance="default", since=BEGIN, until=END, made_at=END, limits=Limits())
+    text = " ".join(_Reader(render_page(report, zone=UTC)).text.split())
     assert "✗ Failed" in text
     assert "No sample in this period." in text
 

@@ -1,4 +1,4 @@
-"""The account of a period: its bounds as they were typed, and everything that a report shows, cleaned. Pure."""
+"""The report on a period: its bounds as they were typed, and everything that it shows, cleaned. Pure."""
 
 import re
 import statistics
@@ -104,7 +104,7 @@ class PeriodReport:
     full_login_at: datetime | None = None
 
 
-def build_account(
+def build_period_report(
     evidence: Evidence,
     *,
     instance: str,
@@ -170,15 +170,13 @@ def _summarise(latencies: Sequence[LatencyRecord]) -> LatencySummary | None:
     )
 
 
-def clean_account(account: PeriodReport, clean: Callable[[str], str]) -> PeriodReport:
+def clean_period_report(report: PeriodReport, clean: Callable[[str], str]) -> PeriodReport:
     """The same with `clean` applied to every text that is not a stable word."""
     return replace(
-        account,
-        starts=tuple(_clean_run(run, clean) for run in account.starts),
-        incidents=tuple(_clean_incident(one, clean) for one in account.incidents),
-        happenings=tuple(
-            replace(one, title=clean(one.title), message=clean(one.message)) for one in account.happenings
-        ),
+        report,
+        starts=tuple(_clean_run(run, clean) for run in report.starts),
+        incidents=tuple(_clean_incident(one, clean) for one in report.incidents),
+        happenings=tuple(replace(one, title=clean(one.title), message=clean(one.message)) for one in report.happenings),
     )
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from orchestration.journal import FULL_LOGIN_SEEN, AlertDelivery, Evidence, JournalReader, ReportedEvent
-from orchestration.reports import IncidentOutcome, Limits, PeriodReport, build_account
-from orchestration.reports.account import clean_account, parse_since
+from orchestration.reports import IncidentOutcome, Limits, PeriodReport, build_period_report
 from orchestration.reports.document import build_document
+from orchestration.reports.period_report import clean_period_report, parse_since
 from orchestration.reports.verdict import floor_percent
 from orchestration.settings.week_time import find_session_end
 from tests.report_scene import BEGIN, END, HOSTILE
@@ -27,7 +27,7 @@ def evidence(story: Path) -> Evidence:
 
 
 def judge(evidence: Evidence, limits: Limits | None = None) -> PeriodReport:
-    return build_account(
+    return build_period_report(
         evidence,
         instance="default",
         since=BEGIN,
@@ -37,16 +37,16 @@ def judge(evidence: Evidence, limits: Limits | None = None) -> PeriodReport:
     )
 
 
-def unmet(account: PeriodReport) -> list[str]:
-    assert account.verdict is not None
-    return [one.name for one in account.verdict.criteria if not one.is_met]
+def unmet(report: PeriodReport) -> list[str]:
+    assert report.verdict is not None
+    return [one.name for one in report.verdict.criteria if not one.is_met]
 
 
 def test_two_good_days_pass(evidence: Evidence) -> None:
-    account = judge(evidence)
-    assert unmet(account) == []
-    assert account.verdict is not None
-    assert account.verdict.is_passed
+    report = judge(evidence)
+    assert unmet(report) == []
+    assert report.verdict is not None
+    assert report.verdict.is_passed
 
 
 def test_each_incident_has_its_cause_its_alert_and_its_recovery(evidence: Evidence) -> None:
@@ -176,7 +176,7 @@ def test_unwatched_time_fails_the_usual_limits(evidence: Evidence) -> None:
 
 
 def test_a_run_without_an_end_whose_process_lives_is_at_work(evidence: Evidence) -> None:
-    account = build_account(
+    report = build_period_report(
         _open_run(evidence),
         instance="default",
         since=BEGIN,
@@ -185,7 +185,7 @@ def test_a_run_without_an_end_whose_process_lives_is_at_work(evidence: Evidence)
         alive=frozenset({evidence.runs[-1].record.run_id}),
         limits=Limits(),
     )
-    assert "known_ends" not in unmet(account)
+    assert "known_ends" not in unmet(report)
 
 
 def test_a_watch_that_was_killed_is_an_incident_without_an_alert(evidence: Evidence) -> None:
@@ -238,7 +238,7 @@ def test_a_failed_start_is_over_when_a_later_one_succeeds() -> None:
         run(200, 230, gateway_wait=220, bot_start=230),
     )
     begin = datetime(2026, 11, 18, 9, 0, tzinfo=UTC)
-    account = build_account(
+    report = build_period_report(
         Evidence(runs=runs, spans=(span(230, 1000),)),
         instance="default",
         since=begin,
@@ -246,15 +246,17 @@ def test_a_failed_start_is_over_when_a_later_one_succeeds() -> None:
         made_at=END,
         limits=None,
     )
-    assert [(one.cause, one.outcome, one.duration_s) for one in account.incidents] == [
+    assert [(one.cause, one.outcome, one.duration_s) for one in report.incidents] == [
         ("GATEWAY_TIMEOUT", IncidentOutcome.CLEARED_BY_START, 130)
     ]
-    assert account.verdict is None
+    assert report.verdict is None
 
 
 def test_texts_are_cleaned_and_words_are_not(evidence: Evidence) -> None:
-    account = clean_account(judge(evidence), lambda text: text.replace(HOSTILE, "***").replace("gateway_lost", "?"))
-    document = build_document(account)
+    report = clean_period_report(
+        judge(evidence), lambda text: text.replace(HOSTILE, "***").replace("gateway_lost", "?")
+    )
+    document = build_document(report)
     assert document["incidents"][0]["message"].endswith("***")
     assert document["incidents"][0]["cause"] == "gateway_lost"
     assert HOSTILE not in str(document)
