@@ -79,28 +79,16 @@ class RunLog:
                 self.handler.stream.close()
 
 
-def open_run_log(
-    log_dir: Path,
-    *,
-    clock: Clock,
-    run_id: str,
-    keep: int,
-    redactor: Redactor,
-    prefix: str = "startup",
-    level: int = logging.INFO,
-    spare: Iterable[Path] = (),
-) -> RunLog:
+def open_run_log(log_dir: Path, prefix: str, *, run_id: str, clock: Clock, keep: int, redactor: Redactor) -> RunLog:
     """Make this run's log file, attach it to the package's logger, and prune older ones. Never fails.
 
     Args:
         log_dir: The folder; made if it is missing.
-        clock: For the name.
-        run_id: Stands in the first line.
-        keep: How many logs with this prefix are kept, this one included.
-        redactor: Knows the secrets. Each record becomes one line, fit to be shown.
         prefix: The kind of log.
-        level: The least severe level that is written.
-        spare: Files that must stay, whatever their age (the log of a running bot).
+        run_id: Stands in the first line.
+        clock: For the name.
+        keep: How many logs of this kind are kept, this one included.
+        redactor: Knows the secrets. Each record becomes one line, fit to be shown.
 
     Returns:
         The log. Where no file can be had, it writes to standard error, with a warning.
@@ -117,15 +105,15 @@ def open_run_log(
         problem = f"no log file in {log_dir}: {_reason(error)}"
         handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(CleaningFormatter(redactor, LINE_FORMAT, datefmt=_TIME_FORMAT))
-    handler.setLevel(level)
+    handler.setLevel(logging.INFO)
     logger.addHandler(handler)
-    logger.setLevel(min(level, logging.INFO))
+    logger.setLevel(logging.INFO)
     run_log = RunLog(path=path, logger=logger, handler=handler, problem=problem, previous_level=previous_level)
     if problem is not None:
         logger.warning("%s; the run continues, its lines are only here", problem)
     logger.info("Run %s begins (process %s)", run_id, platform().own_pid())
     if path is not None:
-        prune_logs(log_dir, prefix=prefix, keep=keep, spare=[path, *spare])
+        prune_logs(log_dir, prefix=prefix, keep=keep, spare=[path])
     return run_log
 
 

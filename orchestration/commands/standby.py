@@ -18,7 +18,7 @@ from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.lease.held import Role, Standing, drop, fingerprint_login, keep
 from orchestration.logs import open_run_log
 from orchestration.preflight.instances import build_find_users
-from orchestration.redaction import Redactor
+from orchestration.redaction import redactor_for
 from orchestration.settings import Settings, StandbyGateway
 from orchestration.supervision.host_notifier import HostNotifier
 from orchestration.supervision.lease_keeper import Keeper
@@ -50,14 +50,9 @@ def serve_with_lease(
     Returns:
         The exit code.
     """
-    with open_run_log(
-        settings.log_dir,
-        clock=clock,
-        run_id=f"lease_{clock.now():%Y%m%d_%H%M%S}",
-        keep=settings.log_keep,
-        redactor=Redactor(settings.secrets),
-        prefix="lease",
-    ):
+    run_id = f"lease_{clock.now():%Y%m%d_%H%M%S}"
+    redactor = redactor_for(settings.secrets)
+    with open_run_log(settings.log_dir, "lease", run_id=run_id, clock=clock, keep=settings.log_keep, redactor=redactor):
 
         def wake() -> None:
             requests.wake.set()  # whichever event the loop waits for now

@@ -38,7 +38,7 @@ from orchestration.redaction import Redactor
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.startup.admission import InstanceLocks, ServiceRefusal, build_second, end_supervisor, find_refusal
 from orchestration.startup.configuration import load_settings, load_settings_of_what_runs
-from orchestration.startup.context import Display, RunSpec
+from orchestration.startup.context import RunSpec
 from orchestration.startup.orphan import STOP_LEFT_BEHIND, is_left_behind
 from orchestration.startup.report import Progress, Report, build_json, build_report
 from orchestration.startup.run import Run
@@ -47,17 +47,36 @@ from orchestration.startup.sequence import (
     StartupOptions,
     execute_run,
     perform_run,
-    refuse_run,
 )
 from orchestration.state_dir import journal_path, monitor_lock_path, supervisor_lock_path
 from orchestration.supervision.host_notifier import HostNotifier, NotifyingDisplay
 from orchestration.supervision.post import Post, Restart
-from orchestration.supervision.supervisor import Supervisor, find_withheld_plan
+from orchestration.supervision.supervisor import Supervisor
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
 from orchestration.system.lock import HeldLock, LockHeldError, hold_lock
 from orchestration.system.signals import Requests, let_outcome_stand
 from orchestration.system.stopped import Stopped
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Session:
+    """What a process that stays has opened before it starts or watches anything.
+
+    Attributes:
+        options: What it was asked for.
+        clock: Tells the time.
+        host: The host's service manager.
+        requests: What signals ask for.
+        post: The lock of this supervisor or monitor; None where it could not be taken.
+    """
+
+    options: StartupOptions
+    clock: SystemClock
+    host: HostNotifier
+    requests: Requests
+    post: HeldLock | None
+
 
 # The longest step without a sign of life: fetching an image, beyond its own time-out.
 _SILENCE_MARGIN_S = 120.0
@@ -96,31 +115,22 @@ def serve(options: StartupOptions) -> int:
         if waits:
             code = _wait_given_up(lenient, clock, requests)
         else:
-            display = NotifyingDisplay(console.build_display(as_json=options.as_json), host)
-            lead = functools.partial(_serve, options, clock, host, display, requests, post=post, stopped=stopped)
-            code = _lead_in_turn(options, clock, host, requests, post=post, lead=lead)
+            session = _Session(options=options, clock=clock, host=host, requests=requests, post=post)
+            code = _lead_in_turn(session, functools.partial(_serve, session, stopped))
             if code == ExitCode.GIVE_UP and _stays_given_up(lenient):
                 code = _wait_given_up(lenient, clock, requests)
         let_outcome_stand()
         return code
 
 
-def _lead_in_turn(
-    options: StartupOptions,
-    clock: SystemClock,
-    host: HostNotifier,
-    requests: Requests,
-    *,
-    post: HeldLock | None,
-    lead: Callable[[], int],
-) -> int:
+def _lead_in_turn(session: _Session, lead: Callable[[], int]) -> int:
     """Lead at once; of several hosts that carry the instance (LEASE_ETCD), only while this one holds the lease."""
-    leased = _find_leased(options, post)
+    leased = _find_leased(session)
     if leased is None:
         return lead()
     from orchestration.commands.standby import serve_with_lease
 
-    return serve_with_lease(leased, clock, host, requests, lead)
+    return serve_with_lease(leased, session.clock, session.host, session.requests, lead)
 
 
 def _note_interrupted(report: Report, requests: Requests) -> None:
@@ -129,12 +139,12 @@ def _note_interrupted(report: Report, requests: Requests) -> None:
         requests.ended_by = requests.ended_by or "a signal"
 
 
-def _find_leased(options: StartupOptions, post: HeldLock | None) -> Settings | None:
+def _find_leased(session: _Session) -> Settings | None:
     """The configuration of an instance that needs a lease; None for others, and where the start fails anyway."""
-    if options.simulate or post is None:
+    if session.options.simulate or session.post is None:
         return None
     try:
-        settings = load_settings(service=options.service)
+        settings = load_settings(service=session.options.service)
     except StartupFailure:
         return None
     return settings if settings.lease_etcd else None
@@ -246,9 +256,8 @@ def _refuse_second(options: StartupOptions, settings: Settings) -> int:
 
 def _refuse(options: StartupOptions, refusal: StartupFailure) -> int:
     """A start by hand that does not begin: recorded, shown and alerted like any other that is refused."""
-    spec = RunSpec(kind="startup", steps=STEPS)
-    display = console.build_display(as_json=options.as_json)
-    report = refuse_run(spec, display, refusal, simulate=options.simulate)
+    spec = RunSpec(kind="startup", steps=STEPS, simulate=options.simulate, refusal=refusal)
+    report = execute_run(spec, console.build_display(as_json=options.as_json))
     let_outcome_stand()
     if options.as_json:
         console.print_json(build_json(report))
@@ -306,31 +315,27 @@ def monitor() -> int:
         requests = held.enter_context(Requests())
         held.enter_context(_live_page(settings, clock))
         host.say_ready("watching")
-        return _watch(settings, clock, host, requests, post, restart=None, report=None)
+        session = _Session(options=StartupOptions(), clock=clock, host=host, requests=requests, post=post)
+        return _watch(session, settings, restart=None, report=None)
 
 
-def _serve(
-    options: StartupOptions,
-    clock: SystemClock,
-    host: HostNotifier,
-    display: Display,
-    requests: Requests,
-    *,
-    post: HeldLock | None,
-    stopped: tuple[Stopped, ...] = (),
-) -> int:
+def _serve(session: _Session, stopped: tuple[Stopped, ...]) -> int:
+    options, clock, host = session.options, session.clock, session.host
+    display = NotifyingDisplay(console.build_display(as_json=options.as_json), host)
     spec = RunSpec(
         kind="service" if options.service else "startup",
         steps=STEPS,
         replaces_bot=options.replace,
         supervises=True,
+        simulate=options.simulate,
+        service=options.service,
+        post=session.post,
+        stopped=stopped,
     )
-    report, settings = perform_run(
-        spec, display, simulate=options.simulate, service=options.service, post=post, stopped=stopped
-    )
+    report, settings = perform_run(spec, display)
     if settings.gateway_watched_by is not None and report.progress.gateway_was_awaited:
         attempts.clear(settings.state_dir)  # what failed for want of a gateway says nothing about the next try
-    _note_interrupted(report, requests)
+    _note_interrupted(report, session.requests)
     if report.progress.bot is None and not report.progress.is_bot_withheld:
         code = _judge_failed_start(options, report, clock, host)
         if options.as_json:
@@ -343,14 +348,16 @@ def _serve(
     failed: list[FailureWord] = []
 
     def restart() -> Report:
-        again = dataclasses.replace(spec, kind="restart", steps=STEPS[2:], replaces_bot=False, revalidates=True)
-        report = execute_run(again, display, simulate=options.simulate, service=options.service, post=post)
+        again = dataclasses.replace(
+            spec, kind="restart", steps=STEPS[2:], replaces_bot=False, revalidates=True, stopped=()
+        )
+        report = execute_run(again, display)
         if report.failure is not None:
             failed.append(report.failure)
-        _note_interrupted(report, requests)
+        _note_interrupted(report, session.requests)
         return report
 
-    code = _watch(settings, clock, host, requests, post, restart=restart, report=report, as_json=options.as_json)
+    code = _watch(session, settings, restart=restart, report=report)
     if not options.service:
         return int(ExitCode.FAILURE) if code == ExitCode.GIVE_UP else code
     return _judge_end(settings, code, failed, clock, report)
@@ -381,30 +388,20 @@ def _judge_end(settings: Settings, code: int, failed: Sequence[FailureWord], clo
     return code
 
 
-def _watch(
-    settings: Settings,
-    clock: SystemClock,
-    host: HostNotifier,
-    requests: Requests,
-    lock: HeldLock | None,
-    *,
-    restart: Restart | None,
-    report: Report | None,
-    as_json: bool = False,
-) -> int:
+def _watch(session: _Session, settings: Settings, *, restart: Restart | None, report: Report | None) -> int:
     """Open what a supervisor needs, and let it run."""
+    clock, as_json = session.clock, session.options.as_json
     log = logging.getLogger("orchestration.supervision.supervisor")
     redactor = Redactor(settings.secrets)
-    bot = report.progress.bot if report is not None else None
     run_id = report.run_id if report is not None else f"monitor_{clock.now():%Y%m%d_%H%M%S}"
     with (
         open_run_log(
             settings.log_dir,
-            clock=clock,
+            "supervisor" if restart is not None else "monitor",
             run_id=run_id,
+            clock=clock,
             keep=settings.log_keep,
             redactor=redactor,
-            prefix="supervisor" if restart is not None else "monitor",
         ),
         Journal.open(journal_path(settings.state_dir), clock=clock, log=log, redactor=redactor) as journal,
         contextlib.closing(watch_display.build(settings, as_json=as_json, owns_bot=restart is not None)) as watching,
@@ -420,28 +417,20 @@ def _watch(
                     clock=clock,
                     record=record,
                     find_users=build_find_users(settings),
-                    require_locks=InstanceLocks(settings, post=lock).require,
+                    require_locks=InstanceLocks(settings, post=session.post).require,
                 ),
                 clock=clock,
                 journal=journal,
                 delivery=delivery,
-                host=host,
+                host=session.host,
                 watching=watching,
                 restart=restart,
                 run_id=run_id,
                 log=log,
                 read_holdings=lambda: read_holdings(settings, clock, locate_api(record, settings)),
-                lock=lock,
+                lock=session.post,
             )
-            return Supervisor(
-                post,
-                bot.record if bot is not None else None,
-                requests,
-                withheld=find_withheld_plan(report) if report is not None else None,
-                receiver=bot.receiver if bot is not None else None,
-                has_connected=bot.has_connected if bot is not None else None,
-                validated=report.progress.gateway if report is not None else None,
-            ).run()
+            return Supervisor(post, session.requests, report.progress if report is not None else Progress()).run()
         finally:
             delivery.close(timeout_s=_FLUSH_TIMEOUT_S)
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from orchestration.alerts.alert import AlertContent
 from orchestration.alerts.channels import ChannelState
-from orchestration.errors import State, StepStatus
+from orchestration.errors import StartupFailure, State, StepStatus
 from orchestration.gateway.holdings import Holdings, describe_open
 from orchestration.gateway.prober import Probe
 from orchestration.gateway.runtime import Runtime
@@ -15,6 +15,8 @@ from orchestration.settings import Settings
 from orchestration.startup.report import Progress, Report, StepReport
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
+from orchestration.system.lock import HeldLock
+from orchestration.system.stopped import Stopped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,7 @@ _NEEDS_NO_LEASE = _STARTS_NOTHING | {"gateway.wait"}
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """What a run is for.
+    """What a run is for, and how it is opened.
 
     Attributes:
         kind: The command, for example `startup`; it stands in the journal and in the lock's note.
@@ -116,6 +118,11 @@ class RunSpec:
             stops it and starts it again.
         revalidates: Whether a supervisor runs it on a gateway that it watches. A health check that fails while the API
             works is then a warning, as it is to the supervisor.
+        simulate: Whether it runs on the built-in gateway and a sample plan.
+        service: Whether a boot service starts it.
+        refusal: Why it is over before its first step; None where it may begin.
+        post: The supervisor's lock that this process holds; None where it supervises nothing.
+        stopped: What was stopped to make way for it.
     """
 
     kind: str
@@ -126,6 +133,11 @@ class RunSpec:
     replaces_bot: bool = False
     supervises: bool = False
     revalidates: bool = False
+    simulate: bool = False
+    service: bool = False
+    refusal: StartupFailure | None = None
+    post: HeldLock | None = None
+    stopped: tuple[Stopped, ...] = ()
 
     @property
     def starts_bot(self) -> bool:

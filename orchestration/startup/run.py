@@ -42,7 +42,6 @@ from orchestration.state_dir import find_damaged_files, journal_path
 from orchestration.system.children import become_subreaper
 from orchestration.system.clock import Clock
 from orchestration.system.commands import Commands
-from orchestration.system.lock import HeldLock
 from orchestration.system.platform import platform
 from orchestration.system.signals import InterruptedBySignal, Interruption
 from orchestration.system.stopped import Stopped
@@ -70,9 +69,6 @@ class Run:
         commands: Commands,
         clock: Clock,
         display: Display,
-        failure: StartupFailure | None = None,
-        post: HeldLock | None = None,
-        stopped: tuple[Stopped, ...] = (),
     ) -> None:
         self.settings = self._settings = settings
         self._spec = spec
@@ -93,10 +89,10 @@ class Run:
         self._reports: dict[str, StepReport] = {}
         self._failure: StartupFailure | None = None
         self._current: Step | None = None
-        self._locks = InstanceLocks(settings, post=post)
+        self._locks = InstanceLocks(settings, post=spec.post)
         self._held = contextlib.ExitStack()
         self._interruption = Interruption()
-        self._open(failure, stopped)
+        self._open()
 
     @property
     def failed(self) -> bool:
@@ -164,17 +160,18 @@ class Run:
         self._held.close()
         return report
 
-    def _open(self, failure: StartupFailure | None, stopped: tuple[Stopped, ...]) -> None:
+    def _open(self) -> None:
         settings = self._settings
         if self._spec.starts:
             become_subreaper(str(build_record_path(settings)))  # for what a bot leaves behind
         self._held.enter_context(self._interruption)
         self._log = logging.getLogger("orchestration.startup.run")
+        prefix = "startup" if self._spec.starts else "shutdown"
         run_log = open_run_log(
             settings.log_dir,
-            clock=self._clock,
-            prefix="startup" if self._spec.starts else "shutdown",
+            prefix,
             run_id=self.run_id,
+            clock=self._clock,
             keep=settings.log_keep,
             redactor=self._redactor,
         )
@@ -255,14 +252,14 @@ class Run:
             require_locks=require,
             read_holdings=lambda: read_holdings(settings, self._clock, locate_api(record, settings)),
         )
-        self._note_stopped(stopped)
-        self._catch_failures(lambda: self._go_first(failure))
+        self._note_stopped(self._spec.stopped)
+        self._catch_failures(self._go_first)
 
-    def _go_first(self, failure: StartupFailure | None) -> None:
+    def _go_first(self) -> None:
         """Be the only run; refuse if the configuration is wrong, another run is under way, or the system is held."""
         settings = self._settings
-        if failure is not None:
-            raise failure
+        if self._spec.refusal is not None:
+            raise self._spec.refusal
         refuse_to_touch(settings)  # before the watcher here is asked to end
         if self._spec.starts:
             self._locks.require_in_place()  # its supervisor's

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import dataclasses
 from dataclasses import dataclass
 
 from orchestration import gameplan
@@ -17,9 +18,7 @@ from orchestration.startup.report import Report
 from orchestration.startup.run import Run
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
-from orchestration.system.lock import HeldLock
 from orchestration.system.platform import platform
-from orchestration.system.stopped import Stopped
 
 STEPS = (
     Step(name="preflight", state=State.INITIALIZING, act=act.preflight),
@@ -53,87 +52,41 @@ class StartupOptions:
     service: bool = False
 
 
-def open_run(
-    spec: RunSpec,
-    display: Display,
-    *,
-    simulate: bool = False,
-    service: bool = False,
-    refusal: StartupFailure | None = None,
-    post: HeldLock | None = None,
-    stopped: tuple[Stopped, ...] = (),
-) -> Run:
-    """Open a run on the real world. A wrong configuration opens it too: as a failed one, recorded and alerted.
-
-    Args:
-        spec: What it is for.
-        display: What shows it.
-        simulate: Whether it runs on the built-in gateway and a sample plan.
-        service: Whether a boot service starts it.
-        refusal: Why it is over before its first step.
-        post: The supervisor's lock that this process holds; None where it supervises nothing.
-        stopped: What was stopped to make way for it.
-    """
+def open_run(spec: RunSpec, display: Display) -> Run:
+    """Open a run on the real world. A wrong configuration opens it too: as a failed one, recorded and alerted."""
     if any(step.name in _CHECKS_PLAN for step in spec.steps):
         platform().start_thread(_preload, name="preload")
-    commands, clock = SystemCommands(), SystemClock()
-    failure = refusal
     try:
-        starts = spec.starts
-        settings = load_settings(simulate=simulate, service=service) if starts else load_settings_of_what_runs()
+        if spec.starts:
+            settings = load_settings(simulate=spec.simulate, service=spec.service)
+        else:
+            settings = load_settings_of_what_runs()
     except StartupFailure as wrong:
-        settings = load_settings(simulate=simulate, service=service, lenient=True)
-        failure = name_missing_files(wrong, settings) if spec.starts else wrong
-    return Run(
-        settings,
-        spec,
-        commands=commands,
-        clock=clock,
-        display=display,
-        failure=failure,
-        post=post,
-        stopped=stopped,
-    )
+        settings = load_settings(simulate=spec.simulate, service=spec.service, lenient=True)
+        spec = dataclasses.replace(spec, refusal=name_missing_files(wrong, settings) if spec.starts else wrong)
+    return Run(settings, spec, commands=SystemCommands(), clock=SystemClock(), display=display)
 
 
 def run_startup(options: StartupOptions, display: Display) -> Report:
     """Run the whole sequence. Never raises for what it meets."""
-    spec = RunSpec(kind="startup", steps=STEPS, replaces_bot=options.replace)
-    return execute_run(spec, display, simulate=options.simulate)
+    spec = RunSpec(kind="startup", steps=STEPS, replaces_bot=options.replace, simulate=options.simulate)
+    return execute_run(spec, display)
 
 
-def execute_run(
-    spec: RunSpec, display: Display, *, simulate: bool = False, service: bool = False, post: HeldLock | None = None
-) -> Report:
-    """Open a run (see `open_run`), perform its steps in order, close it."""
-    return perform_run(spec, display, simulate=simulate, service=service, post=post)[0]
+def execute_run(spec: RunSpec, display: Display) -> Report:
+    """Open a run (see `open_run`), perform its steps in order, close it. One that is refused performs none."""
+    return perform_run(spec, display)[0]
 
 
-def refuse_run(spec: RunSpec, display: Display, refusal: StartupFailure, *, simulate: bool = False) -> Report:
-    """A run that is over before its first step: recorded, shown and alerted like any other. Touches nothing."""
-    run = open_run(spec, display, simulate=simulate, refusal=refusal)
-    for step in spec.steps:
-        run.perform(step)
-    return run.close()
-
-
-def perform_run(
-    spec: RunSpec,
-    display: Display,
-    *,
-    simulate: bool = False,
-    service: bool = False,
-    post: HeldLock | None = None,
-    stopped: tuple[Stopped, ...] = (),
-) -> tuple[Report, Settings]:
+def perform_run(spec: RunSpec, display: Display) -> tuple[Report, Settings]:
     """The same, for a caller that goes on with the configuration that the run had: the files may have changed since."""
-    if simulate:
+    if spec.simulate and spec.refusal is None:
         from orchestration.startup.configuration import ensure_sample_plan
 
         # Where even this cannot be written, the run itself finds no plan and says so.
         with contextlib.suppress(OSError):
             ensure_sample_plan(Settings.load(lenient=True), clock=SystemClock())
-    run = open_run(spec, display, simulate=simulate, service=service, post=post, stopped=stopped)
+    run = open_run(spec, display)
     for step in spec.steps:
         run.perform(step)
     return run.close(), run.settings

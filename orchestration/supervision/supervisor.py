@@ -18,23 +18,21 @@ from orchestration.bot.end_record import write_end
 from orchestration.bot.find import find_bot
 from orchestration.bot.log import read_bot_lines
 from orchestration.bot.members import find_members, note_workers
-from orchestration.bot.notify import NotifyReceiver
 from orchestration.bot.order_guard import LOOPBACK, end_guard, ensure_guard, read_guard
-from orchestration.bot.record import BotRecord, build_record_path
+from orchestration.bot.record import build_record_path
 from orchestration.bot.stop import end_members, stop_bot
 from orchestration.errors import ExitCode, FailureWord, FallbackWord, StartupFailure
 from orchestration.gateway.history import StopReason
 from orchestration.gateway.holdings import describe_open
 from orchestration.gateway.readiness import Sight
 from orchestration.gateway.runtime import Start, find_still_running
-from orchestration.gateway.wait import GatewayReady
 from orchestration.hostservice.advice import advise
 from orchestration.lease.held import kept_lease
 from orchestration.logs import cut_back
 from orchestration.settings import GatewayRuntime
 from orchestration.startup.admission import build_lost_lock_failure
 from orchestration.startup.plan_in_force import reinstate_plan, withdraw_plan
-from orchestration.startup.report import Report, build_stopped_json
+from orchestration.startup.report import Progress, build_stopped_json
 from orchestration.state_dir import startup_lock_path
 from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, Stage, decide
 from orchestration.supervision.lease_loss import end_without_lease
@@ -52,10 +50,10 @@ _BYTES_PER_MB = 1_000_000
 _FIRST_LOGIN_GRACE_S = 600.0
 
 
-def find_withheld_plan(report: Report) -> WithheldPlan | None:
+def _find_withheld_plan(progress: Progress) -> WithheldPlan | None:
     """The plan on which a run has started no bot, because none is to run on Strategy C; None where that is not so."""
-    plan = report.progress.plan
-    if plan is None or not report.progress.is_bot_withheld:
+    plan = progress.plan
+    if plan is None or not progress.is_bot_withheld:
         return None
     return WithheldPlan(date=date.fromisoformat(plan.date), is_emergency=plan.fallback is not None, sha256=plan.sha256)
 
@@ -65,32 +63,19 @@ class Supervisor:
 
     Args:
         post: What it works with.
-        record: The bot; None where a monitor finds none yet.
         requests: What signals ask for.
-        withheld: The plan on which no bot was started; None where one was.
-        receiver: What listens to the bot already; None where that is still to come about.
-        has_connected: Whether the bot was seen to hold a connection to the gateway; None if that is unknown.
-        validated: The gateway as the start has just validated it; None for a monitor.
+        progress: What the start made sure of; nothing for a monitor, which finds its bot itself.
     """
 
-    def __init__(
-        self,
-        post: Post,
-        record: BotRecord | None,
-        requests: Requests,
-        *,
-        withheld: WithheldPlan | None = None,
-        receiver: NotifyReceiver | None = None,
-        has_connected: bool | None = None,
-        validated: GatewayReady | None = None,
-    ) -> None:
+    def __init__(self, post: Post, requests: Requests, progress: Progress) -> None:
+        bot = progress.bot
         self._post = post
-        self._validated = validated
+        self._validated = progress.gateway
         self._requests = requests
-        self._record = record
-        self._withheld = withheld
-        self._receiver = receiver
-        self._has_connected = has_connected
+        self._record = bot.record if bot is not None else None
+        self._withheld = _find_withheld_plan(progress)
+        self._receiver = bot.receiver if bot is not None else None
+        self._has_connected = bot.has_connected if bot is not None else None
         self._ended_key = ""
         self._announced_key = ""
         self._fenced_key = ""
@@ -255,7 +240,7 @@ class Supervisor:
             self._say_what_was_stopped(stopped, self._requests.ended_by or "a signal")
             return ExitCode.SUCCESS
         bot = report.progress.bot
-        withheld = find_withheld_plan(report)
+        withheld = _find_withheld_plan(report.progress)
         if withheld is not None:
             self._record = None
             observer.watch_without_bot(withheld)

@@ -22,10 +22,8 @@ def _same_zone() -> Iterator[None]:
     assert logging.getLogger(PACKAGE_LOGGER).handlers == handlers, "a log was left attached"
 
 
-def _open(folder: Path, *, keep: int = 30, run_id: str = "run-1", spare: tuple[Path, ...] = ()) -> RunLog:
-    return open_run_log(
-        folder, clock=FakeClock(), run_id=run_id, keep=keep, redactor=Redactor(["hunter2"]), spare=spare
-    )
+def _open(folder: Path, *, keep: int = 30, run_id: str = "run-1") -> RunLog:
+    return open_run_log(folder, "startup", run_id=run_id, clock=FakeClock(), keep=keep, redactor=Redactor(["hunter2"]))
 
 
 def _make_logs(folder: Path, count: int, prefix: str = "startup") -> list[Path]:
