@@ -1,13 +1,11 @@
 """What a release is, in values: its name, what it holds, what differs between two, which one to go back to. Pure."""
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 KEEP = 5
-_NAME = re.compile(r"\d{8}T\d{6}Z_[0-9a-f]{7,40}")
 _SHORT = 10  # digits of a commit in a name
 _SHORTEST = 4  # digits of a commit that git takes for one
 _GATEWAY_FOLDER = "docker/gateway/"
@@ -76,11 +74,6 @@ class Changes:
 def build_name(commit: str, now: datetime) -> str:
     """The name of a release made now."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}_{commit[:_SHORT]}"
-
-
-def is_name(text: str) -> bool:
-    """Whether it could be a release's name: nothing else becomes part of a path on the host."""
-    return _NAME.fullmatch(text) is not None
 
 
 def parse_tree(text: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from orchestration.docker.container import PROJECT_LABEL, SERVICE_LABEL, ContainerState, parse_instant, parse_state
+from orchestration.docker.container import PROJECT_LABEL, ContainerState, parse_instant, parse_state
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.system.endpoint import Endpoint
 
@@ -50,7 +50,6 @@ class GatewayStatus:
         out_of_memory: Whether the kernel ended it for lack of memory.
         health_log: The outputs of its last health checks, oldest first.
         compose_project: The Compose project that made it; empty if none did.
-        compose_service: Its service there.
         inner_ports: Each of the host's ports that lead into it, and the port inside that it leads to.
         networks: The Docker networks that it is in.
         environ: The environment that it was made with. It may hold secrets: never shown.
@@ -72,7 +71,6 @@ class GatewayStatus:
     out_of_memory: bool = False
     health_log: tuple[str, ...] = ()
     compose_project: str = ""
-    compose_service: str = ""
     inner_ports: tuple[tuple[int, int], ...] = ()
     networks: tuple[str, ...] = ()
     environ: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -160,7 +158,6 @@ def _parse_container(raw: Mapping[str, Any]) -> GatewayStatus:
         out_of_memory=bool(state.get("OOMKilled", False)),
         health_log=tuple(_health_line(entry) for entry in health.get("Log") or ()),
         compose_project=labels.get(PROJECT_LABEL, ""),
-        compose_service=labels.get(SERVICE_LABEL, ""),
         inner_ports=_parse_ports((raw.get("HostConfig") or {}).get("PortBindings") or {}),
         networks=tuple(sorted((raw.get("NetworkSettings") or {}).get("Networks") or ())),
         environ=tuple(_split_pair(one) for one in config.get("Env") or ()),

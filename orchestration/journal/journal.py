@@ -2,12 +2,10 @@
 
 import json
 import sqlite3
-from pathlib import Path
 from typing import Any
 
 from orchestration.errors import FailureWord
 from orchestration.journal.outbox import OutboxStore
-from orchestration.journal.reading import JournalReader
 from orchestration.journal.records import AlertDelivery, EventRecord, RunRecord, fetch_last_event, fetch_runs
 from orchestration.journal.store import storable
 from orchestration.journal.watchstore import WatchStore
@@ -22,11 +20,6 @@ class Journal(OutboxStore, WatchStore):
 
     No method raises: what cannot be written is said once in the log, and the run goes on.
     """
-
-    @classmethod
-    def open_for_reading(cls, path: Path) -> JournalReader:
-        """The journal, to look at only."""
-        return JournalReader(path)
 
     def start_run(self, run_id: str, *, instance: str, kind: str, simulated: bool, pid: int) -> None:
         """Begin a run. Ended ones beyond the newest `RUNS_KEPT` are forgotten, but for alerts still to be sent."""
@@ -167,11 +160,6 @@ class Journal(OutboxStore, WatchStore):
     def read_last_run(self) -> RunRecord | None:
         """The newest run, or None if there is none."""
         runs = self.read_runs(1)
-        return runs[0] if runs else None
-
-    def read_run(self, run_id: str) -> RunRecord | None:
-        """One run, or None if it is not there."""
-        runs: list[RunRecord] = self._read(lambda connection: fetch_runs(connection, 1, run_id=run_id), [])
         return runs[0] if runs else None
 
     def _document(self, value: Any) -> Any:  # noqa: ANN401 - a JSON document has no narrower type

@@ -68,11 +68,6 @@ class JournalReader:
         runs = self.read_runs(1)
         return runs[0] if runs else None
 
-    def read_run(self, run_id: str) -> RunRecord | None:
-        """One run, or None if it is not there."""
-        runs: list[RunRecord] = self._ask(lambda connection: fetch_runs(connection, 1, run_id=run_id), [])
-        return runs[0] if runs else None
-
     def read_evidence(self, since: datetime) -> Evidence:
         """What a report is made of: all about the time since `since` (aware, UTC)."""
         return self._ask(lambda connection: fetch_evidence(connection, since), NO_EVIDENCE)

@@ -75,7 +75,6 @@ class Redactor:
         forms = build_forms(self._secrets)
         self.margin = min(max(_LEAST_MARGIN, forms.longest), _MOST_MARGIN)
         self._plain = forms.plain
-        self._plain_bytes = [one.encode("utf-8", "surrogatepass") for one in forms.plain]
         self._unquoted = forms.unquoted
         self._quoting = forms.quoting
         self._unquoted_bytes = [view.encode("utf-8", "surrogatepass") for view, _ in forms.unquoted]

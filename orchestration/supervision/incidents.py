@@ -116,11 +116,6 @@ class Notice:
     next_action: str = ""
     incident: str
 
-    @property
-    def is_recovery(self) -> bool:
-        """Whether it says that an incident is over."""
-        return self.stage is Stage.OVER
-
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:

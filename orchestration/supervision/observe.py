@@ -195,10 +195,6 @@ class Observer:
         """The kept connection as it is now, for the live view."""
         return self._watched.read()
 
-    def read_bot_status(self) -> str:
-        """The bot's last `STATUS=`; empty if it sent none."""
-        return self._bot.look().status if self._bot is not None else ""
-
     def _read_wall_offset_s(self) -> float:
         return self._clock.now().timestamp() - self._clock.monotonic_s()
 

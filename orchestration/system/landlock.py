@@ -106,12 +106,6 @@ def run_confined(ports: Collection[int], act: Callable[[], _ResultT]) -> _Result
     return results[0]
 
 
-def build_confined_argv(argv: Sequence[str], ports: Collection[int], *, python: str = sys.executable) -> list[str]:
-    """The command line that starts `argv` without the right to connect to these ports."""
-    denied = [word for port in sorted(ports) for word in ("--deny", str(port))]
-    return [python, "-m", "orchestration.system.landlock", *denied, "--", *argv]
-
-
 @functools.cache
 def _library() -> ctypes.PyDLL:
     # One that keeps the interpreter's lock: giving it away 65,536 times would take minutes beside a busy thread.

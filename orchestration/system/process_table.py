@@ -340,16 +340,6 @@ def read_session_id(pid: int) -> int | None:
         return None
 
 
-def read_ancestors(pid: int) -> frozenset[int]:
-    """The process itself and everything above it."""
-    line = {pid}
-    above = read_parent_pid(pid)
-    while above and above not in line:
-        line.add(above)
-        above = read_parent_pid(above)
-    return frozenset(line)
-
-
 def is_in_a_container(pid: int) -> bool:
     """Whether a process has a pid of its own in some inner process namespace, as those in containers have."""
     if not _ON_LINUX:

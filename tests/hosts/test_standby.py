@@ -14,7 +14,7 @@ import pytest
 from orchestration.commands.standby import serve_with_lease
 from orchestration.gateway.record import read_record
 from orchestration.gateway.runtime_kinds import build_runtime
-from orchestration.journal import Journal
+from orchestration.journal import JournalReader
 from orchestration.lease.held import Role, Standing, read_standing
 from orchestration.lease.orders import LeaseStore
 from orchestration.settings import Settings
@@ -78,12 +78,12 @@ class Participant:
 
     def read_events(self) -> list[tuple[str, str]]:
         """What its journal has of the lease: kind and message."""
-        journal = Journal.open_for_reading(journal_path(self.settings.state_dir))
+        journal = JournalReader(journal_path(self.settings.state_dir))
         return [(one.kind, str(one.detail.get("message"))) for one in journal.read_events(None, 100)]
 
     def read_alerts(self) -> list[str]:
         """The alerts that it has sent: none arrives, so they all wait."""
-        journal = Journal.open_for_reading(journal_path(self.settings.state_dir))
+        journal = JournalReader(journal_path(self.settings.state_dir))
         return [one.body for one in journal.read_pending_alerts()]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.system.landlock import build_confined_argv, can_deny_ports, run_confined
+from orchestration.system.landlock import can_deny_ports, run_confined
 from orchestration.system.processes import launch_detached
 from tests.integration.simulated_gateway import PATIENCE_S, PROJECT
 
@@ -28,8 +28,9 @@ needs_landlock = pytest.mark.skipif(not can_deny_ports(), reason="needs Landlock
 
 
 def run_program(code: str, *arguments: str, deny: set[int]) -> "subprocess.CompletedProcess[str]":
+    denied = [word for port in sorted(deny) for word in ("--deny", str(port))]
     return subprocess.run(
-        build_confined_argv([sys.executable, "-c", code, *arguments], deny),
+        [sys.executable, "-m", "orchestration.system.landlock", *denied, "--", sys.executable, "-c", code, *arguments],
         cwd=PROJECT, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
 

@@ -122,6 +122,7 @@ def _check_said(one: Happening, said: list[tuple[float, Notice]]) -> None:
     assert len(opened) == 1, (one, opened)
     assert opened[0][0] - one.at_s <= within_s, (one, opened)
     if one.fault not in {Fault.JUMP, Fault.BOT_DIES, Fault.BOT_HANGS, Fault.BAD_FILE}:
-        over = [at_s for at_s, notice in said if notice.incident == opened[0][1].incident and notice.is_recovery]
+        incident = opened[0][1].incident
+        over = [at_s for at_s, notice in said if notice.incident == incident and notice.stage is Stage.OVER]
         over = [at_s for at_s in over if one.at_s <= at_s <= one.end_s + 200]
         assert len(over) == 1, (one, over)

@@ -52,7 +52,6 @@ def test_a_running_container_is_read_in_full() -> None:
         restart_count=3,
         health_log=("health check ended with 1: connect: refused", "health check ended with 0"),
         compose_project="ibkr-gateway",
-        compose_service="gateway",
         inner_ports=((4002, 4004),),
         networks=("ibkr-gateway_default",),
     )

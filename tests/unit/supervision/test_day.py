@@ -113,7 +113,7 @@ def test_a_plan_that_is_late_takes_the_place_of_strategy_c() -> None:
     assert watch.actions() == [_C, _NEW]
     switched, missing = IncidentKind.BOT_SWITCHED, IncidentKind.PLAN_MISSING
     assert watch.kinds() == [switched, missing, switched, missing]
-    assert watch.said[-1][1].is_recovery
+    assert watch.said[-1][1].stage is Stage.OVER
 
 
 def test_a_bot_that_was_started_on_strategy_c_in_the_night_is_missed_a_plan_for_once_it_is_due() -> None:
@@ -126,7 +126,7 @@ def test_a_bot_that_was_started_on_strategy_c_in_the_night_is_missed_a_plan_for_
     assert watch.actions() == []  # it trades nothing already
     plan = replace(PLAN, date=THURSDAY, sha256="b" * 64)
     watch.go_on(300, **both(on(THURSDAY, plan, valid(THURSDAY)), {"bot": replace(BOT, key="200:2")}))
-    assert watch.said[-1][1].is_recovery
+    assert watch.said[-1][1].stage is Stage.OVER
 
 
 @pytest.mark.parametrize("plan", [PLAN, _CHOSEN_C])

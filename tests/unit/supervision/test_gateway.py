@@ -89,7 +89,7 @@ def test_each_incident_ends_in_a_message_when_its_cause_goes(changes: dict[str, 
     watch = Watch(rules=MONITOR).go_on(400, **changes).go_on(200)
     assert watch.kinds(Stage.OVER) == [kind]
     assert watch.memory.log.incidents == ()
-    assert [notice.is_recovery for _, notice in watch.said][-1]
+    assert [notice.stage is Stage.OVER for _, notice in watch.said][-1]
     watch.forget_said()
     assert watch.go_on(400, **changes).kinds(Stage.OPENED) == [kind], "the next one is another incident"
 
