@@ -21,8 +21,8 @@ from orchestration.bot.record import build_record_path, remove_record
 from orchestration.commands import watch_display
 from orchestration.commands.views import load_settings_or_explain
 from orchestration.errors import ExitCode, FailureWord, StartupFailure
-from orchestration.gateway.account import read_holdings
 from orchestration.gateway.api import probe_api
+from orchestration.gateway.book_reader import read_holdings
 from orchestration.gateway.record import locate_api, read_record
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.gateway.soft_restart import measure_longest_restart_s

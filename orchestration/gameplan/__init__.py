@@ -23,10 +23,9 @@ from orchestration.gameplan.activation import (
     find_copy_problem,
     refuse_outdated,
 )
-from orchestration.gameplan.calendar import MarketCalendar, build_calendar, load_calendar
+from orchestration.gameplan.calendar import MarketCalendar, build_calendar, expected_dates, load_calendar
 from orchestration.gameplan.check import check_from_settings, check_gameplan, hold_until_its_day, read_plan_for_bot
 from orchestration.gameplan.extra_schema import schema_problem
-from orchestration.gameplan.freshness import expected_dates
 from orchestration.gameplan.reader import read_content
 from orchestration.gameplan.rules import preload
 from orchestration.gameplan.sample import build_new_plan, write_new_plan, write_sample_plan

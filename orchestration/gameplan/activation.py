@@ -7,9 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure
-from orchestration.gameplan.calendar import load_calendar
+from orchestration.gameplan.calendar import describe_wrong_date, judge_date, load_calendar
 from orchestration.gameplan.check import name_copy, read_plan_for_bot
-from orchestration.gameplan.freshness import describe_wrong_date, judge_date
 from orchestration.gameplan.reader import read_content
 from orchestration.gameplan.strategy_c import build_strategy_c, render_plan
 from orchestration.gameplan.verdict import GameplanError, GameplanVerdict

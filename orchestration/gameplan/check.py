@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestration.errors import FallbackWord
-from orchestration.gameplan.calendar import MarketCalendar, load_calendar
+from orchestration.gameplan.calendar import MarketCalendar, describe_wrong_date, judge_date, load_calendar
 from orchestration.gameplan.extra_schema import Judgement, apply_extra_schema
-from orchestration.gameplan.freshness import describe_wrong_date, judge_date
 from orchestration.gameplan.reader import FileContent, parse_plan, read_content
 from orchestration.gameplan.rules import find_problems, find_violations, find_warnings, is_quarantined
 from orchestration.gameplan.verdict import GameplanError, GameplanVerdict

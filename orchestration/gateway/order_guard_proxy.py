@@ -15,8 +15,8 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from orchestration.gateway.account import BOOK_CLIENT_ID, BookReader, BookUnknownError
 from orchestration.gateway.api_status import MOST_CLIENTS
+from orchestration.gateway.book_reader import BOOK_CLIENT_ID, BookReader, BookUnknownError
 from orchestration.gateway.order_guard import (
     Book,
     NeedsBook,

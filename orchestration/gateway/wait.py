@@ -7,7 +7,7 @@ from datetime import datetime
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway import messages as words
 from orchestration.gateway import readiness
-from orchestration.gateway.accounts import validate_accounts
+from orchestration.gateway.account_check import validate_accounts
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.history import StopReason, name_start
 from orchestration.gateway.launcher_log import LauncherReading

@@ -19,8 +19,8 @@ from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.record import build_record_path
 from orchestration.bot.record import read_record as read_bot_record
 from orchestration.errors import FailureWord, StartupFailure, StepStatus
-from orchestration.gateway.account import read_holdings
 from orchestration.gateway.api import probe_api
+from orchestration.gateway.book_reader import read_holdings
 from orchestration.gateway.record import locate_api, read_record
 from orchestration.gateway.runtime_kinds import build_runtime
 from orchestration.hold import refuse_if_held

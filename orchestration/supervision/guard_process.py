@@ -28,7 +28,7 @@ from orchestration.bot.members import find_members
 from orchestration.bot.order_guard import GuardRecord, list_gateway_ports, write_guard
 from orchestration.bot.record import BotRecord, build_record_path, read_record
 from orchestration.bot.stop import end_members
-from orchestration.gateway.account import BOOK_CLIENT_ID, BookReader, BookUnknownError
+from orchestration.gateway.book_reader import BOOK_CLIENT_ID, BookReader, BookUnknownError
 from orchestration.gateway.holdings import name_orders, name_positions, summarize_book
 from orchestration.gateway.order_guard import Refuse, Refused
 from orchestration.gateway.order_guard_proxy import OrderGuardServer

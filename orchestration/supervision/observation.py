@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from orchestration.bot.state import BotState
 from orchestration.errors import FallbackWord, StartupFailure
 from orchestration.gateway import readiness
-from orchestration.gateway.accounts import validate_accounts
+from orchestration.gateway.account_check import validate_accounts
 from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.history import NO_HISTORY, GatewayHistory

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from orchestration.gateway.account import BOOK_CLIENT_ID
 from orchestration.gateway.api import probe_api
+from orchestration.gateway.book_reader import BOOK_CLIENT_ID
 from orchestration.gateway.holdings import Holdings, HoldingsReading, name_orders, name_positions
 from orchestration.system.endpoint import Endpoint
 from orchestration.tws.frames import WireError

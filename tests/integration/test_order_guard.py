@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import ib_async
 import pytest
 
-from orchestration.gateway.account import BookReader
+from orchestration.gateway.book_reader import BookReader
 from orchestration.gateway.order_guard import Refuse, Refused
 from orchestration.gateway.order_guard_proxy import OrderGuardServer
 from orchestration.system.endpoint import Endpoint

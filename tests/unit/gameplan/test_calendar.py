@@ -9,8 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from orchestration.errors import FallbackWord, StartupFailure
-from orchestration.gameplan.calendar import MarketCalendar, build_calendar, load_calendar
-from orchestration.gameplan.freshness import expected_dates, judge_date
+from orchestration.gameplan.calendar import MarketCalendar, build_calendar, expected_dates, judge_date, load_calendar
 from orchestration.settings import Settings
 from tests.unit.gameplan.plans import NEW_YORK, NYSE
 

@@ -6,7 +6,7 @@ from datetime import date, datetime, time, timedelta
 import pytest
 
 from orchestration.errors import FallbackWord
-from orchestration.gameplan.freshness import judge_date
+from orchestration.gameplan.calendar import judge_date
 from orchestration.supervision import IncidentKind, MarketLook, PlanCandidate, PlanObservation
 from tests.unit.gameplan.plans import NEW_YORK, NYSE
 from tests.unit.supervision.scene import PLAN, Watch, unusable, valid

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestration.errors import FailureWord, StartupFailure
-from orchestration.gateway.accounts import validate_accounts
+from orchestration.gateway.account_check import validate_accounts
 from orchestration.settings import Settings
 
 LIVE = {"TRADING_MODE": "live", "ALLOW_LIVE_TRADING": "yes", "GATEWAY_ACCOUNT": "U1234567"}
