@@ -103,7 +103,7 @@ def run_preflight() -> "tuple[str, Sequence[Check]]":
 
 def check_gameplan_file(path: str, *, at: str | None = None, as_json: bool) -> int:
     """`inv gameplan.check --path FILE`: only judge, as of now or of an instant. 0 valid, 1 not."""
-    from orchestration.gameplan import check_gameplan, load_calendar
+    from orchestration.gameplan import PlanPolicy, check_gameplan
 
     settings = load_settings_or_explain(as_json=as_json, of_what_runs=False)
     if settings is None:
@@ -118,12 +118,7 @@ def check_gameplan_file(path: str, *, at: str | None = None, as_json: bool) -> i
             as_json=as_json,
         )
     verdict = check_gameplan(
-        Path(expand_home(path)).absolute(),
-        clock=SystemClock(),
-        calendar=load_calendar(settings),
-        freshness=settings.gameplan_freshness,
-        extra_schema=settings.gameplan_schema,
-        at=instant,
+        Path(expand_home(path)).absolute(), PlanPolicy.from_settings(settings), clock=SystemClock(), at=instant
     )
     if as_json:
         console.print_json(

@@ -24,7 +24,13 @@ from orchestration.gameplan.activation import (
     refuse_outdated,
 )
 from orchestration.gameplan.calendar import MarketCalendar, build_calendar, expected_dates, load_calendar
-from orchestration.gameplan.check import check_from_settings, check_gameplan, hold_until_its_day, read_plan_for_bot
+from orchestration.gameplan.check import (
+    PlanPolicy,
+    check_from_settings,
+    check_gameplan,
+    hold_until_its_day,
+    read_plan_for_bot,
+)
 from orchestration.gameplan.extra_schema import schema_problem
 from orchestration.gameplan.reader import read_content
 from orchestration.gameplan.rules import preload
@@ -37,6 +43,7 @@ __all__ = [
     "GameplanError",
     "GameplanVerdict",
     "MarketCalendar",
+    "PlanPolicy",
     "activate_plan",
     "build_calendar",
     "build_new_plan",

@@ -1,11 +1,11 @@
 """The judgement on a plan: readable, JSON, schema, further schema, quarantine, date, in this order."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from orchestration.errors import FallbackWord
 from orchestration.gameplan.calendar import MarketCalendar, describe_wrong_date, judge_date, load_calendar
@@ -24,15 +24,33 @@ _NO_FURTHER_SCHEMA = Judgement(problems=())
 _PAUSES_S = (0.5, 1.0, 1.5)  # three more looks within the five seconds
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlanPolicy:
+    """What the settings say about a plan.
+
+    Attributes:
+        calendar: The market's sessions, which say what a plan may be dated.
+        freshness: Whether the plan's date must be today's.
+        extra_schema: A further schema that the plan must satisfy too.
+    """
+
+    calendar: MarketCalendar
+    freshness: GameplanFreshness
+    extra_schema: Path | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """The policy of a configuration."""
+        return cls(
+            calendar=load_calendar(settings),
+            freshness=settings.gameplan_freshness,
+            extra_schema=settings.gameplan_schema,
+        )
+
+
 def check_from_settings(settings: Settings, *, clock: Clock) -> GameplanVerdict:
     """Judge the configured plan. See `check_gameplan`."""
-    return check_gameplan(
-        settings.gameplan_path,
-        clock=clock,
-        calendar=load_calendar(settings),
-        freshness=settings.gameplan_freshness,
-        extra_schema=settings.gameplan_schema,
-    )
+    return check_gameplan(settings.gameplan_path, PlanPolicy.from_settings(settings), clock=clock)
 
 
 def hold_until_its_day(verdict: GameplanVerdict, settings: Settings, *, clock: Clock) -> GameplanVerdict:
@@ -59,11 +77,9 @@ def hold_until_its_day(verdict: GameplanVerdict, settings: Settings, *, clock: C
 
 def check_gameplan(
     path: Path | None,
+    policy: PlanPolicy,
     *,
     clock: Clock,
-    calendar: MarketCalendar,
-    freshness: GameplanFreshness,
-    extra_schema: Path | None,
     commands: Commands | None = None,
     at: datetime | None = None,
 ) -> GameplanVerdict:
@@ -74,10 +90,8 @@ def check_gameplan(
 
     Args:
         path: The plan; None where none is configured.
+        policy: What is asked of it.
         clock: The time, and the wait between two looks.
-        calendar: The market's sessions, which say what a plan may be dated.
-        freshness: Whether the plan's date must be today's.
-        extra_schema: A further schema that the plan must satisfy too.
         commands: The door through which the further schema is applied; the real one by default.
         at: As of which aware instant the date is judged; now by default.
     """
@@ -89,13 +103,7 @@ def check_gameplan(
         path = path.absolute()
         for pause_s in (*_PAUSES_S, None):
             verdict, may_be_half_written = _look(
-                path,
-                clock=clock,
-                calendar=calendar,
-                freshness=freshness,
-                extra_schema=extra_schema,
-                commands=commands or SystemCommands(),
-                at=at or clock.now(),
+                path, policy, clock=clock, commands=commands or SystemCommands(), at=at or clock.now()
             )
             if pause_s is None or not may_be_half_written:
                 break
@@ -110,14 +118,7 @@ def check_gameplan(
 
 
 def _look(
-    path: Path,
-    *,
-    clock: Clock,
-    calendar: MarketCalendar,
-    freshness: GameplanFreshness,
-    extra_schema: Path | None,
-    commands: Commands,
-    at: datetime,
+    path: Path, policy: PlanPolicy, *, clock: Clock, commands: Commands, at: datetime
 ) -> tuple[GameplanVerdict, bool]:
     """One judgement, and whether the file may be half written."""
     try:
@@ -129,8 +130,8 @@ def _look(
     try:
         plan = _parse(path, file.content)
         further = _NO_FURTHER_SCHEMA
-        if extra_schema is not None:
-            further = apply_extra_schema(extra_schema, path, digest, commands=commands)
+        if policy.extra_schema is not None:
+            further = apply_extra_schema(policy.extra_schema, path, digest, commands=commands)
             is_schemas_fault = further.is_schemas_own_fault
         _raise_if_any(path, _find_all_problems(plan, further))
     except GameplanError as error:
@@ -143,9 +144,9 @@ def _look(
             sha256=digest,
         )
         return verdict, _is_recent(file, clock) and not is_schemas_fault
-    word, message = _judge_use(path, plan, now=at, calendar=calendar, freshness=freshness)
+    word, message = _judge_use(path, plan, policy, now=at)
     warnings = find_warnings(plan)
-    if freshness is GameplanFreshness.OFF:
+    if policy.freshness is GameplanFreshness.OFF:
         warnings += (f"the plan's date, {plan['date']}, is not checked (GAMEPLAN_FRESHNESS=off)",)
     is_for_another_day = word in {FallbackWord.GAMEPLAN_STALE, FallbackWord.GAMEPLAN_NOT_YET}
     verdict = GameplanVerdict(
@@ -153,7 +154,7 @@ def _look(
         message=message,
         problems=() if word is None else (message.removeprefix(f"{path}: "),),
         warnings=warnings,
-        is_information=is_for_another_day and not calendar.has_session(at),
+        is_information=is_for_another_day and not policy.calendar.has_session(at),
         path=path,
         content=file.content,
         sha256=digest,
@@ -163,7 +164,7 @@ def _look(
 
 
 def _judge_use(
-    path: Path, plan: Mapping[str, Any], *, now: datetime, calendar: MarketCalendar, freshness: GameplanFreshness
+    path: Path, plan: Mapping[str, Any], policy: PlanPolicy, *, now: datetime
 ) -> tuple[FallbackWord | None, str]:
     """What stands against using a plan that keeps the schema, as a word and a sentence."""
     if is_quarantined(plan):
@@ -178,7 +179,9 @@ def _judge_use(
         return FallbackWord.GAMEPLAN_QUARANTINED, f"{path}: the plan is quarantined ({' and '.join(named)})"
     plan_date = date.fromisoformat(plan["date"])
     trades = plan["strategy"] != "C"
-    word = None if freshness is GameplanFreshness.OFF else judge_date(plan_date, now, calendar, trades=trades)
+    calendar = policy.calendar
+    is_date_free = policy.freshness is GameplanFreshness.OFF
+    word = None if is_date_free else judge_date(plan_date, now, calendar, trades=trades)
     if word is None:
         return None, f"{path}: strategy {plan['strategy']} for {plan_date}"
     return word, f"{path}: {describe_wrong_date(plan_date, word, now, calendar, trades=trades)}"

@@ -11,6 +11,7 @@ from orchestration.errors import FallbackWord
 from orchestration.gameplan import (
     GameplanError,
     GameplanVerdict,
+    PlanPolicy,
     activate_plan,
     check_gameplan,
     read_plan_for_bot,
@@ -45,9 +46,7 @@ def _judge(plan: Path, schema: Path, commands: Commands | None = None) -> Gamepl
     return check_gameplan(
         plan,
         clock=FakeClock(),
-        calendar=NYSE,
-        freshness=GameplanFreshness.TODAY,
-        extra_schema=schema,
+        policy=PlanPolicy(calendar=NYSE, freshness=GameplanFreshness.TODAY, extra_schema=schema),
         commands=commands or ProjectCommands(),
     )
 
@@ -258,7 +257,9 @@ def test_a_fresh_plan_is_not_read_again_because_of_the_schemas_own_fault(tmp_pat
     schema = _write_schema(tmp_path, {"type": "strnig"})
     clock = FakeClock()
     plan = write_plan(tmp_path, load_plan(), written=clock.now())
-    verdict = check_gameplan(plan, clock=clock, calendar=NYSE, freshness=GameplanFreshness.TODAY, extra_schema=schema)
+    verdict = check_gameplan(
+        plan, clock=clock, policy=PlanPolicy(calendar=NYSE, freshness=GameplanFreshness.TODAY, extra_schema=schema)
+    )
 
     assert verdict.word is FallbackWord.GAMEPLAN_INVALID
     assert clock.waits_s == []

@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 
 from orchestration.errors import FailureWord, FallbackWord, StartupFailure
-from orchestration.gameplan import activate_plan, check_from_settings, check_gameplan, fall_back_to_strategy_c
+from orchestration.gameplan import (
+    PlanPolicy,
+    activate_plan,
+    check_from_settings,
+    check_gameplan,
+    fall_back_to_strategy_c,
+)
 from orchestration.settings import PROJECT_DIR, GameplanFreshness, Settings
 from orchestration.system.clock import SystemClock
 from tests.fakes.clock import FakeClock
@@ -100,8 +106,8 @@ def test_a_plan_without_permission_is_unreadable(open_folder: Path, what: str) -
     (path if what == "file" else locked).chmod(0)
     try:
         answer = _run_as_unprivileged(
-            "verdict = check_gameplan(Path(sys.argv[1]), clock=FakeClock(), calendar=NYSE,"
-            " freshness=GameplanFreshness.TODAY, extra_schema=None)\n"
+            "policy = PlanPolicy(calendar=NYSE, freshness=GameplanFreshness.TODAY)\n"
+            "verdict = check_gameplan(Path(sys.argv[1]), policy, clock=FakeClock())\n"
             "print(json.dumps({'word': verdict.word, 'message': verdict.message}))",
             str(path),
         )
@@ -227,9 +233,7 @@ def test_whatever_a_writer_does_meanwhile_the_judged_plan_is_one_that_was_writte
             check_gameplan(
                 path,
                 clock=FakeClock(),
-                calendar=NYSE,
-                freshness=GameplanFreshness.TODAY,
-                extra_schema=None,
+                policy=PlanPolicy(calendar=NYSE, freshness=GameplanFreshness.TODAY),
             )
             for _ in range(200)
         ]
@@ -255,7 +259,7 @@ def test_a_plan_that_is_being_written_right_now_is_waited_for_on_the_real_clock(
             path.write_bytes(content)
 
     verdict = check_gameplan(
-        path, clock=FinishingClock(), calendar=NYSE, freshness=GameplanFreshness.OFF, extra_schema=None
+        path, clock=FinishingClock(), policy=PlanPolicy(calendar=NYSE, freshness=GameplanFreshness.OFF)
     )
 
     assert verdict.is_valid, verdict.message

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from orchestration.errors import FallbackWord
-from orchestration.gameplan import GameplanVerdict, activate_plan, check_gameplan
+from orchestration.gameplan import GameplanVerdict, PlanPolicy, activate_plan, check_gameplan
 from orchestration.settings import GameplanFreshness, Settings
 from tests.fakes.clock import FakeClock
 from tests.thorough import choose_count
@@ -323,9 +323,7 @@ def _judge(folder: Path, content: bytes) -> GameplanVerdict:
     verdict = check_gameplan(
         write_plan(folder, content),
         clock=clock,
-        calendar=NYSE,
-        freshness=GameplanFreshness.TODAY,
-        extra_schema=None,
+        policy=PlanPolicy(calendar=NYSE, freshness=GameplanFreshness.TODAY),
     )
     assert clock.waits_s == []
     assert "could not be judged" not in verdict.message, verdict.message  # the net for surprises was never needed

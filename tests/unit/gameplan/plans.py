@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from orchestration.gameplan import GameplanVerdict, MarketCalendar, build_calendar, check_gameplan
+from orchestration.gameplan import GameplanVerdict, MarketCalendar, PlanPolicy, build_calendar, check_gameplan
 from orchestration.settings import GameplanFreshness
 from tests.fakes.clock import WEDNESDAY_MORNING, FakeClock
 
@@ -65,5 +65,5 @@ def judge(
 ) -> GameplanVerdict:
     """`check_gameplan` in New York on a Wednesday morning, without a further schema."""
     return check_gameplan(
-        path, clock=clock or FakeClock(now), calendar=calendar, freshness=freshness, extra_schema=None
+        path, clock=clock or FakeClock(now), policy=PlanPolicy(calendar=calendar, freshness=freshness)
     )
