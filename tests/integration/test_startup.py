@@ -516,14 +516,14 @@ _INTERRUPTED_WHILE_OPENING = """
 import os, signal, sys
 from orchestration import presenter as console
 from orchestration.startup.report import build_json
-from orchestration.startup.sequence import Options, run_startup
+from orchestration.startup.sequence import StartupOptions, run_startup
 
 class Interrupting(console.PlainDisplay):
     def begin(self, **shown):
         super().begin(**shown)
         os.kill(os.getpid(), signal.SIGTERM)
 
-report = run_startup(Options(), Interrupting(sys.stderr))
+report = run_startup(StartupOptions(), Interrupting(sys.stderr))
 console.print_json(build_json(report))
 sys.exit(int(report.exit_code))
 """

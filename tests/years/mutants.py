@@ -293,13 +293,13 @@ MUTANTS = (
     ),
     Mutant(
         "a plan of another day is fresh",
-        "orchestration/gameplan/freshness.py",
+        "orchestration/gameplan/calendar.py",
         "if plan_date in expected_dates(now, calendar, trades=trades):",
         "if plan_date or expected_dates(now, calendar, trades=trades):",
     ),
     Mutant(
         "a holiday is a session",
-        "orchestration/gameplan/freshness.py",
+        "orchestration/gameplan/calendar.py",
         "if trades and not calendar.is_session(plan_date):",
         "if False:",
     ),
