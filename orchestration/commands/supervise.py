@@ -49,8 +49,8 @@ from orchestration.startup.sequence import (
     perform_run,
 )
 from orchestration.state_dir import journal_path, monitor_lock_path, supervisor_lock_path
+from orchestration.supervision.context import Restart, SupervisorContext
 from orchestration.supervision.host_notifier import HostNotifier, NotifyingDisplay
-from orchestration.supervision.post import Post, Restart
 from orchestration.supervision.supervisor import Supervisor
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
@@ -68,14 +68,14 @@ class _Session:
         clock: Tells the time.
         host: The host's service manager.
         requests: What signals ask for.
-        post: The lock of this supervisor or monitor; None where it could not be taken.
+        lock: The lock of this supervisor or monitor; None where it could not be taken.
     """
 
     options: StartupOptions
     clock: SystemClock
     host: HostNotifier
     requests: Requests
-    post: HeldLock | None
+    lock: HeldLock | None
 
 
 # The longest step without a sign of life: fetching an image, beyond its own time-out.
@@ -96,26 +96,26 @@ def serve(options: StartupOptions) -> int:
             return _end_refused(options, lenient, refusal, clock)
     with contextlib.ExitStack() as held:
         try:
-            post = _take_post(held, lenient, supervisor_lock_path(lenient.state_dir), "supervisor", clock)
+            lock = _take_watch_lock(held, lenient, supervisor_lock_path(lenient.state_dir), "supervisor", clock)
         except LockHeldError:
             if options.service:
                 return _end_refused(options, lenient, build_second(lenient), clock)
             if not options.replace:
                 return _refuse_second(options, lenient)
             try:
-                post, stopped = _take_over(held, options, clock)
+                lock, stopped = _take_over(held, options, clock)
             except StartupFailure as failure:
                 return _refuse(options, failure)
         except OSError:
             # The run refuses for the same reason (`refuse_beside_supervisor`): only it can record and alert that.
-            post = None
+            lock = None
         host = held.enter_context(_host(lenient, clock))
         requests = held.enter_context(Requests())
         held.enter_context(_live_page(lenient, clock))
         if waits:
             code = _wait_given_up(lenient, clock, requests)
         else:
-            session = _Session(options=options, clock=clock, host=host, requests=requests, post=post)
+            session = _Session(options=options, clock=clock, host=host, requests=requests, lock=lock)
             code = _lead_in_turn(session, functools.partial(_serve, session, stopped))
             if code == ExitCode.GIVE_UP and _stays_given_up(lenient):
                 code = _wait_given_up(lenient, clock, requests)
@@ -141,7 +141,7 @@ def _note_interrupted(report: Report, requests: Requests) -> None:
 
 def _find_leased(session: _Session) -> Settings | None:
     """The configuration of an instance that needs a lease; None for others, and where the start fails anyway."""
-    if session.options.simulate or session.post is None:
+    if session.options.simulate or session.lock is None:
         return None
     try:
         settings = load_settings(service=session.options.service)
@@ -242,7 +242,7 @@ def _take_over(
     refuse_if_held(settings.state_dir)
     stopped = end_supervisor(settings, clock=clock, on_progress=console.warn)
     try:
-        return _take_post(held, settings, supervisor_lock_path(settings.state_dir), "supervisor", clock), stopped
+        return _take_watch_lock(held, settings, supervisor_lock_path(settings.state_dir), "supervisor", clock), stopped
     except LockHeldError as error:
         second = build_second(settings)
         raise StartupFailure(second.word, second.message, next_action=second.next_action) from error
@@ -305,7 +305,7 @@ def monitor() -> int:
     clock = SystemClock()
     with contextlib.ExitStack() as held:
         try:
-            post = _take_post(held, settings, monitor_lock_path(settings.state_dir), "monitor", clock)
+            lock = _take_watch_lock(held, settings, monitor_lock_path(settings.state_dir), "monitor", clock)
         except LockHeldError:
             return int(ExitCode.FAILURE)
         except OSError as error:
@@ -315,7 +315,7 @@ def monitor() -> int:
         requests = held.enter_context(Requests())
         held.enter_context(_live_page(settings, clock))
         host.say_ready("watching")
-        session = _Session(options=StartupOptions(), clock=clock, host=host, requests=requests, post=post)
+        session = _Session(options=StartupOptions(), clock=clock, host=host, requests=requests, lock=lock)
         return _watch(session, settings, restart=None, report=None)
 
 
@@ -329,7 +329,7 @@ def _serve(session: _Session, stopped: tuple[Stopped, ...]) -> int:
         supervises=True,
         simulate=options.simulate,
         service=options.service,
-        post=session.post,
+        supervisor_lock=session.lock,
         stopped=stopped,
     )
     report, settings = perform_run(spec, display)
@@ -404,12 +404,12 @@ def _watch(session: _Session, settings: Settings, *, restart: Restart | None, re
             redactor=redactor,
         ),
         Journal.open(journal_path(settings.state_dir), clock=clock, log=log, redactor=redactor) as journal,
-        contextlib.closing(watch_display.build(settings, as_json=as_json, owns_bot=restart is not None)) as watching,
+        contextlib.closing(watch_display.build(settings, as_json=as_json, owns_bot=restart is not None)) as display,
     ):
         delivery = _build_delivery(settings, journal, clock, redactor)
         try:
             record = read_record(settings.state_dir)
-            post = Post(
+            context = SupervisorContext(
                 settings=settings,
                 runtime=build_runtime(
                     settings,
@@ -417,20 +417,20 @@ def _watch(session: _Session, settings: Settings, *, restart: Restart | None, re
                     clock=clock,
                     record=record,
                     find_users=build_find_users(settings),
-                    require_locks=InstanceLocks(settings, post=session.post).require,
+                    require_locks=InstanceLocks(settings, supervisor_lock=session.lock).require,
                 ),
                 clock=clock,
                 journal=journal,
                 delivery=delivery,
                 host=session.host,
-                watching=watching,
+                display=display,
                 restart=restart,
                 run_id=run_id,
                 log=log,
                 read_holdings=lambda: read_holdings(settings, clock, locate_api(record, settings)),
-                lock=session.post,
+                lock=session.lock,
             )
-            return Supervisor(post, session.requests, report.progress if report is not None else Progress()).run()
+            return Supervisor(context, session.requests, report.progress if report is not None else Progress()).run()
         finally:
             delivery.close(timeout_s=_FLUSH_TIMEOUT_S)
 
@@ -460,7 +460,7 @@ def _judge_failed_start(options: StartupOptions, report: Report, clock: SystemCl
     return _give_up(settings, outcome, clock, report) or int(report.exit_code)
 
 
-def _take_post(
+def _take_watch_lock(
     held: contextlib.ExitStack, settings: Settings, path: Path, purpose: str, clock: SystemClock
 ) -> HeldLock:
     """Be the only one of this instance that does this.

@@ -9,7 +9,7 @@ from orchestration.presenter import build_console, fit_line
 from orchestration.redaction import clean_line, mask_account
 from orchestration.settings import Settings
 from orchestration.supervision import Decision, Notice, Observation
-from orchestration.supervision.post import Watching
+from orchestration.supervision.context import WatchDisplay
 from orchestration.system.clock import format_duration
 from orchestration.system.streams import steady_stderr, steady_stdout
 
@@ -21,7 +21,7 @@ _KEPT_NOTICES = 8
 _REFRESHES_PER_SECOND = 1
 
 
-def build(settings: Settings, *, as_json: bool = False, owns_bot: bool = True) -> Watching:
+def build(settings: Settings, *, as_json: bool = False, owns_bot: bool = True) -> WatchDisplay:
     """The view that fits where the output goes. Standard output is a program's alone where one asked for JSON."""
     stream = steady_stderr() if as_json else steady_stdout()
     return LiveWatch(stream, settings, owns_bot=owns_bot) if stream.isatty() else PlainWatch(stream)
@@ -35,18 +35,18 @@ class PlainWatch:
         self._status = ""
 
     def look(self, observation: Observation, decision: Decision) -> None:
-        """See `Watching.look`."""
+        """See `WatchDisplay.look`."""
         del observation
         if decision.status_text != self._status:
             self._status = decision.status_text
             self._line(decision.status_text)
 
     def tell(self, notice: Notice) -> None:
-        """See `Watching.tell`."""
+        """See `WatchDisplay.tell`."""
         print_notice(self._stream, notice)
 
     def close(self) -> None:
-        """See `Watching.close`."""
+        """See `WatchDisplay.close`."""
 
     def _line(self, text: str) -> None:
         self._stream.write(clean_line(text) + "\n")
@@ -76,7 +76,7 @@ class LiveWatch:
         self._began = datetime.now().astimezone()
 
     def look(self, observation: Observation, decision: Decision) -> None:
-        """See `Watching.look`."""
+        """See `WatchDisplay.look`."""
         from rich.live import Live
 
         self._is_closed = False
@@ -88,14 +88,14 @@ class LiveWatch:
             self._live.start()
 
     def tell(self, notice: Notice) -> None:
-        """See `Watching.tell`. What is said after the view was closed is a line below it."""
+        """See `WatchDisplay.tell`. What is said after the view was closed is a line below it."""
         if self._is_closed:
             print_notice(self._console.file, notice)
         else:
             self._notices.append((datetime.now().astimezone(), notice))
 
     def close(self) -> None:
-        """See `Watching.close`. The next look opens it again."""
+        """See `WatchDisplay.close`. The next look opens it again."""
         self._is_closed = True
         if self._live is not None:
             self._live.stop()

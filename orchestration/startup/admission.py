@@ -36,12 +36,12 @@ class InstanceLocks:
 
     Args:
         settings: Whose locks they are.
-        post: The supervisor's lock that this process holds; None where it supervises nothing.
+        supervisor_lock: The supervisor's lock that this process holds; None where it supervises nothing.
     """
 
-    def __init__(self, settings: Settings, *, post: HeldLock | None = None) -> None:
+    def __init__(self, settings: Settings, *, supervisor_lock: HeldLock | None = None) -> None:
         self._settings = settings
-        self._post = post
+        self._supervisor_lock = supervisor_lock
         self._own: HeldLock | None = None
         self._held = ExitStack()
 
@@ -86,7 +86,7 @@ class InstanceLocks:
             StartupFailure: `ALREADY_STARTING`: a lock was deleted, replaced or renamed since it was taken, and another
                 run may hold its successor.
         """
-        for lock in (self._post, self._own):
+        for lock in (self._supervisor_lock, self._own):
             if lock is not None and not lock.is_in_place():
                 raise build_lost_lock_failure(lock.path)
 

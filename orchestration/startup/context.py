@@ -121,7 +121,7 @@ class RunSpec:
         simulate: Whether it runs on the built-in gateway and a sample plan.
         service: Whether a boot service starts it.
         refusal: Why it is over before its first step; None where it may begin.
-        post: The supervisor's lock that this process holds; None where it supervises nothing.
+        supervisor_lock: The supervisor's lock that this process holds; None where it supervises nothing.
         stopped: What was stopped to make way for it.
     """
 
@@ -136,7 +136,7 @@ class RunSpec:
     simulate: bool = False
     service: bool = False
     refusal: StartupFailure | None = None
-    post: HeldLock | None = None
+    supervisor_lock: HeldLock | None = None
     stopped: tuple[Stopped, ...] = ()
 
     @property

@@ -89,7 +89,7 @@ class Run:
         self._reports: dict[str, StepReport] = {}
         self._failure: StartupFailure | None = None
         self._current: Step | None = None
-        self._locks = InstanceLocks(settings, post=spec.post)
+        self._locks = InstanceLocks(settings, supervisor_lock=spec.supervisor_lock)
         self._held = contextlib.ExitStack()
         self._interruption = Interruption()
         self._open()

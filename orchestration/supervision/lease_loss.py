@@ -7,32 +7,32 @@ from orchestration.bot.record import BotRecord
 from orchestration.bot.stop import end_members, stop_bot
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.lease.held import HeldLease
-from orchestration.supervision.post import Post
+from orchestration.supervision.context import SupervisorContext
 
 
-def end_without_lease(post: Post, lease: HeldLease, record: BotRecord | None) -> None:
+def end_without_lease(context: SupervisorContext, lease: HeldLease, record: BotRecord | None) -> None:
     """The fence has killed the bot, or does so now: see to it, and say it. The gateway is logged out afterwards.
 
     Args:
-        post: What it works with.
+        context: What it works with.
         lease: The lease that is lost.
         record: The bot that was watched; None where there was none.
     """
     message = (
-        f"This host has lost the lease of instance {post.settings.instance} (revision {lease.revision}): "
+        f"This host has lost the lease of instance {context.settings.instance} (revision {lease.revision}): "
         f"{lease.loss}. The bot was killed; the gateway is logged out."
     )
-    post.log.error("%s", message)
-    presence = find_bot(post.settings)
+    context.log.error("%s", message)
+    presence = find_bot(context.settings)
     if presence.is_found:
         try:
-            stop_bot(post.settings, presence, timeout_s=0.0)
+            stop_bot(context.settings, presence, timeout_s=0.0)
         except StartupFailure as failure:
-            post.log.error("the bot could not be stopped: %s", failure)  # noqa: TRY400 - no mistake of ours
-    end_members(post.settings, record)
-    end_guard(post.settings)
-    post.journal.add_event(post.run_id, "lease_lost", {"revision": lease.revision, "message": message})
-    post.send_alert(
+            context.log.error("the bot could not be stopped: %s", failure)  # noqa: TRY400 - no mistake of ours
+    end_members(context.settings, record)
+    end_guard(context.settings)
+    context.journal.add_event(context.run_id, "lease_lost", {"revision": lease.revision, "message": message})
+    context.send_alert(
         AlertContent(
             severity=Severity.CRITICAL,
             title="Lease lost: bot killed",

@@ -35,9 +35,9 @@ from orchestration.startup.plan_in_force import reinstate_plan, withdraw_plan
 from orchestration.startup.report import Progress, build_stopped_json
 from orchestration.state_dir import startup_lock_path
 from orchestration.supervision import Action, Decision, IncidentKind, Memory, Notice, Observation, Rules, Stage, decide
+from orchestration.supervision.context import SupervisorContext
 from orchestration.supervision.lease_loss import end_without_lease
 from orchestration.supervision.observe import Observer, WithheldPlan
-from orchestration.supervision.post import Post
 from orchestration.supervision.recorder import WatchRecorder
 from orchestration.system.lock import HeldLock, LockHeldError, hold_lock, read_lock_holder
 from orchestration.system.platform import platform
@@ -62,14 +62,14 @@ class Supervisor:
     """Watches one system until it is told to end, or the system has ended. `run` returns the exit code.
 
     Args:
-        post: What it works with.
+        context: What it works with.
         requests: What signals ask for.
         progress: What the start made sure of; nothing for a monitor, which finds its bot itself.
     """
 
-    def __init__(self, post: Post, requests: Requests, progress: Progress) -> None:
+    def __init__(self, context: SupervisorContext, requests: Requests, progress: Progress) -> None:
         bot = progress.bot
-        self._post = post
+        self._context = context
         self._validated = progress.gateway
         self._requests = requests
         self._record = bot.record if bot is not None else None
@@ -80,14 +80,14 @@ class Supervisor:
         self._announced_key = ""
         self._fenced_key = ""
         self._memory = Memory()
-        self._rules = Rules.from_settings(post.settings, owns_bot=post.restart is not None)
+        self._rules = Rules.from_settings(context.settings, owns_bot=context.restart is not None)
         self._awaits_first_login: bool | None = None
         self._pinged_s = float("-inf")
         self._gateway_start: Start | None = None
-        self._watcher = "monitor" if post.restart is None else "supervisor"
-        interval_s = post.settings.monitor_interval_s
+        self._watcher = "monitor" if context.restart is None else "supervisor"
+        interval_s = context.settings.monitor_interval_s
         self._recorder = WatchRecorder(
-            post.journal, run_id=post.run_id, watcher=self._watcher, interval_s=interval_s, clock=post.clock
+            context.journal, run_id=context.run_id, watcher=self._watcher, interval_s=interval_s, clock=context.clock
         )
 
     def run(self) -> int:
@@ -101,8 +101,8 @@ class Supervisor:
         return code
 
     def _watch(self) -> ExitCode:
-        post = self._post
-        with Observer(post.settings, post.runtime, clock=post.clock, validated=self._validated) as observer:
+        context = self._context
+        with Observer(context.settings, context.runtime, clock=context.clock, validated=self._validated) as observer:
             self._requests.wake = observer.wake
             if self._record is not None:
                 observer.watch_bot(self._record, self._receiver, has_connected=self._has_connected)
@@ -116,10 +116,10 @@ class Supervisor:
                     return code
 
     def _run_cycle(self, observer: Observer) -> ExitCode | None:
-        post, requests = self._post, self._requests
-        post.host.is_alive()
-        if post.lock is not None:
-            post.lock.promise_sign(within_s=self._recorder.most_gap_s)
+        context, requests = self._context, self._requests
+        context.host.is_alive()
+        if context.lock is not None:
+            context.lock.promise_sign(within_s=self._recorder.most_gap_s)
         code = self._judge_end(observer)
         if code is not None:
             return code
@@ -137,8 +137,8 @@ class Supervisor:
         self._memory, decision = self._decide(observation)
         for notice in decision.notices:
             self._tell(notice)
-        post.host.say_status(decision.status_text)
-        post.watching.look(observation, decision)
+        context.host.say_status(decision.status_text)
+        context.display.look(observation, decision)
         self._recorder.note(observation, decision, observer.read_kept())
         self._recorder.note_full_login(self._memory.weekly.full_login_at)
         self._do_chores(observation, decision)
@@ -150,7 +150,7 @@ class Supervisor:
             if code is not None:
                 return code
         if not actions and not requests.ended_by:
-            post.clock.wait(observer.wake, decision.next_look_s)
+            context.clock.wait(observer.wake, decision.next_look_s)
         return None
 
     def _note_announcement(self, observation: Observation) -> None:
@@ -158,22 +158,22 @@ class Supervisor:
         bot = observation.bot
         if bot.says_stopping and not bot.is_stopping and bot.is_running and bot.key != self._announced_key:
             self._announced_key = bot.key
-            self._post.log.info("the bot says that it is stopping (STOPPING=1); this program did not ask it to")
+            self._context.log.info("the bot says that it is stopping (STOPPING=1); this program did not ask it to")
 
     def _note_bot_end(self, observation: Observation) -> None:
         """Write down how the bot ended, once, for a later request of its status."""
         bot = observation.bot
-        if self._record is None or self._post.restart is None or bot.key == self._ended_key:
+        if self._record is None or self._context.restart is None or bot.key == self._ended_key:
             return
         if bot.is_running or bot.is_stopping:
             return
         self._ended_key = bot.key
-        path = build_record_path(self._post.settings)
-        write_end(path, self._record.identity, bot, ended_at=self._post.clock.now())
+        path = build_record_path(self._context.settings)
+        write_end(path, self._record.identity, bot, ended_at=self._context.clock.now())
 
     def _decide(self, observation: Observation) -> tuple[Memory, Decision]:
         """Judge a look. On the built-in gateway, time may be told to pass faster for it: every patience is shorter."""
-        scale = self._post.settings.simulator_time_scale
+        scale = self._context.settings.simulator_time_scale
         if self._awaits_first_login is None:
             grace_s = self._find_first_grace_s(observation) * scale
             self._awaits_first_login = grace_s > 0
@@ -191,14 +191,14 @@ class Supervisor:
         A supervisor has seen its gateway ready at the start; a monitor begins beside one that may still log in.
         """
         status = observation.gateway
-        is_monitor = self._post.restart is None
+        is_monitor = self._context.restart is None
         if not is_monitor or status is None or not status.is_up or status.started_at is None:
             return 0.0
-        age_s = (self._post.clock.now() - status.started_at).total_seconds()
+        age_s = (self._context.clock.now() - status.started_at).total_seconds()
         return max(0.0, _FIRST_LOGIN_GRACE_S - age_s)
 
     def _act(self, action: Action, observer: Observer, decision: Decision) -> ExitCode | None:
-        self._post.log.info("action: %s", action)
+        self._context.log.info("action: %s", action)
         code = self._judge_post(observer)
         if code is not None:
             return code
@@ -217,8 +217,8 @@ class Supervisor:
                 pass  # stay: the machine says when it is time for the next plan
             case Action.END_FAILED:
                 self._stop_bot(observer)
-                end_members(self._post.settings, self._record)
-                end_guard(self._post.settings)
+                end_members(self._context.settings, self._record)
+                end_guard(self._context.settings)
                 return ExitCode.FAILURE
             case Action.END_78:
                 self._stop_bot(observer)
@@ -229,14 +229,14 @@ class Supervisor:
 
     def _restart_bot(self, observer: Observer) -> ExitCode | None:
         """Stop the bot gracefully and run the validated sequence again."""
-        restart = self._post.restart
+        restart = self._context.restart
         if restart is None:
             return None
         stopped = self._stop_bot(observer, stays=True)
         report = restart()
         if report.failure is FailureWord.INTERRUPTED:
-            self._post.host.say_stopping("asked to end during a restart of the bot")
-            self._post.watching.close()
+            self._context.host.say_stopping("asked to end during a restart of the bot")
+            self._context.display.close()
             self._say_what_was_stopped(stopped, self._requests.ended_by or "a signal")
             return ExitCode.SUCCESS
         bot = report.progress.bot
@@ -254,23 +254,23 @@ class Supervisor:
         return None
 
     def _stop_gracefully(self, observer: Observer, signal_name: str) -> ExitCode:
-        self._post.log.info("%s: stopping as asked", signal_name)
+        self._context.log.info("%s: stopping as asked", signal_name)
         stopped = None
-        if self._post.restart is not None:
-            self._post.host.say_stopping("stopping the bot")
+        if self._context.restart is not None:
+            self._context.host.say_stopping("stopping the bot")
             stopped = self._stop_bot(observer)
-        self._post.watching.close()
+        self._context.display.close()
         self._say_what_was_stopped(stopped, signal_name)
         return ExitCode.SUCCESS
 
     def _say_what_was_stopped(self, stopped: Stopped | None, signal_name: str) -> None:
         """The last words of a graceful end: what was stopped, as it was found before, and what goes on running."""
-        post = self._post
-        owns_bot = post.restart is not None
-        running = list(find_still_running(post.runtime))
-        left = find_bot(post.settings)
+        context = self._context
+        owns_bot = context.restart is not None
+        running = list(find_still_running(context.runtime))
+        left = find_bot(context.settings)
         # An external gateway is left alone by a shutdown, too.
-        can_stop_more = left.is_found or (bool(running) and post.runtime.kind is not GatewayRuntime.EXTERNAL)
+        can_stop_more = left.is_found or (bool(running) and context.runtime.kind is not GatewayRuntime.EXTERNAL)
         if left.is_found:
             running.insert(0, f"the bot ({left.who}), which nothing watches now")
         rest = f" Still running: {', '.join(running)}." if running else ""
@@ -312,20 +312,20 @@ class Supervisor:
     def _judge_lease(self, observer: Observer) -> ExitCode | None:
         """End where the lease is lost, or is to be given to another host; what was led is stopped then."""
         lease = kept_lease()
-        if lease is None or self._post.restart is None:
+        if lease is None or self._context.restart is None:
             return None
         if lease.loss:
             observer.expect_end()
             self._recorder.note_bot_stopped()
-            end_without_lease(self._post, lease, self._record)
+            end_without_lease(self._context, lease, self._record)
             return ExitCode.FAILURE
         if lease.handover:
-            self._post.log.info("%s: stopping", lease.handover)
+            self._context.log.info("%s: stopping", lease.handover)
             stopped = self._stop_bot(observer, stays=True)
-            self._post.journal.add_event(
-                self._post.run_id, "lease_released", {"revision": lease.revision, "message": lease.handover}
+            self._context.journal.add_event(
+                self._context.run_id, "lease_released", {"revision": lease.revision, "message": lease.handover}
             )
-            self._post.watching.close()
+            self._context.display.close()
             self._say_what_was_stopped(stopped, lease.handover)
             return ExitCode.SUCCESS
         return None
@@ -335,10 +335,10 @@ class Supervisor:
         lease = kept_lease()
         if lease is None or self._record is None or not observation.bot.is_running:
             return
-        is_due = observation.at_s - self._pinged_s >= self._post.settings.monitor_interval_s
+        is_due = observation.at_s - self._pinged_s >= self._context.settings.monitor_interval_s
         if is_due or self._fenced_key != observation.bot.key:
             self._fenced_key = observation.bot.key
-            lease.watch(find_members(self._post.settings, self._record))
+            lease.watch(find_members(self._context.settings, self._record))
 
     def _follow_plan_file(self, observation: Observation) -> None:
         """Withdraw the published plan while its file is quarantined: the bot keeps it, no other host starts on it."""
@@ -354,7 +354,7 @@ class Supervisor:
 
     def _has_lost_lock(self) -> bool:
         """Whether another supervisor could be at work by now, because our lock was deleted, replaced or renamed."""
-        return self._post.lock is not None and not self._post.lock.is_in_place()
+        return self._context.lock is not None and not self._context.lock.is_in_place()
 
     def _end_without_lock(self, observer: Observer) -> ExitCode:
         """End: no process can see this supervisor any more, and it must not start or restart anything.
@@ -362,15 +362,15 @@ class Supervisor:
         The bot is stopped, unless a new supervisor is at work, whose it is then. The service manager runs everything
         again, with a lock that counts.
         """
-        post = self._post
-        path = post.lock.path if post.lock is not None else Path()
+        context = self._context
+        path = context.lock.path if context.lock is not None else Path()
         holder = read_lock_holder(path)
-        stops_bot = post.restart is not None and holder is None
+        stops_bot = context.restart is not None and holder is None
         what = "the bot is stopped" if stops_bot else "the bot is left as it is"
         taken = "" if holder is None else f", and {holder} holds a new one"
         message = f"The lock {path} was deleted, replaced or renamed{taken}. This watch ends; {what}."
-        post.log.error("%s", message)
-        post.send_alert(
+        context.log.error("%s", message)
+        context.send_alert(
             AlertContent(
                 severity=Severity.CRITICAL,
                 title="Supervision ended: its lock is gone",
@@ -386,9 +386,9 @@ class Supervisor:
 
     def _end_after_mistake(self, error: Exception) -> ExitCode:
         """Say it, stop the bot gracefully, and end as a failure: the service manager runs everything again."""
-        post = self._post
-        post.log.error("internal error\n%s", traceback.format_exc())
-        post.send_alert(
+        context = self._context
+        context.log.error("internal error\n%s", traceback.format_exc())
+        context.send_alert(
             AlertContent(
                 severity=Severity.CRITICAL,
                 title="Supervision failed",
@@ -397,7 +397,7 @@ class Supervisor:
                 next_action="Report it with the supervisor's log; the bot has been stopped unless this was a monitor.",
             )
         )
-        if post.restart is not None:
+        if context.restart is not None:
             self._stop_bot(None)
         return ExitCode.FAILURE
 
@@ -409,40 +409,40 @@ class Supervisor:
             stays: Whether this supervisor goes on without it. The service manager must then not be told that the
                 service stops: it would ignore a later request to stop, and kill everything when the time for it is up.
         """
-        post = self._post
+        context = self._context
         if observer is not None:
             observer.expect_end()
-        presence = find_bot(post.settings)
+        presence = find_bot(context.settings)
         if not presence.is_found:
-            if not presence.is_unknown and post.restart is not None:
-                end_guard(post.settings)
+            if not presence.is_unknown and context.restart is not None:
+                end_guard(context.settings)
             return None
         self._recorder.note_bot_stopped()
         try:
             stopped = stop_bot(
-                post.settings,
+                context.settings,
                 presence,
-                timeout_s=post.settings.bot_stop_timeout_s,
-                on_progress=post.host.say_status if stays else post.host.say_stopping,
+                timeout_s=context.settings.bot_stop_timeout_s,
+                on_progress=context.host.say_status if stays else context.host.say_stopping,
             )
         except StartupFailure as failure:
             # Of a container: no engine, no container; one that outlives its engine is found by the next start.
-            post.log.error("the bot could not be stopped: %s", failure)  # noqa: TRY400 - no mistake of ours
+            context.log.error("the bot could not be stopped: %s", failure)  # noqa: TRY400 - no mistake of ours
             return None
-        post.log.info("%s", stopped)
+        context.log.info("%s", stopped)
         return stopped if stopped.is_gone else None
 
     def _restart_gateway(self, notice: Notice | None, *, is_gentle: bool = True) -> None:
         """Restart it, unless another instance has just done so. The alert says who did, and comes from one of them."""
-        post = self._post
+        context = self._context
         try:
             with hold_lock(
-                startup_lock_path(post.settings.state_dir),
+                startup_lock_path(context.settings.state_dir),
                 purpose="gateway restart",
-                since=post.clock.now().isoformat(timespec="seconds"),
+                since=context.clock.now().isoformat(timespec="seconds"),
             ) as held:
-                post.host.say_status("restarting the gateway")
-                spared = post.runtime.restart_lost(
+                context.host.say_status("restarting the gateway")
+                spared = context.runtime.restart_lost(
                     self._gateway_start,
                     yields=False,
                     on_restart=lambda: self._begin_restart(held, notice),
@@ -455,14 +455,14 @@ class Supervisor:
             self._tell_no_restart(notice, f"another run of this instance is at work ({error.holder})", Severity.INFO)
         except (StartupFailure, OSError) as error:
             if self._requests.ended_by:
-                post.log.info("the restart of the gateway was given up: %s", error)
+                context.log.info("the restart of the gateway was given up: %s", error)
                 return
             self._tell_no_restart(notice, f"that failed ({error})", Severity.ERROR)
 
     def _note_progress(self, text: str) -> None:
         """Log how a restart of the gateway gets on. A supervisor that is asked to end waits for it no longer."""
-        self._post.host.is_alive()
-        self._post.log.info("%s", text)
+        self._context.host.is_alive()
+        self._context.log.info("%s", text)
         if self._requests.ended_by:
             raise StartupFailure(
                 FailureWord.INTERRUPTED, f"{self._requests.ended_by} came while it was waited for", next_action=""
@@ -471,12 +471,12 @@ class Supervisor:
     def _begin_restart(self, held: HeldLock, notice: Notice | None) -> None:
         if not held.is_in_place():
             raise build_lost_lock_failure(held.path)
-        self._post.log.info("the gateway is restarted")
+        self._context.log.info("the gateway is restarted")
         if notice is not None:
             self._tell(notice)
 
     def _tell_no_restart(self, notice: Notice | None, why: str, severity: Severity) -> None:
-        self._post.log.log(logging.ERROR if severity is Severity.ERROR else logging.INFO, "not restarted: %s", why)
+        self._context.log.log(logging.ERROR if severity is Severity.ERROR else logging.INFO, "not restarted: %s", why)
         if notice is not None:
             self._tell(
                 replace(
@@ -489,69 +489,69 @@ class Supervisor:
 
     def _restart_order_guard(self) -> None:
         """Start it again where the bot expects it: the bot has no other way to the gateway."""
-        post, record = self._post, self._record
+        context, record = self._context, self._record
         if record is None:
             return
-        old = read_guard(post.settings)
+        old = read_guard(context.settings)
         try:
             ensure_guard(
-                post.settings,
-                post.settings.gateway,
-                run_id=post.run_id,
-                clock=post.clock,
+                context.settings,
+                context.settings.gateway,
+                run_id=context.run_id,
+                clock=context.clock,
                 host=LOOPBACK if old is None else old.host,
                 port=record.gateway_port,
             )
         except StartupFailure as failure:
-            post.log.error("the order guard could not be restarted: %s", failure)  # noqa: TRY400 - the next look judges it
+            context.log.error("the order guard could not be restarted: %s", failure)  # noqa: TRY400 - the next look judges it
 
     def _stop_gateway(self) -> None:
         try:
-            timeout_s = self._post.settings.gateway_stop_grace_s
-            self._post.runtime.stop(timeout_s=timeout_s, reason=StopReason.LOGIN_REJECTED)
+            timeout_s = self._context.settings.gateway_stop_grace_s
+            self._context.runtime.stop(timeout_s=timeout_s, reason=StopReason.LOGIN_REJECTED)
         except StartupFailure as error:
-            self._post.log.error("the gateway could not be stopped: %s", error)  # noqa: TRY400 - the next look judges it
+            self._context.log.error("the gateway could not be stopped: %s", error)  # noqa: TRY400 - the next look judges it
 
     def _follow_record(self, observer: Observer) -> None:
         """A monitor watches whichever bot its instance has."""
-        if self._post.restart is not None:
+        if self._context.restart is not None:
             return
-        record = find_bot(self._post.settings).record
+        record = find_bot(self._context.settings).record
         if record is not None and record != self._record:
             self._record = record
             observer.watch_bot(record, yields_socket=True)
 
     def _do_chores(self, observation: Observation, decision: Decision) -> None:
         """What is due each minute: the heartbeat while all is well, alerts that wait, a log that grows."""
-        post = self._post
-        if observation.at_s - self._pinged_s < post.settings.monitor_interval_s:
+        context = self._context
+        if observation.at_s - self._pinged_s < context.settings.monitor_interval_s:
             return
         self._pinged_s = observation.at_s
         if decision.is_well:
-            post.delivery.ping(Ping.SUCCESS, exit_code=0)
-        post.delivery.resume_sending()
-        if self._record is not None and post.restart is not None:
-            note_workers(post.settings, self._record)
+            context.delivery.ping(Ping.SUCCESS, exit_code=0)
+        context.delivery.resume_sending()
+        if self._record is not None and context.restart is not None:
+            note_workers(context.settings, self._record)
         if self._record is not None and self._record.log is not None:
-            limit_bytes = post.settings.bot_log_max_mb * _BYTES_PER_MB
+            limit_bytes = context.settings.bot_log_max_mb * _BYTES_PER_MB
             if cut_back(self._record.log, limit_bytes=limit_bytes):
-                post.log.info("the bot's log was cut back: %s", self._record.log)
+                context.log.info("the bot's log was cut back: %s", self._record.log)
 
     def _tell(self, notice: Notice, *, facts: Mapping[str, Any] | None = None) -> None:
-        post = self._post
+        context = self._context
         notice = replace(
             notice,
-            message=advise(notice.message, post.settings),
-            next_action=advise(notice.next_action, post.settings),
+            message=advise(notice.message, context.settings),
+            next_action=advise(notice.next_action, context.settings),
         )
         evidence: tuple[str, ...] = ()
         is_about_end = notice.kind in {IncidentKind.BOT_ENDED, IncidentKind.BOT_FINISHED}
         if (is_about_end and notice.stage is not Stage.OVER) or notice.kind is IncidentKind.BOT_STOPPED:
             # Nothing looks after it any more: the alert must say what is open at the broker.
-            still_open = describe_open(post.read_holdings(), with_amounts=post.settings.show_amounts)
+            still_open = describe_open(context.read_holdings(), with_amounts=context.settings.show_amounts)
             notice = replace(notice, message=f"{notice.message} {still_open}")
         if is_about_end and notice.severity.rank > Severity.INFO.rank and self._record is not None:
-            evidence = read_bot_lines(post.settings, self._record, _EVIDENCE_LINES)
+            evidence = read_bot_lines(context.settings, self._record, _EVIDENCE_LINES)
         detail = {
             "stage": notice.stage,
             "incident": notice.incident,
@@ -560,11 +560,11 @@ class Supervisor:
             "message": notice.message,
             **(facts or {}),
         }
-        post.journal.add_event(post.run_id, notice.kind, detail)
-        post.watching.tell(notice)
+        context.journal.add_event(context.run_id, notice.kind, detail)
+        context.display.tell(notice)
         if not self._rules.alerts_about(notice.kind):
             return
-        post.send_alert(
+        context.send_alert(
             AlertContent(
                 severity=notice.severity,
                 title=notice.title,

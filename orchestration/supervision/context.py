@@ -1,4 +1,4 @@
-"""What a supervisor or a monitor is given: what it watches with, and what it may do."""
+"""The dependencies of a supervisor or a monitor: what it watches with, and what it may do."""
 
 import logging
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from orchestration.system.clock import Clock
 from orchestration.system.lock import HeldLock
 
 
-class Watching(Protocol):
+class WatchDisplay(Protocol):
     """What shows the watch to the operator."""
 
     def look(self, observation: Observation, decision: Decision) -> None:
@@ -35,17 +35,13 @@ class Watching(Protocol):
         ...
 
 
-class Restart(Protocol):
-    """Runs the validated part of the sequence again: gateway, plan, bot."""
-
-    def __call__(self) -> Report:
-        """Run it."""
-        ...
+Restart = Callable[[], Report]
+"""Runs the validated part of the sequence again: gateway, plan, bot."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Post:
-    """Where a supervisor stands: what it watches with, and what it may do.
+class SupervisorContext:
+    """Dependencies and options passed to a supervisor or a monitor.
 
     Attributes:
         settings: The configuration.
@@ -54,7 +50,7 @@ class Post:
         journal: Where events are written down.
         delivery: Sends alerts.
         host: The host's service manager.
-        watching: What shows the watch.
+        display: What shows the watch.
         restart: Runs the validated sequence again; None for a monitor, which never touches the bot.
         run_id: The run that started the bot.
         log: The log.
@@ -68,7 +64,7 @@ class Post:
     journal: Journal
     delivery: Delivery
     host: HostNotifier
-    watching: Watching
+    display: WatchDisplay
     restart: Restart | None
     run_id: str
     log: logging.Logger
