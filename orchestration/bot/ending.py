@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from orchestration.bot.container import build_door
-from orchestration.bot.elsewhere import ElsewhereEnding
 from orchestration.bot.end_record import read_end
 from orchestration.bot.members import find_members, wait_for_leftovers
 from orchestration.bot.record import BotRecord, build_record_path
+from orchestration.bot.watched_bot import ElsewhereEnding
 from orchestration.errors import StartupFailure
 from orchestration.settings import Settings
 from orchestration.system.clock import Clock, SystemClock

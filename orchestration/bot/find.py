@@ -35,7 +35,6 @@ from orchestration.bot.container import (
     is_recorded,
     may_be_contained_unrecorded,
 )
-from orchestration.bot.elsewhere import read_age_s, read_watched_record
 from orchestration.bot.end_record import read_end
 from orchestration.bot.members import (
     Table,
@@ -55,6 +54,7 @@ from orchestration.bot.record import (
 )
 from orchestration.bot.state import BotState
 from orchestration.bot.suspension import describe_suspension
+from orchestration.bot.watched_bot import read_age_s, read_watched_record
 from orchestration.docker.container import Container
 from orchestration.errors import StartupFailure
 from orchestration.settings import GatewayRuntime, Settings

@@ -29,7 +29,6 @@ from orchestration.bot.docker_runtime import (
     ensure_guarded_network,
     launch_container,
 )
-from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.end_record import write_end
 from orchestration.bot.environment import build_bot_environ
 from orchestration.bot.find import find_bot
@@ -57,6 +56,7 @@ from orchestration.bot.record import (
 from orchestration.bot.state import BotState
 from orchestration.bot.stop import end_members
 from orchestration.bot.up import BotRunning, Started, speaks_for_bot, wait_until_up
+from orchestration.bot.watched_bot import refuse_to_touch
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.redaction import redactor_for
 from orchestration.settings import BotRuntime, Settings

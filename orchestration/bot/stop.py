@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestration.bot.container import BotDocker, was_killed
-from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.end_record import note_stop_request
 from orchestration.bot.find import BotPresence
 from orchestration.bot.members import find_members
 from orchestration.bot.order_guard import end_guard
 from orchestration.bot.record import BotRecord, build_record_path, read_record, remove_record
+from orchestration.bot.watched_bot import refuse_to_touch
 from orchestration.settings import Settings
 from orchestration.system.clock import SystemClock
 from orchestration.system.processes import ProcessIdentity, end_process_tree, end_processes, is_running, resume

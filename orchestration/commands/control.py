@@ -367,7 +367,7 @@ def refuse(message: str, next_action: str, *, as_json: bool) -> int:
 
 def hold(reason: str, *, as_json: bool) -> int:
     """`inv hold`: say that the system stays down, then take it down."""
-    from orchestration.bot.elsewhere import refuse_to_touch
+    from orchestration.bot.watched_bot import refuse_to_touch
     from orchestration.commands.failover import hold_everywhere
     from orchestration.hold import write_hold
     from orchestration.shutdown import BOT_STOP_FIRST, GATEWAY_STOP

@@ -22,7 +22,7 @@ from orchestration.redaction import redactor_for
 from orchestration.settings import Settings, StandbyGateway
 from orchestration.supervision.host_notifier import HostNotifier
 from orchestration.supervision.lease_keeper import Keeper
-from orchestration.supervision.standby_news import StandbyNews
+from orchestration.supervision.standby_alerts import StandbyAlerts
 from orchestration.supervision.standby_plan import StandbyPlan
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
@@ -59,10 +59,10 @@ def serve_with_lease(
 
         keeper = Keeper(settings, clock=clock, log=_LOG, on_change=wake)
         keep(keeper)
-        news = StandbyNews(settings, clock)
-        gateway = _build_hot_gateway(settings, clock, news, keeper)
+        alerts = StandbyAlerts(settings, clock)
+        gateway = _build_hot_gateway(settings, clock, alerts, keeper)
         try:
-            return _Participant(settings, keeper, clock, host, requests, news, gateway).serve(lead)
+            return _Participant(settings, keeper, clock, host, requests, alerts, gateway).serve(lead)
         finally:
             drop()
             if gateway is not None:
@@ -71,13 +71,13 @@ def serve_with_lease(
 
 
 def _build_hot_gateway(
-    settings: Settings, clock: SystemClock, news: StandbyNews, keeper: Keeper
+    settings: Settings, clock: SystemClock, alerts: StandbyAlerts, keeper: Keeper
 ) -> "HotGateway | None":
     if settings.standby_gateway is not StandbyGateway.HOT:
         return None
     from orchestration.supervision.standby_gateway import HotGateway
 
-    return HotGateway(settings, clock=clock, log=_LOG, news=news, on_state=keeper.note_gateway)
+    return HotGateway(settings, clock=clock, log=_LOG, alerts=alerts, on_state=keeper.note_gateway)
 
 
 class _Participant:
@@ -90,7 +90,7 @@ class _Participant:
         clock: SystemClock,
         host: HostNotifier,
         requests: Requests,
-        news: StandbyNews,
+        alerts: StandbyAlerts,
         gateway: "HotGateway | None",
     ) -> None:
         self._settings = settings
@@ -98,7 +98,7 @@ class _Participant:
         self._clock = clock
         self._host = host
         self._requests = requests
-        self._news = news
+        self._alerts = alerts
         self._gateway = gateway
         self._login = fingerprint_login(settings)
         self._cold_because = ""
@@ -176,8 +176,8 @@ class _Participant:
             f"started anything: {loss}. It stands by again."
         )
         _LOG.error("%s", message)
-        self._news.note("lease_lost", message, revision=revision)
-        self._news.tell(
+        self._alerts.note("lease_lost", message, revision=revision)
+        self._alerts.tell(
             AlertContent(
                 severity=Severity.ERROR,
                 title="Lease lost before the start",
@@ -217,7 +217,7 @@ class _Participant:
         """Write to the journal who leads, when that has changed."""
         if self._keeper.has_namesake and not self._has_told_namesake:
             self._has_told_namesake = True
-            self._news.tell(
+            self._alerts.tell(
                 AlertContent(
                     severity=Severity.CRITICAL,
                     title="LEASE_HOST is used twice",
@@ -231,7 +231,7 @@ class _Participant:
         since = f" since {standing.since}" if standing.since else ""
         because = f", because {standing.reason}" if standing.reason else ""
         message = f"{standing.holder} leads{since} (lease revision {standing.revision}){because}; this host stands by"
-        self._news.note("lease_seen", message, revision=standing.revision)
+        self._alerts.note("lease_seen", message, revision=standing.revision)
         return standing.holder, standing.revision
 
     def _end_all(self, *, has_lost: bool = False) -> bool:

@@ -18,7 +18,7 @@ from datetime import datetime
 
 from orchestration.gateway.api_status import ApiCode, ApiState, ApiStatus, judge_full
 from orchestration.gateway.connection import KEPT_THREAD, SETTLE_S, ApiConnection
-from orchestration.gateway.heard import Heard
+from orchestration.gateway.link_state import LinkState
 from orchestration.system.endpoint import Endpoint
 from orchestration.system.platform import StartedThread, platform
 from orchestration.system.sockets import count_connections
@@ -78,7 +78,7 @@ class KeptApi:
         self._lock = threading.Lock()
         # Behind the lock: what callers read, and what they ask for.
         self._look = ApiStatus(state=ApiState.IDLE, since_s=monotonic_s())
-        self._heard = Heard()
+        self._heard = LinkState()
         self._answered_s: float | None = None
         self._is_paused = False
         self._is_closing = False

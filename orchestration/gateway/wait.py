@@ -9,13 +9,13 @@ from orchestration.gateway import messages as words
 from orchestration.gateway import readiness
 from orchestration.gateway.account_check import validate_accounts
 from orchestration.gateway.container import GatewayStatus, Health
+from orchestration.gateway.failure import GatewayFailure, GatewaySnapshot
 from orchestration.gateway.history import StopReason, name_start
 from orchestration.gateway.launcher_log import LauncherReading
 from orchestration.gateway.login import NOTHING_READ, LoginReading, combine_logins, read_login
 from orchestration.gateway.prober import GatewayProber, Probe
 from orchestration.gateway.readiness import ProbeResult, ReadinessPolicy, ReadinessState, Sight, WaitEventKind
 from orchestration.gateway.runtime import Runtime
-from orchestration.gateway.seen import GatewayFailure, GatewaySeen
 from orchestration.gateway.time_windows import Window, parse_windows
 from orchestration.gateway.wait_decision import WaitAction, WaitDecision, decide
 from orchestration.redaction import clean_line, clean_lines, redactor_for
@@ -90,7 +90,7 @@ class GatewayReady:
     container_started_at: datetime | None
     is_simulated: bool
     start: str
-    seen: GatewaySeen
+    seen: GatewaySnapshot
 
 
 OnEvent = Callable[[WaitEvent], None]
@@ -372,8 +372,8 @@ def _build_ready(
     )
 
 
-def _build_seen(runtime: Runtime, observation: ProbeResult, memory: ReadinessState) -> GatewaySeen:
-    return GatewaySeen.from_look(observation, memory, runtime=runtime.kind, container=runtime.container_name)
+def _build_seen(runtime: Runtime, observation: ProbeResult, memory: ReadinessState) -> GatewaySnapshot:
+    return GatewaySnapshot.from_look(observation, memory, runtime=runtime.kind, container=runtime.container_name)
 
 
 def _parse_reset_windows(settings: Settings) -> tuple[Window, ...]:

@@ -14,7 +14,7 @@ from orchestration.system.stopped import Stopped
 if TYPE_CHECKING:
     from orchestration.bot.launch import BotRunning
     from orchestration.gameplan import ActivePlan
-    from orchestration.gateway.seen import GatewaySeen
+    from orchestration.gateway.failure import GatewaySnapshot
     from orchestration.gateway.wait import GatewayReady
 
 
@@ -112,7 +112,7 @@ class Report:
     progress: Progress
     evidence: tuple[str, ...] = ()
     log: str | None = None
-    gateway_seen: "GatewaySeen | None" = None
+    gateway_seen: "GatewaySnapshot | None" = None
 
     @property
     def fallback(self) -> FallbackWord | None:
@@ -145,11 +145,11 @@ class Report:
         return State.FAILURE if self.failure is not None else State.SUCCESS
 
 
-def _read_seen(failure: StartupFailure | None) -> "GatewaySeen | None":
+def _read_seen(failure: StartupFailure | None) -> "GatewaySnapshot | None":
     """The gateway as it was seen when the run failed because of it."""
     if failure is None:
         return None
-    from orchestration.gateway.seen import GatewayFailure
+    from orchestration.gateway.failure import GatewayFailure
 
     return failure.seen if isinstance(failure, GatewayFailure) else None
 

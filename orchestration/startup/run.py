@@ -15,9 +15,9 @@ from pathlib import Path
 from orchestration.alerts.alert import AlertContent, Severity
 from orchestration.alerts.channels import build_channels, read_channel_states
 from orchestration.alerts.delivery import Delivery
-from orchestration.bot.elsewhere import refuse_to_touch
 from orchestration.bot.record import build_record_path
 from orchestration.bot.record import read_record as read_bot_record
+from orchestration.bot.watched_bot import refuse_to_touch
 from orchestration.errors import FailureWord, StartupFailure, StepStatus
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.book_reader import read_holdings

@@ -22,7 +22,7 @@ from orchestration.preflight.instances import build_find_users, sign_up
 from orchestration.preflight.lease import refuse_policy
 from orchestration.settings import Settings, StandbyGateway
 from orchestration.startup.steps import classify_event
-from orchestration.supervision.standby_news import StandbyNews
+from orchestration.supervision.standby_alerts import StandbyAlerts
 from orchestration.system.clock import Clock
 from orchestration.system.commands import SystemCommands
 from orchestration.system.platform import platform
@@ -71,7 +71,7 @@ class HotGateway:
         settings: The configuration.
         clock: Tells the time.
         log: The log.
-        news: Tells the operator.
+        alerts: Tells the operator.
         on_state: Told how the gateway is, in a few words; empty while it is not kept up.
     """
 
@@ -81,13 +81,13 @@ class HotGateway:
         *,
         clock: Clock,
         log: logging.Logger,
-        news: StandbyNews,
+        alerts: StandbyAlerts,
         on_state: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._log = log
-        self._news = news
+        self._alerts = alerts
         self._on_state = on_state
         self._wake = threading.Event()
         self._at_rest = threading.Event()
@@ -208,7 +208,7 @@ class HotGateway:
         found = classify_event(event.kind)
         if found is not None:
             severity, title = found
-            self._news.tell(
+            self._alerts.tell(
                 AlertContent(
                     severity=severity,
                     title=f"{title} (standby)",
@@ -239,7 +239,7 @@ class HotGateway:
             if failure.word in _IS_FINAL
             else f"It is tried again in {pause_s / 60:.0f} minutes."
         )
-        self._news.tell(
+        self._alerts.tell(
             AlertContent(
                 severity=Severity.WARNING,
                 title="Standby's gateway is not ready",

@@ -11,7 +11,7 @@ import pytest
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.container import Health
-from orchestration.gateway.seen import GatewayFailure
+from orchestration.gateway.failure import GatewayFailure
 from orchestration.gateway.wait import WaitEventKind
 from tests.e2e.docker_system import docker as run_docker
 from tests.e2e.docker_system import name_of, start_of, state_of

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.bot.elsewhere import read_watched_record
 from orchestration.bot.find import find_bot
 from orchestration.bot.record import RECORD_NAME, BotRecord, write_record
 from orchestration.bot.stop import stop_bot
+from orchestration.bot.watched_bot import read_watched_record
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.settings import Settings
 from orchestration.system.lock import hold_lock

@@ -19,9 +19,9 @@ from orchestration.gameplan import (
     refuse_outdated,
 )
 from orchestration.gateway.container import GatewayStatus
+from orchestration.gateway.failure import GatewaySnapshot
 from orchestration.gateway.holdings import Holdings
 from orchestration.gateway.record import GatewayRecord, read_record, write_record
-from orchestration.gateway.seen import GatewaySeen
 from orchestration.gateway.wait import GatewayReady
 from orchestration.hold import write_hold
 from orchestration.settings import GatewayRuntime, Settings
@@ -33,7 +33,7 @@ from tests.fakes.commands import FakeCommands
 from tests.fakes.gateway import FARMS_BROKEN, HEALTHY, LINK_DOWN, READY, FakeProbe, FakeRuntime
 from tests.unit.gameplan.plans import changed, write_plan
 
-SEEN = GatewaySeen(
+SEEN = GatewaySnapshot(
     runtime=GatewayRuntime.DOCKER,
     container="ibkr-gateway",
     state="running",

@@ -5,16 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestration.gateway.api_status import ApiCode, parse_farm
-from orchestration.gateway.heard import CODES_KEPT, Heard, parse_farms_connected
 from orchestration.gateway.kept_api import FIRST_WAIT_S, LONGEST_WAIT_S, compute_next_wait_s
+from orchestration.gateway.link_state import CODES_KEPT, LinkState, parse_farms_connected
 
 BROKEN = "Market data farm connection is broken:"
 FINE = "Market data farm connection is OK:"
-NOTHING = Heard()
+NOTHING = LinkState()
 PARTLY = "restored. The following farms are connected: usfarm; x. The following farms are not connected: ushmds."
 
 
-def hear(*codes: int | tuple[int, str], heard: Heard = NOTHING, first_s: float = 100.0) -> Heard:
+def hear(*codes: int | tuple[int, str], heard: LinkState = NOTHING, first_s: float = 100.0) -> LinkState:
     """One code each second."""
     for at_s, said in enumerate(codes, int(first_s)):
         number, text = said if isinstance(said, tuple) else (said, "")
@@ -122,7 +122,7 @@ def test_what_the_new_connection_says_is_down_too_has_been_down_all_the_time() -
     )
 )
 def test_whatever_is_heard_the_account_stays_small_and_whole(said: list[tuple[int, str] | None]) -> None:
-    heard = Heard()
+    heard = LinkState()
     for at_s, one in enumerate(said):
         heard = hear(one, heard=heard, first_s=at_s) if one else heard.begin()
         assert len(heard.codes) <= CODES_KEPT

@@ -9,8 +9,8 @@ from orchestration.docker.container import ContainerState
 from orchestration.errors import FailureWord, StartupFailure
 from orchestration.gateway.api_status import ApiCode, ApiState, ApiStatus
 from orchestration.gateway.container import GatewayStatus, Health
+from orchestration.gateway.failure import GatewayFailure, GatewaySnapshot
 from orchestration.gateway.history import GatewayUser, Spared, StopReason, name_start
-from orchestration.gateway.seen import GatewayFailure, GatewaySeen
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.signals import InterruptedBySignal
@@ -87,7 +87,7 @@ def test_a_ready_gateway_is_ready_without_a_wait() -> None:
         container_started_at=RUNNING.started_at,
         is_simulated=False,
         start=name_start(HEALTHY),
-        seen=GatewaySeen(
+        seen=GatewaySnapshot(
             runtime=GatewayRuntime.DOCKER,
             container="ibkr-gateway",
             state="running",

@@ -1,4 +1,4 @@
-"""A bot that runs where this process cannot look: in another container, whose state folder is mounted here.
+"""The bot of a watched system: it runs in another container, whose state folder is mounted here (WATCHED_STATE_DIR).
 
 Its process has another number here, or none. What can be told from a file is that its supervisor is at work: it holds
 its lock for as long as it lives, and it lives as long as the bot does. So the bot counts as running while that lock is

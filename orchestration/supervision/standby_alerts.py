@@ -1,4 +1,4 @@
-"""What a host that stands by tells: it runs nothing that has a journal and alerts of its own."""
+"""Alerts and journal events of a host that stands by, which has no run, and so no journal or delivery, of its own."""
 
 import logging
 
@@ -15,7 +15,7 @@ from orchestration.system.clock import Clock
 _SEND_TIMEOUT_S = 5.0
 
 
-class StandbyNews:
+class StandbyAlerts:
     """Writes to the journal, and sends alerts. Its methods may be called from any thread.
 
     What cannot be sent within 5 s stays in the outbox for the next run.

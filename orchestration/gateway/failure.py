@@ -9,7 +9,7 @@ from orchestration.settings import GatewayRuntime
 
 
 @dataclass(frozen=True, kw_only=True)
-class GatewaySeen:
+class GatewaySnapshot:
     """The gateway as it was seen last.
 
     Attributes:
@@ -66,6 +66,6 @@ class GatewayFailure(StartupFailure):
         seen: The gateway as it was seen last.
     """
 
-    def __init__(self, failure: StartupFailure, seen: GatewaySeen) -> None:
+    def __init__(self, failure: StartupFailure, seen: GatewaySnapshot) -> None:
         super().__init__(failure.word, failure.message, next_action=failure.next_action, evidence=failure.evidence)
         self.seen = seen

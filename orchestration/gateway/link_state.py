@@ -1,7 +1,7 @@
-"""What the gateway has said of its link and its farms, over all connections of a kept one. Pure.
+"""The API's link to the broker and its data farms, as the gateway reports them over all connections. Pure.
 
 The gateway tells the state of its link to the broker and of its data farms in codes, and only when it changes or when
-a client connects. `Heard` is the pure account of them: codes go in, what is down or broken comes out.
+a client connects. `LinkState` is the pure account of them: codes go in, what is down or broken comes out.
 """
 
 import re
@@ -16,7 +16,7 @@ _FARMS_CONNECTED = re.compile(r"following farms are connected: ([^:]*?)\.?(?: Th
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heard:
+class LinkState:
     """What the gateway has said, of all connections so far.
 
     A new connection begins a new account (`begin`), for the gateway tells again what is down; until that account is
@@ -37,11 +37,11 @@ class Heard:
     is_link_down_here: bool = False
     broken_farms_here: frozenset[str] = field(default_factory=frozenset)
 
-    def begin(self) -> "Heard":
+    def begin(self) -> "LinkState":
         """A new connection."""
         return replace(self, is_link_down_here=False, broken_farms_here=frozenset())
 
-    def hear(self, said: ApiCode, at_s: float) -> "Heard":
+    def hear(self, said: ApiCode, at_s: float) -> "LinkState":
         """One code, at the given instant of the monotonic clock."""
         codes = (*self.codes, ApiCode(code=said.code, text=said.text, at_s=at_s))[-CODES_KEPT:]
         heard = replace(self, codes=codes)
@@ -58,7 +58,7 @@ class Heard:
             return _without_farms(heard, {parse_farm(said)})
         return heard
 
-    def settle(self) -> "Heard":
+    def settle(self) -> "LinkState":
         """The present connection has told all that it has to tell: only that stands."""
         return replace(
             self,
@@ -67,7 +67,7 @@ class Heard:
         )
 
 
-def _with_farm(heard: Heard, farm: str) -> Heard:
+def _with_farm(heard: LinkState, farm: str) -> LinkState:
     if len(heard.broken_farms) >= _FARMS_KEPT:
         return heard
     return replace(
@@ -77,7 +77,7 @@ def _with_farm(heard: Heard, farm: str) -> Heard:
     )
 
 
-def _without_farms(heard: Heard, fine: set[str]) -> Heard:
+def _without_farms(heard: LinkState, fine: set[str]) -> LinkState:
     return replace(
         heard,
         broken_farms=tuple(farm for farm in heard.broken_farms if farm not in fine),
