@@ -99,7 +99,7 @@ def _fetch(
     settings: Settings, lease: HeldLease, published: "PublishedPlan", *, clock: Clock
 ) -> "tuple[GameplanVerdict | None, str]":
     """The judgement on the plan in force; or None, and why it cannot be used."""
-    from orchestration.gameplan import check_gameplan, hold_until_its_day, load_calendar
+    from orchestration.gameplan import PlanPolicy, check_gameplan, hold_until_its_day
     from orchestration.lease.published_plan import MAX_CONTENT_BYTES, shorten_hash
 
     if settings.gameplan_freshness is GameplanFreshness.OFF:
@@ -117,13 +117,7 @@ def _fetch(
         write_atomic(path, content)
     except OSError as error:
         return None, f"{path} cannot be written: {error.strerror or error}"
-    verdict = check_gameplan(
-        path,
-        clock=clock,
-        calendar=load_calendar(settings),
-        freshness=settings.gameplan_freshness,
-        extra_schema=settings.gameplan_schema,
-    )
+    verdict = check_gameplan(path, PlanPolicy.from_settings(settings), clock=clock)
     verdict = hold_until_its_day(verdict, settings, clock=clock)
     return (verdict, "") if verdict.is_valid else (None, verdict.message)
 
