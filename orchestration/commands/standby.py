@@ -104,7 +104,7 @@ class _Participant:
         self._cold_because = ""
         self._has_told_namesake = False
         self._plan = StandbyPlan(
-            settings, clock=clock, news=news, log=_LOG, told=keeper.told_plan, on_told=keeper.note_told_plan
+            settings, clock=clock, alerts=alerts, log=_LOG, told=keeper.told_plan, on_told=keeper.note_told_plan
         )
 
     def serve(self, lead: Callable[[], int]) -> int:

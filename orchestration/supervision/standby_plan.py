@@ -7,7 +7,7 @@ from orchestration.alerts.alert import AlertContent, Severity
 from orchestration.lease.published_plan import PlanComparison, PublishedPlan
 from orchestration.preflight.leader_plan import LeaderPlan, read_leader_plan
 from orchestration.settings import Settings
-from orchestration.supervision.standby_news import StandbyNews
+from orchestration.supervision.standby_alerts import StandbyAlerts
 from orchestration.system.clock import Clock
 
 
@@ -19,7 +19,7 @@ class StandbyPlan:
     Args:
         settings: The configuration.
         clock: Tells the time.
-        news: Tells the operator.
+        alerts: Tells the operator.
         log: The log.
         told: The difference that an earlier supervisor of this host has told; empty for none.
         on_told: Keeps the difference that was told, for a later supervisor of this host.
@@ -30,14 +30,14 @@ class StandbyPlan:
         settings: Settings,
         *,
         clock: Clock,
-        news: StandbyNews,
+        alerts: StandbyAlerts,
         log: logging.Logger,
         told: str,
         on_told: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._news = news
+        self._alerts = alerts
         self._log = log
         self._told = told
         self._on_told = on_told
@@ -67,13 +67,13 @@ class StandbyPlan:
             self._tell(plan, leader=leader, revision=revision)
         else:
             self._log.info("%s", plan)
-            self._news.note("plan_agrees", str(plan), revision=revision)
+            self._alerts.note("plan_agrees", str(plan), revision=revision)
 
     def _tell(self, plan: LeaderPlan, *, leader: str, revision: int) -> None:
         message = f"{leader} leads on another plan than this host, which stands by, has: {plan}."
         self._log.warning("%s", message)
-        self._news.note("plan_differs", message, revision=revision)
-        self._news.tell(
+        self._alerts.note("plan_differs", message, revision=revision)
+        self._alerts.tell(
             AlertContent(
                 severity=Severity.WARNING,
                 title="The leader's plan is not this host's",

@@ -343,14 +343,14 @@ class Supervisor:
     def _follow_plan_file(self, observation: Observation) -> None:
         """Withdraw the published plan while its file is quarantined: the bot keeps it, no other host starts on it."""
         lease, record, plan = kept_lease(), self._record, observation.plan
-        if lease is None or record is None or self._post.restart is None:
+        if lease is None or record is None or self._context.restart is None:
             return
         candidate = plan.candidate
         is_quarantined = candidate.word is FallbackWord.GAMEPLAN_QUARANTINED and candidate.date == plan.date
         if is_quarantined and not plan.is_emergency and not plan.is_candidate_passed_over:
-            withdraw_plan(self._post.settings, lease, plan_date=str(plan.date), clock=self._post.clock)
+            withdraw_plan(self._context.settings, lease, plan_date=str(plan.date), clock=self._context.clock)
         elif candidate.word is None and candidate.sha256 == plan.sha256:
-            reinstate_plan(self._post.settings, lease, path=record.gameplan, clock=self._post.clock)
+            reinstate_plan(self._context.settings, lease, path=record.gameplan, clock=self._context.clock)
 
     def _has_lost_lock(self) -> bool:
         """Whether another supervisor could be at work by now, because our lock was deleted, replaced or renamed."""

@@ -16,7 +16,7 @@ from orchestration.bot.record import BotRecord, build_record_path, read_record
 from orchestration.commands.status import Status, StatusCode, read_status
 from orchestration.commands.status_document import build_json
 from orchestration.errors import FailureWord, FallbackWord
-from orchestration.journal import Journal, JournalReader, RunRecord
+from orchestration.journal import JournalReader, RunRecord
 from orchestration.lease.held import Role, read_standing
 from orchestration.lease.published_plan import PublishedPlan
 from orchestration.settings import Settings
@@ -87,7 +87,7 @@ class Host:
 
     def read_alerts(self) -> str:
         """The alerts that it has sent: none arrives, so they all wait."""
-        journal = Journal.open_for_reading(journal_path(self.settings.state_dir))
+        journal = JournalReader(journal_path(self.settings.state_dir))
         return "\n".join(one.body for one in journal.read_pending_alerts())
 
     def compare(self) -> str:
