@@ -84,13 +84,24 @@ def read_host_commands(settings: Settings) -> HostCommands:
     # A copy of the package in a bot's environment has an `inv` on PATH that finds no tasks in the bot's folder.
     is_copy = PACKAGE_DIR.parent != PROJECT_DIR
     inv = build_inv(settings, on_path=None if is_copy else shutil.which("inv"))
-    return build_host_commands(inv, find_registrar(settings), root_inv=root_inv)
+    needs_supervisor = bool(settings.lease_etcd) and not settings.simulated
+    return build_host_commands(inv, find_registrar(settings), root_inv=root_inv, needs_supervisor=needs_supervisor)
 
 
-def build_host_commands(inv: str, registrar: Registrar | None, *, root_inv: str) -> HostCommands:
-    """The commands of a host where the service is registered with that part of the operating system, or not at all."""
+def build_host_commands(
+    inv: str, registrar: Registrar | None, *, root_inv: str, needs_supervisor: bool = False
+) -> HostCommands:
+    """The commands of a host where the service is registered with that part of the operating system, or not at all.
+
+    Args:
+        inv: What `inv` is here.
+        registrar: Where the boot service is registered; None where it is not.
+        root_inv: What `inv` is here for root.
+        needs_supervisor: Whether only a start that stays with the bot may start it (LEASE_ETCD).
+    """
     if registrar is None:
-        return HostCommands(inv=inv, root_inv=root_inv, start=f"{inv} startup", replace=f"{inv} startup --replace")
+        start = f"{inv} startup --foreground" if needs_supervisor else f"{inv} startup"
+        return HostCommands(inv=inv, root_inv=root_inv, start=start, replace=f"{start} --replace")
     start = registrar.start_command
     if registrar.target is ServicePlatform.LINUX:
         replace = start.replace(" start ", " restart ", 1)

@@ -55,6 +55,13 @@ def _build_registrar(
     )
 
 
+def test_with_a_lease_only_a_start_that_stays_with_the_bot_is_advised() -> None:
+    here = build_host_commands("inv", None, root_inv="sudo inv", needs_supervisor=True)
+    assert here.apply(_TEXTS[0]) == "Fix the cause, then `inv startup --foreground`."
+    assert here.apply(_TEXTS[2]) == "Put a plan in place, then `inv startup --foreground --replace`."
+    assert "`inv startup --simulate`" in here.apply(_TEXTS[4])
+
+
 @pytest.mark.parametrize(
     ("scope", "instance", "start"),
     [
