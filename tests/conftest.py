@@ -37,7 +37,7 @@ _PROCESSES_PER_PROCESSOR = {_HERE.parent: 4, _HERE: 4, _HERE / "integration": 4,
 # Marker and folder of what takes minutes, and an engine or a store.
 _ON_DEMAND = {"docker": "e2e", "rackmount": "rackmount", "years": "years", "hosts": "hosts"}
 # What a large program that is not the project's own is needed for: a browser alone computes as long as forty starts.
-_BESIDE_PROGRAMS = ("browser", "prometheus", "ntfy")
+_BESIDE_PROGRAMS = ("browser", "prometheus", "ntfy", "wine")
 _WARM = pytest.StashKey[warm_workers.WarmServer]()
 _LOOK_TIMEOUT_S = 20
 _LEAST_ENGINE = 25  # fast health checks while a container starts

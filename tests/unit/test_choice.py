@@ -8,7 +8,7 @@ from tests.conftest import choose_tests
 from tests.programs import PROJECT
 
 _NEITHER = "not docker and not rackmount and not years and not hosts"
-_NONE = "not browser and not prometheus and not ntfy"
+_NONE = "not browser and not prometheus and not ntfy and not wine"
 
 
 @pytest.mark.parametrize(
@@ -20,8 +20,13 @@ _NONE = "not browser and not prometheus and not ntfy"
         (["tests"], "long", f"(long) and {_NEITHER} and {_NONE}", 4),
         (["tests/unit"], "", f"{_NEITHER} and {_NONE}", 1),
         (["tests/integration/test_files.py"], "", _NEITHER, 0),
-        (["tests"], "browser", f"(browser) and {_NEITHER} and not prometheus and not ntfy", 4),
-        (["tests"], "browser or prometheus or ntfy", f"(browser or prometheus or ntfy) and {_NEITHER}", 4),
+        (["tests"], "browser", f"(browser) and {_NEITHER} and not prometheus and not ntfy and not wine", 4),
+        (
+            ["tests"],
+            "browser or prometheus or ntfy or wine",
+            f"(browser or prometheus or ntfy or wine) and {_NEITHER}",
+            4,
+        ),
         (["tests"], "docker", f"(docker) and not rackmount and not years and not hosts and {_NONE}", 0),
         (["tests"], "rackmount", f"(rackmount) and not docker and not years and not hosts and {_NONE}", 0),
         (["tests"], "docker or rackmount", f"(docker or rackmount) and not years and not hosts and {_NONE}", 0),
