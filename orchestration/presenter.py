@@ -249,8 +249,10 @@ def build_summary(report: Report) -> list[str]:
     if report.failure:
         # A message that ends in its evidence (several wrong settings) is shown with the list alone.
         lines.append(f"{report.failure}: {report.message.removesuffix('; '.join(report.evidence) or ' ').rstrip()}")
-    elif report.progress.bot is not None:
-        lines.append(report.message)  # without a bot it would say what each step has just said
+    elif report.progress.bot is not None or report.progress.is_bot_withheld:
+        lines.append(report.message)  # otherwise it would say what each step has just said
+    elif report.progress.open_at_broker:
+        lines.append(report.progress.open_at_broker)
     lines += [f"  | {line}" for line in report.evidence]
     told = f"{GAMEPLAN_CHECK}: " if report.fallback is not None else None  # the message says what is with the plan
     lines += [f"warning: {one}" for one in report.progress.warnings if told is None or not one.startswith(told)]

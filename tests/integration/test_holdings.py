@@ -183,5 +183,6 @@ def test_a_shutdown_says_what_stays_open(held: System, channel: LoopbackChannel)
     assert ended.code == 0
     assert ended.document["open_at_broker"] == OPEN
     assert OPEN in ended.document["message"]
+    assert OPEN in ended.err.splitlines()  # what people see
     wait_until(lambda: "Bot stopped" in told(channel), "alert")
     assert OPEN in _describe(channel, "Bot stopped")
