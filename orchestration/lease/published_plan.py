@@ -17,6 +17,7 @@ from orchestration.redaction import clean_line
 MAX_CONTENT_BYTES = 256 * 1024  # etcd takes requests of 1.5 MiB; a plan has a few KiB
 _HASH = re.compile(r"[0-9a-f]{64}")
 _HASH_CHARACTERS = 12
+_HOST_CHARACTERS = 255
 _NAME_CHARACTERS = 80
 _REASON_CHARACTERS = 200
 _STRATEGIES = frozenset({"A", "B", "C"})
@@ -121,8 +122,8 @@ class PublishedPlan:
             fields: dict[str, Any] = json.loads(text)
             plan = cls(
                 state=PlanState(fields["state"]),
-                host=_clean_name(fields["host"]),
-                by=_clean_name(fields["by"]),
+                host=_read_host(fields["host"]),
+                by=_read_host(fields["by"]),
                 at=_clean_name(fields["at"]),
                 sha256=str(fields["sha256"]),
                 date=str(fields["date"]),
@@ -241,6 +242,13 @@ def is_withdrawn(published: PublishedPlan, own_sha256: str, *, host: str) -> boo
     """Whether this host's plan file is the plan that another host has withdrawn."""
     is_same = published.sha256 == own_sha256 and published.by != host
     return is_same and published.state is PlanState.WITHDRAWN
+
+
+def _read_host(value: object) -> str:
+    """A LEASE_HOST. It is compared, so it is taken as it is, or not at all."""
+    if not isinstance(value, str) or not value.isprintable() or len(value) > _HOST_CHARACTERS:
+        raise ValueError
+    return value
 
 
 def _clean_name(value: object) -> str:

@@ -85,8 +85,8 @@ def _prefer_plan_in_force(context: StepContext, lease: HeldLease, judged: Judged
             AlertContent(
                 severity=Severity.WARNING,
                 title="Plan of another host taken over",
-                message=f"The bot is started on the plan that was in force: {published}. This host's own file is "
-                f"another one and is left as it is: {own.message}.",
+                message=f"The bot is started on the plan that was in force: {published}. This host's own file is not "
+                f"that plan, and is left as it is: {own.message}.",
                 cause="PLAN_TAKEN_OVER",
                 next_action="Put the day's plan on each host. A file that changes on this host from now on counts "
                 "again, after `inv bot.restart`.",
@@ -100,26 +100,48 @@ def _fetch(
 ) -> "tuple[GameplanVerdict | None, str]":
     """The judgement on the plan in force; or None, and why it cannot be used."""
     from orchestration.gameplan import PlanPolicy, check_gameplan, hold_until_its_day
-    from orchestration.lease.published_plan import MAX_CONTENT_BYTES, shorten_hash
+    from orchestration.lease.published_plan import shorten_hash
 
+    if settings.gameplan_path is None:
+        return None, "GAMEPLAN_PATH is not set, so this host's bot is to run on Strategy C"
     if settings.gameplan_freshness is GameplanFreshness.OFF:
         return None, "GAMEPLAN_FRESHNESS is off, so a plan's date does not say whether it is in force"
-    if not published.has_content:
-        return None, f"it has {published.size} bytes, and at most {MAX_CONTENT_BYTES} are kept in the store"
-    content = lease.fetch_plan()
-    if content is None:
-        return None, "its content cannot be read from the store"
-    if sha256(content).hexdigest() != published.sha256:
-        return None, "the content in the store is not that of the published plan"
     # Not under the name of a checked copy: that is trusted to have been judged.
     path = settings.state_dir.absolute() / "gameplans" / f"received_{shorten_hash(published.sha256)}.json"
-    try:
-        write_atomic(path, content)
-    except OSError as error:
-        return None, f"{path} cannot be written: {error.strerror or error}"
+    if not _holds(path, published.sha256):  # it does where this host's bot is started again
+        problem = _receive(path, lease, published)
+        if problem:
+            return None, problem
     verdict = check_gameplan(path, PlanPolicy.from_settings(settings), clock=clock)
     verdict = hold_until_its_day(verdict, settings, clock=clock)
     return (verdict, "") if verdict.is_valid else (None, verdict.message)
+
+
+def _receive(path: Path, lease: HeldLease, published: "PublishedPlan") -> str:
+    """Fetch the content of the plan in force into this file. Returns why it is not there; empty where it is."""
+    from orchestration.lease.published_plan import MAX_CONTENT_BYTES
+
+    if not published.has_content:
+        return f"it has {published.size} bytes, and at most {MAX_CONTENT_BYTES} are kept in the store"
+    content = lease.fetch_plan()
+    if content is None:
+        return "its content cannot be read from the store"
+    if sha256(content).hexdigest() != published.sha256:
+        return "the content in the store is not that of the published plan"
+    try:
+        write_atomic(path, content)
+    except OSError as error:
+        return f"{path} cannot be written: {error.strerror or error}"
+    return ""
+
+
+def _holds(path: Path, digest: str) -> bool:
+    from orchestration.gameplan import GameplanError, read_content
+
+    try:
+        return sha256(read_content(path).content).hexdigest() == digest
+    except GameplanError:
+        return False
 
 
 def publish_plan(context: StepContext, plan: "ActivePlan", judged: JudgedPlan | None = None) -> None:

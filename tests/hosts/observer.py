@@ -15,7 +15,7 @@ from pathlib import Path
 _EVERY_S = 0.02
 _LOOKS = 15  # between fork and exec a process has its parent's environment
 _TICKS = os.sysconf("SC_CLK_TCK")
-_BEGIN = re.compile(rb"^run \S+ of instance \S+: preflight", re.MULTILINE)
+_BEGIN = re.compile(rb"^run \S+ of instance \S+(?: \(SIMULATED\))?: preflight", re.MULTILINE)
 _OUTCOME = re.compile(rb"^[A-Z][^\n]*\(exit code (\d)", re.MULTILINE)
 
 
@@ -128,9 +128,7 @@ class Observer:
     def _listen(self) -> None:
         for host, log in enumerate(self._logs):
             lines = log.read_lines()
-            found: list[tuple[int, int | None]] = [(one.start(), None) for one in _BEGIN.finditer(lines)]
-            found += [(one.start(), int(one[1])) for one in _OUTCOME.finditer(lines)]
-            self.told += [Told(host=host, at_s=now_s(), code=code) for _, code in sorted(found, key=lambda one: one[0])]
+            self.told += [Told(host=host, at_s=now_s(), code=code) for code in parse_told(lines)]
 
     def _look(self) -> None:
         self._listen()
@@ -169,6 +167,13 @@ class Observer:
     def _end(seen: _Seen, at_s: float) -> None:
         if seen.life is not None and seen.life.end_s is None:
             seen.life.end_s = at_s
+
+
+def parse_told(lines: bytes) -> list[int | None]:
+    """What a supervisor has said of its sequences, in order: None for each that has begun, an exit code for its end."""
+    found: list[tuple[int, int | None]] = [(one.start(), None) for one in _BEGIN.finditer(lines)]
+    found += [(one.start(), int(one[1])) for one in _OUTCOME.finditer(lines)]
+    return [code for _, code in sorted(found, key=lambda one: one[0])]
 
 
 def now_s() -> float:

@@ -1,7 +1,21 @@
 """How the campaign over three hosts measures an overlap."""
 
+import io
+
+import pytest
+
+from orchestration.presenter import PlainDisplay
+from orchestration.startup.sequence import STEPS
 from tests.hosts.draw import draw_case
-from tests.hosts.observer import Life, measure_overlap_s
+from tests.hosts.observer import Life, measure_overlap_s, parse_told
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_the_begin_of_a_sequence_is_read_as_the_program_writes_it(*, simulated: bool) -> None:
+    said = io.StringIO()
+    for steps in (STEPS, STEPS[2:]):  # a restart of the bot is no begin
+        PlainDisplay(said).begin(run_id="20261118_090000_af68", instance="default", simulated=simulated, steps=steps)
+    assert parse_told(said.getvalue().encode()) == [None]
 
 
 def test_bots_on_one_host_are_no_overlap_however_many_they_are() -> None:

@@ -203,6 +203,21 @@ def test_without_checked_dates_no_plan_travels(make: Make) -> None:
     assert host.titles == ["Plan in force is not taken over"]
 
 
+def test_a_host_without_a_configured_plan_stays_on_strategy_c(make: Make) -> None:
+    host = make(plan=_published(), content=_OTHER, GAMEPLAN_PATH="")
+    assert host.activate().fallback is FallbackWord.GAMEPLAN_NOT_CONFIGURED
+    assert host.titles == ["Plan in force is not taken over", "Strategy C: no trading"]
+
+
+def test_a_bot_that_is_started_again_needs_the_store_no_more(make: Make) -> None:
+    host = make(plan=_published(), content=_OTHER, own=_OWN)
+    plan = host.activate()
+    host.lease.content = None
+    assert host.activate() == plan
+    (host.folder / f"state/gameplans/received_{plan.sha256[:12]}.json").write_bytes(_OWN)
+    assert host.activate().sha256 == sha256(_OWN).hexdigest()
+
+
 @pytest.mark.parametrize("date", ["2026-11-17", "2026-11-19"])
 def test_another_days_plan_is_not_taken_over_and_that_is_no_news(make: Make, date: str) -> None:
     content = json.dumps(changed({"date": date})).encode()

@@ -146,6 +146,10 @@ def test_each_difference_has_a_remedy_and_is_told_apart_from_the_others(
     "changes",
     [
         {"state": "in force"},
+        {"host": "h\r\n1"},
+        {"by": "\x1b[2J"},
+        {"by": 7},
+        {"host": "h" * 300},
         {"sha256": ""},
         {"sha256": "A" * 64},
         {"sha256": "../../etc/passwd"},
@@ -171,7 +175,7 @@ def test_a_record_without_one_of_its_fields_is_none(missing: str) -> None:
 
 
 def test_texts_of_a_record_are_fit_to_be_shown() -> None:
-    foreign = json.loads(_ACTIVE.write()) | {"name": "\x1b[2J\nplan", "host": "h\r\n1", "reason": "x" * 5000}
+    foreign = json.loads(_ACTIVE.write()) | {"name": "\x1b[2J\nplan", "reason": "x" * 5000}
     plan = PublishedPlan.read(json.dumps(foreign))
     assert plan is not None
     assert all(character.isprintable() for character in str(plan) + plan.reason)
