@@ -45,10 +45,10 @@ def test_a_plan_in_a_folder_that_may_not_be_entered_leads_to_strategy_c(system: 
 
 
 def test_a_plan_with_a_name_that_no_folder_can_hold_leads_to_strategy_c(system: System, tmp_path: Path) -> None:
-    system.use_small_bot("--ready")
-    started = system.startup(environ={"GAMEPLAN_PATH": str(tmp_path / ("x" * 300))})
-    assert started.code == 2, started.err
-    assert started.document["fallback"] in {"GAMEPLAN_MISSING", "GAMEPLAN_UNREADABLE"}
+    checked = system.inv("gameplan.check", "--json", environ={"GAMEPLAN_PATH": str(tmp_path / ("x" * 300))})
+    assert checked.code == 0, checked.err
+    assert checked.document["gameplan"]["strategy"] == "C"
+    assert checked.document["fallback"] in {"GAMEPLAN_MISSING", "GAMEPLAN_UNREADABLE"}
 
 
 @needs_permissions
