@@ -17,6 +17,7 @@ from orchestration.bot.up import speaks_for_bot
 from orchestration.settings import Settings
 from orchestration.system.clock import Clock
 from orchestration.system.platform import platform
+from orchestration.system.processes import is_running
 
 _POLL_S = 1.0  # where nothing tells of the bot's end
 _MOST_S = 60.0
@@ -71,6 +72,7 @@ class BotWatch:
         self._exit_code: int | None = None
         self._outside_stop = ""
         self._has_ended = False
+        self._has_end_come = False
         self._ask_end, self._tell_end = os.pipe()
         self._threads = [
             platform().start_thread(work, name=name)
@@ -100,6 +102,14 @@ class BotWatch:
                 has_connected=self._has_connected,
                 suspended=suspended,
             )
+
+    def is_gone(self) -> bool:
+        """Whether the bot has ended, though it counts as running until it is known how: what it left is waited for."""
+        with self._lock:
+            is_gone = self._has_ended or self._has_end_come
+        # The thread may not have come round to it yet. Of a container only the engine knows.
+        has_process = not self.record.container and self._settings.watched_state_dir is None
+        return is_gone or (has_process and not is_running(self.record.identity))
 
     def close(self) -> None:
         """Stop watching; the bot is not touched. Safe to call twice."""
@@ -138,6 +148,8 @@ class BotWatch:
                     connection_due_s = now_s + self._next_connection_look_s()
                 self._suspension.look()
                 if self._ending.has_come():
+                    with self._lock:
+                        self._has_end_come = True
                     exit_code, outside_stop = self._ending.read_exit_code(), self._ending.describe_outside_stop()
                     with self._lock:
                         # Once more: it may have said why between the last reading and its end.

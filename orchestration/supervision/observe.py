@@ -221,10 +221,12 @@ class Observer:
         if self._bot is None:
             return BotState(is_running=False, is_stopping=True)  # none was ever there: its absence is no surprise
         seen, record = self._bot.look(), self._bot.record
+        problem = self._find_guard_problem(record) if seen.is_running else ""
         return replace(
             seen,
             is_stopping=self._is_ending_bot or self._is_stop_requested(record),
-            guard_problem=self._find_guard_problem(record) if seen.is_running else "",
+            # Asked last: the guard ends with its bot.
+            guard_problem="" if problem and self._bot.is_gone() else problem,
         )
 
     def _find_guard_problem(self, record: BotRecord) -> str:

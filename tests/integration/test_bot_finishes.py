@@ -93,15 +93,21 @@ def test_one_that_never_connected_before_the_close_is_a_warning_with_its_last_li
     assert "market is closed today" in alert
 
 
-@pytest.mark.parametrize("arguments", [("--short",), ("--short", "--connect"), ("--ready", "--short", "--connect")])
+@pytest.mark.parametrize(
+    ("arguments", "has_plan"),
+    [(("--short",), False), (("--short", "--connect"), True), (("--ready", "--short", "--connect"), True)],
+)
 def test_under_a_supervisor_it_is_waited_for_and_no_attempt_is_counted(
-    watched: System, channel: LoopbackChannel, arguments: tuple[str, ...]
+    watched: System, channel: LoopbackChannel, arguments: tuple[str, ...], *, has_plan: bool
 ) -> None:
     use_bot(watched, *arguments)
+    if not has_plan:
+        del watched.environ["GAMEPLAN_PATH"]
     process = begin(watched, "--service")
     wait_for(channel, "Bot has finished")
     assert process.poll() is None
     assert told(channel).count("Bot has finished") == 1
+    assert "Order guard does not work" not in told(channel), "that of the emergency plan ends with its bot"
     status = watched.inv("status", "--json")
     assert (status.code, status.document["bot"]["finished"]) == (0, True), status.out
     assert not (watched.state / "attempts.json").exists()
