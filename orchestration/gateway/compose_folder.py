@@ -41,8 +41,17 @@ _USERS = ("TWS_USERID", "IBC_USERID")
 _PASSWORDS = (PASSWORD, PASSWORD_FILE, "IBC_PASSWORD", "IBC_PASSWORD_FILE")
 # Computed from TRADING_MODE where they are not set.
 _BY_MODE = ("GATEWAY_PORT", "GATEWAY_FORWARDER_PORT")
+# Of the service or its container, and no variable of the image. This program stops with GATEWAY_STOP_GRACE by itself.
 _NOT_FOR_THE_CONTAINER = frozenset(
-    {"GATEWAY_CONTAINER_NAME", "GATEWAY_IMAGE", "GATEWAY_MEMORY_LIMIT", _PROJECT_NAME, *_BY_MODE}
+    {
+        "GATEWAY_CONTAINER_NAME",
+        "GATEWAY_IMAGE",
+        "GATEWAY_MEMORY_LIMIT",
+        "GATEWAY_RESTART_POLICY",
+        "GATEWAY_STOP_GRACE",
+        _PROJECT_NAME,
+        *_BY_MODE,
+    }
 )
 _YES = frozenset({"yes", "true", "1", "on"})
 

@@ -403,6 +403,13 @@ def test_a_variable_that_the_service_does_not_take_is_named(own: Folder, name: s
     assert f"{name}: ${{{name}:-}}" in dropped[0].fix
 
 
+def test_how_long_a_stop_may_take_is_this_programs_own_and_not_missed_in_the_service(own: Folder) -> None:
+    own.environ |= {"GATEWAY_STOP_GRACE": "30"}
+    own.expect_config()
+    own.expect_states(None)
+    assert [detail for detail in _found(own, "Compose folder") if "GATEWAY_STOP_GRACE" in detail] == []
+
+
 @pytest.mark.parametrize("host_ip", ["", "0.0.0.0", "::"])  # noqa: S104 - looked for
 def test_a_port_that_is_open_to_every_network_is_named_with_the_line_that_closes_it(own: Folder, host_ip: str) -> None:
     own.expect_config(ports=[{"host_ip": host_ip, "published": "4002", "target": 4004}])
