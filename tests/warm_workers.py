@@ -133,8 +133,14 @@ def _prepare_hypothesis() -> None:
     import hypothesis
     from hypothesis import strategies
 
-    # Enough examples for it to want a constant; the same ones each time.
-    @hypothesis.settings(max_examples=100, derandomize=True, database=None)
+    # Enough examples for it to want a constant, the same ones each time; however slow the machine is.
+    @hypothesis.settings(
+        max_examples=100,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
     @hypothesis.given(strategies.lists(strategies.integers()), strategies.text())
     def draw(_numbers: list[int], _text: str) -> None:
         pass
