@@ -10,7 +10,8 @@ The page `docs/explanation/architecture.md` draws them and says how a run passes
   reference bot may);
 * `lease`: which of several hosts may run the bot;
 * `reports`: how well it ran, judged from the journal, pure; `hostservice`: the boot service's unit or scheduled task;
-  `soak`: a trial run with injected faults, their catalogue, and the isolated instance that the test suite runs too;
+  `soak`: a trial run with injected faults; their catalogue, the safety criteria and the isolated instance serve the
+  tests too;
 * `prerequisites`: one call for bot authors; `hold`: whether the system is held down; `preflight`: the table of checks;
 * `startup`: the five steps, the run that performs them, whether it may run now, its report;
 * `shutdown`: stopping bot and gateway; `supervision`: what a supervisor observes, decides (pure) and does; `presenter`:
