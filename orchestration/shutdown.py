@@ -103,7 +103,7 @@ def tell_bot_stopped(
             title="Bot stopped",
             message=" ".join(part for part in (stopped.sentence + rest, still_open) if part),
             cause="BOT_STOPPED",
-            next_action="Nothing to do if it was meant; `inv startup` starts again. Open positions stay as they are.",
+            next_action="Nothing to do if intended; `inv startup` starts again. Open positions stay as they are.",
         )
     )
 
@@ -170,7 +170,7 @@ def _say_gateway_stopped(
                 if part
             ),
             cause="GATEWAY_STOPPED",
-            next_action="Nothing to do if it was meant; its next start may ask for a new login.",
+            next_action="Nothing to do if intended; its next start may ask for a new login.",
         )
     )
     return StepResult(
@@ -205,7 +205,7 @@ def _refuse_while_used(context: StepContext) -> None:
         raise StartupFailure(
             FailureWord.BOT_ALREADY_RUNNING if has_bot else FailureWord.ALREADY_STARTING,
             f"Other instances use this gateway: {_list_users(users)}.",
-            next_action="Shut them down first (`INSTANCE=… inv shutdown`), or add --force if it is meant all the same.",
+            next_action="Shut them down first (`INSTANCE=… inv shutdown`), or add --force to do it anyway.",
         )
 
 

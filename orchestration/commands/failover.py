@@ -167,7 +167,7 @@ def resume_everywhere(settings: Settings) -> str:
     try:
         store.resume()
     except EtcdError as error:
-        return f"the hold of all hosts may still stand in the lease's store: {error}"
+        return f"the hold of all hosts may still be in the lease's store: {error}"
     finally:
         store.close()
     return ""

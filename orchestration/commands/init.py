@@ -193,7 +193,7 @@ def _refuse(reason: str, file: EnvFile, *, as_json: bool) -> int:
 def _ask(file: EnvFile, *, as_json: bool) -> dict[str, str | None]:
     """Ask each question that makes sense. Returns what is to be set, and None for what is to be removed."""
     console.write_prompt(
-        f"Settings for {file.path}. Enter keeps what stands in brackets; `-` removes it; Ctrl-C ends.\n",
+        f"Settings for {file.path}. Enter keeps the value in brackets; `-` removes it; Ctrl-C ends.\n",
         as_json=as_json,
     )
     given: dict[str, str | None] = {}

@@ -128,7 +128,7 @@ def _unique_items(
     for item in instance:
         key = _comparable(item)
         if key in seen:
-            yield ValidationError(f"{show(item)} stands in the list more than once")
+            yield ValidationError(f"{show(item)} is in the list more than once")
             return
         seen.add(key)
 

@@ -157,8 +157,8 @@ class SharedRuntime:
                 FailureWord.ALREADY_STARTING,
                 f"the gateway's lock {held.path} was deleted, replaced or renamed while it was held, so another "
                 "instance may be at work on the gateway: it is not touched",
-                next_action="See with `inv status --all` what runs, then start again. Leave the files in "
-                "GATEWAY_SHARED_DIR alone meanwhile.",
+                next_action="Check with `inv status --all` what is running, then start again. Leave the files in "
+                "GATEWAY_SHARED_DIR alone while it runs.",
             )
 
     def _restart(

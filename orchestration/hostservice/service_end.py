@@ -30,7 +30,7 @@ _NEXT = {
     "timeout": "Nothing to do now: this start validates everything again. `inv logs --of supervisor` shows what it was "
     "waiting for.",
 }
-_NEXT_OF_KILL = "Nothing to do if it was meant; otherwise `inv logs --of supervisor` shows what came before."
+_NEXT_OF_KILL = "Nothing to do if intended; otherwise `inv logs --of supervisor` shows what came before."
 
 
 @dataclass(frozen=True, kw_only=True)

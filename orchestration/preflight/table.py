@@ -306,7 +306,7 @@ def _check_token(settings: Settings) -> Iterator[Check]:
         yield Check(
             name="live page",
             status=StepStatus.WARN,
-            detail=f"STATUS_TOKEN has fewer than {_SHORT_TOKEN} characters: whoever reaches the port could guess it",
+            detail=f"STATUS_TOKEN has fewer than {_SHORT_TOKEN} characters: anyone who reaches the port could guess it",
             fix="Set a longer one, for example what `openssl rand -hex 16` prints.",
         )
 

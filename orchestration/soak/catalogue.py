@@ -342,7 +342,7 @@ CATALOGUE: Mapping[Fault, FaultTraits] = {
         about="the plan file is replaced by yesterday's", inject=lambda target: target.place_plan("stale")
     ),
     Fault.PLAN_PIPE: FaultTraits(
-        about="a pipe stands in the plan file's place", inject=lambda target: target.change_plan(_replace_by_pipe)
+        about="a pipe is in the plan file's place", inject=lambda target: target.change_plan(_replace_by_pipe)
     ),
     Fault.JOURNAL_OVERWRITTEN: FaultTraits(
         about="bytes of the journal are overwritten",

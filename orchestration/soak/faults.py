@@ -115,7 +115,7 @@ class Injector:
                 return f"{cause} was not over within {patience_s:.0f} s"
         if fault is Fault.WEBHOOK_DOWN:
             if not self.channel.refused:
-                return "no alert was tried while the channel was out of order"
+                return "no alert was tried while the channel was down"
             self.channel.is_down = False
             if not self.until(lambda: self._is_told(begun_at), patience_s):
                 return f"an alert was not delivered within {patience_s:.0f} s after the channel was back"

@@ -66,7 +66,7 @@ def judge_safety(seen: SystemSeen, *, must_have_bot: bool) -> tuple[Criterion, .
             found=f"{seen.most_restarts} at the most",
             is_met=seen.most_restarts <= 1,
         ),
-        _judge_none("no_bug", "No alert told of an error of the program itself.", seen.bugs),
+        _judge_none("no_bug", "No alert reported an error of the program itself.", seen.bugs),
         _judge_none(
             "no_secret_outside", "No secret stood in a file, an argument list, an output or an alert.", seen.leaks
         ),
@@ -88,8 +88,8 @@ def find_leaks(secrets: Mapping[str, str], folders: Iterable[Path], texts: Mappi
     found: list[str] = []
     files = list(_read_files(folders))
     for called, secret in secrets.items():
-        found += [f"{called} stands in {path.name}" for path, content in files if secret.encode() in content]
-        found += [f"{called} stands in {name}" for name, text in texts.items() if secret in text]
+        found += [f"{called} is in {path.name}" for path, content in files if secret.encode() in content]
+        found += [f"{called} is in {name}" for name, text in texts.items() if secret in text]
     return tuple(found)
 
 

@@ -103,7 +103,8 @@ def build_lost_lock_failure(path: Path) -> StartupFailure:
         FailureWord.ALREADY_STARTING,
         f"The lock {path} was deleted, replaced or renamed while this run held it ({now}), so another run may be at "
         "work: nothing is started or restarted.",
-        next_action="See with `inv status` what runs, then start again. Leave the files in STATE_DIR alone meanwhile.",
+        next_action="Check with `inv status` what is running, then start again. Leave the files in STATE_DIR alone "
+        "while it runs.",
     )
 
 

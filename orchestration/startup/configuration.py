@@ -12,7 +12,7 @@ from orchestration.settings.sources import leaves_instance_unknown, read_environ
 from orchestration.system.clock import Clock
 
 _NAME_THE_INSTANCE = (
-    " To look at or stop what runs before that, say in front of the command which instance is meant, for example "
+    " To inspect or stop what is running before that, name the instance in front of the command, for example "
     "`INSTANCE=default STATE_DIR=state inv shutdown`."
 )
 _SERVICE_DOCKER_TIMEOUT_S = "180"  # Docker Desktop needs up to minutes after logon

@@ -76,7 +76,7 @@ def _prefer_plan_in_force(context: StepContext, lease: HeldLease, judged: Judged
                 message=f"The plan that was in force, {published}, is not used: {problem}. This host goes by its own "
                 f"file: {own.message}.",
                 cause="PLAN_NOT_TAKEN_OVER",
-                next_action="Put the day's plan on each host; `inv status` of a standby tells a difference.",
+                next_action="Put the day's plan on each host; `inv status` of a standby shows a difference.",
             )
         )
         return judged

@@ -279,7 +279,7 @@ def _judge_open_orders(context: StepContext, progress: Progress) -> Progress:
         next_action = "Look at the orders in TWS or the broker's app; a read-only gateway (READ_ONLY_API) reports none."
     else:
         found = f"Orders are open at the broker that can still fill: {orders}"
-        next_action = "Look whether each of them is still meant; cancel the others in TWS or the broker's app."
+        next_action = "Check whether each of them is still intended; cancel the others in TWS or the broker's app."
     if context.settings.start_with_open_orders is StartWithOpenOrders.REFUSE:
         raise StartupFailure(
             FailureWord.OPEN_ORDERS,

@@ -356,8 +356,8 @@ CHECKS: tuple[IncidentCheck, ...] = (
         is_fine=lambda s: s.is_connected,
         title="Second factor needed",
         message=lambda s: (
-            f"The gateway's login waits for the second factor{DEVICES if s.observation.login.needs_device else ''}. It "
-            "is waited for without end; nothing is restarted meanwhile."
+            f"The gateway's login waits for the second factor{DEVICES if s.observation.login.needs_device else ''}. "
+            "The wait has no limit; nothing is restarted in the meantime."
         ),
         next_action=lambda s: (
             CHOOSE_A_DEVICE
@@ -459,7 +459,7 @@ CHECKS: tuple[IncidentCheck, ...] = (
         title="Bot is suspended",
         message=lambda s: (
             f"The bot {s.bot.suspended}, and this program did not do that. It runs and does nothing: it neither trades "
-            "nor looks after what is open."
+            "nor manages what is open."
         ),
         next_action="Find out who suspended it and why. `docker unpause` or `kill -CONT` resumes it; "
         "`inv bot.restart` starts a fresh one.",

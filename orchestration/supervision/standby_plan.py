@@ -101,4 +101,4 @@ def describe_remedy(plan: LeaderPlan, *, leader: str, host: str) -> str:
         return "Put the plan that replaces it on each host; this host starts no bot on the withdrawn one."
     if published is not None and not published.has_content:
         return "Put the leader's plan on this host: it is too large to be kept in the store, so it is not taken over."
-    return "Put the leader's plan on this host. If it takes over before that, it goes on with the leader's plan."
+    return "Put the leader's plan on this host. If it takes over before that, it continues with the leader's plan."

@@ -286,7 +286,7 @@ class Supervisor:
                 stage=Stage.EVENT,
                 title="Supervision ended" if stopped is None else "Bot stopped",
                 message=f"The {self._watcher} was asked to end ({asked}). {bot}".rstrip() + rest,
-                next_action=f"Nothing to do if it was meant; `inv {'startup' if owns_bot else 'monitor'}` starts again."
+                next_action=f"Nothing to do if intended; `inv {'startup' if owns_bot else 'monitor'}` starts again."
                 + (" `inv shutdown` also stops what still runs." if can_stop_more else ""),
                 incident=f"{self._watcher}_ended",
             ),

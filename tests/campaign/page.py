@@ -10,18 +10,18 @@ from tests.campaign.result import CaseResult
 _HEAD = """\
 # The fault campaign
 
-Hundreds of seeded runs on real processes, each in a world of its own: something is there already, something goes wrong
+Seeded runs on real processes, each in an isolated instance. Each run begins in some initial state, a fault is injected
 at some instant, and then the system is started again without the fault. An observer that never asks the program judges
-both starts by the five safety rules: it reads what the bots themselves wrote down, the gateway's own log, the process
-table, the database file, and what arrived at the channel. This page is written by the command below; `tests/campaign`
-is how it is done.
+both starts by the five safety rules of the README, with the [criteria of the soak run](soak.md#the-verdict): it reads
+what the bots themselves wrote down, the gateway's own log, the process table, the database file, and what arrived at
+the alert channel. The command below generates this page; the code is in `tests/campaign`.
 """
 
 _OUTCOMES = """\
-## What came of it
+## Outcomes
 
-Exit codes with their failure or fallback words, and how often; two processes are parted by a comma. A negative code is
-a signal that the campaign sent before the program was far enough to begin a run, or one that cannot be caught.
+Exit codes with their failure or fallback words, and how often; a comma separates two processes. A negative code is
+a signal that the campaign sent before the program had begun a run, or one that cannot be caught.
 """
 
 
@@ -33,7 +33,7 @@ def render_page(results: Sequence[CaseResult], *, command: str, machine: str) ->
     commits = " and ".join(f"{name} ({count} runs)" for name, count in Counter(one.commit for one in results).items())
     durations = sorted(one.duration_s for one in staged) or [0.0]
     counted = (
-        f"Commit {commits}. {machine}. {len(results)} runs, {injected} of which lived to meet their fault, "
+        f"Commit {commits}. {machine}. {len(results)} runs, {injected} of which lasted until their fault was injected, "
         f"{len(results) - len(staged)} of which could not be staged. "
         f"A run took {durations[len(durations) // 2]:.1f} s (median), {durations[-1]:.1f} s at most."
     )
@@ -43,9 +43,9 @@ def render_page(results: Sequence[CaseResult], *, command: str, machine: str) ->
         f"{counted}\n",
         f"**Runs that broke a rule: {len(broken)}.**\n",
         _list_violations(broken),
-        "## How it was started, and where the gateway ran\n",
+        "## How it was started, and who ran the gateway\n",
         _table("way", list(Way), list(Runtime), [(one.case.way, one.case.runtime) for one in staged]),
-        "## What went wrong, and what was there at the start\n",
+        "## Faults and initial states\n",
         "The numbers are runs.\n",
         _table("fault", list(Fault), list(Start), [(one.case.fault, one.case.start) for one in staged]),
         _OUTCOMES,

@@ -153,7 +153,7 @@ _GOOD = TrialResult(
         (replace(_GOOD, outside=SystemSeen(most_bots=0)), ["one_bot_outside"]),
         (replace(_GOOD, outside=SystemSeen(most_bots=1, left=("process 7",))), ["nothing_left"]),
         (replace(_GOOD, outside=SystemSeen(most_bots=1, most_restarts=2)), ["one_restart_a_run"]),
-        (replace(_GOOD, outside=SystemSeen(most_bots=1, leaks=("s stands in a.log",))), ["no_secret_outside"]),
+        (replace(_GOOD, outside=SystemSeen(most_bots=1, leaks=("s is in a.log",))), ["no_secret_outside"]),
         (replace(_GOOD, outside=SystemSeen(most_bots=1, bugs=("Supervision failed",))), ["no_bug"]),
         (replace(_GOOD, interrupted_by="SIGINT", injected=()), ["whole_run", "faults"]),
         (replace(_GOOD, given_up="it did not come up"), ["whole_run"]),
@@ -190,8 +190,8 @@ def test_a_secret_a_second_restart_and_an_error_of_its_own_are_seen(tmp_path: Pa
     assert count_restarts(tmp_path) == 2
     texts = {"an alert": "see token-7", "an argument list": "python -m token"}
     assert find_leaks({"the token": "token-7", "the password": "other"}, (tmp_path,), texts) == (
-        "the token stands in startup_2.log",
-        "the token stands in an alert",
+        "the token is in startup_2.log",
+        "the token is in an alert",
     )
     titles = ["Operational", "Start-up failed: INTERNAL_ERROR", "Supervision failed"]
     assert find_bugs(titles) == tuple(titles[1:])

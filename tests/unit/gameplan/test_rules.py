@@ -42,7 +42,7 @@ def test_the_fixture_plans_keep_every_rule(name: str) -> None:
         ("symbols", REMOVED, "symbols: is missing"),
         ("symbols", [], "symbols: is empty, but strategies A and B need at least one symbol"),
         ("symbols", "SPY", 'symbols: "SPY" is not a list'),
-        ("symbols", ["SPY", "QQQ", "SPY"], 'symbols: "SPY" stands in the list more than once'),
+        ("symbols", ["SPY", "QQQ", "SPY"], 'symbols: "SPY" is in the list more than once'),
         ("symbols", ["SPY", 5], "symbols[1]: 5 is not a text"),
         ("hard_limits", REMOVED, "hard_limits: is missing"),
         ("hard_limits", [], "hard_limits: [] is not an object"),

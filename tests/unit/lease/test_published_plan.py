@@ -121,7 +121,7 @@ def test_a_plan_that_was_withdrawn_by_mistake_is_the_same_again() -> None:
 @pytest.mark.parametrize(
     ("published", "own", "remedy"),
     [
-        (_ACTIVE, _own(), "goes on with the leader's plan"),
+        (_ACTIVE, _own(), "continues with the leader's plan"),
         (dataclasses.replace(_ACTIVE, has_content=False), _own(), "too large"),
         (_WITHDRAWN, _own(_THERE), "the plan that replaces it"),
         (_NONE, _own(), "inv failover --to=h2"),
