@@ -92,10 +92,11 @@ class Gateway:
 
     # What happens to it.
 
-    def start(self) -> None:
-        """Start the container."""
+    def start(self, *, by_policy: bool = False) -> None:
+        """Start the container; how often its restart policy has done so is counted from its last start by command."""
         self._life += 1
         self._is_stopped = False
+        self._restart_count = self._restart_count + 1 if by_policy else 0
         self.state, self.health = "running", "starting"
         self._started_at = self._show_now()
         self._say("container started")
@@ -117,8 +118,7 @@ class Gateway:
         self._tell_events("die")
         self._end_followers("logs")
         if not by_engine:
-            self._restart_count += 1
-            self._later(1.0, self.start)
+            self._later(1.0, lambda: self.start(by_policy=True))
         self._tell_change()
 
     def hang(self) -> None:
@@ -324,7 +324,9 @@ class Gateway:
             self.start()
         return 0, "", "", 0.5
 
-    def _show_log(self, _argv: tuple[str, ...]) -> Answered:
+    def _show_log(self, argv: tuple[str, ...]) -> Answered:
+        if not self.state:
+            return 1, "", f"Error response from daemon: No such container: {argv[-1]}\n", 0.02
         return 0, "".join(f"{line}\n" for line in self._log[-200:]), "", 0.03
 
     def _execute(self, argv: tuple[str, ...]) -> Answered:
@@ -341,7 +343,6 @@ class Gateway:
             self.id = f"{self._container:064x}"
             self._password = environ.get("TWS_PASSWORD", "")
             self._environ = dict(self._config(environ)["services"]["gateway"]["environment"])
-            self._restart_count = 0
             self._finished_at = _NEVER
             self.start()
         return 0, "", "Container started\n", 0.8
