@@ -9,7 +9,6 @@ or the emergency plan, which trades nothing. The start-up fails only if even tha
 - `near_misses`: names of fields that look like a slip of a known one
 - `extra_schema`: the operator's own schema, judged in a process that can be killed
 - `calendar`: which days are sessions of the market, and when they close
-- `freshness`: which dates a plan may bear now
 - `check`: the verdict
 - `strategy_c`: the emergency plan
 - `activation`: what the bot gets
@@ -23,7 +22,13 @@ from orchestration.gameplan.activation import (
     find_copy_problem,
     refuse_outdated,
 )
-from orchestration.gameplan.calendar import MarketCalendar, build_calendar, expected_dates, load_calendar
+from orchestration.gameplan.calendar import (
+    MarketCalendar,
+    build_calendar,
+    expected_dates,
+    find_skew_problem,
+    load_calendar,
+)
 from orchestration.gameplan.check import (
     PlanPolicy,
     check_from_settings,
@@ -53,6 +58,7 @@ __all__ = [
     "expected_dates",
     "fall_back_to_strategy_c",
     "find_copy_problem",
+    "find_skew_problem",
     "hold_until_its_day",
     "load_calendar",
     "preload",

@@ -27,6 +27,8 @@ _NEW_YORK_HALF_DAY_CLOSE = time(13, 0)
 _SATURDAY = 5
 _SEARCH_DAYS = 366  # no exchange is closed for longer
 
+SKEW_LIMIT_S = 60.0  # SPEC G7: beyond it "today" is in doubt
+
 
 @dataclass(frozen=True, kw_only=True)
 class MarketCalendar:
@@ -165,3 +167,15 @@ def describe_wrong_date(
         FallbackWord.GAMEPLAN_STALE: "is out of date",
     }.get(word, "is for a later day")
     return f"the plan {relation}: it is dated {plan_date}, expected is {expected} ({calendar.zone.key})"
+
+
+def find_skew_problem(skew_s: float | None) -> str:
+    """Why no date can be trusted now; empty where this host's clock is right enough, or that is unknown.
+
+    Args:
+        skew_s: The gateway's clock minus this host's, in seconds; None if not known.
+    """
+    if skew_s is None or abs(skew_s) <= SKEW_LIMIT_S:
+        return ""
+    clocks = f"The gateway's clock is {skew_s:+.0f} s from this host's (limit {SKEW_LIMIT_S:.0f} s)"
+    return f"{clocks}, so the date is in doubt."

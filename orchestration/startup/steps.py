@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 
 _LAST_WORDS_LINES = 15
 SKEW_WARNING_S = 5.0  # SPEC G7
-SKEW_LIMIT_S = 60.0  # SPEC G7: beyond it "today" is in doubt
 GATEWAY_VALIDATION_MAX_AGE_S = 30.0  # an old bot leaves within BOT_STOP_TIMEOUT, an image is pulled for minutes
 _MAX_LAUNCHES = 3
 
@@ -159,18 +158,12 @@ def gateway_wait(context: StepContext, progress: Progress) -> StepResult:
 
 def gameplan_check(context: StepContext, progress: Progress) -> StepResult:
     """P, C: activate today's valid plan, or the emergency plan. A bad plan is never a failure."""
-    from orchestration.gameplan import activate_plan, fall_back_to_strategy_c
+    from orchestration.gameplan import activate_plan, fall_back_to_strategy_c, find_skew_problem
 
     judged = None
-    skew_s = progress.gateway.skew_s if progress.gateway else None
-    if skew_s is not None and abs(skew_s) > SKEW_LIMIT_S:
-        plan = fall_back_to_strategy_c(
-            context.settings,
-            FallbackWord.CLOCK_SKEW,
-            f"The gateway's clock is {skew_s:+.0f} s from this host's (limit {SKEW_LIMIT_S:.0f} s), "
-            "so the date is in doubt.",
-            clock=context.clock,
-        )
+    problem = find_skew_problem(progress.gateway.skew_s if progress.gateway else None)
+    if problem:
+        plan = fall_back_to_strategy_c(context.settings, FallbackWord.CLOCK_SKEW, problem, clock=context.clock)
     else:
         judged = judge_plan(context)
         plan = activate_plan(judged.verdict, context.settings, clock=context.clock, run_id=context.run_id)

@@ -253,6 +253,14 @@ def _describe_missing_plan(s: Situation) -> str:
     return f"No valid plan for {today} by the time it is due ({_explain(s.candidate)}). {then}"
 
 
+def _advise_on_missing_plan(s: Situation) -> str:
+    is_in_doubt = s.candidate.word is FallbackWord.CLOCK_SKEW
+    first = "Set this host's clock right" if is_in_doubt else "Put a valid plan for the day in place"
+    if not s.rules.owns_bot:
+        return f"{first}, then `inv startup --replace`."
+    return f"{first}: the bot is restarted on {'the plan' if is_in_doubt else 'it'}."
+
+
 def _is_plan_unusable(s: Situation) -> bool:
     day = s.memory.day
     is_new = s.candidate.key != day.known_bad
@@ -523,11 +531,7 @@ CHECKS: tuple[IncidentCheck, ...] = (
         is_fine=_has_plan_of_the_day,
         title="No plan for today",
         message=_describe_missing_plan,
-        next_action=lambda s: (
-            "Put a valid plan for the day in place: the bot is restarted onto it."
-            if s.rules.owns_bot
-            else "Put a valid plan for the day in place, then `inv startup --replace`."
-        ),
+        next_action=_advise_on_missing_plan,
         over_title="Plan for today active",
         over_message=lambda s: f"The bot runs on the plan of {s.observation.plan.date}.",
         key=lambda s: s.observation.market.today.isoformat(),

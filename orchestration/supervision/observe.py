@@ -13,7 +13,7 @@ from orchestration.bot.state import BotState
 from orchestration.bot.watch import BotWatch
 from orchestration.docker.container import ContainerState
 from orchestration.errors import FallbackWord
-from orchestration.gameplan import check_from_settings, load_calendar
+from orchestration.gameplan import check_from_settings, find_skew_problem, load_calendar
 from orchestration.gateway.api import probe_api
 from orchestration.gateway.api_status import ApiState, ApiStatus
 from orchestration.gateway.container import GatewayStatus
@@ -182,7 +182,7 @@ class Observer:
             else judge_accounts(api.accounts, self._settings, is_simulated=is_simulated),
             login=sight.login,
             bot=self._look_at_bot(),
-            plan=self._look_at_plan(now),
+            plan=self._look_at_plan(now, skew_s=api.skew_s),
             market=self._look_at_market(now),
             disk_free_bytes=_free_bytes(self._settings.state_dir),
             gateway_history=self._runtime.read_history(status),
@@ -203,7 +203,12 @@ class Observer:
         validated = self._find_validated(kept, status)
         if validated is None:
             return kept
-        return ApiStatus(state=ApiState.READY, accounts=validated.accounts, latency_ms=validated.latency_ms)
+        return ApiStatus(
+            state=ApiState.READY,
+            accounts=validated.accounts,
+            latency_ms=validated.latency_ms,
+            skew_s=validated.skew_s,
+        )
 
     def _find_validated(self, kept: ApiStatus, status: GatewayStatus | None) -> GatewayReady | None:
         """What the start has validated, while the first attempt to connect lasts and the gateway is the same start."""
@@ -248,15 +253,18 @@ class Observer:
         is_elsewhere = self._settings.watched_state_dir is not None
         return is_elsewhere and read_end(self._record_path, record.identity) is not None
 
-    def _look_at_plan(self, now: datetime) -> PlanObservation:
-        withheld = self._withheld
+    def _look_at_plan(self, now: datetime, *, skew_s: float | None) -> PlanObservation:
+        withheld, candidate = self._withheld, self._refuse_withdrawn(self._look_at_candidate(now))
+        problem = find_skew_problem(skew_s)
+        if problem and candidate.word is None:  # a start would not use it now
+            candidate = replace(candidate, word=FallbackWord.CLOCK_SKEW, message=problem)
         if withheld is not None:
             return PlanObservation(
                 date=withheld.date,
                 strategy=NO_TRADING,
                 is_emergency=withheld.is_emergency,
                 sha256=withheld.sha256,
-                candidate=self._refuse_withdrawn(self._look_at_candidate(now)),
+                candidate=candidate,
             )
         record = self._bot.record if self._bot is not None else None
         return PlanObservation(
@@ -264,7 +272,7 @@ class Observer:
             strategy="" if record is None else record.strategy,
             is_emergency=record is not None and record.gameplan == self._settings.emergency_gameplan_path,
             sha256="" if record is None else record.gameplan_sha256,
-            candidate=self._refuse_withdrawn(self._look_at_candidate(now)),
+            candidate=candidate,
             passed_over=_read_passed_over(record),
         )
 

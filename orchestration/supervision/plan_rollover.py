@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 
+from orchestration.errors import FallbackWord
 from orchestration.supervision.observation import Observation
 from orchestration.supervision.rules import SETTLE_MOST_S, SETTLE_S, Rules
 
@@ -71,10 +72,14 @@ def _note_candidate(memory: DayMemory, observation: Observation) -> DayMemory:
         return memory
     was_settled = not memory.key or is_valid_key(memory.key) or at_s - memory.key_since_s >= SETTLE_S
     is_first = not memory.key
+    # The clock may have been found wrong only by the start that was to put the bot on this plan.
+    was_in_doubt = memory.key.startswith(f"{FallbackWord.CLOCK_SKEW}:")
+    is_open_again = was_in_doubt and memory.switched.startswith(f"{Switch.NEW_PLAN}:")
     return replace(
         memory,
         key=key,
         key_since_s=at_s,
+        switched="" if is_open_again else memory.switched,
         unsettled_since_s=at_s if was_settled else memory.unsettled_since_s,
         known_bad=key if is_first and plan.is_emergency else "",
     )

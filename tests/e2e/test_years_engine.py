@@ -158,7 +158,7 @@ def _look(engine: Engine) -> Mapping[str, object]:
         and status.finished_at < status.started_at,
         "error": status.error,
         "memory": (status.out_of_memory, status.memory_limit_bytes),
-        "service": status.compose_service,
+        "is of this project": status.compose_project == engine.name,
     }
 
 

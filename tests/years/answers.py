@@ -128,10 +128,12 @@ class Answers:
             self._tell("status agrees", f"exit code 3, no bot runs (pid {pid})")
 
     def _is_due_to_trade(self) -> bool:
-        """Whether the day's plan has been in place for minutes, on a day whose bot has not finished."""
+        """Whether plan and time have been right for minutes, on a day whose bot has not finished."""
         now_s, world = self.facts.now_s, self.world
         found = self.facts.find("plan in place", now_s, now_s)
-        is_settled = bool(found) and now_s - found[-1].began_s > 900.0
+        is_clock_right = abs(self.facts.find_offset_s(now_s)) <= 60.0
+        since_s = max([0.0, *(one.began_s for one in found[-1:]), *(at_s for at_s, _ in self.facts.steps[1:])])
+        is_settled = bool(found) and is_clock_right and now_s - since_s > 900.0
         return is_settled and world.clockwork.market_now.date() not in world.finished_on
 
     def _compare_history(self, said: Any, code: int, known: tuple[object, ...]) -> None:  # noqa: ANN401 - a document

@@ -171,7 +171,7 @@ MUTANTS = (
     Mutant(
         "a pending second factor is forgotten between two pushes",
         "orchestration/gateway/readiness.py",
-        "return login.awaits_second_factor or memory.second_factor is SecondFactor.PENDING",
+        "return login.awaits_second_factor or memory.second_factor is SecondFactorState.PENDING",
         "return login.awaits_second_factor",
     ),
     Mutant(
@@ -189,7 +189,7 @@ MUTANTS = (
     Mutant(
         "a start restarts during the second factor",
         "orchestration/gateway/wait_decision.py",
-        " and memory.second_factor is SecondFactor.NOT_ASKED",
+        " and memory.second_factor is SecondFactorState.NOT_ASKED",
         "",
     ),
     Mutant(

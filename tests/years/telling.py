@@ -133,12 +133,11 @@ def _explain_other_restart(telling: "Telling", at_s: float) -> Key | None:
 
 def _explain_service_end(telling: "Telling", at_s: float) -> Key | None:
     """The process before the present one was killed, or lost its power."""
-    lives = [one for one in telling.facts.lives if one.ended_s < at_s - 1.0]
-    if not lives:
-        return None
-    end_s = lives[-1].ended_s
-    killed = telling.facts.has_heard("host", ("service ended with -", "loses power"), end_s - 1.0, end_s + 1.0)
-    return ("life", lives[-1].began_s) if killed else None
+    for end_s, who, what in reversed(telling.facts.heard):  # a life may be too short for `facts.lives`
+        if who == "host" and end_s < at_s - 1.0 and (what == "loses power" or what.startswith("service ended with ")):
+            was_killed = what == "loses power" or what.startswith("service ended with -")
+            return ("life's end", end_s) if was_killed else None
+    return None
 
 
 def _explain_begin(telling: "Telling", at_s: float) -> Key | None:

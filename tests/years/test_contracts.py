@@ -27,6 +27,7 @@ from orchestration.gateway.login_patterns import LAUNCHER_LOG, Event
 from orchestration.soak.channel import Behaviour, answer, hang, open_channel
 from orchestration.system import process_table
 from orchestration.system.clock import SystemClock
+from orchestration.system.endpoint import Endpoint
 from orchestration.system.platform import Platform, use_platform
 from tests.integration.simulated_gateway import PATIENCE_S, simulated_gateway
 from tests.years.clockwork import Clockwork, Trace
@@ -149,7 +150,8 @@ def test_a_client_that_is_not_ours_is_answered_alike_by_both_gateways() -> None:
 def test_the_programs_own_look_sees_the_same_of_both_gateways(how: str) -> None:
     def look(port: int) -> ApiStatus:
         now = SystemClock().now
-        return probe_api("127.0.0.1", port, client_id=_CLIENT_ID, timeout_s=3.0, now=now, reads_holdings=True)
+        endpoint = Endpoint(host="127.0.0.1", port=port)
+        return probe_api(endpoint, client_id=_CLIENT_ID, timeout_s=3.0, now=now, reads_holdings=True)
 
     with _years_port(how) as years, _simulator_port(how) as simulator:
         first, second = look(years), look(simulator)

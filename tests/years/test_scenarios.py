@@ -143,6 +143,24 @@ def test_what_was_delivered_before_a_power_cut_is_not_sent_again_and_not_said_to
     )
 
 
+@pytest.mark.parametrize(
+    "faults",
+    [
+        # Found by seed 104: the plan comes while the clock is wrong; once it is right, the plan is traded.
+        (Happening(kind="clock_behind", at_s=24 * _HOUR_S, lasts_s=5834.0),),
+        # The host boots with a clock that is wrong, and starts on Strategy C although the plan is there.
+        (
+            Happening(kind="power_cut", at_s=24.9 * _HOUR_S, lasts_s=300.0),
+            Happening(kind="clock_ahead", at_s=24.95 * _HOUR_S, lasts_s=5000.0),
+        ),
+    ],
+    ids=["when the plan comes", "at the start"],
+)
+def test_a_clock_that_is_right_again_puts_the_bot_on_the_plan_of_the_day(faults: tuple[Happening, ...]) -> None:
+    outcome = _play(1.3, *faults)
+    assert _launches(outcome.trace)[-1] == "A of 2026-11-19"
+
+
 def test_a_cut_log_leaves_a_whole_journal_with_the_first_of_its_commits(tmp_path: Path) -> None:
     lost = 0
     for seed in range(20):

@@ -116,6 +116,33 @@ def test_a_plan_that_is_late_takes_the_place_of_strategy_c() -> None:
     assert watch.said[-1][1].stage is Stage.OVER
 
 
+def test_a_plan_is_taken_once_the_clock_is_no_longer_in_doubt() -> None:
+    on_c = replace(_EMERGENCY, date=THURSDAY)
+    doubt = unusable(FallbackWord.CLOCK_SKEW, "b")
+    watch = Watch().go_on(300, **on(THURSDAY, on_c, doubt, due=False))
+    assert watch.actions() == []
+    watch.go_on(300, **on(THURSDAY, on_c, valid(THURSDAY), due=False))
+    assert watch.actions() == [_NEW]
+
+
+def test_a_switch_that_found_the_clock_in_doubt_is_made_again_once_it_is_right() -> None:
+    on_c = replace(_EMERGENCY, date=THURSDAY)
+    watch = Watch().go_on(300, **on(THURSDAY, on_c, valid(THURSDAY), due=False))  # what it came to is still Strategy C
+    watch.go_on(300, **on(THURSDAY, on_c, unusable(FallbackWord.CLOCK_SKEW, "b"), due=False))
+    assert watch.actions() == [_NEW]
+    watch.go_on(3600, **on(THURSDAY, on_c, valid(THURSDAY), due=False))
+    assert watch.actions() == [_NEW, _NEW]
+
+
+def test_a_plan_that_the_clock_keeps_from_being_traded_is_said_to_be_missing_for_that() -> None:
+    on_c = replace(_EMERGENCY, date=THURSDAY)
+    doubt = unusable(FallbackWord.CLOCK_SKEW, "b")
+    watch = Watch().go_on(300, **on(THURSDAY, on_c, doubt, due=False)).go_on(300, **on(THURSDAY, on_c, doubt))
+    (notice,) = [notice for _, notice in watch.said]
+    assert "CLOCK_SKEW" in notice.message
+    assert notice.next_action == "Set this host's clock right: the bot is restarted on the plan."
+
+
 def test_a_bot_that_was_started_on_strategy_c_in_the_night_is_missed_a_plan_for_once_it_is_due() -> None:
     """Whoever started it at three o'clock expects the plan that is made before the open."""
     on_c = replace(_EMERGENCY, date=THURSDAY)
