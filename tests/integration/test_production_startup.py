@@ -98,6 +98,7 @@ def test_it_finds_its_project_through_links_from_any_folder(project: Path, tmp_p
         ([elsewhere / "direct"], Path("/")),
         (["./again"], elsewhere),
         (["bash", "again"], elsewhere),
+        (["sh", "again"], elsewhere),
         ([tmp_path / "current" / _SCRIPT], elsewhere),
         ([f"../{project.name}/{_SCRIPT}"], elsewhere),
         ([f"./{_SCRIPT.name}"], (project / _SCRIPT).parent),

@@ -7,6 +7,7 @@
 # What goes wrong before the program runs ends in 1, with a message on standard error and in a log: a shell's own 2, 126
 # or 127 would say something else. After the checks the program takes this process's place, so that a service manager's
 # signals and notifications reach the program itself.
+[ -n "${BASH_VERSION:-}" ] || exec bash "$0" "$@"  # called as `sh SCRIPT`, which may be another shell
 set -u
 unset CDPATH
 trap 'exit 1' HUP INT TERM  # until the program is there to stop gracefully
