@@ -10,6 +10,7 @@ from orchestration.deploy.host import Activated, Facts
 from orchestration.deploy.ready import LEAST_FREE_BYTES_BACK, LEAST_FREE_BYTES_START, check_host, refuse_if_locked
 from orchestration.deploy.release import (
     KEEP,
+    ActivationRequest,
     Changes,
     Release,
     build_gateway_digest,
@@ -89,14 +90,19 @@ def _deploy_locked(work: Workflow, checkout: Checkout, archive: Callable[[], byt
             raise
     activated = _activate(
         work,
-        facts,
-        options,
-        target=name,
-        gateway_changed=current is not None and current.gateway != build_gateway_digest(checkout.files),
-        brings_env=env_changed,
-        least_free_bytes=LEAST_FREE_BYTES_START,
-        action="deploy",
-        commit=checkout.commit,
+        ActivationRequest(
+            target=name,
+            previous=find_rollback_target(facts.releases, facts.current),
+            gateway_changed=current is not None and current.gateway != build_gateway_digest(checkout.files),
+            brings_env=env_changed,
+            hold_timeout_s=options.timeout_s,
+            keep=KEEP,
+            least_free_bytes=LEAST_FREE_BYTES_START,
+            deploy_id=work.deploy_id,
+            action="deploy",
+            by=options.by,
+            commit=checkout.commit,
+        ),
     )
     if outcome.ok:
         outcome.result = "deployed"
@@ -118,38 +124,11 @@ def _make_release(
     work.step("seal", lambda: host.seal(release, files=checkout.files))
 
 
-def _activate(
-    work: Workflow,
-    facts: Facts,
-    options: DeployOptions,
-    *,
-    target: str,
-    gateway_changed: bool,
-    least_free_bytes: int,
-    action: str,
-    commit: str,
-    brings_env: bool = False,
-    restores_env: bool = False,
-    discredited: str = "",
-) -> Activated:
+def _activate(work: Workflow, request: ActivationRequest) -> Activated:
     """Activate a release while the lock is still held, and take up what came of it."""
     work.check_lock()
     work.under_way = True
-    activated = work.host.activate(
-        target=target,
-        previous=find_rollback_target(facts.releases, facts.current),
-        gateway_changed=gateway_changed,
-        brings_env=brings_env,
-        restores_env=restores_env,
-        hold_timeout_s=options.timeout_s,
-        keep=KEEP,
-        least_free_bytes=least_free_bytes,
-        deploy_id=work.deploy_id,
-        discredited=discredited,
-        action=action,
-        by=options.by,
-        commit=commit,
-    )
+    activated = work.host.activate(request)
     work.take(activated)
     return activated
 
@@ -176,15 +155,20 @@ def rollback(work: Workflow, words: str, options: DeployOptions) -> Outcome:
                 host.on_say(f"{target.name} is the current release already; it is restarted")
             activated = _activate(
                 work,
-                facts,
-                options,
-                target=target.name,
-                gateway_changed=facts.release is not None and facts.release.gateway != target.gateway,
-                restores_env=not options.keeps_settings,
-                least_free_bytes=LEAST_FREE_BYTES_BACK,
-                discredited=facts.current if options.discredits else "",
-                action="rollback",
-                commit=target.commit,
+                ActivationRequest(
+                    target=target.name,
+                    previous=find_rollback_target(facts.releases, facts.current),
+                    gateway_changed=facts.release is not None and facts.release.gateway != target.gateway,
+                    restores_env=not options.keeps_settings,
+                    hold_timeout_s=options.timeout_s,
+                    keep=KEEP,
+                    least_free_bytes=LEAST_FREE_BYTES_BACK,
+                    deploy_id=work.deploy_id,
+                    discredited=facts.current if options.discredits else "",
+                    action="rollback",
+                    by=options.by,
+                    commit=target.commit,
+                ),
             )
             if outcome.ok:
                 outcome.result = "rolled_back"

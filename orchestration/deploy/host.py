@@ -4,6 +4,7 @@ Each method sends a command and its arguments as JSON to the programs of `on_hos
 `sudo -n python3 -I`. Argument lists hold nothing but that program: they stand in the host's process list.
 """
 
+import dataclasses
 import importlib.resources
 import json
 import re
@@ -16,7 +17,7 @@ from orchestration.deploy import on_host
 from orchestration.deploy.connection import HeldProgram, Remote
 from orchestration.deploy.errors import DeployError
 from orchestration.deploy.on_host.service import describe_activation, is_good_status
-from orchestration.deploy.release import Release
+from orchestration.deploy.release import ActivationRequest, Release
 
 # Reads one JSON document, from the file that is named or, so many bytes of it, from the input; what follows in the
 # input is the command's own. Loads the modules it brings and calls the last one.
@@ -317,10 +318,10 @@ class Host:
         """Remove a release that came to nothing."""
         self._call("discard", {"name": name})
 
-    def activate(self, **arguments: Any) -> Activated:  # noqa: ANN401 - handed on as they are
+    def activate(self, request: ActivationRequest) -> Activated:
         """Activate a release, and wait for the outcome. Continues there if this process ends."""
-        self._call("begin", arguments)
-        return self.follow(timeout_s=4 * float(arguments["hold_timeout_s"]) + _BUILD_S)
+        self._call("begin", dataclasses.asdict(request))
+        return self.follow(timeout_s=4 * request.hold_timeout_s + _BUILD_S)
 
     def follow(self, *, timeout_s: float = _BUILD_S) -> Activated:
         """Wait for an activation that is under way."""

@@ -71,6 +71,41 @@ class Changes:
         return any(_is_gateways(path) for path in self.paths)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ActivationRequest:
+    """What the host is asked to do when it activates a release; it goes there as JSON.
+
+    Attributes:
+        target: The release to activate.
+        previous: The release to go back to if it is not healthy; empty for none.
+        gateway_changed: Whether the gateway's container has to be made again.
+        hold_timeout_s: For how long the system may take until it is good.
+        keep: How many releases are kept.
+        least_free_bytes: The disk space that is needed right before something that runs is stopped.
+        deploy_id: The lock's holder.
+        action: `deploy` or `rollback`.
+        by: Who asks.
+        commit: The release's commit.
+        brings_env: Whether new settings were brought along.
+        restores_env: Whether the release's own last settings are brought back.
+        discredited: A release that is marked as failed; empty for none.
+    """
+
+    target: str
+    previous: str
+    gateway_changed: bool
+    hold_timeout_s: float
+    keep: int
+    least_free_bytes: int
+    deploy_id: str
+    action: str
+    by: str
+    commit: str
+    brings_env: bool = False
+    restores_env: bool = False
+    discredited: str = ""
+
+
 def build_name(commit: str, now: datetime) -> str:
     """The name of a release made now."""
     return f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}_{commit[:_SHORT]}"
