@@ -166,6 +166,8 @@ def _describe_event(event: "ReportedEvent") -> tuple[str, str]:
 def _name_state(status: Status) -> str:
     if status.is_finished_for_now:
         return "Finished for today"
+    if status.hold is not None and status.code is StatusCode.NOT_RUNNING:
+        return "Held down"
     strategy = f" on strategy {status.plan.strategy}" if status.plan else ""
     names = {
         StatusCode.RUNNING: f"Running{strategy}",

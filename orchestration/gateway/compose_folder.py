@@ -294,9 +294,12 @@ def find_expanded(reading: FolderReading) -> tuple[str, ...]:
 
 
 def find_open_ports(service: ServiceConfig) -> tuple[str, ...]:
-    """What this service publishes to every network of the host, as `published:target`. Pure."""
+    """What this service publishes to every network of the host, as `published:target`. Pure.
+
+    Where Docker chooses the port, it is the target alone.
+    """
     return tuple(
-        f"{port.published}:{port.target}"
+        f"{port.published}:{port.target}".removeprefix(":")
         for port in service.ports
         if port.host_ip in {"", "0.0.0.0", "::", "[::]"}  # noqa: S104 - looked for
     )

@@ -1,5 +1,6 @@
 """What is said to the operator about a gateway that is not ready: what was seen, and what to do about it. Pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -112,11 +113,15 @@ def _describe_gone(status: GatewayStatus | None) -> str:
     return f"the container is {status}" + (f" ({why})" if why else "")
 
 
+_PASSED = re.compile(r"health check ended with 0(?!\d)")
+
+
 def describe_health_check(status: GatewayStatus | None) -> str:
     """What the container's own health check said last."""
     if status is None or not status.health_log:
         return "it has said nothing yet"
-    return status.health_log[-1]
+    # One that has passed and counts for nothing yet, as while the container is paused.
+    return "the last one passed" if _PASSED.match(status.health_log[-1]) else status.health_log[-1]
 
 
 def _is_full(observation: ProbeResult) -> bool:

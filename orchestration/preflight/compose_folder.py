@@ -176,7 +176,7 @@ def _check_ports(
             "this host: anyone who reaches it can trade, for the gateway's API asks for no password",
             fix=f"Write {fixed} under `ports:` there.",
         )
-    published = [port.published for port in service.ports]
+    published = [port.published or "a port of Docker's choice" for port in service.ports]
     if is_made_now and not status.is_up and published and str(settings.gateway_port) not in published:
         yield Check(
             name="published ports",

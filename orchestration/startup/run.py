@@ -23,7 +23,7 @@ from orchestration.gateway.api import probe_api
 from orchestration.gateway.book_reader import read_holdings
 from orchestration.gateway.record import locate_api, read_record
 from orchestration.gateway.runtime_kinds import build_runtime
-from orchestration.hold import refuse_if_held
+from orchestration.hold import read_hold, refuse_if_held
 from orchestration.hostservice.advice import advise
 from orchestration.hostservice.service_end import take_service_end
 from orchestration.journal import Journal
@@ -341,11 +341,13 @@ class Run:
         except StartupFailure as failure:
             self._fail(failure)
         except InterruptedBySignal as interrupted:
+            by, next_action = self._explain_interrupt()
+            step = self._current.name if self._current else "opening"
             self._fail(
                 StartupFailure(
                     FailureWord.INTERRUPTED,
-                    f"{interrupted.signal_name} arrived during {self._current.name if self._current else 'opening'}.",
-                    next_action=self._describe_what_is_left(),
+                    f"{interrupted.signal_name} arrived during {step}{by}.",
+                    next_action=next_action,
                 )
             )
         except Exception as error:  # noqa: BLE001 - the one boundary: a bug must still end in a known state and an alert
@@ -358,14 +360,24 @@ class Run:
                 )
             )
 
+    def _explain_interrupt(self) -> tuple[str, str]:
+        """Which other run asked this one to end, as the end of a sentence, and what to do next."""
+        other = self._journal.read_last_run()
+        is_asked = other is not None and other.run_id != self.run_id and other.result is None
+        by = f", sent by the {other.kind} of process {other.pid}" if other is not None and is_asked else ""
+        hold = read_hold(self._settings.state_dir) if self._spec.starts else None
+        if hold is not None:
+            return f"{by}; the system is {hold}", "If it may run again: `inv resume`, then `inv startup`."
+        if other is not None and is_asked and not self._spec.starts:
+            return by, f"The {other.kind} goes on with it; `inv status` shows what runs."
+        return by, self._describe_what_is_left()
+
     def _describe_what_is_left(self) -> str:
-        if not self._spec.starts:
-            again = f"`inv {self._spec.kind}` goes on"
-            return (
-                f"What was asked to end may still be ending, the rest was not touched: `inv status` shows it, {again}."
-            )
-        runtime = self._settings.gateway_runtime
-        if self._current is not None and runtime is GatewayRuntime.DOCKER:
+        step = self._current.name if self._current is not None else ""
+        if not self._spec.starts or step == "bot.stop":
+            still = "What was asked to end may still be ending, and the rest was not touched"
+            return f"{still}: `inv status` shows what runs, `inv {self._spec.kind}` goes on."
+        if step and self._settings.gateway_runtime is GatewayRuntime.DOCKER:
             return "No bot is left behind; the gateway's container is left as it is (`inv gateway.down` stops it)."
         return "Nothing half-started is left behind; `inv startup` starts over."
 

@@ -20,6 +20,7 @@ from orchestration.gateway.messages import (
     CHOOSE_A_DEVICE,
     DEVICES,
     advise_by_answer,
+    describe_health_check,
     describe_rejection,
     describe_sight,
 )
@@ -88,8 +89,7 @@ def _has_failing_health_check(s: Situation) -> bool:
 
 
 def _describe_health_check(s: Situation) -> str:
-    status = s.observation.gateway
-    check = status.health_log[-1] if status is not None and status.health_log else "its output is unknown"
+    check = describe_health_check(s.observation.gateway)
     return (
         f"The gateway's API works, but the container's own health check does not pass ({check}). Nothing is "
         "restarted for that."

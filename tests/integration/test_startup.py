@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.alerts_scene import LoopbackChannel
+from tests.start_picture import flatten, read_picture
 from tests.system import PROJECT, System, day_from_today, is_port_free, wait_until
 
 STEPS = ["preflight", "gateway.up", "gateway.wait", "gameplan.check", "bot.start"]
@@ -60,6 +61,10 @@ def test_simulate_brings_everything_up_and_shutdown_leaves_nothing_behind(system
     assert Path(report["gameplan"]["path"]).is_absolute()
     assert report["bot"]["ready_by"] == "notify"
     assert [bot.pid for bot in system.bots()] == [report["bot"]["pid"]]
+    # The README's picture shows what is said today (`python -m tests.start_picture` makes it).
+    picture = read_picture()
+    for step in report["steps"][1:]:  # how much preflight finds is the machine's
+        assert flatten(step["detail"], system.root) in picture
 
     status = system.inv("status", "--json")
     assert status.code == 0, status.out

@@ -74,7 +74,9 @@ def test_a_system_that_is_down_held_or_holds_positions_without_a_bot(browser: Br
     look_at(browser, "positions", money, tmp_path)
     (tmp_path / "state").mkdir(exist_ok=True)
     write_hold(tmp_path / "state", reason="a word-of-" + "sixty-letters-" * 5 + " <b>&", now=SystemClock().now())
-    look_at(browser, "held", read_page(environ), tmp_path)
+    held_down = read_page(environ)
+    assert "Held down" in held_down
+    look_at(browser, "held", held_down, tmp_path)
 
 
 def test_a_system_that_is_well_or_needs_attention(browser: Browser, system: System, tmp_path: Path) -> None:

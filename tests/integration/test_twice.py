@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.integration.alerts_scene import run_channel
-from tests.system import PATIENCE_S, SIGINT, SIGKILL, SIGTERM, System, end_and_read, is_port_free, wait_until
+from tests.system import PATIENCE_S, SIGINT, SIGKILL, SIGTERM, SMALL_BOT, System, end_and_read, is_port_free, wait_until
 from tests.thorough import choose_count
 
 # How to make the sequence stay in a state, and what its log says then.
@@ -66,6 +66,39 @@ def test_a_signal_in_any_state_leaves_nothing_half_started(system: System, state
     assert is_port_free(system.port)
     last = system.inv("history", "--json").document["runs"][0]
     assert (last["result"], last["failure"], last["exit_code"]) == ("failure", "INTERRUPTED", 1)
+
+
+def test_a_start_that_somebody_else_holds_down_says_by_whom_and_what_would_end_it(system: System) -> None:
+    sign = prepare(system, "gateway_waiting")
+    process = system.begin()
+    system.wait_for_log(sign)
+    assert system.inv("hold", "--reason=new disk").code == 0
+    out, err = process.communicate(timeout=PATIENCE_S)
+    report = json.loads(out)
+    assert (process.returncode, report["failure"]) == (1, "INTERRUPTED"), err
+    assert report["message"].startswith("SIGTERM arrived during gateway.wait, sent by the hold of process ")
+    assert "; the system is held by " in report["message"]
+    assert "new disk" in report["message"]
+    assert "inv resume" in report["next_action"]
+
+
+def test_of_two_shutdowns_the_first_says_that_the_other_goes_on_with_it(system: System) -> None:
+    system.use_plan()
+    asked = system.root / "asked"
+    stubborn = "signal.signal(signal.SIGTERM, lambda *_: open(sys.argv[2], 'w').close())"
+    code = SMALL_BOT.replace("signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))", stubborn)
+    system.use_small_bot("--ready", f"'{asked}'", code=code)
+    assert system.startup().code == 0
+    first = system.begin_module("invoke", "shutdown", "--json")
+    wait_until(asked.exists, "SIGTERM for the bot")
+    second = system.inv("shutdown", "--json", environ={"BOT_STOP_TIMEOUT": "1"})
+    out, err = first.communicate(timeout=PATIENCE_S)
+    report = json.loads(out)
+    assert (first.returncode, report["failure"]) == (1, "INTERRUPTED"), err
+    assert report["message"].startswith("SIGTERM arrived during bot.stop, sent by the shutdown of process ")
+    assert report["next_action"].startswith("The shutdown goes on with it; ")
+    assert second.code == 0
+    assert system.processes() == []
 
 
 @pytest.mark.parametrize("state", list(SLOW))

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from orchestration.docker import compose, container, engine
-from orchestration.docker.compose import ComposeTarget, ServiceConfig
+from orchestration.docker.compose import ComposeTarget, PublishedPort, ServiceConfig
 from orchestration.docker.container import ContainerState
 from orchestration.errors import Check, FailureWord, StartupFailure, StepStatus
 from orchestration.gateway.compose_folder import (
     FolderReading,
     build_handed_over,
     find_missing_login,
+    find_open_ports,
     refuse_contradictions,
 )
 from orchestration.gateway.container import MISSING
@@ -493,3 +494,12 @@ def test_a_container_name_that_is_set_here_names_a_project_that_the_folder_leave
     reading = read_own_folder(own.settings(), commands=own.commands)
     assert isinstance(reading, FolderReading)
     assert reading.handed.get("COMPOSE_PROJECT_NAME") == ("mine" if is_named_here else None)
+
+
+def test_a_port_that_docker_chooses_is_named_by_where_it_leads() -> None:
+    ports = (
+        PublishedPort(host_ip="", published="", target=4004),
+        PublishedPort(host_ip="0.0.0.0", published="4001", target=4003),  # noqa: S104 - what a Compose file says
+        PublishedPort(host_ip="127.0.0.1", published="4002", target=4004),
+    )
+    assert find_open_ports(ServiceConfig(image="x", is_built=False, ports=ports)) == ("4004", "4001:4003")

@@ -11,6 +11,7 @@ from orchestration.gateway.api_status import ApiCode, ApiState, ApiStatus
 from orchestration.gateway.container import GatewayStatus, Health
 from orchestration.gateway.failure import GatewayFailure, GatewaySnapshot
 from orchestration.gateway.history import GatewayUser, Spared, StopReason, name_start
+from orchestration.gateway.messages import describe_health_check
 from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
 from orchestration.settings import GatewayRuntime, Settings
 from orchestration.system.signals import InterruptedBySignal
@@ -206,6 +207,22 @@ def test_what_becomes_ready_after_the_restart_is_ready_and_says_so() -> None:
     assert ready.restarted
     assert scene.told() == [WaitEventKind.RESTARTING]
     assert scene.took_s == pytest.approx(125.0)
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ((), "it has said nothing yet"),
+        (("health check ended with 1: refused",), "health check ended with 1: refused"),
+        (("health check ended with 1", "health check ended with 0"), "the last one passed"),
+        (("health check ended with 0: ok",), "the last one passed"),
+        (("health check ended with 09",), "health check ended with 09"),
+    ],
+)
+def test_a_health_check_that_passed_is_not_given_as_the_reason_for_one_that_does_not(
+    log: tuple[str, ...], said: str
+) -> None:
+    assert describe_health_check(replace(UNHEALTHY, health_log=log)) == said
 
 
 def test_an_unhealthy_container_is_restarted_at_once_with_the_evidence() -> None:
