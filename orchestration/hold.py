@@ -49,6 +49,11 @@ def read_hold(state_dir: Path) -> Hold | None:
         return Hold(by="unknown", since=_UNKNOWN, reason=f"{path} cannot be used: it lacks {error}")
 
 
+def describe_start(state_dir: Path) -> str:
+    """What starts the system again, as a clause for advice: while it is held, the hold has to end first."""
+    return f"{'after `inv resume`, ' if read_hold(state_dir) is not None else ''}`inv startup` starts again"
+
+
 def write_hold(state_dir: Path, *, reason: str, now: datetime) -> Hold:
     """Hold the system down from now on. One in effect already is replaced only if this one gives a reason.
 

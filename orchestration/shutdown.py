@@ -18,6 +18,7 @@ from orchestration.errors import FailureWord, StartupFailure, State, StepStatus
 from orchestration.gateway.container import GatewayStatus
 from orchestration.gateway.history import GatewayUser
 from orchestration.gateway.runtime import RestartKind, find_still_running
+from orchestration.hold import describe_start
 from orchestration.settings import GatewayRuntime
 from orchestration.startup.context import Step, StepContext, StepResult
 from orchestration.startup.report import Progress
@@ -57,6 +58,7 @@ def _stop_the_bot(context: StepContext, progress: Progress, *, is_all: bool) -> 
         tell_bot_stopped(
             context.tell,
             one,
+            starts_again=describe_start(settings.state_dir),
             still_running=find_still_running(context.runtime) if is_all else (),
             still_open=progress.open_at_broker,
         )
@@ -93,7 +95,12 @@ def _describe_rest(still_running: tuple[str, ...]) -> list[str]:
 
 
 def tell_bot_stopped(
-    tell: Callable[[AlertContent], None], stopped: Stopped, *, still_running: tuple[str, ...], still_open: str = ""
+    tell: Callable[[AlertContent], None],
+    stopped: Stopped,
+    *,
+    starts_again: str,
+    still_running: tuple[str, ...],
+    still_open: str = "",
 ) -> None:
     """The alert about a bot that was stopped."""
     rest = f" Still running: {', '.join(still_running)}." if still_running else ""
@@ -103,7 +110,7 @@ def tell_bot_stopped(
             title="Bot stopped",
             message=" ".join(part for part in (stopped.sentence + rest, still_open) if part),
             cause="BOT_STOPPED",
-            next_action="Nothing to do if intended; `inv startup` starts again. Open positions stay as they are.",
+            next_action=f"Nothing to do if intended; {starts_again}. Open positions stay as they are.",
         )
     )
 

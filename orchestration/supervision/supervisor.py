@@ -26,6 +26,7 @@ from orchestration.gateway.history import StopReason
 from orchestration.gateway.holdings import describe_open
 from orchestration.gateway.readiness import Sight
 from orchestration.gateway.runtime import Start, find_still_running
+from orchestration.hold import describe_start
 from orchestration.hostservice.advice import advise
 from orchestration.lease.held import kept_lease
 from orchestration.logs import cut_back
@@ -278,6 +279,7 @@ class Supervisor:
         bot = "" if left.is_found else "No bot was running."
         if stopped is not None:
             bot = stopped.sentence
+        starts_again = describe_start(context.settings.state_dir) if owns_bot else "`inv monitor` starts again"
         is_bad = owns_bot and (left.is_found or (stopped is not None and stopped.in_time is False))
         self._tell(
             Notice(
@@ -286,7 +288,7 @@ class Supervisor:
                 stage=Stage.EVENT,
                 title="Supervision ended" if stopped is None else "Bot stopped",
                 message=f"The {self._watcher} was asked to end ({asked}). {bot}".rstrip() + rest,
-                next_action=f"Nothing to do if intended; `inv {'startup' if owns_bot else 'monitor'}` starts again."
+                next_action=f"Nothing to do if intended; {starts_again}."
                 + (" `inv shutdown` also stops what still runs." if can_stop_more else ""),
                 incident=f"{self._watcher}_ended",
             ),

@@ -66,6 +66,7 @@ def test_which_bot_was_stopped_is_said_everywhere(
 
     alert = _find_alert(channel, "Bot stopped")
     assert f"bot, process {pid} (since" in alert
+    assert ("inv resume`, `" in alert) is (command[0] == "hold"), "what is held is not started before that"
     if keeps_gateway or supervised:
         assert "Still running: the simulator gateway" in alert
     assert told(channel).count("Gateway stopped") == (0 if keeps_gateway else 1)
