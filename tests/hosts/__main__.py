@@ -102,6 +102,7 @@ def summarize(results: list[Result]) -> str:
         f"{len(judged)} runs, {sum(bool(one.broken) for one in judged)} broke a rule",
         f"overlap: {sum(one.overlap_s for one in judged):.2f} s in all; {sum(one.logins for one in judged)} logins",
         *(f"{name}: {describe(values)}" for name, values in figures.items()),
+        f"the plan had reached one host only: {sum(bool(one.plan) for one in judged)} runs",
         f"apart, with a frozen fence: {len(results) - len(judged)} runs",
         f"overlap there: {sum(one.overlap_s for one in results if one.is_apart):.2f} s",
         *(f"{kind}: {count} runs" for kind, count in sorted(kinds.items())),

@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 
 from orchestration.lease.term import Times
 from tests.hosts import effects
-from tests.hosts.draw import Case, Fault, State, Step
+from tests.hosts.draw import Case, Fault, Kind, State, Step
 from tests.hosts.effects import NoEffectError
 from tests.hosts.hosts import Host, Scene
 from tests.hosts.network import Cut
 from tests.hosts.observer import Life, measure_overlap_s, now_s
-from tests.hosts.states import find_leader, leave, reach, read_state
+from tests.hosts.states import find_leader, leave, reach, read_state, split_plan, write_plans
 
 _SETTLE_TTLS = 4
 _SETTLE_S = 40.0
@@ -43,6 +43,7 @@ class Result:
         away_s: The same until another host's bot began, whatever went wrong.
         recovered_s: From the end of the last fault until a sequence began; 0 where one was under way or a bot lived.
         logins: How many sessions the broker gave.
+        plan: The plan that had reached the leader alone; empty where all hosts had the same.
         broken: The rules that were broken.
     """
 
@@ -57,6 +58,7 @@ class Result:
     away_s: float | None = None
     recovered_s: float | None = None
     logins: int = 0
+    plan: str = ""
     broken: list[str] = field(default_factory=list)
 
     def to_json(self) -> str:
@@ -70,6 +72,7 @@ def conduct(scene: Scene, case: Case) -> Result:
     first = len(scene.observer.lives)
     last_revision = max((one.revision for one in scene.observer.lives), default=0)
     try:
+        result.plan = split_plan(scene, case.number) if case.splits_plan else ""
         target = reach(scene, case.state)
     except AssertionError as error:
         result.broken.append(f"{case.state} was not reached: {error}")
@@ -92,8 +95,11 @@ def conduct(scene: Scene, case: Case) -> Result:
     if scene.is_held and any(one.begin_s > began_s for one in scene.observer.lives[first:]):
         result.broken.append("a bot began while the instance was held")
     over_s = now_s()
-    leave(scene)
+    leave(scene, keeps_plans=case.splits_plan)
     settle(scene, result)
+    if case.splits_plan:
+        _judge_plans(scene.observer.lives[first:], result, began_s)
+        write_plans(scene)
     _judge(scene, case, result, target, first=first, began_s=began_s, over_s=over_s)
     check_revisions(scene.observer.lives[first:], last_revision, result)
     return result
@@ -140,7 +146,14 @@ def _judge(
         result.recovered_s = 0.0 if is_up or (last is not None and last.code is None) else round(later, 2)
         if result.recovered_s > limit_s:
             result.broken.append(f"no sequence for {result.recovered_s:.2f} s after the last fault")
-    _judge_logins(scene, result, began_s)
+    if scene.kind is not Kind.HOT:  # there each host logs in with a user name of its own, also while it stands by
+        _judge_logins(scene, result, began_s)
+
+
+def _judge_plans(lives: list[Life], result: Result, began_s: float) -> None:
+    """Every bot goes on with the plan that was in force, on whichever host it is."""
+    others = {f"{one.plan} on host {one.host}" for one in lives if one.begin_s > began_s and one.plan != result.plan}
+    result.broken += [f"a bot ran on {one}, and {result.plan} was in force" for one in sorted(others)]
 
 
 def _judge_logins(scene: Scene, result: Result, began_s: float) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 _MOST_FAULTS = 3
+_HOT = 0.6
+_SPLITS_PLAN = 0.4
 _ON_LEADER = 0.75
 
 
@@ -49,6 +51,7 @@ class Kind(StrEnum):
     TLS = "three hosts, TLS with client certificates"
     TWO = "two hosts, and a third one with a store's member alone; TLS"
     DISKS = "three hosts with disks of their own"
+    HOT = "three hosts, each with a user name of its own; those that stand by keep their gateway up"
 
 
 # Those that a lease can get wrong, more often.
@@ -94,6 +97,7 @@ class Case:
         kind: How the hosts are set up.
         state: What the first fault's host does then.
         steps: What goes wrong, in order of time.
+        splits_plan: Whether the leader has got another plan than the others before that, and its bot runs on it.
     """
 
     seed: int
@@ -101,6 +105,7 @@ class Case:
     kind: Kind
     state: State
     steps: tuple[Step, ...]
+    splits_plan: bool = False
 
     @property
     def is_apart(self) -> bool:
@@ -140,6 +145,15 @@ def draw_case(seed: int, number: int, *, ttl_s: float) -> Case:
         for _ in range(rng.choices((0, 1, _MOST_FAULTS - 1), (3, 2, 1))[0])
     ]
     kind = Kind.DISKS if fault is Fault.DISK else rng.choice((Kind.PLAIN, Kind.TLS, Kind.TWO))
+    # Drawn last, so that what a seed drew before there were hot standbys and split plans stays as it was.
+    if kind is Kind.PLAIN and rng.random() < _HOT:
+        kind = Kind.HOT
+    has_other_day = state in {State.ON_C, State.HELD} or any(step.fault is Fault.CLOCK for step in steps)
     return Case(
-        seed=seed, number=number, kind=kind, state=state, steps=tuple(sorted(steps, key=lambda step: step.at_s))
+        seed=seed,
+        number=number,
+        kind=kind,
+        state=state,
+        steps=tuple(sorted(steps, key=lambda step: step.at_s)),
+        splits_plan=rng.random() < _SPLITS_PLAN and not has_other_day,
     )

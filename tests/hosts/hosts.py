@@ -207,6 +207,7 @@ class Scene:
         ttl_s: The lease's.
         bridge: Where the broker is.
         broker_log: What the broker writes.
+        kind: How the hosts are set up.
         is_held: Whether the instance is held on all hosts.
         commands: An operator's commands that are under way.
     """
@@ -217,6 +218,7 @@ class Scene:
     ttl_s: float
     bridge: Space
     broker_log: Path
+    kind: Kind = Kind.PLAIN
     is_held: bool = False
     commands: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
     _ended: threading.Event = field(default_factory=threading.Event)
@@ -250,7 +252,10 @@ def scene(number: int, root: Path, *, ttl_s: float, kind: Kind = Kind.PLAIN) -> 
             folder.mkdir()
             own_disk = disks.enter_context(disk(folder)) if kind is Kind.DISKS else None
             environ = build_environ(folder, endpoints, ttl_s, f"host{index}", library)
-            environ["SIMULATOR_FAULTS"] = f"broker={bridge.address}:{BROKER_PORT}/trader"
+            user = f"trader{index}" if kind is Kind.HOT else "trader"
+            environ["SIMULATOR_FAULTS"] = f"broker={bridge.address}:{BROKER_PORT}/{user}"
+            if kind is Kind.HOT:
+                environ |= {"STANDBY_GATEWAY": "hot", "TWS_USERID": user}
             host = Host(index, space, folder, environ, SUPERVISOR, peers, addresses[index:] + addresses[:index])
             host.disk = own_disk
             if authority is not None:
@@ -268,7 +273,7 @@ def scene(number: int, root: Path, *, ttl_s: float, kind: Kind = Kind.PLAIN) -> 
         observer = Observer([host.root for host in all_hosts])
         observer.start()
         ending.callback(observer.stop)
-        made = Scene(all_hosts[:hosts], all_hosts, observer, ttl_s, bridge, root / "broker.log")
+        made = Scene(all_hosts[:hosts], all_hosts, observer, ttl_s, bridge, root / "broker.log", kind)
         for host in all_hosts:
             ending.callback(host.die)
         ending.callback(made.stop)

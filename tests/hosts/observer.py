@@ -29,6 +29,7 @@ class Life:
         begin_s: When it was started.
         end_s: When it was first seen to have ended; None while it lives.
         revision: The lease's revision in its environment; 0 if there is none.
+        plan: The name of the plan's copy in its environment: the date, and the beginning of the hash.
     """
 
     host: int
@@ -36,6 +37,7 @@ class Life:
     begin_s: float
     end_s: float | None = None
     revision: int = 0
+    plan: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +161,8 @@ class Observer:
             for host, root in enumerate(self.roots):
                 if marker and Path(marker).is_relative_to(root):
                     revision = environ.get(b"LEASE_REVISION", b"0")
-                    self.lives.append(Life(host, pid, ticks / _TICKS, revision=int(revision or b"0")))
+                    plan = Path(os.fsdecode(environ.get(b"GAMEPLAN_PATH", b""))).name
+                    self.lives.append(Life(host, pid, ticks / _TICKS, revision=int(revision or b"0"), plan=plan))
                     return self.lives[-1]
         return None
 

@@ -5,9 +5,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from typing import TypeVar
 
+from orchestration.gameplan.check import name_copy
 from orchestration.lease.held import Role
+from orchestration.lease.published_plan import PlanState, PublishedPlan
 from tests.hosts.draw import State
 from tests.hosts.hosts import Host, Scene
 from tests.hosts.observer import now_s
@@ -59,20 +62,60 @@ def find_leader(scene: Scene) -> Host:
 
 def inv(scene: Scene, host: Host, *words: str) -> "subprocess.Popen[bytes]":
     """An operator's command on this host; `leave` waits for its end."""
+    environ = host.environ | {"PYTHONFAULTHANDLER": "1"}
     with (host.root / "operator.log").open("ab") as log:
         argv = [*host.space.inside, sys.executable, "-m", "invoke", *words]
-        command = subprocess.Popen(
-            argv, cwd=PROJECT, env=host.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
+        command = subprocess.Popen(argv, cwd=PROJECT, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     scene.commands.append(command)
     return command
 
 
-def _write_plans(scene: Scene, **changes: object) -> None:
+def _has_succeeded(command: "subprocess.Popen[bytes]") -> bool:
+    """Whether it ends with 0. One that does not end says where it stands (operator.log), and is killed."""
+    try:
+        return command.wait(_PATIENCE_S) == 0
+    except subprocess.TimeoutExpired:
+        command.send_signal(signal.SIGABRT)
+        return command.wait(_PATIENCE_S) == 0
+
+
+def _write_plan(host: Host, **changes: object) -> str:
+    """Put a plan on this host. Returns its hash."""
+    content = json.dumps(build_plan(**changes)).encode()
+    new = host.root / "gameplan.new"
+    new.write_bytes(content)
+    new.replace(host.root / "gameplan.json")
+    return sha256(content).hexdigest()
+
+
+def write_plans(scene: Scene, **changes: object) -> None:
+    """Put the same plan on all hosts."""
     for host in scene.hosts:
-        new = host.root / "gameplan.new"
-        new.write_text(json.dumps(build_plan(**changes)), encoding="utf-8")
-        new.replace(host.root / "gameplan.json")
+        _write_plan(host, **changes)
+
+
+def read_published(host: Host) -> PublishedPlan | None:
+    """The plan in force, as this host has seen it in the store."""
+    try:
+        return PublishedPlan.read(json.loads((host.root / "state/lease.json").read_bytes())["plan"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def split_plan(scene: Scene, number: int) -> str:
+    """Put a plan on the leader alone, and have its bot run on it. Returns the name that its copies have."""
+    digest = _write_plan(find_leader(scene), notes=f"run {number}")
+
+    def is_in_force() -> bool:
+        leader = find_leader(scene)
+        published = read_published(leader)
+        lives = [one for one in scene.observer.lives if one.host == leader.number and one.end_s is None]
+        is_run = bool(lives) and all(name_copy(str(build_plan()["date"]), digest) == one.plan for one in lives)
+        return is_run and published is not None and published.sha256 == digest
+
+    _wait(lambda: _has_succeeded(inv(scene, find_leader(scene), "bot.restart")), "restart of the bot")
+    _wait(is_in_force, "bot on the plan that reached one host")
+    return name_copy(str(build_plan()["date"]), digest)
 
 
 def reach(scene: Scene, state: State) -> Host:
@@ -97,14 +140,17 @@ def reach(scene: Scene, state: State) -> Host:
             began = next(one for one in scene.observer.told if one.at_s > since_s and one.code is None)
             found = scene.hosts[began.host]
         case State.ON_C:
-            _write_plans(scene, strategy="no such strategy")
+            write_plans(scene, strategy="no such strategy")
+            # Before that the plan in force is another one, and would be taken over.
+            _wait(lambda: _has_succeeded(inv(scene, find_leader(scene), "bot.restart")), "restart of the bot")
+            _wait(lambda: _is_without_plan(find_leader(scene)), "leader without a plan")
             since_s = now_s()
-            _wait(lambda: inv(scene, find_leader(scene), "failover").wait(_PATIENCE_S) == 0, "planned fail-over")
+            _wait(lambda: _has_succeeded(inv(scene, find_leader(scene), "failover")), "planned fail-over")
             _wait(lambda: any(one.code == _ON_C_CODE and one.at_s > since_s for one in scene.observer.told), "bot on C")
             found = find_leader(scene)
         case State.HELD:
             scene.is_held = True
-            inv(scene, leader, "hold", "--reason=campaign").wait(_PATIENCE_S)
+            _has_succeeded(inv(scene, leader, "hold", "--reason=campaign"))
             _wait(lambda: not scene.observer.find_hosts(), "end of the bot")
         case State.SHUTTING_DOWN:
             inv(scene, leader, "failover")
@@ -112,13 +158,19 @@ def reach(scene: Scene, state: State) -> Host:
     return found
 
 
-def leave(scene: Scene) -> None:
-    """End what `reach` has begun: no hold any more, and a plan that trades."""
+def _is_without_plan(host: Host) -> bool:
+    published = read_published(host)
+    return published is not None and published.state is PlanState.NONE
+
+
+def leave(scene: Scene, *, keeps_plans: bool) -> None:
+    """End what `reach` has begun: no hold any more, and, unless the plans are to be judged, a plan that trades."""
     if scene.is_held:
         # The hold of all hosts is in the store, and each host has its own file.
-        _wait(lambda: all(inv(scene, host, "resume").wait(_PATIENCE_S) == 0 for host in scene.hosts), "end of the hold")
+        _wait(lambda: all(_has_succeeded(inv(scene, host, "resume")) for host in scene.hosts), "end of the hold")
         scene.is_held = False
-    _write_plans(scene)
+    if not keeps_plans:
+        write_plans(scene)
     for command in scene.commands:
         command.wait(_PATIENCE_S)
     scene.commands.clear()
