@@ -112,6 +112,62 @@ def test_an_acquisition_whose_answer_was_lost_is_taken_up(
         orders.close()
 
 
+@pytest.mark.parametrize("path", ["/v3/lease/grant", "/v3/lease/keepalive"])
+def test_a_term_and_a_renewal_count_from_before_their_request(
+    make: Callable[..., Keeper], store: Store, path: str
+) -> None:
+    arrived, released = threading.Event(), threading.Event()
+
+    def hold(asked: str) -> None:
+        if asked == path and not released.is_set():
+            arrived.set()
+            released.wait(PATIENCE_S)
+
+    with _passing_on(store, hold) as address:
+        keeper = make("a", LEASE_ETCD=address)
+        assert arrived.wait(PATIENCE_S)
+        before = keeper._term  # noqa: SLF001 - the instant that the fence's deadline is counted from
+        asked_s = read_boottime_s()
+        released.set()
+
+        def read_renewed_s() -> float | None:
+            term = keeper._term  # noqa: SLF001 - likewise
+            return None if term is None or term == before else term.renewed_s
+
+        renewed_s = wait_until(read_renewed_s, "term", PATIENCE_S)
+        assert renewed_s is not None
+        assert renewed_s < asked_s
+
+
+@contextlib.contextmanager
+def _passing_on(store: Store, hold: Callable[[str], None]) -> Iterator[str]:
+    """A way to the store on which each request is held up by a function of its path. Yields its address."""
+
+    class Way(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            hold(self.path)
+            with urllib.request.urlopen(store.address + self.path, body, timeout=10) as answer:  # noqa: S310 - ours
+                content = answer.read()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            with contextlib.suppress(OSError):  # it waits no longer
+                self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Way) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @contextlib.contextmanager
 def _losing_the_first_answer(store: Store, path: str) -> Iterator[tuple[str, list[str]]]:
     """A way to the store that loses the first answer to this path. Yields its address, and what was lost."""
