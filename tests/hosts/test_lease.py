@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -16,14 +17,16 @@ from pathlib import Path
 import pytest
 
 from orchestration.errors import FailureWord, StartupFailure, StepStatus
-from orchestration.lease.etcd import EtcdError
+from orchestration.lease.etcd import Etcd, EtcdError, delete
 from orchestration.lease.held import Role, drop, keep, read_standing, require_lease
 from orchestration.lease.orders import LeaseStore
+from orchestration.lease.term import name_keys
 from orchestration.preflight.lease import check_lease
 from orchestration.settings import Settings
 from orchestration.supervision.lease_keeper import Keeper
 from orchestration.system.clock import SystemClock, read_boottime_s
 from orchestration.system.commands import SystemCommands
+from orchestration.system.processes import read_identity
 from tests.hosts.hosts import SUPERVISOR, build_environ
 from tests.hosts.store import FENCE_S, TTL_S, Store, build_lease_environ, read_settings
 from tests.system import PATIENCE_S, PROJECT, wait_until
@@ -257,6 +260,27 @@ def test_a_store_that_is_away_ends_the_term_by_the_holders_own_clock(
         assert not holder.may_start
     finally:
         drop()
+
+
+def test_a_lease_that_the_store_has_ended_kills_the_bot_at_once_and_not_only_at_its_deadline(
+    make: Callable[..., Keeper], store: Store, tmp_path: Path
+) -> None:
+    holder = make("a", LEASE_TTL="250")  # the deadline is further away than this test waits
+    assert _wait(lambda: holder.may_start)
+    settings = read_settings(tmp_path, store, "a")
+    ways = Etcd(settings, timeout_s=5.0)
+    with subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"]) as bot:
+        try:
+            identity = read_identity(bot.pid)
+            assert identity is not None
+            holder.watch([identity])
+            ways.transact([], [delete(f"{name_keys(settings.instance)}holder")])
+            holder.note_gateway("")  # has it look at the store now
+            assert _wait(lambda: holder.loss)
+            assert bot.wait(PATIENCE_S) == -signal.SIGKILL
+        finally:
+            bot.kill()
+            ways.close()
 
 
 def test_a_start_of_the_holder_outlives_a_moment_without_the_store(
