@@ -131,9 +131,11 @@ class RunAlerts:
         if report.failure is not None or bot is None or bot.is_finished:
             return  # a failure, and a bot that has finished, are reported by the process that saw it
         partial = report.result is Result.PARTIAL
+        plan = report.progress.plan
+        is_expected = not partial or (plan is not None and plan.is_information)  # yesterday's plan on a Sunday is
         self.tell(
             AlertContent(
-                severity=Severity.WARNING if partial else Severity.INFO,
+                severity=Severity.INFO if is_expected else Severity.WARNING,
                 title="Operational, on the emergency plan" if partial else "Operational",
                 message=report.message,
                 cause=report.fallback or "OPERATIONAL",

@@ -114,6 +114,23 @@ def test_a_bad_plan_leads_to_the_emergency_plan(system: System) -> None:
     assert bot.environ()["GAMEPLAN_PATH"] == str(system.state / "emergency_gameplan.json")
 
 
+@pytest.mark.parametrize(("is_session", "severity"), [(False, "info"), (True, "warning")])
+def test_an_old_plan_is_information_in_every_alert_on_a_day_without_a_session(
+    system: System, *, is_session: bool, severity: str
+) -> None:
+    system.use_small_bot("--ready")
+    closed = system.root / "closed"
+    closed.write_text("" if is_session else "\n".join(day_from_today(day) for day in (-1, 0, 1)), encoding="utf-8")
+    system.environ["MARKET_CALENDAR"] = f"daily,{closed}"
+    system.use_plan(date=day_from_today(-7))
+    started = system.startup()
+    assert (started.code, started.document["fallback"]) == (2, "GAMEPLAN_STALE")
+    alerts = system.inv("history", "--json").document["runs"][0]["alerts"]
+    told = {alert["title"]: alert["severity"] for alert in alerts if "mergency plan" in alert["title"]}
+    assert told == {"Operational, on the emergency plan": severity}
+    assert {alert["severity"] for alert in alerts if alert["title"] == "Strategy C: no trading"} == {severity}
+
+
 def test_a_start_shows_every_problem_of_its_plan_and_keeps_them(system: System, channel: LoopbackChannel) -> None:
     system.use_small_bot("--ready")
     system.use_plan(bias="up", Date="2026-11-18", vix_gate={"check_time": "9:40", "treshold": 30}, symbols=["S;Y"])
