@@ -341,7 +341,7 @@ def _finish_logs(_: Context) -> None:
 @task(
     post=[_finish_logs],
     help={
-        "of": "Whose log: startup (the default), bot or gateway",
+        "of": "Whose log: startup (the default), bot, gateway, supervisor or shutdown",
         "follow": "Go on with new lines as they come, until Ctrl-C; of the first host, if there are several",
         "lines": "How many lines of the end (50)",
         "base": _BASE,
