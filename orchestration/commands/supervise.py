@@ -30,7 +30,7 @@ from orchestration.hold import refuse_if_held
 from orchestration.hostservice import attempts
 from orchestration.hostservice.advice import advise
 from orchestration.hostservice.service_end import note_service_end
-from orchestration.journal import Journal
+from orchestration.journal import Journal, JournalReader
 from orchestration.lease.held import kept_lease
 from orchestration.logs import open_run_log
 from orchestration.preflight.instances import build_find_users
@@ -81,6 +81,7 @@ class _Session:
 # The longest step without a sign of life: fetching an image, beyond its own time-out.
 _SILENCE_MARGIN_S = 120.0
 _FLUSH_TIMEOUT_S = 10.0
+_STOPS = frozenset({"shutdown", "hold", "bot.stop"})  # the kinds of runs by which a person ends another one
 
 
 def serve(options: StartupOptions) -> int:
@@ -446,10 +447,20 @@ def _build_delivery(settings: Settings, journal: Journal, clock: SystemClock, re
     )
 
 
+def _is_ended_by_a_stop(report: Report) -> bool:
+    """Whether a stop by hand ended this start: whatever runs `--foreground` is not to start it again."""
+    if report.failure is not FailureWord.INTERRUPTED:
+        return False
+    other = JournalReader(journal_path(Settings.load(lenient=True).state_dir)).read_last_run()
+    return other is not None and other.run_id != report.run_id and other.result is None and other.kind in _STOPS
+
+
 def _judge_failed_start(options: StartupOptions, report: Report, clock: SystemClock, host: HostNotifier) -> int:
     """The exit code of a start that failed, and with `--service` whether it is tried again."""
-    if not options.service or _has_given_up_lease(report):
+    if _has_given_up_lease(report):
         return int(report.exit_code)
+    if not options.service:
+        return int(ExitCode.SUCCESS if _is_ended_by_a_stop(report) else report.exit_code)
     if report.failure is FailureWord.HELD:
         host.say_ready(report.message)  # see `_end_refused`
         host.say_stopping(report.message)

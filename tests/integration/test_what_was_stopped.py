@@ -153,13 +153,14 @@ def test_a_bot_that_was_replaced_is_said_too(watched: System, command: tuple[str
     assert [one["pid"] for one in _read_events(watched, "bot_stopped")] == [pid]
 
 
-def test_a_start_that_a_shutdown_ends_is_said_too(system: System) -> None:
+@pytest.mark.parametrize(("flags", "code"), [((), 1), (("--foreground",), 0)])
+def test_a_start_that_a_shutdown_ends_is_said_too(system: System, flags: tuple[str, ...], code: int) -> None:
     system.environ["SIMULATOR_FAULTS"] = "slow_login=60"
-    starting = system.begin()
+    starting = system.begin(*flags)
     system.wait_for_log("step gateway.wait")
     ended = system.inv("shutdown", "--json")
-    assert starting.wait(timeout=PATIENCE_S) == 1
-    assert _read_stopped(ended.document, "startup")["pid"] == starting.pid
+    assert starting.wait(timeout=PATIENCE_S) == code, "what stays with the bot ends with 0: nothing starts it again"
+    assert _read_stopped(ended.document, "supervisor" if flags else "startup")["pid"] == starting.pid
     assert "no bot was running" in ended.document["message"]
 
 
