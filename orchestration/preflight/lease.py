@@ -1,5 +1,6 @@
 """The checks of an instance that several hosts carry (LEASE_ETCD): the cluster, the holder, and Docker's own policy."""
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from orchestration.lease.held import kept_lease
 from orchestration.settings import BotRuntime, GatewayRuntime, Settings
 from orchestration.system.clock import Clock
 from orchestration.system.commands import CommandNotFoundError, Commands, CommandTimedOutError
+from orchestration.system.files import is_file_there
 
 if TYPE_CHECKING:
     from orchestration.lease.term import Seen
@@ -21,13 +23,35 @@ def check_lease(settings: Settings, commands: Commands, *, clock: Clock) -> Iter
     """Whether the cluster works, who holds the lease and on which plan, and that Docker itself starts no container."""
     if not settings.lease_etcd or settings.simulated:
         return
-    cluster, seen = _check_cluster(settings)
-    yield cluster
+    unreadable = [*_check_files(settings)]
+    if unreadable:
+        yield from unreadable
+        seen = None
+    else:
+        cluster, seen = _check_cluster(settings)
+        yield cluster
     if seen is not None and seen.holder is not None and seen.holder.host != settings.lease_host:
         yield _check_plan(settings, seen, clock)
     problem = find_policy_problem(settings, commands)
     if problem is not None:
         yield problem
+
+
+def _check_files(settings: Settings) -> Iterator[Check]:
+    """The files of the cluster's TLS that cannot be used, each by its variable; without them no member is reached."""
+    for name, path in (
+        ("LEASE_CA", settings.lease_ca),
+        ("LEASE_CERT", settings.lease_cert),
+        ("LEASE_KEY", settings.lease_key),
+    ):
+        if path is not None and not (is_file_there(path) and os.access(path, os.R_OK)):
+            yield Check(
+                name=_NAME,
+                status=StepStatus.FAIL,
+                detail=f"{name}: {path} is not a file that this user can read",
+                fix=f"Correct {name}, or put the PEM file there.",
+                failure=FailureWord.CONFIG_INVALID,
+            )
 
 
 def _check_plan(settings: Settings, seen: "Seen", clock: Clock) -> Check:
