@@ -9,6 +9,10 @@ import sys
 from orchestration.system.commands import build_inherited_environ
 
 _END_TIMEOUT_S = 2.0
+# Shells in which this has what they run ignore Ctrl-C: who uses the connection decides when it ends. OpenSSH's own
+# client and `nc` stay that way.
+_SHELLS_WITH_TRAP = frozenset({"sh", "bash", "dash", "zsh", "ksh", "ash"})
+_IGNORES_INTERRUPTS = "trap '' INT; "
 
 
 class ProxyCommand:
@@ -56,9 +60,10 @@ def start_proxy_command(command: str) -> ProxyCommand:
         raise OSError("ProxyCommand works on Linux and macOS only; use ProxyJump")
     ours, its = socket.socketpair()
     shell = os.environ.get("SHELL") or "/bin/sh"
+    before = _IGNORES_INTERRUPTS if os.path.basename(shell) in _SHELLS_WITH_TRAP else ""  # noqa: PTH119 - a text
     try:
         process = subprocess.Popen(
-            [shell, "-c", f"exec {command}"],
+            [shell, "-c", f"{before}exec {command}"],
             stdin=its.fileno(),
             stdout=its.fileno(),
             env=build_inherited_environ(),

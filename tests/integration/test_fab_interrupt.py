@@ -16,7 +16,7 @@ from typing import Any
 import paramiko
 import pytest
 
-from tests.integration.ssh_server import SshServer, make_key, serving
+from tests.integration.ssh_server import RELAY, SshServer, make_key, serving
 from tests.system import PATIENCE_S, PROJECT, System, system_in, wait_until
 
 # Says READY, notes each SIGTERM, and goes on.
@@ -33,7 +33,7 @@ while True:
 
 @dataclass(frozen=True, kw_only=True)
 class Hosts:
-    """Three hosts: nothing runs on `idle`, `busy` has a bot that does not end, `silent` accepts and says nothing."""
+    """Three hosts: `idle` runs nothing, `silent` says nothing, `busy` (behind a proxy) has a bot that does not end."""
 
     home: Path
     base: Path
@@ -52,11 +52,18 @@ class Hosts:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            process_group=0,  # a terminal's Ctrl-C is for all that run in its foreground
         )
 
 
 def _alias(name: str, port: int) -> str:
     return f"Host {name}\n HostName 127.0.0.1\n Port {port}\n HostKeyAlias rack\n"
+
+
+def _via_proxy(home: Path, port: int) -> str:
+    relay = home / "relay.py"
+    relay.write_text(RELAY)
+    return f" ProxyCommand '{sys.executable}' '{relay}' 127.0.0.1 {port}\n"
 
 
 def _build_release(base: Path) -> None:
@@ -92,12 +99,14 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
             "busy": _serve(held, key, busy).port,
             "silent": silent.getsockname()[1],
         }
-        (home / ".ssh/config").write_text("".join(_alias(name, port) for name, port in ports.items()))
+        aliases = [_alias(name, port) for name, port in ports.items()]
+        aliases.insert(2, _via_proxy(home, ports["busy"]))
+        (home / ".ssh/config").write_text("".join(aliases))
         yield Hosts(home=home, base=tmp_path / "base", idle=idle, busy=busy, asked=asked, silent=silent)
 
 
 def _interrupt(process: "subprocess.Popen[str]") -> None:
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
 
 
 def _read_hosts(out: str) -> dict[str, Any]:

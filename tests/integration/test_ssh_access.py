@@ -23,7 +23,7 @@ from orchestration.deploy.ssh_config import ConfigFiles
 from orchestration.redaction import own_redactor
 from orchestration.system.clock import SystemClock
 from orchestration.system.commands import SystemCommands
-from tests.integration.ssh_server import SshServer, make_key, serving
+from tests.integration.ssh_server import RELAY, SshServer, make_key, serving
 from tests.system import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -81,18 +81,6 @@ def refusal(home: Path, name: str, *, config: str = "") -> str:
     return caught.value.message
 
 
-# What `nc` does, which is not on every machine.
-_RELAY = """
-import os, select, socket, sys
-sock = socket.create_connection((sys.argv[1], int(sys.argv[2])))
-ways = {0: sock.fileno(), sock.fileno(): 1}
-while True:
-    for number in select.select(list(ways), [], [])[0]:
-        piece = os.read(number, 65536)
-        if not piece:
-            sys.exit()
-        os.write(ways[number], piece)
-"""
 _HERE = " HostName 127.0.0.1\n Port {port}\n"
 _CONFIGS = [
     "Host rack\n" + _HERE,
@@ -136,7 +124,7 @@ def test_a_configuration_that_openssh_accepts_reaches_the_host(home: Path, serve
     (home / ".ssh/more.d").mkdir()
     (home / ".ssh/more.d/a.conf").write_text(f"Host rack\n Port {server.port}\n")
     (home / ".ssh/text").write_text("no key\n")
-    (home / "relay.py").write_text(_RELAY)
+    (home / "relay.py").write_text(RELAY)
     relay = f"{sys.executable} {home}/relay.py"
     text = config.format(port=server.port, relay=relay, home=home)
     (home / "as_openssh").write_text(text)
@@ -291,7 +279,7 @@ class Relay:
 def test_a_link_that_falls_silent_behind_a_proxy_is_noticed(
     home: Path, server: SshServer, config: str, stdin: bytes | None
 ) -> None:
-    (home / "relay.py").write_text(_RELAY)
+    (home / "relay.py").write_text(RELAY)
     proxy = Relay(server.port)
     text = config.format(port=proxy.port, relay=f"{sys.executable} {home}/relay.py")
     remote = open_remote(home, "rack", config=text, silence_s=3.0)
