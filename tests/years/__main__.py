@@ -6,6 +6,7 @@ The same seed gives the same trace. `--shrink` reduces a failing scenario to the
 import argparse
 import os
 import secrets
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -36,10 +37,14 @@ def _parse() -> argparse.Namespace:
 
 
 def _show(seed: int, outcome: Outcome) -> None:
+    days_s = outcome.day_cpu_s or (0.0,)
+    worst_s = max(days_s)
     speed = outcome.days / _YEAR_DAYS / max(outcome.cpu_s / 60, 1e-9)
     print(
         f"seed {seed}: {outcome.days:.1f} days, {len(outcome.faults)} faults, {sum(outcome.titles.values())} alerts, "
-        f"{outcome.cpu_s:.1f} s of processor time ({speed:.2f} years a minute), {len(outcome.breaches)} breaches"
+        f"{outcome.cpu_s:.1f} s of processor time ({speed:.2f} years a minute; median day "
+        f"{statistics.median(days_s):.2f} s, worst {worst_s:.2f} s, day {days_s.index(worst_s)}), "
+        f"{len(outcome.breaches)} breaches"
     )
     for breach in outcome.breaches:
         print(f"  {breach}")

@@ -1,12 +1,15 @@
 """One simulated stretch of time: a seed goes in, a trace and the breaches come out. And a failing one made small."""
 
+import itertools
 import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+
+import psutil
 
 from tests.years.clockwork import DAY_S, Trace
 from tests.years.oracles import Breach, Oracles
@@ -27,6 +30,7 @@ class Outcome:
         days: How much time passed.
         cpu_s: Seconds it took, of this process and its children.
         titles: How often each alert was taken.
+        day_cpu_s: Of `cpu_s`, what each whole day took.
     """
 
     faults: tuple[Happening, ...]
@@ -35,6 +39,30 @@ class Outcome:
     days: float
     cpu_s: float
     titles: Mapping[str, int]
+    day_cpu_s: tuple[float, ...] = ()
+
+
+@dataclass
+class DayCosts:
+    """What each day of a world takes, in seconds of processor time, of this process and all its children.
+
+    Attributes:
+        world: The world.
+        at_ends: What had been taken at the end of each day.
+    """
+
+    world: World
+    at_ends: list[float] = field(default_factory=list)
+
+    def note(self) -> None:
+        """To be called at each step of the world."""
+        while self.world.clockwork.now_s >= len(self.at_ends) * DAY_S:
+            living = (psutil.Process(program.child).cpu_times() for program in self.world.programs)
+            self.at_ends.append(sum(os.times()[:4]) + sum(one.user + one.system for one in living))
+
+    def list_days(self) -> tuple[float, ...]:
+        """Of each whole day."""
+        return tuple(after - before for before, after in itertools.pairwise(self.at_ends))
 
 
 def simulate(
@@ -72,6 +100,8 @@ def simulate(
         chance = world.clockwork.random
         world.gateway.phone_s = lambda: round(chance.uniform(4.0, 60.0), 1)
         oracles = Oracles(world, drawn, interval_s=interval_s)
+        costs = DayCosts(world)
+        world.on_step.append(costs.note)
         prepare(world)
         try:
             play(world, drawn, days=days)
@@ -90,6 +120,7 @@ def simulate(
         days=days,
         cpu_s=sum(os.times()[:4]) - began_s,
         titles=titles,
+        day_cpu_s=costs.list_days(),
     )
 
 

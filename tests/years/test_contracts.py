@@ -36,7 +36,7 @@ from tests.years.processes import ProcessTable
 from tests.years.simulate import BEGIN
 from tests.years.world import build_world
 
-pytestmark = pytest.mark.years
+pytestmark = [pytest.mark.years, pytest.mark.timeout(300)]  # of a machine that is busy with something else
 
 _CLIENT_ID = 9990
 _NOTICES = {2104, 2106, 2158}  # that data farms are fine: the simulated gateway of the years has none

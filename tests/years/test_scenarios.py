@@ -17,7 +17,7 @@ from tests.years.scenario import Happening
 from tests.years.simulate import BEGIN, Outcome, shrink, simulate
 from tests.years.world import Bot, SentAlert, World, warm_up
 
-pytestmark = pytest.mark.years
+pytestmark = [pytest.mark.years, pytest.mark.timeout(300)]  # of a machine that is busy with something else
 
 _HOUR_S = 3600.0
 _SATURDAY = datetime(2026, 11, 28, 17, 0, tzinfo=UTC)  # noon in New York
