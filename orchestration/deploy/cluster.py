@@ -110,6 +110,7 @@ def fail_over(leader: Workflow, to: Part, *, word: str = "fail-over") -> None:
     """
     said: list[str] = []
     host = leader.host
+    leader.begin_to_act()
     code = leader.step(
         word,
         lambda: host.run_inv("failover", f"--to={to.host}", on_line=said.append, timeout_s=_FAILOVER_TIMEOUT_S),

@@ -208,6 +208,9 @@ class Workflow:
 
     def _take_interrupt(self) -> None:
         outcome = self.outcome
+        if outcome.ok:  # its own part was done, and what comes after it was not: a hook, a planned fail-over
+            outcome.message += "; interrupted here after that"
+            return
         outcome.ok, outcome.result = False, "interrupted"
         outcome.next_action = f"fab -H {outcome.host} status"
         if self.under_way:

@@ -240,3 +240,22 @@ def test_a_host_without_a_lease_has_no_part() -> None:
     remote.expect("look", {"result": facts(status={"code": 0, "document": {"lease": None}, "lines": []})})
 
     assert read_part(Host(remote=remote, base="/opt/zero-touch", user="zero-touch").look(status=True)) is None
+
+
+class _InterruptedCluster(Cluster):
+    def fail_over(self, host: str, *words: str) -> tuple[int, str]:
+        super().fail_over(host, *words)
+        raise KeyboardInterrupt
+
+
+def test_a_fail_over_that_is_interrupted_here_may_be_half_done_and_the_standby_keeps_its_release() -> None:
+    cluster = _InterruptedCluster()
+    turns = [cluster.turn("a"), cluster.turn("b")]
+    with pytest.raises(KeyboardInterrupt):
+        perform_in_order(turns, Order(standbys=(1,), leader=0), timeout_s=60, clock=FakeClock())
+    for turn in turns:
+        turn.work.explain_interrupt()
+    leader, standby = (turn.work.outcome for turn in turns)
+    assert (standby.ok, standby.result, standby.message) == (True, "deployed", "done; interrupted here after that")
+    assert (leader.ok, leader.result, leader.next_action) == (False, "interrupted", "fab -H a status")
+    assert "may be half done" in leader.message
