@@ -9,8 +9,8 @@ from orchestration.soak.safety import SystemSeen, judge_safety
 from tests.campaign import faults
 from tests.campaign.draw import SUPERVISED, Case, Instant, Way
 from tests.campaign.observer import (
-    Ended,
-    Seen,
+    EndedProcess,
+    RunSeen,
     find_violations,
     list_unmet,
     parse_report,
@@ -66,9 +66,9 @@ def _conduct(world: World, begun_s: float) -> CaseResult:
     )
 
 
-def _run_with_fault(world: World) -> tuple[Seen, bool]:
+def _run_with_fault(world: World) -> tuple[RunSeen, bool]:
     case = world.case
-    seen = Seen()
+    seen = RunSeen()
     was_injected = case.instant is Instant.BEFORE and faults.inject(world, [])
     ways = _ARGUMENTS.get(case.way, (case.way,))
     with watching(world, seen):
@@ -82,12 +82,12 @@ def _run_with_fault(world: World) -> tuple[Seen, bool]:
     return seen, was_injected
 
 
-def _run_again(world: World, first: Seen) -> Seen:
+def _run_again(world: World, first: RunSeen) -> RunSeen:
     """The same again, now that all is well; where a boot service has failed, and may have given up, by hand."""
     way = world.case.way if world.case.way in SUPERVISED else Way.STARTUP
     if way is Way.SERVICE and any(one.code != 0 for one in first.ended):
         way = Way.FOREGROUND
-    seen = Seen(is_faulty=False)
+    seen = RunSeen(is_faulty=False)
     with watching(world, seen):
         watched = len(list(world.system.logs.glob("supervisor_*.log")))
         run = _begin(world, way)
@@ -109,7 +109,7 @@ def _run_again(world: World, first: Seen) -> Seen:
     return seen
 
 
-def _check_convergence(world: World, again: Seen) -> list[str]:
+def _check_convergence(world: World, again: RunSeen) -> list[str]:
     """Once the fault is gone, the next run brings the system up, or finds it up."""
     one = again.ended[0]
     found = []
@@ -183,7 +183,7 @@ def _let_settle(world: World, supervisors: "list[subprocess.Popen[str]]", *, wat
             run.terminate()
 
 
-def _collect(world: World, seen: Seen, runs: "list[subprocess.Popen[str]]", ways: tuple[Way, ...]) -> None:
+def _collect(world: World, seen: RunSeen, runs: "list[subprocess.Popen[str]]", ways: tuple[Way, ...]) -> None:
     for run, way in zip(runs, ways, strict=True):
         try:
             out, err = run.communicate(timeout=_END_S)
@@ -192,6 +192,6 @@ def _collect(world: World, seen: Seen, runs: "list[subprocess.Popen[str]]", ways
             with contextlib.suppress(ProcessLookupError):
                 run.kill()
             out, err = run.communicate()
-        seen.ended.append(Ended(way.value, run.returncode, out, err, parse_report(out)))
+        seen.ended.append(EndedProcess(way.value, run.returncode, out, err, parse_report(out)))
     seen.ended_s = time.monotonic()
     seen.bots_left = read_living_bots(world)

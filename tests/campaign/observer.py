@@ -38,7 +38,7 @@ _NO_BOT_OF_OURS = frozenset({"BOT_ALREADY_RUNNING", "ALREADY_STARTING", "HELD"})
 
 
 @dataclass
-class Ended:
+class EndedProcess:
     """One process of a run, after its end.
 
     Attributes:
@@ -62,7 +62,7 @@ class Ended:
 
 
 @dataclass
-class Seen:
+class RunSeen:
     """What was seen of one run.
 
     Attributes:
@@ -79,7 +79,7 @@ class Seen:
     begun_s: float = field(default_factory=time.monotonic)
     begun_at: float = field(default_factory=time.time)
     ended_s: float = 0.0
-    ended: list[Ended] = field(default_factory=list)
+    ended: list[EndedProcess] = field(default_factory=list)
     argvs: set[str] = field(default_factory=set)
     bots_left: list[dict[str, object]] = field(default_factory=list)
     is_faulty: bool = True
@@ -97,7 +97,7 @@ class Seen:
 
 
 @contextlib.contextmanager
-def watching(world: World, seen: Seen) -> Iterator[None]:
+def watching(world: World, seen: RunSeen) -> Iterator[None]:
     """Look at the process table again and again while the block runs."""
     over = threading.Event()
 
@@ -114,7 +114,7 @@ def watching(world: World, seen: Seen) -> Iterator[None]:
         thread.join()
 
 
-def find_violations(world: World, seen: Seen) -> list[str]:
+def find_violations(world: World, seen: RunSeen) -> list[str]:
     """Everything about a run that breaks a rule."""
     found = list_unmet(judge_safety(_describe_outside(world, seen), must_have_bot=False))
     for check in _CHECKS:
@@ -127,7 +127,7 @@ def list_unmet(criteria: Iterable[Criterion]) -> list[str]:
     return [f"{RULE_OF[one.name]}: {one.name}: {one.found}" for one in criteria if not one.is_met]
 
 
-def _describe_outside(world: World, seen: Seen) -> SystemSeen:
+def _describe_outside(world: World, seen: RunSeen) -> SystemSeen:
     lines = [line for line in world.read_ledger() if _number(line["at_s"]) >= seen.begun_s]
     others = [line["others"] for line in lines if line["event"] == "beside"]
     texts = {
@@ -149,7 +149,7 @@ def read_living_bots(world: World) -> list[dict[str, object]]:
     return [line for line in world.read_ledger() if line["event"] == "start" and _is_alive(line)]
 
 
-def _check_bots(world: World, seen: Seen) -> Iterator[str]:
+def _check_bots(world: World, seen: RunSeen) -> Iterator[str]:
     """Rule 1: on which plan, and after which handshake."""
     handshakes = _read_handshakes(world)
     for line in world.read_ledger():
@@ -167,7 +167,7 @@ def _check_bots(world: World, seen: Seen) -> Iterator[str]:
             yield f"1: bot {line['pid']} trades on bytes that were no valid plan in this run"
 
 
-def _check_left_running(world: World, seen: Seen) -> Iterator[str]:
+def _check_left_running(world: World, seen: RunSeen) -> Iterator[str]:
     """Rule 1: what is left running after a run that failed."""
     trading = [line for line in seen.bots_left if line["strategy"] in _TRADES]
     for one in seen.ended:
@@ -186,7 +186,7 @@ def _check_left_running(world: World, seen: Seen) -> Iterator[str]:
         yield f"3: exit code {is_up[0].code}, and no bot runs"
 
 
-def _check_ends(_world: World, seen: Seen) -> Iterator[str]:
+def _check_ends(_world: World, seen: RunSeen) -> Iterator[str]:
     """Rule 3: exit codes, reports, and bounded time."""
     if seen.forced:
         yield "3: it did not end in bounded time"
@@ -207,7 +207,7 @@ def _check_ends(_world: World, seen: Seen) -> Iterator[str]:
             yield f"3: {report['failure']} without a message or what to do next"
 
 
-def _check_journal(world: World, seen: Seen) -> Iterator[str]:
+def _check_journal(world: World, seen: RunSeen) -> Iterator[str]:
     """Rule 3: each failure is recorded, and alerted or kept to be."""
     is_hit = CATALOGUE[world.case.fault].hits_journal and seen.is_faulty
     runs, alerts, problem = read_journal(world.system.state / "journal.sqlite3")
@@ -228,13 +228,13 @@ def _check_journal(world: World, seen: Seen) -> Iterator[str]:
             yield f"3: {one.failure} was neither told nor kept to be told: {told} {alerts}"
 
 
-def _check_bystander(world: World, _seen: Seen) -> Iterator[str]:
+def _check_bystander(world: World, _seen: RunSeen) -> Iterator[str]:
     """What the system has nothing to do with must survive."""
     if world.bystander.poll() is not None:
         yield "0: a process that is not the system's was ended"
 
 
-_Check = Callable[[World, Seen], Iterator[str]]
+_Check = Callable[[World, RunSeen], Iterator[str]]
 _CHECKS: tuple[_Check, ...] = (
     _check_bots,
     _check_left_running,

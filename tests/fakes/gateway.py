@@ -42,7 +42,7 @@ def api(state: ApiState) -> ApiStatus:
 
 
 @dataclass
-class FakeFollowing:
+class FakeLogFollowing:
     """A `Following` that ends when it is closed."""
 
     is_running: bool = True
@@ -79,9 +79,9 @@ class FakeRuntime:
     drift: tuple[Drift, ...] = ()
     history: GatewayHistory = NO_HISTORY
     spared: Spared | None = None
-    followings: list[FakeFollowing] = field(default_factory=list)
-    _watchers: list[tuple[FakeFollowing, Callable[[], None]]] = field(default_factory=list)
-    _readers: list[tuple[FakeFollowing, Callable[[str], None]]] = field(default_factory=list)
+    followings: list[FakeLogFollowing] = field(default_factory=list)
+    _watchers: list[tuple[FakeLogFollowing, Callable[[], None]]] = field(default_factory=list)
+    _readers: list[tuple[FakeLogFollowing, Callable[[str], None]]] = field(default_factory=list)
 
     def become(self, status: GatewayStatus | StartupFailure, *, silently: bool = False) -> None:
         """Change, and tell who watches."""
@@ -191,9 +191,9 @@ class FakeRuntime:
 
     def follow_log(
         self, on_line: Callable[[str], None], *, since: datetime | None = None, lines: int = 2000
-    ) -> FakeFollowing:
+    ) -> FakeLogFollowing:
         del since
-        following = FakeFollowing()
+        following = FakeLogFollowing()
         self.followings.append(following)
         self._readers.append((following, on_line))
         for line in () if self.is_follower_slow else self.log[-lines:]:
@@ -206,8 +206,8 @@ class FakeRuntime:
             return None
         return read_launcher_log(self.launcher_lines, now=self.launcher_clock(), since=status.log_since)
 
-    def watch(self, on_change: Callable[[], None]) -> FakeFollowing:
-        following = FakeFollowing()
+    def watch(self, on_change: Callable[[], None]) -> FakeLogFollowing:
+        following = FakeLogFollowing()
         self.followings.append(following)
         self._watchers.append((following, on_change))
         return following

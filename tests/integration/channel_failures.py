@@ -20,7 +20,7 @@ _HANG_S = 60.0
 Body = dict[str, object] | str
 
 
-class Fault(StrEnum):
+class ChannelFault(StrEnum):
     """What a server does to one message."""
 
     NONE = "none"
@@ -33,20 +33,20 @@ class Fault(StrEnum):
     HANGS = "hangs"  # there is never an answer
 
 
-UNSURE = frozenset({Fault.DROPPED, Fault.HALF, Fault.HANGS})
+UNSURE = frozenset({ChannelFault.DROPPED, ChannelFault.HALF, ChannelFault.HANGS})
 _WEIGHTS = {
-    Fault.UNAVAILABLE: 24,
-    Fault.QUIET: 16,
-    Fault.REFUSED: 8,
-    Fault.RESET: 16,
-    Fault.DROPPED: 18,
-    Fault.HALF: 14,
-    Fault.HANGS: 3,
+    ChannelFault.UNAVAILABLE: 24,
+    ChannelFault.QUIET: 16,
+    ChannelFault.REFUSED: 8,
+    ChannelFault.RESET: 16,
+    ChannelFault.DROPPED: 18,
+    ChannelFault.HALF: 14,
+    ChannelFault.HANGS: 3,
 }
 
 
 @dataclass(frozen=True)
-class Seen:
+class ChannelSeen:
     """One message that reached the server, or a connection that it reset.
 
     Attributes:
@@ -55,20 +55,20 @@ class Seen:
         may_be_repeat: Whether the message says that it may be a repeat.
     """
 
-    fault: Fault
+    fault: ChannelFault
     title: str = ""
     may_be_repeat: bool = False
 
 
-def choose_faults(rng: random.Random, count: int) -> list[Fault]:
+def choose_faults(rng: random.Random, count: int) -> list[ChannelFault]:
     """So many faults, with successes between them. A refusal is not followed by another before a success."""
-    found: list[Fault] = []
+    found: list[ChannelFault] = []
     was_refused = False
-    while sum(one is not Fault.NONE for one in found) < count:
-        fault = rng.choices([Fault.NONE, *_WEIGHTS], [40, *_WEIGHTS.values()])[0]
-        if fault is Fault.REFUSED and was_refused:
+    while sum(one is not ChannelFault.NONE for one in found) < count:
+        fault = rng.choices([ChannelFault.NONE, *_WEIGHTS], [40, *_WEIGHTS.values()])[0]
+        if fault is ChannelFault.REFUSED and was_refused:
             continue
-        was_refused = fault is not Fault.NONE and (was_refused or fault is Fault.REFUSED)
+        was_refused = fault is not ChannelFault.NONE and (was_refused or fault is ChannelFault.REFUSED)
         found.append(fault)
     return found
 
@@ -85,25 +85,25 @@ class FaultyServer:
     """
 
     titles: list[str] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
-    seen: list[Seen] = field(default_factory=list)
+    faults: list[ChannelFault] = field(default_factory=list)
+    seen: list[ChannelSeen] = field(default_factory=list)
     port: int = 0
     used: int = 0
     over: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def next_fault(self) -> Fault:
+    def next_fault(self) -> ChannelFault:
         """What to do to the next message."""
         with self.lock:
-            fault = self.faults.pop(0) if self.faults else Fault.NONE
-            self.used += fault is not Fault.NONE
+            fault = self.faults.pop(0) if self.faults else ChannelFault.NONE
+            self.used += fault is not ChannelFault.NONE
             return fault
 
-    def note(self, fault: Fault, text: str) -> None:
+    def note(self, fault: ChannelFault, text: str) -> None:
         """Write down a message and what is done to it."""
         title = next((title for title in self.titles if title in text), "")
         with self.lock:
-            self.seen.append(Seen(fault, title, "may be a repeat" in text.lower()))
+            self.seen.append(ChannelSeen(fault, title, "may be a repeat" in text.lower()))
 
     @contextlib.contextmanager
     def listening(self, handler: "type[Handler]") -> Iterator[None]:
@@ -135,7 +135,7 @@ class Handler(socketserver.StreamRequestHandler):
     def handle(self) -> None:
         fault = self.server_state.next_fault()
         with contextlib.suppress(OSError):
-            if fault is Fault.RESET:
+            if fault is ChannelFault.RESET:
                 self.server_state.note(fault, "")
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.connection.close()
@@ -143,14 +143,14 @@ class Handler(socketserver.StreamRequestHandler):
             self.serve(fault)
 
     @abstractmethod
-    def serve(self, fault: Fault) -> None:
+    def serve(self, fault: ChannelFault) -> None:
         """Take a message, and do this to it."""
 
-    def end_silently(self, fault: Fault, half: bytes) -> None:
+    def end_silently(self, fault: ChannelFault, half: bytes) -> None:
         """End without a whole answer."""
-        if fault is Fault.HANGS:
+        if fault is ChannelFault.HANGS:
             self.server_state.over.wait(_HANG_S)
-        if fault is Fault.HALF:
+        if fault is ChannelFault.HALF:
             self.wfile.write(half)
             self.wfile.flush()
         self.connection.shutdown(socket.SHUT_RDWR)
@@ -161,7 +161,7 @@ class HttpHandler(Handler):
 
     taken: ClassVar[tuple[int, Body]] = (200, {})
 
-    def serve(self, fault: Fault) -> None:
+    def serve(self, fault: ChannelFault) -> None:
         """See the base class."""
         length = 0
         while (line := self.rfile.readline()).strip():
@@ -179,13 +179,13 @@ class HttpHandler(Handler):
         lines = [f"HTTP/1.1 {status} {reason}", f"Content-Length: {len(content)}", "Connection: close", *headers]
         self.wfile.write("\r\n".join([*lines, "", ""]).encode() + content)
 
-    def answer(self, fault: Fault) -> tuple[int, Body, tuple[str, ...]]:
+    def answer(self, fault: ChannelFault) -> tuple[int, Body, tuple[str, ...]]:
         """Status, document and headers."""
-        if fault is Fault.UNAVAILABLE:
+        if fault is ChannelFault.UNAVAILABLE:
             return 503, "", ()
-        if fault is Fault.QUIET:
+        if fault is ChannelFault.QUIET:
             return 429, "", ("Retry-After: 0.1",)
-        if fault is Fault.REFUSED:
+        if fault is ChannelFault.REFUSED:
             return 400, {"message": "not acceptable"}, ()
         return (*self.taken, ())
 
@@ -195,11 +195,11 @@ class DiscordHandler(HttpHandler):
 
     taken = (204, "")
 
-    def answer(self, fault: Fault) -> tuple[int, Body, tuple[str, ...]]:
+    def answer(self, fault: ChannelFault) -> tuple[int, Body, tuple[str, ...]]:
         """See the base class."""
-        if fault is Fault.QUIET:
+        if fault is ChannelFault.QUIET:
             return 429, {"message": "You are being rate limited.", "retry_after": 0.1, "global": False}, ()
-        if fault is Fault.REFUSED:
+        if fault is ChannelFault.REFUSED:
             return 400, {"message": "Invalid Form Body", "code": 50035}, ()
         return super().answer(fault)
 
@@ -209,12 +209,12 @@ class TelegramHandler(HttpHandler):
 
     taken = (200, {"ok": True, "result": {"message_id": 1, "chat": {"id": 1, "type": "private"}}})
 
-    def answer(self, fault: Fault) -> tuple[int, Body, tuple[str, ...]]:
+    def answer(self, fault: ChannelFault) -> tuple[int, Body, tuple[str, ...]]:
         """See the base class."""
-        if fault is Fault.QUIET:
+        if fault is ChannelFault.QUIET:
             text = "Too Many Requests: retry after 1"
             return 429, {"ok": False, "error_code": 429, "description": text, "parameters": {"retry_after": 0.1}}, ()
-        if fault is Fault.REFUSED:
+        if fault is ChannelFault.REFUSED:
             return 400, {"ok": False, "error_code": 400, "description": "Bad Request: message text is empty"}, ()
         return super().answer(fault)
 
@@ -224,17 +224,21 @@ class SlackHandler(HttpHandler):
 
     taken = (200, "ok")
 
-    def answer(self, fault: Fault) -> tuple[int, Body, tuple[str, ...]]:
+    def answer(self, fault: ChannelFault) -> tuple[int, Body, tuple[str, ...]]:
         """See the base class."""
-        return (400, "invalid_payload", ()) if fault is Fault.REFUSED else super().answer(fault)
+        return (400, "invalid_payload", ()) if fault is ChannelFault.REFUSED else super().answer(fault)
 
 
 class MailHandler(Handler):
     """SMTP, as far as a client needs it. Where in the conversation it fails is the seed's choice."""
 
-    def serve(self, fault: Fault) -> None:
+    def serve(self, fault: ChannelFault) -> None:
         """See the base class."""
-        answers = {Fault.UNAVAILABLE: "451 later", Fault.QUIET: "421 too busy", Fault.REFUSED: "554 not acceptable"}
+        answers = {
+            ChannelFault.UNAVAILABLE: "451 later",
+            ChannelFault.QUIET: "421 too busy",
+            ChannelFault.REFUSED: "554 not acceptable",
+        }
         self._say("220 mail.test ESMTP")
         while line := self.rfile.readline():
             verb = line.split()[0].decode().upper() if line.split() else ""

@@ -35,7 +35,7 @@ LOGIN_S = 40.0  # from the container's start to its API
 DUE = SETTINGS.gameplan_due
 
 
-class Fault(StrEnum):
+class WatchFault(StrEnum):
     """What can happen to a system. The ones that a restart repairs last until one is made, or until their end."""
 
     ENGINE = "engine"
@@ -57,27 +57,27 @@ class Fault(StrEnum):
     BOT_HANGS = "bot_hangs"
 
 
-_ENDS_IT = frozenset({Fault.BOT_DIES, Fault.BOT_HANGS})
-MENDED_BY_GATEWAY = frozenset({Fault.DEAD, Fault.PAUSED, Fault.SICK, Fault.SILENT})
-_LOOKS: dict[Fault, dict[str, Any]] = {
-    Fault.FARMS: scene.FARMS,
-    Fault.LINK: scene.LINK_DOWN,
-    Fault.NO_IDS: scene.NO_IDS,
-    Fault.SILENT: scene.SILENT,
-    Fault.SICK: scene.SICK,
-    Fault.PAUSED: scene.PAUSED,
-    Fault.TAKEN: scene.TAKEN,
-    Fault.PHONE: scene.PHONE,
-    Fault.DEAD: scene.DEAD,
-    Fault.ENGINE: scene.ENGINE_GONE,
+_ENDS_IT = frozenset({WatchFault.BOT_DIES, WatchFault.BOT_HANGS})
+MENDED_BY_GATEWAY = frozenset({WatchFault.DEAD, WatchFault.PAUSED, WatchFault.SICK, WatchFault.SILENT})
+_LOOKS: dict[WatchFault, dict[str, Any]] = {
+    WatchFault.FARMS: scene.FARMS,
+    WatchFault.LINK: scene.LINK_DOWN,
+    WatchFault.NO_IDS: scene.NO_IDS,
+    WatchFault.SILENT: scene.SILENT,
+    WatchFault.SICK: scene.SICK,
+    WatchFault.PAUSED: scene.PAUSED,
+    WatchFault.TAKEN: scene.TAKEN,
+    WatchFault.PHONE: scene.PHONE,
+    WatchFault.DEAD: scene.DEAD,
+    WatchFault.ENGINE: scene.ENGINE_GONE,
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Happening:
+class WatchEvent:
     """One fault: when it begins and how long it lasts if nothing repairs it."""
 
-    fault: Fault
+    fault: WatchFault
     at_s: float
     lasts_s: float
 
@@ -87,7 +87,7 @@ class Happening:
 
 
 @dataclass
-class World:
+class SupervisedWorld:
     """The system, and what its supervisor has said and done.
 
     Attributes:
@@ -106,11 +106,11 @@ class World:
         breaches: When the bot stood there with another day's plan.
     """
 
-    happenings: tuple[Happening, ...]
+    happenings: tuple[WatchEvent, ...]
     plan_times: dict[date, time]
     rules: Rules = scene.RULES
     at_s: float = 0.0
-    repaired: set[Happening] = field(default_factory=set)
+    repaired: set[WatchEvent] = field(default_factory=set)
     ready_s: float = 0.0
     starts: int = 1
     bot: int = 1
@@ -122,7 +122,7 @@ class World:
     looks: int = 0
     largest: int = 0
     breaches: list[str] = field(default_factory=list)
-    _jumped: set[Happening] = field(default_factory=set)
+    _jumped: set[WatchEvent] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._launch()
@@ -131,13 +131,13 @@ class World:
     def now(self) -> datetime:
         return BEGIN + timedelta(seconds=self.at_s)
 
-    def active(self) -> set[Fault]:
+    def active(self) -> set[WatchFault]:
         """What is wrong now."""
         return {one.fault for one in self.happenings if one.at_s <= self.at_s < one.end_s and one not in self.repaired}
 
     def candidate(self) -> PlanCandidate:
         """What the plan file holds now: the latest day's plan that was put in place."""
-        if Fault.BAD_FILE in self.active():
+        if WatchFault.BAD_FILE in self.active():
             return unusable(FallbackWord.GAMEPLAN_INVALID, "e")
         today = self.now.date()
         written = [day for day, at in self.plan_times.items() if datetime.combine(day, at, MARKET) <= self.now]
@@ -161,10 +161,12 @@ class World:
                     else value
                     for name, value in changes.items()
                 }
-        jumps = [one for one in self.happenings if one.fault is Fault.JUMP and one.at_s <= self.at_s]
+        jumps = [one for one in self.happenings if one.fault is WatchFault.JUMP and one.at_s <= self.at_s]
         new_jumps = [one for one in jumps if one not in self._jumped]
         self._jumped.update(new_jumps)
-        is_up = self.at_s >= self.ready_s and not active & (set(_LOOKS) - {Fault.FARMS, Fault.LINK, Fault.NO_IDS})
+        is_up = self.at_s >= self.ready_s and not active & (
+            set(_LOOKS) - {WatchFault.FARMS, WatchFault.LINK, WatchFault.NO_IDS}
+        )
         local = self.now
         return replace(
             scene.WELL,
@@ -174,28 +176,28 @@ class World:
             bot=self._look_at_bot(active, is_up=is_up),
             plan=replace(self.plan, candidate=self.candidate()),
             market=MarketLook(today=local.date(), is_session=local.weekday() < 5, is_past_due=local.time() >= DUE),
-            disk_free_bytes=10**6 if Fault.DISK in active else 10**11,
+            disk_free_bytes=10**6 if WatchFault.DISK in active else 10**11,
             in_reset_window=is_in_any(_RESETS, local),
             in_restart_window=is_in_any(_NIGHTLY, local),
             **seen,
         )
 
-    def _look_at_bot(self, active: set[Fault], *, is_up: bool) -> BotState:
+    def _look_at_bot(self, active: set[WatchFault], *, is_up: bool) -> BotState:
         key = f"{self.bots}"
         if not self.bot:
             return BotState(is_running=False, key=key, exit_code=0, is_stopping=True)
-        if Fault.BOT_DIES in active:
+        if WatchFault.BOT_DIES in active:
             return BotState(is_running=False, key=key, exit_code=3)
         return BotState(
             is_running=True,
             key=key,
-            watchdog_age_s=500.0 if Fault.BOT_HANGS in active else 10.0,
+            watchdog_age_s=500.0 if WatchFault.BOT_HANGS in active else 10.0,
             watchdog_limit_s=120.0,
-            is_connected=is_up and Fault.UNCONNECTED not in active,
+            is_connected=is_up and WatchFault.UNCONNECTED not in active,
             has_connected=True,
         )
 
-    def run(self, for_s: float) -> "World":
+    def run(self, for_s: float) -> "SupervisedWorld":
         """Live until `for_s` seconds have passed."""
         ends = sorted({at for one in self.happenings for at in (one.at_s, one.end_s)})
         while self.at_s < for_s:
@@ -234,12 +236,12 @@ class World:
             self.bot = 0
         elif action in {Action.RESTART_BOT, Action.RESTART_BOT_ON_NEW_PLAN, Action.RESTART_BOT_ON_STRATEGY_C}:
             self.at_s += 8.0
-            self._mend({Fault.UNCONNECTED})
+            self._mend({WatchFault.UNCONNECTED})
             self._launch()
         elif action is Action.END_FAILED:
             # The host's service manager starts it all again, once the gateway is ready.
             self.at_s += 30.0
-            self._mend(set(Fault))
+            self._mend(set(WatchFault))
             self._launch()
             self.memory = Memory()
             self.lives.append([])
@@ -255,19 +257,19 @@ class World:
         else:
             self.plan = replace(self.plan, date=self.now.date(), strategy="C", is_emergency=True, sha256="c" * 64)
 
-    def _mend(self, faults: set[Fault] | frozenset[Fault]) -> None:
+    def _mend(self, faults: set[WatchFault] | frozenset[WatchFault]) -> None:
         self.repaired |= {one for one in self.happenings if one.fault in faults and one.at_s <= self.at_s}
 
 
-def pick_faults(rng: random.Random, *, until_s: float, apart_s: float | None) -> tuple[Happening, ...]:
+def pick_faults(rng: random.Random, *, until_s: float, apart_s: float | None) -> tuple[WatchEvent, ...]:
     """Random faults: one after the other with `apart_s` of calm between them, or, for None, all over each other."""
     found = []
     at_s = rng.uniform(100.0, 2000.0)
     while at_s < until_s:
         # A bot's end ends the supervisor, and so much else with it that nothing would overlap for long.
-        fault = rng.choice([one for one in Fault if apart_s is not None or one not in _ENDS_IT])
+        fault = rng.choice([one for one in WatchFault if apart_s is not None or one not in _ENDS_IT])
         lasts_s = rng.choice((5.0, 30.0, 90.0, 400.0, 1500.0, 4000.0, 9000.0))
-        found.append(Happening(fault=fault, at_s=at_s, lasts_s=min(lasts_s, until_s - at_s)))
+        found.append(WatchEvent(fault=fault, at_s=at_s, lasts_s=min(lasts_s, until_s - at_s)))
         at_s += rng.expovariate(1 / 1500.0) if apart_s is None else found[-1].lasts_s + apart_s
     return tuple(found)
 

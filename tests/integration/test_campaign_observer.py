@@ -13,7 +13,7 @@ import pytest
 
 from orchestration.soak.catalogue import Fault
 from tests.campaign.draw import Case, Instant, Runtime, Start, Way
-from tests.campaign.observer import Ended, Seen, find_violations, read_living_bots
+from tests.campaign.observer import EndedProcess, RunSeen, find_violations, read_living_bots
 from tests.campaign.world import PASSWORD, World, world_of
 from tests.system import is_port_free, wait_until
 
@@ -55,11 +55,11 @@ def bot_on(world: World, plan: Path) -> Iterator[int]:
         process.wait()
 
 
-def run_well(world: World) -> Seen:
+def run_well(world: World) -> RunSeen:
     """A start-up by the book, as it was seen."""
-    seen = Seen()
+    seen = RunSeen()
     ended = world.system.startup()
-    seen.ended.append(Ended(Way.STARTUP.value, ended.code, ended.out, ended.err, ended.document))
+    seen.ended.append(EndedProcess(Way.STARTUP.value, ended.code, ended.out, ended.err, ended.document))
     seen.ended_s = seen.begun_s + 1
     seen.bots_left = read_living_bots(world)
     return seen
@@ -79,7 +79,7 @@ def test_two_bots_at_a_time_are_seen(world: World) -> None:
 
 
 def test_a_bot_that_trades_without_a_handshake_of_this_run_is_seen(world: World) -> None:
-    seen = Seen()
+    seen = RunSeen()
     with bot_on(world, world.root / "gameplan.json"):
         found = find_violations(world, seen)
     assert [one for one in found if "no handshake" in one]
@@ -94,7 +94,7 @@ def test_a_bot_on_another_plan_than_the_valid_one_of_today_is_seen(
     plan = world.root / "another.json"
     content = json.loads((world.root / "gameplan.json").read_text(encoding="utf-8"))
     plan.write_text(json.dumps(content | change), encoding="utf-8")
-    seen = Seen()
+    seen = RunSeen()
     with bot_on(world, plan):
         found = find_violations(world, seen)
     assert [one for one in found if word in one]

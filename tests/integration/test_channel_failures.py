@@ -27,8 +27,8 @@ from orchestration.settings import Secret
 from tests.integration.alerts_scene import TOKEN, make_alert, make_delivery_to, open_journal
 from tests.integration.channel_failures import (
     UNSURE,
+    ChannelFault,
     DiscordHandler,
-    Fault,
     FaultyServer,
     Handler,
     HttpHandler,
@@ -166,7 +166,7 @@ def _judge(server: FaultyServer, titles: list[str], outcomes: dict[str, str], se
     unsure: set[str] = set()
     settled: set[str] = set()
     for seen in server.seen:
-        if seen.fault is Fault.RESET:
+        if seen.fault is ChannelFault.RESET:
             was_reset = True  # only the server knows that it had read nothing
             continue
         assert seen.title in titles, told
@@ -175,10 +175,10 @@ def _judge(server: FaultyServer, titles: list[str], outcomes: dict[str, str], se
         assert not seen.may_be_repeat or seen.title in unsure or was_reset, ("says that it may be a repeat", told)
         if seen.fault in UNSURE:
             unsure.add(seen.title)
-        if seen.fault in {Fault.NONE, Fault.REFUSED}:
+        if seen.fault in {ChannelFault.NONE, ChannelFault.REFUSED}:
             settled.add(seen.title)
-    taken = [seen.title for seen in server.seen if seen.fault is Fault.NONE]
-    refused = {seen.title for seen in server.seen if seen.fault is Fault.REFUSED}
+    taken = [seen.title for seen in server.seen if seen.fault is ChannelFault.NONE]
+    refused = {seen.title for seen in server.seen if seen.fault is ChannelFault.REFUSED}
     assert taken == [title for title in titles if title not in refused], ("lost, or out of order", told)
     assert {title for title, outcome in outcomes.items() if outcome == "failed"} == refused, told
     assert {title for title, outcome in outcomes.items() if outcome == "delivered"} == set(taken), told

@@ -8,7 +8,15 @@ import pytest
 
 from orchestration.docker.container import ContainerState
 from orchestration.supervision import Action, IncidentKind, Notice, Stage
-from tests.integration.supervised_world import BEGIN, DUE, Fault, Happening, World, pick_faults, pick_plan_times
+from tests.integration.supervised_world import (
+    BEGIN,
+    DUE,
+    SupervisedWorld,
+    WatchEvent,
+    WatchFault,
+    pick_faults,
+    pick_plan_times,
+)
 from tests.thorough import choose_count
 
 _DAYS_S = 48 * 3600.0
@@ -17,29 +25,29 @@ _CALM_S = 2 * 3600.0
 _PLAN_KINDS = {IncidentKind.PLAN_MISSING, IncidentKind.PLAN_CHANGED, IncidentKind.PLAN_UNUSABLE}
 # Each fault: how it is said, and after how many seconds at the latest.
 _SAID = {
-    Fault.ENGINE: (IncidentKind.ENGINE_GONE, 30.0),
-    Fault.DEAD: (IncidentKind.GATEWAY_LOST, 0.0),
-    Fault.PAUSED: (IncidentKind.GATEWAY_LOST, 0.0),
-    Fault.SICK: (IncidentKind.GATEWAY_LOST, 0.0),
-    Fault.SILENT: (IncidentKind.GATEWAY_LOST, 30.0),
-    Fault.NO_IDS: (IncidentKind.GATEWAY_LOST, 30.0),
-    Fault.PHONE: (IncidentKind.SECOND_FACTOR, 0.0),
-    Fault.TAKEN: (IncidentKind.SESSION_TAKEN, 0.0),
-    Fault.LINK: (IncidentKind.LINK_DOWN, 30.0),
-    Fault.FARMS: (IncidentKind.FARMS_BROKEN, 400.0),
-    Fault.UNCONNECTED: (IncidentKind.BOT_UNCONNECTED, 130.0),
-    Fault.DISK: (IncidentKind.DISK_LOW, 0.0),
-    Fault.JUMP: (IncidentKind.CLOCK_JUMP, 0.0),
-    Fault.BAD_FILE: (IncidentKind.PLAN_UNUSABLE, 70.0),
-    Fault.BOT_DIES: (IncidentKind.BOT_ENDED, 0.0),
-    Fault.BOT_HANGS: (IncidentKind.BOT_SILENT, 60.0),
+    WatchFault.ENGINE: (IncidentKind.ENGINE_GONE, 30.0),
+    WatchFault.DEAD: (IncidentKind.GATEWAY_LOST, 0.0),
+    WatchFault.PAUSED: (IncidentKind.GATEWAY_LOST, 0.0),
+    WatchFault.SICK: (IncidentKind.GATEWAY_LOST, 0.0),
+    WatchFault.SILENT: (IncidentKind.GATEWAY_LOST, 30.0),
+    WatchFault.NO_IDS: (IncidentKind.GATEWAY_LOST, 30.0),
+    WatchFault.PHONE: (IncidentKind.SECOND_FACTOR, 0.0),
+    WatchFault.TAKEN: (IncidentKind.SESSION_TAKEN, 0.0),
+    WatchFault.LINK: (IncidentKind.LINK_DOWN, 30.0),
+    WatchFault.FARMS: (IncidentKind.FARMS_BROKEN, 400.0),
+    WatchFault.UNCONNECTED: (IncidentKind.BOT_UNCONNECTED, 130.0),
+    WatchFault.DISK: (IncidentKind.DISK_LOW, 0.0),
+    WatchFault.JUMP: (IncidentKind.CLOCK_JUMP, 0.0),
+    WatchFault.BAD_FILE: (IncidentKind.PLAN_UNUSABLE, 70.0),
+    WatchFault.BOT_DIES: (IncidentKind.BOT_ENDED, 0.0),
+    WatchFault.BOT_HANGS: (IncidentKind.BOT_SILENT, 60.0),
 }
 
 
-def _live(seed: int, *, apart_s: float | None) -> World:
+def _live(seed: int, *, apart_s: float | None) -> SupervisedWorld:
     rng = random.Random(seed)  # noqa: S311 - the same faults every time are what a seed is for
     faults = pick_faults(rng, until_s=_DAYS_S, apart_s=apart_s)
-    return World(happenings=faults, plan_times=pick_plan_times(rng)).run(_DAYS_S + _CALM_S)
+    return SupervisedWorld(happenings=faults, plan_times=pick_plan_times(rng)).run(_DAYS_S + _CALM_S)
 
 
 def _by_incident(life: list[tuple[float, Notice]]) -> dict[str, list[tuple[float, Notice]]]:
@@ -49,7 +57,7 @@ def _by_incident(life: list[tuple[float, Notice]]) -> dict[str, list[tuple[float
     return found
 
 
-def _check_stages(world: World) -> None:
+def _check_stages(world: SupervisedWorld) -> None:
     for life in world.lives:
         for name, said in _by_incident(life).items():
             stages = [notice.stage for _, notice in said]
@@ -62,7 +70,7 @@ def _check_stages(world: World) -> None:
             assert Stage.AGAIN not in stages or said[0][1].kind is IncidentKind.SECOND_FACTOR
 
 
-def _check_restarts(world: World) -> None:
+def _check_restarts(world: SupervisedWorld) -> None:
     restarts = [(at_s, seen) for at_s, action, seen in world.done if action is Action.RESTART_GATEWAY]
     lives = len(world.lives)
     assert len(restarts) <= 12 + 6 * (lives - 1), "six a day, and a new supervisor counts from zero"
@@ -74,7 +82,7 @@ def _check_restarts(world: World) -> None:
         assert all(after - before >= 900.0 for (before, _), (after, _) in pairwise(restarts))
 
 
-def _check_end(world: World) -> None:
+def _check_end(world: SupervisedWorld) -> None:
     open_still = {one.kind for one in world.memory.log.incidents if one.is_told}
     assert open_still <= _PLAN_KINDS, "what has passed is over"
     assert world.breaches == []
@@ -102,7 +110,7 @@ def test_two_days_of_one_fault_after_the_other_each_of_which_is_said_and_its_end
             _check_said(one, said)
 
 
-def _is_near_window(one: Happening) -> bool:
+def _is_near_window(one: WatchEvent) -> bool:
     """Whether a window of time, the change of the day or the hour of the plan lies near: other rules hold there."""
     begin, end = (BEGIN.hour * 3600.0 + at_s for at_s in (one.at_s - 120, one.end_s + 120))
     dues = [DUE.hour * 3600.0 + DUE.minute * 60 + day * 86400.0 for day in (1, 2)]
@@ -110,7 +118,7 @@ def _is_near_window(one: Happening) -> bool:
     return any(begin <= due <= end for due in dues) or any(begin <= last and first <= end for first, last in nights)
 
 
-def _check_said(one: Happening, said: list[tuple[float, Notice]]) -> None:
+def _check_said(one: WatchEvent, said: list[tuple[float, Notice]]) -> None:
     kind, within_s = _SAID[one.fault]
     opened = [
         (at_s, notice)
@@ -121,7 +129,7 @@ def _check_said(one: Happening, said: list[tuple[float, Notice]]) -> None:
         return  # may have passed before it was worth a word
     assert len(opened) == 1, (one, opened)
     assert opened[0][0] - one.at_s <= within_s, (one, opened)
-    if one.fault not in {Fault.JUMP, Fault.BOT_DIES, Fault.BOT_HANGS, Fault.BAD_FILE}:
+    if one.fault not in {WatchFault.JUMP, WatchFault.BOT_DIES, WatchFault.BOT_HANGS, WatchFault.BAD_FILE}:
         incident = opened[0][1].incident
         over = [at_s for at_s, notice in said if notice.incident == incident and notice.stage is Stage.OVER]
         over = [at_s for at_s in over if one.at_s <= at_s <= one.end_s + 200]

@@ -89,7 +89,7 @@ class FakeWindows:
 
     def follow(
         self, argv: Sequence[str], *, on_line: OnLine, cwd: Path | None = None, environ: Mapping[str, str] | None = None
-    ) -> "FakeFollowing":
+    ) -> "EndedFollowing":
         raise AssertionError(f"nothing here is followed: {argv} {on_line} {cwd} {environ}")
 
     @property
@@ -175,7 +175,7 @@ class FakeWindows:
         return self._answer(argv, self.printed("ERFOLGREICH: erstellt.\r\n"))
 
 
-class FakeFollowing:
+class EndedFollowing:
     is_running = False
 
     def close(self) -> None:
@@ -240,5 +240,5 @@ class NoWindows:
 
     def follow(
         self, argv: Sequence[str], *, on_line: OnLine, cwd: Path | None = None, environ: Mapping[str, str] | None = None
-    ) -> FakeFollowing:
+    ) -> EndedFollowing:
         raise AssertionError(f"nothing here is followed: {argv} {on_line} {cwd} {environ}")
