@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import json
 import signal
 import socket
@@ -155,7 +156,10 @@ class System(Instance):
                 process.kill()
             process.communicate()
         self.kill_all()
-        remove_private_folder(self.state)  # of a socket whose listener was killed
+        # Those of sockets whose listeners were killed just now.
+        for state in (self.state, self.state / self.environ.get("INSTANCE", "")):
+            with contextlib.suppress(AssertionError):
+                wait_until(functools.partial(remove_private_folder, state), "end of a listener", 5.0)
         self._held.close()
 
 

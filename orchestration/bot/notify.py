@@ -483,14 +483,17 @@ def _name_private_folder(state_dir: Path, user: int) -> Path:
     return base / f"bot-{user}-{name}"
 
 
-def remove_private_folder(state_dir: Path) -> None:
+def remove_private_folder(state_dir: Path) -> bool:
     """Remove the short folder that was made for the socket, once no bot runs; not where a process still listens in it.
 
     A listener removes it at its end, but not one that was killed. It lies outside of the state folder, so nothing that
     an operator deletes would take it away.
+
+    Returns:
+        Whether there is none now.
     """
     if sys.platform == "win32":
-        return
+        return True
     users = {os.getuid()}
     with contextlib.suppress(OSError):
         users.add(state_dir.stat().st_uid)  # root may stop another user's bot
@@ -504,6 +507,7 @@ def remove_private_folder(state_dir: Path) -> None:
                 if not _is_listened_to(folder / SOCKET_NAME):
                     (folder / SOCKET_NAME).unlink(missing_ok=True)
                     folder.rmdir()
+    return not any(os.path.lexists(_name_private_folder(state_dir, user)) for user in users)
 
 
 def _check_private_folder(folder: Path, users: set[int | None]) -> None:
