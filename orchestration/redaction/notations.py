@@ -166,6 +166,9 @@ _NO_LETTERS = bytes(one for one in range(128) if not chr(one).isalnum())
 _UNSEEN = re.compile("[\x80-\xa0\xad\u200b-\u200f\u2028-\u202f\u2060-\u2064\u2500-\u257f\u3000\ufeff]")
 _MOST_SIGNS = 16
 _NOT_A_LETTER = re.compile(f"(?:[\\x00-\\x7f](?<![0-9A-Za-z])|{_UNSEEN.pattern})+")
+# Breaks that are written with letters or digits: by JSON and C, by rsyslog, in HTML.
+_WRITTEN_BREAK = re.compile(r"(?:(?<!\\)\\++[nrt]|#01[125]|<br ?/?>)+", re.IGNORECASE)
+_WRITTEN_BREAK_BYTES = re.compile(_WRITTEN_BREAK.pattern.encode(), re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +188,7 @@ def build_views(text: str) -> Views:
     unbroken = _BASE64_BREAK.sub(b"", content) if b"\\" in content else content
     return Views(
         unquoted=content.translate(_UNQUOTE_TABLE, _UNQUOTE_DELETED),
-        letters=seen.translate(None, _NO_LETTERS),
+        letters=b"\n".join(one.translate(None, _NO_LETTERS) for one in {seen, _WRITTEN_BREAK_BYTES.sub(b"", seen)}),
         hexadecimal=content.translate(_LOWER_TABLE, _HEX_SEPARATORS).replace(b"0x", b"").replace(b"0X", b""),
         base64=unbroken.translate(_BASE64_TABLE, b" \t\r\n'\"$\\\x1c"),
     )
@@ -217,6 +220,15 @@ def build_base64(text: str) -> tuple[str, "array[int]"]:
 def build_letters(text: str) -> tuple[str, "array[int]"]:
     """The view of letters and digits alone."""
     return _without(text, _NOT_A_LETTER)
+
+
+def build_unbroken_letters(text: str) -> tuple[str, "array[int]"] | None:
+    """The same without written line breaks such as JSON's; None where there are none."""
+    if not _WRITTEN_BREAK.search(text):
+        return None
+    unbroken, places = _without(text, _WRITTEN_BREAK)
+    view, kept = build_letters(unbroken)
+    return view, array(_PLACE, (places[place] for place in kept))
 
 
 def _without(text: str, noise: re.Pattern[str]) -> tuple[str, "array[int]"]:

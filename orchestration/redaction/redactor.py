@@ -223,13 +223,13 @@ class Redactor:
                 yield from _find_quoting(text, view, kept, form, secret)
 
     def _find_letters(self, text: str) -> Iterator[Span]:
-        view, kept = notations.build_letters(text)
-        for form, secret in self._letters:
-            signs = "".join(secret.split())  # a line may have been broken at a blank
-            for first, last in _find_all(view, form):
-                outer = notations.extend_over_signs(text, kept[first], kept[last - 1] + 1)
-                if written := notations.find_written(text[slice(*outer)], signs):
-                    yield outer[0] + written[0], outer[0] + written[1]
+        for view, kept in filter(None, (notations.build_letters(text), notations.build_unbroken_letters(text))):
+            for form, secret in self._letters:
+                signs = "".join(secret.split())  # a line may have been broken at a blank
+                for first, last in _find_all(view, form):
+                    outer = notations.extend_over_signs(text, kept[first], kept[last - 1] + 1)
+                    if written := notations.find_written(text[slice(*outer)], signs):
+                        yield outer[0] + written[0], outer[0] + written[1]
 
     def _find_hexadecimal(self, text: str) -> Iterator[Span]:
         view, kept = notations.build_hexadecimal(text)
