@@ -345,6 +345,7 @@ JSON_KEYS: Mapping[str, Keys] = {
         "instance": "whose it is",
         "values": "an object: for each variable `value` (masked, or null) and `source`",
         "problems": "what is wrong",
+        "failure": "the failure word that a start would end with, or null",
         "warnings": "what looks wrong",
     },
     "gameplan.new": {"path": "the file that was written", "strategy": "`A`, `B`, `C`", "date": "its day"},
