@@ -185,10 +185,13 @@ def build_views(text: str) -> Views:
     """The four views of a layer's text."""
     content = text.encode("utf-8", "surrogatepass")
     seen = content if text.isascii() else _UNSEEN.sub("", text).encode("utf-8", "surrogatepass")
+    letters = seen.translate(None, _NO_LETTERS)
+    if b"\\" in seen or b"#" in seen or b"<" in seen:
+        letters += b"\n" + _WRITTEN_BREAK_BYTES.sub(b"", seen).translate(None, _NO_LETTERS)
     unbroken = _BASE64_BREAK.sub(b"", content) if b"\\" in content else content
     return Views(
         unquoted=content.translate(_UNQUOTE_TABLE, _UNQUOTE_DELETED),
-        letters=b"\n".join(one.translate(None, _NO_LETTERS) for one in {seen, _WRITTEN_BREAK_BYTES.sub(b"", seen)}),
+        letters=letters,
         hexadecimal=content.translate(_LOWER_TABLE, _HEX_SEPARATORS).replace(b"0x", b"").replace(b"0X", b""),
         base64=unbroken.translate(_BASE64_TABLE, b" \t\r\n'\"$\\\x1c"),
     )
