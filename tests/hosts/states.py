@@ -1,5 +1,6 @@
 """What a host does: read from what it wrote and what was seen of it; and how it is brought to do that."""
 
+import functools
 import json
 import signal
 import subprocess
@@ -167,13 +168,18 @@ def leave(scene: Scene, *, keeps_plans: bool) -> None:
     """End what `reach` has begun: no hold any more, and, unless the plans are to be judged, a plan that trades."""
     if scene.is_held:
         # The hold of all hosts is in the store, and each host has its own file.
-        _wait(lambda: all(_has_succeeded(inv(scene, host, "resume")) for host in scene.hosts), "end of the hold")
+        for host in scene.hosts:
+            _wait(functools.partial(_resume, scene, host), "end of the hold")
         scene.is_held = False
     if not keeps_plans:
         write_plans(scene)
     for command in scene.commands:
         command.wait(_PATIENCE_S)
     scene.commands.clear()
+
+
+def _resume(scene: Scene, host: Host) -> bool:
+    return _has_succeeded(inv(scene, host, "resume"))
 
 
 def _find(scene: Scene, state: State) -> Host | None:

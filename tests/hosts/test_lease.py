@@ -127,7 +127,7 @@ def test_a_term_and_a_renewal_count_from_before_their_request(
             released.wait(PATIENCE_S)
 
     with _passing_on(store, hold) as address:
-        keeper = make("a", LEASE_ETCD=address)
+        keeper = make("a", LEASE_ETCD=address, LEASE_TTL="60")  # no request of it times out meanwhile
         assert arrived.wait(PATIENCE_S)
         before = keeper._term  # noqa: SLF001 - the instant that the fence's deadline is counted from
         asked_s = read_boottime_s()
