@@ -1,5 +1,6 @@
 """Launching the bot: real processes, real sockets, real signals."""
 
+import functools
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestration.bot.find import FoundBy, find_bot
+from orchestration.bot.find import BotPresence, FoundBy, find_bot
 from orchestration.bot.launch import LaunchRequest, launch_bot
 from orchestration.bot.record import ReadyBy, build_record_path, read_record
 from orchestration.bot.stop import stop_bot
@@ -19,6 +20,7 @@ from orchestration.system.endpoint import Endpoint
 from orchestration.system.processes import is_running, read_identity
 from orchestration.system.signals import InterruptedBySignal
 from tests.integration.bot_scene import PROJECT, build_scene, launch, read_children, read_log, wait_until
+from tests.system import wait_until as wait_for
 
 
 def _stop(settings: Settings) -> None:
@@ -305,8 +307,16 @@ def test_a_bot_whose_launcher_dies_before_it_is_recorded_is_found(tmp_path: Path
     assert unrecorded, "the launcher was always quicker: nothing was shown"
 
 
+def _agree_on_the_bot(settings: Settings, folder: Path) -> tuple[BotPresence, list[int]] | None:
+    """What was found, and what runs; None where they differ, as for the instant between a bot's fork and its exec."""
+    found = find_bot(settings)
+    named = subprocess.run(["pgrep", "-f", f"{folder}/state/plan.json"], capture_output=True, text=True, check=False)
+    running = [int(pid) for pid in named.stdout.split() if read_identity(int(pid)) is not None]
+    return (found, running) if ([found.pid] if found.is_found else []) == running else None
+
+
 def test_a_launcher_that_is_killed_at_any_instant_leaves_no_bot_that_cannot_be_found(tmp_path: Path) -> None:
-    outcomes = set()
+    outcomes: set[tuple[bool, bool]] = set()
     for number in range(14):
         folder = tmp_path / str(number)
         # From before the launch to after the hand-over: the launcher needs about 0.2 s to get as far as the launch.
@@ -318,12 +328,9 @@ def test_a_launcher_that_is_killed_at_any_instant_leaves_no_bot_that_cannot_be_f
             launcher.kill()
             launcher.wait()
         settings = build_scene(folder, "--notify", "READY=1")
-        truth = subprocess.run(
-            ["pgrep", "-f", f"{folder}/state/plan.json"], capture_output=True, text=True, check=False
-        )
-        running = [int(pid) for pid in truth.stdout.split() if read_identity(int(pid)) is not None]
-        found = find_bot(settings)
-        assert ([found.pid] if found.is_found else []) == running
+        agreed = wait_for(functools.partial(_agree_on_the_bot, settings, folder), "a bot that runs, and is found")
+        assert agreed is not None
+        found, running = agreed
         written = read_record(record)
         outcomes.add((found.is_found, written is not None and written.is_launched))
         _stop(settings)
