@@ -637,12 +637,14 @@ def test_a_channel_that_asked_for_quiet_does_not_hold_up_heartbeats(tmp_path: Pa
         delivery.close(timeout_s=1)
 
 
+# The webhook comes by the environment: another test may look for it in the argument lists of this very machine.
 _SENDER = """
-import logging, sys
+import logging, os, sys
 from pathlib import Path
 from orchestration.settings import Secret
 from tests.integration.alerts_scene import make_alert, make_delivery, open_journal
-folder, webhook, name, count, timeout_s = sys.argv[1:]
+folder, name, count, timeout_s = sys.argv[1:]
+webhook = os.environ["WEBHOOK"]
 with open_journal(Path(folder)) as journal:
     delivery = make_delivery(journal, Secret(webhook))
     for number in range(int(count)):
@@ -653,8 +655,9 @@ with open_journal(Path(folder)) as journal:
 
 
 def _start_sender(folder: Path, webhook: str, name: str, count: int, timeout_s: float = 60) -> "subprocess.Popen[str]":
-    argv = [sys.executable, "-c", _SENDER, str(folder), webhook, name, str(count), str(timeout_s)]
-    return subprocess.Popen(argv, cwd=_PROJECT, stdout=subprocess.PIPE, text=True)
+    argv = [sys.executable, "-c", _SENDER, str(folder), name, str(count), str(timeout_s)]
+    environ = {**os.environ, "WEBHOOK": webhook}
+    return subprocess.Popen(argv, cwd=_PROJECT, env=environ, stdout=subprocess.PIPE, text=True)
 
 
 def test_processes_that_share_an_outbox_send_each_alert_once_and_in_order(tmp_path: Path) -> None:
@@ -688,11 +691,11 @@ def test_the_http_library_is_not_loaded_where_nothing_is_sent(tmp_path: Path) ->
 
 
 _ON_A_FULL_DISK = """
-import resource, sys
+import os, resource, sys
 from pathlib import Path
 from orchestration.settings import Secret
 from tests.integration.alerts_scene import make_alert, make_delivery, open_journal
-folder, webhook = sys.argv[1:]
+folder, webhook = sys.argv[1], os.environ["WEBHOOK"]
 with open_journal(Path(folder)) as journal:
     delivery = make_delivery(journal, Secret(webhook))
     size = Path(f"{journal.path}-wal").stat().st_size
@@ -709,7 +712,8 @@ with open_journal(Path(folder)) as journal:
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")
 def test_on_a_full_disk_each_alert_is_still_sent_once(tmp_path: Path) -> None:
     with run_channel() as channel:
-        argv = [sys.executable, "-c", _ON_A_FULL_DISK, str(tmp_path), channel.address]
-        done = subprocess.run(argv, cwd=_PROJECT, capture_output=True, text=True, timeout=60, check=True)
+        argv = [sys.executable, "-c", _ON_A_FULL_DISK, str(tmp_path)]
+        environ = {**os.environ, "WEBHOOK": channel.address}
+        done = subprocess.run(argv, cwd=_PROJECT, env=environ, capture_output=True, text=True, timeout=60, check=True)
         assert channel.titles == ["stored", "from memory"]
         assert done.stdout == "2 True\n"
