@@ -146,8 +146,12 @@ class System(Instance):
         return "".join(path.read_text(encoding="utf-8") for path in sorted(self.logs.glob("startup_*.log")))
 
     def wait_for_log(self, text: str) -> None:
-        """Wait until a log of a start-up says this."""
-        wait_until(lambda: text in self.startup_log(), f"a log that says {text!r}")
+        """Wait until a log of a start-up says this; fails with what it says instead."""
+        try:
+            wait_until(lambda: text in self.startup_log(), f"a log that says {text!r}")
+        except AssertionError as error:
+            error.add_note(self.startup_log() or "there is no log of a start-up")
+            raise
 
     def close(self) -> None:
         """End everything by force."""
