@@ -25,6 +25,7 @@ __all__ = ["find_free_port", "window_far_from_now"]  # handed on
 
 PROJECT = programs.PROJECT
 PATIENCE_S = 60.0
+_START_PATIENCE_S = 100.0  # a start may wait for a gateway, restart it and wait again; a test has 120 s
 _LOCK = "zero-touch-simulated-tests.lock"
 _T = TypeVar("_T")
 
@@ -111,7 +112,8 @@ class System(Instance):
 
     def startup(self, *arguments: str, environ: Mapping[str, str] | None = None) -> Ended:
         """Run `python -m orchestration.startup --json`."""
-        return self.run([sys.executable, "-m", "orchestration.startup", "--json", *arguments], environ=environ)
+        argv = [sys.executable, "-m", "orchestration.startup", "--json", *arguments]
+        return self.run(argv, timeout_s=_START_PATIENCE_S, environ=environ)
 
     def run(self, argv: list[str], *, timeout_s: float = PATIENCE_S, environ: Mapping[str, str] | None = None) -> Ended:
         if "--simulate" in argv:
