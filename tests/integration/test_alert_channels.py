@@ -188,6 +188,7 @@ def test_what_waited_in_an_older_journal_is_sent_and_an_older_release_may_go_on_
             first = make_delivery_to(journal, (webhook,))
             first.resume_sending()
             wait_until(lambda: not journal.read_pending_alerts(), "the one from before")
+            first.close()  # it would send the next one, too
             journal.add_alert(
                 run_id="r",
                 severity="info",
@@ -196,7 +197,6 @@ def test_what_waited_in_an_older_journal_is_sent_and_an_older_release_may_go_on_
                 at=CLOCK.now(),
                 channels=["discord"],
             )
-            first.close()
         with sqlite3.connect(path) as connection:
             connection.execute("UPDATE alerts SET delivery = 'delivered' WHERE title = 'taken'")
             _add_as_an_older_release(connection, "from between")
