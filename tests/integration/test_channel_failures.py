@@ -203,7 +203,7 @@ def _capturing_logs() -> Iterator[io.StringIO]:
 def test_nothing_is_lost_doubled_or_out_of_order_and_no_secret_gets_out(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    wanted, failures, number = choose_count(usual=20, thorough=1000), 0, 0
+    wanted, failures, number = choose_count(usual=12, thorough=1000), 0, 0
     with _capturing_logs() as captured:
         while failures < wanted:
             number += 1

@@ -24,8 +24,8 @@ from tests.system import System
 from tests.thorough import choose_count
 
 _BATCHES = 4  # which run in parallel
-_EXAMPLES = choose_count(usual=60, thorough=5000)
-_CUT_STEP = choose_count(usual=4, thorough=1)
+_EXAMPLES = choose_count(usual=32, thorough=5000)
+_CUT_STEP = choose_count(usual=8, thorough=1)
 _WINDOW = 64 * 1024
 _LEAK = 5  # of four characters of a notation in a row it cannot be told whether they are of a secret
 
@@ -230,7 +230,7 @@ _HOSTILE_CASES = (
 )
 
 
-@pytest.mark.parametrize(("secret", "words"), _HOSTILE_CASES[: choose_count(usual=2, thorough=4)])
+@pytest.mark.parametrize(("secret", "words"), _HOSTILE_CASES[: choose_count(usual=1, thorough=4)])
 def test_what_a_bot_says_is_shown_nowhere_with_a_secret_or_a_control_sequence(
     system: System, channel: LoopbackChannel, secret: str, words: str
 ) -> None:

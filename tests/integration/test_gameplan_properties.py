@@ -25,8 +25,8 @@ from tests.thorough import choose_count
 from tests.unit.gameplan.plans import NYSE, load_plan, write_plan
 
 # For each of the three generators, besides 1,700 from a table.
-_EXAMPLES: Final = choose_count(usual=60, thorough=1000)
-_VALUE_STEP: Final = choose_count(usual=5, thorough=1)
+_EXAMPLES: Final = choose_count(usual=32, thorough=1000)
+_VALUE_STEP: Final = choose_count(usual=10, thorough=1)
 _PLANS: Final = (load_plan("full"), load_plan("least"))
 _TODAY: Final = "2026-11-18"
 _many = hypothesis.settings(
