@@ -85,7 +85,7 @@ _FOLDER_TIMEOUT_S = 10.0
 
 
 def _show_nothing(_text: str) -> None:
-    """Nobody follows the launch."""
+    """Show no progress."""
 
 
 def _check_nothing() -> None:

@@ -299,7 +299,7 @@ def end_what_is_left(*, as_json: bool = False) -> int:
 
 def monitor() -> int:
     """`inv monitor`: the watch alone, for a bot that was started elsewhere. Never touches the bot."""
-    # It acts on what it sees: with a default in the place of a wrong value it would restart somebody else's gateway.
+    # It acts on what it sees: with a default in the place of a wrong value it would restart the wrong gateway.
     settings = load_settings_or_explain(as_json=False, of_what_runs=False)
     if settings is None:
         return int(ExitCode.FAILURE)

@@ -116,8 +116,7 @@ class GatewayProber:
         login = controller if is_settled else self._add_launcher(status, controller)
         if api is None and is_due(login):
             api = self._probe_api(left_s)
-        is_known = status is not None and status.state is not ContainerState.UNKNOWN
-        if api is not None and api.is_ready and status is not None and is_known:
+        if api is not None and api.is_ready and status is not None and status.state is not ContainerState.UNKNOWN:
             # The answer must be that of the start that was looked at.
             again = self._read_status(fresh=True)
             if again is None or again.start != status.start or not again.is_up:

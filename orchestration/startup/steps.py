@@ -22,7 +22,7 @@ from orchestration.gateway.container import GatewayStatus, find_inner_address
 from orchestration.gateway.holdings import describe_orders
 from orchestration.gateway.record import read_record, write_record
 from orchestration.gateway.runtime_kinds import build_runtime
-from orchestration.gateway.wait import GatewayReady, WaitEvent, WaitEventKind, check_ready_now, wait_until_ready
+from orchestration.gateway.wait import GatewayReady, check_ready_now, wait_until_ready
 from orchestration.hold import refuse_if_held
 from orchestration.preflight.engine import refuse_without_credentials
 from orchestration.preflight.instances import build_find_users, refuse_conflict, sign_up
@@ -48,6 +48,7 @@ from orchestration.startup.report import (
     describe_remedy,
     describe_running,
 )
+from orchestration.startup.wait_events import tell_event
 from orchestration.system.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def gateway_wait(context: StepContext, progress: Progress) -> StepResult:
         context.settings,
         clock=context.clock,
         probe=context.probe,
-        on_event=lambda event: _tell_event(context, event),
+        on_event=functools.partial(tell_event, context),
         on_progress=show_wait,
         requires_health_check=False if context.revalidates else None,
     )
@@ -509,56 +510,6 @@ def _judge_gateway(context: StepContext, progress: Progress, gateway: GatewayRea
         ),
         detail=f"logged in: account {accounts}, server version {gateway.server_version}{latency}",
         status=StepStatus.WARN if warnings else StepStatus.OK,
-    )
-
-
-_EVENT_SEVERITY = {
-    WaitEventKind.SECOND_FACTOR_NEEDED: Severity.CRITICAL,  # an operator must use a phone now
-    WaitEventKind.SESSION_TAKEN: Severity.ERROR,
-    WaitEventKind.LOGIN_IDLE: Severity.WARNING,
-    WaitEventKind.RESTARTING: Severity.WARNING,
-    WaitEventKind.LINK_DOWN: Severity.WARNING,
-    WaitEventKind.FARMS_BROKEN: Severity.WARNING,
-}
-
-_EVENT_TITLE = {
-    WaitEventKind.SECOND_FACTOR_NEEDED: "Second factor needed",
-    WaitEventKind.SESSION_TAKEN: "Session taken over elsewhere",
-    WaitEventKind.LOGIN_IDLE: "No login is under way",
-    WaitEventKind.RESTARTING: "Gateway restart attempted",
-    WaitEventKind.LINK_DOWN: "Gateway has no link to the broker",
-    WaitEventKind.FARMS_BROKEN: "Data farms broken",
-}
-
-
-def classify_event(kind: WaitEventKind) -> tuple[Severity, str] | None:
-    """How bad something is that a wait for the gateway found, and its alert's title; None for what is no alert."""
-    severity = _EVENT_SEVERITY.get(kind)
-    return None if severity is None else (severity, _EVENT_TITLE[kind])
-
-
-def _tell_event(context: StepContext, event: WaitEvent) -> None:
-    context.log.info("%s: %s", event.kind, event.message)
-    found = classify_event(event.kind)
-    if found is None:
-        context.show(event.message)
-        return
-    severity, title = found
-    for line in event.evidence:
-        context.show(f"| {line}")
-    context.show(f"{title}: {event.message}")
-    if context.settings.gateway_watched_by is not None:
-        return  # who watches the gateway alerts about it
-    context.tell(
-        AlertContent(
-            severity=severity,
-            title=title,
-            message=event.message,
-            cause=event.kind,
-            next_action=event.next_action
-            or "Nothing to do yet: the start keeps waiting, and another alert says how it ended.",
-            evidence=event.evidence,
-        )
     )
 
 

@@ -21,7 +21,7 @@ from orchestration.preflight.engine import refuse_without_credentials
 from orchestration.preflight.instances import build_find_users, sign_up
 from orchestration.preflight.lease import refuse_policy
 from orchestration.settings import Settings, StandbyGateway
-from orchestration.startup.steps import classify_event
+from orchestration.startup.wait_events import classify_event
 from orchestration.supervision.standby_alerts import StandbyAlerts
 from orchestration.system.clock import Clock
 from orchestration.system.commands import SystemCommands
